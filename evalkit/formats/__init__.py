@@ -1,0 +1,1 @@
+"""Datasets as they lie on disk: one class a file, found by its file name."""

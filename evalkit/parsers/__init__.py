@@ -1,0 +1,1 @@
+"""Model text to answers: one class a file, found by its file name."""

@@ -1,0 +1,284 @@
+"""The vocabulary as types: what a task, sample, request, prediction, answer, metric and score are.
+
+Knows no file format, no model and no metric. Boxes are always (y0, x0, y1, x1), the order of
+PaliGemma's `<loc>` tokens; sizes are always (height, width).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+Size = tuple[int, int]
+"""(height, width) in pixels."""
+
+
+# --- what is asked -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """How image bytes become the model's square uint8 input. Part of a run's identity."""
+
+    resolution: int
+    resize: str = "bilinear"  # bilinear | bicubic (the transformers processor's, always antialiased)
+    antialias: bool = False  # bilinear only
+    jpeg: str = "fast"  # fast (TensorFlow's default inverse DCT) | precise (Pillow's)
+    exif: str = "ignore"  # ignore (as big_vision) | apply (rotate upright first)
+
+
+@dataclass(frozen=True, slots=True)
+class Decode:
+    """How text is decoded. `text_length` cuts the prompt (BOS and newline counted); None: never."""
+
+    max_new_tokens: int = 32
+    text_length: int | None = 32
+    beams: int = 1
+    logprobs: bool = False  # keep each new token's log-probability in the prediction
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """Where a task's samples come from: a format's spelling, a split, and sources tried in order."""
+
+    format: str
+    split: str
+    sources: tuple[Mapping[str, Any], ...]
+    count: int | None = None  # the official number of samples
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One benchmark as data; read from one YAML file (`evalkit/tasks.py`)."""
+
+    name: str
+    version: int
+    about: str
+    license: str
+    data: Data
+    prompt: str
+    image: Mapping[str, Any]
+    decode: Decode
+    parser: str
+    metrics: tuple[str, ...]
+    protocol: str = "paper"
+    prompt_source: str = ""
+    homepage: str = ""
+    path: str = ""  # the YAML file, for error messages
+    digest: str = ""  # sha256 of the task's content as used, overrides included
+    overrides: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRef:
+    """Where one image lies, never its pixels: a file, or a member of an archive or table."""
+
+    path: str
+    member: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.path}::{self.member}" if self.member else self.path
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A dataset found on disk: one entry of a task's `sources` with the root it was found under."""
+
+    root: Path
+    entry: Mapping[str, Any]
+    task: str = ""
+
+    def path(self, key: str) -> Path:
+        """The file or folder that the entry's `key` names (KeyError when the entry lacks it)."""
+        return self.root / str(self.entry[key])
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One thing to ask, with its target.
+
+    `fields` is what a prompt may name; `target` is plain data (strings, numbers, tuples, lists,
+    dicts) in the shape that the format documents and the metric reads; `group` is what scores are
+    broken down by; `cluster` is what is resampled together (before the image is read: its path).
+    """
+
+    id: str
+    images: tuple[ImageRef, ...]
+    fields: Mapping[str, str]
+    target: Any
+    size: Size | None = None  # of the original image, where the annotations tell
+    group: str = ""
+    cluster: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a model sees of a sample: no target, so a backend cannot cheat."""
+
+    id: str
+    images: tuple[ImageRef, ...]
+    prompt: str
+    preparation: Preparation
+    decode: Decode
+    choices: tuple[str, ...] = ()
+
+
+# --- what comes back ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a model answered; never edited afterwards.
+
+    `text` keeps special tokens (`<loc..>`, `<seg..>`) and leaves out the end token; `margin` is
+    the smallest difference between the best and second best logit along the greedy path;
+    `image_digests` are sha256 of the bytes read, `sizes` the (height, width) they decoded to.
+    """
+
+    id: str
+    prompt: str
+    text: str
+    tokens: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] | None = None
+    stop: str = ""  # eos | length | "" when made elsewhere
+    margin: float | None = None
+    image_digests: tuple[str, ...] = ()
+    sizes: tuple[Size, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A box as fractions of the image, with the label that followed it and what ranks it."""
+
+    y0: float
+    x0: float
+    y1: float
+    x1: float
+    label: str = ""
+    score: float = 1.0
+    class_score: float | None = None  # mean probability of the label's tokens, where known
+
+    @property
+    def coordinates(self) -> tuple[float, float, float, float]:
+        return (self.y0, self.x0, self.y1, self.x1)
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """A mask at the original image's size, run-length coded as pycocotools does (`counts` ASCII)."""
+
+    size: Size
+    counts: str
+    box: Box
+    label: str = ""
+
+
+class Parser(ABC):
+    """Model text to answer. One frozen dataclass a file in `parsers/`; its fields are parameters."""
+
+    kind: ClassVar[str]  # text | boxes | masks: what metrics compare with their `wants`
+
+    @abstractmethod
+    def read(self, prediction: Prediction, size: Size | None) -> Any | None:
+        """The answer, or None when the text is unreadable. Never raises on any text."""
+
+    def answers(self, predictions: Sequence[Prediction], sizes: Sequence[Size | None]) -> list[Any | None]:
+        """Many at once, in order; override where a batch is cheaper."""
+        return [self.read(p, s) for p, s in zip(predictions, sizes, strict=True)]
+
+    def identity(self) -> str:
+        """What beside the parameters decides the answer (the mask decoder's digest), or ''."""
+        return ""
+
+
+Rows = npt.NDArray[np.float64] | list[Any]
+"""One row a sample: a float array (n, columns), or a list of plain objects where sums do not do."""
+
+
+class Metric(ABC):
+    """Answers and targets to rows, rows to a score. One frozen dataclass a file in `metrics/`.
+
+    The default reduction is a ratio of column sums: first column over second. A metric with other
+    sums overrides `value`; one that no sums describe (AP) overrides `reduce`.
+    """
+
+    wants: ClassVar[str] = "text"  # the parser's kind
+    columns: ClassVar[tuple[str, ...]] = ("correct", "n")
+    maximum: ClassVar[float | None] = 1.0  # None: unbounded
+    minimum: ClassVar[float] = 0.0
+    lower_is_better: ClassVar[bool] = False
+
+    @abstractmethod
+    def rows(self, answers: Sequence[Any | None], targets: Sequence[Any]) -> Rows:
+        """One row a sample; an answer of None (unreadable) is scored as wrong, never dropped."""
+
+    def value(self, sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Column sums (..., columns) to scores (...); vectorised for resampling. NaN where undefined."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            result: npt.NDArray[np.float64] = sums[..., 0] / sums[..., 1]
+        return result
+
+    def reduce(self, rows: Rows, counts: npt.NDArray[Any] | None = None) -> float:
+        """The score of the rows; `counts` (n,) says how often each row is drawn in a resample."""
+        array = np.asarray(rows, dtype=np.float64)
+        sums = array.sum(axis=0) if counts is None else np.asarray(counts, dtype=np.float64) @ array
+        return float(self.value(sums))
+
+    def details(self, rows: Rows) -> dict[str, float]:
+        """Side figures worth a column of their own (per question type, boxes at .75...)."""
+        return {}
+
+    def tools(self) -> str:
+        """Versions of the outside tools that compute (`pycocotools 2.0.11`), for the signature."""
+        return ""
+
+
+class Format(ABC):
+    """A dataset's way of lying on disk. One frozen dataclass a file in `formats/`."""
+
+    fields: ClassVar[tuple[str, ...]] = ()  # what a prompt may name; () means: each sample tells
+    keys: ClassVar[tuple[str, ...]] = ("path", "images")  # what a source entry must name
+
+    @abstractmethod
+    def samples(self, source: Source, split: str) -> Iterator[Sample]:
+        """The samples in file order. Raises DataError naming file, key and what would be right."""
+
+
+class Model(ABC):
+    """A backend holding one checkpoint. One class a file (or folder) in `models/`."""
+
+    @abstractmethod
+    def identity(self) -> Mapping[str, Any]:
+        """What decides the text: weights, processor, precision, backend and its TEXT_VERSION."""
+
+    @abstractmethod
+    def predict(self, requests: Iterable[Request]) -> Iterator[Prediction]:
+        """Answers in any order, each as soon as it is known. Raises ImageError for a bad image."""
+
+
+# --- what is reported --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """One metric of one run; values in the metric's own unit (0 to 1; CIDEr unscaled)."""
+
+    task: str
+    metric: str  # as spelled in the YAML
+    signature: str
+    value: float
+    low: float | None  # 95 % interval
+    high: float | None
+    n: int
+    clusters: int
+    coverage: str  # all | limited | incomplete
+    invalid: int
+    groups: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    details: Mapping[str, float] = field(default_factory=dict)
+    lower_is_better: bool = False
