@@ -208,7 +208,7 @@ class Metric(ABC):
     sums overrides `value`; one that no sums describe (AP) overrides `reduce`.
     """
 
-    wants: ClassVar[str] = "text"  # the parser's kind
+    wants: ClassVar[tuple[str, ...]] = ("text",)  # kinds of parser it can read
     columns: ClassVar[tuple[str, ...]] = ("correct", "n")
     maximum: ClassVar[float | None] = 1.0  # None: unbounded
     minimum: ClassVar[float] = 0.0
