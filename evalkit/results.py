@@ -70,7 +70,7 @@ def _refusals(path: Path) -> Iterator[None]:
         elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             why = "may not be written; choose another folder with --output_path"
         elif error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
-            why = "a file stands where a folder is needed (or the other way round); choose another --output_path"
+            why = "a file stands where a folder is needed, or the reverse; choose another --output_path"
         else:
             why = f"cannot be written: {error.strerror or error}"
         raise ResultsError(f"{path}: {why}") from error
@@ -184,7 +184,7 @@ class Journal:
     def __enter__(self) -> Journal:
         with _refusals(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            file = open(self.path, "ab+")  # noqa: SIM115 (closed in __exit__)
+            file = open(self.path, "ab+")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
