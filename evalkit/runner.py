@@ -185,8 +185,8 @@ def _check_resume(plan: Plan, options: Options) -> None:
             old = session.get("libraries", {}).get(library)
             if old is not None and old != version:
                 raise ResultsError(
-                    f"{plan.folder.path}: was begun with {library} {old}, here is {version}; add --resume-across "
-                    "to go on all the same, or use another --output_path"
+                    f"{plan.folder.path}: was begun with {library} {old}, here is {version}; "
+                    "add --resume-across to go on all the same, or use another --output_path"
                 )
 
 
