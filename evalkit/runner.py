@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evalkit import __version__, lookup, masks, planning, scoring, sources
+from evalkit import __version__, lookup, masks, planning, scoring
 from evalkit.errors import DataError, ImageError, ResultsError
 from evalkit.planning import Dataset, Plan
 from evalkit.results import Entry, scores_of
@@ -51,7 +51,6 @@ def run(
         if plan.missing:
             _check_resume(plan, options)
             if plan.protocol not in models:
-                models.clear()  # one at a time on the device
                 models[plan.protocol] = checkpoint.load(plan.protocol)
             predict(plan, data[plan.task.name], models[plan.protocol], options, progress)
         done(plan, score(plan, data[plan.task.name]))
@@ -137,8 +136,7 @@ def use_mask_decoder(task: Task, data: Dataset) -> None:
     """Points mask parsers at the decoder that lies with the dataset or the checkpoint's data root."""
     parser: Parser = lookup.make("parsers", task.parser)
     if parser.kind == "masks":
-        name = getattr(parser, "decoder", "") or masks.FILE
-        masks.use(sources.optional(name, data.source))
+        masks.use(data.source.root / (getattr(parser, "decoder", "") or masks.FILE))
 
 
 def decoder_digest(task: Task) -> str:
