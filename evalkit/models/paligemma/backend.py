@@ -17,15 +17,14 @@ import numpy as np
 from evalkit.errors import ImageError, ModelError, nearest
 from evalkit.models.paligemma import checkpoint
 from evalkit.models.paligemma.batches import Limit, Planned, Prepare, plan, with_images
-from evalkit.models.paligemma.checkpoint import CheckpointInfo
+from evalkit.models.paligemma.checkpoint import PROTOCOLS, CheckpointInfo
 from evalkit.models.paligemma.engine import Answer, Engine, OutOfMemory, Prompt
 from evalkit.models.paligemma.prompt import Prompter, Rules, rules
-from evalkit.types import Decode, Model, Prediction, Request
+from evalkit.types import Checkpoint, Decode, Model, Prediction, Request
 
 TEXT_VERSION = 1  # raised by hand whenever this backend could write other text
 ENGINES = ("plain",)
 DTYPES = ("float32", "bfloat16", "float16")
-PROTOCOLS = ("paper", "hf")
 
 log = logging.getLogger("evalkit")
 
@@ -131,6 +130,26 @@ class PaliGemma(Model):
         if self._prompter is not None:
             other._check()
         return other
+
+    def as_checkpoint(self, name: str = "") -> Checkpoint:
+        """What a plan needs to know of it; the weights are loaded once, whatever the protocols."""
+
+        def identity(protocol: str) -> Mapping[str, Any]:
+            _ = self._digests  # hashed before the copy is made, so that it is not done again
+            return self.under(protocol).identity()
+
+        def load(protocol: str) -> Model:
+            self.load()
+            return self.under(protocol)
+
+        return Checkpoint(
+            name=name or self.info.path.resolve().name,
+            about=f"{self.info.describe()}, run in {self.dtype}",
+            resolution=self.info.resolution,
+            identity=identity,
+            load=load,
+            protocol=self.info.protocol,
+        )
 
     # --- loading ---
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from evalkit.errors import ModelError
 
 TOKENIZER_FILES = (
@@ -24,6 +26,7 @@ TOKENIZER_FILES = (
 )
 PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+PROTOCOLS = ("paper", "hf")
 FAMILIES = {"gemma": 1, "gemma2": 2}
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16", "F64": "float64"}
@@ -45,8 +48,7 @@ class CheckpointInfo:
     weights: tuple[Path, ...]
     tokenizer: tuple[Path, ...]
     processor: tuple[Path, ...]
-    window: int | None  # sliding window of the config, which is raised out of the way when loading
-    text_config: Mapping[str, Any]
+    protocol: str  # what its `evalkit.yaml` says it was trained with: paper, hf, or "" without one
 
     @property
     def image_tokens(self) -> int:
@@ -102,8 +104,7 @@ def inspect(path: str | Path) -> CheckpointInfo:
         weights=weights,
         tokenizer=tokenizer,
         processor=tuple(folder / name for name in PROCESSOR_FILES if (folder / name).is_file()),
-        window=(text.get("sliding_window") or 4096) if family == 2 else None,
-        text_config=text,
+        protocol=_protocol(folder),
     )
 
 
@@ -326,6 +327,20 @@ def _eos(folder: Path, config: Mapping[str, Any], text: Mapping[str, Any]) -> tu
     if listed is None:
         return (1,)
     return tuple(int(i) for i in listed) if isinstance(listed, list) else (int(listed),)
+
+
+def _protocol(folder: Path) -> str:
+    """`protocol: paper|hf` of the checkpoint's own `evalkit.yaml`, the file's one key."""
+    file = folder / "evalkit.yaml"
+    if not file.is_file():
+        return ""
+    try:
+        said = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        raise ModelError(f"{file}: cannot be read as YAML") from None
+    if not isinstance(said, dict) or set(said) != {"protocol"} or said["protocol"] not in PROTOCOLS:
+        raise ModelError(f"{file}: must hold one line, 'protocol: paper' or 'protocol: hf'")
+    return str(said["protocol"])
 
 
 def _json(file: Path) -> dict[str, Any]:
