@@ -139,29 +139,7 @@ def checkpoint(spec: str, arguments: argparse.Namespace) -> Checkpoint:
             f"{name}: new here, hashing {sum(f.stat().st_size for f in fresh) / 1e9:.1f} GB of weights once"
         )
 
-    def load(protocol: str) -> PaliGemma:
-        backend.load()
-        return backend.under(protocol)
-
-    return Checkpoint(
-        name=name,
-        about=f"{info.describe()}, run in {backend.dtype}",
-        resolution=info.resolution,
-        identity=lambda protocol: backend.under(protocol).identity(),
-        load=load,
-        protocol=_own_protocol(info.path),
-    )
-
-
-def _own_protocol(folder: Path) -> str:
-    """What a checkpoint's `evalkit.yaml` says of how it was trained (`protocol: hf`)."""
-    file = folder / "evalkit.yaml"
-    if not file.is_file():
-        return ""
-    content = tasks.read_yaml(file)
-    if content.get("protocol") not in tasks.PROTOCOLS or len(content) > 1:
-        raise UserError(f"{file}: must be one line, protocol: {' or protocol: '.join(tasks.PROTOCOLS)}")
-    return str(content["protocol"])
+    return backend.as_checkpoint(name)
 
 
 def roots(given: Sequence[Path], wanted: Sequence[Task]) -> list[Path]:
@@ -305,7 +283,7 @@ def show(arguments: argparse.Namespace) -> int:
         + (f", {task.data.count:,} samples officially" if task.data.count else ""),
         f"prompt     {task.prompt!r}" + (f" (source: {task.prompt_source})" if task.prompt_source else ""),
         f"protocol   {task.protocol}: {image.resize}{' antialiased' if image.antialias else ''}, "
-        f"JPEG {image.jpeg}, EXIF {'ignored' if image.exif == 'ignore' else 'applied'}; the task says so (--protocol overrides)",
+        f"JPEG {image.jpeg}, EXIF {image.exif}; by the task file, --protocol overrides",
         f"decode     {'greedy' if task.decode.beams == 1 else f'beam {task.decode.beams}'}, prompt cut at "
         f"{task.decode.text_length} tokens, at most {task.decode.max_new_tokens} new tokens",
         f"parser     {lookup.spell(lookup.make('parsers', task.parser))}",
