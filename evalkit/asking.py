@@ -9,7 +9,7 @@ from pathlib import Path
 from evalkit import masks, results, sources
 from evalkit.errors import DataError, UserError
 from evalkit.lookup import make
-from evalkit.types import Box, Checkpoint, Decode, ImageRef, Mask, Preparation, Prediction, Request
+from evalkit.types import Box, Checkpoint, Decode, ImageRef, Mask, Prediction, Preparation, Request
 
 COLOURS = ((230, 57, 70), (29, 120, 200), (42, 157, 80), (244, 162, 30), (131, 56, 236), (0, 150, 160))
 
