@@ -1,0 +1,90 @@
+"""COCO instances: instances_*.json, all objects of an image as one sample's target.
+
+Knows no metric: boxes, areas, crowds and masks are handed on as the file has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from evalkit.records import Record, Unique, path_of
+from evalkit.sources import image_ref, read_json
+from evalkit.types import Format, Sample, Size, Source
+
+
+@dataclass(frozen=True)
+class CocoDetection(Format):
+    """One sample an image (images without objects too), id = COCO image id.
+
+    Target: {"size": (h, w), "image_id": int, "categories": every category's name (one shared
+    tuple), "objects": [{"category": name, "box": (x, y, w, h) pixels, "area": pixels,
+    "iscrowd": 0 or 1, "segmentation": as in the file, where it is there}]}.
+    The file is one split and doesn't say which, so `split` is not compared with it.
+    """
+
+    fields: ClassVar[tuple[str, ...]] = ("categories",)  # "person ; bicycle ; ...", as `detect` lists them
+    keys: ClassVar[tuple[str, ...]] = ("path", "images")
+
+    def samples(self, source: Source, split: str) -> Iterator[Sample]:
+        path, images = path_of(source, "path", self.keys), path_of(source, "images", self.keys)
+        top = Record(read_json(path), str(path))
+        names = _categories(top)
+        categories = tuple(names.values())
+        fields = {"categories": " ; ".join(categories)}
+        listed = list(top.records("images"))
+        objects = _objects(top, names, listed)
+        for image in listed:
+            number, name = image.data["id"], image.name("file_name")
+            target = {
+                "size": image.size(),
+                "image_id": number,
+                "categories": categories,
+                "objects": objects[number],
+            }
+            ref = image_ref(images, name)
+            yield Sample(str(number), (ref,), fields, target, size=image.size(), cluster=name)
+
+
+def _categories(top: Record) -> dict[int, str]:
+    """id -> name in file order (COCO's ids have gaps: 80 classes in 1..90)."""
+    ids, called = Unique(top.file, "category id"), Unique(top.file, "category name")
+    result = {}
+    for category in top.records("categories"):
+        ids.add(category.integer("id"))
+        called.add(category.text("name"))
+        result[category.integer("id")] = category.text("name")
+    return result
+
+
+def _objects(top: Record, names: dict[int, str], listed: list[Record]) -> dict[int, list[dict[str, Any]]]:
+    """image id -> its objects in file order."""
+    sizes: dict[int, Size] = {}
+    images, annotations = Unique(top.file, "image id"), Unique(top.file, "annotation id")
+    for image in listed:
+        images.add(image.integer("id"))
+        sizes[image.data["id"]] = image.size()
+    result: dict[int, list[dict[str, Any]]] = {number: [] for number in sizes}
+    for annotation in top.records("annotations"):
+        annotations.add(annotation.integer("id"))
+        number, category = annotation.integer("image_id"), annotation.integer("category_id")
+        if number not in sizes:
+            annotation.wrong("image_id", f"{number} is no image of this file; it must be an id under images")
+        if category not in names:
+            annotation.wrong("category_id", f"{category} is unknown; it must be an id under categories")
+        result[number].append(_object(annotation, names[category], sizes[number]))
+    return result
+
+
+def _object(annotation: Record, category: str, size: Size) -> dict[str, Any]:
+    box = annotation.box()
+    found: dict[str, Any] = {
+        "category": category,
+        "box": box,
+        "area": annotation.number("area", least=0) if annotation.has("area") else box[2] * box[3],
+        "iscrowd": annotation.flag("iscrowd"),
+    }
+    if annotation.data.get("segmentation"):  # converters write [] where there is no mask
+        found["segmentation"] = annotation.segmentation(size)
+    return found

@@ -1,0 +1,117 @@
+"""REFER's `refs(unc|umd|google).p` with instances.json: RefCOCO, RefCOCO+ and RefCOCOg.
+
+Knows no metric and draws no mask: box and segmentation are both handed on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from evalkit.errors import DataError
+from evalkit.pickles import read_pickle
+from evalkit.records import Record, Unique, check_split, filled, path_of
+from evalkit.sources import image_ref, read_json
+from evalkit.types import Format, Sample, Source
+
+
+@dataclass(frozen=True)
+class RefCoco(Format):
+    """One sample a sentence (not an object), id = sent_id, as the paper counts.
+
+    Target: {"size": (h, w), "box": (y0, x0, y1, x1) in original pixels, "segmentation": polygons
+    or run lengths as in the file, "iscrowd": 0 or 1}. `{sentence}` is REFER's cleaned `sent`, which
+    the reference uses; `{raw}` is as people typed it.
+    `image_name`: a %-template of the image's number, where the folder's names aren't those that
+    instances.json gives (COCO 2017's `%012d.jpg`).
+    """
+
+    image_name: str = ""
+
+    fields: ClassVar[tuple[str, ...]] = ("sentence", "raw", "category")
+    keys: ClassVar[tuple[str, ...]] = ("refs", "instances", "images")
+
+    def samples(self, source: Source, split: str) -> Iterator[Sample]:
+        path, images = path_of(source, "refs", self.keys), path_of(source, "images", self.keys)
+        refs = _refs(read_pickle(path), str(path), split)
+        path = path_of(source, "instances", self.keys)
+        instances = _Instances(Record(read_json(path), str(path)), refs)
+        unique = Unique(refs[0].file if refs else str(path), "sent_id")
+        for ref in refs:
+            image, annotation = instances.of(ref)
+            size = image.size()
+            x, y, w, h = annotation.box()
+            target = {
+                "size": size,
+                "box": (y, x, y + h, x + w),
+                "segmentation": annotation.segmentation(size),
+                "iscrowd": annotation.flag("iscrowd"),
+            }
+            name = filled(self.image_name, image.data["id"]) if self.image_name else image.name("file_name")
+            picture = (image_ref(images, name),)
+            category = instances.categories.get(annotation.data.get("category_id"), "")
+            for sentence in ref.records("sentences"):
+                number = sentence.identifier("sent_id")
+                unique.add(number)
+                text = sentence.text("sent")
+                fields = {
+                    "sentence": text,
+                    "raw": sentence.text("raw") if sentence.has("raw") else text,
+                    "category": category,
+                }
+                yield Sample(number, picture, fields, target, size=size, cluster=name)
+
+
+def _refs(data: Any, file: str, split: str) -> list[Record]:
+    """The refs of the split in file order."""
+    if not isinstance(data, list):
+        raise DataError(f"{file}: top level: is no list; it must be REFER's list of refs")
+    present, chosen = set[Any](), []
+    for index, entry in enumerate(data):
+        ref = Record(entry, file, f"[{index}]")
+        present.add(ref.text("split"))
+        if ref.data["split"] == split:
+            chosen.append(ref)
+    check_split(file, split, present)
+    return chosen
+
+
+class _Instances:
+    """The images, annotations and categories that the refs need, found by id."""
+
+    def __init__(self, top: Record, refs: list[Record]) -> None:
+        self.top = top
+        wanted = {ref.integer("ann_id") for ref in refs}
+        unique = Unique(top.file, "image id")
+        self.images: dict[int, Record] = {}
+        for image in top.records("images"):
+            unique.add(image.integer("id"))
+            self.images[image.data["id"]] = image
+        unique = Unique(top.file, "annotation id")
+        self.annotations: dict[int, Record] = {}
+        for annotation in top.records("annotations"):
+            number = annotation.integer("id")
+            if number in wanted:
+                unique.add(number)
+                self.annotations[number] = annotation
+        listed = top.records("categories") if top.has("categories") else ()
+        self.categories: dict[Any, str] = {entry.integer("id"): entry.text("name") for entry in listed}
+
+    def of(self, ref: Record) -> tuple[Record, Record]:
+        """The image and the annotation that a ref points to."""
+        annotation = self.annotations.get(ref.data["ann_id"])
+        if annotation is None:
+            ref.wrong(
+                "ann_id",
+                f"{ref.data['ann_id']} is no annotation of {self.top.file}; both must belong together",
+            )
+        image = self.images.get(ref.integer("image_id"))
+        if image is None:
+            ref.wrong(
+                "image_id",
+                f"{ref.data['image_id']} is no image of {self.top.file}; both must belong together",
+            )
+        if annotation.integer("image_id") != image.data["id"]:
+            annotation.wrong("image_id", f"is not the image of the ref at {ref.place}, {image.data['id']}")
+        return image, annotation

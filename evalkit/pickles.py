@@ -1,0 +1,92 @@
+"""Reads pickles that hold only plain containers, numbers and strings (REFER's `refs(*).p`).
+
+Knows no class: a pickle that names one is refused before anything of it exists.
+"""
+
+from __future__ import annotations
+
+import gc
+import io
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+from evalkit.errors import DataError
+
+MAX_BYTES = 1 << 30
+MAX_TUPLES = 5_000  # a deep tuple used as a key is hashed by recursion in C; REFER's files hold none
+
+_PLAIN = """
+PROTO FRAME STOP MARK POP POP_MARK DUP NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 LONG4
+FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8
+BINBYTES SHORT_BINBYTES BINBYTES8 LIST EMPTY_LIST APPEND APPENDS DICT EMPTY_DICT SETITEM SETITEMS
+TUPLE EMPTY_TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_SET ADDITEMS FROZENSET
+GET BINGET LONG_BINGET PUT BINPUT LONG_BINPUT MEMOIZE
+"""
+_NAMING = "GLOBAL", "STACK_GLOBAL", "INST"  # kept, so that `find_class` can say what was refused
+
+
+class _Refused(Exception):
+    pass
+
+
+class _Plain(pickle._Unpickler):
+    """The standard library's readable unpickler with only the plain operations left in its table.
+
+    Its C twin is three times as fast, but grows its memo to whatever index a pickle names: a file
+    of 20 bytes could ask for 60 GB. The memo here is a dict.
+    """
+
+    dispatch: ClassVar[dict[int, Callable[..., None]]] = {
+        getattr(pickle, name)[0]: pickle._Unpickler.dispatch[getattr(pickle, name)[0]]
+        for name in (*_PLAIN.split(), *_NAMING)
+    }
+
+    tuples = 0
+
+    def find_class(self, module: str, name: str) -> Any:
+        raise _Refused(f"{module}.{name}")
+
+
+def _counted(build: Callable[..., None]) -> Callable[..., None]:
+    def count(self: _Plain) -> None:
+        self.tuples += 1
+        if self.tuples > MAX_TUPLES:
+            raise ValueError(f"more than {MAX_TUPLES} tuples")
+        build(self)
+
+    return count
+
+
+for _operation in (pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3, pickle.FROZENSET):
+    _Plain.dispatch[_operation[0]] = _counted(_Plain.dispatch[_operation[0]])
+
+
+def read_pickle(path: Path) -> Any:
+    """The plain data of a pickle of any protocol. DataError names the class when there is one.
+
+    Byte strings of Python 2, in which REFER's files were written, are read as UTF-8.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise DataError(f"{path}: is larger than 1 GiB; REFER's largest refs file has 30 MB")
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+    collecting = gc.isenabled()
+    gc.disable()  # millions of new objects and no cycles: collections would only cost time
+    try:
+        return _Plain(io.BytesIO(data), encoding="utf-8", errors="replace").load()
+    except _Refused as error:
+        raise DataError(
+            f"{path}: names the class {error}, which is refused;"
+            " only plain lists, dicts, numbers and strings are read"
+        ) from None
+    except KeyError as error:
+        raise DataError(f"{path}: holds pickle operation {error}, which no plain data needs") from None
+    except Exception as error:  # a damaged pickle fails in many ways, all of the same meaning
+        raise DataError(f"{path}: is no readable pickle ({type(error).__name__}: {error})") from None
+    finally:
+        if collecting:
+            gc.enable()

@@ -1,0 +1,259 @@
+"""Checked access to parsed data: errors are one sentence, `file: key: what is wrong; what would be right`.
+
+Knows the shapes that several formats share (texts, ids, boxes, segmentations), not their files.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any, NoReturn
+
+from evalkit.errors import DataError, nearest
+from evalkit.types import Size, Source
+
+_KINDS = {
+    dict: "an object",
+    list: "a list",
+    str: "a string",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    type(None): "null",
+}
+
+
+class Record:
+    """One object of a file, with the place it stands at for error messages."""
+
+    __slots__ = ("data", "file", "place")
+
+    def __init__(self, data: Any, file: str, place: str = "") -> None:
+        if type(data) is not dict:
+            raise DataError(f"{file}: {place or 'top level'}: is {_kind(data)}; it must be an object")
+        self.data: dict[str, Any] = data
+        self.file = file
+        self.place = place
+
+    def wrong(self, key: str, problem: str) -> NoReturn:
+        place = f"{self.place}.{key}" if self.place and key else self.place or key
+        raise DataError(f"{self.file}: {place}: {problem}")
+
+    def has(self, key: str) -> bool:
+        return key in self.data
+
+    def get(self, key: str, right: str = "it must be there") -> Any:
+        try:
+            return self.data[key]
+        except KeyError:
+            self.wrong(key, f"is missing; {right}")
+
+    def text(self, key: str) -> str:
+        value = self.get(key, "it must be a string")
+        problem = _text_problem(value)
+        if problem:
+            self.wrong(key, problem)
+        return value  # type: ignore[no-any-return]
+
+    def texts(self, key: str, least: int = 0) -> tuple[str, ...]:
+        """A list of strings, duplicates kept."""
+        values = self.get(key, "it must be a list of strings")
+        if type(values) is not list:
+            self.wrong(key, f"is {_kind(values)}; it must be a list of strings")
+        for index, value in enumerate(values):
+            problem = _text_problem(value)
+            if problem:
+                self.wrong(f"{key}[{index}]", problem)
+        if len(values) < least:
+            self.wrong(key, f"holds {len(values)} strings; there must be at least {least}")
+        return tuple(values)
+
+    def integer(self, key: str, least: int | None = None) -> int:
+        value = self.get(key, "it must be a whole number")
+        if type(value) is not int:
+            self.wrong(key, f"is {_kind(value)}; it must be a whole number")
+        if least is not None and value < least:
+            self.wrong(key, f"is {_short(value)}; it must be at least {least}")
+        return int(value)
+
+    def number(self, key: str, least: float = -math.inf) -> float:
+        value = self.get(key, "it must be a number")
+        if not _finite(value):
+            self.wrong(key, f"is {_kind(value)}; it must be a finite number")
+        if value < least:
+            self.wrong(key, f"is {_short(value)}; it must be at least {least:g}")
+        return float(value)
+
+    def identifier(self, key: str) -> str:
+        """A whole number or a string that isn't empty, as a string."""
+        value = self.get(key, "it must be a whole number or a string")
+        if type(value) is int and abs(value) < 1 << 64:
+            return str(value)
+        if type(value) is not str or not value or _text_problem(value):
+            self.wrong(key, f"is {_kind(value)}; it must be a whole number or a string that is not empty")
+        return value
+
+    def name(self, key: str) -> str:
+        """A file name, perhaps in folders, that stays below the folder it is looked for in."""
+        value = self.text(key)
+        problem = name_problem(value)
+        if problem:
+            self.wrong(key, problem)
+        return value
+
+    def flag(self, key: str) -> int:
+        """0 or 1; absent means 0."""
+        value = self.data.get(key, 0)
+        if value not in (0, 1) or not isinstance(value, int):
+            self.wrong(key, f"is {_short(value)}; it must be 0 or 1")
+        return int(value)
+
+    def size(self, height: str = "height", width: str = "width") -> Size:
+        return self.integer(height, least=1), self.integer(width, least=1)
+
+    def record(self, key: str) -> Record:
+        place = f"{self.place}.{key}" if self.place else key
+        return Record(self.get(key, "it must be an object"), self.file, place)
+
+    def records(self, key: str) -> Iterator[Record]:
+        """The objects of a list."""
+        values = self.get(key, "it must be a list of objects")
+        if type(values) is not list:
+            self.wrong(key, f"is {_kind(values)}; it must be a list of objects")
+        place = f"{self.place}.{key}" if self.place else key
+        return (Record(value, self.file, f"{place}[{index}]") for index, value in enumerate(values))
+
+    def box(self, key: str = "bbox") -> tuple[float, float, float, float]:
+        """A COCO box (x, y, width, height) in pixels; sides may be 0 (COCO has such), not negative."""
+        value = self.get(key, "it must be [x, y, width, height]")
+        if type(value) is not list or len(value) != 4 or not all(_finite(part) for part in value):
+            self.wrong(key, f"is {_short(value)}; it must be [x, y, width, height], four finite numbers")
+        if value[2] < 0 or value[3] < 0:
+            self.wrong(key, f"is {_short(value)}; width and height must not be negative")
+        x, y, w, h = value
+        return float(x), float(y), float(w), float(h)
+
+    def segmentation(self, size: Size, key: str = "segmentation") -> Any:
+        """COCO's mask, as it stands: polygons [[x, y, ...], ...], or run lengths {"size", "counts"}."""
+        value = self.get(key, "it must be a list of polygons or run lengths {size, counts}")
+        if type(value) is list:
+            self._polygons(key, value)
+        elif type(value) is dict:
+            self._run_lengths(key, value, size)
+        else:
+            self.wrong(
+                key, f"is {_kind(value)}; it must be a list of polygons or run lengths {{size, counts}}"
+            )
+        return value
+
+    def _polygons(self, key: str, polygons: list[Any]) -> None:
+        if not polygons:
+            self.wrong(key, "is empty; it must hold at least one polygon")
+        for index, polygon in enumerate(polygons):
+            at = f"{key}[{index}]"
+            if type(polygon) is not list or not all(_finite(part) for part in polygon):
+                self.wrong(at, "is no polygon; it must be a flat list of finite numbers x, y, x, y, ...")
+            if len(polygon) % 2:
+                self.wrong(at, f"holds {len(polygon)} numbers; a polygon is pairs x, y, so an even count")
+            if len(polygon) < 6:
+                self.wrong(at, f"holds {len(polygon)} numbers; a polygon has at least three points")
+
+    def _run_lengths(self, key: str, value: dict[str, Any], size: Size) -> None:
+        inner = Record(value, self.file, f"{self.place}.{key}")
+        counts, stated = inner.get("counts"), inner.get("size")
+        if stated != [*size]:
+            inner.wrong("size", f"is {_short(stated)}; it must be the image's [height, width], {[*size]}")
+        if type(counts) is str:
+            if not counts or not all("0" <= letter <= "o" for letter in counts):
+                inner.wrong("counts", "is no compressed run lengths; pycocotools writes letters from 0 to o")
+        elif type(counts) is not list or not all(type(run) is int and run >= 0 for run in counts):
+            inner.wrong("counts", "must be a list of whole numbers, or a string as pycocotools writes it")
+        elif sum(counts) != size[0] * size[1]:
+            inner.wrong("counts", f"sums to {sum(counts)}; it must be height × width, {size[0] * size[1]}")
+
+
+def path_of(source: Source, key: str, wanted: tuple[str, ...]) -> Path:
+    """The path that the source entry names under `key`; DataError when the entry lacks it."""
+    if key not in source.entry:
+        raise DataError(
+            f"{source.task or 'task'}: data.sources: no '{key}' in {{{', '.join(source.entry)}}};"
+            f" this format wants {', '.join(wanted)}"
+        )
+    return source.path(key)
+
+
+def check_split(file: str, split: str, present: Mapping[str, Any] | set[str]) -> None:
+    """DataError when a file that states its splits lacks the one asked for."""
+    if split not in present:
+        names = {name for name in present if isinstance(name, str)}
+        raise DataError(f"{file}: no split '{split}'{nearest(split, names)}")
+
+
+class Unique:
+    """Notices an id that came before."""
+
+    __slots__ = ("file", "seen", "what")
+
+    def __init__(self, file: str, what: str) -> None:
+        self.file, self.what, self.seen = file, what, set[Any]()
+
+    def add(self, value: Any) -> None:
+        if value in self.seen:
+            raise DataError(f"{self.file}: {self.what} {_short(value)} is there twice; ids must be unique")
+        self.seen.add(value)
+
+
+def name_problem(value: str, absolute: bool = False) -> str:
+    """What is wrong with a file name that a dataset gives, or ''."""
+    path = PurePosixPath(value.replace("\\", "/"))
+    if not value.strip() or "\0" in value:
+        return "is no file name; it must name an image"
+    if ".." in path.parts or (path.is_absolute() and not absolute):
+        return f"is {_short(value)}; it must be a name below the images folder"
+    return ""
+
+
+def filled(template: str, number: int) -> str:
+    """A file name from a %-template such as `COCO_val2014_%012d.jpg`."""
+    try:
+        return template % number
+    except (TypeError, ValueError):
+        raise DataError(
+            f"image_name: '{template}' cannot take one number; write it like COCO_val2014_%012d.jpg"
+        ) from None
+
+
+def _finite(value: Any) -> bool:
+    kind = type(value)
+    return (kind is float and math.isfinite(value)) or (kind is int and abs(value) < 1 << 53)
+
+
+def _text_problem(value: Any) -> str:
+    if type(value) is not str:
+        return f"is {_kind(value)}; it must be a string"
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return "holds half a character (a lone surrogate); it must be valid Unicode"
+    return ""
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return _KINDS.get(type(value), f"a {type(value).__name__}")
+
+
+def _short(value: Any) -> str:
+    """A value for an error message; huge or deep ones by kind only."""
+    if isinstance(value, (list, tuple)):
+        if len(value) > 8 or any(isinstance(part, (list, dict, tuple)) for part in value):
+            return f"a list of {len(value)}"
+        return f"[{', '.join(_short(part) for part in value)}]"
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, int) and abs(value) > 1 << 64:
+        return "a huge number"
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
