@@ -18,7 +18,7 @@ INNER = ("en", "all", "classes", "what", "which", "color", "shape", "shapes", "i
          "how", "many", "there", "any", "of", "on", "in", "left", "right", "above", "below", "to",
          "than", "bigger", "biggest", "smallest", "leftmost", "rightmost", "top", "bottom",
          "written", "character", "letter", "digit", "with", "a", "an", "and", "picture", "image",
-         "thing", "it", "yes", "no", ";", *(f"{s}s" for s in world.SHAPES), "crosses",
+         "thing", "one", "at", "plain", "background", "it", "yes", "no", ";", *(f"{s}s" for s in world.SHAPES), "crosses",
          *world.SHAPES, *world.COLORS, *world.GLYPHS, *"01234")  # fmt: skip
 
 
