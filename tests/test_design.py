@@ -47,7 +47,9 @@ def imports(path: Path) -> Iterator[str]:
     """Every evalkit module imported anywhere in the file, as dotted names."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module:
-            yield from (f"{node.module}.{a.name}" if node.module == "evalkit" else node.module for a in node.names)
+            yield from (
+                f"{node.module}.{a.name}" if node.module == "evalkit" else node.module for a in node.names
+            )
         elif isinstance(node, ast.Import):
             yield from (a.name for a in node.names)
 
@@ -91,9 +93,15 @@ def test_only_the_writers_write(path: Path) -> None:
         if not isinstance(node, ast.Call):
             continue
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-        assert name not in ("write_text", "write_bytes"), f"{path.name}:{node.lineno} writes; use results.atomic_write"
+        assert name not in ("write_text", "write_bytes"), (
+            f"{path.name}:{node.lineno} writes; use results.atomic_write"
+        )
         if name == "open":
-            texts = [a.value for a in [*node.args, *(k.value for k in node.keywords)] if isinstance(a, ast.Constant)]
+            texts = [
+                a.value
+                for a in [*node.args, *(k.value for k in node.keywords)]
+                if isinstance(a, ast.Constant)
+            ]
             assert not {"w", "wb", "a", "ab", "x"} & set(map(str, texts)), f"{path.name}:{node.lineno} writes"
 
 
