@@ -194,6 +194,10 @@ class Parser(ABC):
         """Many at once, in order; override where a batch is cheaper."""
         return [self.read(p, s) for p, s in zip(predictions, sizes, strict=True)]
 
+    def invalid(self, answer: Any | None) -> bool:
+        """Whether the answer counts as invalid; a parser may say so of more than None."""
+        return answer is None
+
     def identity(self) -> str:
         """What beside the parameters decides the answer (the mask decoder's digest), or ''."""
         return ""

@@ -12,18 +12,16 @@ Three dialects, each equal to its reference for every string:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 
-NUMBERS = {
-    word: str(value)
-    for value, word in enumerate("zero one two three four five six seven eight nine ten".split())
-} | {"none": "0"}
+_COUNTED = "zero one two three four five six seven eight nine ten"
+NUMBERS = {word: str(value) for value, word in enumerate(_COUNTED.split())} | {"none": "0"}
 _ARTICLES = frozenset(("a", "an", "the"))
 
 # A contraction is mended when exactly one of its apostrophes is missing: both "couldnt've" and
 # "couldn'tve" become "couldn't've". The references spell all of these out as one table.
-_CONTRACTIONS = """
+_FORMS = """
 ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't hadn't've hasn't haven't
 he'd he'd've he's how'd how'll how's isn't it'd it'd've it'll ma'am mightn't mightn't've might've
 mustn't must've needn't not've o'clock oughtn't 'ow's'at shan't she'd've should've shouldn't
@@ -32,17 +30,18 @@ something'd something'd've something'll that's there'd there'd've there're there
 they'll they're they've 'twas wasn't we'd've we've weren't what'll what're what's what've when's
 where'd where's where've who'd who'd've who'll who's who've why'll why're why's won't would've
 wouldn't wouldn't've y'all y'all'll y'all'd've you'd you'd've you'll you're you've
-""".split()
-_STRAIGHT_IN_VIZWIZ = frozenset("ain't aren't can't could've couldn't we've where's who've".split())
+"""
+_CONTRACTIONS = _FORMS.split()
+_STRAIGHT_IN_VIZWIZ = ("ain't", "aren't", "can't", "could've", "couldn't", "we've", "where's", "who've")
 
 
-def _mend(forms: list[str], mark: str) -> dict[str, str]:
+def _mend(forms: Iterable[str], mark: str) -> dict[str, str]:
     return {f[:i] + f[i + 1 :]: f for f in forms for i, c in enumerate(f) if c == mark}
 
 
 def _vizwiz_words() -> dict[str, str]:
     curly = [f.replace("'", "’") for f in _CONTRACTIONS if f not in _STRAIGHT_IN_VIZWIZ]
-    table = _mend(curly, "’") | _mend(sorted(_STRAIGHT_IN_VIZWIZ), "'")
+    table = _mend(curly, "’") | _mend(_STRAIGHT_IN_VIZWIZ, "'")
     for word in ("couldn", "hadn"):  # these two keep a straight apostrophe in one key
         table.pop(f"{word}’tve")
         table[f"{word}'tve"] = f"{word}’t’ve"

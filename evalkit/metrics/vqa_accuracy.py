@@ -35,13 +35,14 @@ class VqaAccuracy(Metric):
 
     def rows(self, answers: Sequence[str | None], targets: Sequence[Sequence[str]]) -> Rows:
         """One (score, counted) a sample; scores are multiples of 1/(3 x humans)."""
-        judge = {
+        judges: dict[str, Callable[[str, Sequence[str]], float]] = {
             "official": partial(_when_humans_differ, vqa_text.official),
             "big_vision": partial(_when_humans_differ, vqa_text.big_vision),
             "mmf": _mmf,
             "vizwiz": _vizwiz,
             "plain": _plain,
-        }[self.variant]
+        }
+        judge = judges[self.variant]
         result = np.zeros((len(targets), 2))
         for i, (answer, humans) in enumerate(zip(answers, targets, strict=True)):
             if not humans:
