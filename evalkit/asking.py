@@ -6,7 +6,7 @@ import io
 import sys
 from pathlib import Path
 
-from evalkit import masks, results, sources
+from evalkit import results, sources
 from evalkit.errors import DataError, UserError
 from evalkit.lookup import make
 from evalkit.types import Box, Checkpoint, Decode, ImageRef, Mask, Prediction, Preparation, Request
@@ -20,7 +20,7 @@ def ask(
     prompt: str,
     max_new_tokens: int,
     overlay: Path | None,
-    decoder: Path | None,
+    decoder: str,
 ) -> int:
     """Prints what the model says; draws boxes and masks where the answer has any.
 
@@ -51,13 +51,12 @@ def ask(
     return 0
 
 
-def _read(prediction: Prediction, decoder: Path | None) -> list[Box | Mask]:
+def _read(prediction: Prediction, decoder: str) -> list[Box | Mask]:
     """Masks where the text has segmentation tokens, else boxes, else nothing."""
     size = prediction.sizes[0]
     if "<seg" in prediction.text:
-        masks.use(decoder)
         try:
-            answer = make("parsers", "masks").read(prediction, size)
+            answer = make("parsers", f"masks(decoder={decoder!r}, form='objects')").read(prediction, size)
         except UserError as error:
             print(f"masks   not decoded: {error}", file=sys.stderr)
             answer = None

@@ -212,7 +212,7 @@ def _score_predictions(arguments: argparse.Namespace) -> int:
     data = planning.dataset(task, roots(arguments.data_root, [task]))
     predictions = scoring.read_predictions(arguments.predictions, data.samples)
     whole = len(predictions) == len(data.samples) and data.short_of is None
-    runner.use_mask_decoder(task, data)
+    masks.look_in(data.source.root)
     scored = scoring.score(task, data.samples, predictions, "all" if whole else "incomplete", data.targets)
     name = arguments.name or Path(arguments.predictions).stem
     cells = [leaderboard.Cell(s, arguments.predictions, name, ()) for s in scored.scores]
@@ -338,13 +338,12 @@ def ask(arguments: argparse.Namespace) -> int:
     if len(arguments.model) != 1:
         raise UserError("ask: one --model at a time")
     candidate = checkpoint(arguments.model[0], arguments)
-    decoder = next(
-        (r / masks.FILE for r in sources.roots(arguments.data_root) if (r / masks.FILE).is_file()), None
-    )
+    decoder = ""
     if arguments.model[0].startswith(f"{DEMO}:"):
         from evalkit import demo as embedded
 
-        decoder = embedded.mask_decoder()
+        decoder = str(embedded.mask_decoder())
+    masks.look_in(*sources.roots(arguments.data_root))
     return asking.ask(
         candidate, arguments.image, arguments.prompt, arguments.max_new_tokens, arguments.overlay, decoder
     )

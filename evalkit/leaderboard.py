@@ -16,7 +16,7 @@ from evalkit.results import RunFolder, scores_of
 from evalkit.types import Score
 
 STAMPS = {
-    "limited": ("*", "a part of the samples, on purpose (--limit or --ids)"),
+    "limited": ("†", "a part of the samples, on purpose (--limit or --ids)"),
     "incomplete": ("!", "incomplete: samples are missing, from the disk or from the run"),
     "changed": ("~", "prompt or settings of the task changed on the command line"),
 }
@@ -38,7 +38,7 @@ class Cell:
         return marks + (STAMPS["changed"][0] if self.changed else "")
 
     def text(self) -> str:
-        """`92.4 ±1.6*`, in hundredths."""
+        """`92.4 ±1.6†`, in hundredths."""
         score = self.score
         half = "" if score.low is None or score.high is None else f" ±{50 * (score.high - score.low):.1f}"
         return f"{100 * score.value:.1f}{half}{self.stamps}"
@@ -142,7 +142,10 @@ def _aligned(cells: Sequence[Cell], marks: tuple[str, str], markdown: bool) -> s
         lines.append([(key[0], False), (key[1], False), ("–".join(map(str, n)), False), *shown])
     widths = [max(len(header[i]), *(len(line[i][0]) for line in lines)) for i in range(len(header))]
     if markdown:
-        out = ["| " + " | ".join(header) + " |", "|" + "|".join(" --- " for _ in header) + "|"]
+        out = [
+            "| " + " | ".join(h.replace("|", "\\|") for h in header) + " |",
+            "|" + "|".join(" --- " for _ in header) + "|",
+        ]
         out += [
             "| " + " | ".join(_marked(t, b, marks).replace("|", "\\|") for t, b in line) + " |"
             for line in lines
@@ -155,7 +158,8 @@ def _aligned(cells: Sequence[Cell], marks: tuple[str, str], markdown: bool) -> s
                 _marked(t, b, marks) + " " * (w - len(t)) for (t, b), w in zip(line, widths, strict=True)
             )
             out.append("  ".join(padded).rstrip())
-    return "\n".join(out + _notes(cells)) + "\n"
+    notes = _notes(cells)
+    return "\n".join(out + (["", *(f"{n}  " for n in notes)] if markdown else ["", *notes])) + "\n"
 
 
 def _marked(text: str, bold: bool, marks: tuple[str, str]) -> str:
@@ -177,7 +181,7 @@ def _targets(score: Score) -> str:
 
 def _notes(cells: Sequence[Cell]) -> list[str]:
     used = {mark for c in cells for mark in c.stamps}
-    notes = ["", "values × 100, ± half of the 95 % interval (clustered by image)"]
+    notes = ["values × 100, ± half of the 95 % interval (clustered by image)"]
     notes += [f"{mark} {meaning}" for mark, meaning in STAMPS.values() if mark in used]
     invalid = [
         f"{c.model}: {c.score.task} {c.score.invalid} of {c.score.n}" for c in cells if c.score.invalid

@@ -6,7 +6,6 @@ Knows no text and no metric. Follows google-research/big_vision transfers/segmen
 from __future__ import annotations
 
 import hashlib
-import importlib
 import os
 import warnings
 from functools import lru_cache
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evalkit import geometry
+from evalkit import geometry, sources
 from evalkit.errors import ModelError, UserError
 from evalkit.types import Box, Mask, Size
 
@@ -48,41 +47,47 @@ for _block in (2, 3):
         _SHAPES[f"decoder.{_block}.net.{_layer}.weight"] = (128, 128, _kernel, _kernel)
         _SHAPES[f"decoder.{_block}.net.{_layer}.bias"] = (128,)
 
-_chosen: Path | None = None
+_folders: tuple[Path, ...] = ()
 
 
 # --- which file --------------------------------------------------------------------------------
 
 
-def use(path: str | os.PathLike[str] | None) -> None:
-    """Sets the weights' file for this process (None: back to the environment and the cache)."""
-    global _chosen
-    _chosen = None if path is None else Path(path)
+def look_in(*folders: Path) -> None:
+    """Sets the folders (data roots) below which this process looks for weights first."""
+    global _folders
+    _folders = folders
 
 
 def resolve(decoder: str = "") -> Path:
-    """The weights' file: `decoder` (a path, or "demo"), else `use`, else the environment, else the cache.
+    """The weights' file. A named one: as it stands, or below the folders of `look_in`. The published
+    one: by the environment, below those folders, or in the cache.
 
     Raises UserError naming what was tried and where to get the file.
     """
-    if decoder == "demo":
-        return Path(importlib.import_module("evalkit.demo").mask_decoder())
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "evalkit" / FILE
-    set_by_hand = decoder or _chosen or os.environ.get(ENVIRONMENT)
-    path = Path(set_by_hand) if set_by_hand else cache
-    if not path.is_file():
-        raise UserError(
-            f"{path}: no mask decoder there; get {FILE} from {WHERE}, then put it at {cache} "
-            f"or set {ENVIRONMENT}=/path/to/{FILE}"
-        )
-    return path
+    if decoder:
+        tried = [Path(decoder), *(folder / decoder for folder in _folders)]
+    else:
+        named = os.environ.get(ENVIRONMENT)
+        below = [folder / FILE for folder in _folders]
+        tried = [Path(named)] if named else [*below, sources.cache_folder() / FILE]
+    for path in tried:
+        if path.is_file():
+            return path
+    places = ", ".join(map(str, tried))
+    if decoder:
+        raise UserError(f"mask decoder '{decoder}': not found; tried {places}")
+    raise UserError(
+        f"no mask decoder {FILE}; tried {places}. Get it from {WHERE} and put it at {tried[-1]}, "
+        f"or set {ENVIRONMENT} to its path"
+    )
 
 
 def decoder(spelled: str = "") -> Decoder:
     """The decoder that `resolve` finds, loaded once as long as its file does not change."""
     path = resolve(spelled)
     status = path.stat()
-    return _load(str(path.resolve()), status.st_size, status.st_mtime_ns, spelled != "demo")
+    return _load(str(path.resolve()), status.st_size, status.st_mtime_ns, not spelled)
 
 
 @lru_cache(maxsize=4)

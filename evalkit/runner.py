@@ -113,7 +113,7 @@ def score(plan: Plan, data: Dataset) -> list[Score]:
 
     What was scored before from the same inputs is read, not computed: the second run is instant.
     """
-    use_mask_decoder(plan.task, data)
+    masks.look_in(data.source.root)
     entries = plan.folder.entries()
     wanted = set(plan.wanted)
     predictions = {name: entry.prediction for name, entry in entries.items() if name in wanted}
@@ -132,15 +132,10 @@ def score(plan: Plan, data: Dataset) -> list[Score]:
     return scored.scores
 
 
-def use_mask_decoder(task: Task, data: Dataset) -> None:
-    """Points mask parsers at the decoder that lies with the dataset or the checkpoint's data root."""
-    parser: Parser = lookup.make("parsers", task.parser)
-    if parser.kind == "masks":
-        masks.use(data.source.root / (getattr(parser, "decoder", "") or masks.FILE))
-
-
 def decoder_digest(task: Task) -> str:
-    return lookup.make("parsers", task.parser).identity() if "masks" in task.parser else ""
+    """What beside text and targets decides the answers; '' where no mask is decoded."""
+    parser: Parser = lookup.make("parsers", task.parser)
+    return parser.identity()
 
 
 # --- identity and provenance ---------------------------------------------------------------------

@@ -98,15 +98,15 @@ def _score(
         n=len(answers),
         clusters=len(set(clusters)),
         coverage=coverage,
-        invalid=sum(a is None for a in answers),
-        groups=_groups(metric, rows, answers, groups),
+        invalid=sum(parser.invalid(a) for a in answers),
+        groups=_groups(metric, rows, [parser.invalid(a) for a in answers], groups),
         details=metric.details(rows),
         lower_is_better=metric.lower_is_better,
     )
 
 
 def _groups(
-    metric: Metric, rows: Rows, answers: Sequence[Any], groups: Sequence[str]
+    metric: Metric, rows: Rows, invalid: Sequence[bool], groups: Sequence[str]
 ) -> dict[str, dict[str, float]]:
     """The score of each group of samples, when there is more than one group."""
     names = sorted(set(groups))
@@ -119,7 +119,7 @@ def _groups(
         found[name or "other"] = {
             "value": metric.reduce(part),
             "n": len(chosen),
-            "invalid": sum(answers[i] is None for i in chosen),
+            "invalid": sum(invalid[i] for i in chosen),
         }
     return found
 

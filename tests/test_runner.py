@@ -15,7 +15,6 @@ from evalkit.errors import DataError, ResultsError, UserError
 from evalkit.planning import Asked
 from evalkit.types import Request, Score
 
-
 EVERYTHING, PLAIN = Asked(), runner.Options()
 
 
@@ -180,7 +179,7 @@ def test_the_leaderboard_stamps_and_ranks(tmp_path: Path) -> None:
     runner.run([plan], {"colours_test": data}, candidate, runner.Options(), lambda *_: None, lambda *_: None)
     cells = leaderboard.collect(results.find([tmp_path / "out"]))
     shown = leaderboard.terminal(cells, bold=True)
-    assert "*" in shown
+    assert "†" in shown
     assert "\033[1m" in shown
     assert "blue\\|=1" in leaderboard.markdown(cells)
     assert json.loads(leaderboard.to_json(cells))[0]["coverage"] == "limited"
