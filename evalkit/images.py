@@ -1,0 +1,327 @@
+"""Image bytes to the square uint8 array that a model is given, byte for byte as the reference does it.
+
+Knows no dataset and no model. Arrays are (height, width, channels); 3 channels are RGB.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import simplejpeg
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    Jpeg2KImagePlugin,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from evalkit.errors import DataError, ImageError
+from evalkit.sources import read_bytes
+from evalkit.types import ImageRef, Preparation, Size
+
+Pixels = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+Places = npt.NDArray[np.int64]
+
+MAX_PIXELS = 512 << 20
+MAX_SIDE = 1 << 20
+STRIPS = {False: 1 << 15, True: 1 << 18}  # floats in a strip, by antialias: measured
+_PLUGINS = (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Jpeg2KImagePlugin,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)  # imported so that Image.open knows them whatever was opened before
+_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000")  # none runs a program
+
+# Pillow's own limit is below ours; what it would warn about is refused here, after the header is read.
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What a model is given of one image, and what is recorded of where it came from."""
+
+    pixels: Pixels  # (resolution, resolution, 3)
+    digest: str  # sha256 of the bytes read
+    size: Size  # (height, width) that the bytes decoded to
+
+
+def prepare(ref: ImageRef, preparation: Preparation) -> Prepared:
+    """Reads, decodes and resizes one image. Raises ImageError naming it."""
+    data = read_bytes(ref)
+    image = _decode(data, preparation.jpeg, preparation.exif, str(ref))
+    size = image.shape[0], image.shape[1]
+    pixels = resize(image, preparation.resolution, preparation.resize, preparation.antialias)
+    return Prepared(_rgb(pixels), hashlib.sha256(data).hexdigest(), size)
+
+
+# --- decoding ----------------------------------------------------------------------------------
+
+
+def decode(data: bytes, jpeg: str = "fast", exif: str = "ignore", where: str = "image") -> Pixels:
+    """Any image file's bytes to RGB (h, w, 3). Raises ImageError naming `where`.
+
+    As tf.io.decode_image: alpha is dropped, not blended; grey is repeated; of 16 bits the high
+    byte is kept; an animation gives its first frame. `jpeg="fast"` is TensorFlow's default inverse
+    DCT, "precise" Pillow's. `exif="apply"` turns the image upright, "ignore" leaves it as stored.
+    """
+    return _rgb(_decode(data, jpeg, exif, where))
+
+
+def _rgb(image: Pixels) -> Pixels:
+    return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
+
+
+def _decode(data: bytes, jpeg: str, exif: str, where: str) -> Pixels:
+    """(h, w, 3), or (h, w, 1) where all channels are equal: grey pages need a third of the work."""
+    if not data:
+        raise ImageError(f"{where}: is empty; it must be an image file")
+    try:
+        image = Image.open(io.BytesIO(data), formats=_FORMATS)  # reads the header only
+        _check_size(image.size, where)
+        turn = image.getexif().get(0x0112, 1) if exif == "apply" else 1
+        if image.format in ("JPEG", "MPO") and jpeg == "fast":
+            pixels = _fast_jpeg(data, image)
+        else:
+            pixels = _pixels(image)
+    except DataError:
+        raise
+    except Image.UnidentifiedImageError:
+        raise ImageError(f"{where}: is no image of a known kind; PNG, JPEG, WebP, GIF, BMP are") from None
+    except Image.DecompressionBombError:
+        raise ImageError(f"{where}: has more than 512 megapixels; this is no image to evaluate on") from None
+    except Exception as error:  # decoders fail in dozens of ways on damaged files, all of one meaning
+        raise ImageError(f"{where}: cannot be decoded ({type(error).__name__}: {error})") from None
+    return _upright(pixels, turn)
+
+
+def _check_size(size: tuple[int, int], where: str) -> None:
+    width, height = size
+    if width < 1 or height < 1:
+        raise ImageError(f"{where}: has no pixels ({width}×{height})")
+    if width * height > MAX_PIXELS or max(size) > MAX_SIDE:
+        raise ImageError(
+            f"{where}: is {width}×{height} pixels; at most 512 megapixels and 1,048,576 a side are read"
+        )
+
+
+def _fast_jpeg(data: bytes, image: Image.Image) -> Pixels:
+    """libjpeg-turbo's fast inverse DCT with its full upsampling, TensorFlow's default."""
+    space = {"L": "GRAY", "CMYK": "CMYK"}.get(image.mode, "RGB")
+    try:
+        pixels = simplejpeg.decode_jpeg(data, colorspace=space, fastdct=True)
+    except ValueError:
+        image.load()  # raises for a truncated file; what is merely odd (bytes between segments) is read
+        pixels = simplejpeg.decode_jpeg(data, colorspace=space, fastdct=True, strict=False)
+    if space != "CMYK":
+        return np.asarray(pixels, dtype=np.uint8)
+    wide = np.asarray(pixels, dtype=np.uint16)
+    if "adobe" not in image.info:  # Adobe's files are stored inverted
+        wide = 255 - wide
+    blended: Pixels = (wide[..., :3] * wide[..., 3:] // 255).astype(np.uint8)
+    return blended
+
+
+def _pixels(image: Image.Image) -> Pixels:
+    """Pillow's decoder, and its conversions where the reference's are the same."""
+    if image.format == "GIF":
+        return _first_frame(image)
+    image.load()
+    image.info.pop("transparency", None)  # dropped as alpha is; kept, it would make Pillow warn
+    if image.mode.startswith("I"):  # 16-bit grey: the high byte, where Pillow would clip
+        return np.clip(np.asarray(image).astype(np.int64) >> 8, 0, 255).astype(np.uint8)[..., None]
+    if image.mode in ("1", "L"):
+        return np.asarray(image.convert("L"), dtype=np.uint8)[..., None]
+    if image.mode == "LA":
+        return np.asarray(image.getchannel(0), dtype=np.uint8)[..., None]
+    return np.asarray(image.convert("RGB"), dtype=np.uint8)
+
+
+def _first_frame(image: Image.Image) -> Pixels:
+    """An animation's first frame; what it leaves open of the canvas, or see-through, is black."""
+    left, upper, right, lower = image.tile[0][1]
+    layers = np.asarray(image.convert("RGBA"), dtype=np.uint8)
+    pixels = np.zeros((*layers.shape[:2], 3), np.uint8)
+    shown = layers[upper:lower, left:right]
+    pixels[upper:lower, left:right] = shown[..., :3] * (shown[..., 3:] > 0)
+    return pixels
+
+
+def _upright(pixels: Pixels, turn: Any) -> Pixels:
+    """Undoes an EXIF orientation (1 to 8; anything else is taken as upright)."""
+    if turn in (5, 6, 7, 8):
+        pixels = pixels.transpose(1, 0, 2)
+    if turn in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if turn in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
+
+
+# --- resizing ----------------------------------------------------------------------------------
+
+
+def resize(image: Pixels, resolution: int, method: str = "bilinear", antialias: bool = False) -> Pixels:
+    """(h, w, c) to (resolution, resolution, c), aspect ratio not kept, as uint8.
+
+    "bilinear": tf.image.resize, clipped and truncated (not rounded), as big_vision's `resize`.
+    "bicubic": Pillow's, which is what transformers' SiglipImageProcessorPil does.
+    """
+    if method == "bicubic":
+        source = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
+        resized = source.resize((resolution, resolution), Image.Resampling.BICUBIC)
+        return np.asarray(resized, dtype=np.uint8).reshape(resolution, resolution, image.shape[2])
+    if method != "bilinear":
+        raise ValueError(f"resize: no method '{method}'; there are: bicubic, bilinear")
+    if image.shape[:2] == (resolution, resolution):
+        return image
+    out = np.empty((resolution, resolution, image.shape[2]), np.uint8)
+    for top, floats in _strips(image, resolution, antialias):
+        out[top : top + len(floats)] = np.clip(floats, 0, 255, out=floats).astype(np.uint8)
+    return out
+
+
+def bilinear(image: Pixels, resolution: int, antialias: bool) -> Floats:
+    """tf.image.resize (half-pixel centres) as it is before the cast to uint8: floats from 0 to 255."""
+    out = np.empty((resolution, resolution, image.shape[2]), np.float32)
+    for top, floats in _strips(image, resolution, antialias):
+        out[top : top + len(floats)] = floats
+    return out
+
+
+def _strips(image: Pixels, resolution: int, antialias: bool) -> Iterator[tuple[int, Floats]]:
+    """Strips of the resized image with the row each begins at.
+
+    Strips keep every array in the cache and, below what malloc gives back to the system, in memory
+    that is already there: on whole images page faults cost more than the arithmetic.
+    """
+    width, channels = image.shape[1:]
+    widest = (max(width, resolution) if antialias else resolution) * channels
+    step = max(1, min(resolution, STRIPS[antialias] // widest))
+    make = _reduced_strip if antialias else _interpolated_strip
+    for top in range(0, resolution, step):
+        yield top, make(image, resolution, top, min(top + step, resolution))
+
+
+def _reduced_strip(image: Pixels, resolution: int, top: int, end: int) -> Floats:
+    """Output rows top..end with antialias: rows first, then columns."""
+    height, width, channels = image.shape
+    rows = _reduced(image.reshape(height, width * channels), height, resolution, top, end)
+    turned = rows.reshape(-1, width, channels).transpose(1, 0, 2).reshape(width, -1)
+    columns = _reduced(turned, width, resolution, 0, resolution)
+    return columns.reshape(resolution, -1, channels).transpose(1, 0, 2)
+
+
+def _reduced(rows: npt.NDArray[Any], length: int, out: int, start: int, stop: int) -> Floats:
+    """Output rows start..stop of the antialiased pass over axis 0: (length, m) to (stop - start, m).
+
+    Taps are added in order, one float32 rounding for each product and each sum; a tap of weight 0
+    that fills up a shorter row adds exactly nothing.
+    """
+    first, weights = _triangle(length, out)
+    taps = weights.shape[1]
+    m = rows.shape[1]
+    result = np.empty((stop - start, m), np.float32)
+    block = max(1, min(64, 32768 // m))  # so that a block stays in the cache
+    spare = np.empty((block, m) if taps < 12 else (taps, m), np.float32)
+    for top in range(start, stop, block):
+        end = min(top + block, stop)
+        low = int(first[top])
+        inputs = rows[low : int(first[end - 1]) + taps].astype(np.float32, copy=False)
+        _blend(inputs, first[top:end] - low, weights[top:end], spare, result[top - start : end - start])
+    return result
+
+
+def _blend(inputs: Floats, first: Places, weights: Floats, spare: Floats, out: Floats) -> None:
+    """out[i] = Σ_k weights[i, k] · inputs[first[i] + k], k ascending."""
+    taps, last = weights.shape[1], len(inputs) - 1
+    if taps >= 12:  # few outputs of many inputs: slices need no gathering
+        for i, low in enumerate(first.tolist()):
+            part = inputs[low : low + taps]
+            products = np.multiply(part, weights[i, : len(part), None], out=spare[: len(part)])
+            np.add.reduce(products, axis=0, out=out[i])
+        return
+    products = spare[: len(out)]
+    for k in range(taps):
+        into = products if k else out
+        np.take(inputs, np.minimum(first + k, last), axis=0, out=into, mode="clip")
+        np.multiply(into, weights[:, k, None], out=into)
+        if k:
+            np.add(out, products, out=out)
+
+
+@functools.lru_cache(maxsize=128)
+def _triangle(length: int, out: int) -> tuple[Places, Floats]:
+    """First tap (out,) and weights (out, taps) of tf's antialiased triangle, all in float32."""
+    one, half = np.float32(1), np.float32(0.5)
+    inverse = one / (np.float32(out) / np.float32(length))
+    support = max(inverse, one)
+    centre = (np.arange(out, dtype=np.float32) + half) * inverse
+    first = np.maximum(np.ceil(centre - support - half).astype(np.int64), 0)
+    last = np.minimum(np.floor(centre + support - half).astype(np.int64), length - 1)
+    tap = first[:, None] + np.arange(int((last - first).max()) + 1)
+    distance = np.abs((tap.astype(np.float32) + half - centre[:, None]) * (one / support))
+    weights = np.where(tap <= last[:, None], np.maximum(np.float32(0), one - distance), np.float32(0))
+    total = np.zeros(out, np.float32)
+    for column in weights.T:  # summed in order, as the reference does
+        total += column
+    return first, np.ascontiguousarray(weights * (one / total)[:, None], dtype=np.float32)
+
+
+def _interpolated_strip(image: Pixels, resolution: int, top: int, end: int) -> Floats:
+    """Output rows top..end between the two nearest, along x first, then along y: a + (b - a) · t."""
+    height, width, channels = image.shape
+    low, high, t = (part[top:end] for part in _nearest(height, resolution))
+    left, right, u = _columns(width, resolution, channels)
+    first = int(low[0])
+    rows = image.reshape(height, width * channels)
+    if high[-1] - first < 4 * len(low):  # neighbours share rows: each is interpolated once
+        needed, low, high = rows[first : high[-1] + 1], low - first, high - first
+    else:
+        needed, count = rows[np.concatenate([low, high])], len(low)
+        low, high = np.arange(count), np.arange(count, 2 * count)
+    a = needed.take(left, axis=1).astype(np.float32)
+    b = needed.take(right, axis=1).astype(np.float32)
+    a += (b - a) * u
+    above, below = a[low], a[high]
+    above += (below - above) * t[:, None]
+    return above.reshape(-1, resolution, channels)
+
+
+@functools.lru_cache(maxsize=128)
+def _columns(length: int, out: int, channels: int) -> tuple[Places, Places, Floats]:
+    """As `_nearest`, for the interleaved channels of a row."""
+    left, right, u = _nearest(length, out)
+    channel = np.arange(channels)
+    places = [(side[:, None] * channels + channel).ravel() for side in (left, right)]
+    return places[0], places[1], np.repeat(u, channels)
+
+
+@functools.lru_cache(maxsize=128)
+def _nearest(length: int, out: int) -> tuple[Places, Places, Floats]:
+    """The two nearest inputs of every output and how far it lies between them."""
+    half = np.float32(0.5)
+    x: Floats = (np.arange(out, dtype=np.float32) + half) * (np.float32(length) / np.float32(out)) - half
+    floor = np.floor(x)
+    low = np.maximum(floor, 0).astype(np.int64)
+    high = np.minimum(np.ceil(x), length - 1).astype(np.int64)
+    return low, high, x - floor
