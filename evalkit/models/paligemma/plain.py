@@ -4,6 +4,7 @@ stays: other engines are compared with it, so it does nothing clever."""
 from __future__ import annotations
 
 import gc
+import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -212,6 +213,8 @@ def load(info: CheckpointInfo, dtype: str, device: str, device_map: str | None =
     if info.family == 2:
         # The reference has no sliding window; transformers' would hide the first image tokens at 896 px.
         config.text_config.sliding_window = WINDOW
+    if device_map and importlib.util.find_spec("accelerate") is None:
+        raise ModelError(f"device_map={device_map}: needs the package accelerate; pip install accelerate")
     options: dict[str, Any] = {"device_map": device_map} if device_map else {}
     model, report = _quietly(
         lambda: transformers.PaliGemmaForConditionalGeneration.from_pretrained(
@@ -259,6 +262,8 @@ def _device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
+        if device.type not in ("cpu", "cuda", "mps", "xpu"):
+            raise RuntimeError
     except RuntimeError:
         raise ModelError(f"--device {name}: no such device; auto, cpu, cuda or cuda:N") from None
     if device.type == "cuda":
