@@ -150,7 +150,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{shown}: cannot be read as UTF-8 text: {error}") from None
     try:
+        depth = 0
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > 20:
+                raise UserError(f"{shown}: nested too deeply to be a task file")
             mark: Any = event.start_mark
             line = mark.line + 1
             if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
@@ -163,8 +167,6 @@ def read_yaml(path: Path) -> dict[str, Any]:
         where = f"line {mark.line + 1}: " if mark else ""
         problem = getattr(error, "problem", None) or str(error)
         raise UserError(f"{shown}: {where}{problem}; a value with ': ' or '{{' in it needs quotes") from None
-    except RecursionError:
-        raise UserError(f"{shown}: nested too deeply to be a task file") from None
     if not isinstance(content, dict):
         raise UserError(f"{shown}: holds no keys; a task file starts like `version: 1`")
     return content
