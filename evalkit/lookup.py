@@ -51,7 +51,7 @@ def parse(spelling: str) -> tuple[str, dict[str, Any]]:
 def find(room: str, name: str) -> type[Any]:
     """The one class that `evalkit/<room>/<name>.py` defines."""
     if name not in names(room):
-        raise UserError(f"no '{name}' in {room}{nearest(name, names(room))}")
+        raise UserError(f"no '{name}'{nearest(name, names(room))}")
     module = importlib.import_module(f"evalkit.{room}.{name}")
     base = ROOMS[room]
     found = [

@@ -7,13 +7,15 @@ PaliGemma's `<loc>` tokens; sizes are always (height, width).
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
+
+from evalkit.errors import ImageError
 
 Size = tuple[int, int]
 """(height, width) in pixels."""
@@ -192,6 +194,10 @@ class Parser(ABC):
         """Many at once, in order; override where a batch is cheaper."""
         return [self.read(p, s) for p, s in zip(predictions, sizes, strict=True)]
 
+    def invalid(self, answer: Any | None) -> bool:
+        """Whether the answer counts as invalid; a parser may say so of more than None."""
+        return answer is None
+
     def identity(self) -> str:
         """What beside the parameters decides the answer (the mask decoder's digest), or ''."""
         return ""
@@ -213,6 +219,7 @@ class Metric(ABC):
     maximum: ClassVar[float | None] = 1.0  # None: unbounded
     minimum: ClassVar[float] = 0.0
     lower_is_better: ClassVar[bool] = False
+    corpus: ClassVar[bool] = False  # whether a row depends on the other samples (CIDEr's idf)
 
     @abstractmethod
     def rows(self, answers: Sequence[Any | None], targets: Sequence[Any]) -> Rows:
@@ -258,8 +265,32 @@ class Model(ABC):
         """What decides the text: weights, processor, precision, backend and its TEXT_VERSION."""
 
     @abstractmethod
-    def predict(self, requests: Iterable[Request]) -> Iterator[Prediction]:
-        """Answers in any order, each as soon as it is known. Raises ImageError for a bad image."""
+    def predict(
+        self,
+        requests: Sequence[Request],
+        on_bad_image: Callable[[Request, ImageError], None] | None = None,
+    ) -> Iterator[Prediction]:
+        """Answers in any order, each as soon as it is known.
+
+        A bad image goes to `on_bad_image` and its request is left out; without one ImageError is
+        raised once the good answers of its batch are out.
+        """
+
+    def provenance(self) -> Mapping[str, Any]:
+        """What is worth knowing but does not decide the text: device, versions, batch size."""
+        return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A checkpoint before it is loaded: what a plan needs to know. Both callables take a protocol."""
+
+    name: str
+    about: str  # one line for people: family, size, precision
+    resolution: int
+    identity: Callable[[str], Mapping[str, Any]]  # what decides the text (hashes files when new)
+    load: Callable[[str], Model]
+    protocol: str = ""  # what the checkpoint says of itself in `evalkit.yaml`; "" when it says nothing
 
 
 # --- what is reported --------------------------------------------------------------------------

@@ -1,0 +1,41 @@
+# make demo: the main job on the embedded model.   make test: checks and all tests.
+#
+#   make demo TORCH_INDEX=https://...   torch from another package index (a CPU or CUDA build)
+#   make demo SYSTEM_TORCH=1            use the torch that is installed already
+PYTHON ?= python3
+VENV ?= .venv
+TORCH_INDEX ?=
+SYSTEM_TORCH ?=
+BIN := $(VENV)/bin
+TORCH := $(shell sed -n 's/^\(torch==.*\)/\1/p' constraints.txt)
+
+.PHONY: demo test check install clean
+
+demo: install
+	@$(BIN)/evalkit demo
+
+test: check
+	$(BIN)/python -m pytest
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest tests/test_design.py
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "evalkit needs Python 3.11 or newer; say make PYTHON=python3.12")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(if $(SYSTEM_TORCH),--system-site-packages) $(VENV)
+ifeq ($(SYSTEM_TORCH),)
+	$(BIN)/python -m pip install -q --disable-pip-version-check $(TORCH) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+else
+	grep -v '^torch==' constraints.txt > $(VENV)/constraints.txt
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c $(VENV)/constraints.txt -e '.[dev]'
+endif
+	touch $@
+
+clean:
+	rm -rf $(VENV) build *.egg-info

@@ -1,0 +1,279 @@
+"""The command line: arguments in, exit status out. 0 done, 1 a test failed, 2 a mistake to mend."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from evalkit import __version__
+from evalkit.errors import UserError
+
+EPILOG = """examples:
+  evalkit demo                                              the whole thing on an embedded model, a minute
+  evalkit run --model google/paligemma-3b-mix-224 --tasks vqav2_val --limit 100
+  evalkit run --model ./my-finetune --tasks docvqa_val,chartqa_human_test --dtype bfloat16
+  evalkit table results                                     the leaderboard of all runs
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command. Mistakes that a person can mend are one line on stderr and status 2."""
+    words = _dashed(list(sys.argv[1:] if argv is None else argv))
+    if words and words[0].startswith("--") and words[0] not in ("--help", "--version"):
+        words.insert(0, "run")  # `evalkit --model ... --tasks ...`, as lm-eval takes it
+    arguments = parser().parse_args(words)
+    if not hasattr(arguments, "act"):
+        parser().print_help()
+        return 2
+    try:
+        status: int = arguments.act(arguments) or 0
+        return status
+    except UserError as error:
+        print(f"evalkit: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(
+            "\nevalkit: stopped; what was answered is kept, the same command goes on from here",
+            file=sys.stderr,
+        )
+        return 130
+    except BrokenPipeError:  # `evalkit table | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _dashed(words: list[str]) -> list[str]:
+    """`--batch_size=4` as `--batch-size=4`: both spellings of every flag."""
+    out = []
+    for word in words:
+        name, mark, value = word.partition("=")
+        out.append(name.replace("_", "-") + mark + value if name.startswith("--") else word)
+    return out
+
+
+# --- arguments -------------------------------------------------------------------------------------
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog="evalkit",
+        description="Evaluates PaliGemma checkpoints by the published protocol.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument("--version", action="version", version=f"evalkit {__version__}")
+    verbs = top.add_subparsers(metavar="COMMAND")
+    _run_arguments(
+        _verb(verbs, "run", "predict and score tasks with checkpoints; goes on where it stopped", _run)
+    )
+
+    verb = _verb(
+        verbs, "demo", "the main job on an embedded model and benchmark, then the leaderboard", _demo
+    )
+    _where(verb)
+    verb.add_argument("--limit", type=_positive, metavar="N", help="only N scenes")
+
+    verb = _verb(verbs, "score", "score again without a model, or score predictions made elsewhere", _score)
+    verb.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="run folders, or folders of runs")
+    verb.add_argument("--task", help="with --predictions: the task they answer")
+    verb.add_argument("--predictions", metavar="FILE", help='JSON lines {"id": ..., "text": ...}')
+    verb.add_argument("--name", help="what to call the model that made the predictions")
+    _data(verb)
+    _where(verb)
+
+    verb = _verb(verbs, "table", "the leaderboard: tasks × checkpoints", _table)
+    verb.add_argument("runs", nargs="*", type=Path, metavar="RUN|DIR", help="default: results")
+    verb.add_argument("--format", choices=("terminal", "md", "csv", "json"), default="terminal")
+    verb.add_argument("--output", type=Path, metavar="FILE", help="write there instead of printing")
+
+    verb = _verb(verbs, "list", "what there is", _list)
+    verb.add_argument("what", choices=("tasks", "suites", "metrics", "parsers", "models", "formats", "runs"))
+    verb.add_argument("--include-path", action="append", type=Path, default=[], help="more task files")
+    _where(verb)
+
+    verb = _verb(
+        verbs, "show", "a task: exact prompt on a sample, preparation, metrics, what is missing", _show
+    )
+    verb.add_argument("task")
+    _data(verb)
+
+    verb = _verb(
+        verbs, "data", "where a task's data is looked for, what is found, where to get the rest", _data_of
+    )
+    verb.add_argument("tasks", nargs="+", metavar="TASK")
+    _data(verb)
+
+    verb = _verb(verbs, "ask", "one question about one image", _ask)
+    verb.add_argument("image", type=Path)
+    verb.add_argument("prompt")
+    verb.add_argument("--max-new-tokens", type=_positive, default=64, metavar="N")
+    verb.add_argument("--overlay", type=Path, metavar="PNG", help="where to draw boxes and masks")
+    _model(verb, required=True)
+    _data(verb)
+    return top
+
+
+def _verb(verbs: Any, name: str, about: str, act: Any) -> argparse.ArgumentParser:
+    verb: argparse.ArgumentParser = verbs.add_parser(
+        name, help=about, description=about[0].upper() + about[1:] + "."
+    )
+    verb.set_defaults(act=act)
+    return verb
+
+
+def _run_arguments(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--tasks",
+        "--task",
+        action="append",
+        required=True,
+        metavar="NAMES",
+        help="tasks, suites, patterns or YAML files, by comma",
+    )
+    _model(verb, required=True)
+    _data(verb)
+    _where(verb)
+    verb.add_argument(
+        "--limit", type=_positive, metavar="N", help="only N images of each task (a seeded choice)"
+    )
+    verb.add_argument("--ids", type=Path, metavar="FILE", help="only these sample ids, one a line")
+    verb.add_argument("--seed", type=int, default=0, help="of the choice that --limit makes (default 0)")
+    verb.add_argument("--prompt", metavar="TEXT", help="another prompt, e.g. 'answer en {question}'; stamped")
+    verb.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="override a key of the task, e.g. decode.max_new_tokens=64; stamped",
+    )
+    verb.add_argument(
+        "--protocol", choices=("paper", "hf"), help="image, prompt and stop rules (default: the task's)"
+    )
+    verb.add_argument("--on-bad-image", choices=("stop", "skip"), default="stop")
+    verb.add_argument("--resume-across", action="store_true", help="go on with other library versions")
+
+
+def _model(verb: argparse.ArgumentParser, required: bool) -> None:
+    verb.add_argument(
+        "--model",
+        action="append",
+        required=required,
+        metavar="MODEL",
+        help="checkpoint folder, hub id, or demo:later; may be repeated",
+    )
+    verb.add_argument(
+        "--model-args",
+        default="",
+        metavar="K=V,...",
+        help="pretrained, revision, dtype, device, ... as in lm-eval",
+    )
+    verb.add_argument("--revision", help="hub revision, a 40-digit commit is best")
+    verb.add_argument(
+        "--resolution", type=int, choices=(224, 448, 896), help="checked against the checkpoint"
+    )
+    verb.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16", "float16"),
+        default=None,
+        help="default float32, as the reference runs",
+    )
+    verb.add_argument("--device", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
+    verb.add_argument("--device-map", help="'auto' spreads a checkpoint over several GPUs")
+    verb.add_argument(
+        "--batch-size", default="auto", metavar="N|auto", help="auto halves when memory runs out"
+    )
+    verb.add_argument("--engine", choices=("plain",), default="plain")
+
+
+def _data(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--data-root",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="DIR",
+        help="where datasets lie (or EVALKIT_DATA, or evalkit.toml)",
+    )
+    verb.add_argument(
+        "--include-path", action="append", type=Path, default=[], metavar="DIR", help="more task files"
+    )
+
+
+def _where(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--output-path", type=Path, default=Path("results"), metavar="DIR", help="default: results"
+    )
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+# --- commands; each imports what it needs, so that --help and list stay light ------------------------
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from evalkit import commands
+
+    wanted = [name for names in arguments.tasks for name in names.split(",") if name]
+    overrides = dict(_pair(text, "--set") for text in arguments.set)
+    if arguments.prompt is not None:
+        overrides["prompt"] = arguments.prompt
+    return commands.run(arguments, wanted, overrides, command=shlex.join(sys.argv[1:]))
+
+
+def _pair(text: str, flag: str) -> tuple[str, str]:
+    key, mark, value = text.partition("=")
+    if not mark or not key:
+        raise UserError(f"{flag} {text}: write KEY=VALUE, e.g. {flag} decode.max_new_tokens=64")
+    return key, value
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from evalkit import commands
+
+    return commands.demo(arguments.output_path, arguments.limit)
+
+
+def _score(arguments: argparse.Namespace) -> int:
+    from evalkit import commands
+
+    return commands.score(arguments)
+
+
+def _table(arguments: argparse.Namespace) -> int:
+    from evalkit import commands
+
+    return commands.table(arguments.runs or [Path("results")], arguments.format, arguments.output)
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from evalkit import commands
+
+    return commands.list_what(arguments.what, arguments.include_path, arguments.output_path)
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    from evalkit import commands
+
+    return commands.show(arguments)
+
+
+def _data_of(arguments: argparse.Namespace) -> int:
+    from evalkit import commands
+
+    return commands.data(arguments)
+
+
+def _ask(arguments: argparse.Namespace) -> int:
+    from evalkit import commands
+
+    return commands.ask(arguments)

@@ -1,0 +1,349 @@
+"""What each command does, in terms of the rooms below. Prints results on stdout, the rest on stderr."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from evalkit import leaderboard, lookup, masks, planning, results, runner, scoring, sources, tasks, terminal
+from evalkit.errors import DataError, UserError, nearest
+from evalkit.models.paligemma import PaliGemma
+from evalkit.planning import Asked, Dataset, Plan
+from evalkit.types import Checkpoint, Score, Task
+
+DEMO = "demo"  # `--model demo:later`, the suite, and the folder of the generated benchmark
+
+
+# --- run -------------------------------------------------------------------------------------------
+
+
+def run(
+    arguments: argparse.Namespace, wanted: Sequence[str], overrides: Mapping[str, str], command: str
+) -> int:
+    """`evalkit run`: every model on every task; plan first, then predict, score and the table."""
+    names = tasks.expand(wanted, arguments.include_path)
+    loaded = [tasks.load(name, overrides, arguments.include_path) for name in names]
+    ids = _ids(arguments.ids) if arguments.ids else None
+    asked = Asked(arguments.limit if ids is None else None, arguments.seed, ids)
+    checkpoints = [checkpoint(spec, arguments) for spec in _models(arguments)]
+    options = runner.Options(arguments.on_bad_image, arguments.resume_across, command)
+    data = _datasets(loaded, roots(arguments.data_root, loaded))
+    return _run_all(checkpoints, data, arguments.output_path, asked, arguments.protocol, options)
+
+
+def _run_all(
+    checkpoints: Sequence[Checkpoint],
+    data: Mapping[str, Dataset],
+    output: Path,
+    asked: Asked,
+    protocol: str | None,
+    options: runner.Options,
+) -> int:
+    every: list[tuple[Checkpoint, list[Plan]]] = []
+    for candidate in checkpoints:
+        skip = options.on_bad_image
+        plans = [planning.plan(d, candidate, output, asked, protocol, skip) for d in data.values()]
+        terminal.plan(candidate, plans)
+        every.append((candidate, plans))
+    for candidate, plans in every:
+        bar = terminal.Bar()
+        if any(p.missing for p in plans):
+            terminal.say(f"{candidate.name}:")
+
+        def done(plan: Plan, scores: list[Score], bar: terminal.Bar = bar) -> None:
+            bar.close()
+            if plan.missing:
+                terminal.scores(plan, scores)
+
+        try:
+            runner.run(plans, data, candidate, options, bar, done)
+        finally:
+            bar.close()
+    folders = [p.folder for _, plans in every for p in plans]
+    print()
+    print(leaderboard.terminal(leaderboard.collect(folders), bold=sys.stdout.isatty()), end="", flush=True)
+    return 0
+
+
+def demo(output: Path, limit: int | None) -> int:
+    """`evalkit demo`: the embedded suite with the two embedded checkpoints."""
+    loaded = [tasks.load(name) for name in tasks.expand([DEMO])]
+    data = _datasets(loaded, roots([], loaded))
+    arguments = argparse.Namespace(
+        model_args="", revision=None, resolution=None, dtype=None, device=None, device_map=None,
+        batch_size="auto", engine="plain",
+    )  # fmt: skip
+    found = [checkpoint(f"{DEMO}:{name}", arguments) for name in ("earlier", "later")]
+    status = _run_all(found, data, output, Asked(limit), None, runner.Options(command="demo"))
+    print(
+        f"\nEverything is in {output}/. Next: evalkit table {output}   or your own checkpoint:\n"
+        "  evalkit run --model PATH_OR_HUB_ID --tasks vqav2_val --data-root DATASETS --limit 100"
+    )
+    return status
+
+
+# --- models and data ---------------------------------------------------------------------------------
+
+
+def _models(arguments: argparse.Namespace) -> list[str]:
+    """`--model`, repeated or by comma; `--model paligemma --model_args pretrained=X` as in lm-eval."""
+    given = [spec for text in arguments.model for spec in text.split(",") if spec]
+    pretrained = _model_args(arguments.model_args).get("pretrained")
+    if pretrained and given in (["paligemma"], ["hf"]):
+        return [pretrained]
+    if pretrained:
+        raise UserError(
+            "--model_args pretrained=...: goes with --model paligemma; else name the checkpoint by --model"
+        )
+    return list(dict.fromkeys(given))
+
+
+def _model_args(text: str) -> dict[str, str]:
+    known = ("pretrained", "revision", "dtype", "device", "device_map", "batch_size", "engine", "resolution")
+    found = {}
+    for part in filter(None, text.split(",")):
+        key, mark, value = part.partition("=")
+        if key not in known or not mark:
+            raise UserError(f"--model_args {part}: unknown{nearest(key, known)}")
+        found[key] = value
+    return found
+
+
+def checkpoint(spec: str, arguments: argparse.Namespace) -> Checkpoint:
+    """A checkpoint by folder, hub id or `demo:NAME`, inspected but not loaded."""
+    given = {
+        k: getattr(arguments, k)
+        for k in ("revision", "resolution", "dtype", "device", "device_map", "batch_size", "engine")
+    }
+    given |= _model_args(arguments.model_args)
+    given.pop("pretrained", None)
+    options = {k: v for k, v in given.items() if v is not None}
+    resolution = int(options.pop("resolution")) if "resolution" in options else None
+    name, path = re.sub(r"[^A-Za-z0-9_.\-]+", "-", Path(spec.rstrip("/")).name).strip("-."), spec
+    if spec.startswith(f"{DEMO}:"):
+        from evalkit import demo as embedded
+
+        path = str(embedded.checkpoint(spec.partition(":")[2], resolution or 224))
+        name = f"demo-{spec.partition(':')[2]}" + (f"-{resolution}" if resolution not in (None, 224) else "")
+    if spec.startswith((".", "/")) and name in ("", "checkpoint"):
+        name = re.sub(r"[^A-Za-z0-9_.\-]+", "-", "-".join(Path(spec).resolve().parts[-2:]))
+    backend = PaliGemma(path, resolution=resolution, **options)
+    info = backend.info
+    fresh = [f for f in info.weights if sources.remembered_digest(f) is None]
+    if fresh and sum(f.stat().st_size for f in fresh) > 1 << 28:
+        terminal.say(
+            f"{name}: new here, hashing {sum(f.stat().st_size for f in fresh) / 1e9:.1f} GB of weights once"
+        )
+
+    return backend.as_checkpoint(name)
+
+
+def roots(given: Sequence[Path], wanted: Sequence[Task]) -> list[Path]:
+    """The data roots; the generated benchmark is written into the cache the first time it is asked for."""
+    found = sources.roots(given)
+    if any(task.name.startswith("shapes_") for task in wanted):
+        from evalkit import demo as embedded
+
+        found.append(embedded.benchmark())
+    return found
+
+
+def _datasets(wanted: Sequence[Task], found: Sequence[Path]) -> dict[str, Dataset]:
+    """Reads all data before anything runs, so that what is missing is said at once."""
+    return {task.name: planning.dataset(task, found) for task in wanted}
+
+
+def _ids(path: Path) -> tuple[str, ...]:
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"--ids {path}: {error}; give a text file, one id a line") from None
+    found = tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))
+    if not found:
+        raise UserError(f"--ids {path}: holds no ids; one id a line")
+    return found
+
+
+# --- score and table -----------------------------------------------------------------------------------
+
+
+def score(arguments: argparse.Namespace) -> int:
+    """`evalkit score`: runs again from their files, or a file of predictions made elsewhere."""
+    if arguments.predictions:
+        if not arguments.task or arguments.runs:
+            raise UserError("score --predictions FILE: name the task they answer with --task, and no runs")
+        return _score_predictions(arguments)
+    if not arguments.runs:
+        raise UserError("score: name run folders, or --task TASK --predictions FILE")
+    folders = results.find(arguments.runs)
+    if not folders:
+        raise UserError(f"score: no runs below {', '.join(map(str, arguments.runs))}")
+    for folder in folders:
+        _rescore(folder, arguments)
+    print(leaderboard.terminal(leaderboard.collect(folders), bold=sys.stdout.isatty()), end="")
+    return 0
+
+
+def _rescore(folder: results.RunFolder, arguments: argparse.Namespace) -> None:
+    """Scores a run by today's task file, with the overrides that it was run with."""
+    run = folder.read_run()
+    if run is None:
+        raise UserError(f"{folder.path}: holds no run.json")
+    path = run["task_file"]["path"]
+    name = path if Path(path).is_file() and path.endswith((".yaml", ".yml")) else run["task"]
+    task = tasks.load(name, run["task_file"]["overrides"], arguments.include_path)
+    data = planning.dataset(task, roots([*arguments.data_root, Path(run["source"]["root"])], [task]))
+    asked = Asked(**{**run["asked"], "ids": tuple(run["asked"]["ids"]) if run["asked"]["ids"] else None})
+    wanted = tuple(s.id for s in planning.choose(data.samples, asked))
+    plan = Plan(
+        task=task, protocol="", preparation=tasks.preparation(task, 224, "paper"), source=data.source,
+        folder=folder, identity=run["identity"], digest=run["digest"], asked=asked, total=len(data.samples),
+        wanted=wanted, missing=(), official=data.short_of, model=run["model"],
+    )  # fmt: skip
+    runner.score(plan, data)
+
+
+def _score_predictions(arguments: argparse.Namespace) -> int:
+    task = tasks.load(arguments.task, extra=arguments.include_path)
+    data = planning.dataset(task, roots(arguments.data_root, [task]))
+    predictions = scoring.read_predictions(arguments.predictions, data.samples)
+    whole = len(predictions) == len(data.samples) and data.short_of is None
+    masks.look_in(data.source.root)
+    scored = scoring.score(task, data.samples, predictions, "all" if whole else "incomplete", data.targets)
+    name = arguments.name or Path(arguments.predictions).stem
+    cells = [leaderboard.Cell(s, arguments.predictions, name, ()) for s in scored.scores]
+    print(leaderboard.terminal(cells, bold=sys.stdout.isatty()), end="")
+    missing = len(data.samples) - len(predictions)
+    if missing:
+        first = next(s.id for s in data.samples if s.id not in predictions)
+        terminal.say(f"{missing:,} of {len(data.samples):,} samples have no prediction, the first is {first}")
+    for found in scored.scores:
+        terminal.say(found.signature)
+    return 0
+
+
+def table(paths: Sequence[Path], form: str, output: Path | None) -> int:
+    """`evalkit table`: the leaderboard of runs."""
+    cells = leaderboard.collect(results.find(paths))
+    if form == "terminal":
+        text = leaderboard.terminal(cells, bold=sys.stdout.isatty() and output is None)
+    else:
+        text = {"md": leaderboard.markdown, "csv": leaderboard.to_csv, "json": leaderboard.to_json}[form](
+            cells
+        )
+    if output is not None:
+        results.atomic_write(output, text)
+    else:
+        print(text, end="")
+    return 0
+
+
+# --- list, show, data --------------------------------------------------------------------------------------
+
+
+def list_what(what: str, include: Sequence[Path], output: Path) -> int:
+    """`evalkit list`: names and one line each; imports nothing heavy."""
+    if what == "tasks":
+        rows = [(name, tasks.load(name, extra=include).about) for name in tasks.names(include)]
+    elif what == "suites":
+        rows = [(n, tasks.read_suite(p)["about"]) for n, p in tasks.suites(include).items()]
+    elif what == "runs":
+        rows = [_run_row(folder) for folder in (results.find([output]) if output.exists() else [])]
+    else:
+        rows = [(name, _about(what, name)) for name in lookup.names(what)]
+    width = max((len(name) for name, _ in rows), default=0)
+    for name, about in rows:
+        print(f"{name:<{width}}  {about}".rstrip())
+    return 0
+
+
+def _run_row(folder: results.RunFolder) -> tuple[str, str]:
+    scores = results.scores_of(folder)
+    return folder.name, ", ".join(f"{s.metric} {terminal.value(s)}" for s in scores) or "not scored yet"
+
+
+def _about(room: str, name: str) -> str:
+    cls = lookup.find(room, name)
+    return (cls.__doc__ or "").strip().split("\n")[0]
+
+
+def show(arguments: argparse.Namespace) -> int:
+    """`evalkit show TASK`: everything that decides a number, on a real sample where the data is there."""
+    task = tasks.load(arguments.task, extra=arguments.include_path)
+    image = tasks.preparation(task, 224, task.protocol)
+    lines = [
+        f"{task.name} (version {task.version}): {task.about}",
+        f"file       {task.path}",
+        f"licence    {task.license}" + (f"; {task.homepage}" if task.homepage else ""),
+        f"data       {task.data.format}, split {task.data.split}"
+        + (f", {task.data.count:,} samples officially" if task.data.count else ""),
+        f"prompt     {task.prompt!r}" + (f" (source: {task.prompt_source})" if task.prompt_source else ""),
+        f"protocol   {task.protocol}: {image.resize}{' antialiased' if image.antialias else ''}, "
+        f"JPEG {image.jpeg}, EXIF {image.exif}; by the task file, --protocol overrides",
+        f"decode     {'greedy' if task.decode.beams == 1 else f'beam {task.decode.beams}'}, prompt cut at "
+        f"{task.decode.text_length} tokens, at most {task.decode.max_new_tokens} new tokens",
+        f"parser     {lookup.spell(lookup.make('parsers', task.parser))}",
+        *(f"metric     {lookup.spell(lookup.make('metrics', m))}" for m in task.metrics),
+    ]
+    print("\n".join(lines))
+    try:
+        data = planning.dataset(task, roots(arguments.data_root, [task]))
+    except DataError as error:
+        print("sample     none: " + str(error))
+        return 0
+    sample = data.samples[0]
+    print(f"found      {len(data.samples):,} samples below {data.source.root}")
+    print(f"sample     {sample.id}: {', '.join(map(str, sample.images))}")
+    print(
+        f"  prompt   {tasks.prompt(task, sample.fields)!r} (BOS before, newline after it: added by evalkit)"
+    )
+    print(textwrap.shorten(f"  target   {sample.target!r}", 300))
+    absent = [str(i) for s in data.samples for i in s.images if not Path(i.path).exists()]
+    if absent:
+        print(f"missing    {len(absent):,} images, the first is {absent[0]}")
+    return 0
+
+
+def data(arguments: argparse.Namespace) -> int:
+    """`evalkit data TASK`: every place looked at, found or missing, and where to get the rest."""
+    complete = True
+    for name in tasks.expand(
+        [n for names in arguments.tasks for n in names.split(",")], arguments.include_path
+    ):
+        task = tasks.load(name, extra=arguments.include_path)
+        found = roots(arguments.data_root, [task])
+        looked = sources.status(task, found)
+        usable = next((s for s in looked if s.complete), None)
+        print(f"{task.name}: {'found below ' + str(usable.root) if usable else 'not found'}")
+        for state in [usable] if usable else looked:
+            print("".join(f"  found    {k}: {p}\n" for k, p in state.found.items()), end="")
+            print("".join(f"  missing  {k}: {p}\n" for k, p in state.missing.items()), end="")
+            print(f"  {state.note}\n" if state.note else "", end="")
+        if not found:
+            print("  no data root is set: --data-root DIR, EVALKIT_DATA, or data = [...] in evalkit.toml")
+        if not usable:
+            complete = False
+            print(f"  get it from {task.homepage or 'its authors'} ({task.license})")
+    return 0 if complete else 1
+
+
+def ask(arguments: argparse.Namespace) -> int:
+    """`evalkit ask IMAGE PROMPT --model M`: one answer, its tokens, boxes and masks, an overlay."""
+    from evalkit import asking
+
+    if len(arguments.model) != 1:
+        raise UserError("ask: one --model at a time")
+    candidate = checkpoint(arguments.model[0], arguments)
+    decoder = ""
+    if arguments.model[0].startswith(f"{DEMO}:"):
+        from evalkit import demo as embedded
+
+        decoder = str(embedded.mask_decoder())
+    masks.look_in(*sources.roots(arguments.data_root))
+    return asking.ask(
+        candidate, arguments.image, arguments.prompt, arguments.max_new_tokens, arguments.overlay, decoder
+    )

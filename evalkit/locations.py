@@ -1,0 +1,168 @@
+"""The grammar of `<loc>` and `<seg>` text: objects with box, mask indices, label and probability.
+
+Knows no image. A box is four `<loc0000>`..`<loc1023>` in the order y0, x0, y1, x1; a mask is sixteen
+`<seg000>`..`<seg127>` right after it.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from evalkit.types import Box, Prediction
+
+LOCATIONS = 1024
+_LOC = r"<loc((?:0[0-9]{3}|10[01][0-9]|102[0-3]))>"
+_SEG = r"<seg((?:0[0-9]{2}|1[01][0-9]|12[0-7]))>"
+_BOX = re.compile(_LOC * 4)
+_BOX_AND_MASK = re.compile(_LOC * 4 + _SEG * 16)
+_OBJECT = re.compile(rf"{_LOC * 4}\s*(?:{_SEG * 16})?([^<;]*)")
+_SPECIAL = re.compile(f"{_LOC}|{_SEG}")
+# As the published demo has it: any decimal digits, text before on one line, a label up to ; < or >.
+_DEMO = re.compile(
+    r"[^\n]*?" + r"<loc(\d{4})>" * 4 + r"\s*(?:" + r"<seg(\d{3})>" * 16 + r")?\s*([^;<>]+)? ?(?:; )?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One object as read: four location numbers, no or sixteen mask indices, its label and place."""
+
+    corners: tuple[int, ...]
+    indices: tuple[int, ...] = ()
+    label: str = ""
+    start: int = 0  # of its first character in the text
+
+    @property
+    def sound(self) -> bool:
+        """Whether the box has an area."""
+        y0, x0, y1, x1 = self.corners
+        return y1 > y0 and x1 > x0
+
+    def box(self, divisor: int) -> Box:
+        """The box as fractions of the image: location numbers over `divisor` (1023 or 1024)."""
+        y0, x0, y1, x1 = (corner / divisor for corner in self.corners)
+        return Box(y0, x0, y1, x1, label=self.label)
+
+
+def first_box(text: str) -> Found | None:
+    """The box of the four location tokens that the text begins with."""
+    match = _BOX.match(text)
+    return Found(tuple(map(int, match.groups()))) if match else None
+
+
+def first_mask(text: str) -> Found | None:
+    """Box and mask of the twenty tokens that the text begins with; what follows is ignored."""
+    match = _BOX_AND_MASK.match(text)
+    if not match:
+        return None
+    numbers = tuple(map(int, match.groups()))
+    return Found(numbers[:4], numbers[4:])
+
+
+def objects(text: str) -> list[Found]:
+    """All `<loc>x4[<seg>x16] label` in the text, boxes without area among them; labels stripped."""
+    return [_found(match, match.group(21).strip()) for match in _OBJECT.finditer(text)]
+
+
+def demo_objects(text: str) -> list[Found]:
+    """As the published demo (Hugging Face Space big-vision/paligemma-hf, extract_objs) finds them.
+
+    Its labels keep a blank before the separator, its numbers may pass 1023, and a line break before
+    an object ends the reading: all kept.
+    """
+    result, place = [], 0
+    while match := _DEMO.match(text, place):
+        found = _found(match, match.group(21) or "")
+        result.append(found)
+        place = match.end()
+    return result
+
+
+def _found(match: re.Match[str], label: str) -> Found:
+    numbers = match.groups()[:20]
+    indices = tuple(map(int, numbers[4:])) if numbers[4] is not None else ()
+    return Found(tuple(map(int, numbers[:4])), indices, label, match.start(1))
+
+
+# --- probabilities -----------------------------------------------------------------------------
+
+
+def scored(boxes: Sequence[Box], found: Sequence[Found], prediction: Prediction) -> list[Box]:
+    """The boxes with `score` and `class_score` from the prediction's log-probabilities.
+
+    `score` is the mean log-probability of the object's tokens (locations, mask, label), `class_score`
+    the mean probability of its label's. No tokenizer is needed: location ids lie in one block, whose
+    start is the one that makes the ids spell the text. Boxes come back unchanged when there are no
+    log-probabilities or the ids do not fit the text.
+    """
+    tokens, logprobs = prediction.tokens, prediction.logprobs
+    if not logprobs or len(logprobs) != len(tokens):
+        return list(boxes)
+    matches = list(_SPECIAL.finditer(prediction.text))
+    places = _places([_code(m) for m in matches], tokens)
+    if places is None:
+        return list(boxes)
+    order = {match.start(): k for k, match in enumerate(matches)}
+    spans: list[tuple[list[int], list[int]]] = []
+    for each in found:
+        k = order.get(each.start - len("<loc"))
+        if k is None:
+            return list(boxes)
+        last = k + 3 + len(each.indices)
+        following = places[last + 1] if last + 1 < len(places) else len(tokens)
+        spans.append((places[k : last + 1], list(range(places[last] + 1, following))))
+    tail = _separator([[tokens[i] for i in label] for _, label in spans[:-1]])
+    result = []
+    for n, (box, (special, label)) in enumerate(zip(boxes, spans, strict=True)):
+        if n < len(spans) - 1:
+            label = label[: max(1, len(label) - tail)]
+        if not box.label:
+            label = []
+        used = [logprobs[i] for i in special + label]
+        named = [math.exp(min(logprobs[i], 0.0)) for i in label]
+        result.append(
+            replace(
+                box,
+                score=math.fsum(used) / len(used),
+                class_score=math.fsum(named) / len(named) if named else None,
+            )
+        )
+    return result
+
+
+def _code(match: re.Match[str]) -> int:
+    """A special token's place in the block of ids: locations first, then mask indices."""
+    loc, seg = match.groups()
+    return int(loc) if loc is not None else LOCATIONS + int(seg)
+
+
+def _places(codes: list[int], tokens: Sequence[int]) -> list[int] | None:
+    """Where in `tokens` the special tokens stand, or None when no block start spells them."""
+    if not codes:
+        return None
+    block = LOCATIONS + 128
+    for start in dict.fromkeys(token - codes[0] for token in tokens):
+        inside = [i for i, token in enumerate(tokens) if 0 <= token - start < block]
+        if [tokens[i] - start for i in inside] == codes:
+            return inside
+    return None
+
+
+def _separator(labels: list[list[int]]) -> int:
+    """How many tokens at the end of each label's span belong to the " ; " before the next object.
+
+    What spans of different labels end with in common; two (as PaliGemma's tokenizer cuts it) where
+    all labels are the same and nothing can be told.
+    """
+    distinct = {tuple(label) for label in labels}
+    if len(distinct) < 2:
+        return 2
+    common = 0
+    for column in zip(*(reversed(label) for label in distinct), strict=False):
+        if len(set(column)) > 1:
+            break
+        common += 1
+    return common

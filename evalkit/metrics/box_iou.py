@@ -1,0 +1,38 @@
+"""Box IoU: how well the first box overlaps the target's, averaged over samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from evalkit import geometry
+from evalkit.types import Box, Mask, Metric, Rows
+
+
+@dataclass(frozen=True)
+class BoxIou(Metric):
+    """Mean intersection over union of the answer's first box with the target's one.
+
+    Targets are `{"size": (h, w), "box": (y0, x0, y1, x1) in pixels}`; an answer is a tuple of boxes
+    (fractions of the image) or of masks, whose boxes are taken. Both are compared as fractions, as
+    google-research/big_vision transfers/segmentation.py @ 0127fb6b does. Empty against empty, 0/0
+    there, is 0.
+    """
+
+    wants = ("boxes", "masks")
+    columns = ("iou", "n")
+
+    def rows(self, answers: Sequence[Sequence[Box | Mask] | None], targets: Sequence[dict[str, Any]]) -> Rows:
+        """One (iou, 1) a sample."""
+        result = np.zeros((len(targets), 2))
+        result[:, 1] = 1.0
+        for i, (answer, target) in enumerate(zip(answers, targets, strict=True)):
+            if answer:
+                first = answer[0]
+                box = first.box if isinstance(first, Mask) else first
+                wanted = geometry.fractions(target["box"], target["size"])
+                result[i, 0] = geometry.iou(box.coordinates, wanted)
+        return result

@@ -1,0 +1,300 @@
+"""COCO's average precision of boxes or masks, equal to pycocotools' COCOeval."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from evalkit import geometry
+from evalkit.types import Box, Mask, Metric, Rows
+from evalkit.versions import version
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+THRESHOLDS = np.linspace(0.5, 0.95, 10)
+RECALLS = np.linspace(0.0, 1.0, 101)
+AREAS = {"all": (0, 1e10), "small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, 1e10)}
+MOST = 100  # detections of one category that count in one image
+_LIMITS = [min(t, 1 - 1e-10) for t in THRESHOLDS.tolist()]
+_ANY = ""  # the one category when categories don't count
+
+
+@dataclass(frozen=True)
+class CocoAp(Metric):
+    """Mean over categories and IoU thresholds .50:.05:.95 of 101-point interpolated precision.
+
+    Targets: `{"size": (h, w), "image_id": int, "categories": names of all, "objects": [{"category",
+    "box": (x, y, w, h) pixels, "area", "iscrowd", "segmentation" for masks}]}`; answers are tuples of
+    boxes or masks whose labels are category names (others are passed over, as COCOeval does).
+
+    `rank` is what orders the detections: constant (the order in the text, images by their id),
+    logprob (mean log-probability of a box's tokens) or class (mean probability of its label's).
+    `region` compares boxes or masks; `agnostic` forgets categories (useCats = 0).
+
+    pycocotools 2.0.11 cocoeval.py. Its habits are kept: an explicit `ignore` flag is overwritten by
+    `iscrowd`, equal scores stay in image order, the later of two equal overlaps is matched. Where it
+    says -1 (no object of that kind) the score is NaN and a detail is left out.
+    """
+
+    rank: Literal["constant", "logprob", "class"] = "constant"
+    region: Literal["boxes", "masks"] = "boxes"
+    agnostic: bool = False
+
+    wants: ClassVar[tuple[str, ...]] = ("boxes", "masks")
+    columns: ClassVar[tuple[str, ...]] = ()
+
+    def rows(self, answers: Sequence[Sequence[Box | Mask] | None], targets: Sequence[dict[str, Any]]) -> Rows:
+        """One dict an image: `image`, `objects` {category: how many in each area range}, `boxes`.
+
+        Each of `boxes` is [category, score, matched, ignored]; the last two are bit sets over area
+        ranges (ten bits each, from the lowest: all, small, medium, large) and thresholds.
+        """
+        return [self._image(a or (), t) for a, t in zip(answers, targets, strict=True)]
+
+    def reduce(self, rows: Rows, counts: npt.NDArray[Any] | None = None) -> float:
+        """AP; `counts` says how often each image is drawn."""
+        found = [precision for precision, _ in _prepare(rows).curves(counts)]
+        return float(np.mean(found)) if found else float("nan")
+
+    def details(self, rows: Rows) -> dict[str, float]:
+        """AP50, AP75, AP by area, and the recalls AR1, AR10, AR100 and by area."""
+        prepared = _prepare(rows)
+        every = list(prepared.curves())
+        found = {
+            "AP50": [precision[0] for precision, _ in every],
+            "AP75": [precision[5] for precision, _ in every],
+        }
+        for most in (1, 10, 100):
+            found[f"AR{most}"] = [recall for _, recall in prepared.curves(most=most)]
+        for n, name in enumerate(AREAS):
+            if n:
+                ranged = list(prepared.curves(area=n))
+                found[f"AP_{name}"] = [precision for precision, _ in ranged]
+                found[f"AR_{name}"] = [recall for _, recall in ranged]
+        return {name: float(np.mean(values)) for name, values in found.items() if values}
+
+    def by_category(self, rows: Rows) -> dict[str, float]:
+        """AP of each category that has an object."""
+        prepared = _prepare(rows)
+        names = [name for name, slots in prepared.categories if slots.objects[:, 0].sum() > 0]
+        return dict(zip(names, (float(np.mean(p)) for p, _ in prepared.curves()), strict=True))
+
+    def tools(self) -> str:
+        return version("pycocotools")
+
+    def _image(self, answer: Sequence[Box | Mask], target: dict[str, Any]) -> dict[str, Any]:
+        wanted: dict[str, list[dict[str, Any]]] = {}
+        known = {name: n for n, name in enumerate(target["categories"])}
+        # COCOeval without categories takes the objects category by category.
+        for each in sorted(target["objects"], key=lambda o: known[o["category"]]):
+            wanted.setdefault(_ANY if self.agnostic else each["category"], []).append(each)
+        given: dict[str, list[Box | Mask]] = {}
+        for thing in sorted((t for t in answer if t.label in known), key=lambda t: known[t.label]):
+            given.setdefault(_ANY if self.agnostic else thing.label, []).append(thing)
+        objects, boxes = {}, []
+        for name in sorted(wanted.keys() | given.keys()):
+            things = sorted(given.get(name, ()), key=self._score, reverse=True)[:MOST]
+            counted, bits = self._match(things, wanted.get(name, []), target["size"])
+            objects[name] = counted
+            boxes += [[name, self._score(t), *b] for t, b in zip(things, bits, strict=True)]
+        return {"image": target["image_id"], "objects": objects, "boxes": boxes}
+
+    def _score(self, thing: Box | Mask) -> float:
+        box = thing.box if isinstance(thing, Mask) else thing
+        if self.rank == "logprob":
+            return box.score
+        if self.rank == "class" and box.class_score is not None:
+            return box.class_score
+        return 1.0
+
+    def _match(
+        self, things: Sequence[Box | Mask], objects: Sequence[dict[str, Any]], size: tuple[int, int]
+    ) -> tuple[list[int], list[tuple[int, int]]]:
+        """(objects that count in each area range, (matched, ignored) of each detection)."""
+        from pycocotools import mask
+
+        crowd = [int(o.get("iscrowd", 0)) for o in objects]
+        passed = [
+            [bool(c) or not low <= o["area"] <= high for c, o in zip(crowd, objects, strict=True)]
+            for low, high in AREAS.values()
+        ]
+        counted = [len(objects) - sum(p) for p in passed]
+        if not things:
+            return counted, []
+        if self.region == "masks":
+            masks = [geometry.mask_rle(t) for t in things if isinstance(t, Mask)]
+            there = [geometry.rle(o["segmentation"], size) for o in objects]
+            areas = mask.area(masks).tolist()
+            overlaps = mask.iou(masks, there, crowd) if objects else ()
+        else:
+            boxed = _pixels(things, size)
+            areas = (boxed[:, 2] * boxed[:, 3]).tolist()
+            boxes = np.array([o["box"] for o in objects], dtype=np.float64)
+            overlaps = mask.iou(boxed, boxes, crowd) if objects else ()
+        pairs = _candidates(overlaps)
+        result = [(0, 0)] * len(things)
+        for n, (low, high) in enumerate(AREAS.values()):
+            for i, (matched, ignored) in enumerate(_assign(pairs, crowd, passed[n], len(things))):
+                if not low <= areas[i] <= high:
+                    ignored |= ~matched & 0x3FF
+                result[i] = (result[i][0] | matched << 10 * n, result[i][1] | ignored << 10 * n)
+        return counted, result
+
+
+def _pixels(things: Sequence[Box | Mask], size: tuple[int, int]) -> Floats:
+    """Boxes as (n, 4) of x, y, width, height in pixels."""
+    height, width = size
+    boxes = [t.box if isinstance(t, Mask) else t for t in things]
+    return np.array(
+        [(b.x0 * width, b.y0 * height, (b.x1 - b.x0) * width, (b.y1 - b.y0) * height) for b in boxes],
+        dtype=np.float64,
+    )
+
+
+# --- matching ----------------------------------------------------------------------------------
+
+
+def _candidates(overlaps: Any) -> list[list[tuple[int, float]]]:
+    """For each detection the (object, overlap) that pass the lowest threshold."""
+    if len(overlaps) == 0:
+        return []
+    near: list[list[tuple[int, float]]] = [[] for _ in range(len(overlaps))]
+    rows, columns = np.nonzero(np.asarray(overlaps) >= _LIMITS[0])
+    for i, j in zip(rows.tolist(), columns.tolist(), strict=True):
+        near[i].append((j, float(overlaps[i, j])))
+    return near
+
+
+def _assign(
+    pairs: list[list[tuple[int, float]]], crowd: list[int], passed: list[bool], detections: int
+) -> list[tuple[int, int]]:
+    """(matched, ignored) of each detection as ten bits, one a threshold, for one area range."""
+    matched, ignored = [0] * detections, [0] * detections
+    taken = [j for near in pairs for j, _ in near]
+    if all(len(near) < 2 for near in pairs) and len(set(taken)) == len(taken):  # nothing contested
+        for i, near in enumerate(pairs):
+            for j, overlap in near:
+                matched[i] = (1 << sum(overlap >= limit for limit in _LIMITS)) - 1
+                ignored[i] = matched[i] if passed[j] else 0
+        return list(zip(matched, ignored, strict=True))
+    # Objects that count come first, else in their order; the first kind is never left for the second.
+    ordered = [sorted(near, key=lambda pair: passed[pair[0]]) for near in pairs]
+    for n, limit in enumerate(_LIMITS):
+        gone: set[int] = set()
+        for i, near in enumerate(ordered):
+            best, best_overlap = -1, limit
+            for j, overlap in near:
+                if j in gone and not crowd[j]:
+                    continue
+                if best >= 0 and not passed[best] and passed[j]:
+                    break
+                if overlap >= best_overlap:
+                    best, best_overlap = j, overlap
+            if best >= 0:
+                gone.add(best)
+                matched[i] |= 1 << n
+                ignored[i] |= passed[best] << n
+    return list(zip(matched, ignored, strict=True))
+
+
+# --- accumulation ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Category:
+    """One category's detections, best first: columns image, run, rank, matched, ignored."""
+
+    image: Ints  # its place among the rows
+    run: Ints  # detections of one image and equal score share a run, drawn again as a whole
+    rank: Ints  # place among the image's detections
+    matched: Ints
+    ignored: Ints
+    objects: Ints  # (images, areas)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    categories: list[tuple[str, _Category]]
+
+    def curves(
+        self, counts: npt.NDArray[Any] | None = None, area: int = 0, most: int = MOST
+    ) -> Iterator[tuple[Floats, Floats]]:
+        """(precision, recall at the end) over thresholds, of each category with objects."""
+        for _, one in self.categories:
+            objects = one.objects[:, area]
+            total = int(objects.sum() if counts is None else objects @ counts)
+            if total > 0:
+                yield _curve(one, total, counts, area, most)
+
+
+def _curve(
+    one: _Category, total: int, counts: npt.NDArray[Any] | None, area: int, most: int
+) -> tuple[Floats, Floats]:
+    order = np.arange(len(one.image)) if counts is None else _drawn(one, counts)
+    order = order[one.rank[order] < most]
+    shift = np.arange(10) + 10 * area
+    matched = (one.matched[order, None] >> shift & 1).astype(bool)
+    counting = ~(one.ignored[order, None] >> shift & 1).astype(bool)
+    right = np.cumsum(matched & counting, axis=0, dtype=np.float64)
+    wrong = np.cumsum(~matched & counting, axis=0, dtype=np.float64)
+    if not len(right):
+        return np.zeros(10), np.zeros(10)
+    recall = right / total
+    precision = right / (wrong + right + np.spacing(1))
+    precision = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
+    means = np.zeros(10)
+    for n in range(10):
+        reached = np.searchsorted(recall[:, n], RECALLS, side="left")
+        inside = reached[reached < len(precision)]
+        means[n] = precision[inside, n].sum() / len(RECALLS)
+    return means, recall[-1]
+
+
+def _drawn(one: _Category, counts: npt.NDArray[Any]) -> Ints:
+    """The order of detections when each image is drawn `counts` times, copies side by side."""
+    if not len(one.run):
+        return one.run
+    starts = np.flatnonzero(np.diff(one.run, prepend=-1))
+    lengths = np.diff(np.append(starts, len(one.run)))
+    times = np.asarray(counts, dtype=np.int64)[one.image[starts]]
+    starts, lengths = np.repeat(starts, times), np.repeat(lengths, times)
+    offset = np.cumsum(lengths) - lengths
+    order: Ints = np.arange(lengths.sum()) + np.repeat(starts - offset, lengths)
+    return order
+
+
+_last: list[tuple[Any, _Prepared]] = []  # a bootstrap reduces the same rows thousands of times
+
+
+def _prepare(rows: Any) -> _Prepared:
+    if _last and _last[0][0] is rows:
+        return _last[0][1]
+    order = sorted(range(len(rows)), key=lambda i: rows[i]["image"])
+    found: dict[str, list[tuple[int, int, float, int, int]]] = {}
+    objects: dict[str, Ints] = {}
+    for i in order:
+        ranks: dict[str, int] = {}
+        for name, score, matched, ignored in rows[i]["boxes"]:
+            rank = ranks[name] = ranks.get(name, -1) + 1
+            found.setdefault(name, []).append((i, rank, score, matched, ignored))
+        for name, counted in rows[i]["objects"].items():
+            if name not in objects:
+                objects[name] = np.zeros((len(rows), len(AREAS)), dtype=np.int64)
+            objects[name][i] = counted
+    categories = [(name, _category(found.get(name, []), objects[name])) for name in sorted(objects)]
+    _last[:] = [(rows, _Prepared(categories))]
+    return _last[0][1]
+
+
+def _category(found: list[tuple[int, int, float, int, int]], objects: Ints) -> _Category:
+    score = np.array([f[2] for f in found], dtype=np.float64)
+    best = np.argsort(-score, kind="stable")
+    image = np.array([f[0] for f in found], dtype=np.int64)[best]
+    new = (np.diff(image, prepend=-1) != 0) | (np.diff(score[best], prepend=np.nan) != 0)
+    rank, matched, ignored = (np.array([f[n] for f in found], dtype=np.int64)[best] for n in (1, 3, 4))
+    return _Category(image, np.cumsum(new), rank, matched, ignored, objects)

@@ -1,0 +1,37 @@
+"""Cumulative IoU: all intersections over all unions (cIoU, also called overall IoU)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from evalkit import geometry
+from evalkit.types import Mask, Metric, Rows
+from evalkit.versions import version
+
+
+@dataclass(frozen=True)
+class CumulativeIou(Metric):
+    """Sum of intersections over sum of unions, in pixels; large objects weigh more than in mask_iou.
+
+    Answers and targets as in `mask_iou`; yz93/LAVT-RIS test.py @ 1da0af9f ("overall IoU"). An unreadable
+    answer adds the target's area to the unions.
+    """
+
+    wants = ("masks",)
+    columns = ("intersection", "union")
+
+    def rows(self, answers: Sequence[Sequence[Mask] | None], targets: Sequence[dict[str, Any]]) -> Rows:
+        """One (intersection, union) a sample. Raises DataError for an unreadable segmentation."""
+        result = np.zeros((len(targets), 2))
+        for i, (answer, target) in enumerate(zip(answers, targets, strict=True)):
+            size = target["size"]
+            got = geometry.mask_rle(answer[0]) if answer else geometry.empty(size)
+            result[i] = geometry.overlap(got, geometry.rle(target["segmentation"], size))
+        return result
+
+    def tools(self) -> str:
+        return version("pycocotools")

@@ -1,0 +1,40 @@
+"""Mask IoU: overlap of the first mask with the target's region, averaged over samples (mIoU)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from evalkit import geometry
+from evalkit.types import Mask, Metric, Rows
+from evalkit.versions import version
+
+
+@dataclass(frozen=True)
+class MaskIou(Metric):
+    """Mean over samples of intersection over union in pixels of the original image.
+
+    Targets are `{"size": (h, w), "segmentation": polygons or run lengths}`; an answer is a tuple of
+    masks at that size, the first counts. google-research/big_vision transfers/segmentation.py
+    @ 0127fb6b; its 0/0 (nothing predicted, nothing there) is 0 here, as in yz93/LAVT-RIS test.py.
+    """
+
+    wants = ("masks",)
+    columns = ("iou", "n")
+
+    def rows(self, answers: Sequence[Sequence[Mask] | None], targets: Sequence[dict[str, Any]]) -> Rows:
+        """One (iou, 1) a sample. Raises DataError for a segmentation that cannot be read."""
+        result = np.zeros((len(targets), 2))
+        result[:, 1] = 1.0
+        for i, (answer, target) in enumerate(zip(answers, targets, strict=True)):
+            if answer:
+                wanted = geometry.rle(target["segmentation"], target["size"])
+                shared, union = geometry.overlap(geometry.mask_rle(answer[0]), wanted)
+                result[i, 0] = shared / union if union else 0.0
+        return result
+
+    def tools(self) -> str:
+        return version("pycocotools")

@@ -1,0 +1,49 @@
+"""Relaxed accuracy (ChartQA): numbers within 5 % of the target, anything else exactly equal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from evalkit.types import Metric, Rows
+
+
+@dataclass(frozen=True)
+class RelaxedAccuracy(Metric):
+    """1 when the answer is near enough to one of the accepted answers (targets: tuples of them).
+
+    google-research/big_vision transfers/chartqa.py @ 0127fb6b with its `to_lower` as `lowercase`;
+    google-research/pix2struct metrics.py @ 945f27e9 gives the same with `lowercase=True`. "45%" is
+    0.45; a target of 0 needs equal text; a target that reads as nan or infinity is never matched.
+    A sample without accepted answers is left out of n.
+    """
+
+    tolerance: float = 0.05
+    lowercase: bool = True
+
+    def rows(self, answers: Sequence[str | None], targets: Sequence[Sequence[str]]) -> Rows:
+        """One (correct, counted) a sample."""
+        result = np.zeros((len(targets), 2))
+        for i, (answer, accepted) in enumerate(zip(answers, targets, strict=True)):
+            result[i, 1] = bool(accepted)
+            if answer is not None:
+                result[i, 0] = any(self._matches(answer, a) for a in accepted)
+        return result
+
+    def _matches(self, answer: str, accepted: str) -> bool:
+        if self.lowercase:
+            answer, accepted = answer.lower(), accepted.lower()
+        got, wanted = _number(answer), _number(accepted)
+        if got is None or not wanted:
+            return answer == accepted
+        return abs(got - wanted) / abs(wanted) <= self.tolerance
+
+
+def _number(text: str) -> float | None:
+    """What Python's float reads (so "1e3", "1_000" and "nan" too); per cent signs divide by 100."""
+    try:
+        return float(text.rstrip("%")) / 100.0 if text.endswith("%") else float(text)
+    except ValueError:
+        return None

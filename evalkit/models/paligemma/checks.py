@@ -1,0 +1,85 @@
+"""What must hold before the first prompt: the text side of a checkpoint, checked once at start-up."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+
+from evalkit.errors import ModelError
+from evalkit.models.paligemma.checkpoint import CheckpointInfo
+from evalkit.models.paligemma.prompt import IMAGE, LOCATIONS, SEGMENTS, Prompter, Rules
+
+log = logging.getLogger("evalkit")
+
+
+def check_tokens(info: CheckpointInfo, prompter: Prompter, rules: Rules) -> None:
+    """Raises ModelError naming the first thing that would make every answer silently wrong."""
+    tokenizer, where = prompter.tokenizer, f"{info.path}: tokenizer"
+    for tokens in (LOCATIONS, SEGMENTS):
+        ids = [tokenizer.convert_tokens_to_ids(t) for t in tokens]
+        if ids != list(range(ids[0], ids[0] + len(tokens))):
+            raise ModelError(f"{where}: the ids of {tokens[0]} to {tokens[-1]} do not follow one another")
+        if tokenizer(tokens[0] + tokens[1], add_special_tokens=False)["input_ids"] != ids[:2]:
+            raise ModelError(f"{where}: {tokens[0]} is not read as one token; save a GemmaTokenizer with it")
+        if ids[-1] >= info.vocabulary:
+            raise ModelError(
+                f"{where}: {tokens[-1]} has id {ids[-1]}, but the embedding table has {info.vocabulary} "
+                "rows; the tokenizer belongs to another checkpoint"
+            )
+        text = prompter.decode(ids[1:3])
+        if text != tokens[1] + tokens[2]:
+            raise ModelError(
+                f"{where}: writes {tokens[1]}{tokens[2]} as {text!r}; save a GemmaTokenizer with it"
+            )
+    image = tokenizer.convert_tokens_to_ids(IMAGE)
+    if image != info.image_token:
+        raise ModelError(
+            f"{where}: {IMAGE} has id {image}, config.json: image_token_index says {info.image_token}; "
+            "one of them belongs to another checkpoint"
+        )
+    if len(prompter.newline) != 1:
+        raise ModelError(f"{where}: a newline is {len(prompter.newline)} tokens; it must be one")
+    if tokenizer.bos_token_id is None:
+        raise ModelError(f"{where}: has no <bos> token")
+    if tokenizer.eos_token_id not in rules.eos:
+        raise ModelError(
+            f"{where}: <eos> has id {tokenizer.eos_token_id}, but protocol {rules.protocol} ends at "
+            f"{' or '.join(map(str, rules.eos))}"
+        )
+    if tokenizer.padding_side != "left":
+        log.warning("%s: pads on the %s; evalkit pads on the left by itself", where, tokenizer.padding_side)
+
+
+def check_processor(info: CheckpointInfo) -> None:
+    """Raises ModelError where the saved image processor says other numbers than what is fed."""
+    for file in info.processor:
+        try:
+            said: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{file}: cannot be read as JSON ({error})") from None
+        said = said.get("image_processor", said)
+        for key in ("image_mean", "image_std"):
+            if said.get(key) is not None and any(abs(v - 0.5) > 1e-6 for v in said[key]):
+                raise ModelError(f"{file}: {key} is {said[key]}; only 0.5 (pixels from -1 to 1) is fed")
+        size, tokens = said.get("size"), said.get("image_seq_length")
+        height = size.get("height", info.resolution) if isinstance(size, dict) else info.resolution
+        if height != info.resolution:
+            raise ModelError(
+                f"{file}: size is {height} px, config.json says {info.resolution} px; one of them is another "
+                "checkpoint's"
+            )
+        if tokens is not None and tokens != info.image_tokens:
+            raise ModelError(
+                f"{file}: image_seq_length is {tokens}, but {info.resolution} px in patches of {info.patch} "
+                f"are {info.image_tokens} image tokens"
+            )
+
+
+def check_features(info: CheckpointInfo, shape: tuple[int, ...]) -> None:
+    """Raises ModelError unless one image gives (resolution / patch)² features."""
+    if shape[-2] != info.image_tokens:
+        raise ModelError(
+            f"{info.path}: one image gives {shape[-2]} features, not {info.image_tokens} "
+            f"(({info.resolution} / {info.patch})²)"
+        )

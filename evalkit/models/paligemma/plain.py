@@ -1,0 +1,296 @@
+"""The plain engine: transformers' own forward, one batch at a time, greedy or beam. The oracle that
+stays: other engines are compared with it, so it does nothing clever."""
+
+from __future__ import annotations
+
+import gc
+import importlib.util
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+
+from evalkit.errors import ModelError
+from evalkit.models.paligemma.beam import search
+from evalkit.models.paligemma.checkpoint import CheckpointInfo
+from evalkit.models.paligemma.engine import Answer, OutOfMemory, Prompt
+from evalkit.models.paligemma.prompt import Rules
+from evalkit.types import Decode
+
+WINDOW = 1 << 20  # tokens: above any prompt, so Gemma 2's sliding layers see everything, as the reference
+PAD = 0
+
+
+@dataclass(slots=True)
+class State:
+    """A batch under way: what the next step needs beside the new tokens."""
+
+    cache: Any
+    mask: torch.Tensor  # (batch, length so far), 0 where padded
+    position: torch.Tensor  # (batch,) of the next token
+
+
+def normalise(pixels: torch.Tensor) -> torch.Tensor:
+    """uint8 to float32 in [-1, 1]: -1 + (x / 255) · 2, in the order of big_vision's value_range."""
+    return pixels.to(torch.float32) / 255.0 * 2.0 - 1.0
+
+
+class PlainEngine:
+    """A PaliGemma of transformers with the tokens of one image known."""
+
+    def __init__(self, model: Any, image_tokens: int) -> None:
+        self.model = model.eval().requires_grad_(False)
+        self.image_tokens = image_tokens
+        self.image_token = int(model.config.image_token_id)
+        self.dtype: torch.dtype = model.get_input_embeddings().weight.dtype
+        self.home: torch.device = model.get_input_embeddings().weight.device
+        self.device = str(self.home)
+        self.cap: float | None = getattr(model.config.text_config, "final_logit_softcapping", None)
+
+    def feature_shape(self, resolution: int) -> tuple[int, ...]:
+        """Shape of one image's features (1, tokens, hidden), by trying."""
+        with torch.inference_mode():
+            return tuple(self.features(torch.zeros((1, resolution, resolution, 3), dtype=torch.uint8)).shape)
+
+    # --- the calls that everything is made of ---
+
+    def features(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Image tokens as the decoder gets them, (images, tokens, hidden), from uint8 (images, R, R, 3)."""
+        found: torch.Tensor = self.model.get_image_features(self._values(pixels)).pooler_output
+        return found
+
+    def prefill(self, prompts: Sequence[Prompt], rules: Rules) -> tuple[torch.Tensor, State]:
+        """Reads the prompts, left-padded to one length: (float32 logits (batch, vocabulary) of the first
+        new token, the state to go on from)."""
+        images = len(prompts[0].pixels)
+        start = [self.image_token] * (self.image_tokens * images)
+        longest = max(len(p.ids) for p in prompts)
+        rows = [[PAD] * (longest - len(p.ids)) + start + list(p.ids) for p in prompts]
+        ids = torch.tensor(rows, device=self.home)
+        mask = torch.tensor(
+            [[int(i >= longest - len(p.ids)) for i in range(len(rows[0]))] for p in prompts], device=self.home
+        )
+        position = (mask.cumsum(1) - 1).clamp(min=0) + rules.first_position
+        pixels = torch.from_numpy(np.concatenate([p.pixels for p in prompts]))
+        out = self.model.model(
+            input_ids=ids,
+            pixel_values=self._values(pixels),
+            attention_mask=mask,
+            position_ids=position,
+            token_type_ids=torch.zeros_like(ids),  # without them the prefix would silently be causal
+            use_cache=True,
+        )
+        state = State(out.past_key_values, mask, position[:, -1] + 1)
+        return self._logits(out.last_hidden_state, rules.cap_first), state
+
+    def step(self, tokens: torch.Tensor, state: State) -> torch.Tensor:
+        """Reads one new token a row (batch,): float32 logits (batch, vocabulary) of the token after it."""
+        state.mask = torch.cat([state.mask, state.mask.new_ones((len(state.mask), 1))], dim=1)
+        ids = tokens.to(self.home)[:, None]
+        out = self.model.model(
+            input_ids=ids,
+            attention_mask=state.mask,
+            position_ids=state.position[:, None],
+            token_type_ids=torch.ones_like(ids),
+            past_key_values=state.cache,
+            use_cache=True,
+        )
+        state.position = state.position + 1
+        return self._logits(out.last_hidden_state, True)
+
+    def reorder(self, state: State, rows: torch.Tensor) -> None:
+        """Makes row i go on from what row `rows[i]` has read (beam search; may change the batch size)."""
+        rows = rows.to(self.home)
+        state.cache.reorder_cache(rows)
+        state.mask, state.position = state.mask[rows], state.position[rows]
+
+    def _values(self, pixels: torch.Tensor) -> torch.Tensor:
+        """uint8 crosses to the device, floats are made there: (images, 3, R, R) in the model's dtype."""
+        return normalise(pixels.to(self.home)).permute(0, 3, 1, 2).to(self.dtype)
+
+    def _logits(self, hidden: torch.Tensor, cap: bool) -> torch.Tensor:
+        """float32 before the soft cap: capped in bfloat16, near logits would become ties."""
+        logits: torch.Tensor = self.model.lm_head(hidden[:, -1]).to(self.home).float()
+        if cap and self.cap is not None:
+            logits = torch.tanh(logits / self.cap) * self.cap
+        if not bool(torch.isfinite(logits).all()):
+            raise ModelError(
+                f"the model's logits are not finite in {str(self.dtype).removeprefix('torch.')}; "
+                "use --dtype bfloat16 or float32"
+            )
+        return logits
+
+    # --- answers ---
+
+    def answer(self, prompts: Sequence[Prompt], decode: Decode, rules: Rules) -> list[Answer]:
+        """See `Engine.answer`."""
+        try:
+            with torch.inference_mode():
+                if decode.beams > 1:
+                    return [self._beam(prompt, decode, rules) for prompt in prompts]
+                return self._greedy(prompts, decode, rules)
+        except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        # Outside the handler, so that the traceback no longer holds the batch's tensors.
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        raise OutOfMemory(f"{len(prompts)} prompts at once do not fit")
+
+    def _greedy(self, prompts: Sequence[Prompt], decode: Decode, rules: Rules) -> list[Answer]:
+        n = len(prompts)
+        tokens: list[list[int]] = [[] for _ in range(n)]
+        logprobs: list[list[float]] = [[] for _ in range(n)]
+        margins, stops = [float("inf")] * n, ["length"] * n
+        logits, state = self.prefill(prompts, rules)
+        for index in range(decode.max_new_tokens):
+            best = logits.argmax(dim=-1)  # the lowest id among equals, as the reference
+            top = logits.topk(2, dim=-1).values
+            gap = (top[:, 0] - top[:, 1]).tolist()
+            chosen = best.tolist()
+            score = (logits.gather(1, best[:, None])[:, 0] - logits.logsumexp(dim=-1)).tolist()
+            for row in range(n):
+                if stops[row] == "eos":
+                    continue
+                tokens[row].append(chosen[row])
+                logprobs[row].append(score[row])
+                margins[row] = min(margins[row], gap[row])
+                if chosen[row] in rules.eos:
+                    stops[row] = "eos"
+            if "length" not in stops or index + 1 == decode.max_new_tokens:
+                break
+            logits = self.step(best, state)
+        return [
+            Answer(tuple(t), tuple(p), s, m)
+            for t, p, s, m in zip(tokens, logprobs, stops, margins, strict=True)
+        ]
+
+    def _beam(self, prompt: Prompt, decode: Decode, rules: Rules) -> Answer:
+        """One prompt by the reference's beam search; its answer always ends with the end token."""
+        logits, state = self.prefill([prompt], rules)
+
+        def step(parents: list[int], tokens: list[int]) -> torch.Tensor:
+            self.reorder(state, torch.tensor(parents))
+            return torch.log_softmax(self.step(torch.tensor(tokens), state), dim=-1)
+
+        found, scores = search(
+            torch.log_softmax(logits, dim=-1)[0], step, decode.beams, decode.max_new_tokens, rules.eos[0]
+        )
+        return Answer(tuple(found), tuple(scores), "eos", None)
+
+    def provenance(self) -> dict[str, Any]:
+        """See `Engine.provenance`."""
+        name = torch.cuda.get_device_name(self.home) if self.home.type == "cuda" else "cpu"
+        return {
+            "device": self.device,
+            "device_name": name,
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "threads": torch.get_num_threads(),
+        }
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device or the CPU's allocator ran out of memory (the latter is a bare RuntimeError)."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    text = str(error)
+    return "DefaultCPUAllocator" in text or "out of memory" in text
+
+
+def load(info: CheckpointInfo, dtype: str, device: str, device_map: str | None = None) -> PlainEngine:
+    """The checkpoint as a plain engine.
+
+    `device`: auto (the GPU where there is one), cpu, cuda, cuda:N; `device_map`: as transformers
+    (`auto`, `balanced`...), for checkpoints larger than one GPU. Raises ModelError when the device is
+    not there or weights are missing.
+    """
+    config = transformers.PaliGemmaConfig.from_pretrained(info.path, local_files_only=True)
+    if info.family == 2:
+        # The reference has no sliding window; transformers' would hide the first image tokens at 896 px.
+        config.text_config.sliding_window = WINDOW
+    if device_map and importlib.util.find_spec("accelerate") is None:
+        raise ModelError(f"device_map={device_map}: needs the package accelerate; pip install accelerate")
+    options: dict[str, Any] = {"device_map": device_map} if device_map else {}
+    model, report = _quietly(
+        lambda: transformers.PaliGemmaForConditionalGeneration.from_pretrained(
+            info.path,
+            config=config,
+            dtype=getattr(torch, dtype),
+            attn_implementation=info.attention,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            **options,
+        ),
+        info,
+    )
+    missing = sorted(k for k in report.get("missing_keys", ()) if k != "lm_head.weight")
+    mismatched = sorted(str(k) for k in report.get("mismatched_keys", ()))
+    if missing or mismatched:
+        # transformers would go on with random numbers in their place.
+        what = (
+            f"{len(missing)} weights are missing"
+            if missing
+            else f"{len(mismatched)} weights have another shape"
+        )
+        raise ModelError(
+            f"{info.path}: {what} (first: {(missing or mismatched)[0]}); save the checkpoint again"
+        )
+    if not device_map:
+        model = model.to(_device(device))
+    return PlainEngine(model, info.image_tokens)
+
+
+def load_tokenizer(info: CheckpointInfo) -> Any:
+    """The checkpoint's own tokenizer; ModelError when transformers cannot read it."""
+    return _quietly(
+        lambda: transformers.AutoTokenizer.from_pretrained(
+            info.path, local_files_only=True, trust_remote_code=False
+        ),
+        info,
+    )
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        if device.type not in ("cpu", "cuda", "mps", "xpu"):
+            raise RuntimeError
+    except RuntimeError:
+        raise ModelError(f"--device {name}: no such device; auto, cpu, cuda or cuda:N") from None
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            raise ModelError(f"--device {name}: this machine has {count} usable GPUs; try --device cpu")
+    return device
+
+
+def _quietly(load: Callable[[], Any], info: CheckpointInfo) -> Any:
+    """Loads without transformers' progress bars and reports; its errors become one sentence."""
+    logging = transformers.utils.logging
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        return load()
+    except (ImportError, OSError, ValueError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise ModelError(
+                f"{info.path}: {info.parameters:,} parameters do not fit into memory; try "
+                "--dtype bfloat16, or device_map=auto to spread them over several GPUs"
+            ) from None
+        raise ModelError(
+            f"{info.path}: transformers cannot load it: {str(error).strip().splitlines()[0]}"
+        ) from None
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

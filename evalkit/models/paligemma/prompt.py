@@ -1,0 +1,81 @@
+"""Prompts to token ids and token ids back to text, by the reference's rule or by the processor's.
+Knows a tokenizer of transformers by its methods only; imports none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+IMAGE = "<image>"
+LOCATIONS = tuple(f"<loc{i:04d}>" for i in range(1024))
+SEGMENTS = tuple(f"<seg{i:03d}>" for i in range(128))
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a protocol fixes about decoding; part of a run's identity."""
+
+    protocol: str  # paper | hf: also how the prompt is tokenised
+    eos: tuple[int, ...]  # decoding ends at any of these
+    cap_first: bool  # soft-cap the first new token's logits too (Gemma 2; the reference does not)
+    first_position: int  # rotary position of a prompt's first token
+
+
+def rules(protocol: str, eos: tuple[int, ...]) -> Rules:
+    """`paper`: big_vision (ends at id 1 only, positions from 0, first logits not soft-capped);
+    `hf`: transformers' `generate` with the checkpoint's own end tokens `eos`."""
+    if protocol == "paper":
+        return Rules("paper", (1,), cap_first=False, first_position=0)
+    return Rules("hf", eos, cap_first=True, first_position=1)
+
+
+class Prompter:
+    """The text side of one checkpoint: its tokenizer under PaliGemma's rules.
+
+    The tokenizer gets the special tokens that transformers' PaliGemmaProcessor would give it, in its
+    order: `<image>`, then 1,024 `<loc....>` and 128 `<seg...>`; those it has already stay as they are.
+    """
+
+    def __init__(self, tokenizer: Any, added: Any = None) -> None:
+        self.tokenizer = tokenizer
+        if tokenizer.convert_tokens_to_ids(IMAGE) in (None, tokenizer.unk_token_id):
+            tokenizer.add_special_tokens({"additional_special_tokens": [added or IMAGE]})
+        tokenizer.add_tokens([*LOCATIONS, *SEGMENTS])
+        self.bos: int = tokenizer.bos_token_id
+        self.newline: list[int] = self._ids("\n")
+        self._controls = {
+            t: i for t, i in ((tokenizer.bos_token, self.bos), (tokenizer.eos_token, tokenizer.eos_token_id),
+                              (tokenizer.pad_token, tokenizer.pad_token_id)) if t is not None
+        }  # fmt: skip
+        self._literal = (*self._controls, IMAGE)
+
+    def encode(self, prompt: str, length: int | None, protocol: str = "paper") -> list[int]:
+        """The ids after the image tokens.
+
+        `paper`: [bos] + tokens(prompt) + tokens("\\n"), cut to `length` ids (None: never), so a cut
+        prompt loses its newline; `<bos>` and the like in a prompt are plain text (big_vision's
+        evaluators, oracle finding 7). `hf`: "<bos>" + prompt + "\\n" as one string, never cut, as
+        PaliGemmaProcessor does; a literal `<image>` stays plain text.
+        """
+        if protocol == "hf":
+            return [self.bos, *self._ids(prompt + "\n", literal=(IMAGE,))]
+        ids = [self.bos, *self._ids(prompt, literal=self._literal), *self.newline]
+        return ids if length is None else ids[:length]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text with `<loc....>` and `<seg...>` kept and no spaces put in; control tokens (bos, eos,
+        pad) are left out, as SentencePiece does."""
+        controls = set(self._controls.values())
+        kept = [int(i) for i in ids if i not in controls]
+        text: str = self.tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        return text
+
+    def _ids(self, text: str, literal: tuple[str, ...] = ()) -> list[int]:
+        """Tokens of the text alone. Special tokens are split into plain pieces only where one of
+        `literal` occurs: the switch is all or nothing, and `<start_of_turn>` is one piece."""
+        plain = any(word in text for word in literal)
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False, split_special_tokens=plain)[
+            "input_ids"
+        ]
+        return ids

@@ -1,0 +1,43 @@
+"""Boxes from `<loc>` tokens, with labels and, where log-probabilities are kept, what ranks them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from evalkit import locations
+from evalkit.types import Box, Parser, Prediction, Size
+
+
+@dataclass(frozen=True)
+class Boxes(Parser):
+    """A tuple of boxes as fractions of the image; None when none can be read.
+
+    `form` says what is looked for:
+    - objects: every `<loc>x4 label` in the text, separated by " ; " or not. Boxes without area are
+      passed over; a text with no other box is unreadable, the empty text too.
+    - first: the four tokens that the text begins with (referring expressions); the rest is ignored.
+      Unreadable unless y1 > y0 and x1 > x0. google-research/big_vision transfers/segmentation.py.
+    - demo: as the published demo (Space big-vision/paligemma-hf) reads, boxes without area included;
+      it divides by 1024 and rounds to pixels.
+
+    `divisor`: 1023 as big_vision, 1024 as the demo. A box's score is the mean log-probability of its
+    tokens where the prediction has them, else 1.
+    """
+
+    divisor: Literal[1023, 1024] = 1023
+    form: Literal["objects", "first", "demo"] = "objects"
+
+    kind = "boxes"
+
+    def read(self, prediction: Prediction, size: Size | None) -> tuple[Box, ...] | None:
+        """The boxes in the order of the text; `size` is not needed."""
+        text = prediction.text
+        if self.form == "first":
+            first = locations.first_box(text)
+            found = [first] if first else []
+        else:
+            found = locations.objects(text) if self.form == "objects" else locations.demo_objects(text)
+        boxes = locations.scored([f.box(self.divisor) for f in found], found, prediction)
+        sound = tuple(b for b, f in zip(boxes, found, strict=True) if f.sound or self.form == "demo")
+        return sound or None

@@ -1,0 +1,90 @@
+"""Masks from four `<loc>` and sixteen `<seg>` tokens, decoded and pasted at the image's size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from evalkit import geometry, locations, masks
+from evalkit.errors import DataError
+from evalkit.types import Box, Mask, Parser, Prediction, Size
+
+_CHUNK = 256  # predictions decoded together
+
+
+@dataclass(frozen=True)
+class Masks(Parser):
+    """A tuple of masks at the original image's size; None when none can be read.
+
+    `form` says what is looked for:
+    - first: the twenty tokens that the text begins with; anything after is ignored. Unreadable unless
+      all twenty are there and y1 > y0 and x1 > x0 (google-research/big_vision
+      transfers/segmentation.py @ 0127fb6b).
+    - objects: every `<loc>x4<seg>x16 label` in the text (the mix checkpoints); ones without area are
+      passed over.
+
+    A box that has an area in tokens but none in whole pixels gives a mask without a pixel: it scores 0
+    and counts as invalid, yet its box is still compared, as in big_vision. `decoder` names the weights:
+    a file, "demo", or "" for what `evalkit.masks.resolve` finds.
+    """
+
+    decoder: str = ""
+    form: Literal["first", "objects"] = "first"
+    divisor: Literal[1023, 1024] = 1023
+
+    kind = "masks"
+
+    def read(self, prediction: Prediction, size: Size | None) -> tuple[Mask, ...] | None:
+        """The masks in the order of the text; `size` (h, w), or else the prediction's own, is needed."""
+        return self.answers([prediction], [size])[0]
+
+    def answers(
+        self, predictions: Sequence[Prediction], sizes: Sequence[Size | None]
+    ) -> list[tuple[Mask, ...] | None]:
+        """Many at once, their masks decoded in batches. Raises DataError where no size is known."""
+        result: list[tuple[Mask, ...] | None] = []
+        for start in range(0, len(predictions), _CHUNK):
+            part = predictions[start : start + _CHUNK]
+            result += self._chunk(part, sizes[start : start + _CHUNK])
+        return result
+
+    def invalid(self, answer: Any | None) -> bool:
+        """Whether it is None or its first mask's box vanished when cut down to whole pixels."""
+        return answer is None or _vanished(answer[0].box, answer[0].size)
+
+    def identity(self) -> str:
+        """The sha256 of the decoder's weights."""
+        return f"mask decoder {masks.decoder(self.decoder).digest}"
+
+    def _chunk(
+        self, predictions: Sequence[Prediction], sizes: Sequence[Size | None]
+    ) -> list[tuple[Mask, ...] | None]:
+        boxes: list[list[Box]] = []
+        indices: list[tuple[int, ...]] = []
+        for prediction in predictions:
+            found = self._found(prediction.text)
+            scored = locations.scored([f.box(self.divisor) for f in found], found, prediction)
+            kept = [(b, f.indices) for b, f in zip(scored, found, strict=True) if f.sound and f.indices]
+            boxes.append([box for box, _ in kept])
+            indices += [row for _, row in kept]
+        values = iter(masks.decoder(self.decoder).decode(indices) if indices else ())
+        result: list[tuple[Mask, ...] | None] = []
+        for prediction, size, some in zip(predictions, sizes, boxes, strict=True):
+            known = size or (prediction.sizes[0] if prediction.sizes else None)
+            if some and known is None:
+                raise DataError(f"sample {prediction.id}: a mask needs the image's size, none is known")
+            pasted = tuple(masks.paste(next(values), box, known) for box in some) if known else ()
+            result.append(pasted or None)
+        return result
+
+    def _found(self, text: str) -> list[locations.Found]:
+        if self.form == "objects":
+            return locations.objects(text)
+        first = locations.first_mask(text)
+        return [first] if first else []
+
+
+def _vanished(box: Box, size: Size) -> bool:
+    y0, x0, y1, x1 = geometry.pixels(box.coordinates, size)
+    return y1 <= y0 or x1 <= x0

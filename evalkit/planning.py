@@ -1,0 +1,239 @@
+"""What a run will do, before anything heavy is imported: samples, identity, what is done already.
+
+Knows tasks, formats and results; never a model (a `Checkpoint` answers for it).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from evalkit import lookup, sources, tasks
+from evalkit.errors import DataError, UserError, nearest
+from evalkit.results import Entry, ImageStamp, RunFolder
+from evalkit.types import Checkpoint, Format, Preparation, Request, Sample, Source, Task
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Which samples of a task are wanted. Coverage, not identity: limits nest and parts merge."""
+
+    limit: int | None = None  # clusters (images), the first of a seeded permutation
+    seed: int = 0
+    ids: tuple[str, ...] | None = None
+
+    def describe(self) -> str:
+        if self.ids is not None:
+            return f"{len(self.ids)} ids"
+        return "all" if self.limit is None else f"limit {self.limit}"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A task's samples as found on disk, with the digests that name them."""
+
+    task: Task
+    source: Source
+    samples: tuple[Sample, ...]
+    prompts: str  # digest of all prompts
+    targets: str  # digest of all targets
+
+    @property
+    def short_of(self) -> int | None:
+        """The official count when the disk holds another number of samples, else None."""
+        official = self.task.data.count
+        return official if official is not None and official != len(self.samples) else None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run to be: a task, a checkpoint, and one way of running it."""
+
+    task: Task
+    protocol: str
+    preparation: Preparation
+    source: Source
+    folder: RunFolder
+    identity: Mapping[str, Any]
+    digest: str
+    asked: Asked
+    total: int
+    wanted: tuple[str, ...]
+    missing: tuple[str, ...]  # wanted and not predicted yet
+    changed: tuple[str, ...] = ()  # predicted, but the image on disk has changed since
+    official: int | None = None  # the official count, where the disk holds another number
+    model: str = ""
+    notes: tuple[str, ...] = field(default=())
+
+
+# --- data ----------------------------------------------------------------------------------------
+
+
+def dataset(task: Task, roots: Sequence[Path]) -> Dataset:
+    """Finds and reads a task's samples. Raises DataError for what is missing, damaged or doubled."""
+    source = sources.locate(task, roots)
+    fmt: Format = lookup.make("formats", task.data.format)
+    samples = tuple(fmt.samples(source, task.data.split))
+    if not samples:
+        raise DataError(f"{task.path}: data: split: '{task.data.split}' of {source.root} holds no samples")
+    seen: set[str] = set()
+    for sample in samples:
+        if sample.id in seen:
+            raise DataError(
+                f"{task.name}: sample id {sample.id} is there twice in {source.root}; ids are unique"
+            )
+        seen.add(sample.id)
+    prompts = ((s.id, f"{tasks.prompt(task, s.fields)}\0{len(s.images)}") for s in samples)
+    targets = ((s.id, json.dumps(s.target, sort_keys=True, default=str)) for s in samples)
+    return Dataset(task, source, samples, _digest(prompts), _digest(targets))
+
+
+def _digest(pairs: Iterable[tuple[str, str]]) -> str:
+    """sha256 over (id, content) pairs, whatever their order."""
+    each = sorted(hashlib.sha256(f"{name}\0{content}".encode()).digest() for name, content in pairs)
+    return hashlib.sha256(b"".join(each)).hexdigest()
+
+
+def choose(samples: Sequence[Sample], asked: Asked) -> list[Sample]:
+    """The wanted samples in file order.
+
+    `limit` N keeps the first N clusters of a seeded permutation, which hangs on sample ids alone:
+    not on paths, file order or N, so limits nest.
+    """
+    if asked.ids is not None:
+        known = {s.id for s in samples}
+        for name in asked.ids:
+            if name not in known:
+                raise UserError(
+                    f"--ids: no sample '{name}'{nearest(name, known) if len(known) < 5000 else ''}"
+                )
+        wanted = set(asked.ids)
+        return [s for s in samples if s.id in wanted]
+    if asked.limit is None:
+        return list(samples)
+    first: dict[str, str] = {}
+    for sample in samples:
+        cluster = sample.cluster or sample.id
+        first[cluster] = min(first.get(cluster, sample.id), sample.id)
+    order = sorted(first, key=lambda c: hashlib.sha256(f"{asked.seed}\0{first[c]}".encode()).digest())
+    kept = set(order[: asked.limit])
+    return [s for s in samples if (s.cluster or s.id) in kept]
+
+
+def requests(plan: Plan, samples: Sequence[Sample]) -> list[Request]:
+    """What the model is asked: the prompt filled in, the image and how to prepare it."""
+    decode = plan.task.decode
+    if plan.protocol == "hf":
+        decode = replace(decode, text_length=None)
+    return [
+        Request(s.id, s.images, tasks.prompt(plan.task, s.fields), plan.preparation, decode) for s in samples
+    ]
+
+
+# --- plans ---------------------------------------------------------------------------------------
+
+
+def plan(
+    data: Dataset,
+    checkpoint: Checkpoint,
+    output: Path,
+    asked: Asked,
+    protocol: str | None = None,
+    missing_images: str = "stop",
+) -> Plan:
+    """What is to be done for one task and one checkpoint, given what the output folder holds.
+
+    Image files that are not there are an error now, or left for later with `missing_images="skip"`.
+    """
+    task = data.task
+    named = protocol or checkpoint.protocol or task.protocol
+    preparation = tasks.preparation(task, checkpoint.resolution, named)
+    identity = {
+        "task": tasks.text_identity(task),
+        "prompts": data.prompts,
+        "preparation": asdict(preparation),
+        "protocol": named,
+        "model": dict(checkpoint.identity(named)),
+    }
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    folder = RunFolder(output / f"{task.name}.{checkpoint.name}.{digest[:8]}")
+    entries = folder.entries()
+    asked = _widest(folder, data, asked, entries)
+    wanted = choose(data.samples, asked)
+    if missing_images == "stop":
+        _refuse_missing_images(task, [s for s in wanted if s.id not in entries])
+    changed = tuple(s.id for s in wanted if s.id in entries and not _same_images(s, entries[s.id]))
+    redo = set(changed)
+    return Plan(
+        task=task,
+        protocol=named,
+        preparation=preparation,
+        source=data.source,
+        folder=folder,
+        identity=identity,
+        digest=digest,
+        asked=asked,
+        total=len(data.samples),
+        wanted=tuple(s.id for s in wanted),
+        missing=tuple(s.id for s in wanted if s.id not in entries or s.id in redo),
+        changed=changed,
+        official=data.short_of,
+        model=checkpoint.name,
+    )
+
+
+def coverage(plan: Plan, have: int) -> str:
+    """`all` of the official samples, `limited` on purpose, or `incomplete`: some wanted are missing."""
+    if have < len(plan.wanted) or plan.official is not None:
+        return "incomplete"
+    return "all" if len(plan.wanted) == plan.total else "limited"
+
+
+def _widest(folder: RunFolder, data: Dataset, asked: Asked, entries: Mapping[str, Entry]) -> Asked:
+    """A run that is complete for more than is asked now stays what it is: nothing is made smaller."""
+    run = folder.read_run()
+    if run is None:
+        return asked
+    content = run["asked"]
+    before = Asked(content["limit"], content["seed"], tuple(content["ids"]) if content["ids"] else None)
+    earlier = {s.id for s in choose(data.samples, before)}
+    now = {s.id for s in choose(data.samples, asked)}
+    return before if now < earlier and earlier <= entries.keys() else asked
+
+
+# --- images --------------------------------------------------------------------------------------
+
+
+def _refuse_missing_images(task: Task, samples: Sequence[Sample]) -> None:
+    """Raises DataError when image files are not there: how many, and the first of them."""
+    paths = dict.fromkeys(image.path for sample in samples for image in sample.images)
+    absent = [p for p in paths if not os.path.exists(p)]
+    if absent:
+        more = f" (and {len(absent) - 1:,} more of {len(paths):,})" if len(absent) > 1 else ""
+        raise DataError(
+            f"{task.name}: image {absent[0]} is missing{more}; "
+            f"`evalkit data {task.name}` says where to get it, --on-bad-image skip leaves them out"
+        )
+
+
+def stamps(images: Iterable[Any]) -> tuple[ImageStamp, ...]:
+    """(bytes, mtime) of the files that hold the images; () when one cannot be looked at."""
+    try:
+        found = [os.stat(image.path) for image in images]
+    except OSError:
+        return ()
+    return tuple((s.st_size, s.st_mtime_ns) for s in found)
+
+
+def _same_images(sample: Sample, entry: Entry) -> bool:
+    """Whether the images are those that the prediction was made from: by stamp, else by content."""
+    now = stamps(sample.images)
+    if not now or now == entry.stamps or not entry.prediction.image_digests:
+        return True
+    found = tuple(hashlib.sha256(sources.read_bytes(image)).hexdigest() for image in sample.images)
+    return found == entry.prediction.image_digests

@@ -1,0 +1,250 @@
+"""What a run leaves on disk, and the only code that writes it: journals, run.json, rows, scores.
+
+Knows files and their damage; not how predictions are made or scored. `results/README.md` lists
+every file and column.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import fcntl
+import json
+import os
+import tempfile
+import time
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from evalkit.errors import ResultsError
+from evalkit.types import Prediction, Score
+
+SCHEMA = 1  # raised when a file's meaning changes; older ones are migrated on reading
+SYNC_SECONDS = 2.0  # at most this much is computed again after a power cut
+
+ImageStamp = tuple[int, int]
+"""(bytes, mtime in ns) of an image file as it was read: a cheap first look on resume."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A journal line: the prediction and the stamps of the image files it was made from."""
+
+    prediction: Prediction
+    stamps: tuple[ImageStamp, ...] = ()
+
+
+# --- writing safely ------------------------------------------------------------------------------
+
+
+def atomic_write(path: Path, data: str | bytes) -> None:
+    """Writes under a temporary name in the same folder, syncs, renames: never a half file."""
+    with _refusals(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data.encode() if isinstance(data, str) else data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+
+
+@contextlib.contextmanager
+def _refusals(path: Path) -> Iterator[None]:
+    """Turns what a disk can refuse into one sentence."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            why = "the disk is full; free some room and run the same command again, it goes on from here"
+        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            why = "may not be written; choose another folder with --output_path"
+        elif error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
+            why = "a file stands where a folder is needed, or the reverse; choose another --output_path"
+        else:
+            why = f"cannot be written: {error.strerror or error}"
+        raise ResultsError(f"{path}: {why}") from error
+
+
+def _dump(content: Any) -> str:
+    return json.dumps(content, ensure_ascii=False, indent=1, sort_keys=False) + "\n"
+
+
+# --- one run -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """`results/<run>/`: run.json, predictions/<part>.jsonl, rows.jsonl, scores.json."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    def read_run(self) -> dict[str, Any] | None:
+        """run.json, or None when there is none. Raises ResultsError when it is damaged."""
+        return _read_json(self.path / "run.json")
+
+    def write_run(self, content: Mapping[str, Any]) -> None:
+        atomic_write(self.path / "run.json", _dump({"schema": SCHEMA, **content}))
+
+    def read_scores(self) -> dict[str, Any] | None:
+        """scores.json, or None when the run is not scored yet."""
+        return _read_json(self.path / "scores.json")
+
+    def write_scores(self, scores: Sequence[Score], inputs: str) -> None:
+        """`inputs` is the digest of all that the scores were computed from."""
+        content = {"schema": SCHEMA, "inputs": inputs, "scores": [dataclasses.asdict(s) for s in scores]}
+        atomic_write(self.path / "scores.json", _dump(content))
+
+    def write_rows(self, lines: Iterable[Mapping[str, Any]]) -> None:
+        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        atomic_write(self.path / "rows.jsonl", text)
+
+    def read_rows(self) -> list[dict[str, Any]]:
+        path = self.path / "rows.jsonl"
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+    def entries(self) -> dict[str, Entry]:
+        """Every sound journal line by sample id, the last one of an id; damaged lines are dropped."""
+        found: dict[str, Entry] = {}
+        for part in sorted((self.path / "predictions").glob("*.jsonl")):
+            with open(part, "rb") as file:
+                for line in file:
+                    entry = _decode(line)
+                    if entry is not None:
+                        found[entry.prediction.id] = entry
+        return found
+
+    def journal(self, part: str = "0") -> Journal:
+        return Journal(self.path / "predictions" / f"{part}.jsonl")
+
+
+def scores_of(folder: RunFolder) -> list[Score]:
+    """The scores of a run as objects; [] when it is not scored."""
+    content = folder.read_scores()
+    return [Score(**s) for s in content["scores"]] if content else []
+
+
+def find(paths: Iterable[Path]) -> list[RunFolder]:
+    """Runs named by folder, or all below a folder of runs, in order of name."""
+    found: dict[Path, RunFolder] = {}
+    for path in paths:
+        if not path.exists():
+            raise ResultsError(f"{path}: no such folder; `evalkit list runs` shows what there is")
+        if path.name == "run.json":
+            path = path.parent
+        runs = [path] if (path / "run.json").is_file() else [p.parent for p in sorted(path.rglob("run.json"))]
+        found.update((run, RunFolder(run)) for run in runs)
+    return list(found.values())
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except NotADirectoryError:
+        raise ResultsError(f"{path.parent}: is a file; a run is a folder") from None
+    except (ValueError, OSError) as error:
+        raise ResultsError(f"{path}: damaged ({error}); move it away and run again") from None
+    if not isinstance(content, dict) or not isinstance(content.get("schema"), int):
+        raise ResultsError(f"{path}: not a file of evalkit's; choose another folder")
+    if content["schema"] > SCHEMA:
+        raise ResultsError(f"{path}: written by a newer evalkit (schema {content['schema']}); update evalkit")
+    return content
+
+
+# --- journals ------------------------------------------------------------------------------------
+
+
+class Journal:
+    """Append-only predictions with a checksum a line; one writer at a time, synced every 2 s.
+
+    Use as a context manager. Raises ResultsError when another process is writing the same part.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: IO[bytes] | None = None
+        self._synced = 0.0
+
+    def __enter__(self) -> Journal:
+        with _refusals(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            file = open(self.path, "ab+")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            raise ResultsError(
+                f"{self.path}: another process is writing this run; wait for it, or use another --output_path"
+            ) from None
+        self._file = file
+        self._mend_tail(file)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                self._sync(self._file)
+            self._file.close()
+            self._file = None
+
+    @staticmethod
+    def _mend_tail(file: IO[bytes]) -> None:
+        """A line torn by a kill is closed, so that the next one starts on its own line."""
+        if file.seek(0, os.SEEK_END) > 0:
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                file.write(b"\n")
+
+    def write(self, entry: Entry) -> None:
+        assert self._file is not None, "a journal is written inside `with`"
+        with _refusals(self.path):
+            self._file.write(_encode(entry))
+            self._file.flush()  # a killed process loses nothing; a power cut at most SYNC_SECONDS
+            if time.monotonic() - self._synced > SYNC_SECONDS:
+                self._sync(self._file)
+
+    def _sync(self, file: IO[bytes]) -> None:
+        file.flush()
+        os.fsync(file.fileno())
+        self._synced = time.monotonic()
+
+
+_DEFAULTS = {f.name: f.default for f in dataclasses.fields(Prediction)}
+
+
+def _encode(entry: Entry) -> bytes:
+    """One line: the prediction without what is at its default, the stamps, and a crc32 at the end."""
+    content = {k: v for k, v in dataclasses.asdict(entry.prediction).items() if v != _DEFAULTS[k]}
+    content |= {"stamps": entry.stamps} if entry.stamps else {}
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))[:-1].encode()
+    return text + b',"crc":"%08x"}\n' % zlib.crc32(text)
+
+
+def _decode(line: bytes) -> Entry | None:
+    """The entry of a journal line, or None when it is torn or damaged."""
+    text, mark, tail = line.rpartition(b',"crc":"')
+    if not mark or tail != b'%08x"}\n' % zlib.crc32(text):
+        return None
+    content = json.loads(text + b"}")
+    stamps = tuple((a, b) for a, b in content.pop("stamps", ()))
+    for key in ("tokens", "logprobs", "image_digests"):
+        if content.get(key) is not None:
+            content[key] = tuple(content[key])
+    content["sizes"] = tuple((h, w) for h, w in content.get("sizes", ()))
+    return Entry(Prediction(**content), stamps)

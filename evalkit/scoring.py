@@ -1,0 +1,227 @@
+"""Predictions and targets to scores: parse, one row a sample, reduce, interval, signature.
+
+Knows no model. What it gets is samples and predictions; what it gives is scores and row lines.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from evalkit import __version__, intervals, lookup
+from evalkit.errors import DataError, UserError, nearest
+from evalkit.types import Box, Mask, Metric, Parser, Prediction, Rows, Sample, Score, Task
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scores and, for rows.jsonl, one line a sample (sorted by id)."""
+
+    scores: list[Score]
+    lines: list[dict[str, Any]]
+
+
+def score(
+    task: Task,
+    samples: Sequence[Sample],
+    predictions: Mapping[str, Prediction],
+    coverage: str,
+    targets: str,
+) -> Scored:
+    """Scores the samples that have a prediction; the caller knows the coverage that this makes.
+
+    `targets` is the digest of all the dataset's targets. Raises DataError when nothing is left to
+    score, or a sample has no target (a test server's split).
+    """
+    chosen = sorted((s for s in samples if s.id in predictions), key=lambda s: s.id)
+    if not chosen:
+        raise DataError(f"{task.name}: nothing to score; no prediction belongs to a sample of the dataset")
+    untold = next((s.id for s in chosen if s.target is None or s.target == ()), None)
+    if untold is not None:
+        raise DataError(
+            f"{task.name}: sample {untold} has no target; a split without public answers can only be exported"
+        )
+    told = [predictions[s.id] for s in chosen]
+    sizes = [s.size or (p.sizes[0] if p.sizes else None) for s, p in zip(chosen, told, strict=True)]
+    parser: Parser = lookup.make("parsers", task.parser)
+    answers = parser.answers(told, sizes)
+    clusters = ["+".join(p.image_digests) or s.cluster or s.id for s, p in zip(chosen, told, strict=True)]
+    groups = [s.group for s in chosen]
+    scores, columns = [], []
+    for spelling in task.metrics:
+        metric: Metric = lookup.make("metrics", spelling)
+        rows = metric.rows(answers, [s.target for s in chosen])
+        columns.append((spelling, rows))
+        scores.append(
+            _score(task, spelling, metric, parser, rows, answers, clusters, groups, coverage, targets)
+        )
+    return Scored(scores, _lines(chosen, told, answers, columns))
+
+
+def _score(
+    task: Task,
+    spelling: str,
+    metric: Metric,
+    parser: Parser,
+    rows: Rows,
+    answers: Sequence[Any],
+    clusters: Sequence[str],
+    groups: Sequence[str],
+    coverage: str,
+    targets: str,
+) -> Score:
+    low, high, method = intervals.interval(metric, rows, clusters)
+    parts = {
+        "task": task.name,
+        "v": task.version,
+        "metric": lookup.spell(metric),
+        "parser": lookup.spell(parser) + (f"#{parser.identity()[:12]}" if parser.identity() else ""),
+        "targets": targets[:12],
+        "n": len(answers),
+        "coverage": coverage,
+        "interval": method,
+        "tools": metric.tools(),
+        "evalkit": __version__,
+    }
+    return Score(
+        task=task.name,
+        metric=spelling,
+        signature="|".join(f"{k}:{v}" for k, v in parts.items() if v != ""),
+        value=metric.reduce(rows),
+        low=low,
+        high=high,
+        n=len(answers),
+        clusters=len(set(clusters)),
+        coverage=coverage,
+        invalid=sum(parser.invalid(a) for a in answers),
+        groups=_groups(metric, rows, [parser.invalid(a) for a in answers], groups),
+        details=metric.details(rows),
+        lower_is_better=metric.lower_is_better,
+    )
+
+
+def _groups(
+    metric: Metric, rows: Rows, invalid: Sequence[bool], groups: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """The score of each group of samples, when there is more than one group."""
+    names = sorted(set(groups))
+    if len(names) < 2:
+        return {}
+    found = {}
+    for name in names:
+        chosen = [i for i, g in enumerate(groups) if g == name]
+        part: Rows = [rows[i] for i in chosen] if isinstance(rows, list) else rows[chosen]
+        found[name or "other"] = {
+            "value": metric.reduce(part),
+            "n": len(chosen),
+            "invalid": sum(invalid[i] for i in chosen),
+        }
+    return found
+
+
+def _lines(
+    samples: Sequence[Sample],
+    predictions: Sequence[Prediction],
+    answers: Sequence[Any],
+    columns: Sequence[tuple[str, Rows]],
+) -> list[dict[str, Any]]:
+    lines = []
+    for i, (sample, prediction) in enumerate(zip(samples, predictions, strict=True)):
+        lines.append(
+            {
+                "id": sample.id,
+                "group": sample.group,
+                "image": "+".join(prediction.image_digests),
+                "text": prediction.text,
+                "answer": shown(answers[i]),
+                "rows": {m: r[i].tolist() if isinstance(r, np.ndarray) else r[i] for m, r in columns},
+            }
+        )
+    return lines
+
+
+def shown(answer: Any) -> Any:
+    """An answer as plain JSON: boxes as numbers and labels, masks by box and size."""
+    if isinstance(answer, (tuple, list)):
+        return [shown(a) for a in answer]
+    if isinstance(answer, Box):
+        return {"box": [round(c, 6) for c in answer.coordinates], "label": answer.label}
+    if isinstance(answer, Mask):
+        return {
+            **shown(answer.box),
+            "label": answer.label,
+            "rle": {"size": answer.size, "counts": answer.counts},
+        }
+    return answer
+
+
+# --- digests -------------------------------------------------------------------------------------
+
+
+def targets_digest(samples: Sequence[Sample]) -> str:
+    """sha256 over (id, target) of all samples, whatever their order."""
+    each = sorted(
+        hashlib.sha256(f"{s.id}\0{json.dumps(s.target, sort_keys=True, default=str)}".encode()).digest()
+        for s in samples
+    )
+    return hashlib.sha256(b"".join(each)).hexdigest()
+
+
+def inputs_digest(
+    task: Task, targets: str, predictions: Mapping[str, Prediction], coverage: str, decoder: str
+) -> str:
+    """sha256 over all that scores are computed from: the same digest, the same scores."""
+    digest = hashlib.sha256()
+    head = [__version__, task.version, task.parser, task.metrics, targets, coverage, decoder]
+    digest.update(json.dumps(head).encode())
+    for name in sorted(predictions):
+        p = predictions[name]
+        line = [p.id, p.text, p.tokens, p.logprobs, p.image_digests, p.sizes]
+        digest.update(json.dumps(line).encode())
+    return digest.hexdigest()
+
+
+# --- predictions made elsewhere --------------------------------------------------------------------
+
+
+def read_predictions(path: str, samples: Sequence[Sample]) -> dict[str, Prediction]:
+    """JSON lines `{"id": ..., "text": ...}` from any tool; other keys of `Prediction` are welcome.
+
+    Raises DataError, with file and line, for bad JSON, an unknown or repeated id, or a missing key.
+    """
+    known = {s.id: s for s in samples}
+    found: dict[str, Prediction] = {}
+    try:
+        lines = open(path, encoding="utf-8").read().splitlines()  # noqa: SIM115
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; give a file of JSON lines") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: is no UTF-8 text; give a file of JSON lines") from None
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        where = f"{path}: line {number}: "
+        try:
+            content = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f'{where}no JSON ({error}); a line is {{"id": ..., "text": ...}}') from None
+        if not isinstance(content, dict) or "id" not in content:
+            raise DataError(f'{where}no "id"; a line is {{"id": ..., "text": ...}}')
+        name = str(content["id"])
+        text = next((content[k] for k in ("text", "prediction", "answer") if k in content), None)
+        if not isinstance(text, str):
+            raise DataError(f'{where}no "text" for id {name}; a line is {{"id": ..., "text": ...}}')
+        if name not in known:
+            raise DataError(
+                f"{where}the task has no sample {name}{nearest(name, known) if len(known) < 5000 else ''}"
+            )
+        if name in found:
+            raise DataError(f"{where}id {name} was there before; each id once")
+        # lone surrogates are legal in JSON and in nothing else
+        found[name] = Prediction(id=name, prompt="", text=text.encode("utf-8", "replace").decode())
+    return found

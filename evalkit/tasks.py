@@ -1,0 +1,363 @@
+"""Reads task and suite files strictly: every unknown key, tag or wrong type is one clear sentence.
+
+Knows the YAML, not what a format, parser or metric does; those are looked up by name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from evalkit import lookup
+from evalkit.errors import UserError, nearest
+from evalkit.types import Data, Decode, Preparation, Task
+
+PROTOCOLS = ("paper", "hf")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
+
+# key: (type, required). The one description of a task file; `tasks/README.md` tells it in words.
+_TASK: dict[str, tuple[type | tuple[type, ...], bool]] = {
+    "version": (int, True),
+    "about": (str, True),
+    "license": (str, True),
+    "homepage": (str, False),
+    "data": (dict, True),
+    "prompt": (str, True),
+    "prompt_source": (str, False),
+    "image": (dict, False),
+    "decode": (dict, False),
+    "parser": (str, True),
+    "metrics": (list, True),
+    "protocol": (str, False),
+}
+_DATA: dict[str, tuple[type | tuple[type, ...], bool]] = {
+    "format": (str, True),
+    "split": ((str, int), True),
+    "count": (int, False),
+    "sources": (list, True),
+}
+_IMAGE: dict[str, tuple[type | tuple[type, ...], bool]] = {
+    "resize": (str, False),
+    "antialias": (bool, False),
+}
+_DECODE: dict[str, tuple[type | tuple[type, ...], bool]] = {
+    "text_length": ((int, type(None)), False),
+    "max_new_tokens": (int, False),
+    "beams": (int, False),
+    "logprobs": (bool, False),
+}
+
+
+# --- where the files are -----------------------------------------------------------------------
+
+
+def folders(extra: Iterable[Path] = ()) -> list[Path]:
+    """Folders searched for task files: `extra`, `EVALKIT_TASKS`, then those that come along."""
+    here = Path(__file__).resolve().parent
+    own = here.parent / "tasks" if (here.parent / "pyproject.toml").is_file() else here / "_tasks"
+    named = [Path(p) for p in os.environ.get("EVALKIT_TASKS", "").split(os.pathsep) if p]
+    return [*extra, *named, own]
+
+
+def _files(kind: str, extra: Iterable[Path] = ()) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for folder in folders(extra):
+        place = folder / "suites" if kind == "suites" else folder
+        for path in sorted(place.glob("*.yaml")):
+            found.setdefault(path.stem, path)
+    return found
+
+
+def names(extra: Iterable[Path] = ()) -> list[str]:
+    """Every task's name; nothing is read."""
+    return sorted(_files("tasks", extra))
+
+
+def suites(extra: Iterable[Path] = ()) -> dict[str, Path]:
+    """Suite name to file."""
+    return dict(sorted(_files("suites", extra).items()))
+
+
+def expand(wanted: Iterable[str], extra: Iterable[Path] = ()) -> list[str]:
+    """Task names, suite names, `prefix*` patterns and YAML paths to tasks, in order, each once."""
+    tasks, groups = _files("tasks", extra), _files("suites", extra)
+    found: dict[str, None] = {}
+    for name in wanted:
+        if name.endswith((".yaml", ".yml")) or name in tasks:
+            found[name] = None
+        elif name in groups:
+            for inner in expand(read_suite(groups[name])["tasks"], extra):
+                found[inner] = None
+        elif any(c in name for c in "*?["):
+            matching = [t for t in sorted(tasks) if Path(t).match(name)]
+            if not matching:
+                raise UserError(f"--tasks: no task matches '{name}'; `evalkit list tasks` shows them all")
+            found.update(dict.fromkeys(matching))
+        else:
+            raise UserError(f"--tasks: no task or suite '{name}'{nearest(name, [*tasks, *groups])}")
+    return list(found)
+
+
+def load(name: str, overrides: Mapping[str, str] | None = None, extra: Iterable[Path] = ()) -> Task:
+    """The task of that name, or in that YAML file, with `key=value` overrides applied and stamped."""
+    if name.endswith((".yaml", ".yml")):
+        path = Path(name)
+    else:
+        files = _files("tasks", extra)
+        if name not in files:
+            raise UserError(f"--tasks: no task '{name}'{nearest(name, files)}")
+        path = files[name]
+    content = read_yaml(path)
+    shown = _shown(path)
+    for key, value in (overrides or {}).items():
+        _override(content, key, value)
+    return _task(shown, path.stem, content, dict(overrides or {}))
+
+
+def read_suite(path: Path) -> dict[str, Any]:
+    """A suite file: `about` and the list `tasks`."""
+    content = read_yaml(path)
+    _keys(_shown(path), "", content, {"about": (str, True), "tasks": (list, True)})
+    return content
+
+
+def _shown(path: Path) -> str:
+    """`tasks/docvqa_val.yaml` for the files that come along, the path as given for others."""
+    for folder in folders():
+        if path.is_relative_to(folder):
+            return str(Path("tasks") / path.relative_to(folder))
+    return str(path)
+
+
+# --- YAML --------------------------------------------------------------------------------------
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file of plain values: no tags, no anchors, no key twice. Raises UserError otherwise."""
+    shown = _shown(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{shown}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{shown}: cannot be read as UTF-8 text: {error}") from None
+    try:
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            mark: Any = event.start_mark
+            line = mark.line + 1
+            if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+                raise UserError(f"{shown}: line {line}: anchors and aliases are refused; write it out")
+            if tag := getattr(event, "tag", None):
+                raise UserError(f"{shown}: line {line}: YAML tag '{tag}' is refused; use plain values")
+        content = yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"line {mark.line + 1}: " if mark else ""
+        problem = getattr(error, "problem", None) or str(error)
+        raise UserError(f"{shown}: {where}{problem}; a value with ': ' or '{{' in it needs quotes") from None
+    except RecursionError:
+        raise UserError(f"{shown}: nested too deeply to be a task file") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{shown}: holds no keys; a task file starts like `version: 1`")
+    return content
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe loading that also refuses a key given twice."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            name = str(getattr(key, "value", key))
+            if name in seen:
+                raise yaml.MarkedYAMLError(
+                    problem=f"key '{name}' is given twice", problem_mark=key.start_mark
+                )
+            seen.add(name)
+        return super().construct_mapping(node, deep)
+
+
+def _keys(
+    shown: str,
+    place: str,
+    content: Mapping[str, Any],
+    schema: Mapping[str, tuple[type | tuple[type, ...], bool]],
+) -> None:
+    at = f"{shown}: {place}" if place else f"{shown}: "
+    for key, value in content.items():
+        if key not in schema:
+            raise UserError(f"{at}{key}: unknown key{nearest(str(key), schema)}")
+        kind = schema[key][0]
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            wanted = " or ".join(_WORDS[k] for k in kinds)
+            raise UserError(
+                f"{at}{key}: is {_WORDS.get(type(value), type(value).__name__)}, must be {wanted}"
+            )
+    for key, (_, required) in schema.items():
+        if required and key not in content:
+            raise UserError(f"{at}{key}: is missing; every task file needs it")
+
+
+_WORDS: dict[type, str] = {
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    list: "a list",
+    dict: "a mapping",
+    type(None): "null",
+}
+
+
+# --- a task ------------------------------------------------------------------------------------
+
+
+def _task(shown: str, name: str, content: dict[str, Any], overrides: dict[str, str]) -> Task:
+    _keys(shown, "", content, _TASK)
+    if not _NAME.fullmatch(name):
+        raise UserError(f"{shown}: a task is named by its file: letters, digits, '_', '-' and '.' only")
+    image, decode = content.get("image", {}), content.get("decode", {})
+    _keys(shown, "image: ", image, _IMAGE)
+    _keys(shown, "decode: ", decode, _DECODE)
+    if image.get("resize", "bilinear") not in ("bilinear", "bicubic"):
+        raise UserError(f"{shown}: image: resize: no '{image['resize']}'; there are: bicubic, bilinear")
+    for key in ("text_length", "max_new_tokens", "beams"):
+        if decode.get(key) is not None and decode[key] < 1:
+            raise UserError(f"{shown}: decode: {key}: is {decode[key]}, must be at least 1")
+    if content.get("protocol", "paper") not in PROTOCOLS:
+        raise UserError(f"{shown}: protocol: no '{content['protocol']}'; there are: {', '.join(PROTOCOLS)}")
+    return Task(
+        name=name,
+        version=content["version"],
+        about=content["about"],
+        license=content["license"],
+        homepage=content.get("homepage", ""),
+        data=_data(shown, content["data"]),
+        prompt=content["prompt"],
+        prompt_source=content.get("prompt_source", ""),
+        image=dict(image),
+        decode=Decode(**decode),
+        parser=content["parser"],
+        metrics=_pieces(shown, content),
+        protocol=content.get("protocol", "paper"),
+        path=shown,
+        digest=hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest(),
+        overrides=overrides,
+    )
+
+
+def _data(shown: str, data: dict[str, Any]) -> Data:
+    _keys(shown, "data: ", data, _DATA)
+    if not data["sources"] or not all(isinstance(s, dict) for s in data["sources"]):
+        raise UserError(f"{shown}: data: sources: must be a list of mappings like {{path: ..., images: ...}}")
+    try:
+        fmt = lookup.make("formats", data["format"])
+    except UserError as error:
+        raise UserError(f"{shown}: data: format: {error}") from None
+    for entry in data["sources"]:
+        if "hub" in entry:
+            continue
+        for key in fmt.keys:
+            if key not in entry:
+                raise UserError(
+                    f"{shown}: data: sources: an entry lacks '{key}'; format {data['format']} needs: "
+                    + ", ".join(fmt.keys)
+                )
+    return Data(
+        format=data["format"],
+        split=str(data["split"]),
+        sources=tuple(data["sources"]),
+        count=data.get("count"),
+    )
+
+
+def _pieces(shown: str, content: Mapping[str, Any]) -> tuple[str, ...]:
+    """Checks that parser and metrics exist, take their parameters and fit together."""
+    try:
+        parser = lookup.make("parsers", content["parser"])
+    except UserError as error:
+        raise UserError(f"{shown}: parser: {error}") from None
+    if not content["metrics"]:
+        raise UserError(f"{shown}: metrics: the list is empty; name at least one metric")
+    spellings: list[str] = []
+    for spelling in content["metrics"]:
+        if not isinstance(spelling, str):
+            raise UserError(f"{shown}: metrics: {spelling!r} is no text; write e.g. - anls(threshold=0.5)")
+        try:
+            metric = lookup.make("metrics", spelling)
+        except UserError as error:
+            raise UserError(f"{shown}: metrics: {error}") from None
+        if parser.kind not in metric.wants:
+            raise UserError(
+                f"{shown}: metrics: {spelling} reads {' or '.join(metric.wants)}, "
+                f"but parser {content['parser']} gives {parser.kind}"
+            )
+        if spelling in spellings:
+            raise UserError(f"{shown}: metrics: {spelling} is listed twice")
+        spellings.append(spelling)
+    return tuple(spellings)
+
+
+def _override(content: dict[str, Any], key: str, text: str) -> None:
+    """`decode.max_new_tokens=64`: the value is read as YAML, the key must fit the schema later."""
+    try:
+        value = yaml.safe_load(text) if key != "prompt" else text
+    except yaml.YAMLError:
+        value = text
+    *path, last = key.split(".")
+    place: Any = content
+    for part in path:
+        place = place.setdefault(part, {}) if isinstance(place, dict) else None
+        if not isinstance(place, dict):
+            raise UserError(f"--set {key}: '{part}' holds no keys; `evalkit show TASK` shows what a task has")
+    place[last] = value
+
+
+# --- prompts and protocols -----------------------------------------------------------------------
+
+
+def prompt(task: Task, fields: Mapping[str, str]) -> str:
+    """The exact prompt of a sample. `{{` and `}}` are literal braces; only plain `{name}` is read."""
+
+    def fill(match: re.Match[str]) -> str:
+        whole = match.group(0)
+        if whole in ("{{", "}}"):
+            return whole[0]
+        name = match.group(1)
+        if name is None:
+            raise UserError(f"{task.path}: prompt: a lone '{whole}'; write {{{{ or }}}} for a brace")
+        if name not in fields:
+            raise UserError(f"{task.path}: prompt: the dataset has no field '{name}'{nearest(name, fields)}")
+        return str(fields[name])
+
+    return re.sub(r"\{\{|\}\}|\{([A-Za-z_]\w*)\}|[{}]", fill, task.prompt)
+
+
+def preparation(task: Task, resolution: int, protocol: str) -> Preparation:
+    """How images are prepared: `paper` as big_vision (per task), `hf` as the transformers processor."""
+    if protocol == "hf":
+        return Preparation(resolution, resize="bicubic", antialias=True, jpeg="precise", exif="apply")
+    image = {"resize": "bilinear", "antialias": False, **task.image}
+    return Preparation(resolution, resize=image["resize"], antialias=image["antialias"])
+
+
+def text_identity(task: Task) -> dict[str, Any]:
+    """The part of a task that decides the model's text. Metrics and parser are not in it: scoring
+    the same predictions in another way must not ask for them again (the signature names those)."""
+    return {
+        "name": task.name,
+        "version": task.version,
+        "format": task.data.format,
+        "split": task.data.split,
+        "prompt": task.prompt,
+        "decode": dataclasses.asdict(task.decode),
+    }

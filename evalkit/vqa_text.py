@@ -1,0 +1,114 @@
+"""How VQA-style scorers normalise an answer before comparing it; knows no metric and no dataset.
+
+Three dialects, each equal to its reference for every string:
+
+- `official`: GT-Vision-Lab/VQA vqaEval.py @ a013f004, with the bug that only the first 32 full stops
+  are removed (a flag passed as a count). `\\d` is Unicode's, as when that script runs under Python 3.
+- `big_vision`: google-research/big_vision transfers/vqav2.py @ 0127fb6b; the same, all full stops.
+- `mmf`: facebookresearch/mmf m4c_evaluators.py @ b0ffc7fb (TextVQA, ST-VQA).
+- `vizwiz`: the VizWiz API's copy, whose table of contractions has typographic apostrophes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
+
+_COUNTED = "zero one two three four five six seven eight nine ten"
+NUMBERS = {word: str(value) for value, word in enumerate(_COUNTED.split())} | {"none": "0"}
+_ARTICLES = frozenset(("a", "an", "the"))
+
+# A contraction is mended when exactly one of its apostrophes is missing: both "couldnt've" and
+# "couldn'tve" become "couldn't've". The references spell all of these out as one table.
+_FORMS = """
+ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't hadn't've hasn't haven't
+he'd he'd've he's how'd how'll how's isn't it'd it'd've it'll ma'am mightn't mightn't've might've
+mustn't must've needn't not've o'clock oughtn't 'ow's'at shan't she'd've should've shouldn't
+shouldn't've somebody'd've somebody'll somebody's someone'd someone'd've someone'll someone's
+something'd something'd've something'll that's there'd there'd've there're there's they'd they'd've
+they'll they're they've 'twas wasn't we'd've we've weren't what'll what're what's what've when's
+where'd where's where've who'd who'd've who'll who's who've why'll why're why's won't would've
+wouldn't wouldn't've y'all y'all'll y'all'd've you'd you'd've you'll you're you've
+"""
+_CONTRACTIONS = _FORMS.split()
+_STRAIGHT_IN_VIZWIZ = ("ain't", "aren't", "can't", "could've", "couldn't", "we've", "where's", "who've")
+
+
+def _mend(forms: Iterable[str], mark: str) -> dict[str, str]:
+    return {f[:i] + f[i + 1 :]: f for f in forms for i, c in enumerate(f) if c == mark}
+
+
+def _vizwiz_words() -> dict[str, str]:
+    curly = [f.replace("'", "’") for f in _CONTRACTIONS if f not in _STRAIGHT_IN_VIZWIZ]
+    table = _mend(curly, "’") | _mend(_STRAIGHT_IN_VIZWIZ, "'")
+    for word in ("couldn", "hadn"):  # these two keep a straight apostrophe in one key
+        table.pop(f"{word}’tve")
+        table[f"{word}'tve"] = f"{word}’t’ve"
+    return table | {"somebody’d": "somebodyd"} | NUMBERS
+
+
+# "somebody'd" loses its apostrophe: a slip of the reference that is kept.
+_WORDS = _mend(_CONTRACTIONS, "'") | {"somebody'd": "somebodyd"} | NUMBERS
+_VIZWIZ_WORDS = _vizwiz_words()
+
+_MARKS = ';/[]"{}()=+\\_-><@`,?!'
+_ANY_MARK = re.compile(f"[{re.escape(_MARKS)}]")
+_DIGIT_COMMA = re.compile(r"\d,\d")
+_STOP = re.compile(r"\.(?!\d)")
+_OFFICIAL_STOPS = 32  # re.UNICODE, passed where the count belongs
+
+
+def tidy(text: str) -> str:
+    """Newlines and tabs to spaces, ends stripped: what every dialect does first."""
+    return text.replace("\n", " ").replace("\t", " ").strip()
+
+
+def _punctuation(text: str, stops: int) -> str:
+    """Drops or blanks the 21 marks, then drops up to `stops` (0: all) full stops before no digit."""
+    out = text
+    present = set(_ANY_MARK.findall(text))
+    if present:
+        comma = _DIGIT_COMMA.search(text) is not None
+        for mark in present:
+            drop = comma or f"{mark} " in text or f" {mark}" in text
+            out = out.replace(mark, "" if drop else " ")
+    return _STOP.sub("", out, count=stops) if "." in out else out
+
+
+def _reworded(text: str, table: Mapping[str, str]) -> str:
+    return " ".join(table.get(w, w) for w in text.lower().split() if w not in _ARTICLES)
+
+
+@lru_cache(maxsize=1 << 17)
+def official(text: str) -> str:
+    """`text` (already tidy) as the official script compares it when the humans disagree."""
+    return _reworded(_punctuation(text, _OFFICIAL_STOPS), _WORDS)
+
+
+@lru_cache(maxsize=1 << 17)
+def big_vision(text: str) -> str:
+    """`text` (already tidy) as big_vision's vqav2 evaluator compares it when the humans disagree."""
+    return _reworded(_punctuation(text, 0), _WORDS)
+
+
+@lru_cache(maxsize=1 << 17)
+def vizwiz(text: str) -> str:
+    """`text` (already tidy) as the VizWiz script prepares a prediction."""
+    return _reworded(_punctuation(text, _OFFICIAL_STOPS), _VIZWIZ_WORDS)
+
+
+@lru_cache(maxsize=1 << 17)
+def mmf(text: str) -> str:
+    """`text` (raw) as MMF's answer processor gives it."""
+    text = text.lower().replace(",", "").replace("?", "").replace("'s", " 's").strip()
+    return _reworded(_punctuation(tidy(text), _OFFICIAL_STOPS), _WORDS)
+
+
+DIALECTS: dict[str, Callable[[str], str]] = {
+    "official": lambda text: official(tidy(text)),
+    "big_vision": lambda text: big_vision(tidy(text)),
+    "mmf": mmf,
+    "vizwiz": lambda text: vizwiz(tidy(text)),
+}
+"""Raw text to what each dialect compares, by name."""

@@ -1,0 +1,8 @@
+"""The same command line as the installed `evalkit`."""
+
+import sys
+
+from evalkit.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,143 @@
+"""The rules of the house as tests: import rows, who writes, what is heavy, names, sizes (as warnings)."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "evalkit"
+ROWS: list[set[str]] = [
+    {"__init__", "errors"},
+    {"types"},
+    {
+        "lookup",
+        "intervals",
+        "results",
+        "sources",
+        "ptb",
+        "vqa_text",
+        "geometry",
+        "locations",
+        "edits",
+        "versions",
+    },
+    {"images", "masks", "pickles", "records"},
+    {"formats", "parsers", "metrics", "models"},
+    {"tasks"},
+    {"scoring", "planning"},
+    {"runner"},
+    {"compare"},
+    {"gate", "leaderboard"},
+    {"report", "watch", "export", "demo", "terminal", "asking"},
+    {"commands"},
+    {"cli"},
+    {"__main__"},
+]
+ROW = {name: i for i, names in enumerate(ROWS) for name in names}
+WRITERS = {"results.py", "sources.py"}  # sources: the cache of digests, which may be lost at any time
+FORBIDDEN_NAMES = {"utils.py", "common.py", "helpers.py", "misc.py"}
+HEAVY = {"torch", "transformers", "datasets", "scipy", "pandas"}
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def place(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return parts[0]
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Every evalkit module imported anywhere in the file, as dotted names."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield from (
+                f"{node.module}.{a.name}" if node.module == "evalkit" else node.module for a in node.names
+            )
+        elif isinstance(node, ast.Import):
+            yield from (a.name for a in node.names)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_only_from_lower_rows(path: Path) -> None:
+    mine = place(path)
+    assert mine in ROW, f"{path.name} stands in no row; add it to ROWS with a thought"
+    for name in imports(path):
+        if not name.startswith("evalkit."):
+            continue
+        other = name.split(".")[1]
+        if other == "__version__":
+            continue
+        if other == mine:
+            room = path.relative_to(PACKAGE).parts
+            if len(room) > 1 and mine in ("formats", "parsers", "metrics"):
+                pytest.fail(f"{path.name} imports {name}: files of one room don't import each other")
+            continue
+        allowed = ROW[other] < ROW[mine]
+        assert allowed, f"{path.relative_to(ROOT)} (row {ROW[mine]}) imports {other} (row {ROW[other]})"
+
+
+def test_no_dumping_grounds() -> None:
+    assert [p for p in MODULES if p.name in FORBIDDEN_NAMES] == []
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_torch_only_where_it_belongs(path: Path) -> None:
+    if place(path) in ("models", "masks", "demo"):
+        return
+    heavy = {n.split(".")[0] for n in imports(path)} & {"torch", "transformers"}
+    assert not heavy, f"{path.name} imports {heavy}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_only_the_writers_write(path: Path) -> None:
+    if path.name in WRITERS or place(path) == "demo":
+        return
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call):
+            continue
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        assert name not in ("write_text", "write_bytes"), (
+            f"{path.name}:{node.lineno} writes; use results.atomic_write"
+        )
+        if name == "open":
+            texts = [
+                a.value
+                for a in [*node.args, *(k.value for k in node.keywords)]
+                if isinstance(a, ast.Constant)
+            ]
+            assert not {"w", "wb", "a", "ab", "x"} & set(map(str, texts)), f"{path.name}:{node.lineno} writes"
+
+
+@pytest.mark.parametrize("command", [["--help"], ["list", "tasks"], ["list", "metrics"], ["list", "models"]])
+def test_light_commands_import_nothing_heavy(command: list[str]) -> None:
+    code = (
+        "import sys\nfrom evalkit.cli import main\n"
+        f"try:\n    main({command!r})\nexcept SystemExit:\n    pass\n"
+        f"found = sorted({HEAVY!r} & set(sys.modules))\n"
+        "sys.exit('heavy: ' + ', '.join(found) if found else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+
+
+def test_sizes_are_watched() -> None:
+    for path in MODULES:
+        lines = path.read_text(encoding="utf-8").count("\n")
+        if lines > 400:
+            warnings.warn(f"{path.relative_to(ROOT)}: {lines} lines", stacklevel=1)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                size = (node.end_lineno or node.lineno) - node.lineno + 1
+                if size > 60:
+                    warnings.warn(f"{path.relative_to(ROOT)}: {node.name}: {size} lines", stacklevel=1)
+
+
+def test_every_module_says_what_it_is() -> None:
+    for path in MODULES:
+        assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), f"{path.name} has no docstring"

@@ -1,0 +1,243 @@
+"""The plain engine against what the reference implementation was recorded to do, in float32."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from oracle_inputs import ABSENT, FOLDER, image
+
+from evalkit.types import Decode
+
+if not (FOLDER / "models.json").is_file():
+    pytest.skip(ABSENT, allow_module_level=True)
+
+import torch
+
+from evalkit.models.paligemma import beam, checkpoint, plain
+from evalkit.models.paligemma.engine import Answer, Prompt
+from evalkit.models.paligemma.prompt import rules
+
+TIE = 2e-3  # top-2 gaps up to here may be decided either way
+LOGITS, SCORES = 1e-3, 2e-3
+MODELS = ("pg1_tiny", "pg2_tiny")
+PAPER = rules("paper", (1,))
+
+COVERED = {
+    "models.json": "tested",
+    "models.json/bf16cache": "4",
+    "models.json/softcap0": "tested",
+    "models.json/teacher_forced": "tested",
+    "model_extra.json/frames2": "tested",
+    "model_extra.json/frames3": "tested",
+    "model_extra.json/suffix": "tested",
+    "model_extra.json/mask_logits": "4",
+    "model_pg1_tiny.npz": "tested",
+    "model_pg2_tiny.npz": "tested",
+    "model_extra_pg1_tiny.npz": "tested",
+    "model_extra_pg2_tiny.npz": "tested",
+    "pg1_tiny.safetensors": "tested",
+    "pg2_tiny.safetensors": "tested",
+    "pg1_e2e224.safetensors": "tested",
+    "pg1_tiny.config.json": "tested",
+    "pg2_tiny.config.json": "tested",
+    "pg1_e2e224.config.json": "tested",
+    "decode_models.json/float32/greedy": "tested",
+    "decode_models.json/float32/beam": "tested",
+    "decode_models.json/bfloat16": "4",
+    "e2e.json/float32/greedy": "tested",
+    "e2e.json/float32/beam": "tested",
+    "e2e.json/bfloat16": "4",
+    "beam_stub.json": "tested",
+    "beam_stub_tables.npz": "tested",
+    "resize.json/value_range_sha256": "tested",
+    "prompt_tokens.json": "3",  # needs the 256,000-piece tokenizer
+}
+
+
+@cache
+def read(name: str) -> Any:
+    return json.loads((FOLDER / name).read_text())
+
+
+@pytest.fixture(scope="module")
+def engines(tmp_path_factory: pytest.TempPathFactory) -> dict[str, plain.PlainEngine]:
+    """The oracle's weights, loaded through the same path as any checkpoint."""
+    found = {}
+    for name in (*MODELS, "pg1_e2e224"):
+        folder: Path = tmp_path_factory.mktemp(name)
+        (folder / "config.json").write_bytes((FOLDER / f"{name}.config.json").read_bytes())
+        (folder / "model.safetensors").symlink_to((FOLDER / f"{name}.safetensors").resolve())
+        (folder / "tokenizer.json").write_text("{}")  # these have none; only inspect() looks
+        found[name] = plain.load(checkpoint.inspect(folder), "float32", "cpu")
+    return found
+
+
+def prompts(images: list[Any], ids: list[list[int]], length: int) -> list[Prompt]:
+    """Prompts of generated images (one spec or several each), cut to the text length."""
+    several = [spec if isinstance(spec, list) else [spec] for spec in images]
+    return [
+        Prompt(np.stack([image(s) for s in specs]), tuple(row[:length]))
+        for specs, row in zip(several, ids, strict=True)
+    ]
+
+
+def capped(logits: np.ndarray, engine: plain.PlainEngine) -> np.ndarray:
+    """Raw logits as a later decoding step would give them."""
+    return logits if engine.cap is None else np.tanh(logits / engine.cap) * engine.cap
+
+
+def agree(answers: list[Answer], tokens: list[list[int]], scores: list[float] | None = None) -> None:
+    """Tokens equal, except where the greedy path met a near tie; scores of the equal rows close."""
+    for row, (answer, wanted) in enumerate(zip(answers, tokens, strict=True)):
+        if list(answer.tokens) != wanted:
+            assert answer.margin is not None, row
+            assert answer.margin <= TIE, (row, answer, wanted)
+        elif scores is not None:
+            assert sum(answer.logprobs) == pytest.approx(scores[row], abs=SCORES), row
+
+
+def follow(engine: plain.PlainEngine, asked: list[Prompt], tokens: np.ndarray) -> np.ndarray:
+    """Logits (steps + 1, batch, vocabulary) with the given tokens (steps, batch) fed."""
+    with torch.inference_mode():
+        logits, state = engine.prefill(asked, PAPER)
+        found = [logits]
+        found += [engine.step(torch.from_numpy(np.int64(row)), state) for row in tokens]
+    return torch.stack(found).numpy()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_image_tokens(engines: dict[str, plain.PlainEngine], name: str) -> None:
+    pixels = torch.from_numpy(np.stack([image(s) for s in read("models.json")["models"][name]["images"]]))
+    with torch.inference_mode():
+        found = engines[name].features(pixels).numpy()
+    wanted = np.load(FOLDER / f"model_{name}.npz")["zimg"]
+    assert np.abs(found - wanted).max() <= LOGITS
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("batched", [True, False], ids=["left-padded batch", "one by one"])
+def test_prefill_and_steps(engines: dict[str, plain.PlainEngine], name: str, batched: bool) -> None:
+    case, arrays = read("models.json")["models"][name], np.load(FOLDER / f"model_{name}.npz")
+    asked = prompts(case["images"], case["prompts"], case["text_len"])
+    tokens = arrays["f32_tokens"]
+    if batched:
+        found = follow(engines[name], asked, tokens[:-1])
+    else:
+        rows = [follow(engines[name], [p], tokens[:-1, i : i + 1]) for i, p in enumerate(asked)]
+        found = np.concatenate(rows, axis=1)
+    assert np.abs(found - arrays["f32_logits"]).max() <= LOGITS
+    top = np.sort(arrays["f32_logits"], axis=-1)
+    clear = top[..., -1] - top[..., -2] > TIE
+    assert (found.argmax(-1) == tokens)[clear].all()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_without_soft_cap(
+    engines: dict[str, plain.PlainEngine], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case, arrays = read("models.json")["models"][name], np.load(FOLDER / f"model_{name}.npz")
+    monkeypatch.setattr(engines[name], "cap", None)
+    asked = prompts(case["images"], case["prompts"], case["text_len"])
+    wanted = arrays["softcap0_logits"]
+    found = follow(engines[name], asked, wanted.argmax(-1)[:-1])
+    assert np.abs(found - wanted).max() <= LOGITS
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_teacher_forced(engines: dict[str, plain.PlainEngine], name: str) -> None:
+    """Each answer token's logits, the answer fed; the reference leaves all of these without soft cap."""
+    case, arrays = read("models.json")["models"][name], np.load(FOLDER / f"model_{name}.npz")
+    for row, (prefix, total) in enumerate(case["teacher_forced_prefix_and_total_len"]):
+        text = arrays["tf_text"][row]
+        asked = prompts(case["images"][row : row + 1], [text[:prefix].tolist()], prefix)
+        found = follow(engines[name], asked, text[prefix : total - 1, None])[:, 0]
+        wanted = arrays["tf_logits"][row, prefix - 1 : total - 1]
+        wanted = np.concatenate([wanted[:1], capped(wanted[1:], engines[name])])
+        assert np.abs(found - wanted).max() <= LOGITS
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("frames", ["frames2", "frames3"])
+def test_several_images(engines: dict[str, plain.PlainEngine], name: str, frames: str) -> None:
+    case = read("model_extra.json")["cases"][f"{name}/{frames}"]
+    asked = prompts(case["images"], case["prompts"], case["text_len"])
+    wanted = np.load(FOLDER / f"model_extra_{name}.npz")[f"{frames}_logits"]
+    found = follow(engines[name], asked, wanted.argmax(-1)[:-1])
+    assert np.abs(found - wanted).max() <= LOGITS
+    answers = engines[name].answer(asked, Decode(case["max_decode_len"]), PAPER)
+    agree(answers, case["greedy"], case["greedy_score"])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_suffix_goes_on(engines: dict[str, plain.PlainEngine], name: str) -> None:
+    """A suffix that is already there is read causally, and decoding goes on after it."""
+    case = read("model_extra.json")["cases"][f"{name}/suffix"]
+    wanted = np.load(FOLDER / f"model_extra_{name}.npz")["suffix_logits"]
+    for row, suffix in enumerate(case["suffixes"]):
+        asked = prompts(case["images"][row : row + 1], [case["prefixes"][row]], case["text_len"])
+        fed = np.concatenate([np.array(suffix), wanted[:, row].argmax(-1)[:-1]])
+        found = follow(engines[name], asked, fed[:, None])[len(suffix) :, 0]
+        # The reference reads the suffix in its prefill, whose logits it leaves without soft cap.
+        rows = np.concatenate([capped(wanted[:1, row], engines[name]), wanted[1:, row]])
+        assert np.abs(found - rows).max() <= LOGITS
+        assert wanted[: len(case["greedy"][row]), row].argmax(-1).tolist()[:6] == case["greedy"][row][:6]
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("rows", [48, 5, 1])
+def test_greedy(engines: dict[str, plain.PlainEngine], name: str, rows: int) -> None:
+    case = read("decode_models.json")["models"][name]
+    asked = prompts(case["images"], case["prompts"], case["text_len"])
+    decode, answers = Decode(case["max_decode_len"]), []
+    for start in range(0, len(asked), rows):
+        answers += engines[name].answer(asked[start : start + rows], decode, PAPER)
+    agree(answers, case["float32"]["greedy"], case["float32"]["greedy_score"])
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("beams", [2, 3])
+def test_beam(engines: dict[str, plain.PlainEngine], name: str, beams: int) -> None:
+    case = read("decode_models.json")["models"][name]
+    asked = prompts(case["images"], case["prompts"], case["text_len"])
+    answers = engines[name].answer(asked, Decode(case["max_decode_len"], beams=beams), PAPER)
+    assert [list(a.tokens) for a in answers] == case["float32"][f"beam{beams}"]
+    found = [sum(a.logprobs) for a in answers]
+    assert found == pytest.approx(case["float32"][f"beam{beams}_score"], abs=SCORES)
+
+
+@pytest.mark.parametrize("beams", [1, 2, 3, 4])
+def test_beam_on_a_stub(beams: int) -> None:
+    tables = np.load(FOLDER / "beam_stub_tables.npz")
+    for case in read("beam_stub.json")["cases"]:
+        logp = torch.log_softmax(torch.from_numpy(tables[case["table"]]), dim=-1)
+        for row, start in enumerate(case["start"]):
+            live = [start]
+
+            def step(
+                parents: list[int], tokens: list[int], live: list[int] = live, logp: torch.Tensor = logp
+            ) -> torch.Tensor:
+                live[:] = [(live[p] * 31 + t * 7 + 3) % 997 for p, t in zip(parents, tokens, strict=True)]
+                return logp[live]
+
+            found, scores = beam.search(logp[start], step, beams, case["max_decode_len"], 1)
+            assert found == case[f"beam{beams}"][row], (case["table"], case["max_decode_len"], row)
+            assert sum(scores) == pytest.approx(case[f"beam{beams}_score"][row], abs=1e-4)
+
+
+def test_pixels_are_normalised_as_the_reference(tmp_path: Path) -> None:
+    images = pytest.importorskip("evalkit.images")
+    checked = 0
+    for case in read("resize.json")["cases"]:
+        if case["res"] != 224:
+            continue
+        pixels = images.resize(image(case), 224, "bilinear", case["antialias"])
+        values = plain.normalise(torch.from_numpy(pixels)).numpy()
+        assert hashlib.sha256(values.tobytes()).hexdigest() == case["value_range_sha256"], case["id"]
+        checked += 1
+    assert checked

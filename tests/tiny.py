@@ -1,0 +1,111 @@
+"""Builds tiny random PaliGemma checkpoints in Hugging Face layout, for tests that need no real one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+WORDS = ["caption", "▁en", "answer", "▁what", "▁is", "▁this", "▁a", "▁cat", "▁dog", "detect", "segment"]
+
+
+def vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """Pieces and merges of a byte-fallback BPE: every word is merged from the left."""
+    pieces = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", *(f"<0x{b:02X}>" for b in range(256)), "\n", "▁"]
+    letters = sorted({c for word in WORDS for c in word} | set("bdfjkmqvxyz;,.?0123456789") - {"▁"})
+    pieces += [c for c in letters if c not in pieces]
+    merges = []
+    for word in WORDS:
+        for end in range(2, len(word) + 1):
+            if word[:end] not in pieces:
+                pieces.append(word[:end])
+                merges.append((word[: end - 1], word[end - 1]))
+    return {piece: i for i, piece in enumerate(pieces)}, merges
+
+
+def tokenizer() -> Any:
+    """A GemmaTokenizer with `<image>`, loc and seg tokens, as PaliGemmaProcessor leaves it."""
+    from transformers import GemmaTokenizer
+
+    words, merges = vocabulary()
+    made = GemmaTokenizer(vocab=words, merges=merges)
+    made.add_special_tokens({"additional_special_tokens": ["<image>"]})
+    made.add_tokens([f"<loc{i:04d}>" for i in range(1024)] + [f"<seg{i:03d}>" for i in range(128)])
+    return made
+
+
+def build(folder: Path, family: int = 1, image_size: int = 28, seed: int = 0, tok: Any = None) -> Path:
+    """Saves a checkpoint with random weights and its tokenizer; returns the folder."""
+    import torch
+    from transformers import (
+        Gemma2Config,
+        GemmaConfig,
+        PaliGemmaConfig,
+        PaliGemmaForConditionalGeneration,
+        SiglipVisionConfig,
+    )
+
+    tok = tok or tokenizer()
+    text: dict[str, Any] = {
+        "vocab_size": len(tok), "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 8, "pad_token_id": 0,
+        "eos_token_id": 1, "bos_token_id": 2,
+    }  # fmt: skip
+    if family == 2:
+        text |= {"sliding_window": 4, "query_pre_attn_scalar": 8, "eos_token_id": [1, 107]}
+    vision = SiglipVisionConfig(
+        hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
+        image_size=image_size, patch_size=14, projection_dim=32, vision_use_head=False,
+    )  # fmt: skip
+    config = PaliGemmaConfig(
+        vision_config=vision,
+        text_config=(Gemma2Config if family == 2 else GemmaConfig)(**text),
+        image_token_index=tok.convert_tokens_to_ids("<image>"),
+        projection_dim=32,
+        hidden_size=32,
+    )
+    torch.manual_seed(seed)
+    model = PaliGemmaForConditionalGeneration(config)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.ndim > 1:  # large enough that texts differ from prompt to prompt
+                weight.normal_(0, 0.08 if "embed_tokens" in name else 0.25)
+    model.save_pretrained(folder)
+    tok.save_pretrained(folder)
+    return folder
+
+
+def edit(folder: Path, **changes: Any) -> None:
+    """Changes config.json: `edit(folder, model_type="llama", text_config__vocab_size=5)`; None removes."""
+    file = folder / "config.json"
+    config = json.loads(file.read_text())
+    for key, value in changes.items():
+        *parents, last = key.split("__")
+        place = config
+        for parent in parents:
+            place = place[parent]
+        if value is None:
+            place.pop(last, None)
+        else:
+            place[last] = value
+    file.write_text(json.dumps(config))
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What `prepare` returns, as far as a backend looks."""
+
+    pixels: np.ndarray
+    digest: str
+    size: tuple[int, int]
+
+
+def prepare(ref: Any, preparation: Any) -> Picture:
+    """Random pixels that the path alone decides; no file is read."""
+    seed = sum(ref.path.encode()) * 7919
+    side = preparation.resolution
+    pixels = np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    return Picture(pixels, f"digest of {ref.path}", (480, 640))
