@@ -148,7 +148,8 @@ def _pixels(image: Image.Image) -> Pixels:
     image.load()
     image.info.pop("transparency", None)  # dropped as alpha is; kept, it would make Pillow warn
     if image.mode.startswith("I"):  # 16-bit grey: the high byte, where Pillow would clip
-        return np.clip(np.asarray(image).astype(np.int64) >> 8, 0, 255).astype(np.uint8)[..., None]
+        high: Pixels = np.clip(np.asarray(image).astype(np.int64) >> 8, 0, 255).astype(np.uint8)
+        return high[..., None]
     if image.mode in ("1", "L"):
         return np.asarray(image.convert("L"), dtype=np.uint8)[..., None]
     if image.mode == "LA":

@@ -116,13 +116,17 @@ class Record:
         place = f"{self.place}.{key}" if self.place else key
         return Record(self.get(key, "it must be an object"), self.file, place)
 
-    def records(self, key: str) -> Iterator[Record]:
-        """The objects of a list."""
+    def records(self, key: str, skip_none: bool = False) -> Iterator[Record]:
+        """The objects of a list; `skip_none` passes over those that the reader did not keep."""
         values = self.get(key, "it must be a list of objects")
         if type(values) is not list:
             self.wrong(key, f"is {_kind(values)}; it must be a list of objects")
         place = f"{self.place}.{key}" if self.place else key
-        return (Record(value, self.file, f"{place}[{index}]") for index, value in enumerate(values))
+        return (
+            Record(value, self.file, f"{place}[{index}]")
+            for index, value in enumerate(values)
+            if value is not None or not skip_none
+        )
 
     def box(self, key: str = "bbox") -> tuple[float, float, float, float]:
         """A COCO box (x, y, width, height) in pixels; sides may be 0 (COCO has such), not negative."""

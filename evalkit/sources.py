@@ -118,25 +118,31 @@ def locate(task: Task, roots: Sequence[Path]) -> Source:
 # --- opening -----------------------------------------------------------------------------------
 
 
-def read_json(path: Path) -> Any:
-    """A whole JSON file (UTF-8, byte order mark allowed); DataError with the line for anything wrong."""
+def read_json(path: Path, keep: Callable[[dict[str, Any]], bool] | None = None) -> Any:
+    """A whole JSON file (UTF-8, byte order mark allowed); DataError with the line for anything wrong.
+
+    Objects that `keep` turns down become None as soon as they are read, so that a few thousand
+    annotations of COCO's 860,000 don't need memory for all.
+    """
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: byte {error.start}: is not UTF-8; save the file as UTF-8 JSON") from None
-    return parse_json(text, str(path))
+    return parse_json(text, str(path), keep=keep)
 
 
-def parse_json(text: str, where: str, line: int | None = None) -> Any:
+def parse_json(
+    text: str, where: str, line: int | None = None, keep: Callable[[dict[str, Any]], bool] | None = None
+) -> Any:
     """JSON text to plain data; `line` is said in errors when the text is one line of a file."""
     if not text.strip():
         raise DataError(f"{where}: {'' if line is None else f'line {line}: '}is empty; it must hold JSON")
     collecting = gc.isenabled()
     gc.disable()  # a large file makes millions of objects and no cycles: collections would only cost time
     try:
-        return json.loads(text, object_pairs_hook=_object)
+        return json.loads(text, object_pairs_hook=functools.partial(_object, keep=keep) if keep else _object)
     except json.JSONDecodeError as error:
         at, problem = error.lineno if line is None else line, f"{error.msg} at column {error.colno}"
     except RecursionError:
@@ -149,13 +155,15 @@ def parse_json(text: str, where: str, line: int | None = None) -> Any:
     raise DataError(f"{where}: line {at}: is no valid JSON: {problem}")
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object(
+    pairs: list[tuple[str, Any]], keep: Callable[[dict[str, Any]], bool] | None = None
+) -> dict[str, Any] | None:
     """Refuses a key said twice: json alone would silently keep the last."""
     result = dict(pairs)
     if len(result) != len(pairs):
         keys = [key for key, _ in pairs]
         raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} is there twice")
-    return result
+    return result if keep is None or keep(result) else None
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, Any]]:

@@ -36,7 +36,9 @@ class RefCoco(Format):
         path, images = path_of(source, "refs", self.keys), path_of(source, "images", self.keys)
         refs = _refs(read_pickle(path), str(path), split)
         path = path_of(source, "instances", self.keys)
-        instances = _Instances(Record(read_json(path), str(path)), refs)
+        wanted = {ref.integer("ann_id") for ref in refs}
+        content = read_json(path, keep=lambda entry: "segmentation" not in entry or entry.get("id") in wanted)
+        instances = _Instances(Record(content, str(path)))
         unique = Unique(refs[0].file if refs else str(path), "sent_id")
         for ref in refs:
             image, annotation = instances.of(ref)
@@ -80,9 +82,8 @@ def _refs(data: Any, file: str, split: str) -> list[Record]:
 class _Instances:
     """The images, annotations and categories that the refs need, found by id."""
 
-    def __init__(self, top: Record, refs: list[Record]) -> None:
+    def __init__(self, top: Record) -> None:
         self.top = top
-        wanted = {ref.integer("ann_id") for ref in refs}
         unique = Unique(top.file, "image id")
         self.images: dict[int, Record] = {}
         for image in top.records("images"):
@@ -90,11 +91,9 @@ class _Instances:
             self.images[image.data["id"]] = image
         unique = Unique(top.file, "annotation id")
         self.annotations: dict[int, Record] = {}
-        for annotation in top.records("annotations"):
-            number = annotation.integer("id")
-            if number in wanted:
-                unique.add(number)
-                self.annotations[number] = annotation
+        for annotation in top.records("annotations", skip_none=True):
+            unique.add(annotation.integer("id"))
+            self.annotations[annotation.data["id"]] = annotation
         listed = top.records("categories") if top.has("categories") else ()
         self.categories: dict[Any, str] = {entry.integer("id"): entry.text("name") for entry in listed}
 
