@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from tiny import PROMPTS, ask, backend, by_id
 
 from evalkit.errors import ImageError, ModelError
-from evalkit.models.paligemma import inspect, plain
+from evalkit.models.paligemma import plain
 from evalkit.models.paligemma.batches import Limit, Planned, plan
 from evalkit.models.paligemma.beam import expand
 from evalkit.models.paligemma.engine import Prompt
@@ -91,13 +92,13 @@ def test_hf_protocol_equals_generate(family: int) -> None:
         assert mine.margin == pytest.approx(float((two[:, 0] - two[:, 1]).min()), abs=1e-3)
 
 
-def test_no_window_is_left_in_paligemma_2() -> None:
-    model = backend(tiny.checkpoint(2))
-    model.load()
-    assert isinstance(model._engine, plain.PlainEngine)
-    assert inspect(tiny.checkpoint(2)).path == tiny.checkpoint(2)
-    assert json.loads((tiny.checkpoint(2) / "config.json").read_text())["text_config"]["sliding_window"] == 4
-    assert model._engine.model.config.text_config.sliding_window == plain.WINDOW
+def test_no_window_is_left_in_paligemma_2(tmp_path: Path) -> None:
+    """The tiny config says a window of 4 tokens, less than one image; the reference has none."""
+    narrow = tiny.checkpoint(2)
+    assert json.loads((narrow / "config.json").read_text())["text_config"]["sliding_window"] == 4
+    wide = shutil.copytree(narrow, tmp_path / "wide")
+    tiny.edit(wide, text_config__sliding_window=100_000)
+    assert by_id(backend(narrow).predict(ask(6))) == by_id(backend(wide).predict(ask(6)))
 
 
 def test_answers_end_at_the_end_token() -> None:
@@ -127,8 +128,14 @@ def test_beam_search_prefers_the_likelier_sequence() -> None:
     model = backend(tiny.checkpoint(1))
     found = list(model.predict(ask(4, beams=3, logprobs=True)))
     assert all(p.stop == "eos" and p.margin is None for p in found)
-    parents, tokens, sums = expand(torch.tensor([[-1.0, -1.0, -3.0], [-1.0, -0.5, -9.0]]), [0.0, -1.0], 2, 2)
-    assert (parents, tokens, sums) == ([0, 0], [0, 1], [-1.0, -1.0])
+    alone = [p for r in ask(4, beams=3) for p in model.predict([r])]
+    assert {p.id: p.text for p in alone} == {p.id: p.text for p in found}
+
+
+def test_ties_in_beam_search_go_to_the_lower_beam_and_id() -> None:
+    table = torch.tensor([[-1.0, -1.0, -3.0], [-1.0, -0.5, -9.0]])
+    assert [c[:3] for c in expand(table, [0.0, -1.0], 2, 2)] == [(0, 0, -1.0), (0, 1, -1.0)]
+    assert [c[:2] for c in expand(table, [0.0, 0.0], 4, 2)] == [(1, 1), (0, 0), (0, 1), (1, 0)]
 
 
 # --- prompts and text ----------------------------------------------------------------------------
