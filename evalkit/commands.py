@@ -212,7 +212,6 @@ def _score_predictions(arguments: argparse.Namespace) -> int:
     data = planning.dataset(task, roots(arguments.data_root, [task]))
     predictions = scoring.read_predictions(arguments.predictions, data.samples)
     whole = len(predictions) == len(data.samples) and data.short_of is None
-    masks.look_in(data.source.root)
     scored = scoring.score(task, data.samples, predictions, "all" if whole else "incomplete", data.targets)
     name = arguments.name or Path(arguments.predictions).stem
     cells = [leaderboard.Cell(s, arguments.predictions, name, ()) for s in scored.scores]

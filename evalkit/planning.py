@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from evalkit import lookup, sources, tasks
+from evalkit import lookup, masks, sources, tasks
 from evalkit.errors import DataError, UserError, nearest
 from evalkit.results import Entry, ImageStamp, RunFolder
 from evalkit.types import Checkpoint, Format, Preparation, Request, Sample, Source, Task
@@ -77,6 +77,10 @@ class Plan:
 def dataset(task: Task, roots: Sequence[Path]) -> Dataset:
     """Finds and reads a task's samples. Raises DataError for what is missing, damaged or doubled."""
     source = sources.locate(task, roots)
+    masks.look_in(source.root, *roots)
+    parser = lookup.make("parsers", task.parser)
+    if parser.kind == "masks":
+        masks.resolve(parser.decoder)  # said now, not after hours of predicting
     fmt: Format = lookup.make("formats", task.data.format)
     samples = tuple(fmt.samples(source, task.data.split))
     if not samples:

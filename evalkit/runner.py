@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evalkit import __version__, lookup, masks, planning, scoring
+from evalkit import __version__, lookup, planning, scoring
 from evalkit.errors import DataError, ImageError, ResultsError
 from evalkit.planning import Dataset, Plan
 from evalkit.results import Entry, scores_of
@@ -113,7 +113,6 @@ def score(plan: Plan, data: Dataset) -> list[Score]:
 
     What was scored before from the same inputs is read, not computed: the second run is instant.
     """
-    masks.look_in(data.source.root)
     entries = plan.folder.entries()
     wanted = set(plan.wanted)
     predictions = {name: entry.prediction for name, entry in entries.items() if name in wanted}
