@@ -127,7 +127,10 @@ def checkpoint(spec: str, arguments: argparse.Namespace) -> Checkpoint:
     if spec.startswith(f"{DEMO}:"):
         from evalkit import demo as embedded
 
-        path = str(embedded.checkpoint(spec.partition(":")[2], resolution or 224))
+        try:
+            path = str(embedded.checkpoint(spec.partition(":")[2], resolution or 224))
+        except ValueError as error:
+            raise UserError(f"--model {spec}: {error}") from None
         name = f"demo-{spec.partition(':')[2]}" + (f"-{resolution}" if resolution not in (None, 224) else "")
     if spec.startswith((".", "/")) and name in ("", "checkpoint"):
         name = re.sub(r"[^A-Za-z0-9_.\-]+", "-", "-".join(Path(spec).resolve().parts[-2:]))
@@ -146,9 +149,9 @@ def roots(given: Sequence[Path], wanted: Sequence[Task]) -> list[Path]:
     """The data roots; the generated benchmark is written into the cache the first time it is asked for."""
     found = sources.roots(given)
     if any(task.name.startswith("shapes_") for task in wanted):
-        from evalkit import demo as embedded
+        from evalkit.demo.benchmark import benchmark
 
-        found.append(embedded.benchmark())
+        found.append(benchmark())
     return found
 
 
