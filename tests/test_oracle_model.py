@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from oracle_inputs import ABSENT, FOLDER, image
 
+from evalkit import images
 from evalkit.types import Decode
 
 if not (FOLDER / "models.json").is_file():
@@ -215,7 +216,6 @@ def test_beam(engines: dict[str, plain.PlainEngine], name: str, beams: int) -> N
 @cache
 def end_to_end_prompts(antialias: bool) -> list[Prompt]:
     """The 36 prompts of e2e.json: image i with prompt k stands in row 3·i + k."""
-    images = pytest.importorskip("evalkit.images")
     case = read("e2e.json")
     found = []
     for index, spec in enumerate(case["images"]):
@@ -276,7 +276,6 @@ def test_beam_on_a_stub(beams: int) -> None:
 
 
 def test_pixels_are_normalised_as_the_reference() -> None:
-    images = pytest.importorskip("evalkit.images")
     checked = 0
     for case in read("resize.json")["cases"]:
         if case["res"] != 224:

@@ -157,6 +157,25 @@ def test_prompt_ids() -> None:
     assert prompter.encode("<loc0007><loc0008>", None) == [bos, location, location + 1, newline]
 
 
+def test_hf_prompt_ids_are_the_processors() -> None:
+    from transformers import PaliGemmaProcessor, SiglipImageProcessorPil
+
+    shape = SiglipImageProcessorPil(size={"height": 28, "width": 28}, image_seq_length=4)
+    processor, prompter = PaliGemmaProcessor(shape, tiny.tokenizer()), Prompter(tiny.tokenizer())
+    picture = np.zeros((28, 28, 3), dtype=np.uint8)
+    image = [prompter.tokenizer.convert_tokens_to_ids("<image>")] * 4
+    for prompt in (
+        *PROMPTS,
+        "caption en\n",
+        "a\n\n",
+        " a  cat ",
+        "<loc0001><loc0002> cat",
+        "caption <bos> en",
+    ):
+        theirs = processor(images=[[picture]], text=[f"<image>{prompt}"])["input_ids"][0]
+        assert image + prompter.encode(prompt, 2, "hf") == list(theirs), prompt
+
+
 @pytest.mark.parametrize("literal", ["<bos>", "<eos>", "<pad>", "<image>"])
 def test_control_words_in_a_prompt_are_plain_text(literal: str) -> None:
     tokenizer = tiny.tokenizer()
