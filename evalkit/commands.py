@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
 import textwrap
@@ -329,6 +330,24 @@ def data(arguments: argparse.Namespace) -> int:
             complete = False
             print(f"  get it from {task.homepage or 'its authors'} ({task.license})")
     return 0 if complete else 1
+
+
+def validate(files: Sequence[str], schema: bool) -> int:
+    """`evalkit validate FILE...`: every file's first mistake, and whether there was one."""
+    if schema:
+        print(json.dumps(tasks.schema(), indent=1))
+        return 0
+    if not files:
+        raise UserError("validate: name task files, or --schema for the JSON schema")
+    mistakes = 0
+    for file in files:
+        try:
+            task = tasks.load(file if file.endswith((".yaml", ".yml")) else f"{file}.yaml")
+            print(f"{file}: sound; {task.name}, {len(task.metrics)} metrics")
+        except UserError as error:
+            mistakes += 1
+            print(f"evalkit: {error}", file=sys.stderr)
+    return 2 if mistakes else 0
 
 
 def ask(arguments: argparse.Namespace) -> int:

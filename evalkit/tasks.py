@@ -324,6 +324,31 @@ def _override(content: dict[str, Any], key: str, text: str) -> None:
     place[last] = value
 
 
+def schema() -> dict[str, Any]:
+    """The JSON schema of a task file, for editors; made of the same tables that `load` checks by."""
+
+    def described(table: Mapping[str, tuple[type | tuple[type, ...], bool]]) -> dict[str, Any]:
+        properties = {}
+        for key, (kind, _) in table.items():
+            kinds = [_JSON[k] for k in (kind if isinstance(kind, tuple) else (kind,))]
+            properties[key] = {"type": kinds if len(kinds) > 1 else kinds[0]}
+        required = [key for key, (_, needed) in table.items() if needed]
+        found: dict[str, Any] = {"type": "object", "properties": properties, "additionalProperties": False}
+        return found | ({"required": required} if required else {})
+
+    top = described(_TASK)
+    parts: dict[str, Any] = top["properties"]
+    parts["data"], parts["image"], parts["decode"] = described(_DATA), described(_IMAGE), described(_DECODE)
+    parts["data"]["properties"]["sources"]["items"] = {"type": "object"}
+    parts["image"]["properties"]["resize"]["enum"] = ["bilinear", "bicubic"]
+    parts["protocol"]["enum"] = list(PROTOCOLS)
+    parts["metrics"] |= {"items": {"type": "string"}, "minItems": 1}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "evalkit task", **top}
+
+
+_JSON = {str: "string", int: "integer", bool: "boolean", list: "array", dict: "object", type(None): "null"}
+
+
 # --- prompts and protocols -----------------------------------------------------------------------
 
 
