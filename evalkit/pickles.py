@@ -84,7 +84,7 @@ def read_pickle(path: Path) -> Any:
             " only plain lists, dicts, numbers and strings are read"
         ) from None
     except KeyError as error:
-        raise DataError(f"{path}: holds pickle operation {error}, which no plain data needs") from None
+        raise DataError(f"{path}: is no pickle of plain data (operation {error})") from None
     except Exception as error:  # a damaged pickle fails in many ways, all of the same meaning
         raise DataError(f"{path}: is no readable pickle ({type(error).__name__}: {error})") from None
     finally:

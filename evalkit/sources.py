@@ -79,15 +79,18 @@ class SourceStatus:
 
 
 def status(task: Task, roots: Sequence[Path]) -> list[SourceStatus]:
-    """Every source of the task below every root, in the order in which `locate` tries them."""
+    """Every source of the task below every root, in the order in which `locate` tries them.
+
+    Without any root every file is missing, named as it would lie below one.
+    """
     result = []
     for entry in task.data.sources:
         if "hub" in entry:
             result.append(SourceStatus(entry, Path(), {}, {}, note=f"hub:{entry['hub']} {HUB_LATER}"))
             continue
-        for root in roots or ():
+        for root in roots or (Path(),):
             paths = {key: root / str(name) for key, name in entry.items()}
-            there = {key: path for key, path in paths.items() if path.exists()}
+            there = {key: path for key, path in paths.items() if roots and path.exists()}
             absent = {key: path for key, path in paths.items() if key not in there}
             result.append(SourceStatus(entry, root, there, absent))
     return result

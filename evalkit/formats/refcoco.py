@@ -37,8 +37,13 @@ class RefCoco(Format):
         refs = _refs(read_pickle(path), str(path), split)
         path = path_of(source, "instances", self.keys)
         wanted = {ref.integer("ann_id") for ref in refs}
-        content = read_json(path, keep=lambda entry: "segmentation" not in entry or entry.get("id") in wanted)
-        instances = _Instances(Record(content, str(path)))
+
+        def needed(entry: dict[str, Any]) -> bool:
+            """Not the mask of an object that no ref of the split points to."""
+            number = entry.get("id")
+            return "segmentation" not in entry or type(number) is not int or number in wanted
+
+        instances = _Instances(Record(read_json(path, keep=needed), str(path)))
         unique = Unique(refs[0].file if refs else str(path), "sent_id")
         for ref in refs:
             image, annotation = instances.of(ref)
@@ -52,7 +57,7 @@ class RefCoco(Format):
             }
             name = filled(self.image_name, image.data["id"]) if self.image_name else image.name("file_name")
             picture = (image_ref(images, name),)
-            category = instances.categories.get(annotation.data.get("category_id"), "")
+            category = instances.categories.get(annotation.integer("category_id"), "")
             for sentence in ref.records("sentences"):
                 number = sentence.identifier("sent_id")
                 unique.add(number)
