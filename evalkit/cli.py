@@ -108,6 +108,12 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("tasks", nargs="+", metavar="TASK")
     _data(verb)
 
+    verb = _verb(verbs, "validate", "check task files without running them", _validate)
+    verb.add_argument("files", nargs="*", metavar="FILE.yaml")
+    verb.add_argument(
+        "--schema", action="store_true", help="print the JSON schema of a task file, for editors"
+    )
+
     verb = _verb(verbs, "ask", "one question about one image", _ask)
     verb.add_argument("image", type=Path)
     verb.add_argument("prompt")
@@ -271,6 +277,12 @@ def _data_of(arguments: argparse.Namespace) -> int:
     from evalkit import commands
 
     return commands.data(arguments)
+
+
+def _validate(arguments: argparse.Namespace) -> int:
+    from evalkit import commands
+
+    return commands.validate(arguments.files, arguments.schema)
 
 
 def _ask(arguments: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
 import textwrap
@@ -12,7 +13,7 @@ from pathlib import Path
 from evalkit import leaderboard, lookup, masks, planning, results, runner, scoring, sources, tasks, terminal
 from evalkit.errors import DataError, UserError, nearest
 from evalkit.models.paligemma import PaliGemma
-from evalkit.planning import Asked, Dataset, Plan
+from evalkit.planning import Asked, Plan
 from evalkit.types import Checkpoint, Score, Task
 
 DEMO = "demo"  # `--model demo:later`, the suite, and the folder of the generated benchmark
@@ -31,25 +32,27 @@ def run(
     asked = Asked(arguments.limit if ids is None else None, arguments.seed, ids)
     checkpoints = [checkpoint(spec, arguments) for spec in _models(arguments)]
     options = runner.Options(arguments.on_bad_image, arguments.resume_across, command)
-    data = _datasets(loaded, roots(arguments.data_root, loaded))
-    return _run_all(checkpoints, data, arguments.output_path, asked, arguments.protocol, options)
+    shelf = planning.Shelf(roots(arguments.data_root, loaded))
+    return _run_all(checkpoints, loaded, shelf, arguments.output_path, asked, arguments.protocol, options)
 
 
 def _run_all(
     checkpoints: Sequence[Checkpoint],
-    data: Mapping[str, Dataset],
+    wanted: Sequence[Task],
+    shelf: planning.Shelf,
     output: Path,
     asked: Asked,
     protocol: str | None,
     options: runner.Options,
 ) -> int:
-    every: list[tuple[Checkpoint, list[Plan]]] = []
-    for candidate in checkpoints:
-        skip = options.on_bad_image
-        plans = [planning.plan(d, candidate, output, asked, protocol, skip) for d in data.values()]
+    every: list[list[Plan]] = [[] for _ in checkpoints]
+    for task in wanted:  # all is read and planned before anything runs: what is missing is said at once
+        for plans, candidate in zip(every, checkpoints, strict=True):
+            data = shelf.get(task)
+            plans.append(planning.plan(data, candidate, output, asked, protocol, options.on_bad_image))
+    for plans, candidate in zip(every, checkpoints, strict=True):
         terminal.plan(candidate, plans)
-        every.append((candidate, plans))
-    for candidate, plans in every:
+    for plans, candidate in zip(every, checkpoints, strict=True):
         bar = terminal.Bar()
         if any(p.missing for p in plans):
             terminal.say(f"{candidate.name}:")
@@ -60,10 +63,10 @@ def _run_all(
                 terminal.scores(plan, scores)
 
         try:
-            runner.run(plans, data, candidate, options, bar, done)
+            runner.run(plans, shelf, candidate, options, bar, done)
         finally:
             bar.close()
-    folders = [p.folder for _, plans in every for p in plans]
+    folders = [p.folder for plans in every for p in plans]
     print()
     print(leaderboard.terminal(leaderboard.collect(folders), bold=sys.stdout.isatty()), end="", flush=True)
     return 0
@@ -72,13 +75,13 @@ def _run_all(
 def demo(output: Path, limit: int | None) -> int:
     """`evalkit demo`: the embedded suite with the two embedded checkpoints."""
     loaded = [tasks.load(name) for name in tasks.expand([DEMO])]
-    data = _datasets(loaded, roots([], loaded))
+    shelf = planning.Shelf(roots([], loaded))
     arguments = argparse.Namespace(
         model_args="", revision=None, resolution=None, dtype=None, device=None, device_map=None,
         batch_size="auto", engine="plain",
     )  # fmt: skip
     found = [checkpoint(f"{DEMO}:{name}", arguments) for name in ("earlier", "later")]
-    status = _run_all(found, data, output, Asked(limit), None, runner.Options(command="demo"))
+    status = _run_all(found, loaded, shelf, output, Asked(limit), None, runner.Options(command="demo"))
     print(
         f"\nEverything is in {output}/. Next: evalkit table {output}   or your own checkpoint:\n"
         "  evalkit run --model PATH_OR_HUB_ID --tasks vqav2_val --data-root DATASETS --limit 100"
@@ -127,7 +130,10 @@ def checkpoint(spec: str, arguments: argparse.Namespace) -> Checkpoint:
     if spec.startswith(f"{DEMO}:"):
         from evalkit import demo as embedded
 
-        path = str(embedded.checkpoint(spec.partition(":")[2], resolution or 224))
+        try:
+            path = str(embedded.checkpoint(spec.partition(":")[2], resolution or 224))
+        except ValueError as error:
+            raise UserError(f"--model {spec}: {error}") from None
         name = f"demo-{spec.partition(':')[2]}" + (f"-{resolution}" if resolution not in (None, 224) else "")
     if spec.startswith((".", "/")) and name in ("", "checkpoint"):
         name = re.sub(r"[^A-Za-z0-9_.\-]+", "-", "-".join(Path(spec).resolve().parts[-2:]))
@@ -146,15 +152,10 @@ def roots(given: Sequence[Path], wanted: Sequence[Task]) -> list[Path]:
     """The data roots; the generated benchmark is written into the cache the first time it is asked for."""
     found = sources.roots(given)
     if any(task.name.startswith("shapes_") for task in wanted):
-        from evalkit import demo as embedded
+        from evalkit.demo.benchmark import benchmark
 
-        found.append(embedded.benchmark())
+        found.append(benchmark())
     return found
-
-
-def _datasets(wanted: Sequence[Task], found: Sequence[Path]) -> dict[str, Dataset]:
-    """Reads all data before anything runs, so that what is missing is said at once."""
-    return {task.name: planning.dataset(task, found) for task in wanted}
 
 
 def _ids(path: Path) -> tuple[str, ...]:
@@ -196,15 +197,16 @@ def _rescore(folder: results.RunFolder, arguments: argparse.Namespace) -> None:
     path = run["task_file"]["path"]
     name = path if Path(path).is_file() and path.endswith((".yaml", ".yml")) else run["task"]
     task = tasks.load(name, run["task_file"]["overrides"], arguments.include_path)
-    data = planning.dataset(task, roots([*arguments.data_root, Path(run["source"]["root"])], [task]))
+    shelf = planning.Shelf(roots([*arguments.data_root, Path(run["source"]["root"])], [task]))
+    data = shelf.get(task)
     asked = Asked(**{**run["asked"], "ids": tuple(run["asked"]["ids"]) if run["asked"]["ids"] else None})
     wanted = tuple(s.id for s in planning.choose(data.samples, asked))
     plan = Plan(
         task=task, protocol="", preparation=tasks.preparation(task, 224, "paper"), source=data.source,
         folder=folder, identity=run["identity"], digest=run["digest"], asked=asked, total=len(data.samples),
-        wanted=wanted, missing=(), official=data.short_of, model=run["model"],
+        wanted=wanted, missing=(), targets=data.targets, official=data.short_of, model=run["model"],
     )  # fmt: skip
-    runner.score(plan, data)
+    runner.score(plan, shelf)
 
 
 def _score_predictions(arguments: argparse.Namespace) -> int:
@@ -212,7 +214,6 @@ def _score_predictions(arguments: argparse.Namespace) -> int:
     data = planning.dataset(task, roots(arguments.data_root, [task]))
     predictions = scoring.read_predictions(arguments.predictions, data.samples)
     whole = len(predictions) == len(data.samples) and data.short_of is None
-    masks.look_in(data.source.root)
     scored = scoring.score(task, data.samples, predictions, "all" if whole else "incomplete", data.targets)
     name = arguments.name or Path(arguments.predictions).stem
     cells = [leaderboard.Cell(s, arguments.predictions, name, ()) for s in scored.scores]
@@ -329,6 +330,24 @@ def data(arguments: argparse.Namespace) -> int:
             complete = False
             print(f"  get it from {task.homepage or 'its authors'} ({task.license})")
     return 0 if complete else 1
+
+
+def validate(files: Sequence[str], schema: bool) -> int:
+    """`evalkit validate FILE...`: every file's first mistake, and whether there was one."""
+    if schema:
+        print(json.dumps(tasks.schema(), indent=1))
+        return 0
+    if not files:
+        raise UserError("validate: name task files, or --schema for the JSON schema")
+    mistakes = 0
+    for file in files:
+        try:
+            task = tasks.load(file if file.endswith((".yaml", ".yml")) else f"{file}.yaml")
+            print(f"{file}: sound; {task.name}, {len(task.metrics)} metrics")
+        except UserError as error:
+            mistakes += 1
+            print(f"evalkit: {error}", file=sys.stderr)
+    return 2 if mistakes else 0
 
 
 def ask(arguments: argparse.Namespace) -> int:

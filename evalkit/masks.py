@@ -56,7 +56,7 @@ _folders: tuple[Path, ...] = ()
 def look_in(*folders: Path) -> None:
     """Sets the folders (data roots) below which this process looks for weights first."""
     global _folders
-    _folders = folders
+    _folders = tuple(dict.fromkeys(folders))
 
 
 def resolve(decoder: str = "") -> Path:

@@ -9,11 +9,11 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from evalkit import lookup, sources, tasks
+from evalkit import lookup, masks, sources, tasks
 from evalkit.errors import DataError, UserError, nearest
 from evalkit.results import Entry, ImageStamp, RunFolder
 from evalkit.types import Checkpoint, Format, Preparation, Request, Sample, Source, Task
@@ -66,17 +66,34 @@ class Plan:
     wanted: tuple[str, ...]
     missing: tuple[str, ...]  # wanted and not predicted yet
     changed: tuple[str, ...] = ()  # predicted, but the image on disk has changed since
+    targets: str = ""  # digest of all targets of the dataset
     official: int | None = None  # the official count, where the disk holds another number
     model: str = ""
-    notes: tuple[str, ...] = field(default=())
 
 
 # --- data ----------------------------------------------------------------------------------------
 
 
+class Shelf:
+    """Reads datasets and keeps the last one only: a suite of a million samples stays small in memory."""
+
+    def __init__(self, roots: Sequence[Path]) -> None:
+        self.roots = tuple(roots)
+        self._last: Dataset | None = None
+
+    def get(self, task: Task) -> Dataset:
+        if self._last is None or self._last.task != task:
+            self._last = dataset(task, self.roots)
+        return self._last
+
+
 def dataset(task: Task, roots: Sequence[Path]) -> Dataset:
     """Finds and reads a task's samples. Raises DataError for what is missing, damaged or doubled."""
     source = sources.locate(task, roots)
+    masks.look_in(source.root, *roots)
+    parser = lookup.make("parsers", task.parser)
+    if parser.kind == "masks":
+        masks.resolve(parser.decoder)  # said now, not after hours of predicting
     fmt: Format = lookup.make("formats", task.data.format)
     samples = tuple(fmt.samples(source, task.data.split))
     if not samples:
@@ -182,6 +199,7 @@ def plan(
         wanted=tuple(s.id for s in wanted),
         missing=tuple(s.id for s in wanted if s.id not in entries or s.id in redo),
         changed=changed,
+        targets=data.targets,
         official=data.short_of,
         model=checkpoint.name,
     )

@@ -10,14 +10,14 @@ import datetime
 import importlib.metadata
 import platform
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evalkit import __version__, lookup, masks, planning, scoring
+from evalkit import __version__, lookup, planning, scoring
 from evalkit.errors import DataError, ImageError, ResultsError
-from evalkit.planning import Dataset, Plan
+from evalkit.planning import Dataset, Plan, Shelf
 from evalkit.results import Entry, scores_of
 from evalkit.types import Checkpoint, Metric, Model, Parser, Prediction, Request, Sample, Score, Task
 
@@ -39,7 +39,7 @@ Progress = Callable[[Plan, int, float | None], None]
 
 def run(
     plans: Sequence[Plan],
-    data: Mapping[str, Dataset],
+    shelf: Shelf,
     checkpoint: Checkpoint,
     options: Options,
     progress: Progress,
@@ -52,8 +52,8 @@ def run(
             _check_resume(plan, options)
             if plan.protocol not in models:
                 models[plan.protocol] = checkpoint.load(plan.protocol)
-            predict(plan, data[plan.task.name], models[plan.protocol], options, progress)
-        done(plan, score(plan, data[plan.task.name]))
+            predict(plan, shelf.get(plan.task), models[plan.protocol], options, progress)
+        done(plan, score(plan, shelf))
 
 
 # --- predicting ----------------------------------------------------------------------------------
@@ -108,12 +108,11 @@ class _Running:
 # --- scoring -------------------------------------------------------------------------------------
 
 
-def score(plan: Plan, data: Dataset) -> list[Score]:
+def score(plan: Plan, shelf: Shelf) -> list[Score]:
     """Scores what the journals hold of the wanted samples and writes rows.jsonl and scores.json.
 
     What was scored before from the same inputs is read, not computed: the second run is instant.
     """
-    masks.look_in(data.source.root)
     entries = plan.folder.entries()
     wanted = set(plan.wanted)
     predictions = {name: entry.prediction for name, entry in entries.items() if name in wanted}
@@ -122,11 +121,12 @@ def score(plan: Plan, data: Dataset) -> list[Score]:
             f"{plan.task.name}: no sample could be answered; see bad_images in {plan.folder.path}/run.json"
         )
     covered = planning.coverage(plan, len(predictions))
-    inputs = scoring.inputs_digest(plan.task, data.targets, predictions, covered, decoder_digest(plan.task))
+    inputs = scoring.inputs_digest(plan.task, plan.targets, predictions, covered, decoder_digest(plan.task))
     before = plan.folder.read_scores()
     if before is not None and before.get("inputs") == inputs:
         return scores_of(plan.folder)
-    scored = scoring.score(plan.task, data.samples, predictions, covered, data.targets)
+    samples = shelf.get(plan.task).samples
+    scored = scoring.score(plan.task, samples, predictions, covered, plan.targets)
     plan.folder.write_rows(scored.lines)
     plan.folder.write_scores(scored.scores, inputs)
     return scored.scores

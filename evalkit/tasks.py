@@ -150,7 +150,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{shown}: cannot be read as UTF-8 text: {error}") from None
     try:
+        depth = 0
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > 20:
+                raise UserError(f"{shown}: nested too deeply to be a task file")
             mark: Any = event.start_mark
             line = mark.line + 1
             if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
@@ -163,8 +167,6 @@ def read_yaml(path: Path) -> dict[str, Any]:
         where = f"line {mark.line + 1}: " if mark else ""
         problem = getattr(error, "problem", None) or str(error)
         raise UserError(f"{shown}: {where}{problem}; a value with ': ' or '{{' in it needs quotes") from None
-    except RecursionError:
-        raise UserError(f"{shown}: nested too deeply to be a task file") from None
     if not isinstance(content, dict):
         raise UserError(f"{shown}: holds no keys; a task file starts like `version: 1`")
     return content
@@ -320,6 +322,31 @@ def _override(content: dict[str, Any], key: str, text: str) -> None:
         if not isinstance(place, dict):
             raise UserError(f"--set {key}: '{part}' holds no keys; `evalkit show TASK` shows what a task has")
     place[last] = value
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of a task file, for editors; made of the same tables that `load` checks by."""
+
+    def described(table: Mapping[str, tuple[type | tuple[type, ...], bool]]) -> dict[str, Any]:
+        properties = {}
+        for key, (kind, _) in table.items():
+            kinds = [_JSON[k] for k in (kind if isinstance(kind, tuple) else (kind,))]
+            properties[key] = {"type": kinds if len(kinds) > 1 else kinds[0]}
+        required = [key for key, (_, needed) in table.items() if needed]
+        found: dict[str, Any] = {"type": "object", "properties": properties, "additionalProperties": False}
+        return found | ({"required": required} if required else {})
+
+    top = described(_TASK)
+    parts: dict[str, Any] = top["properties"]
+    parts["data"], parts["image"], parts["decode"] = described(_DATA), described(_IMAGE), described(_DECODE)
+    parts["data"]["properties"]["sources"]["items"] = {"type": "object"}
+    parts["image"]["properties"]["resize"]["enum"] = ["bilinear", "bicubic"]
+    parts["protocol"]["enum"] = list(PROTOCOLS)
+    parts["metrics"] |= {"items": {"type": "string"}, "minItems": 1}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "evalkit task", **top}
+
+
+_JSON = {str: "string", int: "integer", bool: "boolean", list: "array", dict: "object", type(None): "null"}
 
 
 # --- prompts and protocols -----------------------------------------------------------------------

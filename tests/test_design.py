@@ -18,6 +18,7 @@ ROWS: list[set[str]] = [
     {"types"},
     {
         "lookup",
+        "significance",
         "intervals",
         "results",
         "sources",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from functools import cache
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from oracle_inputs import ABSENT, FOLDER, image
 
+from evalkit import images
 from evalkit.types import Decode
 
 if not (FOLDER / "models.json").is_file():
@@ -211,27 +213,69 @@ def test_beam(engines: dict[str, plain.PlainEngine], name: str, beams: int) -> N
     assert found == pytest.approx(case["float32"][f"beam{beams}_score"], abs=SCORES)
 
 
+@cache
+def end_to_end_prompts(antialias: bool) -> list[Prompt]:
+    """The 36 prompts of e2e.json: image i with prompt k stands in row 3·i + k."""
+    case = read("e2e.json")
+    found = []
+    for index, spec in enumerate(case["images"]):
+        encoded = spec["png_base64"]
+        pixels = images.decode(base64.b64decode(encoded)) if encoded else image(spec)
+        small = images.resize(pixels, 224, "bilinear", antialias)
+        wanted = case["resized_uint8_sha256"]["aa" if antialias else "na"][index]
+        assert hashlib.sha256(small.tobytes()).hexdigest() == wanted, index
+        for ids in case["prompts"]:
+            text = [case["bos"], *ids, case["newline"]][: case["text_len"]]
+            found.append(Prompt(small[None], tuple(text)))
+    return found
+
+
+@pytest.mark.parametrize("antialias", [False, True], ids=["na", "aa"])
+def test_image_to_greedy_tokens(engines: dict[str, plain.PlainEngine], antialias: bool) -> None:
+    asked, case = end_to_end_prompts(antialias), read("e2e.json")
+    wanted = case["results"][f"pg1_e2e224/{'aa' if antialias else 'na'}/float32"]
+    engine, decode, answers = engines["pg1_e2e224"], Decode(case["max_decode_len"]), []
+    for start in range(0, len(asked), 9):
+        part = asked[start : start + 9]
+        with torch.inference_mode():
+            logits = engine.prefill(part, PAPER)[0][:, :8].numpy()
+        assert np.abs(logits - np.array(wanted["prefill_logits_first8"][start : start + 9])).max() <= LOGITS
+        answers += engine.answer(part, decode, PAPER)
+    agree(answers, wanted["greedy"], wanted["greedy_score"])
+    assert [a.margin for a in answers] == pytest.approx(wanted["min_top2_gap"], abs=SCORES)
+
+
+@pytest.mark.parametrize("antialias", [False, True], ids=["na", "aa"])
+@pytest.mark.parametrize("beams", [2, 3])
+def test_image_to_beam_tokens(engines: dict[str, plain.PlainEngine], antialias: bool, beams: int) -> None:
+    asked, case = end_to_end_prompts(antialias), read("e2e.json")
+    wanted = case["results"][f"pg1_e2e224/{'aa' if antialias else 'na'}/float32"]
+    answers = engines["pg1_e2e224"].answer(asked, Decode(case["max_decode_len"], beams=beams), PAPER)
+    assert [list(a.tokens) for a in answers] == wanted[f"beam{beams}"]
+    assert [sum(a.logprobs) for a in answers] == pytest.approx(wanted[f"beam{beams}_score"], abs=SCORES)
+
+
 @pytest.mark.parametrize("beams", [1, 2, 3, 4])
 def test_beam_on_a_stub(beams: int) -> None:
     tables = np.load(FOLDER / "beam_stub_tables.npz")
     for case in read("beam_stub.json")["cases"]:
         logp = torch.log_softmax(torch.from_numpy(tables[case["table"]]), dim=-1)
-        for row, start in enumerate(case["start"]):
-            live = [start]
+        live = list(case["start"])
 
-            def step(
-                parents: list[int], tokens: list[int], live: list[int] = live, logp: torch.Tensor = logp
-            ) -> torch.Tensor:
-                live[:] = [(live[p] * 31 + t * 7 + 3) % 997 for p, t in zip(parents, tokens, strict=True)]
-                return logp[live]
+        def step(
+            rows: list[int], tokens: list[int], live: list[int] = live, logp: torch.Tensor = logp
+        ) -> torch.Tensor:
+            live[:] = [(live[r] * 31 + t * 7 + 3) % 997 for r, t in zip(rows, tokens, strict=True)]
+            return logp[live]
 
-            found, scores = beam.search(logp[start], step, beams, case["max_decode_len"], 1)
-            assert found == case[f"beam{beams}"][row], (case["table"], case["max_decode_len"], row)
-            assert sum(scores) == pytest.approx(case[f"beam{beams}_score"][row], abs=1e-4)
+        searches = [beam.Search(beams, case["max_decode_len"], 1) for _ in live]
+        beam.search(logp[live], step, searches)
+        assert [s.tokens for s in searches] == case[f"beam{beams}"], (case["table"], case["max_decode_len"])
+        scores = [sum(s.logprobs) for s in searches]
+        assert scores == pytest.approx(case[f"beam{beams}_score"], abs=1e-4)
 
 
-def test_pixels_are_normalised_as_the_reference(tmp_path: Path) -> None:
-    images = pytest.importorskip("evalkit.images")
+def test_pixels_are_normalised_as_the_reference() -> None:
     checked = 0
     for case in read("resize.json")["cases"]:
         if case["res"] != 224:

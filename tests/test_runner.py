@@ -32,11 +32,11 @@ def go(
 ) -> tuple[planning.Plan, list[Score]]:
     """One task, one model, as the command line does it."""
     task = tasks.load(str(task_file), overrides)
-    data = planning.dataset(task, [task_file.parent])
+    shelf = planning.Shelf([task_file.parent])
     candidate = checkpoint(model)
-    plan = planning.plan(data, candidate, output, asked, missing_images=options.on_bad_image)
+    plan = planning.plan(shelf.get(task), candidate, output, asked, missing_images=options.on_bad_image)
     found: list[Score] = []
-    runner.run([plan], {task.name: data}, candidate, options, lambda *_: None, lambda _, s: found.extend(s))
+    runner.run([plan], shelf, candidate, options, lambda *_: None, lambda _, s: found.extend(s))
     return plan, found
 
 
@@ -173,10 +173,10 @@ def test_the_leaderboard_stamps_and_ranks(tmp_path: Path) -> None:
     task = colours(tmp_path / "data")
     go(task, Stub(red), tmp_path / "out", Asked(limit=3))
     other = Stub(lambda r: "blue")
-    data = planning.dataset(tasks.load(str(task)), [task.parent])
+    shelf = planning.Shelf([task.parent])
     candidate = checkpoint(other, "blue|=1")
-    plan = planning.plan(data, candidate, tmp_path / "out", Asked(limit=3))
-    runner.run([plan], {"colours_test": data}, candidate, runner.Options(), lambda *_: None, lambda *_: None)
+    plan = planning.plan(shelf.get(tasks.load(str(task))), candidate, tmp_path / "out", Asked(limit=3))
+    runner.run([plan], shelf, candidate, runner.Options(), lambda *_: None, lambda *_: None)
     cells = leaderboard.collect(results.find([tmp_path / "out"]))
     shown = leaderboard.terminal(cells, bold=True)
     assert "†" in shown

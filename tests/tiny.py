@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import atexit
 import json
+import shutil
+import tempfile
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from evalkit.models.paligemma import PaliGemma
+from evalkit.types import Decode, ImageRef, Prediction, Preparation, Request
+
+PROMPTS = ["caption en", "what is this a cat", "answer what is", "detect cat ; dog", "segment dog", ""]
 
 WORDS = ["caption", "▁en", "answer", "▁what", "▁is", "▁this", "▁a", "▁cat", "▁dog", "detect", "segment"]
 
@@ -78,6 +88,14 @@ def build(folder: Path, family: int = 1, image_size: int = 28, seed: int = 0, to
     return folder
 
 
+@cache
+def checkpoint(family: int) -> Path:
+    """A PaliGemma (1) or PaliGemma 2 (2) checkpoint, built once a process; not to be changed."""
+    folder = Path(tempfile.mkdtemp(prefix=f"tiny-paligemma-{family}-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return build(folder, family, seed=family)
+
+
 def edit(folder: Path, **changes: Any) -> None:
     """Changes config.json: `edit(folder, model_type="llama", text_config__vocab_size=5)`; None removes."""
     file = folder / "config.json"
@@ -109,3 +127,26 @@ def prepare(ref: Any, preparation: Any) -> Picture:
     side = preparation.resolution
     pixels = np.random.default_rng(seed).integers(0, 256, (side, side, 3), dtype=np.uint8)
     return Picture(pixels, f"digest of {ref.path}", (480, 640))
+
+
+def backend(folder: Path, **options: Any) -> PaliGemma:
+    """The backend over a checkpoint folder, with made-up images."""
+    return PaliGemma(str(folder), **{"prepare": prepare, **options})
+
+
+def ask(n: int, images: int = 1, **decode: Any) -> list[Request]:
+    """`n` requests s0, s1, ... with prompts of several lengths and `images` images each."""
+    return [
+        Request(
+            f"s{i}",
+            tuple(ImageRef(f"{i}-{k}.jpg") for k in range(images)),
+            PROMPTS[i % len(PROMPTS)],
+            Preparation(28),
+            Decode(**{"max_new_tokens": 8, **decode}),
+        )
+        for i in range(n)
+    ]
+
+
+def by_id(predictions: Iterable[Prediction]) -> dict[str, Prediction]:
+    return {p.id: p for p in predictions}

@@ -1,0 +1,108 @@
+"""The embedded demo: a generated benchmark and a tiny PaliGemma really trained on its world.
+
+Importing this is cheap; torch is loaded only when a checkpoint for another resolution is made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+ASSETS = Path(__file__).parent / "assets"
+CHECKPOINTS = ("later", "earlier")
+RESOLUTIONS = (224, 448, 896)
+SHARED = (
+    "config.json",
+    "generation_config.json",
+    "processor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+)
+LAYOUT = b"1"
+"""To be raised when `checkpoint` comes to write other files from the same assets."""
+
+
+def mask_decoder() -> Path:
+    """The mask VQ-VAE's codebook and decoder, an npz with the keys of the published one."""
+    return ASSETS / "masks.npz"
+
+
+def checkpoint(name: str = "later", resolution: int = 224) -> Path:
+    """A complete Hugging Face folder of the demo checkpoint `name` for images of `resolution`.
+
+    It lies in $EVALKIT_CACHE or ~/.cache/evalkit, is named after the digest of its content's
+    source, and appears by a rename: a folder that exists is complete, also when two processes
+    make it at once. Raises ValueError for an unknown name or resolution.
+    """
+    if name not in CHECKPOINTS:
+        raise ValueError(f"no demo checkpoint '{name}': there are {', '.join(CHECKPOINTS)}")
+    if resolution not in RESOLUTIONS:
+        known = ", ".join(str(r) for r in RESOLUTIONS)
+        raise ValueError(f"no demo checkpoint for {resolution} pixels: there are {known}")
+    root = Path(os.environ.get("EVALKIT_CACHE") or Path.home() / ".cache" / "evalkit") / "demo"
+    target = root / f"{name}-{resolution}-{_digest(name, resolution)}"
+    if target.is_dir():
+        return target
+    root.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=root))
+    try:
+        _fill(made, name, resolution)
+        made.chmod(0o755)
+        made.rename(target)
+    except OSError:
+        if not target.is_dir():  # else another process was first: its folder is the same
+            raise
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    return target
+
+
+def _digest(name: str, resolution: int) -> str:
+    digest = hashlib.sha256(LAYOUT + str(resolution).encode())
+    for file in (*SHARED, f"{name}.safetensors"):
+        digest.update(hashlib.sha256((ASSETS / file).read_bytes()).digest())
+    return digest.hexdigest()[:16]
+
+
+def _fill(folder: Path, name: str, resolution: int) -> None:
+    """Write the folder's files; at 224 pixels they are the assets as they are."""
+    for file in SHARED:
+        shutil.copyfile(ASSETS / file, folder / file)
+    weights = ASSETS / f"{name}.safetensors"
+    if resolution == 224:
+        shutil.copyfile(weights, folder / "model.safetensors")
+        return
+    scale = resolution // 224
+    config = _read(folder / "config.json")
+    config["vision_config"]["image_size"] *= scale
+    config["vision_config"]["patch_size"] *= scale
+    _write(folder / "config.json", config)
+    processor = _read(folder / "processor_config.json")
+    processor["image_processor"]["size"] = {"height": resolution, "width": resolution}
+    _write(folder / "processor_config.json", processor)
+    _scale_kernel(weights, folder / "model.safetensors", scale)
+
+
+def _scale_kernel(source: Path, target: Path, scale: int) -> None:
+    """Spread every weight of the patch kernel over scale x scale pixels: the model then sees
+    exactly what it would see of the image averaged down, in as many tokens."""
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(source)
+    (key,) = (k for k in tensors if k.endswith("patch_embedding.weight"))
+    spread = tensors[key].repeat_interleave(scale, 2).repeat_interleave(scale, 3)
+    tensors[key] = (spread / scale**2).contiguous()
+    save_file(tensors, target, metadata={"format": "pt"})
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _write(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")

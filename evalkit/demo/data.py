@@ -20,11 +20,18 @@ from evalkit.demo import questions, world
 Record = dict[str, Any]
 
 NAME = "%012d.png"
-INFO: Record = {"description": "Shapes world, generated", "url": "", "version": "1.0",
-                "year": 2026, "contributor": "evalkit", "date_created": "2026/01/01"}  # fmt: skip
+INFO: Record = {
+    "description": "Shapes world, generated",
+    "url": "",
+    "version": "1.0",
+    "year": 2026,
+    "contributor": "evalkit",
+    "date_created": "2026/01/01",
+}
 LICENSE: Record = {"url": "", "id": 1, "name": "No rights reserved"}
-CATEGORIES: list[Record] = [{"supercategory": "shape", "id": i, "name": name}
-                            for i, name in enumerate(world.SHAPES, 1)]  # fmt: skip
+CATEGORIES: list[Record] = [
+    {"supercategory": "shape", "id": i, "name": name} for i, name in enumerate(world.SHAPES, 1)
+]
 MAX_SCENES = 10_000
 
 
@@ -43,8 +50,18 @@ def write(root: Path, scenes: int = 300, seed: int = 0, size: int = world.SIZE) 
     for number, scene in enumerate(drawn, 1):
         picture = Image.fromarray(world.render(scene, size))
         picture.save(root / "images" / (NAME % number), compress_level=6)
-        images.append({"license": 1, "file_name": NAME % number, "coco_url": "", "height": size,
-                       "width": size, "date_captured": "", "flickr_url": "", "id": number})  # fmt: skip
+        images.append(
+            {
+                "license": 1,
+                "file_name": NAME % number,
+                "coco_url": "",
+                "height": size,
+                "width": size,
+                "date_captured": "",
+                "flickr_url": "",
+                "id": number,
+            }
+        )
     _write_coco(root, drawn, images, size)
     _write_vqav2(root, drawn)
     _write_textvqa(root, drawn, size)
@@ -93,9 +110,15 @@ def annotation(number: int, image: int, thing: world.Thing, size: int) -> Record
     else:
         corners = world.outline(thing, size)
         segmentation = [[round(v, 2) for corner in corners for v in corner]]
-    return {"segmentation": segmentation, "area": float(mask.sum()), "iscrowd": 0,
-            "image_id": image, "bbox": [round(v, 2) for v in (x0, y0, x1 - x0, y1 - y0)],
-            "category_id": world.SHAPES.index(thing.shape) + 1, "id": number}  # fmt: skip
+    return {
+        "segmentation": segmentation,
+        "area": float(mask.sum()),
+        "iscrowd": 0,
+        "image_id": image,
+        "bbox": [round(v, 2) for v in (x0, y0, x1 - x0, y1 - y0)],
+        "category_id": world.SHAPES.index(thing.shape) + 1,
+        "id": number,
+    }
 
 
 def run_lengths(mask: world.Bools) -> list[int]:
@@ -123,13 +146,21 @@ def compress(runs: list[int]) -> str:
 def people(question: questions.Question, rng: random.Random) -> list[str]:
     """Ten answers: most people are right, a question in seven finds them less sure."""
     wrong = 0.2 if rng.random() < 0.15 else 0.03
-    return [question.doubts[questions.pick(rng, len(question.doubts))]
-            if rng.random() < wrong else question.answer for _ in range(10)]  # fmt: skip
+    return [
+        question.doubts[questions.pick(rng, len(question.doubts))]
+        if rng.random() < wrong
+        else question.answer
+        for _ in range(10)
+    ]
 
 
 def _write_vqav2(root: Path, drawn: list[world.Scene]) -> None:
-    head: Record = {"info": INFO, "license": {"url": "", "name": LICENSE["name"]},
-                    "data_type": "shapes", "data_subtype": "demo"}  # fmt: skip
+    head: Record = {
+        "info": INFO,
+        "license": {"url": "", "name": LICENSE["name"]},
+        "data_type": "shapes",
+        "data_subtype": "demo",
+    }
     asked: list[Record] = []
     answered: list[Record] = []
     for image, scene in enumerate(drawn, 1):
@@ -138,15 +169,23 @@ def _write_vqav2(root: Path, drawn: list[world.Scene]) -> None:
             given, number = people(q, rng), image * 1000 + i
             sure = ["yes" if a == q.answer else "maybe" for a in given]
             asked.append({"image_id": image, "question": q.text, "question_id": number})
-            answered.append({
-                "question_type": q.question_type,
-                "multiple_choice_answer": Counter(given).most_common(1)[0][0],
-                "answers": [{"answer": a, "answer_confidence": s, "answer_id": n}
-                            for n, (a, s) in enumerate(zip(given, sure, strict=True), 1)],
-                "image_id": image, "answer_type": q.answer_type, "question_id": number,
-            })  # fmt: skip
-    _dump(root / "vqav2/v2_OpenEnded_shapes_demo_questions.json",
-          {**head, "task_type": "Open-Ended", "questions": asked})  # fmt: skip
+            answered.append(
+                {
+                    "question_type": q.question_type,
+                    "multiple_choice_answer": Counter(given).most_common(1)[0][0],
+                    "answers": [
+                        {"answer": a, "answer_confidence": s, "answer_id": n}
+                        for n, (a, s) in enumerate(zip(given, sure, strict=True), 1)
+                    ],
+                    "image_id": image,
+                    "answer_type": q.answer_type,
+                    "question_id": number,
+                }
+            )
+    _dump(
+        root / "vqav2/v2_OpenEnded_shapes_demo_questions.json",
+        {**head, "task_type": "Open-Ended", "questions": asked},
+    )
     _dump(root / "vqav2/v2_shapes_demo_annotations.json", {**head, "annotations": answered})
 
 
@@ -155,17 +194,30 @@ def _write_textvqa(root: Path, drawn: list[world.Scene], size: int) -> None:
     for image, scene in enumerate(drawn, 1):
         rng = _rng(scene, "text")
         for q in questions.reading(scene, rng):
-            rows.append({
-                "question": q.text, "image_id": f"{image:012d}",
-                "image_classes": sorted({t.shape for t in scene.things}),
-                "flickr_original_url": "", "flickr_300k_url": "",
-                "image_width": size, "image_height": size, "answers": people(q, rng),
-                "question_tokens": q.text.rstrip("?").split(),
-                "question_id": len(rows) + 1, "set_name": "demo",
-            })  # fmt: skip
-    _dump(root / "textvqa/TextVQA_demo.json",
-          {"dataset_type": "demo", "dataset_name": "textvqa", "dataset_version": "shapes 1.0",
-           "data": rows})  # fmt: skip
+            rows.append(
+                {
+                    "question": q.text,
+                    "image_id": f"{image:012d}",
+                    "image_classes": sorted({t.shape for t in scene.things}),
+                    "flickr_original_url": "",
+                    "flickr_300k_url": "",
+                    "image_width": size,
+                    "image_height": size,
+                    "answers": people(q, rng),
+                    "question_tokens": q.text.rstrip("?").split(),
+                    "question_id": len(rows) + 1,
+                    "set_name": "demo",
+                }
+            )
+    _dump(
+        root / "textvqa/TextVQA_demo.json",
+        {
+            "dataset_type": "demo",
+            "dataset_name": "textvqa",
+            "dataset_version": "shapes 1.0",
+            "data": rows,
+        },
+    )
 
 
 def _write_refs(root: Path, drawn: list[world.Scene]) -> None:
@@ -186,14 +238,22 @@ def _write_refs(root: Path, drawn: list[world.Scene]) -> None:
         rng.shuffle(texts)
         sentences = []
         for text in texts[: 2 + questions.pick(rng, 2)]:
-            sentences.append({"tokens": text.split(), "raw": text, "sent_id": sentence_id,
-                              "sent": text})  # fmt: skip
+            sentences.append(
+                {"tokens": text.split(), "raw": text, "sent_id": sentence_id, "sent": text}
+            )
             sentence_id += 1
-        refs.append({"sent_ids": [s["sent_id"] for s in sentences],
-                     "file_name": f"{image:012d}_{number}.png", "ann_id": number,
-                     "ref_id": len(refs), "image_id": image, "split": "test",
-                     "sentences": sentences,
-                     "category_id": world.SHAPES.index(thing.shape) + 1})  # fmt: skip
+        refs.append(
+            {
+                "sent_ids": [s["sent_id"] for s in sentences],
+                "file_name": f"{image:012d}_{number}.png",
+                "ann_id": number,
+                "ref_id": len(refs),
+                "image_id": image,
+                "split": "test",
+                "sentences": sentences,
+                "category_id": world.SHAPES.index(thing.shape) + 1,
+            }
+        )
     with (root / "refcoco/refs(demo).p").open("wb") as file:
         pickler = pickle.Pickler(file, protocol=2)
         pickler.fast = True  # no memo: else the bytes depend on which strings are one object

@@ -30,8 +30,12 @@ def logits(model: Any, batch: Batch, hidden: Tensor) -> Tensor:
     seen = inner.multi_modal_projector(hidden)[batch.rows]
     words = inner.language_model.embed_tokens(batch.ids)
     embeds = torch.cat([seen, words.to(seen.dtype)], 1)
-    out = inner.language_model(inputs_embeds=embeds, attention_mask=batch.bias.to(embeds.dtype),
-                               position_ids=batch.places, use_cache=False)  # fmt: skip
+    out = inner.language_model(
+        inputs_embeds=embeds,
+        attention_mask=batch.bias.to(embeds.dtype),
+        position_ids=batch.places,
+        use_cache=False,
+    )
     flat = out.last_hidden_state[:, IMAGE:].flatten(0, 1)[batch.at]
     return model.lm_head(flat).float()  # type: ignore[no-any-return]
 
@@ -45,8 +49,9 @@ def text_loss(scores: Tensor, batch: Batch, loc0: int, sigma: float) -> Tensor:
     bins = torch.arange(1024)
     centre = (batch.targets[is_loc] - loc0)[:, None]
     soft = torch.softmax(-(((bins - centre) / sigma) ** 2) / 2, -1)
-    loss = loss.index_put((is_loc.nonzero()[:, 0],),
-                          -(soft * logp[is_loc][:, loc0 : loc0 + 1024]).sum(1))  # fmt: skip
+    loss = loss.index_put(
+        (is_loc.nonzero()[:, 0],), -(soft * logp[is_loc][:, loc0 : loc0 + 1024]).sum(1)
+    )
     return (loss * batch.weights).sum() / batch.weights.sum()
 
 
@@ -64,9 +69,13 @@ class Run:
 
     def save(self) -> None:
         """Write through a temporary name, so that a cut leaves the last good file."""
-        state = dict(model=self.model.state_dict(), head=self.head.state_dict(),
-                     optimisers=[o.state_dict() for o in self.optimisers],
-                     minutes=self.minutes, step=self.step)  # fmt: skip
+        state = {
+            "model": self.model.state_dict(),
+            "head": self.head.state_dict(),
+            "optimisers": [o.state_dict() for o in self.optimisers],
+            "minutes": self.minutes,
+            "step": self.step,
+        }
         torch.save(state, self.path.with_suffix(".tmp"))
         self.path.with_suffix(".tmp").replace(self.path)
 
@@ -98,15 +107,23 @@ class Run:
         return float(loss.detach())
 
 
-def stream(tokenizer: Any, masks: vae.MaskVAE, scenes: int, first: int,
-           packed: bool) -> Iterator[Batch]:  # fmt: skip
+def stream(
+    tokenizer: Any, masks: vae.MaskVAE, scenes: int, first: int, packed: bool
+) -> Iterator[Batch]:
     """Batches made by one other process."""
     made = Lessons(tokenizer, masks, scenes, first, packed)
     return iter(DataLoader(made, batch_size=None, num_workers=1, prefetch_factor=3))
 
 
-def train(run: Run, tokenizer: Any, masks: vae.MaskVAE, minutes: float, packed_share: float = 0.6,
-          check: Callable[[Any], str] = lambda _: "", every: float = 5.0) -> None:  # fmt: skip
+def train(
+    run: Run,
+    tokenizer: Any,
+    masks: vae.MaskVAE,
+    minutes: float,
+    packed_share: float = 0.6,
+    check: Callable[[Any], str] = lambda _: "",
+    every: float = 5.0,
+) -> None:
     """Train for some minutes of wall time in all, saving and checking every few."""
     loc0 = tokenizer.convert_tokens_to_ids(m.LOC0)
     run.resume()
@@ -116,15 +133,18 @@ def train(run: Run, tokenizer: Any, masks: vae.MaskVAE, minutes: float, packed_s
         if run.minutes >= end:
             continue
         first = FIRST_SEED + 64 * run.step
-        batches = stream(tokenizer, masks, 32 if packed else 24, first, packed)
+        batches = stream(tokenizer, masks, 24 if packed else 20, first, packed)
         for count in itertools.count(1):
             begun = time.time()
             loss = run.learn(next(batches), loc0, run.minutes / minutes)
             mean = loss if mean == 0 else mean + 0.02 * (loss - mean)
             run.minutes += (time.time() - begun) / 60
             if count % 100 == 0:
-                print(f"language {run.minutes:.1f} min step {run.step} packed {packed} "
-                      f"loss {mean:.4f}", flush=True)  # fmt: skip
+                print(
+                    f"language {run.minutes:.1f} min step {run.step} packed {packed} "
+                    f"loss {mean:.4f}",
+                    flush=True,
+                )
             if run.minutes - mark > every or run.minutes >= end:
                 mark = run.minutes
                 run.save()

@@ -26,8 +26,8 @@ class Batch:
     """Scenes and the rows of text asked about them; every tensor is ready for the model.
 
     `ids` (R, L) text only; `rows` the scene of each row; `bias` (R, 1, IMAGE + L, IMAGE + L) is
-    zero where one may attend; `places` (R, IMAGE + L); `at` flat indices into R * L whose next token is
-    `targets`, with `weights`.
+    zero where one may attend; `places` (R, IMAGE + L); `at` flat indices into R * L whose next
+    token is `targets`, with `weights`.
     """
 
     pixels: Tensor
@@ -42,8 +42,9 @@ class Batch:
     weights: Tensor
 
 
-def lessons(scene: world.Scene, rng: random.Random, codes: dict[str, Sequence[int]],
-            share: float) -> list[tuple[str, str, str]]:  # fmt: skip
+def lessons(
+    scene: world.Scene, rng: random.Random, codes: dict[str, Sequence[int]], share: float
+) -> list[tuple[str, str, str]]:
     """(task, prompt, answer) of one scene; `share` below 1 leaves some out at random."""
     vqa = questions.vqa(scene, rng)
     things = list(scene.things)
@@ -109,7 +110,9 @@ class Lessons(IterableDataset):  # type: ignore[type-arg]
         late = torch.zeros(len(texts), IMAGE + length, dtype=torch.bool)  # the answer's tokens
         places = torch.zeros(len(texts), IMAGE + length, dtype=torch.long)
         part[:, :IMAGE], places[:, :IMAGE] = 0, torch.arange(IMAGE)
-        at, targets, weights = [], [], []
+        at: list[int] = []
+        targets: list[int] = []
+        weights: list[float] = []
         for row, (asked, tokens) in enumerate(zip(texts, cut, strict=True)):
             start = 0
             for number, ((task, _, _), (p, a)) in enumerate(zip(asked, tokens, strict=True)):
@@ -123,16 +126,26 @@ class Lessons(IterableDataset):  # type: ignore[type-arg]
                 targets += a
                 weights += [WEIGHTS[task]] * len(a)
                 start = end
-        return (ids, torch.tensor(rows), mask(part, late, self.packed), places,
-                torch.tensor(at), torch.tensor(targets), torch.tensor(weights))  # fmt: skip
+        return (
+            ids,
+            torch.tensor(rows),
+            mask(part, late, self.packed),
+            places,
+            torch.tensor(at),
+            torch.tensor(targets),
+            torch.tensor(weights),
+        )
 
     def _tokens(self, texts: list[str]) -> list[list[int]]:
         return self.tokenizer(texts, add_special_tokens=False)["input_ids"]  # type: ignore[no-any-return]
 
 
 def mask(part: Tensor, late: Tensor, packed: bool) -> Tensor:
-    """Zero where one may attend, else far below: a question to the image and itself, its answer causally. In the
-    unpacked layout the image attends to the prompt as well, as PaliGemma's prefix does."""
+    """Zero where one may attend, else far below.
+
+    A question attends to the image and itself, its answer causally. In the unpacked layout the
+    image attends to the prompt as well, as PaliGemma's prefix does.
+    """
     mine, theirs = part[:, :, None], part[:, None, :]
     same = (mine == theirs) | (theirs == 0)
     if not packed:

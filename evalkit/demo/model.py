@@ -18,8 +18,15 @@ PATCH, GRID, WIDTH = 28, 8, 160
 LOC0, SEG0 = "<loc0000>", "<seg000>"
 
 
-def attend(module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None,
-           scaling: float, **_: Any) -> tuple[Tensor, None]:  # fmt: skip
+def attend(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float,
+    **_: Any,
+) -> tuple[Tensor, None]:
     """Plain attention in the input's precision with the query heads of a kv head in one product:
     on a CPU in bfloat16 three times as fast, backwards included, as what transformers offers."""
     b, heads, n, d = query.shape
@@ -34,9 +41,15 @@ def attend(module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mas
 
 def fresh(vocabulary: int, image_token: int) -> Any:
     """An untrained model that attends by `attend`."""
-    from transformers import AttentionInterface, PaliGemmaForConditionalGeneration
+    from transformers import (
+        AttentionInterface,
+        AttentionMaskInterface,
+        PaliGemmaForConditionalGeneration,
+    )
+    from transformers.masking_utils import eager_mask
 
     AttentionInterface.register("demo", attend)
+    AttentionMaskInterface.register("demo", eager_mask)  # without it there would be no mask
     whole = config(vocabulary, image_token)
     for part in (whole, whole.vision_config, whole.text_config):
         part._attn_implementation = "demo"
@@ -47,17 +60,42 @@ def config(vocabulary: int, image_token: int) -> Any:
     """The `PaliGemmaConfig`: SigLIP 4 x 160 at patch 28, Gemma 4 x 160 with one kv head."""
     from transformers import PaliGemmaConfig
 
-    vision = dict(model_type="siglip_vision_model", hidden_size=WIDTH, intermediate_size=480,
-                  num_hidden_layers=4, num_attention_heads=5, image_size=world.SIZE,
-                  patch_size=PATCH, vision_use_head=False, projection_dim=WIDTH)  # fmt: skip
-    text = dict(model_type="gemma", vocab_size=vocabulary, hidden_size=WIDTH,
-                intermediate_size=400, num_hidden_layers=4, num_attention_heads=4,
-                num_key_value_heads=1, head_dim=40, max_position_embeddings=2048,
-                bos_token_id=2, eos_token_id=1, pad_token_id=0,
-                tie_word_embeddings=True)  # fmt: skip
-    whole = PaliGemmaConfig(vision_config=vision, text_config=text, projection_dim=WIDTH,
-                            image_token_index=image_token, bos_token_id=2, eos_token_id=1,
-                            pad_token_id=0, tie_word_embeddings=True)  # fmt: skip
+    vision = {
+        "model_type": "siglip_vision_model",
+        "hidden_size": WIDTH,
+        "intermediate_size": 480,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 5,
+        "image_size": world.SIZE,
+        "patch_size": PATCH,
+        "vision_use_head": False,
+        "projection_dim": WIDTH,
+    }
+    text = {
+        "model_type": "gemma",
+        "vocab_size": vocabulary,
+        "hidden_size": WIDTH,
+        "intermediate_size": 400,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 1,
+        "head_dim": 40,
+        "max_position_embeddings": 2048,
+        "bos_token_id": 2,
+        "eos_token_id": 1,
+        "pad_token_id": 0,
+        "tie_word_embeddings": True,
+    }
+    whole = PaliGemmaConfig(
+        vision_config=vision,
+        text_config=text,
+        projection_dim=WIDTH,
+        image_token_index=image_token,
+        bos_token_id=2,
+        eos_token_id=1,
+        pad_token_id=0,
+        tie_word_embeddings=True,
+    )
     whole.image_token_id = image_token
     return whole
 
@@ -76,9 +114,15 @@ def see(tower: Any, pixels: Tensor) -> Tensor:
 
     kernel = tower.embeddings.patch_embedding
     centred = pixels.to(torch.bfloat16).sub_(127.5)
-    hidden = linear(centred.to(torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu")
-                               else kernel.weight.dtype),
-                    kernel.weight.flatten(1) / 127.5, kernel.bias)  # fmt: skip
+    hidden = linear(
+        centred.to(
+            torch.get_autocast_dtype("cpu")
+            if torch.is_autocast_enabled("cpu")
+            else kernel.weight.dtype
+        ),
+        kernel.weight.flatten(1) / 127.5,
+        kernel.bias,
+    )
     hidden = hidden + tower.embeddings.position_embedding.weight
     return tower.post_layernorm(tower.encoder(inputs_embeds=hidden).last_hidden_state)  # type: ignore[no-any-return]
 
@@ -132,13 +176,16 @@ class Dense(nn.Module):
         *logits, place = self.head(hidden.float()).split(self.parts, dim=-1)
         on = labels[..., 0] > 0
         written = labels[..., 2] > 1
-        loss = sum(cross_entropy(lo.flatten(0, 1), labels[..., i].flatten())
-                   for i, lo in enumerate(logits))  # fmt: skip
+        loss = sum(
+            cross_entropy(lo.flatten(0, 1), labels[..., i].flatten()) for i, lo in enumerate(logits)
+        )
         if written.any():
             loss = loss + cross_entropy(logits[2][written], labels[..., 2][written])
         loss = loss + 10 * smooth_l1_loss(place[on], boxes[on], beta=0.05)
-        right = [(lo.argmax(-1) == labels[..., i])[w].float().mean()
-                 for i, (lo, w) in enumerate(zip(logits, (on, on, written), strict=True))]
+        right = [
+            (lo.argmax(-1) == labels[..., i])[w].float().mean()
+            for i, (lo, w) in enumerate(zip(logits, (on, on, written), strict=True))
+        ]
         error = (place[on] - boxes[on]).detach().abs().mean() * PATCH * 2
         return loss, torch.stack([*right, error]).detach()
 
@@ -158,8 +205,11 @@ def dense_labels(scene: world.Scene) -> tuple[np.ndarray, np.ndarray]:  # type: 
         cover = near.reshape(GRID, 4, GRID, 4).mean((1, 3))
         mine = (cover > best).ravel()
         best = np.maximum(best, cover)
-        labels[mine] = (shapes.index(t.shape) + 1, colors.index(t.color) + 1,
-                        glyphs.index(t.text) + 2 if t.text else 1)  # fmt: skip
+        labels[mine] = (
+            shapes.index(t.shape) + 1,
+            colors.index(t.color) + 1,
+            glyphs.index(t.text) + 2 if t.text else 1,
+        )
         x0, y0, x1, y1 = world.box(t)
         offsets = np.stack([y0 - cy, x0 - cx, y1 - cy, x1 - cx], 1) / (2 * PATCH)
         boxes[mine] = offsets[mine]
@@ -183,20 +233,23 @@ class Muon(torch.optim.Optimizer):
     """Momentum made orthogonal, scaled to the update size AdamW has."""
 
     def __init__(self, params: Any, lr: float, momentum: float = 0.95, decay: float = 0.01):
-        super().__init__(params, dict(lr=lr, momentum=momentum, decay=decay))
+        super().__init__(params, {"lr": lr, "momentum": momentum, "decay": decay})
 
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+    def step(self, closure: Any = None) -> None:
         """One step for every matrix that has a gradient."""
-        for group in self.param_groups:
-            for p in group["params"]:
-                if p.grad is None:
-                    continue
-                slow = self.state[p].setdefault("slow", torch.zeros_like(p))
-                slow.lerp_(p.grad, 1 - group["momentum"])
-                update = _orthogonal(p.grad.lerp(slow, group["momentum"]))
-                p.mul_(1 - group["lr"] * group["decay"])
-                p.add_(update, alpha=-group["lr"] * 0.2 * max(p.shape) ** 0.5)
+        with torch.no_grad():
+            for group in self.param_groups:
+                self._move(group)
+
+    def _move(self, group: Any) -> None:
+        for p in group["params"]:
+            if p.grad is None:
+                continue
+            slow = self.state[p].setdefault("slow", torch.zeros_like(p))
+            slow.lerp_(p.grad, 1 - group["momentum"])
+            update = _orthogonal(p.grad.lerp(slow, group["momentum"]))
+            p.mul_(1 - group["lr"] * group["decay"])
+            p.add_(update, alpha=-group["lr"] * 0.2 * max(p.shape) ** 0.5)
 
 
 def optimisers(named: list[tuple[str, nn.Parameter]], lr: float) -> list[torch.optim.Optimizer]:
@@ -209,6 +262,9 @@ def optimisers(named: list[tuple[str, nn.Parameter]], lr: float) -> list[torch.o
             matrix.append(p)
         else:
             rest.append(p)
-    adam = torch.optim.AdamW([dict(params=rest, lr=lr), dict(params=kernel, lr=lr / 20)],
-                             betas=(0.9, 0.98), weight_decay=0.0)  # fmt: skip
+    adam = torch.optim.AdamW(
+        [{"params": rest, "lr": lr}, {"params": kernel, "lr": lr / 20}],
+        betas=(0.9, 0.98),
+        weight_decay=0.0,
+    )
     return [Muon(matrix, lr), adam]

@@ -56,8 +56,11 @@ def references(scene: Scene, rng: random.Random) -> list[str]:
     be = "is" if len(scene.things) == 1 else "are"
     frame = ("a picture of {}", "an image with {}", "{} on a plain background")[pick(rng, 3)]
     bare = [_a(t.name) for t in scene.things]
-    loose = [frame.format(plain), f"there {be} {plain}",
-             listing(bare) if rng.random() < 0.5 else listing([describe(t) for t in scene.things][::-1])]  # fmt: skip  # noqa: E501
+    loose = [
+        frame.format(plain),
+        f"there {be} {plain}",
+        listing(bare) if rng.random() < 0.5 else listing([describe(t) for t in scene.things][::-1]),
+    ]
     texts = [plain, plain, *loose]
     rng.shuffle(texts)
     return [t[0].upper() + t[1:] + "." for t in texts]
@@ -89,8 +92,14 @@ def _polar(text: str, right: bool) -> Question:
 def counts(scene: Scene, rng: random.Random) -> list[Question]:
     """How many shapes in all, of one shape and of one colour (one of them perhaps absent)."""
     things = scene.things
-    shape = things[pick(rng, len(things))].shape if rng.random() < 0.8 else _choose(rng, world.SHAPES)
-    color = things[pick(rng, len(things))].color if rng.random() < 0.8 else _choose(rng, tuple(world.COLORS))  # fmt: skip  # noqa: E501
+    shape = (
+        things[pick(rng, len(things))].shape if rng.random() < 0.8 else _choose(rng, world.SHAPES)
+    )
+    color = (
+        things[pick(rng, len(things))].color
+        if rng.random() < 0.8
+        else _choose(rng, tuple(world.COLORS))
+    )
     return [
         _number("how many shapes are there?", len(things)),
         _number(f"how many {plural(shape)} are there?", sum(t.shape == shape for t in things)),
@@ -98,10 +107,20 @@ def counts(scene: Scene, rng: random.Random) -> list[Question]:
     ]
 
 
-_OTHER_NAMES = {"purple": "violet", "orange": "yellow", "yellow": "gold", "red": "orange",
-                "blue": "purple", "green": "dark green", "ring": "donut", "circle": "round",
-                "cross": "plus", "square": "rectangle", "triangle": "pyramid",
-                "star": "starfish"}  # fmt: skip
+_OTHER_NAMES = {
+    "purple": "violet",
+    "orange": "yellow",
+    "yellow": "gold",
+    "red": "orange",
+    "blue": "purple",
+    "green": "dark green",
+    "ring": "donut",
+    "circle": "round",
+    "cross": "plus",
+    "square": "rectangle",
+    "triangle": "pyramid",
+    "star": "starfish",
+}
 
 
 def _open(text: str, answer: str) -> Question:
@@ -201,9 +220,24 @@ def reading(scene: Scene, rng: random.Random) -> list[Question]:
     return out
 
 
-LOOKALIKE = {"c": ("o",), "e": ("c",), "h": ("n",), "j": ("1",), "k": ("x",), "l": ("i",),
-             "o": ("0",), "p": ("d",), "t": ("7",), "u": ("v",), "x": ("k",), "y": ("v",),
-             "z": ("2",), "3": ("8",), "4": ("9",), "7": ("1",)}  # fmt: skip
+LOOKALIKE = {
+    "c": ("o",),
+    "e": ("c",),
+    "h": ("n",),
+    "j": ("1",),
+    "k": ("x",),
+    "l": ("i",),
+    "o": ("0",),
+    "p": ("d",),
+    "t": ("7",),
+    "u": ("v",),
+    "x": ("k",),
+    "y": ("v",),
+    "z": ("2",),
+    "3": ("8",),
+    "4": ("9",),
+    "7": ("1",),
+}
 
 
 def expressions(scene: Scene, thing: Thing) -> list[str]:

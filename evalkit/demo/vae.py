@@ -23,9 +23,13 @@ class Residual(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.net = nn.Sequential(nn.Conv2d(128, 128, 3, padding=1), nn.ReLU(),
-                                 nn.Conv2d(128, 128, 3, padding=1), nn.ReLU(),
-                                 nn.Conv2d(128, 128, 1))  # fmt: skip
+        self.net = nn.Sequential(
+            nn.Conv2d(128, 128, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(128, 128, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(128, 128, 1),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.net(x)  # type: ignore[no-any-return]
@@ -43,11 +47,26 @@ class MaskVAE(nn.Module):
         def up(a: int, b: int) -> list[nn.Module]:
             return [nn.ConvTranspose2d(a, b, 4, 2, 1), nn.ReLU()]
 
-        self.encoder = nn.Sequential(*down(1, 16), *down(16, 32), *down(32, 64), *down(64, 128),
-                                     Residual(), Residual(), nn.Conv2d(128, DEPTH, 1))  # fmt: skip
-        self.decoder = nn.Sequential(nn.Conv2d(DEPTH, 128, 1), nn.ReLU(), Residual(), Residual(),
-                                     *up(128, 128), *up(128, 64), *up(64, 32), *up(32, 16),
-                                     nn.Conv2d(16, 1, 1))  # fmt: skip
+        self.encoder = nn.Sequential(
+            *down(1, 16),
+            *down(16, 32),
+            *down(32, 64),
+            *down(64, 128),
+            Residual(),
+            Residual(),
+            nn.Conv2d(128, DEPTH, 1),
+        )
+        self.decoder = nn.Sequential(
+            nn.Conv2d(DEPTH, 128, 1),
+            nn.ReLU(),
+            Residual(),
+            Residual(),
+            *up(128, 128),
+            *up(128, 64),
+            *up(64, 32),
+            *up(32, 16),
+            nn.Conv2d(16, 1, 1),
+        )
         self.book = nn.Buffer(torch.randn(CODES, DEPTH))
         self.size = nn.Buffer(torch.ones(CODES))
         self.total = nn.Buffer(self.book.clone())
@@ -56,10 +75,10 @@ class MaskVAE(nn.Module):
         """(N, DEPTH) -> (N,) code numbers."""
         return (self.book.pow(2).sum(1) - 2 * features @ self.book.T).argmin(1)
 
-    @torch.no_grad()
     def encode(self, masks: Tensor) -> Tensor:
         """(B, 64, 64) in 0..1 -> (B, 16) code numbers, row by row."""
-        features = self.encoder(masks[:, None] * 2 - 1).permute(0, 2, 3, 1)
+        with torch.no_grad():
+            features = self.encoder(masks[:, None] * 2 - 1).permute(0, 2, 3, 1)
         return self.nearest(features.reshape(-1, DEPTH)).view(len(masks), 16)
 
     def decode(self, codes: Tensor) -> Tensor:
@@ -67,9 +86,8 @@ class MaskVAE(nn.Module):
         grid = self.book[codes].view(-1, 4, 4, DEPTH).permute(0, 3, 1, 2)
         return self.decoder(grid)[:, 0]  # type: ignore[no-any-return]
 
-    @torch.no_grad()
     def learn_codes(self, features: Tensor, codes: Tensor, step: int) -> None:
-        """Moving averages of the features each code took; unused codes restart on a feature."""
+        """Moving averages of the (detached) features each code took; unused codes restart."""
         hot = nn.functional.one_hot(codes, CODES).float()
         self.size.lerp_(hot.sum(0), 0.02)
         self.total.lerp_(hot.T @ features, 0.02)
@@ -122,8 +140,11 @@ def train(out: Path, seconds: float = 200) -> MaskVAE:
         vae.learn_codes(flat.detach(), codes, step)
         step += 1
         if step % 200 == 0:
-            print(f"vae {time.time() - begun:.0f} s loss {loss:.4f} IoU {iou(vae, unseen):.4f} "
-                  f"codes {len(codes.unique())}", flush=True)  # fmt: skip
+            print(
+                f"vae {time.time() - begun:.0f} s loss {loss:.4f} IoU {iou(vae, unseen):.4f} "
+                f"codes {len(codes.unique())}",
+                flush=True,
+            )
     vae.eval()
     torch.save(vae.state_dict(), out / "vae.pt")
     export(vae, out / "vae.npz")
@@ -131,10 +152,10 @@ def train(out: Path, seconds: float = 200) -> MaskVAE:
     return vae
 
 
-@torch.no_grad()
 def iou(vae: MaskVAE, masks: Tensor) -> float:
     """Mean IoU of masks against their reconstruction."""
-    truth, drawn = masks > 0.5, vae.decode(vae.encode(masks)) > 0
+    with torch.no_grad():
+        truth, drawn = masks > 0.5, vae.decode(vae.encode(masks)) > 0
     both = (truth & drawn).flatten(1).sum(1)
     return float((both / (truth | drawn).flatten(1).sum(1)).mean())
 

@@ -78,9 +78,11 @@ def train(model: Any, out: Path, minutes: float, batch: int = 128, lr: float = 2
         mean = seen if step == 1 else mean.lerp(seen, 0.02)
         if step % 100 == 0:
             shape, color, glyph, error = mean.tolist()
-            print(f"vision {(time.time() - begun) / 60:.1f} min step {step} loss {loss:.3f} "
-                  f"shape {shape:.3f} colour {color:.3f} glyph {glyph:.3f} box {error:.2f} px",
-                  flush=True)  # fmt: skip
+            print(
+                f"vision {(time.time() - begun) / 60:.1f} min step {step} loss {loss:.3f} "
+                f"shape {shape:.3f} colour {color:.3f} glyph {glyph:.3f} box {error:.2f} px",
+                flush=True,
+            )
         if step % 500 == 0:
             save(model, head, out / "vision.pt")
     save(model, head, out / "vision.pt")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -50,8 +51,10 @@ GLYPHS: dict[str, tuple[str, ...]] = {
     "4": ("...#.", "..##.", ".#.#.", "#..#.", "#####", "...#.", "...#."),
     "7": ("#####", "....#", "...#.", "..#..", ".#...", ".#...", ".#..."),
 }
-_BITMAPS = {key: np.array([[c == "#" for c in row] for row in rows], dtype=np.float32)
-            for key, rows in GLYPHS.items()}  # fmt: skip
+_BITMAPS = {
+    key: np.array([[c == "#" for c in row] for row in rows], dtype=np.float32)
+    for key, rows in GLYPHS.items()
+}
 
 CELL = 0.155
 """Side of a glyph cell over the radius of its shape."""
@@ -63,7 +66,7 @@ SIDE, BAR, HOLE, STAR = 0.8, 0.36, 0.52, 0.5
 
 @dataclass(frozen=True)
 class Thing:
-    """One shape: centre and radius in canvas units, rotation as (cos, sin), text one glyph or ''."""
+    """One shape: centre and radius in canvas units, turn as (cos, sin), text one glyph or ''."""
 
     shape: str
     color: str
@@ -139,8 +142,9 @@ def _thing(rng: random.Random, placed: list[Thing], texted: bool) -> Thing | Non
             continue
         base = COLORS[color]
         rgb = (base[0] + jitter[0], base[1] + jitter[1], base[2] + jitter[2])
-        return Thing(shape, color, x, y, r, round(math.cos(angle), 6),
-                     round(math.sin(angle), 6), text, rgb)  # fmt: skip
+        return Thing(
+            shape, color, x, y, r, round(math.cos(angle), 6), round(math.sin(angle), 6), text, rgb
+        )
     return None
 
 
@@ -159,8 +163,20 @@ def _corners(shape: str) -> list[tuple[float, float]]:
         rad = [1.1, 1.1 * STAR] * 5
         return [(s * math.cos(t), s * math.sin(t)) for s, t in zip(rad, turns, strict=True)]
     b = BAR
-    return [(-b, -1), (b, -1), (b, -b), (1, -b), (1, b), (b, b),
-            (b, 1), (-b, 1), (-b, b), (-1, b), (-1, -b), (-b, -b)]  # fmt: skip
+    return [
+        (-b, -1),
+        (b, -1),
+        (b, -b),
+        (1, -b),
+        (1, b),
+        (b, b),
+        (b, 1),
+        (-b, 1),
+        (-b, b),
+        (-1, b),
+        (-1, -b),
+        (-b, -b),
+    ]
 
 
 _OUTLINES = {s: [(round(x, 6), round(y, 6)) for x, y in _corners(s)] for s in SHAPES}
@@ -170,8 +186,10 @@ def outline(thing: Thing, size: int = SIZE) -> list[tuple[float, float]]:
     """Outline in pixels of an image of `size`; of a ring the outer edge only."""
     k = size / SIZE
     c, s, r = thing.cos, thing.sin, thing.r
-    return [(k * (thing.x + r * (c * u - s * v)), k * (thing.y + r * (s * u + c * v)))
-            for u, v in _OUTLINES[thing.shape]]  # fmt: skip
+    return [
+        (k * (thing.x + r * (c * u - s * v)), k * (thing.y + r * (s * u + c * v)))
+        for u, v in _OUTLINES[thing.shape]
+    ]
 
 
 def box(thing: Thing, size: int = SIZE) -> tuple[float, float, float, float]:
@@ -211,7 +229,7 @@ def _inside(thing: Thing, x: Floats, y: Floats) -> Bools:
     return hit
 
 
-def _side(ax: float, ay: float, bx: float, by: float, u: Floats, v: Floats) -> Bools:
+def _side(ax: float, ay: float, bx: float, by: float, u: Any, v: Any) -> Any:
     """Points on the inner side of the edge a to b of a clockwise (y down) outline."""
     return np.float32(bx - ax) * (v - np.float32(ay)) >= np.float32(by - ay) * (u - np.float32(ax))
 
@@ -231,7 +249,8 @@ def _grid(x0: int, x1: int, y0: int, y1: int, size: int, fine: int) -> tuple[Flo
 
 def _shrink(hits: Floats, fine: int) -> Floats:
     h, w = hits.shape[0] // fine, hits.shape[1] // fine
-    return hits.reshape(h, fine, w, fine).mean(axis=(1, 3), dtype=np.float32)
+    cells: Floats = hits.reshape(h, fine, w, fine).mean(axis=(1, 3), dtype=np.float32)
+    return cells
 
 
 def mask(thing: Thing, size: int = SIZE) -> Bools:
@@ -260,7 +279,8 @@ def render(scene: Scene, size: int = SIZE, fine: int = 2) -> Bytes:
         _blend(canvas[y0:y1, x0:x1], _shrink(hits, fine), thing.rgb)
         if thing.text:
             _write(canvas, thing, size, fine)
-    return np.floor(canvas + np.float32(0.5)).astype(np.uint8)
+    pixels: Bytes = np.floor(canvas + np.float32(0.5)).astype(np.uint8)
+    return pixels
 
 
 def _blend(window: Floats, alpha: Floats, rgb: tuple[int, int, int]) -> None:

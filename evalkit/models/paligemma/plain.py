@@ -14,7 +14,7 @@ import torch
 import transformers
 
 from evalkit.errors import ModelError
-from evalkit.models.paligemma.beam import search
+from evalkit.models.paligemma.beam import Search, search
 from evalkit.models.paligemma.checkpoint import CheckpointInfo
 from evalkit.models.paligemma.engine import Answer, OutOfMemory, Prompt
 from evalkit.models.paligemma.prompt import Rules
@@ -130,7 +130,7 @@ class PlainEngine:
         try:
             with torch.inference_mode():
                 if decode.beams > 1:
-                    return [self._beam(prompt, decode, rules) for prompt in prompts]
+                    return self._beam(prompts, decode, rules)
                 return self._greedy(prompts, decode, rules)
         except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
@@ -169,18 +169,17 @@ class PlainEngine:
             for t, p, s, m in zip(tokens, logprobs, stops, margins, strict=True)
         ]
 
-    def _beam(self, prompt: Prompt, decode: Decode, rules: Rules) -> Answer:
-        """One prompt by the reference's beam search; its answer always ends with the end token."""
-        logits, state = self.prefill([prompt], rules)
+    def _beam(self, prompts: Sequence[Prompt], decode: Decode, rules: Rules) -> list[Answer]:
+        """The reference's beam search; its answers always end with the end token."""
+        logits, state = self.prefill(prompts, rules)
 
-        def step(parents: list[int], tokens: list[int]) -> torch.Tensor:
-            self.reorder(state, torch.tensor(parents))
+        def step(rows: list[int], tokens: list[int]) -> torch.Tensor:
+            self.reorder(state, torch.tensor(rows))
             return torch.log_softmax(self.step(torch.tensor(tokens), state), dim=-1)
 
-        found, scores = search(
-            torch.log_softmax(logits, dim=-1)[0], step, decode.beams, decode.max_new_tokens, rules.eos[0]
-        )
-        return Answer(tuple(found), tuple(scores), "eos", None)
+        searches = [Search(decode.beams, decode.max_new_tokens, rules.eos[0]) for _ in prompts]
+        search(torch.log_softmax(logits, dim=-1), step, searches)
+        return [Answer(tuple(one.tokens), tuple(one.logprobs), "eos", None) for one in searches]
 
     def provenance(self) -> dict[str, Any]:
         """See `Engine.provenance`."""

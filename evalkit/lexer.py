@@ -1,0 +1,212 @@
+"""A longest-match lexer over characters, as lex and JFlex make them; knows no language.
+
+Patterns are built from Python values (`text`, `chars`, `|`, `+`, `star`, ...) and run as an automaton
+whose states are made the first time that a text needs them: about 0.1 us a character after that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import reduce
+
+Test = Callable[[str], bool]
+
+
+class Pattern:
+    """A regular language: a node with up to two parts, joined by `|` (either) and `+` (then)."""
+
+    def __init__(self, kind: str, parts: Sequence[Pattern] = (), test: Test | None = None) -> None:
+        self.kind, self.parts, self.test = kind, tuple(parts), test
+
+    def __or__(self, other: Pattern) -> Pattern:
+        return Pattern("either", (self, other))
+
+    def __add__(self, other: Pattern) -> Pattern:
+        return Pattern("then", (self, other))
+
+    @property
+    def star(self) -> Pattern:
+        return Pattern("star", (self,))
+
+    @property
+    def plus(self) -> Pattern:
+        return self + self.star
+
+    @property
+    def maybe(self) -> Pattern:
+        return self | EMPTY
+
+    def times(self, least: int, most: int) -> Pattern:
+        """Between `least` and `most` times, both counted."""
+        more = reduce(lambda rest, _: (self + rest).maybe, range(most - least), EMPTY)
+        return reduce(lambda rest, _: self + rest, range(least), more)
+
+
+EMPTY = Pattern("empty")
+
+
+def chars(members: str | Test, but: str = "") -> Pattern:
+    """One character: of a string, or for which a test holds; never one of `but`."""
+    inside: Test = frozenset(members).__contains__ if isinstance(members, str) else members
+    if but:
+        outside = frozenset(but)
+        return Pattern("char", test=lambda c: c not in outside and inside(c))
+    return Pattern("char", test=inside)
+
+
+def no(members: str) -> Pattern:
+    """One character that is none of these."""
+    return chars(lambda _: True, but=members)
+
+
+def span(first: str, last: str) -> str:
+    """The characters from `first` to `last`."""
+    return "".join(map(chr, range(ord(first), ord(last) + 1)))
+
+
+def text(literal: str) -> Pattern:
+    """These characters in upper or lower case."""
+    return reduce(lambda a, b: a + b, (chars(c.lower() + c.upper()) for c in literal), EMPTY)
+
+
+def either(*patterns: Pattern) -> Pattern:
+    return reduce(lambda a, b: a | b, patterns)
+
+
+def words(listed: str) -> Pattern:
+    """Any of the words in a string, upper or lower case, blanks between them."""
+    return either(*map(text, listed.split()))
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a token looks like, what must follow it (counted when the longest is sought), its name."""
+
+    name: str
+    body: Pattern
+    after: Pattern | None = None
+
+
+class _Net:
+    """The patterns of all rules as one nondeterministic automaton."""
+
+    def __init__(self) -> None:
+        self.free: list[list[int]] = []  # steps without a character
+        self.move: list[tuple[Test, int] | None] = []
+        self.rule: list[int | None] = []
+
+    def node(self) -> int:
+        self.free.append([])
+        self.move.append(None)
+        self.rule.append(None)
+        return len(self.free) - 1
+
+    def lay(self, pattern: Pattern, start: int) -> int:
+        """Adds the pattern from node `start` on; returns the node where it ends."""
+        if pattern.kind == "then":
+            return self.lay(pattern.parts[1], self.lay(pattern.parts[0], start))
+        end = self.node()
+        if pattern.kind == "char":
+            assert pattern.test is not None
+            self.move[start] = (pattern.test, end)
+            return end
+        if pattern.kind == "empty":
+            self.free[start].append(end)
+            return end
+        for part in pattern.parts:  # either, or the one part of a star
+            first = self.node()
+            self.free[start].append(first)
+            last = self.lay(part, first)
+            self.free[last].append(first if pattern.kind == "star" else end)
+        if pattern.kind == "star":
+            middle = self.node()
+            self.free[last].append(middle)
+            self.free[start].append(middle)
+            self.free[middle].append(end)
+        return end
+
+    def closure(self, nodes: Iterable[int]) -> frozenset[int]:
+        found = set(nodes)
+        waiting = list(found)
+        while waiting:
+            for node in self.free[waiting.pop()]:
+                if node not in found:
+                    found.add(node)
+                    waiting.append(node)
+        return frozenset(found)
+
+
+class _State(dict[str, "_State"]):
+    """One deterministic state: the next state by character, made on demand; `rule` or -1."""
+
+    __slots__ = ("dead", "machine", "nodes", "rule")
+
+    def __init__(self, machine: Lexer, nodes: frozenset[int]) -> None:
+        super().__init__()
+        self.machine, self.nodes = machine, nodes
+        accepted = [r for r in (machine.net.rule[n] for n in nodes) if r is not None]
+        self.rule = min(accepted, default=-1)  # the earliest rule wins
+        self.dead = not nodes
+
+    def __missing__(self, char: str) -> _State:
+        net = self.machine.net
+        moves = (net.move[node] for node in self.nodes)
+        self[char] = result = self.machine.state(net.closure(m[1] for m in moves if m and m[0](char)))
+        return result
+
+
+class Lexer:
+    """Rules, earliest first; at each place the longest match wins, then the earliest rule."""
+
+    def __init__(self, rules: Sequence[Rule]) -> None:
+        self.rules = rules
+        self.net = _Net()
+        self._states: dict[frozenset[int], _State] = {}
+        start = self.net.node()
+        for n, rule in enumerate(rules):
+            first = self.net.node()
+            self.net.free[start].append(first)
+            last = self.net.lay(rule.body, first)
+            self.net.rule[self.net.lay(rule.after, last) if rule.after else last] = n
+        self._start = self.state(self.net.closure([start]))
+        self._split = {
+            n: (Lexer([Rule("", rule.body)]), Lexer([Rule("", rule.after)]))
+            for n, rule in enumerate(rules)
+            if rule.after
+        }
+
+    def state(self, nodes: frozenset[int]) -> _State:
+        if nodes not in self._states:
+            self._states[nodes] = _State(self, nodes)
+        return self._states[nodes]
+
+    def match(self, string: str, start: int) -> tuple[int, int]:
+        """(rule, end of its token) at `start`; the rule is -1 where none matches."""
+        state, best, end = self._start, -1, start
+        for place in range(start, len(string)):
+            state = state[string[place]]
+            if state.dead:
+                break
+            if state.rule >= 0:
+                best, end = state.rule, place + 1
+        if best in self._split:
+            end = self._body_end(best, string, start, end)
+        return best, end
+
+    def _body_end(self, rule: int, string: str, start: int, end: int) -> int:
+        """Where the longest body ends that leaves a match of what must follow."""
+        body, after = self._split[rule]
+        for middle in range(end - 1, start, -1):
+            if after.whole(string, middle, end) and body.whole(string, start, middle):
+                return middle
+        raise AssertionError("a match with trailing context has a body")
+
+    def whole(self, string: str, start: int, end: int) -> bool:
+        """Whether `string[start:end]` as a whole is matched by some rule."""
+        state = self._start
+        for place in range(start, end):
+            state = state[string[place]]
+            if state.dead:
+                return False
+        return state.rule >= 0

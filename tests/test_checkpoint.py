@@ -1,0 +1,255 @@
+"""PaliGemma checkpoints: what is read from their files, what is refused, and the start-up checks."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+from tiny import ask, backend, by_id
+
+from evalkit.errors import ModelError
+from evalkit.models.paligemma import PaliGemma, inspect, plain
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> Path:
+    """A copy to be damaged."""
+    shutil.copytree(tiny.checkpoint(1), tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+# --- what a checkpoint is ------------------------------------------------------------------------
+
+
+def test_inspect() -> None:
+    one, two = inspect(tiny.checkpoint(1)), inspect(tiny.checkpoint(2))
+    assert (one.family, one.resolution, one.patch, one.image_tokens) == (1, 28, 14, 4)
+    assert (one.attention, two.attention, one.dtype) == ("sdpa", "eager", "float32")
+    assert two.describe().startswith("PaliGemma 2, 28 px (4 image tokens)")
+    assert two.eos == (1, 107)
+
+
+def test_inspecting_and_hashing_import_nothing_heavy() -> None:
+    code = (
+        "import sys; from evalkit.models.paligemma import PaliGemma, inspect\n"
+        f"m = PaliGemma({str(tiny.checkpoint(1))!r}); m.info.describe(); m.identity(); m.as_checkpoint()\n"
+        "heavy = {'torch', 'transformers', 'tokenizers', 'scipy', 'pandas'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_identity_names_what_decides_the_text() -> None:
+    one = backend(tiny.checkpoint(1))
+    identity = dict(one.identity())
+    assert json.loads(json.dumps(identity)) == identity
+    assert identity == dict(backend(tiny.checkpoint(1), batch_size=3, workers=1).identity())
+    assert identity != dict(backend(tiny.checkpoint(1), dtype="bfloat16").identity())
+    assert identity != dict(backend(tiny.checkpoint(1), protocol="hf").identity())
+    assert identity["weights"] != backend(tiny.checkpoint(2)).identity()["weights"]
+    assert "device" not in identity
+    other = one.under("hf")
+    assert (one.protocol, other.protocol) == ("paper", "hf")
+    one.load()
+    assert one.under("hf")._engine is one._engine
+    assert {"device", "torch", "transformers", "batch_size", "threads"} <= one.provenance().keys()
+
+
+def test_as_checkpoint(broken: Path) -> None:
+    made = backend(tiny.checkpoint(2)).as_checkpoint()
+    assert (made.resolution, made.protocol, made.name) == (28, "", tiny.checkpoint(2).name)
+    assert made.identity("paper")["protocol"]["eos"] == [1]
+    assert made.identity("hf")["protocol"]["eos"] == [1, 107]
+    assert made.load("hf")._engine is made.load("paper")._engine  # type: ignore[attr-defined]
+    (broken / "evalkit.yaml").write_text("protocol: hf\n")
+    assert backend(broken).as_checkpoint("mine").protocol == "hf"
+    (broken / "evalkit.yaml").write_text("protokoll: hf\n")
+    with pytest.raises(ModelError, match=r"evalkit\.yaml"):
+        inspect(broken)
+
+
+def _rename(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+
+
+def _shards(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
+    weights = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weights}))
+
+
+def _truncate(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-10])
+
+
+def _adapter(folder: Path) -> None:
+    (folder / "config.json").rename(folder / "adapter_config.json")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_rename, "only pickled weights"),
+        (_shards, "1 of 2 weight files .* missing: model-00002"),
+        (_truncate, "its header says"),
+        (_adapter, "only an adapter"),
+        (lambda f: (f / "config.json").unlink(), "config.json is missing"),
+        (lambda f: (f / "config.json").write_text("{"), "cannot be read as JSON"),
+        (lambda f: (f / "model.safetensors").unlink(), "no weights"),
+        (
+            lambda f: (f / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1"),
+            "git lfs",
+        ),
+        (lambda f: (f / "model.safetensors").write_bytes(b"x" * 300), "no safetensors file"),
+        (lambda f: (f / "tokenizer.json").unlink(), "tokenizer is missing"),
+        (lambda f: tiny.edit(f, model_type="llava"), "model_type is 'llava'"),
+        (lambda f: tiny.edit(f, text_config__model_type="gemma3_text"), "text_config.model_type"),
+        (lambda f: tiny.edit(f, vision_config__image_size=56), r"positions for 4 \(28 px\)"),
+        (lambda f: tiny.edit(f, vision_config__patch_size=15), "no multiple"),
+        (lambda f: tiny.edit(f, text_config__vocab_size=99), "vocab_size is 99"),
+        (lambda f: tiny.edit(f, quantization_config={"bits": 4}), "quantised"),
+    ],
+)
+def test_damaged_checkpoints(broken: Path, damage: Any, message: str) -> None:
+    damage(broken)
+    with pytest.raises(ModelError, match=message) as caught:
+        inspect(broken)
+    assert str(broken) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_folders_that_are_none(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no such folder"):
+        _ = backend(tmp_path / "nowhere").info
+    with pytest.raises(ModelError, match="is a file"):
+        _ = backend(tiny.checkpoint(1) / "config.json").info
+    with pytest.raises(ModelError, match="a local folder has no revisions"):
+        _ = backend(tiny.checkpoint(1), revision="main").info
+    with pytest.raises(ModelError, match="--resolution 448: this checkpoint takes 28 px"):
+        _ = backend(tiny.checkpoint(1), resolution=448).info
+    assert backend(tiny.checkpoint(1), resolution=28).info.resolution == 28
+
+
+def test_hub_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    def offline(*args: Any, **kwargs: Any) -> Any:
+        raise huggingface_hub.errors.OfflineModeIsEnabled("offline")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
+    with pytest.raises(ModelError, match="someone/thing@abc: no such folder here, and the hub cannot be"):
+        _ = PaliGemma("someone/thing", revision="abc").info
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"dtype": "float8"}, "--dtype float8"),
+        ({"engine": "warp"}, "--engine warp"),
+        ({"protocol": "papr"}, "did you mean paper"),
+        ({"batch_size": 0}, "--batch-size 0"),
+        ({"batch_size": "many"}, "--batch-size many"),
+        ({"workers": 0}, "workers=0"),
+    ],
+)
+def test_wrong_options(option: dict[str, Any], message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        PaliGemma("x", **option)
+
+
+# --- start-up checks -----------------------------------------------------------------------------
+
+
+def test_float16_warns(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING, logger="evalkit"):
+        backend(tiny.checkpoint(1), dtype="float16").load()
+    assert "overflow in float16" in caplog.text
+
+
+def test_numbers_that_are_not_finite_are_never_an_answer() -> None:
+    model = backend(tiny.checkpoint(1))
+    model.load()
+    assert isinstance(model._engine, plain.PlainEngine)
+    with torch.no_grad():
+        model._engine.model.model.multi_modal_projector.linear.bias.fill_(float("inf"))
+    with pytest.raises(ModelError, match="not finite"):
+        list(model.predict(ask(1)))
+
+
+def test_missing_tensors_are_refused(broken: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(broken / "model.safetensors")
+    gone = next(k for k in weights if "layers.1.mlp.up_proj" in k)
+    del weights[gone]
+    save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"1 weights are missing .*up_proj"):
+        backend(broken).load()
+
+
+def test_word_level_tokenizer_is_refused(broken: Path) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    words = {w: i for i, w in enumerate(["<pad>", "<eos>", "<bos>", "<unk>", "\n", "a"])}
+    raw = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
+    raw.pre_tokenizer = pre_tokenizers.Split("\n", "isolated")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (broken / name).unlink()
+    PreTrainedTokenizerFast(
+        tokenizer_object=raw, bos_token="<bos>", eos_token="<eos>", pad_token="<pad>", unk_token="<unk>"
+    ).save_pretrained(broken)
+    with pytest.raises(ModelError, match=r"tokenizer: (writes|<image> has id|.* rows)"):
+        backend(broken).load()
+
+
+def test_image_token_of_another_checkpoint(broken: Path) -> None:
+    tiny.edit(broken, image_token_index=7)
+    with pytest.raises(ModelError, match=r"<image> has id .* says 7"):
+        backend(broken).load()
+
+
+def test_scattered_location_tokens(tmp_path: Path) -> None:
+    from transformers import GemmaTokenizer
+
+    words, merges = tiny.vocabulary()
+    tok = GemmaTokenizer(vocab=words, merges=merges)
+    tok.add_special_tokens({"additional_special_tokens": ["<image>"]})
+    tok.add_tokens(["<loc0005>"])
+    tok.add_tokens([f"<loc{i:04d}>" for i in range(1024)] + [f"<seg{i:03d}>" for i in range(128)])
+    folder = tiny.build(tmp_path / "scattered", tok=tok)
+    with pytest.raises(ModelError, match="do not follow one another"):
+        backend(folder).load()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"image_mean": [0.48, 0.45, 0.4]}, "image_mean"),
+        ({"size": {"height": 448, "width": 448}}, "size is 448 px"),
+        ({"image_seq_length": 256}, "image_seq_length is 256"),
+    ],
+)
+def test_processor_of_another_checkpoint(broken: Path, content: dict[str, Any], message: str) -> None:
+    (broken / "preprocessor_config.json").write_text(json.dumps(content))
+    with pytest.raises(ModelError, match=message):
+        backend(broken).load()
+
+
+def test_a_tokenizer_that_pads_right_still_answers_right(
+    broken: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = broken / "tokenizer_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"padding_side": "right"}))
+    wanted = by_id(backend(tiny.checkpoint(1)).predict(ask(6)))
+    assert by_id(backend(broken).predict(ask(6))) == wanted
+    assert "pads on the right" in caplog.text

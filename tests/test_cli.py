@@ -1,0 +1,203 @@
+"""The command line as a person meets it: what is printed, what is refused, with which status."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from stub import Stub, checkpoint, colours
+
+from evalkit import commands
+from evalkit.cli import main
+
+
+@pytest.fixture
+def stub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stub:
+    """Every `--model` is a stub that says red; the working folder is empty."""
+    model = Stub(lambda request: "red")
+    monkeypatch.setattr(commands, "checkpoint", lambda spec, _: checkpoint(model, spec))
+    monkeypatch.chdir(tmp_path)
+    return model
+
+
+def run(task: Path, *more: str) -> int:
+    return main(["run", "--model", "m", "--tasks", str(task), "--data-root", str(task.parent), *more])
+
+
+def test_run_prints_plan_scores_and_table(
+    stub: Stub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = colours(tmp_path / "data")
+    assert run(task) == 0
+    out, err = capsys.readouterr()
+    assert "colours_test      20 samples  224 px  paper  to run" in err
+    assert "exact_match 50.0 [" in err
+    assert "colours_test  exact_match  20" in out
+    assert run(task) == 0
+    assert "done" in capsys.readouterr().err
+    assert len(stub.asked) == 20
+
+
+def test_flags_as_lm_eval_has_them(stub: Stub, tmp_path: Path) -> None:
+    task = colours(tmp_path / "data")
+    words = ["--model", "m", "--model_args", "dtype=bfloat16", "--tasks", str(task), "--batch_size", "4"]
+    words += [
+        "--limit",
+        "2",
+        "--output_path",
+        "here",
+        "--device",
+        "cpu",
+        "--seed",
+        "1",
+        f"--data_root={task.parent}",
+    ]
+    assert main(words) == 0
+    assert len(stub.asked) == 4
+    assert list(Path("here").glob("*/scores.json"))
+
+
+def test_prompt_and_set_are_stamped(stub: Stub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    task = colours(tmp_path / "data")
+    assert run(task, "--prompt", "{question} please", "--set", "decode.max_new_tokens=3") == 0
+    out, _ = capsys.readouterr()
+    assert "~ prompt or settings" in out
+    (folder,) = Path("results").iterdir()
+    content = json.loads((folder / "run.json").read_text())
+    assert content["identity"]["task"]["prompt"] == "{question} please"
+    assert content["identity"]["task"]["decode"]["max_new_tokens"] == 3
+
+
+def test_table_in_four_forms(stub: Stub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(colours(tmp_path / "data"))
+    for form, start in (("terminal", "task  "), ("md", "| task |"), ("csv", "task,metric"), ("json", "[\n")):
+        capsys.readouterr()
+        assert main(["table", "results", "--format", form]) == 0
+        assert capsys.readouterr().out.startswith(start)
+    assert main(["table", "--output", "board/table.md", "--format", "md"]) == 0
+    assert Path("board/table.md").read_text().startswith("| task |")
+    assert main(["list", "runs"]) == 0
+    assert "exact_match 50.0" in capsys.readouterr().out
+
+
+def test_score_again_gives_the_same(stub: Stub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    task = colours(tmp_path / "data")
+    run(task)
+    (scores,) = Path("results").glob("*/scores.json")
+    before = scores.read_bytes()
+    scores.unlink()
+    assert main(["score", "results"]) == 0
+    assert scores.read_bytes() == before
+    assert "50.0" in capsys.readouterr().out
+
+
+def test_predictions_made_elsewhere(stub: Stub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    task = colours(tmp_path / "data")
+    lines = [
+        json.dumps({"id": f"q{i}-{j}", "text": "red" if i % 2 else "blue"})
+        for i in range(10)
+        for j in range(2)
+    ]
+    words = ["score", "--task", str(task), "--data-root", str(task.parent), "--predictions", "p.jsonl"]
+    Path("p.jsonl").write_text("\n".join(lines))
+    assert main(words) == 0
+    out, err = capsys.readouterr()
+    assert "100.0" in out
+    assert "coverage:all" in err
+    Path("p.jsonl").write_text("\n".join(lines[:-1]))
+    assert main(words) == 0
+    out, err = capsys.readouterr()
+    assert "!" in out
+    assert "1 of 20 samples have no prediction, the first is q9-1" in err
+    for bad, sentence in (
+        (lines[0] + "\n" + lines[0], "line 2: id q0-0 was there before"),
+        ('{"id": "q77", "text": ""}', "line 1: the task has no sample q77"),
+        ('{"id": "q0-0"}', 'line 1: no "text" for id q0-0'),
+        ("{", "line 1: no JSON"),
+        ("[]", 'line 1: no "id"'),
+    ):
+        Path("p.jsonl").write_text(bad)
+        assert main(words) == 2
+        assert sentence in capsys.readouterr().err
+
+
+def test_show_and_data(stub: Stub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    task = colours(tmp_path / "data")
+    assert main(["show", str(task), "--data-root", str(task.parent)]) == 0
+    out = capsys.readouterr().out
+    assert "'answer en question 0?'" in out
+    assert "exact_match(lowercase=False" in out
+    assert main(["data", str(task), "--data-root", str(task.parent)]) == 0
+    assert "found below" in capsys.readouterr().out
+    assert main(["data", "docvqa_val"]) == 1
+    assert "get it from https://" in capsys.readouterr().out
+    assert main(["show", "docvqa_val"]) == 0
+    assert "sample     none: docvqa_val: data not found" in capsys.readouterr().out
+
+
+REFUSED: list[tuple[list[str], str]] = [
+    (
+        ["run", "--model", "m", "--tasks", "vqav2_vall"],
+        "no task or suite 'vqav2_vall'; did you mean vqav2_val",
+    ),
+    (["run", "--model", "m", "--tasks", "docvqa_val"], "docvqa_val: data not found"),
+    (
+        ["run", "--model", "m", "--tasks", "docvqa_val", "--data-root", "none"],
+        "none: --data-root: no such folder",
+    ),
+    (
+        ["run", "--model", "m", "--tasks", "docvqa_val", "--set", "nonsense"],
+        "--set nonsense: write KEY=VALUE",
+    ),
+    (["run", "--model", "m", "--tasks", "docvqa_val", "--set", "a=b"], "a: unknown key"),
+    (["run", "--model", "m", "--tasks", "docvqa_val", "--ids", "none.txt"], "--ids none.txt"),
+    (["run", "--model", "m", "--tasks", "none.yaml"], "none.yaml: no such file"),
+    (["table", "nowhere"], "nowhere: no such folder"),
+    (["score"], "score: name run folders"),
+    (["score", "--predictions", "p.jsonl"], "name the task they answer"),
+    (["show", "docvqa_vall"], "no task 'docvqa_vall'; did you mean docvqa_val"),
+]
+
+
+@pytest.mark.parametrize(("words", "sentence"), REFUSED, ids=[" ".join(r[0])[:50] for r in REFUSED])
+def test_mistakes_are_one_sentence_and_status_2(
+    words: list[str], sentence: str, stub: Stub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    out, err = capsys.readouterr()
+    assert sentence in err
+    assert err.startswith("evalkit: ")
+    assert err.count("\n") == 1
+    assert out == ""
+
+
+@pytest.mark.parametrize(
+    "words", [["run"], ["nonsense"], ["run", "--model", "m", "--tasks", "t", "--limit", "0"]]
+)
+def test_usage_errors_have_status_2(words: list[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert stop.value.code == 2
+
+
+def test_a_stop_says_what_is_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = colours(tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        commands, "checkpoint", lambda spec, _: checkpoint(Stub(lambda r: "red", die_after=5), spec)
+    )
+    assert run(task) == 130
+    assert "the same command goes on from here" in capsys.readouterr().err
+
+
+def test_run_eval_is_the_same_command_line() -> None:
+    root = Path(__file__).parent.parent
+    done = subprocess.run(
+        [sys.executable, "run_eval.py", "--version"], capture_output=True, text=True, cwd=root, check=True
+    )
+    assert done.stdout.startswith("evalkit ")
