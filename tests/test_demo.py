@@ -134,7 +134,7 @@ def test_write_refuses_training_scenes(tmp_path: Path) -> None:
 
 
 def test_import_is_light() -> None:
-    code = "import sys, evalkit.demo.data; sys.exit(any(m in sys.modules for m in ('torch', 'transformers')))"  # noqa: E501
+    code = "import sys, evalkit.demo.data; sys.exit(any(m in sys.modules for m in ('torch', 'transformers')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

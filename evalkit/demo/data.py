@@ -238,9 +238,7 @@ def _write_refs(root: Path, drawn: list[world.Scene]) -> None:
         rng.shuffle(texts)
         sentences = []
         for text in texts[: 2 + questions.pick(rng, 2)]:
-            sentences.append(
-                {"tokens": text.split(), "raw": text, "sent_id": sentence_id, "sent": text}
-            )
+            sentences.append({"tokens": text.split(), "raw": text, "sent_id": sentence_id, "sent": text})
             sentence_id += 1
         refs.append(
             {
