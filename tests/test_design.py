@@ -24,7 +24,6 @@ ROWS: list[set[str]] = [
         "results",
         "sources",
         "lexer",
-        "significance",
         "vqa_text",
         "geometry",
         "locations",
