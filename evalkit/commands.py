@@ -83,8 +83,8 @@ def demo(output: Path, limit: int | None) -> int:
     found = [checkpoint(f"{DEMO}:{name}", arguments) for name in ("earlier", "later")]
     status = _run_all(found, loaded, shelf, output, Asked(limit), None, runner.Options(command="demo"))
     print(
-        f"\nEverything is in {output}/. Next: evalkit table {output}   or your own checkpoint:\n"
-        "  evalkit run --model PATH_OR_HUB_ID --tasks vqav2_val --data-root DATASETS --limit 100"
+        f"\nResults are in {output}/; next: evalkit run --model YOUR_CHECKPOINT --tasks vqav2_val "
+        "--data-root YOUR_DATASETS --limit 100"
     )
     return status
 
@@ -289,6 +289,7 @@ def show(arguments: argparse.Namespace) -> int:
         f"{task.decode.text_length} tokens, at most {task.decode.max_new_tokens} new tokens",
         f"parser     {lookup.spell(lookup.make('parsers', task.parser))}",
         *(f"metric     {lookup.spell(lookup.make('metrics', m))}" for m in task.metrics),
+        *(f"source     {', '.join(f'{k}: {v}' for k, v in entry.items())}" for entry in task.data.sources),
     ]
     print("\n".join(lines))
     try:
