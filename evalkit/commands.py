@@ -162,7 +162,8 @@ def _ids(path: Path) -> tuple[str, ...]:
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--ids {path}: {error}; give a text file, one id a line") from None
+        why = getattr(error, "strerror", None) or "is no UTF-8 text"
+        raise UserError(f"--ids {path}: {why}; give a text file, one id a line") from None
     found = tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))
     if not found:
         raise UserError(f"--ids {path}: holds no ids; one id a line")

@@ -146,7 +146,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise UserError(f"{shown}: no such file") from None
+        raise UserError(
+            f"{shown}: no such file; `evalkit list tasks` shows the tasks that come along"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{shown}: cannot be read as UTF-8 text: {error}") from None
     try:
@@ -166,7 +168,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}: " if mark else ""
         problem = getattr(error, "problem", None) or str(error)
-        raise UserError(f"{shown}: {where}{problem}; a value with ': ' or '{{' in it needs quotes") from None
+        hint = "" if "given twice" in problem else "; text with ': ' or '{' in it needs quotes"
+        raise UserError(f"{shown}: {where}{problem}{hint}") from None
     if not isinstance(content, dict):
         raise UserError(f"{shown}: holds no keys; a task file starts like `version: 1`")
     return content
@@ -201,9 +204,10 @@ def _keys(
         kinds = kind if isinstance(kind, tuple) else (kind,)
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
             wanted = " or ".join(_WORDS[k] for k in kinds)
-            raise UserError(
-                f"{at}{key}: is {_WORDS.get(type(value), type(value).__name__)}, must be {wanted}"
-            )
+            if kinds == (str,) and isinstance(value, dict):
+                wanted += "; put quotes around it"
+            kind_found = _WORDS.get(type(value), type(value).__name__)
+            raise UserError(f"{at}{key}: is {kind_found}, must be {wanted}")
     for key, (_, required) in schema.items():
         if required and key not in content:
             raise UserError(f"{at}{key}: is missing; every task file needs it")
