@@ -116,8 +116,8 @@ def locate(task: Task, roots: Sequence[Path]) -> Source:
             f"{task.name}: no data root is set; name the folder that holds {names[0]} with {folder}{where}{terms}"
         )
     raise DataError(
-        f"{task.name}: data not found; missing: {', '.join(dict.fromkeys(tried)) or 'any source'}{where}{terms};"
-        f" name its folder with {folder}"
+        f"{task.name}: data not found; missing: {', '.join(dict.fromkeys(tried)) or 'any source'}{where}"
+        f"{terms}; name its folder with {folder}"
     )
 
 
