@@ -285,7 +285,7 @@ def show(arguments: argparse.Namespace) -> int:
         f"prompt     {task.prompt!r}" + (f" (source: {task.prompt_source})" if task.prompt_source else ""),
         f"protocol   {task.protocol}: {image.resize}{' antialiased' if image.antialias else ''}, "
         f"JPEG {image.jpeg}, EXIF {image.exif}; by the task file, --protocol overrides",
-        f"decode     {'greedy' if task.decode.beams == 1 else f'beam {task.decode.beams}'}, prompt cut at "
+        f"decode     {_search(task)}, prompt cut at "
         f"{task.decode.text_length} tokens, at most {task.decode.max_new_tokens} new tokens",
         f"parser     {lookup.spell(lookup.make('parsers', task.parser))}",
         *(f"metric     {lookup.spell(lookup.make('metrics', m))}" for m in task.metrics),
@@ -307,6 +307,13 @@ def show(arguments: argparse.Namespace) -> int:
     if absent:
         print(f"missing    {len(absent):,} images, the first is {absent[0]}")
     return 0
+
+
+def _search(task: Task) -> str:
+    decode = task.decode
+    if decode.samples:
+        return f"sampled at temperature {decode.temperature:g}, top_p {decode.top_p:g}, seed {decode.seed}"
+    return "greedy" if decode.beams == 1 else f"beam {decode.beams}"
 
 
 def data(arguments: argparse.Namespace) -> int:
