@@ -170,7 +170,7 @@ def _model(verb: argparse.ArgumentParser, required: bool) -> None:
         action="append",
         required=required,
         metavar="MODEL",
-        help="checkpoint folder, hub id, or demo:later; may be repeated",
+        help="checkpoint folder, hub id, demo:later, module:FILE.py:CLASS, replay:FILE; may be repeated",
     )
     verb.add_argument(
         "--model-args",
