@@ -113,7 +113,8 @@ def locate(task: Task, roots: Sequence[Path]) -> Source:
     if not roots:
         names = [str(name) for entry in task.data.sources for name in entry.values()]
         raise DataError(
-            f"{task.name}: no data root is set; name the folder that holds {names[0]} with {folder}{where}{terms}"
+            f"{task.name}: no data root is set; name the folder that holds {names[0]} with {folder}"
+            f"{where}{terms}"
         )
     raise DataError(
         f"{task.name}: data not found; missing: {', '.join(dict.fromkeys(tried)) or 'any source'}{where}"
