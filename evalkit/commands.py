@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from evalkit import (
@@ -32,10 +32,20 @@ DEMO = "demo"  # `--model demo:later`, the suite, and the folder of the generate
 # --- run -------------------------------------------------------------------------------------------
 
 
-def run(
-    arguments: argparse.Namespace, wanted: Sequence[str], overrides: Mapping[str, str], command: str
-) -> int:
+def run(arguments: argparse.Namespace, command: str) -> int:
     """`evalkit run`: every model on every task; plan first, then predict, score and the table."""
+    folders = execute(arguments, command)
+    print()
+    print(leaderboard.terminal(leaderboard.collect(folders), bold=sys.stdout.isatty()), end="", flush=True)
+    return 0
+
+
+def execute(arguments: argparse.Namespace, command: str) -> list[results.RunFolder]:
+    """Does what `evalkit run` is asked for; returns the run folders, models first, then tasks."""
+    wanted = [name for names in arguments.tasks for name in names.split(",") if name]
+    overrides = dict(_pair(text) for text in arguments.set)
+    if arguments.prompt is not None:
+        overrides["prompt"] = arguments.prompt
     names = tasks.expand(wanted, arguments.include_path)
     loaded = [tasks.load(name, overrides, arguments.include_path) for name in names]
     ids = _ids(arguments.ids) if arguments.ids else None
@@ -46,6 +56,13 @@ def run(
     return _run_all(checkpoints, loaded, shelf, arguments.output_path, asked, arguments.protocol, options)
 
 
+def _pair(text: str) -> tuple[str, str]:
+    key, mark, value = text.partition("=")
+    if not mark or not key:
+        raise UserError(f"--set {text}: write KEY=VALUE, e.g. --set decode.max_new_tokens=64")
+    return key, value
+
+
 def _run_all(
     checkpoints: Sequence[Checkpoint],
     wanted: Sequence[Task],
@@ -54,7 +71,7 @@ def _run_all(
     asked: Asked,
     protocol: str | None,
     options: runner.Options,
-) -> int:
+) -> list[results.RunFolder]:
     every: list[list[Plan]] = [[] for _ in checkpoints]
     for task in wanted:  # all is read and planned before anything runs: what is missing is said at once
         for plans, candidate in zip(every, checkpoints, strict=True):
@@ -76,10 +93,7 @@ def _run_all(
             runner.run(plans, shelf, candidate, options, bar, done)
         finally:
             bar.close()
-    folders = [p.folder for plans in every for p in plans]
-    print()
-    print(leaderboard.terminal(leaderboard.collect(folders), bold=sys.stdout.isatty()), end="", flush=True)
-    return 0
+    return [p.folder for plans in every for p in plans]
 
 
 def demo(output: Path, limit: int | None) -> int:
@@ -91,12 +105,13 @@ def demo(output: Path, limit: int | None) -> int:
         batch_size="auto", engine="plain",
     )  # fmt: skip
     found = [checkpoint(f"{DEMO}:{name}", arguments) for name in ("earlier", "later")]
-    status = _run_all(found, loaded, shelf, output, Asked(limit), None, runner.Options(command="demo"))
+    folders = _run_all(found, loaded, shelf, output, Asked(limit), None, runner.Options(command="demo"))
+    print("\n" + leaderboard.terminal(leaderboard.collect(folders), bold=sys.stdout.isatty()), end="")
     print(
         f"\nResults are in {output}/; next: evalkit run --model YOUR_CHECKPOINT --tasks vqav2_val "
         "--data-root YOUR_DATASETS --limit 100"
     )
-    return status
+    return 0
 
 
 # --- models and data ---------------------------------------------------------------------------------
