@@ -36,9 +36,7 @@ def ptb_batches(cases: Cases, folder: Path) -> Compared:
     for case in cases:
         texts, expected = case["inputs"]["texts"], case["expected"]
         ours = {str(i): [tokens] for i, tokens in enumerate(ptb.batch(texts))}
-        if raised(
-            expected["by_key"]
-        ):  # a lone surrogate cannot be written: we drop it
+        if raised(expected["by_key"]):  # a lone surrogate cannot be written: we drop it
             result.equal("raises", len(ours), len(texts), texts)
         else:
             result.equal("batch", ours, expected["by_key"], texts)
