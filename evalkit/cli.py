@@ -203,6 +203,8 @@ def _model(verb: argparse.ArgumentParser, required: bool) -> None:
     )
     verb.add_argument("--device", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
     verb.add_argument("--device-map", help="'auto' spreads a checkpoint over several GPUs")
+    verb.add_argument("--adapter", metavar="DIR", help="a LoRA adapter to merge (peft's two files)")
+    verb.add_argument("--quantize", metavar="SCHEME", help="int8 weights, or a library's scheme; stamped")
     verb.add_argument(
         "--batch-size", default="auto", metavar="N|auto", help="auto halves when memory runs out"
     )
