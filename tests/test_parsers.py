@@ -234,7 +234,10 @@ def test_the_decoder_names_what_is_wrong(tmp_path: Path, monkeypatch: pytest.Mon
         masks.decoder(str(tmp_path / "text.npz"))
 
 
-def test_a_decoder_in_the_published_place_that_is_another_warns(tmp_path: Path) -> None:
+def test_a_decoder_in_the_published_place_that_is_another_warns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(masks.ENVIRONMENT)
     copy = tmp_path / masks.FILE
     copy.write_bytes(decoder_file().read_bytes())
     masks.look_in(tmp_path)
