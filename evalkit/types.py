@@ -311,6 +311,7 @@ class Checkpoint:
     identity: Callable[[str], Mapping[str, Any]]  # what decides the text (hashes files when new)
     load: Callable[[str], Model]
     protocol: str = ""  # what the checkpoint says of itself in `evalkit.yaml`; "" when it says nothing
+    flops: Callable[[int, int, int], float] | None = None  # of (images, prompt tokens, new tokens)
 
 
 # --- what is reported --------------------------------------------------------------------------

@@ -35,6 +35,7 @@ ROWS: list[set[str]] = [
     {"formats", "parsers", "metrics", "models"},
     {"tasks"},
     {"scoring", "planning"},
+    {"estimate"},
     {"runner"},
     {"compare"},
     {"gate", "leaderboard"},

@@ -17,7 +17,7 @@ import numpy as np
 
 from evalkit.errors import ImageError, ModelError, nearest
 from evalkit.models.paligemma import adapter as adapters
-from evalkit.models.paligemma import checkpoint, quantize
+from evalkit.models.paligemma import checkpoint, cost, quantize
 from evalkit.models.paligemma.batches import Limit, Planned, Prepare, plan, with_images
 from evalkit.models.paligemma.checkpoint import PROTOCOLS, CheckpointInfo
 from evalkit.models.paligemma.engine import Answer, Engine, OutOfMemory, Prompt
@@ -198,6 +198,7 @@ class PaliGemma(Model):
             identity=identity,
             load=load,
             protocol=self.info.protocol,
+            flops=lambda images, prompt, new: cost.flops(self.info, images, prompt, new),
         )
 
     # --- loading ---
