@@ -30,7 +30,7 @@ ROWS: list[set[str]] = [
         "edits",
         "versions",
     },
-    {"images", "masks", "pickles", "records", "ptb_rules"},
+    {"images", "masks", "pickles", "records", "ptb_rules", "paired", "sequential"},
     {"ptb"},
     {"formats", "parsers", "metrics", "models"},
     {"tasks"},
