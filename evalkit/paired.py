@@ -92,7 +92,7 @@ def _of_means(metric: Metric, a: Floats, b: Floats, index: Ints, level: float) -
     sign = -1.0 if metric.lower_is_better else 1.0
     moved = sign * (b - a)
     n, clusters = len(moved), int(index.max()) + 1
-    sums = np.bincount(index, weights=moved, minlength=clusters)
+    sums: Floats = np.bincount(index, weights=moved, minlength=clusters).astype(np.float64)
     changed = len(np.unique(index[moved != 0]))
     binary = bool(np.isin(a, (0.0, 1.0)).all() and np.isin(b, (0.0, 1.0)).all())
     value, others = float(moved.mean()), dict[str, float]()

@@ -67,8 +67,8 @@ def sign_flip(differences: Floats, index: npt.NDArray[np.intp], seed: int = 0) -
         parts = []
         for start in range(0, FLIPS, step):
             size = min(step, FLIPS - start)
-            bits = np.unpackbits(np.frombuffer(rng.bytes(size * len(sums) // 8 + 1), dtype=np.uint8))
-            flipped = bits[: size * len(sums)].reshape(size, len(sums)).astype(np.float64)
+            drawn = np.unpackbits(np.frombuffer(rng.bytes(size * len(sums) // 8 + 1), dtype=np.uint8))
+            flipped = drawn[: size * len(sums)].reshape(size, len(sums)).astype(np.float64)
             parts.append(sums.sum() - 2 * (flipped @ sums))
         totals, extra = np.concatenate(parts), 1
     slack = 1e-12 * max(1.0, float(np.abs(sums).sum()))  # equal sums in another order

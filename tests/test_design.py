@@ -36,10 +36,12 @@ ROWS: list[set[str]] = [
     {"tasks"},
     {"scoring", "planning"},
     {"runner"},
+    {"baseline"},
     {"compare"},
     {"gate", "leaderboard"},
-    {"report", "watch", "export", "demo", "terminal", "asking"},
+    {"report", "watch", "export", "demo", "terminal", "asking", "comparing"},
     {"commands"},
+    {"judging"},
     {"cli"},
     {"__main__"},
 ]
