@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from evalkit.errors import UserError
@@ -14,6 +15,19 @@ Adder = Callable[..., Any]
 def add(verbs: Any, verb: Adder, model: Adder, data: Adder, where: Adder) -> None:
     """Adds the verbs; the four callables are the command line's own way of adding arguments."""
     _compare_arguments(verb(verbs, "compare", "are two models different, task by task", _compare))
+
+    about = "may a candidate replace a baseline; 0 yes, 1 no, 3 can't be told, 2 a mistake to mend"
+    check = verb(verbs, "check", about, _check)
+    _check_arguments(check)
+    model(check, required=False)
+    data(check)
+    where(check)
+    check.set_defaults(output_path=None)
+
+    save = verb(verbs, "baseline", "a small file of a run's texts and rows, to check against", _baseline)
+    save.add_argument("what", choices=("save",))
+    save.add_argument("runs", nargs="+", metavar="RUN", help="run folders, or folders of runs")
+    save.add_argument("file", type=Path, metavar="FILE", help="e.g. baselines/main.json, or .json.gz")
 
 
 def margin(text: str) -> float:
@@ -58,3 +72,34 @@ def _compare(arguments: argparse.Namespace) -> int:
         arguments.runs, allowed(arguments.allow), arguments.margin, arguments.json, arguments.grid,
         arguments.samples,
     )  # fmt: skip
+
+
+# --- check and baseline -----------------------------------------------------------------------------------
+
+
+def _check_arguments(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "candidate", nargs="?", help="a run folder, a folder of runs, or a model to run as the baseline was"
+    )
+    verb.add_argument(
+        "--baseline", required=True, metavar="RUN", help="runs, a baseline file, or FILE@GIT_REF"
+    )
+    verb.add_argument("--policy", type=Path, metavar="FILE", help="a gate.yaml: margins, groups, speed")
+    verb.add_argument("--margin", type=margin, help="how much worse may be (default 0.01: one point)")
+    verb.add_argument("--limit", type=int, metavar="N", help="only the first N images of each task")
+    verb.add_argument("--allow", default="", metavar="KINDS", help="prompt,protocol,samples may differ")
+    verb.add_argument("--json", type=Path, metavar="FILE", help="the decision with every number")
+    verb.add_argument("--junit", type=Path, metavar="FILE", help="one test case a task")
+    verb.add_argument("--github", action="store_true", help="annotations and a job summary")
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from evalkit import checking
+
+    return checking.run(arguments, allowed(arguments.allow))
+
+
+def _baseline(arguments: argparse.Namespace) -> int:
+    from evalkit import checking
+
+    return checking.save(arguments.runs, arguments.file)
