@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from evalkit import __version__
+from evalkit import __version__, judging
 from evalkit.errors import UserError
 
 EPILOG = """examples:
@@ -103,6 +103,8 @@ def parser(kind: type[argparse.ArgumentParser] = argparse.ArgumentParser) -> arg
     verb.add_argument("runs", nargs="*", type=Path, metavar="RUN|DIR", help="default: results")
     verb.add_argument("--format", choices=("terminal", "md", "csv", "json"), default="terminal")
     verb.add_argument("--output", type=Path, metavar="FILE", help="write there instead of printing")
+
+    judging.add(verbs, _verb, _model, _data, _where)
 
     verb = _verb(verbs, "list", "what there is", _list)
     verb.add_argument("what", choices=("tasks", "suites", "metrics", "parsers", "models", "formats", "runs"))
