@@ -105,9 +105,19 @@ def dataset(task: Task, roots: Sequence[Path]) -> Dataset:
                 f"{task.name}: sample id {sample.id} is there twice in {source.root}; ids are unique"
             )
         seen.add(sample.id)
-    prompts = ((s.id, f"{tasks.prompt(task, s.fields)}\0{len(s.images)}") for s in samples)
+    prompts = ((s.id, f"{tasks.prompt(task, s.fields)}\0{len(s.images)}{_marks(s)}") for s in samples)
     targets = ((s.id, json.dumps(s.target, sort_keys=True, default=str)) for s in samples)
     return Dataset(task, source, samples, _digest(prompts), _digest(targets))
+
+
+def _marks(sample: Sample) -> str:
+    """What is drawn on the images, '' where nothing is; a font by its content, wherever it lies."""
+    marks = [[_named(asdict(m)) for m in image.marks] for image in sample.images if image.marks]
+    return json.dumps(marks, sort_keys=True) if marks else ""
+
+
+def _named(mark: dict[str, Any]) -> dict[str, Any]:
+    return {**mark, "font": sources.file_digest(Path(mark["font"])) if mark["font"] else ""}
 
 
 def _digest(pairs: Iterable[tuple[str, str]]) -> str:

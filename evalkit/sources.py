@@ -20,8 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evalkit.errors import DataError, ImageError
-from evalkit.types import ImageRef, Source, Task
+from evalkit import members
+from evalkit.errors import DataError, ImageError, UserError
+from evalkit.types import ImageRef, Mark, Source, Task
 
 CONFIG = "evalkit.toml"
 MAX_IMAGE_BYTES = 1 << 30  # a larger image file, or zip member, is refused unread
@@ -184,52 +185,38 @@ def read_lines(path: Path) -> Iterator[tuple[int, Any]]:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
-def image_ref(images: Path, name: str) -> ImageRef:
-    """The image `name` of a folder, or of a zip archive that stands for one (`val2014.zip`)."""
-    if images.suffix.lower() != ".zip":
-        return ImageRef(os.path.join(images, name))
-    members = _members(str(images), os.getpid())
+def image_ref(images: Path, name: str, marks: tuple[Mark, ...] = ()) -> ImageRef:
+    """The image `name` of a folder, or of an archive that stands for one (`val2014.zip`, `val2014.tar`)."""
+    if not members.is_archive(images.name):
+        return ImageRef(os.path.join(images, name), marks=marks)
+    there = members.names(str(images))
     inside = f"{images.stem}/{name}"  # archives usually hold the folder itself
-    return ImageRef(str(images), inside if inside in members and name not in members else name)
+    return ImageRef(str(images), inside if inside in there and name not in there else name, marks)
 
 
 def read_bytes(ref: ImageRef) -> bytes:
-    """The bytes of an image file or zip member. Raises ImageError naming the path."""
+    """The bytes of an image file, or of a member of an archive, table or video. ImageError names the path."""
     try:
         if not ref.member:
             with open(ref.path, "rb") as file:
                 if os.fstat(file.fileno()).st_size > MAX_IMAGE_BYTES:
                     raise ImageError(f"{ref}: is larger than 1 GiB; this is no image to evaluate on")
                 return file.read()
-        archive = _archive(ref.path, os.getpid())
-        if archive.getinfo(ref.member).file_size > MAX_IMAGE_BYTES:
-            raise ImageError(f"{ref}: is larger than 1 GiB; this is no image to evaluate on")
-        return archive.read(ref.member)
-    except KeyError:
+        return members.read(ref.path, ref.member, MAX_IMAGE_BYTES)
+    except (KeyError, IndexError):
         raise ImageError(f"{ref}: the archive holds no such member") from None
     except OSError as error:
         raise ImageError(f"{ref}: cannot be read ({error.strerror or error})") from None
     except (ValueError, RuntimeError, NotImplementedError, EOFError, zipfile.BadZipFile) as error:
         raise ImageError(f"{ref}: cannot be read ({error})") from None
+    except ImageError:
+        raise
+    except DataError as error:  # the archive itself
+        raise ImageError(str(error).replace(ref.path, str(ref), 1)) from None
+    except UserError:  # a package that is missing
+        raise
     except Exception as error:  # zlib.error, lzma.LZMAError: whatever a damaged member makes
-        raise error if isinstance(error, ImageError) else ImageError(f"{ref}: is damaged ({error})") from None
-
-
-@functools.lru_cache(maxsize=8)
-def _archive(path: str, process: int) -> zipfile.ZipFile:
-    """An opened archive; one per process, since a forked child would share the file's position."""
-    try:
-        return zipfile.ZipFile(path)
-    except zipfile.BadZipFile as error:
-        raise DataError(f"{path}: is no zip archive ({error})") from None
-
-
-@functools.lru_cache(maxsize=8)
-def _members(path: str, process: int) -> frozenset[str]:
-    try:
-        return frozenset(_archive(path, process).namelist())
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+        raise ImageError(f"{ref}: is damaged ({error})") from None
 
 
 # --- hashing -----------------------------------------------------------------------------------

@@ -47,6 +47,8 @@ _DATA: dict[str, tuple[type | tuple[type, ...], bool]] = {
 _IMAGE: dict[str, tuple[type | tuple[type, ...], bool]] = {
     "resize": (str, False),
     "antialias": (bool, False),
+    "pad": (str, False),
+    "floats": (bool, False),
 }
 _DECODE: dict[str, tuple[type | tuple[type, ...], bool]] = {
     "text_length": ((int, type(None)), False),
@@ -232,6 +234,8 @@ def _task(shown: str, name: str, content: dict[str, Any], overrides: dict[str, s
     _keys(shown, "decode: ", decode, _DECODE)
     if image.get("resize", "bilinear") not in ("bilinear", "bicubic"):
         raise UserError(f"{shown}: image: resize: no '{image['resize']}'; there are: bicubic, bilinear")
+    if image.get("pad", "white") != "white":
+        raise UserError(f"{shown}: image: pad: no '{image['pad']}'; there is: white")
     for key in ("text_length", "max_new_tokens", "beams"):
         if decode.get(key) is not None and decode[key] < 1:
             raise UserError(f"{shown}: decode: {key}: is {decode[key]}, must be at least 1")
@@ -341,6 +345,7 @@ def schema() -> dict[str, Any]:
     parts["data"], parts["image"], parts["decode"] = described(_DATA), described(_IMAGE), described(_DECODE)
     parts["data"]["properties"]["sources"]["items"] = {"type": "object"}
     parts["image"]["properties"]["resize"]["enum"] = ["bilinear", "bicubic"]
+    parts["image"]["properties"]["pad"]["enum"] = ["white"]
     parts["protocol"]["enum"] = list(PROTOCOLS)
     parts["metrics"] |= {"items": {"type": "string"}, "minItems": 1}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "evalkit task", **top}
@@ -372,9 +377,10 @@ def prompt(task: Task, fields: Mapping[str, str]) -> str:
 def preparation(task: Task, resolution: int, protocol: str) -> Preparation:
     """How images are prepared: `paper` as big_vision (per task), `hf` as the transformers processor."""
     if protocol == "hf":
-        return Preparation(resolution, resize="bicubic", antialias=True, jpeg="precise", exif="apply")
-    image = {"resize": "bilinear", "antialias": False, **task.image}
-    return Preparation(resolution, resize=image["resize"], antialias=image["antialias"])
+        return Preparation(
+            resolution, "bicubic", True, jpeg="precise", exif="apply", pad=task.image.get("pad", "")
+        )
+    return Preparation(resolution, **task.image)
 
 
 def text_identity(task: Task) -> dict[str, Any]:
