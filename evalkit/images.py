@@ -87,6 +87,16 @@ def prepare(ref: ImageRef, preparation: Preparation) -> Prepared:
     return Prepared(pixels, hashlib.sha256(data).hexdigest(), size)
 
 
+def header_size(ref: ImageRef) -> Size:
+    """(height, width) as the file's header states it; no pixel is decoded. ImageError naming the file."""
+    data = read_bytes(ref)
+    try:
+        width, height = Image.open(io.BytesIO(data), formats=_FORMATS).size
+    except Exception as error:  # as in decoding
+        raise ImageError(f"{ref}: is no image of a known kind ({type(error).__name__})") from None
+    return height, width
+
+
 # --- decoding ----------------------------------------------------------------------------------
 
 

@@ -167,6 +167,11 @@ def _group(path: str, process: int, group: int, column: str) -> Any:
     return _parquet(path, process)[0].read_row_group(group, columns=[column]).column(column)
 
 
+def row_count(path: str) -> int:
+    """How many rows an Arrow file holds."""
+    return int(_mapped(path, os.getpid()).num_rows)
+
+
 # --- videos --------------------------------------------------------------------------------------
 
 

@@ -18,9 +18,10 @@ import yaml
 
 from evalkit import lookup
 from evalkit.errors import UserError, nearest
-from evalkit.types import Data, Decode, Preparation, Task
+from evalkit.types import Data, Decode, Format, Preparation, Task
 
 PROTOCOLS = ("paper", "hf")
+_REVISION = re.compile(r"[0-9a-f]{40}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
 
 # key: (type, required). The one description of a task file; `tasks/README.md` tells it in words.
@@ -270,20 +271,41 @@ def _data(shown: str, data: dict[str, Any]) -> Data:
     except UserError as error:
         raise UserError(f"{shown}: data: format: {error}") from None
     for entry in data["sources"]:
-        if "hub" in entry:
-            continue
-        for key in fmt.keys:
-            if key not in entry:
-                raise UserError(
-                    f"{shown}: data: sources: an entry lacks '{key}'; format {data['format']} needs: "
-                    + ", ".join(fmt.keys)
-                )
+        _source(shown, entry, fmt, data["format"])
     return Data(
         format=data["format"],
         split=str(data["split"]),
         sources=tuple(data["sources"]),
         count=data.get("count"),
     )
+
+
+def _source(shown: str, entry: dict[str, Any], fmt: Format, spelled: str) -> None:
+    """Checks one source: its own format if it names one, the format's keys, a hub dataset's revision."""
+    if "format" in entry:
+        spelled = entry["format"]
+        try:
+            fmt = lookup.make("formats", spelled)
+        except (UserError, TypeError) as error:
+            raise UserError(f"{shown}: data: sources: format: {error}") from None
+    if "hub" in entry:
+        if not _REVISION.fullmatch(str(entry.get("revision", ""))):
+            raise UserError(
+                f"{shown}: data: sources: {entry['hub']}: revision: must be the 40 hex digits of a commit, "
+                "so that the data cannot change under a score; the dataset's page lists its commits"
+            )
+        if "folder" not in fmt.keys:
+            raise UserError(
+                f"{shown}: data: sources: {entry['hub']}: format {spelled} reads no hub dataset; give the "
+                "source its own, such as format: hub(question='question', answers='answers')"
+            )
+        return
+    for key in fmt.keys:
+        if key not in entry:
+            raise UserError(
+                f"{shown}: data: sources: an entry lacks '{key}'; format {spelled} needs: "
+                + ", ".join(fmt.keys)
+            )
 
 
 def _pieces(shown: str, content: Mapping[str, Any]) -> tuple[str, ...]:

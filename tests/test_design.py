@@ -32,7 +32,7 @@ ROWS: list[set[str]] = [
         "versions",
     },
     {"images", "masks", "pickles", "records", "ptb_rules"},
-    {"ptb"},
+    {"ptb", "flat"},
     {"formats", "parsers", "metrics", "models"},
     {"tasks"},
     {"scoring", "planning"},
