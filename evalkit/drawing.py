@@ -38,33 +38,32 @@ def outline(pixels: Pixels | Floats, box: tuple[float, ...], colour: tuple[int, 
 
 
 def fractions(mark: Mark, size: Size, padded: bool = False) -> tuple[float, ...]:
-    """The mark's box as float32 fractions of the image (of the padded one, where it is)."""
-    height, width = (max(size),) * 2 if padded else size
+    """The mark's box as fractions of the image's sides (of the padded image's, where it is)."""
+    sides = ((max(size),) * 2 if padded else size) * 2
     if mark.unit == "fractions":
-        scale = (size[0] / height, size[1] / width)
-    elif mark.unit == "heights":
-        scale = (size[0] / height, size[0] / width)
-    else:
-        scale = (1 / height, 1 / width)
-    return tuple(c * s for c, s in zip(mark.box, scale * 2, strict=True))
+        return tuple(c * whole / side for c, whole, side in zip(mark.box, size * 2, sides, strict=True))
+    if mark.unit == "canvas":
+        return tuple(c * size[0] / mark.canvas / side for c, side in zip(mark.box, sides, strict=True))
+    return tuple(c / side for c, side in zip(mark.box, sides, strict=True))
 
 
 def label(image: Pixels, mark: Mark) -> Pixels:
-    """A white box over a part of the image, with the text as large as fits in its middle."""
-    height, width = image.shape[:2]
-    y0, x0, y1, x1 = (
-        c * s for c, s in zip(fractions(mark, (height, width)), (height, width) * 2, strict=True)
-    )
+    """A white box over a part of (h, w, 3), with the text in the largest size up to 100 that fits.
+
+    As big_vision's AI2D builder: in the middle from left to right, at the top from there downwards.
+    """
+    sides = (image.shape[0], image.shape[1]) * 2
+    box = zip(fractions(mark, (sides[0], sides[1])), sides, strict=True)
+    y0, x0, y1, x1 = mark.box if mark.unit == "pixels" else (c * side for c, side in box)
     canvas = Image.fromarray(image)
     draw = ImageDraw.Draw(canvas)
-    draw.rectangle((min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)), fill=(255, 255, 255))
-    for points in range(max(1, min(int(abs(y1 - y0)), 512)), 0, -1):
+    draw.rectangle((min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)), fill="white")
+    for points in range(100, 0, -1):
         font = _font(mark.font, points)
-        left, top, right, bottom = draw.textbbox((0, 0), mark.text, font=font)
-        if right - left <= abs(x1 - x0) and bottom - top <= abs(y1 - y0):
+        right, bottom = font.getbbox(mark.text)[2:]
+        if right <= x1 - x0 and bottom <= y1 - y0:
             break
-    middle = ((x0 + x1 - left - right) / 2, (y0 + y1 - top - bottom) / 2)
-    draw.text(middle, mark.text, fill=(0, 0, 0), font=font)
+    draw.text((x0 + (x1 - x0 - right) // 2, y0), mark.text, fill="black", font=font)
     return np.asarray(canvas, dtype=np.uint8)
 
 

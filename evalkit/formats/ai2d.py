@@ -95,7 +95,7 @@ def _labels(path: Path, font: str) -> tuple[Mark, ...]:
             entry.wrong("rectangle", "must be [[x0, y0], [x1, y1]], numbers in pixels")
         x0, y0, x1, y1 = (float(c) for c in flat)
         letter = entry.text("replacementText")
-        marks.append(Mark("label", (y0, x0, y1, x1), "pixels", (255, 255, 255), text=letter, font=font))
+        marks.append(Mark("label", (y0, x0, y1, x1), "pixels", text=letter, font=font))
     return tuple(marks)
 
 

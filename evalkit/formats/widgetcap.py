@@ -24,7 +24,7 @@ class WidgetCap(Format):
     height / 2560, as the reference does.
     """
 
-    canvas: int = 2560
+    canvas: float = 2560.0
 
     fields: ClassVar[tuple[str, ...]] = ()
     keys: ClassVar[tuple[str, ...]] = ("path", "splits", "images")
@@ -44,14 +44,14 @@ class WidgetCap(Format):
             if screen not in screens:
                 continue
             unique.add(f"{screen}_{node}")
-            captions = tuple(c for c in record.text("captions").split("|") if c)
-            if not captions:
+            captions = tuple(record.text("captions").split("|"))
+            if not any(captions):
                 record.wrong("captions", "is empty; it must hold captions with | between them")
             if known[0] != screen or known[1] is None:
                 hierarchy = images / f"{screen}.json"
                 known = (screen, Record(read_json(hierarchy), str(hierarchy)))
-            box = tuple(c / self.canvas for c in _bounds(known[1], node))  # type: ignore[arg-type]
-            mark = Mark("outline", (box[1], box[0], box[3], box[2]), "heights")
+            x0, y0, x1, y1 = _bounds(known[1], node)
+            mark = Mark("outline", (y0, x0, y1, x1), "canvas", self.canvas)
             ref = image_ref(images, f"{screen}.jpg", (mark,))
             yield Sample(f"{screen}_{node}", (ref,), {}, captions, cluster=screen)
 
