@@ -21,7 +21,7 @@ if not (FOLDER / "models.json").is_file():
 
 import torch
 
-from evalkit.models.paligemma import beam, checkpoint, plain
+from evalkit.models.paligemma import beam, checkpoint, fast, plain
 from evalkit.models.paligemma.engine import Answer, Prompt
 from evalkit.models.paligemma.prompt import rules
 
@@ -67,8 +67,12 @@ def read(name: str) -> Any:
     return json.loads((FOLDER / name).read_text())
 
 
-@pytest.fixture(scope="module")
-def engines(tmp_path_factory: pytest.TempPathFactory) -> dict[str, plain.PlainEngine]:
+AnyEngine = plain.PlainEngine | fast.FastEngine
+LOADERS = {"plain": plain.load, "fast": fast.load}
+
+
+@pytest.fixture(scope="module", params=LOADERS)
+def engines(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, AnyEngine]:
     """The oracle's weights, loaded through the same path as any checkpoint."""
     found = {}
     for name in (*MODELS, "pg1_e2e224"):
@@ -76,7 +80,7 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> dict[str, plain.PlainEn
         (folder / "config.json").write_bytes((FOLDER / f"{name}.config.json").read_bytes())
         (folder / "model.safetensors").symlink_to((FOLDER / f"{name}.safetensors").resolve())
         (folder / "tokenizer.json").write_text("{}")  # these have none; only inspect() looks
-        found[name] = plain.load(checkpoint.inspect(folder), "float32", "cpu")
+        found[name] = LOADERS[request.param](checkpoint.inspect(folder), "float32", "cpu")
     return found
 
 
@@ -89,7 +93,7 @@ def prompts(images: list[Any], ids: list[list[int]], length: int) -> list[Prompt
     ]
 
 
-def capped(logits: np.ndarray, engine: plain.PlainEngine) -> np.ndarray:
+def capped(logits: np.ndarray, engine: AnyEngine) -> np.ndarray:
     """Raw logits as a later decoding step would give them."""
     return logits if engine.cap is None else np.tanh(logits / engine.cap) * engine.cap
 
@@ -104,7 +108,7 @@ def agree(answers: list[Answer], tokens: list[list[int]], scores: list[float] | 
             assert sum(answer.logprobs) == pytest.approx(scores[row], abs=SCORES), row
 
 
-def follow(engine: plain.PlainEngine, asked: list[Prompt], tokens: np.ndarray) -> np.ndarray:
+def follow(engine: AnyEngine, asked: list[Prompt], tokens: np.ndarray) -> np.ndarray:
     """Logits (steps + 1, batch, vocabulary) with the given tokens (steps, batch) fed."""
     with torch.inference_mode():
         logits, state = engine.prefill(asked, PAPER)
@@ -114,7 +118,7 @@ def follow(engine: plain.PlainEngine, asked: list[Prompt], tokens: np.ndarray) -
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_image_tokens(engines: dict[str, plain.PlainEngine], name: str) -> None:
+def test_image_tokens(engines: dict[str, AnyEngine], name: str) -> None:
     pixels = torch.from_numpy(np.stack([image(s) for s in read("models.json")["models"][name]["images"]]))
     with torch.inference_mode():
         found = engines[name].features(pixels).numpy()
@@ -124,7 +128,7 @@ def test_image_tokens(engines: dict[str, plain.PlainEngine], name: str) -> None:
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("batched", [True, False], ids=["left-padded batch", "one by one"])
-def test_prefill_and_steps(engines: dict[str, plain.PlainEngine], name: str, batched: bool) -> None:
+def test_prefill_and_steps(engines: dict[str, AnyEngine], name: str, batched: bool) -> None:
     case, arrays = read("models.json")["models"][name], np.load(FOLDER / f"model_{name}.npz")
     asked = prompts(case["images"], case["prompts"], case["text_len"])
     tokens = arrays["f32_tokens"]
@@ -141,7 +145,7 @@ def test_prefill_and_steps(engines: dict[str, plain.PlainEngine], name: str, bat
 
 @pytest.mark.parametrize("name", MODELS)
 def test_without_soft_cap(
-    engines: dict[str, plain.PlainEngine], name: str, monkeypatch: pytest.MonkeyPatch
+    engines: dict[str, AnyEngine], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     case, arrays = read("models.json")["models"][name], np.load(FOLDER / f"model_{name}.npz")
     monkeypatch.setattr(engines[name], "cap", None)
@@ -152,7 +156,7 @@ def test_without_soft_cap(
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_teacher_forced(engines: dict[str, plain.PlainEngine], name: str) -> None:
+def test_teacher_forced(engines: dict[str, AnyEngine], name: str) -> None:
     """Each answer token's logits, the answer fed; the reference leaves all of these without soft cap."""
     case, arrays = read("models.json")["models"][name], np.load(FOLDER / f"model_{name}.npz")
     for row, (prefix, total) in enumerate(case["teacher_forced_prefix_and_total_len"]):
@@ -166,7 +170,7 @@ def test_teacher_forced(engines: dict[str, plain.PlainEngine], name: str) -> Non
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("frames", ["frames2", "frames3"])
-def test_several_images(engines: dict[str, plain.PlainEngine], name: str, frames: str) -> None:
+def test_several_images(engines: dict[str, AnyEngine], name: str, frames: str) -> None:
     case = read("model_extra.json")["cases"][f"{name}/{frames}"]
     asked = prompts(case["images"], case["prompts"], case["text_len"])
     wanted = np.load(FOLDER / f"model_extra_{name}.npz")[f"{frames}_logits"]
@@ -177,7 +181,7 @@ def test_several_images(engines: dict[str, plain.PlainEngine], name: str, frames
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_suffix_goes_on(engines: dict[str, plain.PlainEngine], name: str) -> None:
+def test_suffix_goes_on(engines: dict[str, AnyEngine], name: str) -> None:
     """A suffix that is already there is read causally, and decoding goes on after it."""
     case = read("model_extra.json")["cases"][f"{name}/suffix"]
     wanted = np.load(FOLDER / f"model_extra_{name}.npz")["suffix_logits"]
@@ -193,7 +197,7 @@ def test_suffix_goes_on(engines: dict[str, plain.PlainEngine], name: str) -> Non
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("rows", [48, 5, 1])
-def test_greedy(engines: dict[str, plain.PlainEngine], name: str, rows: int) -> None:
+def test_greedy(engines: dict[str, AnyEngine], name: str, rows: int) -> None:
     case = read("decode_models.json")["models"][name]
     asked = prompts(case["images"], case["prompts"], case["text_len"])
     decode, answers = Decode(case["max_decode_len"]), []
@@ -204,7 +208,7 @@ def test_greedy(engines: dict[str, plain.PlainEngine], name: str, rows: int) -> 
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("beams", [2, 3])
-def test_beam(engines: dict[str, plain.PlainEngine], name: str, beams: int) -> None:
+def test_beam(engines: dict[str, AnyEngine], name: str, beams: int) -> None:
     case = read("decode_models.json")["models"][name]
     asked = prompts(case["images"], case["prompts"], case["text_len"])
     answers = engines[name].answer(asked, Decode(case["max_decode_len"], beams=beams), PAPER)
@@ -231,7 +235,7 @@ def end_to_end_prompts(antialias: bool) -> list[Prompt]:
 
 
 @pytest.mark.parametrize("antialias", [False, True], ids=["na", "aa"])
-def test_image_to_greedy_tokens(engines: dict[str, plain.PlainEngine], antialias: bool) -> None:
+def test_image_to_greedy_tokens(engines: dict[str, AnyEngine], antialias: bool) -> None:
     asked, case = end_to_end_prompts(antialias), read("e2e.json")
     wanted = case["results"][f"pg1_e2e224/{'aa' if antialias else 'na'}/float32"]
     engine, decode, answers = engines["pg1_e2e224"], Decode(case["max_decode_len"]), []
@@ -247,7 +251,7 @@ def test_image_to_greedy_tokens(engines: dict[str, plain.PlainEngine], antialias
 
 @pytest.mark.parametrize("antialias", [False, True], ids=["na", "aa"])
 @pytest.mark.parametrize("beams", [2, 3])
-def test_image_to_beam_tokens(engines: dict[str, plain.PlainEngine], antialias: bool, beams: int) -> None:
+def test_image_to_beam_tokens(engines: dict[str, AnyEngine], antialias: bool, beams: int) -> None:
     asked, case = end_to_end_prompts(antialias), read("e2e.json")
     wanted = case["results"][f"pg1_e2e224/{'aa' if antialias else 'na'}/float32"]
     answers = engines["pg1_e2e224"].answer(asked, Decode(case["max_decode_len"], beams=beams), PAPER)

@@ -19,10 +19,12 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One prompt ready for the model: pixels, and the ids that follow the image tokens."""
+    """One prompt ready for the model: pixels, and the ids that follow the image tokens; `keys` name the
+    images' pixels (their digests) where somebody knows them already."""
 
     pixels: Pixels
     ids: tuple[int, ...]
+    keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

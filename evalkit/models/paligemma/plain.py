@@ -202,7 +202,12 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def load(info: CheckpointInfo, dtype: str, device: str, device_map: str | None = None) -> PlainEngine:
-    """The checkpoint as a plain engine.
+    """The checkpoint as a plain engine."""
+    return PlainEngine(load_model(info, dtype, device, device_map), info.image_tokens)
+
+
+def load_model(info: CheckpointInfo, dtype: str, device: str, device_map: str | None = None) -> Any:
+    """The checkpoint as transformers' model, every weight checked to be there.
 
     `device`: auto (the GPU where there is one), cpu, cuda, cuda:N; `device_map`: as transformers
     (`auto`, `balanced`...), for checkpoints larger than one GPU. Raises ModelError when the device is
@@ -243,7 +248,7 @@ def load(info: CheckpointInfo, dtype: str, device: str, device_map: str | None =
         )
     if not device_map:
         model = model.to(_device(device))
-    return PlainEngine(model, info.image_tokens)
+    return model
 
 
 def load_tokenizer(info: CheckpointInfo) -> Any:
