@@ -21,7 +21,7 @@ if not (FOLDER / "models.json").is_file():
 
 import torch
 
-from evalkit.models.paligemma import beam, checkpoint, fast, plain
+from evalkit.models.paligemma import beam, checkpoint, fast, lane, plain
 from evalkit.models.paligemma.engine import Answer, Prompt
 from evalkit.models.paligemma.prompt import rules
 
@@ -32,13 +32,13 @@ PAPER = rules("paper", (1,))
 
 COVERED = {
     "models.json": "tested",
-    "models.json/bf16cache": "4",
+    "models.json/bf16cache": "tested",
     "models.json/softcap0": "tested",
     "models.json/teacher_forced": "tested",
     "model_extra.json/frames2": "tested",
     "model_extra.json/frames3": "tested",
     "model_extra.json/suffix": "tested",
-    "model_extra.json/mask_logits": "4",
+    "model_extra.json/mask_logits": "tested",
     "model_pg1_tiny.npz": "tested",
     "model_pg2_tiny.npz": "tested",
     "model_extra_pg1_tiny.npz": "tested",
@@ -51,10 +51,10 @@ COVERED = {
     "pg1_e2e224.config.json": "tested",
     "decode_models.json/float32/greedy": "tested",
     "decode_models.json/float32/beam": "tested",
-    "decode_models.json/bfloat16": "4",
+    "decode_models.json/bfloat16": "tested",
     "e2e.json/float32/greedy": "tested",
     "e2e.json/float32/beam": "tested",
-    "e2e.json/bfloat16": "4",
+    "e2e.json/bfloat16": "tested",
     "beam_stub.json": "tested",
     "beam_stub_tables.npz": "tested",
     "resize.json/value_range_sha256": "tested",
@@ -71,17 +71,31 @@ AnyEngine = plain.PlainEngine | fast.FastEngine
 LOADERS = {"plain": plain.load, "fast": fast.load}
 
 
-@pytest.fixture(scope="module", params=LOADERS)
-def engines(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, AnyEngine]:
-    """The oracle's weights, loaded through the same path as any checkpoint."""
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, checkpoint.CheckpointInfo]:
+    """The oracle's weights as checkpoint folders."""
     found = {}
     for name in (*MODELS, "pg1_e2e224"):
         folder: Path = tmp_path_factory.mktemp(name)
         (folder / "config.json").write_bytes((FOLDER / f"{name}.config.json").read_bytes())
         (folder / "model.safetensors").symlink_to((FOLDER / f"{name}.safetensors").resolve())
         (folder / "tokenizer.json").write_text("{}")  # these have none; only inspect() looks
-        found[name] = LOADERS[request.param](checkpoint.inspect(folder), "float32", "cpu")
+        found[name] = checkpoint.inspect(folder)
     return found
+
+
+@pytest.fixture(scope="module", params=LOADERS)
+def engines(
+    request: pytest.FixtureRequest, folders: dict[str, checkpoint.CheckpointInfo]
+) -> dict[str, AnyEngine]:
+    """The oracle's weights, loaded through the same path as any checkpoint."""
+    return {name: LOADERS[request.param](info, "float32", "cpu") for name, info in folders.items()}
+
+
+@pytest.fixture(scope="module")
+def rounded(folders: dict[str, checkpoint.CheckpointInfo]) -> dict[str, fast.FastEngine]:
+    """float32 models whose keys and values are rounded to bfloat16, as the reference's default cache."""
+    return {n: fast.load(info, "float32", "cpu", kv_dtype="bfloat16") for n, info in folders.items()}
 
 
 def prompts(images: list[Any], ids: list[list[int]], length: int) -> list[Prompt]:
@@ -257,6 +271,58 @@ def test_image_to_beam_tokens(engines: dict[str, AnyEngine], antialias: bool, be
     answers = engines["pg1_e2e224"].answer(asked, Decode(case["max_decode_len"], beams=beams), PAPER)
     assert [list(a.tokens) for a in answers] == wanted[f"beam{beams}"]
     assert [sum(a.logprobs) for a in answers] == pytest.approx(wanted[f"beam{beams}_score"], abs=SCORES)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_bfloat16_cache_logits(rounded: dict[str, fast.FastEngine], name: str) -> None:
+    """A number on the edge between two bfloat16 neighbours may round either way: bounded, not exact."""
+    case, arrays = read("models.json")["models"][name], np.load(FOLDER / f"model_{name}.npz")
+    asked = prompts(case["images"], case["prompts"], case["text_len"])
+    found = follow(rounded[name], asked, arrays["bf16cache_tokens"][:-1])
+    apart = np.abs(found - arrays["bf16cache_logits"])
+    unrounded = np.abs(arrays["f32_logits"] - arrays["bf16cache_logits"])
+    assert np.median(apart) <= LOGITS
+    assert apart.mean() <= unrounded.mean() / 4
+    top = np.sort(arrays["bf16cache_logits"], axis=-1)
+    clear = top[..., -1] - top[..., -2] > 2 * apart.max()
+    assert (found.argmax(-1) == arrays["bf16cache_tokens"])[clear].all()
+
+
+def test_bfloat16_cache_rows(rounded: dict[str, fast.FastEngine]) -> None:
+    """At least 97 % of all greedy and beam answers equal those with the reference's default cache."""
+    equal = total = 0
+    models, ends = read("decode_models.json")["models"], read("e2e.json")
+    cases = []
+    for name, case in models.items():
+        asked = prompts(case["images"], case["prompts"], case["text_len"])
+        cases.append((name, asked, case["max_decode_len"], case["bfloat16"]))
+    for antialias, short in ((False, "na"), (True, "aa")):
+        wanted = ends["results"][f"pg1_e2e224/{short}/bfloat16"]
+        cases.append(("pg1_e2e224", end_to_end_prompts(antialias), ends["max_decode_len"], wanted))
+    for name, asked, length, wanted in cases:
+        for beams, key in ((1, "greedy"), (2, "beam2"), (3, "beam3")):
+            if key not in wanted:
+                continue
+            answers = rounded[name].answer(asked, Decode(length, beams=beams), PAPER)
+            equal += sum(list(a.tokens) == w for a, w in zip(answers, wanted[key], strict=True))
+            total += len(asked)
+    print(f"bfloat16 cache: {equal} of {total} rows equal")
+    assert equal >= 0.97 * total
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_forbidden_tokens(engines: dict[str, AnyEngine], name: str) -> None:
+    engine = engines[name]
+    if not isinstance(engine, fast.FastEngine):
+        pytest.skip("the plain engine forbids nothing")
+    case = read("model_extra.json")["cases"][f"{name}/mask_logits"]
+    asked = prompts(case["images"], case["prompts"], case["text_len"])
+    banned = torch.zeros(1000, dtype=torch.bool)
+    banned[case["banned"]] = True
+    with torch.inference_mode():
+        answers = lane.answer(engine, asked, Decode(case["max_decode_len"]), PAPER, lambda row: banned)
+    assert [list(a.tokens) for a in answers] == case["tokens"]
+    assert np.abs(np.array([a.logprobs for a in answers]) - np.array(case["logp"])).max() <= SCORES
 
 
 @pytest.mark.parametrize("beams", [1, 2, 3, 4])

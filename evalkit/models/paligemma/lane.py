@@ -130,8 +130,13 @@ class Lane:
         return self._live
 
     def _read(self, logits: torch.Tensor, rows: list[Row]) -> list[int]:
-        """Each row's next token from float32 logits (rows, vocabulary), which are used up."""
+        """Each row's next token from float32 logits (rows, vocabulary), which are used up.
+
+        Log-probabilities are the model's own, whatever is forbidden.
+        """
+        whole = None
         if self.forbid is not None:
+            whole = logits.logsumexp(dim=-1)
             for i, row in enumerate(rows):
                 mask = self.forbid(row)
                 if mask is not None:
@@ -139,7 +144,10 @@ class Lane:
         value, best = logits.max(dim=-1)  # the lowest id among equals, as the reference
         others = logits.scatter_(1, best[:, None], -math.inf)
         gap = value - others.amax(dim=-1)
-        score = others.sub_(value[:, None]).exp_().sum(dim=-1).log1p_().neg_()
+        if whole is not None:
+            score = value - whole
+        else:
+            score = others.sub_(value[:, None]).exp_().sum(dim=-1).log1p_().neg_()
         told = torch.stack([best.double(), gap.double(), score.double()]).tolist()  # one wait for the device
         chosen = [int(t) for t in told[0]]
         for row, token, margin, logprob in zip(rows, chosen, told[1], told[2], strict=True):
