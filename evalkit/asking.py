@@ -27,7 +27,7 @@ def ask(
     Images are prepared as a person's own are: by the checkpoint's protocol, else as transformers does.
     """
     if not image.is_file():
-        raise DataError(f"{image}: no such image")
+        raise DataError(f"{image}: no such image; give the path of a picture")
     protocol = candidate.protocol or "hf"
     if protocol == "hf":
         preparation = Preparation(

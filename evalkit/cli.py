@@ -170,7 +170,7 @@ def _model(verb: argparse.ArgumentParser, required: bool) -> None:
         action="append",
         required=required,
         metavar="MODEL",
-        help="checkpoint folder, hub id, or demo:later; may be repeated",
+        help="checkpoint folder, hub id, demo:later, module:FILE.py:CLASS, replay:FILE; may be repeated",
     )
     verb.add_argument(
         "--model-args",
@@ -229,18 +229,7 @@ def _positive(text: str) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     from evalkit import commands
 
-    wanted = [name for names in arguments.tasks for name in names.split(",") if name]
-    overrides = dict(_pair(text, "--set") for text in arguments.set)
-    if arguments.prompt is not None:
-        overrides["prompt"] = arguments.prompt
-    return commands.run(arguments, wanted, overrides, command=shlex.join(sys.argv[1:]))
-
-
-def _pair(text: str, flag: str) -> tuple[str, str]:
-    key, mark, value = text.partition("=")
-    if not mark or not key:
-        raise UserError(f"{flag} {text}: write KEY=VALUE, e.g. {flag} decode.max_new_tokens=64")
-    return key, value
+    return commands.run(arguments, command=shlex.join(sys.argv[1:]))
 
 
 def _demo(arguments: argparse.Namespace) -> int:

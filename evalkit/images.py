@@ -88,7 +88,10 @@ def decode(data: bytes, jpeg: str = "fast", exif: str = "ignore", where: str = "
 
 
 def _rgb(image: Pixels) -> Pixels:
-    return np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image
+    """Three channels, contiguous and writable (Pillow's arrays are not, at which torch warns)."""
+    if image.shape[2] == 1:
+        return np.repeat(image, 3, axis=2)
+    return np.require(image, requirements=("C", "W"))
 
 
 def _decode(data: bytes, jpeg: str, exif: str, where: str) -> Pixels:
@@ -98,7 +101,7 @@ def _decode(data: bytes, jpeg: str, exif: str, where: str) -> Pixels:
     try:
         image = Image.open(io.BytesIO(data), formats=_FORMATS)  # reads the header only
         _check_size(image.size, where)
-        turn = image.getexif().get(0x0112, 1) if exif == "apply" else 1
+        turn = _orientation(image) if exif == "apply" else 1
         if image.format in ("JPEG", "MPO") and jpeg == "fast":
             pixels = _fast_jpeg(data, image)
         else:
@@ -151,10 +154,14 @@ def _pixels(image: Image.Image) -> Pixels:
         high: Pixels = np.clip(np.asarray(image).astype(np.int64) >> 8, 0, 255).astype(np.uint8)
         return high[..., None]
     if image.mode in ("1", "L"):
-        return np.asarray(image.convert("L"), dtype=np.uint8)[..., None]
+        return _array(image, "L")[..., None]
     if image.mode == "LA":
         return np.asarray(image.getchannel(0), dtype=np.uint8)[..., None]
-    return np.asarray(image.convert("RGB"), dtype=np.uint8)
+    return _array(image, "RGB")
+
+
+def _array(image: Image.Image, mode: str) -> Pixels:
+    return np.asarray(image if image.mode == mode else image.convert(mode), dtype=np.uint8)
 
 
 def _first_frame(image: Image.Image) -> Pixels:
@@ -165,6 +172,14 @@ def _first_frame(image: Image.Image) -> Pixels:
     shown = layers[upper:lower, left:right]
     pixels[upper:lower, left:right] = shown[..., :3] * (shown[..., 3:] > 0)
     return pixels
+
+
+def _orientation(image: Image.Image) -> Any:
+    """The EXIF orientation; 1, upright, where the tag is absent or damaged."""
+    try:
+        return image.getexif().get(0x0112, 1)
+    except Exception:  # the picture may be whole where its notes are not
+        return 1
 
 
 def _upright(pixels: Pixels, turn: Any) -> Pixels:

@@ -126,10 +126,9 @@ class Decoder:
     """The VQ-VAE's decoder half; masks once decoded are remembered."""
 
     def __init__(self, weights: dict[str, npt.NDArray[np.float32]], digest: str) -> None:
-        import torch
-
         self.digest = digest  # sha256 of the file
-        self._torch = {key: torch.from_numpy(array) for key, array in weights.items()}
+        self._weights = weights
+        self._torch: dict[str, Any] = {}  # made when something is decoded: the digest alone needs no torch
         self._known: dict[bytes, npt.NDArray[np.float32]] = {}
 
     def decode(self, indices: npt.ArrayLike) -> npt.NDArray[np.float32]:
@@ -159,6 +158,8 @@ class Decoder:
         import torch
         from torch.nn import functional
 
+        if not self._torch:
+            self._torch = {key: torch.from_numpy(array) for key, array in self._weights.items()}
         weight = self._torch
 
         def conv(x: Any, name: str, padding: int = 0) -> Any:

@@ -6,6 +6,7 @@ Knows the shapes that several formats share (texts, ids, boxes, segmentations), 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
@@ -127,6 +128,20 @@ class Record:
             for index, value in enumerate(values)
             if value is not None or not skip_none
         )
+
+    def column(self, key: str, inner: str) -> tuple[str, ...]:
+        """The strings under `inner` of a list's objects; equal ones are one object (VQAv2 holds millions)."""
+        try:
+            found = tuple([sys.intern(value[inner]) for value in self.data[key]])
+            "".join(found).encode()
+        except (
+            KeyError,
+            TypeError,
+            IndexError,
+            UnicodeEncodeError,
+        ):  # once more, slowly, to say what is wrong
+            return tuple(record.text(inner) for record in self.records(key))
+        return found
 
     def box(self, key: str = "bbox") -> tuple[float, float, float, float]:
         """A COCO box (x, y, width, height) in pixels; sides may be 0 (COCO has such), not negative."""

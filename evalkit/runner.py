@@ -74,11 +74,14 @@ def predict(plan: Plan, data: Dataset, model: Model, options: Options, progress:
         plan.folder.write_run(record)
         done = len(plan.wanted) - len(plan.missing)
         asked = planning.requests(plan, list(todo.values()))
-        for prediction in model.predict(asked, skip if options.on_bad_image == "skip" else None):
-            sample = todo[prediction.id]
-            journal.write(Entry(prediction, planning.stamps(sample.images)))
-            done += 1
-            progress(plan, done, running.add(sample, prediction))
+        try:
+            for prediction in model.predict(asked, skip if options.on_bad_image == "skip" else None):
+                sample = todo[prediction.id]
+                journal.write(Entry(prediction, planning.stamps(sample.images)))
+                done += 1
+                progress(plan, done, running.add(sample, prediction))
+        except ImageError as error:
+            raise ImageError(f"{error}; --on-bad-image skip goes on without such samples") from None
         record["sessions"][-1]["ended"] = _now()
         record["bad_images"] = {**record["bad_images"], **bad}
         plan.folder.write_run(record)
@@ -117,9 +120,9 @@ def score(plan: Plan, shelf: Shelf) -> list[Score]:
     wanted = set(plan.wanted)
     predictions = {name: entry.prediction for name, entry in entries.items() if name in wanted}
     if not predictions:
-        raise DataError(
-            f"{plan.task.name}: no sample could be answered; see bad_images in {plan.folder.path}/run.json"
-        )
+        run = plan.folder.read_run() or {}
+        why = next(iter(run.get("bad_images", {}).values()), "its folder was emptied while it ran")
+        raise DataError(f"{plan.task.name}: nothing is left to score in {plan.folder.path}: {why}")
     covered = planning.coverage(plan, len(predictions))
     inputs = scoring.inputs_digest(plan.task, plan.targets, predictions, covered, decoder_digest(plan.task))
     before = plan.folder.read_scores()

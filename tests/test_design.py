@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+import tomllib
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +24,6 @@ ROWS: list[set[str]] = [
         "results",
         "sources",
         "lexer",
-        "significance",
         "vqa_text",
         "geometry",
         "locations",
@@ -144,3 +144,9 @@ def test_sizes_are_watched() -> None:
 def test_every_module_says_what_it_is() -> None:
     for path in MODULES:
         assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), f"{path.name} has no docstring"
+
+
+def test_every_package_goes_into_the_wheel() -> None:
+    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    found = {".".join(p.parent.relative_to(ROOT).parts) for p in PACKAGE.rglob("__init__.py")}
+    assert found | {"evalkit._tasks", "evalkit._tasks.suites", "evalkit._results"} == listed

@@ -84,14 +84,14 @@ def _annotations(path: Path) -> dict[int, Record]:
 def _answer(question: Record, answers: dict[int, Record]) -> tuple[tuple[str, ...], str, str]:
     """The answers, the answer type and the question type of one question."""
     number = question.data["question_id"]
-    annotation = answers.get(number)
+    annotation = answers.pop(number, None)  # let go: the answers of all questions need a gigabyte
     if annotation is None:
         question.wrong(
             "question_id", f"{number} has no annotation; the annotations file must hold every question"
         )
     if annotation.integer("image_id") != question.data["image_id"]:
         annotation.wrong("image_id", f"is not the image of question {number}, {question.data['image_id']}")
-    target = tuple(answer.text("answer") for answer in annotation.records("answers"))
+    target = annotation.column("answers", "answer")
     if not target:
         annotation.wrong("answers", "is empty; a question needs at least one answer")
     group = annotation.text("answer_type") if annotation.has("answer_type") else ""

@@ -229,6 +229,8 @@ class PaliGemma(Model):
         decode = request.decode
         if decode.max_new_tokens < 1 or decode.beams < 1:
             raise ModelError(f"decode: max_new_tokens and beams must be at least 1, not {decode}")
+        if decode.samples and decode.beams > 1:
+            raise ModelError(f"decode: sampling goes with beams=1 only, not {decode}")
         return Planned(request, tuple(self.encode(request.prompt, decode.text_length)))
 
     def _prepare(self) -> Prepare:
@@ -248,8 +250,10 @@ class PaliGemma(Model):
             if len(part) > self._limit.rows:
                 waiting += [part[self._limit.rows :], part[: self._limit.rows]]
                 continue
-            prompts = [Prompt(np.stack([i.pixels for i in images]), p.ids) for p, images in part]
             decode: Decode = part[0][0].request.decode
+            prompts = [
+                Prompt(np.stack([i.pixels for i in images]), p.ids, p.request.seed) for p, images in part
+            ]
             try:
                 answers = self._engine.answer(prompts, decode, self.rules)
             except OutOfMemory:

@@ -15,6 +15,7 @@ from evalkit.models.paligemma import plain
 from evalkit.models.paligemma.batches import Limit
 from evalkit.models.paligemma.engine import Answer, OutOfMemory, Prompt
 from evalkit.models.paligemma.prompt import Rules
+from evalkit.models.paligemma.sampling import Draws
 from evalkit.types import Decode
 
 if TYPE_CHECKING:
@@ -30,9 +31,10 @@ class Row:
     tag: Any = None  # the caller's own
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
-    margin: float = math.inf
+    margin: float | None = math.inf
     stop: str = ""
     told: bool = False
+    draws: Draws | None = None
 
     def answer(self) -> Answer:
         """What was said, once it has ended."""
@@ -40,7 +42,7 @@ class Row:
 
     def forget(self) -> None:
         """Back to the prompt, as after running out of memory."""
-        self.tokens, self.logprobs, self.margin, self.stop = [], [], math.inf, ""
+        self.tokens, self.logprobs, self.margin, self.stop, self.draws = [], [], math.inf, "", None
 
 
 Forbid = Callable[[Row], torch.Tensor | None]
@@ -135,12 +137,15 @@ class Lane:
         Log-probabilities are the model's own, whatever is forbidden.
         """
         whole = None
-        if self.forbid is not None:
+        if self.forbid is not None or self.decode.samples:
             whole = logits.logsumexp(dim=-1)
+        if self.forbid is not None:
             for i, row in enumerate(rows):
                 mask = self.forbid(row)
                 if mask is not None:
                     logits[i].masked_fill_(mask, -math.inf)
+        if self.decode.samples:
+            return self._draw(logits, whole, rows)
         value, best = logits.max(dim=-1)  # the lowest id among equals, as the reference
         others = logits.scatter_(1, best[:, None], -math.inf)
         gap = value - others.amax(dim=-1)
@@ -150,19 +155,35 @@ class Lane:
             score = others.sub_(value[:, None]).exp_().sum(dim=-1).log1p_().neg_()
         told = torch.stack([best.double(), gap.double(), score.double()]).tolist()  # one wait for the device
         chosen = [int(t) for t in told[0]]
-        for row, token, margin, logprob in zip(rows, chosen, told[1], told[2], strict=True):
+        self._record(rows, chosen, told[1], told[2])
+        return chosen
+
+    def _draw(self, logits: torch.Tensor, whole: torch.Tensor | None, rows: list[Row]) -> list[int]:
+        """As `_read`, with each row's own random numbers."""
+        assert whole is not None
+        for row in rows:
+            row.draws = row.draws or Draws([row.prompt.seed], self.decode)
+        drawn = torch.cat([r.draws.next(logits[i : i + 1]) for i, r in enumerate(rows) if r.draws])
+        score = (logits.gather(1, drawn[:, None])[:, 0] - whole).tolist()
+        chosen: list[int] = drawn.tolist()
+        self._record(rows, chosen, None, score)
+        return chosen
+
+    def _record(
+        self, rows: list[Row], chosen: list[int], margins: list[float] | None, logprobs: list[float]
+    ) -> None:
+        for i, (row, token, logprob) in enumerate(zip(rows, chosen, logprobs, strict=True)):
             if not math.isfinite(logprob):
                 raise self.engine.not_finite()
             if row.stop:
                 continue
             row.tokens.append(token)
             row.logprobs.append(logprob)
-            row.margin = min(row.margin, margin)
+            row.margin = None if margins is None or row.margin is None else min(row.margin, margins[i])
             if token in self.rules.eos:
                 row.stop = "eos"
             elif len(row.tokens) == self.decode.max_new_tokens:
                 row.stop = "length"
-        return chosen
 
     def _retire(self) -> None:
         """Ended rows leave the batch once they are a quarter of it; all at once where shapes are fixed."""

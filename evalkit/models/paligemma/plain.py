@@ -1,5 +1,5 @@
-"""The plain engine: transformers' own forward, one batch at a time, greedy or beam. The oracle that
-stays: other engines are compared with it, so it does nothing clever."""
+"""The plain engine: transformers' own forward, one batch at a time: greedy, beam or sampled. The oracle
+that stays: other engines are compared with it, so it does nothing clever."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from evalkit.models.paligemma.beam import Search, search
 from evalkit.models.paligemma.checkpoint import CheckpointInfo
 from evalkit.models.paligemma.engine import Answer, OutOfMemory, Prompt
 from evalkit.models.paligemma.prompt import Rules
+from evalkit.models.paligemma.sampling import Draws
 from evalkit.types import Decode
 
 WINDOW = 1 << 20  # tokens: above any prompt, so Gemma 2's sliding layers see everything, as the reference
@@ -131,7 +132,8 @@ class PlainEngine:
             with torch.inference_mode():
                 if decode.beams > 1:
                     return self._beam(prompts, decode, rules)
-                return self._greedy(prompts, decode, rules)
+                draws = Draws([p.seed for p in prompts], decode) if decode.samples else None
+                return self._one_path(prompts, decode, rules, draws)
         except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -141,14 +143,18 @@ class PlainEngine:
             torch.cuda.empty_cache()
         raise OutOfMemory(f"{len(prompts)} prompts at once do not fit")
 
-    def _greedy(self, prompts: Sequence[Prompt], decode: Decode, rules: Rules) -> list[Answer]:
+    def _one_path(
+        self, prompts: Sequence[Prompt], decode: Decode, rules: Rules, draws: Draws | None
+    ) -> list[Answer]:
+        """Token after token, the best one or, with `draws`, a drawn one."""
         n = len(prompts)
         tokens: list[list[int]] = [[] for _ in range(n)]
         logprobs: list[list[float]] = [[] for _ in range(n)]
         margins, stops = [float("inf")] * n, ["length"] * n
         logits, state = self.prefill(prompts, rules)
         for index in range(decode.max_new_tokens):
-            best = logits.argmax(dim=-1)  # the lowest id among equals, as the reference
+            # argmax: the lowest id among equals, as the reference
+            best = logits.argmax(dim=-1) if draws is None else draws.next(logits)
             top = logits.topk(2, dim=-1).values
             gap = (top[:, 0] - top[:, 1]).tolist()
             chosen = best.tolist()
@@ -165,7 +171,7 @@ class PlainEngine:
                 break
             logits = self.step(best, state)
         return [
-            Answer(tuple(t), tuple(p), s, m)
+            Answer(tuple(t), tuple(p), s, m if draws is None else None)
             for t, p, s, m in zip(tokens, logprobs, stops, margins, strict=True)
         ]
 
