@@ -82,7 +82,7 @@ def predict(plan: Plan, data: Dataset, model: Model, options: Options, progress:
                 progress(plan, done, running.add(sample, prediction))
         except ImageError as error:
             raise ImageError(f"{error}; --on-bad-image skip goes on without such samples") from None
-        record["sessions"][-1]["ended"] = _now()
+        record["sessions"][-1] |= {"ended": _now(), **model.provenance()}
         record["bad_images"] = {**record["bad_images"], **bad}
         plan.folder.write_run(record)
 

@@ -4,7 +4,6 @@ computed once. Gives the plain engine's answers."""
 from __future__ import annotations
 
 import gc
-import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ import transformers
 
 from evalkit.errors import ModelError
 from evalkit.models.paligemma import lane, plain
+from evalkit.models.paligemma.batches import pixel_key
 from evalkit.models.paligemma.beam import Search, search
 from evalkit.models.paligemma.checkpoint import CheckpointInfo
 from evalkit.models.paligemma.decoder import ROOM, Decoder, State
@@ -104,7 +104,7 @@ class FastEngine:
 
         Every distinct image goes through the tower once, and not at all where it is remembered.
         """
-        keys = [p.keys or tuple(key_of(image) for image in p.pixels) for p in prompts]
+        keys = [p.keys or tuple(pixel_key(image) for image in p.pixels) for p in prompts]
         wanted: dict[str, Pixels] = {}
         for prompt, names in zip(prompts, keys, strict=True):
             wanted |= dict(zip(names, prompt.pixels, strict=True))
@@ -184,12 +184,6 @@ class FastEngine:
             "threads": torch.get_num_threads(),
             "image_features": {"computed": self.memory.misses, "reused": self.memory.hits},
         }
-
-
-def key_of(image: Pixels) -> str:
-    """A digest of one prepared image's pixels and shape."""
-    shape = "x".join(map(str, image.shape))
-    return shape + hashlib.blake2b(np.ascontiguousarray(image), digest_size=20).hexdigest()
 
 
 def memory_limits(device: torch.device) -> tuple[int, int]:

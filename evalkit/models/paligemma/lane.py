@@ -79,6 +79,7 @@ class Lane:
     ) -> None:
         self.engine, self.decode, self.rules, self.limit = engine, decode, rules, limit
         self.refill, self.forbid, self.divide = refill and not engine.strict, forbid, divide
+        self.tags: list[Any] = []  # of the rows that could not go on, once memory has run out for good
         self._live: list[Row] = []
         self._tokens: list[int] = []  # what each live row reads next
         self._state: State | None = None
@@ -97,10 +98,14 @@ class Lane:
             try:
                 touched = self._begin(part) if part else self._advance()
             except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
-                if not self.divide or not plain.is_out_of_memory(error):
+                if not plain.is_out_of_memory(error):
                     raise
                 failed = len(part) or len(self._live)
             if failed is not None:
+                self.tags = [r.tag for r in part or self._live if r.tag is not None]
+                if not self.divide:
+                    self.engine.free()
+                    raise OutOfMemory(f"{failed} prompts at once do not fit")
                 waiting.extendleft(reversed(part or [r for r in self._live if not r.stop]))
                 self._shrink(failed, bool(part))
                 continue
