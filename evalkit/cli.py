@@ -8,7 +8,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from evalkit import __version__
 from evalkit.errors import UserError
@@ -56,11 +56,24 @@ def _dashed(words: list[str]) -> list[str]:
     return out
 
 
+class _Raising(argparse.ArgumentParser):
+    """A parser for callers from Python: a wrong flag is an exception, not the process's end."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(message)
+
+
+def parse(words: list[str]) -> argparse.Namespace:
+    """The words as the command line reads them. Raises UserError where it would exit."""
+    return parser(_Raising).parse_args(words)
+
+
 # --- arguments -------------------------------------------------------------------------------------
 
 
-def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(
+def parser(kind: type[argparse.ArgumentParser] = argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """The whole command line; `kind` decides what a mistake does."""
+    top = kind(
         prog="evalkit",
         description="Evaluates PaliGemma checkpoints by the published protocol.",
         epilog=EPILOG,
@@ -190,6 +203,8 @@ def _model(verb: argparse.ArgumentParser, required: bool) -> None:
     )
     verb.add_argument("--device", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
     verb.add_argument("--device-map", help="'auto' spreads a checkpoint over several GPUs")
+    verb.add_argument("--adapter", metavar="DIR", help="a LoRA adapter to merge (peft's two files)")
+    verb.add_argument("--quantize", metavar="SCHEME", help="int8 weights, or a library's scheme; stamped")
     verb.add_argument(
         "--batch-size", default="auto", metavar="N|auto", help="auto halves when memory runs out"
     )

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evalkit import (
+    asking,
     leaderboard,
     lookup,
     masks,
@@ -186,10 +187,24 @@ def _ids(path: Path) -> tuple[str, ...]:
 
 def score(arguments: argparse.Namespace) -> int:
     """`evalkit score`: runs again from their files, or a file of predictions made elsewhere."""
-    if arguments.predictions:
-        if not arguments.task or arguments.runs:
-            raise UserError("score --predictions FILE: name the task they answer with --task, and no runs")
-        return _score_predictions(arguments)
+    if not arguments.predictions:
+        folders = rescore(arguments)
+        print(leaderboard.terminal(leaderboard.collect(folders), bold=sys.stdout.isatty()), end="")
+        return 0
+    data, scores, untold = score_predictions(arguments)
+    name = arguments.name or Path(arguments.predictions).stem
+    cells = [leaderboard.Cell(s, arguments.predictions, name, ()) for s in scores]
+    print(leaderboard.terminal(cells, bold=sys.stdout.isatty()), end="")
+    if untold:
+        told = f"{len(untold):,} of {len(data.samples):,} samples have no prediction"
+        terminal.say(f"{told}, the first is {untold[0]}")
+    for found in scores:
+        terminal.say(found.signature)
+    return 0
+
+
+def rescore(arguments: argparse.Namespace) -> list[results.RunFolder]:
+    """Scores the named runs again from their files."""
     if not arguments.runs:
         raise UserError("score: name run folders, or --task TASK --predictions FILE")
     folders = results.find(arguments.runs)
@@ -197,8 +212,7 @@ def score(arguments: argparse.Namespace) -> int:
         raise UserError(f"score: no runs below {', '.join(map(str, arguments.runs))}")
     for folder in folders:
         _rescore(folder, arguments)
-    print(leaderboard.terminal(leaderboard.collect(folders), bold=sys.stdout.isatty()), end="")
-    return 0
+    return folders
 
 
 def _rescore(folder: results.RunFolder, arguments: argparse.Namespace) -> None:
@@ -221,22 +235,17 @@ def _rescore(folder: results.RunFolder, arguments: argparse.Namespace) -> None:
     runner.score(plan, shelf)
 
 
-def _score_predictions(arguments: argparse.Namespace) -> int:
+def score_predictions(arguments: argparse.Namespace) -> tuple[planning.Dataset, list[Score], list[str]]:
+    """The dataset, its scores by a file of predictions, and the ids that the file leaves out."""
+    if not arguments.task or arguments.runs:
+        raise UserError("score --predictions FILE: name the task they answer with --task, and no runs")
     task = tasks.load(arguments.task, extra=arguments.include_path)
     data = planning.dataset(task, roots(arguments.data_root, [task]))
     predictions = scoring.read_predictions(arguments.predictions, data.samples)
-    whole = len(predictions) == len(data.samples) and data.short_of is None
-    scored = scoring.score(task, data.samples, predictions, "all" if whole else "incomplete", data.targets)
-    name = arguments.name or Path(arguments.predictions).stem
-    cells = [leaderboard.Cell(s, arguments.predictions, name, ()) for s in scored.scores]
-    print(leaderboard.terminal(cells, bold=sys.stdout.isatty()), end="")
-    missing = len(data.samples) - len(predictions)
-    if missing:
-        first = next(s.id for s in data.samples if s.id not in predictions)
-        terminal.say(f"{missing:,} of {len(data.samples):,} samples have no prediction, the first is {first}")
-    for found in scored.scores:
-        terminal.say(found.signature)
-    return 0
+    untold = [s.id for s in data.samples if s.id not in predictions]
+    covered = "incomplete" if untold or data.short_of is not None else "all"
+    scored = scoring.score(task, data.samples, predictions, covered, data.targets)
+    return data, scored.scores, untold
 
 
 def table(paths: Sequence[Path], form: str, output: Path | None) -> int:
@@ -372,8 +381,20 @@ def validate(files: Sequence[str], schema: bool) -> int:
 
 def ask(arguments: argparse.Namespace) -> int:
     """`evalkit ask IMAGE PROMPT --model M`: one answer, its tokens, boxes and masks, an overlay."""
-    from evalkit import asking
+    reply = reply_to(arguments)
+    print(reply.text)
+    for thing in reply.found:
+        print(f"  {asking.shown(thing, reply.size)}")
+    terminal.say(f"tokens  {list(reply.tokens)}; stopped at {reply.stop}")
+    if reply.warning:
+        terminal.say(reply.warning)
+    if reply.overlay:
+        terminal.say(f"overlay {reply.overlay}")
+    return 0
 
+
+def reply_to(arguments: argparse.Namespace) -> asking.Reply:
+    """What the one model says to the one question."""
     if len(arguments.model) != 1:
         raise UserError("ask: one --model at a time")
     candidate = checkpoint(arguments.model[0], arguments)

@@ -14,6 +14,7 @@ from evalkit.types import Checkpoint
 
 KEYS = (
     "revision", "dtype", "device", "device_map", "batch_size", "engine", "resolution",
+    "adapter", "base", "quantize", "tokenizer",
     "kv_dtype", "stable", "strict",
 )  # fmt: skip
 """What a PaliGemma checkpoint takes, as flags and in --model_args."""
@@ -68,6 +69,8 @@ def _paligemma(
     options = {**flags, **args, "resolution": _resolution(flags, args)}
     backend = PaliGemma(spec, **options)
     called = name or called_after(spec)
+    if backend.adapter:
+        called += f"+{called_after(backend.adapter)}"
     fresh = [f for f in backend.info.weights if sources.remembered_digest(f) is None]
     size = sum(f.stat().st_size for f in fresh)
     if size > 1 << 28:

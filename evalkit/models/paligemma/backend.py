@@ -4,6 +4,7 @@ Imports torch only when it loads."""
 from __future__ import annotations
 
 import copy
+import dataclasses
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.errors import ImageError, ModelError, nearest
-from evalkit.models.paligemma import checkpoint
+from evalkit.models.paligemma import adapter as adapters
+from evalkit.models.paligemma import checkpoint, quantize
 from evalkit.models.paligemma.batches import Limit, Planned, Prepare, keyed, plan, with_images
 from evalkit.models.paligemma.checkpoint import PROTOCOLS, CheckpointInfo
 from evalkit.models.paligemma.engine import Answer, Engine
@@ -40,6 +42,8 @@ class PaliGemma(Model):
     `engine`: fast, plain, or auto: fast wherever it can be. `kv_dtype` rounds keys and values (bfloat16,
     as big_vision's cache); `stable` has answers below a margin (True: the precision's default) decided
     again in float32; `strict` keeps every batch at one shape.
+    `adapter` is a LoRA adapter to be merged; where `model` itself is one, `base` is what it is merged
+    into (default: what it names). `quantize` rounds the weights; `tokenizer` is another folder's.
     `prepare` reads an image (default: `evalkit.images.prepare`). Making one reads nothing; `info`
     and `identity()` read the folder; torch comes with `load()` or the first prediction.
     """
@@ -57,6 +61,10 @@ class PaliGemma(Model):
     kv_dtype: str | None = None
     stable: bool | str | float | None = None
     strict: bool = False
+    adapter: str | None = None
+    base: str | None = None
+    quantize: str | None = None
+    tokenizer: str | None = None
     prepare: Prepare | None = None
     digest: Callable[[Path], str] | None = None
     _engine: Engine | None = field(default=None, init=False, repr=False)
@@ -67,7 +75,8 @@ class PaliGemma(Model):
 
     def __post_init__(self) -> None:
         if self.engine == "auto":
-            self.engine = "plain" if self.device_map else "fast"
+            spread = self.device_map or self.quantize in quantize.LIBRARIES
+            self.engine = "plain" if spread else "fast"
         self._check_fast_only()
         for name, value, known in (
             ("dtype", self.dtype, DTYPES),
@@ -81,12 +90,16 @@ class PaliGemma(Model):
             if not size.isdecimal() or int(size) < 1:
                 raise ModelError(f"--batch-size {size}: must be auto or a number from 1")
             self.batch_size = int(size)
+        if self.quantize is not None:
+            quantize.check(self.quantize)
         if self.workers < 1:
             raise ModelError(f"workers={self.workers}: at least one thread must read images")
 
     def _check_fast_only(self) -> None:
         if self.engine == "fast" and self.device_map:
             raise ModelError(f"device_map={self.device_map}: needs --engine plain")
+        if self.engine == "fast" and self.quantize in quantize.LIBRARIES:
+            raise ModelError(f"--quantize {self.quantize}: needs --engine plain; --quantize int8 does not")
         if self.kv_dtype is not None and self.kv_dtype not in DTYPES[:2]:
             raise ModelError(f"--kv-dtype {self.kv_dtype}: must be float32 or bfloat16")
         self.strict = str(self.strict).lower() in ("true", "1")
@@ -104,9 +117,47 @@ class PaliGemma(Model):
     @cached_property
     def info(self) -> CheckpointInfo:
         """The checkpoint as its files tell it, checked; needs neither torch nor transformers."""
-        info = checkpoint.inspect(checkpoint.resolve(str(self.model), self.revision))
+        path, adapter = self._found
+        tokenizer = checkpoint.resolve(self.tokenizer) if self.tokenizer else None
+        info = checkpoint.inspect(path, tokenizer)
         checkpoint.check_resolution(info, self.resolution)
-        return info
+        if adapter is None:
+            return info
+        if self.quantize in quantize.LIBRARIES:
+            raise ModelError(f"--quantize {self.quantize}: not together with an adapter; --quantize int8 is")
+        adapters.check_base(adapter, self._base, info.family, info.resolution, info.shapes)
+        return dataclasses.replace(info, adapter=adapter)
+
+    @cached_property
+    def _found(self) -> tuple[Path, adapters.Adapter | None]:
+        """Where the weights lie, and the adapter; `model` may be an adapter that names its base."""
+        path = checkpoint.resolve(str(self.model), self.revision)
+        if not adapters.is_adapter(path):
+            if self.base is not None:
+                raise ModelError(
+                    f"{self.model}: base={self.base}: goes with an adapter as --model; this is none"
+                )
+            chosen = adapters.inspect(checkpoint.resolve(self.adapter)) if self.adapter else None
+            return path, chosen
+        if self.adapter is not None:
+            raise ModelError(f"{self.model}: is an adapter itself; give its base as --model with --adapter")
+        chosen = adapters.inspect(path)
+        base = self.base or chosen.base
+        if not base:
+            raise ModelError(f"{self.model}: is an adapter that names no base; add --model_args base=FOLDER")
+        try:
+            return checkpoint.resolve(base, None if self.base else chosen.revision), chosen
+        except ModelError as error:
+            raise ModelError(
+                f"{self.model}: is an adapter of {base}, which is not to be had ({error}); "
+                "add --model_args base=FOLDER"
+            ) from None
+
+    @property
+    def _base(self) -> str:
+        """How the base of an adapter was called."""
+        path, chosen = self._found
+        return str(self.model) if self.adapter else self.base or (chosen.base if chosen else "") or str(path)
 
     @cached_property
     def _digests(self) -> dict[str, Any]:
@@ -126,7 +177,7 @@ class PaliGemma(Model):
             "dtype": self.dtype,
             "kv_dtype": self._kv_dtype,
             "attention": self.info.attention,
-            "quantisation": None,
+            "quantisation": quantize.identity(self.quantize),
             "protocol": {
                 "prompt": fixed.protocol,
                 "eos": list(fixed.eos),
@@ -175,7 +226,8 @@ class PaliGemma(Model):
 
         return Checkpoint(
             name=name or self.info.path.resolve().name,
-            about=f"{self.info.describe()}, run in {self.dtype}",
+            about=f"{self.info.describe()}, run in {self.dtype}"
+            + (f", weights quantised ({self.quantize})" if self.quantize else ""),
             resolution=self.info.resolution,
             identity=identity,
             load=load,
@@ -206,8 +258,8 @@ class PaliGemma(Model):
         from evalkit.models.paligemma import fast, plain
 
         if self.engine == "fast":
-            return fast.load(self.info, self.dtype, self.device, self._kv_dtype, self.strict)
-        return plain.load(self.info, self.dtype, self.device, self.device_map)
+            return fast.load(self.info, self.dtype, self.device, self._kv_dtype, self.strict, self.quantize)
+        return plain.load(self.info, self.dtype, self.device, self.device_map, self.quantize)
 
     def _stability(self) -> Stable:
         """Counts close calls; with `stable` it has them decided by this engine in float32 (where it runs

@@ -194,8 +194,13 @@ def memory_limits(device: torch.device) -> tuple[int, int]:
 
 
 def load(
-    info: CheckpointInfo, dtype: str, device: str, kv_dtype: str | None = None, strict: bool = False
+    info: CheckpointInfo,
+    dtype: str,
+    device: str,
+    kv_dtype: str | None = None,
+    strict: bool = False,
+    scheme: str | None = None,
 ) -> FastEngine:
-    """The checkpoint as a fast engine; errors as `plain.load_model`."""
-    model = plain.load_model(info, dtype, device)
+    """The checkpoint as a fast engine; arguments and errors as `plain.load_model`."""
+    model = plain.load_model(info, dtype, device, scheme=scheme)
     return FastEngine(model, info.image_tokens, getattr(torch, kv_dtype) if kv_dtype else None, strict=strict)

@@ -14,6 +14,7 @@ import torch
 import transformers
 
 from evalkit.errors import ModelError
+from evalkit.models.paligemma import adapter, quantize
 from evalkit.models.paligemma.beam import Search, search
 from evalkit.models.paligemma.checkpoint import CheckpointInfo
 from evalkit.models.paligemma.engine import Answer, OutOfMemory, Prompt
@@ -207,13 +208,25 @@ def is_out_of_memory(error: BaseException) -> bool:
     return "DefaultCPUAllocator" in text or "out of memory" in text
 
 
-def load(info: CheckpointInfo, dtype: str, device: str, device_map: str | None = None) -> PlainEngine:
+def load(
+    info: CheckpointInfo,
+    dtype: str,
+    device: str,
+    device_map: str | None = None,
+    scheme: str | None = None,
+) -> PlainEngine:
     """The checkpoint as a plain engine."""
-    return PlainEngine(load_model(info, dtype, device, device_map), info.image_tokens)
+    return PlainEngine(load_model(info, dtype, device, device_map, scheme), info.image_tokens)
 
 
-def load_model(info: CheckpointInfo, dtype: str, device: str, device_map: str | None = None) -> Any:
-    """The checkpoint as transformers' model, every weight checked to be there.
+def load_model(
+    info: CheckpointInfo,
+    dtype: str,
+    device: str,
+    device_map: str | None = None,
+    scheme: str | None = None,
+) -> Any:
+    """The checkpoint as transformers' model, its adapter merged, its weights quantised by `scheme`.
 
     `device`: auto (the GPU where there is one), cpu, cuda, cuda:N; `device_map`: as transformers
     (`auto`, `balanced`...), for checkpoints larger than one GPU. Raises ModelError when the device is
@@ -226,6 +239,12 @@ def load_model(info: CheckpointInfo, dtype: str, device: str, device_map: str | 
     if device_map and importlib.util.find_spec("accelerate") is None:
         raise ModelError(f"device_map={device_map}: needs the package accelerate; pip install accelerate")
     options: dict[str, Any] = {"device_map": device_map} if device_map else {}
+    if scheme in quantize.LIBRARIES:  # the library puts the weights where they stay
+        device_map = device_map or str(_device(device))
+        options |= {
+            "quantization_config": quantize.library_config(scheme, getattr(torch, dtype)),
+            "device_map": device_map if device_map == "auto" else {"": device_map},
+        }
     model, report = _quietly(
         lambda: transformers.PaliGemmaForConditionalGeneration.from_pretrained(
             info.path,
@@ -252,6 +271,10 @@ def load_model(info: CheckpointInfo, dtype: str, device: str, device_map: str | 
         raise ModelError(
             f"{info.path}: {what} (first: {(missing or mismatched)[0]}); save the checkpoint again"
         )
+    if info.adapter is not None:
+        adapter.merge(info.adapter, model)
+    if scheme == "int8":
+        quantize.round_int8(model)
     if not device_map:
         model = model.to(_device(device))
     return model
@@ -261,7 +284,7 @@ def load_tokenizer(info: CheckpointInfo) -> Any:
     """The checkpoint's own tokenizer; ModelError when transformers cannot read it."""
     return _quietly(
         lambda: transformers.AutoTokenizer.from_pretrained(
-            info.path, local_files_only=True, trust_remote_code=False
+            info.tokenizer[0].parent, local_files_only=True, trust_remote_code=False
         ),
         info,
     )
