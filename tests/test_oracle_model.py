@@ -158,9 +158,7 @@ def test_prefill_and_steps(engines: dict[str, AnyEngine], name: str, batched: bo
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_without_soft_cap(
-    engines: dict[str, AnyEngine], name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_soft_cap(engines: dict[str, AnyEngine], name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     case, arrays = read("models.json")["models"][name], np.load(FOLDER / f"model_{name}.npz")
     monkeypatch.setattr(engines[name], "cap", None)
     asked = prompts(case["images"], case["prompts"], case["text_len"])

@@ -345,7 +345,7 @@ class PaliGemma(Model):
         pixels = self.info.resolution**2 * 3
         features = self._features[-2] * self._features[-1] * engine.dtype.itemsize
         within = min(PIXEL_BYTES // pixels, (engine.memory.limit + engine.memory.spill) * 9 // 10 // features)
-        return max(2 * self._limit.rows if self._limit else 2, within)
+        return max(2 * self._limit.rows if self._limit else 2, int(within))
 
     def _planned(self, request: Request) -> Planned:
         if request.preparation.resolution != self.info.resolution:

@@ -62,7 +62,7 @@ def pixel_key(pixels: Any) -> str:
     """A digest of one prepared image's pixels and shape: equal pixels have equal features, whatever file
     and preparation they come from."""
     shape = "x".join(map(str, pixels.shape))
-    return shape + ":" + hashlib.blake2b(np.ascontiguousarray(pixels), digest_size=20).hexdigest()
+    return shape + ":" + hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=20).hexdigest()
 
 
 def plan(

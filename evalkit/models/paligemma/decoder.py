@@ -246,7 +246,8 @@ class Decoder:
         keys: torch.Tensor,
         values: torch.Tensor,
     ) -> None:
-        """Writes rotated keys and values (batch, n, kv heads, size) into the cache's (batch, kv heads, n, size)."""
+        """Writes rotated keys and values (batch, n, kv heads, size) into the cache's (batch, kv heads, n,
+        size)."""
         k = self._rotate(k, turns)
         if self.kv_dtype is not None:
             k, v = k.to(self.kv_dtype), v.to(self.kv_dtype)
@@ -256,7 +257,8 @@ class Decoder:
     def _attend(
         self, q: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor | None
     ) -> torch.Tensor:
-        """Queries (batch, n, heads, size) over keys and values (batch, kv heads, m, size): (batch, n, heads · size).
+        """Queries (batch, n, heads, size) over keys and values (batch, kv heads, m, size), to (batch, n,
+        heads · size).
 
         The query heads that share a key head are folded into the sequence: no key is repeated.
         `mask` (batch, 1, 1, m) is true where a key may be seen.

@@ -96,7 +96,8 @@ class Lane:
                 return
             failed = None
             try:
-                touched = self._begin(part) if part else self._advance()
+                with torch.inference_mode():
+                    touched = self._begin(part) if part else self._advance()
             except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
                 if not plain.is_out_of_memory(error):
                     raise
@@ -113,7 +114,8 @@ class Lane:
                 if row.stop and not row.told:
                     row.told = True
                     yield row
-            self._retire()
+            with torch.inference_mode():
+                self._retire()
 
     def _free(self) -> int:
         """Places for new rows now."""

@@ -1,4 +1,5 @@
-"""Close calls: answers whose smallest margin lies within the noise of a precision, and how they are decided."""
+"""Close calls: answers whose smallest margin lies within the noise of a precision, and how they are
+decided."""
 
 from __future__ import annotations
 

@@ -20,6 +20,8 @@ from evalkit.types import Decode, Request
 Answered = tuple[Planned, list[Any], Answer]
 """What was asked, its images as read (without pixels where they are let go), and the answer."""
 
+Batch = list[tuple[Planned, list[Any]]]
+
 BadImage = Callable[[Request, ImageError], None]
 
 LONG = 48  # new tokens from which on rows end far apart, so that free places are worth filling at once
@@ -44,7 +46,8 @@ class Stream:
         bad: list[ImageError] = []
         batches = self._good(feed, on_bad_image, bad)
         for decode, run in itertools.groupby(batches, key=lambda batch: batch[0][0].request.decode):
-            yield from self._by_lane(run, decode) if self._lane(decode) else self._by_batches(run, decode)
+            answer = self._by_lane if self._lane(decode) else self._by_batches
+            yield from answer(run, decode)
         if bad:
             raise bad[0]
 
@@ -53,10 +56,10 @@ class Stream:
 
     def _good(
         self, feed: Iterable[Fed], on_bad_image: BadImage | None, bad: list[ImageError]
-    ) -> Iterator[list[tuple[Planned, list[Any]]]]:
+    ) -> Iterator[Batch]:
         """The batches without the samples whose images are damaged."""
         for batch in feed:
-            good: list[tuple[Planned, list[Any]]] = []
+            good: Batch = []
             for planned, futures in batch:
                 try:
                     good.append((planned, [f.result() for f in futures]))
@@ -72,7 +75,7 @@ class Stream:
 
     # --- the fast engine ---
 
-    def _by_lane(self, batches: Iterable[list[tuple[Planned, list[Any]]]], decode: Decode) -> Iterator[Answered]:
+    def _by_lane(self, batches: Iterable[Batch], decode: Decode) -> Iterator[Answered]:
         from evalkit.models.paligemma.lane import Lane, Row
 
         def rows() -> Iterator[list[Row]]:
@@ -100,9 +103,7 @@ class Stream:
 
     # --- any engine ---
 
-    def _by_batches(
-        self, batches: Iterable[list[tuple[Planned, list[Any]]]], decode: Decode
-    ) -> Iterator[Answered]:
+    def _by_batches(self, batches: Iterable[Batch], decode: Decode) -> Iterator[Answered]:
         """Answers batch by batch, in halves where memory does not do for the whole."""
         for batch in batches:
             waiting = [batch]
