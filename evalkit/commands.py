@@ -123,7 +123,7 @@ def demo(output: Path, limit: int | None) -> int:
     shelf = planning.Shelf(roots([], loaded))
     arguments = argparse.Namespace(
         model_args="", revision=None, resolution=None, dtype=None, device=None, device_map=None,
-        batch_size="auto", engine="plain",
+        batch_size="auto",
     )  # fmt: skip
     found = [checkpoint(f"{DEMO}:{name}", arguments) for name in ("earlier", "later")]
     options = runner.Options(command="demo")

@@ -97,7 +97,8 @@ def predict(
                 progress(plan, done, running.add(sample, prediction))
         except ImageError as error:
             raise ImageError(f"{error}; --on-bad-image skip goes on without such samples") from None
-        record["sessions"][-1] |= {"ended": _now(), "seconds": time.monotonic() - begun, "flops": work}
+        took = {"ended": _now(), "seconds": time.monotonic() - begun, "flops": work}
+        record["sessions"][-1] |= {**took, **model.provenance()}
         record["bad_images"] = {**record["bad_images"], **bad}
         plan.folder.write_run(record)
 
