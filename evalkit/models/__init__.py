@@ -28,7 +28,8 @@ def open_checkpoint(
 ) -> Checkpoint:
     """The checkpoint that `--model SPEC` means, inspected but not loaded.
 
-    `module:FILE.py:CLASS`, `replay:FILE.jsonl`, a folder in Hugging Face layout, or a hub id. `flags` are
+    `module:FILE.py:CLASS`, `replay:FILE.jsonl`, a folder in Hugging Face layout, a big_vision `.npz`,
+    an adapter's folder, or a hub id. `flags` are
     those of the command line that were given (`KEYS`), `args` is --model_args; `name` overrides how it is
     called; `say` hears of long work. Raises UserError.
     """
@@ -77,7 +78,7 @@ def _paligemma(
 
 def called_after(spec: str) -> str:
     """What a checkpoint is called in tables and folder names: the last part of its path or hub id."""
-    name = _plain(Path(spec.rstrip("/")).name).strip("-.")
+    name = _plain(Path(spec.rstrip("/")).name).strip("-.").removesuffix(".npz")
     if spec.startswith((".", "/")) and name in ("", "checkpoint"):
         return _plain("-".join(Path(spec).resolve().parts[-2:]))
     return name
