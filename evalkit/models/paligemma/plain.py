@@ -289,11 +289,10 @@ def _from_npz(info: CheckpointInfo, dtype: str) -> Any:
     places = {canonical(name): weight for name, weight in model.named_parameters()}
     with torch.no_grad():
         for tensor in big_vision.read(info.path):
-            array = tensor.array
-            if tensor.kind == "BF16":
-                values = torch.from_numpy(array.view(np.int16).copy()).view(torch.bfloat16)
-            else:
-                values = torch.from_numpy(array.copy())
+            array = tensor.array if tensor.array.flags.writeable else tensor.array.copy()
+            half = tensor.kind == "BF16"
+            values = torch.from_numpy(array.view(np.int16) if half else array)
+            values = values.view(torch.bfloat16) if half else values
             place = places.pop(canonical(tensor.name), None)
             if place is None or place.shape != values.shape:
                 fits = "no such weight" if place is None else tuple(place.shape)
