@@ -8,9 +8,9 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from evalkit import __version__
+from evalkit import __version__, judging
 from evalkit.errors import UserError
 
 EPILOG = """examples:
@@ -56,11 +56,24 @@ def _dashed(words: list[str]) -> list[str]:
     return out
 
 
+class _Raising(argparse.ArgumentParser):
+    """A parser for callers from Python: a wrong flag is an exception, not the process's end."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(message)
+
+
+def parse(words: list[str]) -> argparse.Namespace:
+    """The words as the command line reads them. Raises UserError where it would exit."""
+    return parser(_Raising).parse_args(words)
+
+
 # --- arguments -------------------------------------------------------------------------------------
 
 
-def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(
+def parser(kind: type[argparse.ArgumentParser] = argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """The whole command line; `kind` decides what a mistake does."""
+    top = kind(
         prog="evalkit",
         description="Evaluates PaliGemma checkpoints by the published protocol.",
         epilog=EPILOG,
@@ -90,6 +103,8 @@ def parser() -> argparse.ArgumentParser:
     verb.add_argument("runs", nargs="*", type=Path, metavar="RUN|DIR", help="default: results")
     verb.add_argument("--format", choices=("terminal", "md", "csv", "json"), default="terminal")
     verb.add_argument("--output", type=Path, metavar="FILE", help="write there instead of printing")
+
+    judging.add(verbs, _verb, _model, _data, _where)
 
     verb = _verb(verbs, "list", "what there is", _list)
     verb.add_argument("what", choices=("tasks", "suites", "metrics", "parsers", "models", "formats", "runs"))
@@ -170,6 +185,7 @@ def _run_arguments(verb: argparse.ArgumentParser) -> None:
         "--protocol", choices=("paper", "hf"), help="image, prompt and stop rules (default: the task's)"
     )
     verb.add_argument("--on-bad-image", choices=("stop", "skip"), default="stop")
+    verb.add_argument("--dry-run", action="store_true", help="the plan with samples, FLOPs, time and disk")
     verb.add_argument("--resume-across", action="store_true", help="go on with other library versions")
 
 
@@ -204,7 +220,22 @@ def _model(verb: argparse.ArgumentParser, required: bool) -> None:
     verb.add_argument(
         "--batch-size", default="auto", metavar="N|auto", help="auto halves when memory runs out"
     )
-    verb.add_argument("--engine", choices=("plain",), default="plain")
+    verb.add_argument(
+        "--engine", choices=("fast", "plain"), help="default fast; plain is transformers' own forward"
+    )
+    verb.add_argument(
+        "--kv-dtype", choices=("float32", "bfloat16"), help="bfloat16: round keys and values as big_vision"
+    )
+    verb.add_argument(
+        "--stable",
+        nargs="?",
+        const="auto",
+        metavar="MARGIN",
+        help="decide answers closer than MARGIN logits again in float32; `evalkit doctor` measures MARGIN",
+    )
+    verb.add_argument(
+        "--strict", action="store_true", default=None, help="one batch shape; out of memory is an error"
+    )
 
 
 def _data(verb: argparse.ArgumentParser) -> None:
@@ -240,18 +271,7 @@ def _positive(text: str) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     from evalkit import commands
 
-    wanted = [name for names in arguments.tasks for name in names.split(",") if name]
-    overrides = dict(_pair(text, "--set") for text in arguments.set)
-    if arguments.prompt is not None:
-        overrides["prompt"] = arguments.prompt
-    return commands.run(arguments, wanted, overrides, command=shlex.join(sys.argv[1:]))
-
-
-def _pair(text: str, flag: str) -> tuple[str, str]:
-    key, mark, value = text.partition("=")
-    if not mark or not key:
-        raise UserError(f"{flag} {text}: write KEY=VALUE, e.g. {flag} decode.max_new_tokens=64")
-    return key, value
+    return commands.run(arguments, command=shlex.join(sys.argv[1:]))
 
 
 def _demo(arguments: argparse.Namespace) -> int:

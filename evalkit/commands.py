@@ -6,10 +6,12 @@ import argparse
 import json
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from evalkit import (
+    asking,
+    estimate,
     leaderboard,
     lookup,
     masks,
@@ -32,10 +34,22 @@ DEMO = "demo"  # `--model demo:later`, the suite, and the folder of the generate
 # --- run -------------------------------------------------------------------------------------------
 
 
-def run(
-    arguments: argparse.Namespace, wanted: Sequence[str], overrides: Mapping[str, str], command: str
-) -> int:
+def run(arguments: argparse.Namespace, command: str) -> int:
     """`evalkit run`: every model on every task; plan first, then predict, score and the table."""
+    folders = execute(arguments, command)
+    if arguments.dry_run:
+        return 0
+    print()
+    print(leaderboard.terminal(leaderboard.collect(folders), bold=sys.stdout.isatty()), end="", flush=True)
+    return 0
+
+
+def execute(arguments: argparse.Namespace, command: str) -> list[results.RunFolder]:
+    """Does what `evalkit run` is asked for; returns the run folders, models first, then tasks."""
+    wanted = [name for names in arguments.tasks for name in names.split(",") if name]
+    overrides = dict(_pair(text) for text in arguments.set)
+    if arguments.prompt is not None:
+        overrides["prompt"] = arguments.prompt
     names = tasks.expand(wanted, arguments.include_path)
     loaded = [tasks.load(name, overrides, arguments.include_path) for name in names]
     ids = _ids(arguments.ids) if arguments.ids else None
@@ -43,10 +57,24 @@ def run(
     checkpoints = [checkpoint(spec, arguments) for spec in _models(arguments)]
     options = runner.Options(arguments.on_bad_image, arguments.resume_across, command)
     shelf = planning.Shelf(roots(arguments.data_root, loaded))
-    return _run_all(checkpoints, loaded, shelf, arguments.output_path, asked, arguments.protocol, options)
+    output, protocol = arguments.output_path, arguments.protocol
+    every = _plan_all(checkpoints, loaded, shelf, output, asked, protocol, options)
+    if arguments.dry_run:
+        for plans, candidate in zip(every, checkpoints, strict=True):
+            found = [estimate.estimate(plan, shelf, candidate, output) for plan in plans]
+            print(f"{candidate.name}: {estimate.describe(found)}")
+        return []
+    return _run_all(checkpoints, every, shelf, options)
 
 
-def _run_all(
+def _pair(text: str) -> tuple[str, str]:
+    key, mark, value = text.partition("=")
+    if not mark or not key:
+        raise UserError(f"--set {text}: write KEY=VALUE, e.g. --set decode.max_new_tokens=64")
+    return key, value
+
+
+def _plan_all(
     checkpoints: Sequence[Checkpoint],
     wanted: Sequence[Task],
     shelf: planning.Shelf,
@@ -54,14 +82,24 @@ def _run_all(
     asked: Asked,
     protocol: str | None,
     options: runner.Options,
-) -> int:
+) -> list[list[Plan]]:
+    """The plans of every checkpoint, told. All is read before anything runs: gaps are said at once."""
     every: list[list[Plan]] = [[] for _ in checkpoints]
-    for task in wanted:  # all is read and planned before anything runs: what is missing is said at once
+    for task in wanted:
         for plans, candidate in zip(every, checkpoints, strict=True):
             data = shelf.get(task)
             plans.append(planning.plan(data, candidate, output, asked, protocol, options.on_bad_image))
     for plans, candidate in zip(every, checkpoints, strict=True):
         terminal.plan(candidate, plans)
+    return every
+
+
+def _run_all(
+    checkpoints: Sequence[Checkpoint],
+    every: Sequence[Sequence[Plan]],
+    shelf: planning.Shelf,
+    options: runner.Options,
+) -> list[results.RunFolder]:
     for plans, candidate in zip(every, checkpoints, strict=True):
         bar = terminal.Bar()
         if any(p.missing for p in plans):
@@ -76,10 +114,7 @@ def _run_all(
             runner.run(plans, shelf, candidate, options, bar, done)
         finally:
             bar.close()
-    folders = [p.folder for plans in every for p in plans]
-    print()
-    print(leaderboard.terminal(leaderboard.collect(folders), bold=sys.stdout.isatty()), end="", flush=True)
-    return 0
+    return [p.folder for plans in every for p in plans]
 
 
 def demo(output: Path, limit: int | None) -> int:
@@ -88,15 +123,18 @@ def demo(output: Path, limit: int | None) -> int:
     shelf = planning.Shelf(roots([], loaded))
     arguments = argparse.Namespace(
         model_args="", revision=None, resolution=None, dtype=None, device=None, device_map=None,
-        batch_size="auto", engine="plain",
+        batch_size="auto",
     )  # fmt: skip
     found = [checkpoint(f"{DEMO}:{name}", arguments) for name in ("earlier", "later")]
-    status = _run_all(found, loaded, shelf, output, Asked(limit), None, runner.Options(command="demo"))
+    options = runner.Options(command="demo")
+    every = _plan_all(found, loaded, shelf, output, Asked(limit), None, options)
+    folders = _run_all(found, every, shelf, options)
+    print("\n" + leaderboard.terminal(leaderboard.collect(folders), bold=sys.stdout.isatty()), end="")
     print(
-        f"\nEverything is in {output}/. Next: evalkit table {output}   or your own checkpoint:\n"
-        "  evalkit run --model PATH_OR_HUB_ID --tasks vqav2_val --data-root DATASETS --limit 100"
+        f"\nResults are in {output}/; next: evalkit run --model YOUR_CHECKPOINT --tasks vqav2_val "
+        "--data-root YOUR_DATASETS --limit 100"
     )
-    return status
+    return 0
 
 
 # --- models and data ---------------------------------------------------------------------------------
@@ -158,7 +196,8 @@ def _ids(path: Path) -> tuple[str, ...]:
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--ids {path}: {error}; give a text file, one id a line") from None
+        why = getattr(error, "strerror", None) or "is no UTF-8 text"
+        raise UserError(f"--ids {path}: {why}; give a text file, one id a line") from None
     found = tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))
     if not found:
         raise UserError(f"--ids {path}: holds no ids; one id a line")
@@ -170,10 +209,24 @@ def _ids(path: Path) -> tuple[str, ...]:
 
 def score(arguments: argparse.Namespace) -> int:
     """`evalkit score`: runs again from their files, or a file of predictions made elsewhere."""
-    if arguments.predictions:
-        if not arguments.task or arguments.runs:
-            raise UserError("score --predictions FILE: name the task they answer with --task, and no runs")
-        return _score_predictions(arguments)
+    if not arguments.predictions:
+        folders = rescore(arguments)
+        print(leaderboard.terminal(leaderboard.collect(folders), bold=sys.stdout.isatty()), end="")
+        return 0
+    data, scores, untold = score_predictions(arguments)
+    name = arguments.name or Path(arguments.predictions).stem
+    cells = [leaderboard.Cell(s, arguments.predictions, name, ()) for s in scores]
+    print(leaderboard.terminal(cells, bold=sys.stdout.isatty()), end="")
+    if untold:
+        told = f"{len(untold):,} of {len(data.samples):,} samples have no prediction"
+        terminal.say(f"{told}, the first is {untold[0]}")
+    for found in scores:
+        terminal.say(found.signature)
+    return 0
+
+
+def rescore(arguments: argparse.Namespace) -> list[results.RunFolder]:
+    """Scores the named runs again from their files."""
     if not arguments.runs:
         raise UserError("score: name run folders, or --task TASK --predictions FILE")
     folders = results.find(arguments.runs)
@@ -181,8 +234,7 @@ def score(arguments: argparse.Namespace) -> int:
         raise UserError(f"score: no runs below {', '.join(map(str, arguments.runs))}")
     for folder in folders:
         _rescore(folder, arguments)
-    print(leaderboard.terminal(leaderboard.collect(folders), bold=sys.stdout.isatty()), end="")
-    return 0
+    return folders
 
 
 def _rescore(folder: results.RunFolder, arguments: argparse.Namespace) -> None:
@@ -205,22 +257,17 @@ def _rescore(folder: results.RunFolder, arguments: argparse.Namespace) -> None:
     runner.score(plan, shelf)
 
 
-def _score_predictions(arguments: argparse.Namespace) -> int:
+def score_predictions(arguments: argparse.Namespace) -> tuple[planning.Dataset, list[Score], list[str]]:
+    """The dataset, its scores by a file of predictions, and the ids that the file leaves out."""
+    if not arguments.task or arguments.runs:
+        raise UserError("score --predictions FILE: name the task they answer with --task, and no runs")
     task = tasks.load(arguments.task, extra=arguments.include_path)
     data = planning.dataset(task, roots(arguments.data_root, [task]))
     predictions = scoring.read_predictions(arguments.predictions, data.samples)
-    whole = len(predictions) == len(data.samples) and data.short_of is None
-    scored = scoring.score(task, data.samples, predictions, "all" if whole else "incomplete", data.targets)
-    name = arguments.name or Path(arguments.predictions).stem
-    cells = [leaderboard.Cell(s, arguments.predictions, name, ()) for s in scored.scores]
-    print(leaderboard.terminal(cells, bold=sys.stdout.isatty()), end="")
-    missing = len(data.samples) - len(predictions)
-    if missing:
-        first = next(s.id for s in data.samples if s.id not in predictions)
-        terminal.say(f"{missing:,} of {len(data.samples):,} samples have no prediction, the first is {first}")
-    for found in scored.scores:
-        terminal.say(found.signature)
-    return 0
+    untold = [s.id for s in data.samples if s.id not in predictions]
+    covered = "incomplete" if untold or data.short_of is not None else "all"
+    scored = scoring.score(task, data.samples, predictions, covered, data.targets)
+    return data, scored.scores, untold
 
 
 def table(paths: Sequence[Path], form: str, output: Path | None) -> int:
@@ -285,6 +332,7 @@ def show(arguments: argparse.Namespace) -> int:
         f"{task.decode.text_length} tokens, at most {task.decode.max_new_tokens} new tokens",
         f"parser     {lookup.spell(lookup.make('parsers', task.parser))}",
         *(f"metric     {lookup.spell(lookup.make('metrics', m))}" for m in task.metrics),
+        *(f"source     {', '.join(f'{k}: {v}' for k, v in entry.items())}" for entry in task.data.sources),
     ]
     print("\n".join(lines))
     try:
@@ -364,8 +412,20 @@ def convert(file: Path, target: Path, tokenizer: Path) -> int:
 
 def ask(arguments: argparse.Namespace) -> int:
     """`evalkit ask IMAGE PROMPT --model M`: one answer, its tokens, boxes and masks, an overlay."""
-    from evalkit import asking
+    reply = reply_to(arguments)
+    print(reply.text)
+    for thing in reply.found:
+        print(f"  {asking.shown(thing, reply.size)}")
+    terminal.say(f"tokens  {list(reply.tokens)}; stopped at {reply.stop}")
+    if reply.warning:
+        terminal.say(reply.warning)
+    if reply.overlay:
+        terminal.say(f"overlay {reply.overlay}")
+    return 0
 
+
+def reply_to(arguments: argparse.Namespace) -> asking.Reply:
+    """What the one model says to the one question."""
     if len(arguments.model) != 1:
         raise UserError("ask: one --model at a time")
     candidate = checkpoint(arguments.model[0], arguments)

@@ -16,6 +16,8 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 
+import numpy as np
+
 from evalkit.ptb_rules import lexer
 
 _PUNCTUATION = "'' ' `` ` -LRB- -RRB- -LCB- -RCB- . ? ! , : - -- ... ;"
@@ -97,7 +99,7 @@ def _lines(text: str) -> list[str]:
     """The tokenizer's output for a file of this text, split at its line ends."""
     wide = max(text, default="") > "\uffff"
     if wide:  # Java reads UTF-16: a character beyond the first plane is two unknown ones
-        text = "".join(map(chr, memoryview(text.encode("utf-16-le", "surrogatepass")).cast("H")))
+        text = "".join(map(chr, np.frombuffer(text.encode("utf-16-le", "surrogatepass"), "<u2")))
     output = "".join(_printed(text))
     if wide:
         output = output.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

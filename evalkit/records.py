@@ -6,6 +6,7 @@ Knows the shapes that several formats share (texts, ids, boxes, segmentations), 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
@@ -85,6 +86,18 @@ class Record:
             self.wrong(key, f"is {_short(value)}; it must be at least {least:g}")
         return float(value)
 
+    def scalar(self, key: str) -> str:
+        """A string, a finite number or true / false, as a string ('True', as Python spells it)."""
+        value = self.get(key, "it must be a string or a number")
+        if type(value) is bool or (type(value) is int and abs(value) < 1 << 64):
+            return str(value)
+        if type(value) is float and math.isfinite(value):
+            return str(int(value)) if value.is_integer() and abs(value) < 1 << 53 else str(value)
+        problem = _text_problem(value)
+        if problem:
+            self.wrong(key, f"is {_kind(value)}; it must be a string or a number")
+        return str(value)
+
     def identifier(self, key: str) -> str:
         """A whole number or a string that isn't empty, as a string."""
         value = self.get(key, "it must be a whole number or a string")
@@ -127,6 +140,20 @@ class Record:
             for index, value in enumerate(values)
             if value is not None or not skip_none
         )
+
+    def column(self, key: str, inner: str) -> tuple[str, ...]:
+        """The strings under `inner` of a list's objects; equal ones are one object (VQAv2 holds millions)."""
+        try:
+            found = tuple([sys.intern(value[inner]) for value in self.data[key]])
+            "".join(found).encode()
+        except (
+            KeyError,
+            TypeError,
+            IndexError,
+            UnicodeEncodeError,
+        ):  # once more, slowly, to say what is wrong
+            return tuple(record.text(inner) for record in self.records(key))
+        return found
 
     def box(self, key: str = "bbox") -> tuple[float, float, float, float]:
         """A COCO box (x, y, width, height) in pixels; sides may be 0 (COCO has such), not negative."""
@@ -185,6 +212,15 @@ def path_of(source: Source, key: str, wanted: tuple[str, ...]) -> Path:
             f" this format wants {', '.join(wanted)}"
         )
     return source.path(key)
+
+
+def paths_of(source: Source, key: str, wanted: tuple[str, ...]) -> dict[str, Path]:
+    """group -> file, where the source entry names several under `key`; one file is the group ''."""
+    path_of(source, key, wanted)
+    value = source.entry[key]
+    if not isinstance(value, Mapping):
+        return {"": source.path(key)}
+    return {str(group): source.root / str(name) for group, name in value.items()}
 
 
 def check_split(file: str, split: str, present: Mapping[str, Any] | set[str]) -> None:

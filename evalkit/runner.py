@@ -10,12 +10,13 @@ import datetime
 import importlib.metadata
 import platform
 import subprocess
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evalkit import __version__, lookup, planning, scoring
+from evalkit import __version__, estimate, lookup, planning, scoring
 from evalkit.errors import DataError, ImageError, ResultsError
 from evalkit.planning import Dataset, Plan, Shelf
 from evalkit.results import Entry, scores_of
@@ -52,15 +53,25 @@ def run(
             _check_resume(plan, options)
             if plan.protocol not in models:
                 models[plan.protocol] = checkpoint.load(plan.protocol)
-            predict(plan, shelf.get(plan.task), models[plan.protocol], options, progress)
+            predict(plan, shelf.get(plan.task), models[plan.protocol], options, progress, checkpoint.flops)
         done(plan, score(plan, shelf))
 
 
 # --- predicting ----------------------------------------------------------------------------------
 
 
-def predict(plan: Plan, data: Dataset, model: Model, options: Options, progress: Progress) -> None:
-    """Asks the model for every missing sample and journals each answer as it comes."""
+def predict(
+    plan: Plan,
+    data: Dataset,
+    model: Model,
+    options: Options,
+    progress: Progress,
+    flops: Callable[[int, int, int], float] | None = None,
+) -> None:
+    """Asks the model for every missing sample and journals each answer as it comes.
+
+    How long it took, and by `flops` how much work it was, is recorded for later estimates.
+    """
     missing = set(plan.missing)
     todo = {s.id: s for s in data.samples if s.id in missing}
     running = _Running(plan.task)
@@ -73,13 +84,21 @@ def predict(plan: Plan, data: Dataset, model: Model, options: Options, progress:
         record = _record(plan, model, options)
         plan.folder.write_run(record)
         done = len(plan.wanted) - len(plan.missing)
+        begun, work = time.monotonic(), 0.0
         asked = planning.requests(plan, list(todo.values()))
-        for prediction in model.predict(asked, skip if options.on_bad_image == "skip" else None):
-            sample = todo[prediction.id]
-            journal.write(Entry(prediction, planning.stamps(sample.images)))
-            done += 1
-            progress(plan, done, running.add(sample, prediction))
-        record["sessions"][-1]["ended"] = _now()
+        try:
+            for prediction in model.predict(asked, skip if options.on_bad_image == "skip" else None):
+                sample = todo[prediction.id]
+                journal.write(Entry(prediction, planning.stamps(sample.images)))
+                done += 1
+                if flops is not None:
+                    tokens = estimate.prompt_tokens(plan, prediction.prompt)
+                    work += flops(len(sample.images), tokens, len(prediction.tokens))
+                progress(plan, done, running.add(sample, prediction))
+        except ImageError as error:
+            raise ImageError(f"{error}; --on-bad-image skip goes on without such samples") from None
+        took = {"ended": _now(), "seconds": time.monotonic() - begun, "flops": work}
+        record["sessions"][-1] |= {**took, **model.provenance()}
         record["bad_images"] = {**record["bad_images"], **bad}
         plan.folder.write_run(record)
 
@@ -117,9 +136,9 @@ def score(plan: Plan, shelf: Shelf) -> list[Score]:
     wanted = set(plan.wanted)
     predictions = {name: entry.prediction for name, entry in entries.items() if name in wanted}
     if not predictions:
-        raise DataError(
-            f"{plan.task.name}: no sample could be answered; see bad_images in {plan.folder.path}/run.json"
-        )
+        run = plan.folder.read_run() or {}
+        why = next(iter(run.get("bad_images", {}).values()), "its folder was emptied while it ran")
+        raise DataError(f"{plan.task.name}: nothing is left to score in {plan.folder.path}: {why}")
     covered = planning.coverage(plan, len(predictions))
     inputs = scoring.inputs_digest(plan.task, plan.targets, predictions, covered, decoder_digest(plan.task))
     before = plan.folder.read_scores()

@@ -6,26 +6,27 @@ import base64
 import functools
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+from oracle_inputs import ABSENT, FOLDER
+from oracle_inputs import image as generated
+from PIL import Image
 
-from evalkit import images
+from evalkit import drawing, images, members
+from evalkit.types import ImageRef, Preparation
 
-ORACLE = Path(os.environ.get("EVALKIT_ORACLE", Path(__file__).parents[2] / "shared" / "oracle"))
-FILES = ("resize.json", "decode.json", "video.json", "e2e.json")  # e2e: image part only; video: floats only
-present = pytest.mark.skipif(not ORACLE.is_dir(), reason=f"the oracle is not at {ORACLE} (EVALKIT_ORACLE)")
+present = pytest.mark.skipif(not FOLDER.is_dir(), reason=ABSENT)
 
 
 @functools.cache
 def content(name: str) -> dict[str, Any]:
-    if not (ORACLE / name).is_file():
+    if not (FOLDER / name).is_file():
         return {"cases": [], "images": []}
-    loaded: dict[str, Any] = json.loads((ORACLE / name).read_text())
+    loaded: dict[str, Any] = json.loads((FOLDER / name).read_text())
     return loaded
 
 
@@ -33,35 +34,10 @@ def digest(array: npt.NDArray[Any]) -> str:
     return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
 
 
-def splitmix(seed: int, count: int) -> npt.NDArray[np.uint8]:
-    """The recordings' generator (header `inputs`): the same bytes on every machine."""
-    z = np.arange(count, dtype=np.uint64) + np.uint64(seed * 1000003)
-    z = (z + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return ((z ^ (z >> np.uint64(31))) >> np.uint64(56)).astype(np.uint8)
-
-
-def generated(kind: str, seed: int, h: int, w: int) -> npt.NDArray[np.uint8]:
-    y, x = np.mgrid[:h, :w]
-    if kind == "noise":
-        return splitmix(seed, h * w * 3).reshape(h, w, 3)
-    if kind == "gray":
-        return np.repeat(splitmix(seed, h * w).reshape(h, w, 1), 3, axis=2)
-    if kind == "sat":
-        return np.where(splitmix(seed, h * w * 3) >= 128, 255, 0).astype(np.uint8).reshape(h, w, 3)
-    if kind == "smooth":
-        r, g = (x * 255) // max(w - 1, 1), (y * 255) // max(h - 1, 1)
-        return np.stack([r, g, ((x * y * (7 + seed)) // 64) % 256], axis=2).astype(np.uint8)
-    r = ((x // (3 + seed % 5) + y // 4) % 2) * 255
-    g, b = ((x // 7) % 2) * 200, ((y // (2 + seed % 3)) % 2) * 131
-    return np.stack([r, g, b], axis=2).astype(np.uint8)
-
-
 @present
 @pytest.mark.parametrize("case", content("resize.json")["cases"], ids=lambda case: case["id"])
 def test_resize_is_byte_exact(case: dict[str, Any]) -> None:
-    image = generated(case["kind"], case["seed"], case["h"], case["w"])
+    image = generated(case)
     assert digest(image) == case["input_sha256"]
     resized = images.resize(image, case["res"], "bilinear", case["antialias"])
     grid = resized[np.ix_(case["grid_index"], case["grid_index"])]
@@ -91,7 +67,7 @@ def test_files_through_decode_and_resize() -> None:
         if image["png_base64"]:
             pixels = images.decode(base64.b64decode(image["png_base64"]))
         else:
-            pixels = generated(image["kind"], image["seed"], image["h"], image["w"])
+            pixels = generated(image)
         for name, antialias in (("na", False), ("aa", True)):
             resized = images.resize(pixels, 224, "bilinear", antialias)
             assert digest(resized) == recorded["resized_uint8_sha256"][name][index], (index, name)
@@ -100,6 +76,32 @@ def test_files_through_decode_and_resize() -> None:
 @present
 def test_video_frames_stay_floats() -> None:
     case = next(case for case in content("video.json")["cases"] if case["id"] == "float_frame")
-    frame = images.bilinear(generated(case["kind"], case["seed"], case["h"], case["w"]), case["res"], False)
+    frame = images.bilinear(generated(case), case["res"], False)
     grid = 2 * (frame[np.ix_(case["grid_index"], case["grid_index"])] / 255) - 1
+    np.testing.assert_allclose(grid.ravel()[: len(case["grid_float"])], case["grid_float"], atol=1e-6)
+
+
+@present
+@pytest.mark.parametrize("case", content("draw_bbox.json")["cases"], ids=lambda case: case["id"])
+def test_drawn_box_is_byte_exact(case: dict[str, Any]) -> None:
+    image = generated(case)
+    drawing.outline(image, tuple(case["box_ymin_xmin_ymax_xmax"]), (255, 0, 0))
+    assert digest(image) == case["output_uint8_sha256"]
+
+
+@present
+def test_order_of_frames() -> None:
+    for case in content("video.json")["cases"]:
+        if "frame_order" in case:
+            there = min(case["num_input_frames"], case["num_frames"])
+            assert members.frame_order(there, case["num_frames"]) == case["frame_order"]
+
+
+@present
+def test_video_frames_stay_floats_when_prepared(tmp_path: Path) -> None:
+    case = next(case for case in content("video.json")["cases"] if case["id"] == "float_frame")
+    path = tmp_path / "frame.png"
+    Image.fromarray(generated(case)).save(path)
+    prepared = images.prepare(ImageRef(str(path)), Preparation(case["res"], floats=True))
+    grid = prepared.pixels[np.ix_(case["grid_index"], case["grid_index"])] / 255 * 2 - 1
     np.testing.assert_allclose(grid.ravel()[: len(case["grid_float"])], case["grid_float"], atol=1e-6)

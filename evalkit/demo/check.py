@@ -19,9 +19,7 @@ DEV_SEED = 500_000
 """Held out from training and from the benchmark alike."""
 
 
-def generate(
-    model: Any, processor: Any, images: list[Any], prompts: list[str], batch: int = 64
-) -> list[str]:
+def generate(model: Any, processor: Any, images: list[Any], prompts: list[str], batch: int = 64) -> list[str]:
     """Greedy answers by transformers' own `generate`, batched by similar length."""
     size = int(model.config.vision_config.image_size)
     long = [i for i, p in enumerate(prompts) if not p.startswith("answer")]
@@ -41,9 +39,7 @@ def generate(
             assert inputs["pixel_values"].shape[-1] == size
             with torch.inference_mode():
                 made = model.generate(**inputs, max_new_tokens=limit, do_sample=False)
-            texts = processor.batch_decode(
-                made[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True
-            )
+            texts = processor.batch_decode(made[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
             for i, text in zip(part, texts, strict=True):
                 out[i] = text
     return out

@@ -159,7 +159,7 @@ def _write_vqav2(root: Path, drawn: list[world.Scene]) -> None:
         "info": INFO,
         "license": {"url": "", "name": LICENSE["name"]},
         "data_type": "shapes",
-        "data_subtype": "demo",
+        "data_subtype": "test",
     }
     asked: list[Record] = []
     answered: list[Record] = []
@@ -206,7 +206,7 @@ def _write_textvqa(root: Path, drawn: list[world.Scene], size: int) -> None:
                     "answers": people(q, rng),
                     "question_tokens": q.text.rstrip("?").split(),
                     "question_id": len(rows) + 1,
-                    "set_name": "demo",
+                    "set_name": "test",
                 }
             )
     _dump(
@@ -238,9 +238,7 @@ def _write_refs(root: Path, drawn: list[world.Scene]) -> None:
         rng.shuffle(texts)
         sentences = []
         for text in texts[: 2 + questions.pick(rng, 2)]:
-            sentences.append(
-                {"tokens": text.split(), "raw": text, "sent_id": sentence_id, "sent": text}
-            )
+            sentences.append({"tokens": text.split(), "raw": text, "sent_id": sentence_id, "sent": text})
             sentence_id += 1
         refs.append(
             {

@@ -49,9 +49,7 @@ def text_loss(scores: Tensor, batch: Batch, loc0: int, sigma: float) -> Tensor:
     bins = torch.arange(1024)
     centre = (batch.targets[is_loc] - loc0)[:, None]
     soft = torch.softmax(-(((bins - centre) / sigma) ** 2) / 2, -1)
-    loss = loss.index_put(
-        (is_loc.nonzero()[:, 0],), -(soft * logp[is_loc][:, loc0 : loc0 + 1024]).sum(1)
-    )
+    loss = loss.index_put((is_loc.nonzero()[:, 0],), -(soft * logp[is_loc][:, loc0 : loc0 + 1024]).sum(1))
     return (loss * batch.weights).sum() / batch.weights.sum()
 
 
@@ -107,9 +105,7 @@ class Run:
         return float(loss.detach())
 
 
-def stream(
-    tokenizer: Any, masks: vae.MaskVAE, scenes: int, first: int, packed: bool
-) -> Iterator[Batch]:
+def stream(tokenizer: Any, masks: vae.MaskVAE, scenes: int, first: int, packed: bool) -> Iterator[Batch]:
     """Batches made by one other process."""
     made = Lessons(tokenizer, masks, scenes, first, packed)
     return iter(DataLoader(made, batch_size=None, num_workers=1, prefetch_factor=3))
@@ -141,8 +137,7 @@ def train(
             run.minutes += (time.time() - begun) / 60
             if count % 100 == 0:
                 print(
-                    f"language {run.minutes:.1f} min step {run.step} packed {packed} "
-                    f"loss {mean:.4f}",
+                    f"language {run.minutes:.1f} min step {run.step} packed {packed} loss {mean:.4f}",
                     flush=True,
                 )
             if run.minutes - mark > every or run.minutes >= end:

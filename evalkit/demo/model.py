@@ -116,9 +116,7 @@ def see(tower: Any, pixels: Tensor) -> Tensor:
     centred = pixels.to(torch.bfloat16).sub_(127.5)
     hidden = linear(
         centred.to(
-            torch.get_autocast_dtype("cpu")
-            if torch.is_autocast_enabled("cpu")
-            else kernel.weight.dtype
+            torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else kernel.weight.dtype
         ),
         kernel.weight.flatten(1) / 127.5,
         kernel.bias,
@@ -176,9 +174,7 @@ class Dense(nn.Module):
         *logits, place = self.head(hidden.float()).split(self.parts, dim=-1)
         on = labels[..., 0] > 0
         written = labels[..., 2] > 1
-        loss = sum(
-            cross_entropy(lo.flatten(0, 1), labels[..., i].flatten()) for i, lo in enumerate(logits)
-        )
+        loss = sum(cross_entropy(lo.flatten(0, 1), labels[..., i].flatten()) for i, lo in enumerate(logits))
         if written.any():
             loss = loss + cross_entropy(logits[2][written], labels[..., 2][written])
         loss = loss + 10 * smooth_l1_loss(place[on], boxes[on], beta=0.05)

@@ -92,14 +92,8 @@ def _polar(text: str, right: bool) -> Question:
 def counts(scene: Scene, rng: random.Random) -> list[Question]:
     """How many shapes in all, of one shape and of one colour (one of them perhaps absent)."""
     things = scene.things
-    shape = (
-        things[pick(rng, len(things))].shape if rng.random() < 0.8 else _choose(rng, world.SHAPES)
-    )
-    color = (
-        things[pick(rng, len(things))].color
-        if rng.random() < 0.8
-        else _choose(rng, tuple(world.COLORS))
-    )
+    shape = things[pick(rng, len(things))].shape if rng.random() < 0.8 else _choose(rng, world.SHAPES)
+    color = things[pick(rng, len(things))].color if rng.random() < 0.8 else _choose(rng, tuple(world.COLORS))
     return [
         _number("how many shapes are there?", len(things)),
         _number(f"how many {plural(shape)} are there?", sum(t.shape == shape for t in things)),

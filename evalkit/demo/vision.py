@@ -37,9 +37,7 @@ class Scenes(IterableDataset):  # type: ignore[type-arg]
                 scene = world.make(seed)
                 seed += step
                 rows.append((world.render(scene), *m.dense_labels(scene)))
-            images, labels, boxes = (
-                torch.stack([torch.from_numpy(r[i]) for r in rows]) for i in range(3)
-            )
+            images, labels, boxes = (torch.stack([torch.from_numpy(r[i]) for r in rows]) for i in range(3))
             yield m.patches(images), labels, boxes
 
 

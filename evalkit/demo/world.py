@@ -52,8 +52,7 @@ GLYPHS: dict[str, tuple[str, ...]] = {
     "7": ("#####", "....#", "...#.", "..#..", ".#...", ".#...", ".#..."),
 }
 _BITMAPS = {
-    key: np.array([[c == "#" for c in row] for row in rows], dtype=np.float32)
-    for key, rows in GLYPHS.items()
+    key: np.array([[c == "#" for c in row] for row in rows], dtype=np.float32) for key, rows in GLYPHS.items()
 }
 
 CELL = 0.155
@@ -142,9 +141,7 @@ def _thing(rng: random.Random, placed: list[Thing], texted: bool) -> Thing | Non
             continue
         base = COLORS[color]
         rgb = (base[0] + jitter[0], base[1] + jitter[1], base[2] + jitter[2])
-        return Thing(
-            shape, color, x, y, r, round(math.cos(angle), 6), round(math.sin(angle), 6), text, rgb
-        )
+        return Thing(shape, color, x, y, r, round(math.cos(angle), 6), round(math.sin(angle), 6), text, rgb)
     return None
 
 
