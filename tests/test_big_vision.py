@@ -46,6 +46,13 @@ def test_the_same_weights_and_answers(folder: Path, tmp_path: Path) -> None:
     assert ours.identity()["config"].keys() == {"derived"}
 
 
+def test_the_fast_engine_and_int8(folder: Path, tmp_path: Path) -> None:
+    file = write(tmp_path / "x.npz", arrays(folder))
+    for scheme in (None, "int8"):
+        wanted = answers(backend(folder, quantize=scheme))
+        assert answers(backend(file, tokenizer=str(folder), engine="fast", quantize=scheme)) == wanted
+
+
 def test_many_key_value_heads(tmp_path: Path) -> None:
     """PaliGemma 2's larger decoders have several; their order must not change."""
     folder = tiny.build(tmp_path / "two", family=2, more={"num_key_value_heads": 2, "head_dim": 16})
