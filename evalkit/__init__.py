@@ -3,13 +3,13 @@
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "check"]
+__all__ = ["ask", "check", "load", "load_task", "metric", "parser", "run", "score"]
 
 
 def __getattr__(name: str) -> Any:
-    """`evalkit.check`, loaded when it is asked for: importing the package stays free."""
-    if name == "check":
-        import importlib
+    """The Python API, loaded when it is first used: `import evalkit` alone stays light."""
+    if name in __all__:
+        from evalkit import api
 
-        return importlib.import_module("evalkit.checking").check
+        return getattr(api, name)
     raise AttributeError(f"module 'evalkit' has no attribute '{name}'")

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import io
-import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from evalkit import results, sources
 from evalkit.errors import DataError, UserError
 from evalkit.lookup import make
-from evalkit.types import Box, Checkpoint, Decode, ImageRef, Mask, Prediction, Preparation, Request
+from evalkit.types import Box, Checkpoint, Decode, ImageRef, Mask, Prediction, Preparation, Request, Size
 
 COLOURS = ((230, 57, 70), (29, 120, 200), (42, 157, 80), (244, 162, 30), (131, 56, 236), (0, 150, 160))
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a model said about one image, and what was read in it."""
+
+    text: str
+    tokens: tuple[int, ...]
+    stop: str  # eos | length
+    found: tuple[Box | Mask, ...]
+    size: Size  # of the image
+    overlay: Path | None  # the picture with boxes and masks, where there are any
+    warning: str = ""
 
 
 def ask(
@@ -21,13 +34,13 @@ def ask(
     max_new_tokens: int,
     overlay: Path | None,
     decoder: str,
-) -> int:
-    """Prints what the model says; draws boxes and masks where the answer has any.
+) -> Reply:
+    """Asks once and draws boxes and masks where the answer has any, into `overlay` or beside the user.
 
     Images are prepared as a person's own are: by the checkpoint's protocol, else as transformers does.
     """
     if not image.is_file():
-        raise DataError(f"{image}: no such image")
+        raise DataError(f"{image}: no such image; give the path of a picture")
     protocol = candidate.protocol or "hf"
     if protocol == "hf":
         preparation = Preparation(
@@ -39,33 +52,29 @@ def ask(
     decode = Decode(max_new_tokens=max_new_tokens, text_length=None)
     request = Request("ask", (reference,), prompt, preparation, decode)
     (prediction,) = candidate.load(protocol).predict([request])
-    print(prediction.text)
-    print(f"tokens  {list(prediction.tokens)}; stopped at {prediction.stop}", file=sys.stderr)
-    found = _read(prediction, decoder)
-    for thing in found:
-        print(f"  {_shown(thing, prediction.sizes[0])}")
-    if found:
-        target = overlay or Path(f"{image.stem}.answer.png")
+    found, warning = _read(prediction, decoder)
+    target = (overlay or Path(f"{image.stem}.answer.png")) if found else None
+    if target is not None:
         results.atomic_write(target, _draw(reference, found, preparation.exif))
-        print(f"overlay {target}", file=sys.stderr)
-    return 0
-
-
-def _read(prediction: Prediction, decoder: str) -> list[Box | Mask]:
-    """Masks where the text has segmentation tokens, else boxes, else nothing."""
     size = prediction.sizes[0]
+    return Reply(prediction.text, prediction.tokens, prediction.stop, tuple(found), size, target, warning)
+
+
+def _read(prediction: Prediction, decoder: str) -> tuple[list[Box | Mask], str]:
+    """Masks where the text has segmentation tokens, else boxes, else nothing; and why masks could not be."""
+    size, warning = prediction.sizes[0], ""
     if "<seg" in prediction.text:
         try:
             answer = make("parsers", f"masks(decoder={decoder!r}, form='objects')").read(prediction, size)
+            if answer:
+                return list(answer), ""
         except UserError as error:
-            print(f"masks   not decoded: {error}", file=sys.stderr)
-            answer = None
-        if answer:
-            return list(answer)
-    return list(make("parsers", "boxes").read(prediction, size) or ()) if "<loc" in prediction.text else []
+            warning = f"masks are not decoded: {error}"
+    boxes = make("parsers", "boxes").read(prediction, size) if "<loc" in prediction.text else None
+    return list(boxes or ()), warning
 
 
-def _shown(thing: Box | Mask, size: tuple[int, int]) -> str:
+def shown(thing: Box | Mask, size: tuple[int, int]) -> str:
     """`box y0 x0 y1 x1 (pixels) label`, and for masks the share of the image that they cover."""
     box = thing.box if isinstance(thing, Mask) else thing
     h, w = size

@@ -8,7 +8,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from evalkit import __version__, judging
 from evalkit.errors import UserError
@@ -56,11 +56,24 @@ def _dashed(words: list[str]) -> list[str]:
     return out
 
 
+class _Raising(argparse.ArgumentParser):
+    """A parser for callers from Python: a wrong flag is an exception, not the process's end."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(message)
+
+
+def parse(words: list[str]) -> argparse.Namespace:
+    """The words as the command line reads them. Raises UserError where it would exit."""
+    return parser(_Raising).parse_args(words)
+
+
 # --- arguments -------------------------------------------------------------------------------------
 
 
-def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(
+def parser(kind: type[argparse.ArgumentParser] = argparse.ArgumentParser) -> argparse.ArgumentParser:
+    """The whole command line; `kind` decides what a mistake does."""
+    top = kind(
         prog="evalkit",
         description="Evaluates PaliGemma checkpoints by the published protocol.",
         epilog=EPILOG,
@@ -163,6 +176,7 @@ def _run_arguments(verb: argparse.ArgumentParser) -> None:
         "--protocol", choices=("paper", "hf"), help="image, prompt and stop rules (default: the task's)"
     )
     verb.add_argument("--on-bad-image", choices=("stop", "skip"), default="stop")
+    judging.run_arguments(verb)
     verb.add_argument("--resume-across", action="store_true", help="go on with other library versions")
 
 
@@ -172,7 +186,7 @@ def _model(verb: argparse.ArgumentParser, required: bool) -> None:
         action="append",
         required=required,
         metavar="MODEL",
-        help="checkpoint folder, hub id, or demo:later; may be repeated",
+        help="checkpoint folder, hub id, demo:later, module:FILE.py:CLASS, replay:FILE; may be repeated",
     )
     verb.add_argument(
         "--model-args",
@@ -192,6 +206,8 @@ def _model(verb: argparse.ArgumentParser, required: bool) -> None:
     )
     verb.add_argument("--device", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
     verb.add_argument("--device-map", help="'auto' spreads a checkpoint over several GPUs")
+    verb.add_argument("--adapter", metavar="DIR", help="a LoRA adapter to merge (peft's two files)")
+    verb.add_argument("--quantize", metavar="SCHEME", help="int8 weights, or a library's scheme; stamped")
     verb.add_argument(
         "--batch-size", default="auto", metavar="N|auto", help="auto halves when memory runs out"
     )
@@ -231,18 +247,7 @@ def _positive(text: str) -> int:
 def _run(arguments: argparse.Namespace) -> int:
     from evalkit import commands
 
-    wanted = [name for names in arguments.tasks for name in names.split(",") if name]
-    overrides = dict(_pair(text, "--set") for text in arguments.set)
-    if arguments.prompt is not None:
-        overrides["prompt"] = arguments.prompt
-    return commands.run(arguments, wanted, overrides, command=shlex.join(sys.argv[1:]))
-
-
-def _pair(text: str, flag: str) -> tuple[str, str]:
-    key, mark, value = text.partition("=")
-    if not mark or not key:
-        raise UserError(f"{flag} {text}: write KEY=VALUE, e.g. {flag} decode.max_new_tokens=64")
-    return key, value
+    return commands.run(arguments, command=shlex.join(sys.argv[1:]))
 
 
 def _demo(arguments: argparse.Namespace) -> int:

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-from evalkit import leaderboard, lookup, masks, planning, results, runner, scoring, sources, tasks, terminal
-from evalkit.errors import DataError, UserError, nearest
-from evalkit.models.paligemma import PaliGemma
+from evalkit import (
+    asking,
+    comparing,
+    leaderboard,
+    lookup,
+    masks,
+    models,
+    planning,
+    results,
+    runner,
+    scoring,
+    sources,
+    tasks,
+    terminal,
+)
+from evalkit.errors import DataError, UserError
 from evalkit.planning import Asked, Plan
 from evalkit.types import Checkpoint, Score, Task
 
@@ -22,10 +35,22 @@ DEMO = "demo"  # `--model demo:later`, the suite, and the folder of the generate
 # --- run -------------------------------------------------------------------------------------------
 
 
-def run(
-    arguments: argparse.Namespace, wanted: Sequence[str], overrides: Mapping[str, str], command: str
-) -> int:
+def run(arguments: argparse.Namespace, command: str) -> int:
     """`evalkit run`: every model on every task; plan first, then predict, score and the table."""
+    folders = execute(arguments, command)
+    print()
+    print(leaderboard.terminal(leaderboard.collect(folders), bold=sys.stdout.isatty()), end="", flush=True)
+    if arguments.against and not arguments.until_decided:
+        comparing.after_run(arguments.against, folders, arguments.margin)
+    return 0
+
+
+def execute(arguments: argparse.Namespace, command: str) -> list[results.RunFolder]:
+    """Does what `evalkit run` is asked for; returns the run folders, models first, then tasks."""
+    wanted = [name for names in arguments.tasks for name in names.split(",") if name]
+    overrides = dict(_pair(text) for text in arguments.set)
+    if arguments.prompt is not None:
+        overrides["prompt"] = arguments.prompt
     names = tasks.expand(wanted, arguments.include_path)
     loaded = [tasks.load(name, overrides, arguments.include_path) for name in names]
     ids = _ids(arguments.ids) if arguments.ids else None
@@ -33,7 +58,19 @@ def run(
     checkpoints = [checkpoint(spec, arguments) for spec in _models(arguments)]
     options = runner.Options(arguments.on_bad_image, arguments.resume_across, command)
     shelf = planning.Shelf(roots(arguments.data_root, loaded))
-    return _run_all(checkpoints, loaded, shelf, arguments.output_path, asked, arguments.protocol, options)
+    act: Callable[..., Any] = runner.run
+    if arguments.until_decided:
+        act = comparing.until_decided(arguments.against, arguments.margin)
+    return _run_all(
+        checkpoints, loaded, shelf, arguments.output_path, asked, arguments.protocol, options, act
+    )
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, mark, value = text.partition("=")
+    if not mark or not key:
+        raise UserError(f"--set {text}: write KEY=VALUE, e.g. --set decode.max_new_tokens=64")
+    return key, value
 
 
 def _run_all(
@@ -44,7 +81,8 @@ def _run_all(
     asked: Asked,
     protocol: str | None,
     options: runner.Options,
-) -> int:
+    act: Callable[..., Any] = runner.run,
+) -> list[results.RunFolder]:
     every: list[list[Plan]] = [[] for _ in checkpoints]
     for task in wanted:  # all is read and planned before anything runs: what is missing is said at once
         for plans, candidate in zip(every, checkpoints, strict=True):
@@ -63,13 +101,10 @@ def _run_all(
                 terminal.scores(plan, scores)
 
         try:
-            runner.run(plans, shelf, candidate, options, bar, done)
+            act(plans, shelf, candidate, options, bar, done)
         finally:
             bar.close()
-    folders = [p.folder for plans in every for p in plans]
-    print()
-    print(leaderboard.terminal(leaderboard.collect(folders), bold=sys.stdout.isatty()), end="", flush=True)
-    return 0
+    return [p.folder for plans in every for p in plans]
 
 
 def demo(output: Path, limit: int | None) -> int:
@@ -81,12 +116,13 @@ def demo(output: Path, limit: int | None) -> int:
         batch_size="auto", engine="plain",
     )  # fmt: skip
     found = [checkpoint(f"{DEMO}:{name}", arguments) for name in ("earlier", "later")]
-    status = _run_all(found, loaded, shelf, output, Asked(limit), None, runner.Options(command="demo"))
+    folders = _run_all(found, loaded, shelf, output, Asked(limit), None, runner.Options(command="demo"))
+    print("\n" + leaderboard.terminal(leaderboard.collect(folders), bold=sys.stdout.isatty()), end="")
     print(
-        f"\nEverything is in {output}/. Next: evalkit table {output}   or your own checkpoint:\n"
-        "  evalkit run --model PATH_OR_HUB_ID --tasks vqav2_val --data-root DATASETS --limit 100"
+        f"\nResults are in {output}/; next: evalkit run --model YOUR_CHECKPOINT --tasks vqav2_val "
+        "--data-root YOUR_DATASETS --limit 100"
     )
-    return status
+    return 0
 
 
 # --- models and data ---------------------------------------------------------------------------------
@@ -106,46 +142,32 @@ def _models(arguments: argparse.Namespace) -> list[str]:
 
 
 def _model_args(text: str) -> dict[str, str]:
-    known = ("pretrained", "revision", "dtype", "device", "device_map", "batch_size", "engine", "resolution")
     found = {}
     for part in filter(None, text.split(",")):
         key, mark, value = part.partition("=")
-        if key not in known or not mark:
-            raise UserError(f"--model_args {part}: unknown{nearest(key, known)}")
+        if not mark or not key:
+            raise UserError(f"--model_args {part}: write key=value, with a comma between two")
         found[key] = value
     return found
 
 
 def checkpoint(spec: str, arguments: argparse.Namespace) -> Checkpoint:
-    """A checkpoint by folder, hub id or `demo:NAME`, inspected but not loaded."""
-    given = {
-        k: getattr(arguments, k)
-        for k in ("revision", "resolution", "dtype", "device", "device_map", "batch_size", "engine")
-    }
-    given |= _model_args(arguments.model_args)
-    given.pop("pretrained", None)
-    options = {k: v for k, v in given.items() if v is not None}
-    resolution = int(options.pop("resolution")) if "resolution" in options else None
-    name, path = re.sub(r"[^A-Za-z0-9_.\-]+", "-", Path(spec.rstrip("/")).name).strip("-."), spec
+    """The checkpoint that a `--model` means, `demo:NAME` among them, inspected but not loaded."""
+    given = {k: getattr(arguments, k, None) for k in models.KEYS}
+    flags = {k: v for k, v in given.items() if v is not None}
+    args = _model_args(arguments.model_args)
+    args.pop("pretrained", None)
+    name = ""
     if spec.startswith(f"{DEMO}:"):
         from evalkit import demo as embedded
 
+        which, resolution = spec.partition(":")[2], int(args.get("resolution", flags.get("resolution", 224)))
+        name = f"demo-{which}" + (f"-{resolution}" if resolution != 224 else "")
         try:
-            path = str(embedded.checkpoint(spec.partition(":")[2], resolution or 224))
+            spec = str(embedded.checkpoint(which, resolution))
         except ValueError as error:
             raise UserError(f"--model {spec}: {error}") from None
-        name = f"demo-{spec.partition(':')[2]}" + (f"-{resolution}" if resolution not in (None, 224) else "")
-    if spec.startswith((".", "/")) and name in ("", "checkpoint"):
-        name = re.sub(r"[^A-Za-z0-9_.\-]+", "-", "-".join(Path(spec).resolve().parts[-2:]))
-    backend = PaliGemma(path, resolution=resolution, **options)
-    info = backend.info
-    fresh = [f for f in info.weights if sources.remembered_digest(f) is None]
-    if fresh and sum(f.stat().st_size for f in fresh) > 1 << 28:
-        terminal.say(
-            f"{name}: new here, hashing {sum(f.stat().st_size for f in fresh) / 1e9:.1f} GB of weights once"
-        )
-
-    return backend.as_checkpoint(name)
+    return models.open_checkpoint(spec, flags, args, name, terminal.say)
 
 
 def roots(given: Sequence[Path], wanted: Sequence[Task]) -> list[Path]:
@@ -162,7 +184,8 @@ def _ids(path: Path) -> tuple[str, ...]:
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--ids {path}: {error}; give a text file, one id a line") from None
+        why = getattr(error, "strerror", None) or "is no UTF-8 text"
+        raise UserError(f"--ids {path}: {why}; give a text file, one id a line") from None
     found = tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))
     if not found:
         raise UserError(f"--ids {path}: holds no ids; one id a line")
@@ -174,10 +197,24 @@ def _ids(path: Path) -> tuple[str, ...]:
 
 def score(arguments: argparse.Namespace) -> int:
     """`evalkit score`: runs again from their files, or a file of predictions made elsewhere."""
-    if arguments.predictions:
-        if not arguments.task or arguments.runs:
-            raise UserError("score --predictions FILE: name the task they answer with --task, and no runs")
-        return _score_predictions(arguments)
+    if not arguments.predictions:
+        folders = rescore(arguments)
+        print(leaderboard.terminal(leaderboard.collect(folders), bold=sys.stdout.isatty()), end="")
+        return 0
+    data, scores, untold = score_predictions(arguments)
+    name = arguments.name or Path(arguments.predictions).stem
+    cells = [leaderboard.Cell(s, arguments.predictions, name, ()) for s in scores]
+    print(leaderboard.terminal(cells, bold=sys.stdout.isatty()), end="")
+    if untold:
+        told = f"{len(untold):,} of {len(data.samples):,} samples have no prediction"
+        terminal.say(f"{told}, the first is {untold[0]}")
+    for found in scores:
+        terminal.say(found.signature)
+    return 0
+
+
+def rescore(arguments: argparse.Namespace) -> list[results.RunFolder]:
+    """Scores the named runs again from their files."""
     if not arguments.runs:
         raise UserError("score: name run folders, or --task TASK --predictions FILE")
     folders = results.find(arguments.runs)
@@ -185,8 +222,7 @@ def score(arguments: argparse.Namespace) -> int:
         raise UserError(f"score: no runs below {', '.join(map(str, arguments.runs))}")
     for folder in folders:
         _rescore(folder, arguments)
-    print(leaderboard.terminal(leaderboard.collect(folders), bold=sys.stdout.isatty()), end="")
-    return 0
+    return folders
 
 
 def _rescore(folder: results.RunFolder, arguments: argparse.Namespace) -> None:
@@ -205,26 +241,22 @@ def _rescore(folder: results.RunFolder, arguments: argparse.Namespace) -> None:
         task=task, protocol="", preparation=tasks.preparation(task, 224, "paper"), source=data.source,
         folder=folder, identity=run["identity"], digest=run["digest"], asked=asked, total=len(data.samples),
         wanted=wanted, missing=(), targets=data.targets, official=data.short_of, model=run["model"],
+        early=bool(run.get("early")),
     )  # fmt: skip
     runner.score(plan, shelf)
 
 
-def _score_predictions(arguments: argparse.Namespace) -> int:
+def score_predictions(arguments: argparse.Namespace) -> tuple[planning.Dataset, list[Score], list[str]]:
+    """The dataset, its scores by a file of predictions, and the ids that the file leaves out."""
+    if not arguments.task or arguments.runs:
+        raise UserError("score --predictions FILE: name the task they answer with --task, and no runs")
     task = tasks.load(arguments.task, extra=arguments.include_path)
     data = planning.dataset(task, roots(arguments.data_root, [task]))
     predictions = scoring.read_predictions(arguments.predictions, data.samples)
-    whole = len(predictions) == len(data.samples) and data.short_of is None
-    scored = scoring.score(task, data.samples, predictions, "all" if whole else "incomplete", data.targets)
-    name = arguments.name or Path(arguments.predictions).stem
-    cells = [leaderboard.Cell(s, arguments.predictions, name, ()) for s in scored.scores]
-    print(leaderboard.terminal(cells, bold=sys.stdout.isatty()), end="")
-    missing = len(data.samples) - len(predictions)
-    if missing:
-        first = next(s.id for s in data.samples if s.id not in predictions)
-        terminal.say(f"{missing:,} of {len(data.samples):,} samples have no prediction, the first is {first}")
-    for found in scored.scores:
-        terminal.say(found.signature)
-    return 0
+    untold = [s.id for s in data.samples if s.id not in predictions]
+    covered = "incomplete" if untold or data.short_of is not None else "all"
+    scored = scoring.score(task, data.samples, predictions, covered, data.targets)
+    return data, scored.scores, untold
 
 
 def table(paths: Sequence[Path], form: str, output: Path | None) -> int:
@@ -285,10 +317,11 @@ def show(arguments: argparse.Namespace) -> int:
         f"prompt     {task.prompt!r}" + (f" (source: {task.prompt_source})" if task.prompt_source else ""),
         f"protocol   {task.protocol}: {image.resize}{' antialiased' if image.antialias else ''}, "
         f"JPEG {image.jpeg}, EXIF {image.exif}; by the task file, --protocol overrides",
-        f"decode     {'greedy' if task.decode.beams == 1 else f'beam {task.decode.beams}'}, prompt cut at "
+        f"decode     {_search(task)}, prompt cut at "
         f"{task.decode.text_length} tokens, at most {task.decode.max_new_tokens} new tokens",
         f"parser     {lookup.spell(lookup.make('parsers', task.parser))}",
         *(f"metric     {lookup.spell(lookup.make('metrics', m))}" for m in task.metrics),
+        *(f"source     {', '.join(f'{k}: {v}' for k, v in entry.items())}" for entry in task.data.sources),
     ]
     print("\n".join(lines))
     try:
@@ -307,6 +340,13 @@ def show(arguments: argparse.Namespace) -> int:
     if absent:
         print(f"missing    {len(absent):,} images, the first is {absent[0]}")
     return 0
+
+
+def _search(task: Task) -> str:
+    decode = task.decode
+    if decode.samples:
+        return f"sampled at temperature {decode.temperature:g}, top_p {decode.top_p:g}, seed {decode.seed}"
+    return "greedy" if decode.beams == 1 else f"beam {decode.beams}"
 
 
 def data(arguments: argparse.Namespace) -> int:
@@ -352,8 +392,20 @@ def validate(files: Sequence[str], schema: bool) -> int:
 
 def ask(arguments: argparse.Namespace) -> int:
     """`evalkit ask IMAGE PROMPT --model M`: one answer, its tokens, boxes and masks, an overlay."""
-    from evalkit import asking
+    reply = reply_to(arguments)
+    print(reply.text)
+    for thing in reply.found:
+        print(f"  {asking.shown(thing, reply.size)}")
+    terminal.say(f"tokens  {list(reply.tokens)}; stopped at {reply.stop}")
+    if reply.warning:
+        terminal.say(reply.warning)
+    if reply.overlay:
+        terminal.say(f"overlay {reply.overlay}")
+    return 0
 
+
+def reply_to(arguments: argparse.Namespace) -> asking.Reply:
+    """What the one model says to the one question."""
     if len(arguments.model) != 1:
         raise UserError("ask: one --model at a time")
     candidate = checkpoint(arguments.model[0], arguments)

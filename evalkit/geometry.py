@@ -64,20 +64,44 @@ def rle(segmentation: Any, size: Size) -> Rle:
                     f"segmentation: size {list(segmentation['size'])} is not the image's {[height, width]}"
                 )
             counts = segmentation["counts"]
-            if isinstance(counts, (str, bytes)):
-                coded = counts.encode("ascii") if isinstance(counts, str) else counts
+            coded = counts.encode("ascii") if isinstance(counts, str) else counts
+            runs = _runs(coded) if isinstance(coded, bytes) else [int(c) for c in coded]
+            # pycocotools trusts these numbers and would never end, or crash, on wrong ones.
+            if min(runs, default=0) < 0 or sum(runs) != height * width:
+                raise ValueError(f"the run lengths do not add up to {height} x {width}")
+            if isinstance(coded, bytes):
                 return {"size": [height, width], "counts": coded}
-            plain = {"size": [height, width], "counts": list(counts)}
-            return dict(mask.frPyObjects(plain, height, width))
-        polygons = [list(p) for p in segmentation]
+            return dict(mask.frPyObjects({"size": [height, width], "counts": runs}, height, width))
+        polygons = [[float(v) for v in p] for p in segmentation]
         if not polygons:
             return empty(size)
+        if min(map(len, polygons)) < 4:
+            raise ValueError("a polygon of fewer than two points")
         return dict(mask.merge(mask.frPyObjects(polygons, height, width)))
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise DataError(
             f"segmentation: neither polygons nor run lengths ({error}); "
             "COCO has lists of x, y, x, y, ... or {'size': [h, w], 'counts': ...}"
         ) from None
+
+
+def _runs(coded: bytes) -> list[int]:
+    """COCO's compressed run lengths in plain: five bits a character, a run relative to the last but one."""
+    runs: list[int] = []
+    value = shift = 0
+    for byte in coded:
+        piece = byte - 48
+        value |= (piece & 0x1F) << shift
+        shift += 5
+        if piece & 0x20:
+            continue
+        if piece & 0x10:
+            value -= 1 << shift
+        runs.append(value + runs[-2] if len(runs) > 2 else value)
+        value = shift = 0
+    if shift:
+        raise ValueError("the run lengths break off")
+    return runs
 
 
 def mask_rle(mask: Mask) -> Rle:

@@ -48,6 +48,17 @@ def allowed(text: str) -> tuple[str, ...]:
     return names
 
 
+def run_arguments(verb: argparse.ArgumentParser) -> None:
+    """What `evalkit run` takes to compare with a baseline at once."""
+    verb.add_argument("--against", metavar="BASELINE", help="compare with these runs, or a baseline file")
+    verb.add_argument(
+        "--until-decided", action="store_true", help="stop as soon as worse, better or equivalent is certain"
+    )
+    verb.add_argument(
+        "--margin", type=margin, help="of equivalence: default 0.02 with --until-decided, else 0.01"
+    )
+
+
 # --- compare -------------------------------------------------------------------------------------------
 
 

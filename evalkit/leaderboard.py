@@ -17,8 +17,12 @@ from evalkit.types import Score
 
 STAMPS = {
     "limited": ("†", "a part of the samples, on purpose (--limit or --ids)"),
+    "early": ("‡", "decided early: a sequential test stopped it (--until-decided); not a score of the task"),
     "incomplete": ("!", "incomplete: samples are missing, from the disk or from the run"),
     "changed": ("~", "prompt or settings of the task changed on the command line"),
+    "sampled": ("≈", "text drawn at a temperature, not greedy; the seed is in the run's identity"),
+    "quantised": ("q", "weights quantised (--quantize)"),
+    "unidentified": ("?", "unidentified: the model's class doesn't say what it is, so never gone on with"),
 }
 BOLD, PLAIN = "\033[1m", "\033[0m"
 
@@ -31,11 +35,17 @@ class Cell:
     run: str
     model: str
     changed: tuple[str, ...]  # `--set` and `--prompt` overrides
+    ways: tuple[str, ...] = ()  # sampled, quantised, unidentified
+
+    @property
+    def stamped(self) -> tuple[str, ...]:
+        """The names of its stamps, in the order of STAMPS."""
+        names = {self.score.coverage, *self.ways} | ({"changed"} if self.changed else set())
+        return tuple(name for name in STAMPS if name in names)
 
     @property
     def stamps(self) -> str:
-        marks = STAMPS[self.score.coverage][0] if self.score.coverage in STAMPS else ""
-        return marks + (STAMPS["changed"][0] if self.changed else "")
+        return "".join(STAMPS[name][0] for name in self.stamped)
 
     def text(self) -> str:
         """`92.4 ±1.6†`, in hundredths."""
@@ -61,15 +71,30 @@ def collect(folders: Iterable[RunFolder]) -> list[Cell]:
         if len(ways.get((run["task"], model), [])) > 1:
             model = f"{model} [{_way(run)}]"
         changed = tuple(run.get("task_file", {}).get("overrides", {}))
-        cells += [Cell(score, folder.name, model, changed) for score in scores]
+        cells += [Cell(score, folder.name, model, changed, _ways(run)) for score in scores]
     return cells
+
+
+def _ways(run: dict[str, Any]) -> tuple[str, ...]:
+    """What of a run's identity a reader of the table must be told."""
+    identity = run.get("identity", {})
+    model, decode = identity.get("model", {}), identity.get("task", {}).get("decode", {})
+    said = {
+        "sampled": decode.get("temperature"),
+        "quantised": model.get("quantisation"),
+        "unidentified": model.get("unidentified"),
+    }
+    return tuple(name for name, value in said.items() if value)
 
 
 def _way(run: dict[str, Any]) -> str:
     """What tells two runs of one checkpoint apart, for people; the digest makes it certain."""
     identity = run.get("identity", {})
-    dtype = identity.get("model", {}).get("dtype")
-    return ", ".join(str(p) for p in (dtype, identity.get("protocol"), run["digest"][:6]) if p)
+    model = identity.get("model", {})
+    quantised = (model.get("quantisation") or {}).get("scheme")
+    return ", ".join(
+        str(p) for p in (model.get("dtype"), quantised, identity.get("protocol"), run["digest"][:6]) if p
+    )
 
 
 # --- the four ways to show it ----------------------------------------------------------------------
@@ -114,6 +139,7 @@ def _record(cell: Cell) -> dict[str, Any]:
         "coverage": s.coverage,
         "invalid": s.invalid,
         "changed": ";".join(cell.changed),
+        "stamps": ";".join(cell.stamped),
         "run": cell.run,
         "signature": s.signature,
     }

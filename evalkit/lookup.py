@@ -78,7 +78,7 @@ def make(room: str, spelling: str) -> Any:
         if key not in known:
             raise UserError(f"{name}: no parameter '{key}'{nearest(key, known)}")
         if not _fits(value, known[key]):
-            raise UserError(f"{name}: {key}={value!r} is no {_shown(known[key])}")
+            raise UserError(f"{name}: {key}={value!r}: must be {_shown(known[key])}")
     try:
         return cls(**parameters)
     except TypeError:
@@ -115,4 +115,5 @@ def _fits(value: Any, hint: Any) -> bool:
 def _shown(hint: Any) -> str:
     if typing.get_origin(hint) is typing.Literal:
         return " or ".join(repr(v) for v in typing.get_args(hint))
-    return hint.__name__ if isinstance(hint, type) else str(hint)
+    words = {bool: "True or False", int: "a whole number", float: "a number", str: "text in quotes"}
+    return words.get(hint) or (hint.__name__ if isinstance(hint, type) else str(hint))

@@ -24,7 +24,7 @@ FILE = "vae-oid.npz"
 PUBLISHED_SIZE = 8_479_556
 PUBLISHED_SHA256 = "5586010257b8536dddefab65e7755077f21d5672d5674dacf911f73ae95a4447"
 WHERE = "gs://big_vision/paligemma/vae-oid.npz (also in the Hugging Face Space big-vision/paligemma-hf)"
-BATCH = 64  # masks decoded at once: about 40 MB of activations
+BATCH = 16  # masks decoded at once, always: see Decoder.decode
 REMEMBERED = 4096  # decoded masks kept, 16 KB each
 
 _SHAPES: dict[str, tuple[int, ...]] = {
@@ -126,27 +126,31 @@ class Decoder:
     """The VQ-VAE's decoder half; masks once decoded are remembered."""
 
     def __init__(self, weights: dict[str, npt.NDArray[np.float32]], digest: str) -> None:
-        import torch
-
         self.digest = digest  # sha256 of the file
-        self._torch = {key: torch.from_numpy(array) for key, array in weights.items()}
+        self._weights = weights
+        self._torch: dict[str, Any] = {}  # made when something is decoded: the digest alone needs no torch
         self._known: dict[bytes, npt.NDArray[np.float32]] = {}
 
     def decode(self, indices: npt.ArrayLike) -> npt.NDArray[np.float32]:
         """(n, 16) codebook indices, 0 to 127, row by row of a 4 x 4 grid, to (n, 64, 64) values.
 
-        A value above 0 is foreground; published weights give about -1 to 1. Raises ValueError for
-        another shape or an index out of range.
+        A value above 0 is foreground; published weights give about -1 to 1. Every batch is filled up to
+        one size, because the last bits of a mask would else depend on its company (2e-5 was seen).
+        Raises ValueError for another shape or an index out of range.
         """
-        rows = np.asarray(indices, dtype=np.int64).reshape(-1, 16)
-        if rows.size and (rows.min() < 0 or rows.max() > 127):
-            raise ValueError("a mask's codebook indices lie in 0 to 127")
+        rows = np.asarray(indices, dtype=np.int64)
+        if not rows.size:
+            return np.empty((0, 64, 64), dtype=np.float32)
+        if rows.ndim != 2 or rows.shape[1] != 16 or rows.min() < 0 or rows.max() > 127:
+            raise ValueError("a mask's codebook indices are sixteen numbers, 0 to 127")
         keys = [row.tobytes() for row in rows.astype(np.uint8)]
         fresh = list({key: i for i, key in enumerate(keys) if key not in self._known}.items())
         decoded = dict(self._known) if fresh else self._known
         for start in range(0, len(fresh), BATCH):
             part = fresh[start : start + BATCH]
-            values = self._forward(rows[[i for _, i in part]])
+            filled = np.zeros((BATCH, 16), dtype=np.int64)
+            filled[: len(part)] = rows[[i for _, i in part]]
+            values = self._forward(filled)[: len(part)]
             decoded.update((key, value) for (key, _), value in zip(part, values, strict=True))
         result = np.empty((len(rows), 64, 64), dtype=np.float32)
         for i, key in enumerate(keys):
@@ -159,6 +163,8 @@ class Decoder:
         import torch
         from torch.nn import functional
 
+        if not self._torch:
+            self._torch = {key: torch.from_numpy(array) for key, array in self._weights.items()}
         weight = self._torch
 
         def conv(x: Any, name: str, padding: int = 0) -> Any:

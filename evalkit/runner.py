@@ -49,7 +49,7 @@ def run(
     models: dict[str, Model] = {}
     for plan in plans:
         if plan.missing:
-            _check_resume(plan, options)
+            check_resume(plan, options)
             if plan.protocol not in models:
                 models[plan.protocol] = checkpoint.load(plan.protocol)
             predict(plan, shelf.get(plan.task), models[plan.protocol], options, progress)
@@ -59,8 +59,22 @@ def run(
 # --- predicting ----------------------------------------------------------------------------------
 
 
-def predict(plan: Plan, data: Dataset, model: Model, options: Options, progress: Progress) -> None:
-    """Asks the model for every missing sample and journals each answer as it comes."""
+Next = Callable[[Sequence[Prediction]], Sequence[str]]
+"""Given the answers to the last block, the ids of the next block; none ends the run."""
+
+
+def predict(
+    plan: Plan,
+    data: Dataset,
+    model: Model,
+    options: Options,
+    progress: Progress,
+    following: Next | None = None,
+) -> None:
+    """Asks the model for every missing sample and journals each answer as it comes.
+
+    With `following` it asks block after block, until that names no more samples.
+    """
     missing = set(plan.missing)
     todo = {s.id: s for s in data.samples if s.id in missing}
     running = _Running(plan.task)
@@ -73,12 +87,20 @@ def predict(plan: Plan, data: Dataset, model: Model, options: Options, progress:
         record = _record(plan, model, options)
         plan.folder.write_run(record)
         done = len(plan.wanted) - len(plan.missing)
-        asked = planning.requests(plan, list(todo.values()))
-        for prediction in model.predict(asked, skip if options.on_bad_image == "skip" else None):
-            sample = todo[prediction.id]
-            journal.write(Entry(prediction, planning.stamps(sample.images)))
-            done += 1
-            progress(plan, done, running.add(sample, prediction))
+        block: Sequence[str] = following([]) if following else list(todo)
+        try:
+            while block:
+                asked = planning.requests(plan, [todo[name] for name in block])
+                answers = []
+                for prediction in model.predict(asked, skip if options.on_bad_image == "skip" else None):
+                    sample = todo[prediction.id]
+                    journal.write(Entry(prediction, planning.stamps(sample.images)))
+                    answers.append(prediction)
+                    done += 1
+                    progress(plan, done, running.add(sample, prediction))
+                block = following(answers) if following else ()
+        except ImageError as error:
+            raise ImageError(f"{error}; --on-bad-image skip goes on without such samples") from None
         record["sessions"][-1]["ended"] = _now()
         record["bad_images"] = {**record["bad_images"], **bad}
         plan.folder.write_run(record)
@@ -117,9 +139,9 @@ def score(plan: Plan, shelf: Shelf) -> list[Score]:
     wanted = set(plan.wanted)
     predictions = {name: entry.prediction for name, entry in entries.items() if name in wanted}
     if not predictions:
-        raise DataError(
-            f"{plan.task.name}: no sample could be answered; see bad_images in {plan.folder.path}/run.json"
-        )
+        run = plan.folder.read_run() or {}
+        why = next(iter(run.get("bad_images", {}).values()), "its folder was emptied while it ran")
+        raise DataError(f"{plan.task.name}: nothing is left to score in {plan.folder.path}: {why}")
     covered = planning.coverage(plan, len(predictions))
     inputs = scoring.inputs_digest(plan.task, plan.targets, predictions, covered, decoder_digest(plan.task))
     before = plan.folder.read_scores()
@@ -168,7 +190,7 @@ def _record(plan: Plan, model: Model, options: Options) -> dict[str, Any]:
     }
 
 
-def _check_resume(plan: Plan, options: Options) -> None:
+def check_resume(plan: Plan, options: Options) -> None:
     """Going on under other library versions could mix two texts; that must be asked for."""
     before = plan.folder.read_run()
     if before is None or options.resume_across or len(plan.missing) == len(plan.wanted):

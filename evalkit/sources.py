@@ -107,14 +107,18 @@ def locate(task: Task, roots: Sequence[Path]) -> Source:
             return Source(root=state.root, entry=state.entry, task=task.name)
     tried = [str(path) for state in looked for path in state.missing.values()]
     tried += [state.note for state in looked if state.note]
-    if not roots:
-        tried.insert(0, "no data root is set")
     where = f"; get it from {task.homepage}" if task.homepage else ""
     terms = f" ({task.license})" if task.license else ""
+    folder = f"--data-root, EVALKIT_DATA or data = [...] in {CONFIG}"
+    if not roots:
+        names = [str(name) for entry in task.data.sources for name in entry.values()]
+        raise DataError(
+            f"{task.name}: no data root is set; name the folder that holds {names[0]} with {folder}"
+            f"{where}{terms}"
+        )
     raise DataError(
-        f"{task.name}: data not found; missing: {', '.join(dict.fromkeys(tried)) or 'any source'}"
-        f"{where}{terms}"
-        f" and name its folder with --data-root, EVALKIT_DATA or data = [...] in {CONFIG}"
+        f"{task.name}: data not found; missing: {', '.join(dict.fromkeys(tried)) or 'any source'}{where}"
+        f"{terms}; name its folder with {folder}"
     )
 
 

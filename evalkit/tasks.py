@@ -53,6 +53,9 @@ _DECODE: dict[str, tuple[type | tuple[type, ...], bool]] = {
     "max_new_tokens": (int, False),
     "beams": (int, False),
     "logprobs": (bool, False),
+    "temperature": ((float, int), False),
+    "top_p": ((float, int), False),
+    "seed": (int, False),
 }
 
 
@@ -146,7 +149,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise UserError(f"{shown}: no such file") from None
+        raise UserError(
+            f"{shown}: no such file; `evalkit list tasks` shows the tasks that come along"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{shown}: cannot be read as UTF-8 text: {error}") from None
     try:
@@ -166,7 +171,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}: " if mark else ""
         problem = getattr(error, "problem", None) or str(error)
-        raise UserError(f"{shown}: {where}{problem}; a value with ': ' or '{{' in it needs quotes") from None
+        hint = "" if "given twice" in problem else "; text with ': ' or '{' in it needs quotes"
+        raise UserError(f"{shown}: {where}{problem}{hint}") from None
     if not isinstance(content, dict):
         raise UserError(f"{shown}: holds no keys; a task file starts like `version: 1`")
     return content
@@ -201,9 +207,10 @@ def _keys(
         kinds = kind if isinstance(kind, tuple) else (kind,)
         if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
             wanted = " or ".join(_WORDS[k] for k in kinds)
-            raise UserError(
-                f"{at}{key}: is {_WORDS.get(type(value), type(value).__name__)}, must be {wanted}"
-            )
+            if kinds == (str,) and isinstance(value, dict):
+                wanted += "; put quotes around it"
+            kind_found = _WORDS.get(type(value), type(value).__name__)
+            raise UserError(f"{at}{key}: is {kind_found}, must be {wanted}")
     for key, (_, required) in schema.items():
         if required and key not in content:
             raise UserError(f"{at}{key}: is missing; every task file needs it")
@@ -235,6 +242,7 @@ def _task(shown: str, name: str, content: dict[str, Any], overrides: dict[str, s
     for key in ("text_length", "max_new_tokens", "beams"):
         if decode.get(key) is not None and decode[key] < 1:
             raise UserError(f"{shown}: decode: {key}: is {decode[key]}, must be at least 1")
+    _check_sampling(shown, decode)
     if content.get("protocol", "paper") not in PROTOCOLS:
         raise UserError(f"{shown}: protocol: no '{content['protocol']}'; there are: {', '.join(PROTOCOLS)}")
     return Task(
@@ -247,7 +255,7 @@ def _task(shown: str, name: str, content: dict[str, Any], overrides: dict[str, s
         prompt=content["prompt"],
         prompt_source=content.get("prompt_source", ""),
         image=dict(image),
-        decode=Decode(**decode),
+        decode=_decode(decode),
         parser=content["parser"],
         metrics=_pieces(shown, content),
         protocol=content.get("protocol", "paper"),
@@ -255,6 +263,23 @@ def _task(shown: str, name: str, content: dict[str, Any], overrides: dict[str, s
         digest=hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest(),
         overrides=overrides,
     )
+
+
+def _decode(decode: Mapping[str, Any]) -> Decode:
+    settings: dict[str, Any] = dict(decode)
+    return Decode(**settings | {k: float(settings[k]) for k in ("temperature", "top_p") if k in settings})
+
+
+def _check_sampling(shown: str, decode: Mapping[str, Any]) -> None:
+    temperature, top_p = decode.get("temperature", 0), decode.get("top_p", 1)
+    if not 0 <= temperature <= 100:
+        raise UserError(f"{shown}: decode: temperature: is {temperature}, must be from 0 (greedy) to 100")
+    if not 0 < top_p <= 1:
+        raise UserError(f"{shown}: decode: top_p: is {top_p}, must be above 0 and at most 1")
+    if not temperature and (idle := sorted({"top_p", "seed"} & set(decode))):
+        raise UserError(f"{shown}: decode: {idle[0]}: decides nothing at temperature 0; set temperature too")
+    if temperature and decode.get("beams", 1) > 1:
+        raise UserError(f"{shown}: decode: temperature: goes with beams: 1 only; a beam search draws nothing")
 
 
 def _data(shown: str, data: dict[str, Any]) -> Data:
@@ -346,7 +371,15 @@ def schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "evalkit task", **top}
 
 
-_JSON = {str: "string", int: "integer", bool: "boolean", list: "array", dict: "object", type(None): "null"}
+_JSON = {
+    str: "string",
+    int: "integer",
+    float: "number",
+    bool: "boolean",
+    list: "array",
+    dict: "object",
+    type(None): "null",
+}
 
 
 # --- prompts and protocols -----------------------------------------------------------------------
@@ -379,12 +412,17 @@ def preparation(task: Task, resolution: int, protocol: str) -> Preparation:
 
 def text_identity(task: Task) -> dict[str, Any]:
     """The part of a task that decides the model's text. Metrics and parser are not in it: scoring
-    the same predictions in another way must not ask for them again (the signature names those)."""
+    the same predictions in another way must not ask for them again (the signature names those).
+    Nor are the settings of sampling where nothing is drawn."""
+    decode = dataclasses.asdict(task.decode)
+    if not task.decode.samples:
+        for key in ("temperature", "top_p", "seed"):
+            del decode[key]
     return {
         "name": task.name,
         "version": task.version,
         "format": task.data.format,
         "split": task.data.split,
         "prompt": task.prompt,
-        "decode": dataclasses.asdict(task.decode),
+        "decode": decode,
     }

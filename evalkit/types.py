@@ -6,6 +6,7 @@ PaliGemma's `<loc>` tokens; sizes are always (height, width).
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -37,12 +38,24 @@ class Preparation:
 
 @dataclass(frozen=True, slots=True)
 class Decode:
-    """How text is decoded. `text_length` cuts the prompt (BOS and newline counted); None: never."""
+    """How text is decoded. `text_length` cuts the prompt (BOS and newline counted); None: never.
+
+    A `temperature` above 0 samples: from the smallest set of tokens that holds `top_p` of the
+    probability, with random numbers that hang on `seed` and the sample's id alone.
+    """
 
     max_new_tokens: int = 32
     text_length: int | None = 32
     beams: int = 1
     logprobs: bool = False  # keep each new token's log-probability in the prediction
+    temperature: float = 0.0  # 0: greedy, or beam search
+    top_p: float = 1.0
+    seed: int = 0
+
+    @property
+    def samples(self) -> bool:
+        """Whether text is drawn at random; without it `top_p` and `seed` decide nothing."""
+        return self.temperature > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +142,13 @@ class Request:
     preparation: Preparation
     decode: Decode
     choices: tuple[str, ...] = ()
+
+    @property
+    def seed(self) -> int:
+        """Of this sample's random numbers, 64 bits: from `decode.seed` and the id, so that neither
+        batch, order, shard nor resume changes what is drawn."""
+        digest = hashlib.sha256(f"{self.decode.seed}\0{self.id}".encode()).digest()
+        return int.from_bytes(digest[:8], "big")
 
 
 # --- what comes back ---------------------------------------------------------------------------
@@ -308,7 +328,7 @@ class Score:
     high: float | None
     n: int
     clusters: int
-    coverage: str  # all | limited | incomplete
+    coverage: str  # all | limited | early | incomplete
     invalid: int
     groups: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     details: Mapping[str, float] = field(default_factory=dict)

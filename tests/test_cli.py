@@ -135,7 +135,7 @@ def test_show_and_data(stub: Stub, tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(["data", "docvqa_val"]) == 1
     assert "get it from https://" in capsys.readouterr().out
     assert main(["show", "docvqa_val"]) == 0
-    assert "sample     none: docvqa_val: data not found" in capsys.readouterr().out
+    assert "sample     none: docvqa_val: no data root is set" in capsys.readouterr().out
 
 
 REFUSED: list[tuple[list[str], str]] = [
@@ -143,7 +143,7 @@ REFUSED: list[tuple[list[str], str]] = [
         ["run", "--model", "m", "--tasks", "vqav2_vall"],
         "no task or suite 'vqav2_vall'; did you mean vqav2_val",
     ),
-    (["run", "--model", "m", "--tasks", "docvqa_val"], "docvqa_val: data not found"),
+    (["run", "--model", "m", "--tasks", "docvqa_val"], "docvqa_val: no data root is set"),
     (
         ["run", "--model", "m", "--tasks", "docvqa_val", "--data-root", "none"],
         "none: --data-root: no such folder",

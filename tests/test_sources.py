@@ -88,7 +88,7 @@ def test_missing_data_says_all(tmp_path: Path) -> None:
         "--data-root",
     ):
         assert part in str(caught.value)
-    with pytest.raises(DataError, match=r"no data root is set, a\.json"):
+    with pytest.raises(DataError, match=r"no data root is set; name the folder that holds a\.json"):
         sources.locate(asked, [])
 
 

@@ -35,7 +35,7 @@ REFUSED = [
     ("[exact_match]", "[anls(treshold=0.5)]", "no parameter 'treshold'; did you mean threshold?"),
     ("[exact_match]", "['anls(threshold=[)']", "cannot be read; write name or name(key=value"),
     ("[exact_match]", "[\"anls(threshold=open('/etc/passwd'))\"]", "cannot be read"),
-    ("[exact_match]", "[anls(threshold='half')]", "is no float"),
+    ("[exact_match]", "[anls(threshold='half')]", "threshold='half': must be a number"),
     ("[exact_match]", "[mask_iou]", "reads masks, but parser text gives text"),
     ("parser: text", "parser: txet", "parser: no 'txet'; did you mean text?"),
     ("format: jsonl", "format: jsonlines", "data: format: no 'jsonlines'"),
@@ -45,7 +45,7 @@ REFUSED = [
     ("about: a test", "about: &x a test", "anchors and aliases are refused"),
     ("about: a test", "about: a test\nabout: again", "key 'about' is given twice"),
     ("about: a test", "about: {a test", "line "),
-    ('"answer en {question}"', "{question}", "prompt: is a mapping, must be text"),
+    ('"answer en {question}"', "{question}", "prompt: is a mapping, must be text; put quotes around it"),
     (
         "parser: text",
         "parser: text\nimage: {resize: nearest}",

@@ -98,6 +98,7 @@ def _scale_kernel(source: Path, target: Path, scale: int) -> None:
     spread = tensors[key].repeat_interleave(scale, 2).repeat_interleave(scale, 3)
     tensors[key] = (spread / scale**2).contiguous()
     save_file(tensors, target, metadata={"format": "pt"})
+    target.chmod(0o644)
 
 
 def _read(path: Path) -> Any:

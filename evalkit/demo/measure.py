@@ -38,7 +38,7 @@ def main() -> None:
         root = data.write(Path(folder), args.scenes, size=args.size)
         done = [measure(name, root, args.size) for name in args.checkpoints]
     for task in done[0] if len(done) > 1 else ():
-        gap = np.array(done[0][task]) - np.array(done[1][task])
+        gap = np.array(done[0][task], dtype=float) - np.array(done[1][task], dtype=float)
         error = gap.std(ddof=1) / len(gap) ** 0.5 if len(gap) > 1 else float("nan")
         print(f"{task}: {gap.mean():+.3f} +- {error:.3f} over {len(gap)}")
 

@@ -4,6 +4,7 @@ Imports torch only when it loads."""
 from __future__ import annotations
 
 import copy
+import dataclasses
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
@@ -15,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from evalkit.errors import ImageError, ModelError, nearest
-from evalkit.models.paligemma import checkpoint
+from evalkit.models.paligemma import adapter as adapters
+from evalkit.models.paligemma import checkpoint, quantize
 from evalkit.models.paligemma.batches import Limit, Planned, Prepare, plan, with_images
 from evalkit.models.paligemma.checkpoint import PROTOCOLS, CheckpointInfo
 from evalkit.models.paligemma.engine import Answer, Engine, OutOfMemory, Prompt
@@ -36,6 +38,8 @@ class PaliGemma(Model):
     `model` is a folder or a hub id (with `revision`); `resolution` only checks; `device`: auto, cpu,
     cuda, cuda:N; `device_map` spreads a checkpoint over GPUs; `batch_size` a number, or auto: begins
     with a size that suits the device and the resolution. Either is halved when memory runs out.
+    `adapter` is a LoRA adapter to be merged; where `model` itself is one, `base` is what it is merged
+    into (default: what it names). `quantize` rounds the weights; `tokenizer` is another folder's.
     `prepare` reads an image (default: `evalkit.images.prepare`). Making one reads nothing; `info`
     and `identity()` read the folder; torch comes with `load()` or the first prediction.
     """
@@ -50,6 +54,10 @@ class PaliGemma(Model):
     engine: str = "plain"
     protocol: str = "paper"
     workers: int = 2
+    adapter: str | None = None
+    base: str | None = None
+    quantize: str | None = None
+    tokenizer: str | None = None
     prepare: Prepare | None = None
     digest: Callable[[Path], str] | None = None
     _engine: Engine | None = field(default=None, init=False, repr=False)
@@ -69,6 +77,8 @@ class PaliGemma(Model):
             if not size.isdecimal() or int(size) < 1:
                 raise ModelError(f"--batch-size {size}: must be auto or a number from 1")
             self.batch_size = int(size)
+        if self.quantize is not None:
+            quantize.check(self.quantize)
         if self.workers < 1:
             raise ModelError(f"workers={self.workers}: at least one thread must read images")
 
@@ -77,9 +87,47 @@ class PaliGemma(Model):
     @cached_property
     def info(self) -> CheckpointInfo:
         """The checkpoint as its files tell it, checked; needs neither torch nor transformers."""
-        info = checkpoint.inspect(checkpoint.resolve(str(self.model), self.revision))
+        path, adapter = self._found
+        tokenizer = checkpoint.resolve(self.tokenizer) if self.tokenizer else None
+        info = checkpoint.inspect(path, tokenizer)
         checkpoint.check_resolution(info, self.resolution)
-        return info
+        if adapter is None:
+            return info
+        if self.quantize in quantize.LIBRARIES:
+            raise ModelError(f"--quantize {self.quantize}: not together with an adapter; --quantize int8 is")
+        adapters.check_base(adapter, self._base, info.family, info.resolution, info.shapes)
+        return dataclasses.replace(info, adapter=adapter)
+
+    @cached_property
+    def _found(self) -> tuple[Path, adapters.Adapter | None]:
+        """Where the weights lie, and the adapter; `model` may be an adapter that names its base."""
+        path = checkpoint.resolve(str(self.model), self.revision)
+        if not adapters.is_adapter(path):
+            if self.base is not None:
+                raise ModelError(
+                    f"{self.model}: base={self.base}: goes with an adapter as --model; this is none"
+                )
+            chosen = adapters.inspect(checkpoint.resolve(self.adapter)) if self.adapter else None
+            return path, chosen
+        if self.adapter is not None:
+            raise ModelError(f"{self.model}: is an adapter itself; give its base as --model with --adapter")
+        chosen = adapters.inspect(path)
+        base = self.base or chosen.base
+        if not base:
+            raise ModelError(f"{self.model}: is an adapter that names no base; add --model_args base=FOLDER")
+        try:
+            return checkpoint.resolve(base, None if self.base else chosen.revision), chosen
+        except ModelError as error:
+            raise ModelError(
+                f"{self.model}: is an adapter of {base}, which is not to be had ({error}); "
+                "add --model_args base=FOLDER"
+            ) from None
+
+    @property
+    def _base(self) -> str:
+        """How the base of an adapter was called."""
+        path, chosen = self._found
+        return str(self.model) if self.adapter else self.base or (chosen.base if chosen else "") or str(path)
 
     @cached_property
     def _digests(self) -> dict[str, Any]:
@@ -99,7 +147,7 @@ class PaliGemma(Model):
             "dtype": self.dtype,
             "kv_dtype": self.dtype,
             "attention": self.info.attention,
-            "quantisation": None,
+            "quantisation": quantize.identity(self.quantize),
             "protocol": {
                 "prompt": fixed.protocol,
                 "eos": list(fixed.eos),
@@ -144,7 +192,8 @@ class PaliGemma(Model):
 
         return Checkpoint(
             name=name or self.info.path.resolve().name,
-            about=f"{self.info.describe()}, run in {self.dtype}",
+            about=f"{self.info.describe()}, run in {self.dtype}"
+            + (f", weights quantised ({self.quantize})" if self.quantize else ""),
             resolution=self.info.resolution,
             identity=identity,
             load=load,
@@ -164,7 +213,7 @@ class PaliGemma(Model):
         self._check()
         if self.dtype == "float16":
             log.warning("--dtype float16: Gemma's activations overflow in float16; use bfloat16")
-        engine = plain.load(self.info, self.dtype, self.device, self.device_map)
+        engine = plain.load(self.info, self.dtype, self.device, self.device_map, self.quantize)
         size = self.info.resolution
         checks.check_features(self.info, engine.feature_shape(size))
         self._engine = engine
@@ -229,6 +278,8 @@ class PaliGemma(Model):
         decode = request.decode
         if decode.max_new_tokens < 1 or decode.beams < 1:
             raise ModelError(f"decode: max_new_tokens and beams must be at least 1, not {decode}")
+        if decode.samples and decode.beams > 1:
+            raise ModelError(f"decode: sampling goes with beams=1 only, not {decode}")
         return Planned(request, tuple(self.encode(request.prompt, decode.text_length)))
 
     def _prepare(self) -> Prepare:
@@ -248,8 +299,10 @@ class PaliGemma(Model):
             if len(part) > self._limit.rows:
                 waiting += [part[self._limit.rows :], part[: self._limit.rows]]
                 continue
-            prompts = [Prompt(np.stack([i.pixels for i in images]), p.ids) for p, images in part]
             decode: Decode = part[0][0].request.decode
+            prompts = [
+                Prompt(np.stack([i.pixels for i in images]), p.ids, p.request.seed) for p, images in part
+            ]
             try:
                 answers = self._engine.answer(prompts, decode, self.rules)
             except OutOfMemory:

@@ -7,7 +7,6 @@ import hashlib
 import json
 import math
 import re
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,8 @@ from typing import Any
 import yaml
 
 from evalkit.errors import ModelError
+from evalkit.models.paligemma import tensors
+from evalkit.models.paligemma.adapter import Adapter
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -29,7 +30,6 @@ PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 PROTOCOLS = ("paper", "hf")
 FAMILIES = {"gemma": 1, "gemma2": 2}
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
-DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16", "F64": "float64"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,8 @@ class CheckpointInfo:
     tokenizer: tuple[Path, ...]
     processor: tuple[Path, ...]
     protocol: str  # what its `evalkit.yaml` says it was trained with: paper, hf, or "" without one
+    shapes: Mapping[str, tuple[int, ...]]  # of every tensor, by `tensors.canonical` name
+    adapter: Adapter | None = None  # to be merged into the weights when they are loaded
 
     @property
     def image_tokens(self) -> int:
@@ -64,14 +66,15 @@ class CheckpointInfo:
         """`PaliGemma 2, 448 px (1,024 image tokens), 3.0 B parameters in bfloat16, 2 files`."""
         name = "PaliGemma" if self.family == 1 else f"PaliGemma {self.family}"
         files = f"{len(self.weights)} file" + ("s" if len(self.weights) != 1 else "")
+        files += f", with adapter {self.adapter.path.name}" if self.adapter else ""
         return (
             f"{name}, {self.resolution} px ({self.image_tokens:,} image tokens), "
             f"{_short(self.parameters)} parameters in {self.dtype}, {files}"
         )
 
 
-def inspect(path: str | Path) -> CheckpointInfo:
-    """Reads a checkpoint folder without loading it.
+def inspect(path: str | Path, tokenizer: Path | None = None) -> CheckpointInfo:
+    """Reads a checkpoint folder without loading it; `tokenizer` is another folder to take that from.
 
     Raises ModelError where the folder is no PaliGemma, has no safetensors weights, misses shards or
     the tokenizer, or contradicts itself.
@@ -82,15 +85,9 @@ def inspect(path: str | Path) -> CheckpointInfo:
     vision: Mapping[str, Any] = config.get("vision_config") or {}
     family = _family(folder, config, text)
     weights = _weights(folder)
-    shapes, kinds = _headers(weights)
+    shapes, kinds = tensors.shapes(weights)
     resolution, patch = _geometry(folder, vision, shapes)
     vocabulary = _vocabulary(folder, text, shapes)
-    tokenizer = tuple(folder / name for name in TOKENIZER_FILES if (folder / name).is_file())
-    if not any(f.name in ("tokenizer.json", "tokenizer.model") for f in tokenizer):
-        raise ModelError(
-            f"{folder}: the tokenizer is missing (tokenizer.json or tokenizer.model); save it beside the "
-            "weights: AutoProcessor.from_pretrained(BASE).save_pretrained(FOLDER)"
-        )
     return CheckpointInfo(
         path=folder,
         family=family,
@@ -102,10 +99,22 @@ def inspect(path: str | Path) -> CheckpointInfo:
         image_token=int(config.get("image_token_index", config.get("image_token_id", 256000))),
         eos=_eos(folder, config, text),
         weights=weights,
-        tokenizer=tokenizer,
+        tokenizer=tokenizer_files(tokenizer or folder),
         processor=tuple(folder / name for name in PROCESSOR_FILES if (folder / name).is_file()),
         protocol=_protocol(folder),
+        shapes={tensors.canonical(name): shape for name, shape in shapes.items()},
     )
+
+
+def tokenizer_files(folder: Path) -> tuple[Path, ...]:
+    """The files of a folder that make its tokenizer. Raises ModelError when there is none."""
+    found = tuple(folder / name for name in TOKENIZER_FILES if (folder / name).is_file())
+    if not any(f.name in ("tokenizer.json", "tokenizer.model") for f in found):
+        raise ModelError(
+            f"{folder}: the tokenizer is missing (tokenizer.json or tokenizer.model); name the folder "
+            "that has it with --model_args tokenizer=FOLDER"
+        )
+    return found
 
 
 def check_resolution(info: CheckpointInfo, resolution: int | None) -> None:
@@ -129,8 +138,10 @@ def digests(
     digest = digest or _default_digest()
     generation = info.path / "generation_config.json"
     configs = [info.path / "config.json"] + ([generation] if generation.is_file() else [])
+    adapter = info.adapter.files if info.adapter else ()
     return {
-        "weights": {f.name: digest(f) for f in info.weights},
+        "weights": {f.name: digest(f) for f in info.weights}
+        | {f"adapter/{f.name}": digest(f) for f in adapter},
         "config": {f.name: digest(f) for f in configs},
         "tokenizer": {f.name: digest(f) for f in info.tokenizer},
         "processor": {f.name: digest(f) for f in info.processor},
@@ -192,8 +203,8 @@ def _config(folder: Path) -> Mapping[str, Any]:
     if not (folder / "config.json").is_file():
         if (folder / "adapter_config.json").is_file():
             raise ModelError(
-                f"{folder}: holds only an adapter (adapter_config.json); merge it into its base model first: "
-                "PeftModel.from_pretrained(base, FOLDER).merge_and_unload().save_pretrained(OUT)"
+                f"{folder}: holds only an adapter (adapter_config.json), not the weights it goes with; "
+                "give those as --model and this as --adapter"
             )
         raise ModelError(
             f"{folder}: config.json is missing; this is no checkpoint folder in Hugging Face layout"
@@ -243,44 +254,6 @@ def _weights(folder: Path) -> tuple[Path, ...]:
             "loaded; convert them where you trust them: from_pretrained(FOLDER).save_pretrained(OUT)"
         )
     raise ModelError(f"{folder}: no weights; model.safetensors (or its shards and their index) is missing")
-
-
-def _headers(files: tuple[Path, ...]) -> tuple[dict[str, tuple[int, ...]], Counter[str]]:
-    """Shapes of all tensors and how many parameters are saved in which precision."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    kinds: Counter[str] = Counter()
-    for file in files:
-        for name, entry in _header(file).items():
-            if name == "__metadata__":
-                continue
-            shapes[name] = tuple(entry["shape"])
-            kinds[DTYPES.get(entry["dtype"], entry["dtype"])] += math.prod(entry["shape"])
-    if not shapes:
-        raise ModelError(f"{files[0]}: holds no tensors")
-    return shapes, kinds
-
-
-def _header(file: Path) -> dict[str, Any]:
-    """The JSON header of a safetensors file; ModelError when it is damaged or the file is cut short."""
-    size = file.stat().st_size
-    with file.open("rb") as stream:
-        start = stream.read(200)
-        if start.startswith(b"version https://git-lfs"):
-            raise ModelError(f"{file}: is a git-lfs pointer, not the weights; fetch them with 'git lfs pull'")
-        length = int.from_bytes(start[:8], "little")
-        stream.seek(8)
-        try:
-            if not 2 <= length <= min(size - 8, 200_000_000):
-                raise ValueError
-            header: dict[str, Any] = json.loads(stream.read(length))
-            end = max((e["data_offsets"][1] for n, e in header.items() if n != "__metadata__"), default=0)
-        except (ValueError, KeyError, TypeError):
-            raise ModelError(f"{file}: is no safetensors file, or damaged; download it again") from None
-    if 8 + length + end != size:
-        raise ModelError(
-            f"{file}: has {size:,} bytes, its header says {8 + length + end:,}; download it again"
-        )
-    return header
 
 
 def _geometry(

@@ -19,17 +19,20 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One prompt ready for the model: pixels, and the ids that follow the image tokens."""
+    """One prompt ready for the model: pixels, and the ids that follow the image tokens; `seed` of its
+    own random numbers, where the decoding draws."""
 
     pixels: Pixels
     ids: tuple[int, ...]
+    seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """New tokens of one prompt. `tokens` and `logprobs` (natural log) include the end token where one
     was reached; `margin` is the smallest top-1/top-2 logit difference along the greedy path, the end
-    token's step included (None: beam search)."""
+    token's step included (None: beam search or sampling). `logprobs` are the model's own, whatever the
+    temperature."""
 
     tokens: tuple[int, ...]
     logprobs: tuple[float, ...]

@@ -1,5 +1,5 @@
-"""The plain engine: transformers' own forward, one batch at a time, greedy or beam. The oracle that
-stays: other engines are compared with it, so it does nothing clever."""
+"""The plain engine: transformers' own forward, one batch at a time: greedy, beam or sampled. The oracle
+that stays: other engines are compared with it, so it does nothing clever."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ import torch
 import transformers
 
 from evalkit.errors import ModelError
+from evalkit.models.paligemma import adapter, quantize
 from evalkit.models.paligemma.beam import Search, search
 from evalkit.models.paligemma.checkpoint import CheckpointInfo
 from evalkit.models.paligemma.engine import Answer, OutOfMemory, Prompt
 from evalkit.models.paligemma.prompt import Rules
+from evalkit.models.paligemma.sampling import Draws
 from evalkit.types import Decode
 
 WINDOW = 1 << 20  # tokens: above any prompt, so Gemma 2's sliding layers see everything, as the reference
@@ -131,7 +133,8 @@ class PlainEngine:
             with torch.inference_mode():
                 if decode.beams > 1:
                     return self._beam(prompts, decode, rules)
-                return self._greedy(prompts, decode, rules)
+                draws = Draws([p.seed for p in prompts], decode) if decode.samples else None
+                return self._one_path(prompts, decode, rules, draws)
         except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -141,14 +144,18 @@ class PlainEngine:
             torch.cuda.empty_cache()
         raise OutOfMemory(f"{len(prompts)} prompts at once do not fit")
 
-    def _greedy(self, prompts: Sequence[Prompt], decode: Decode, rules: Rules) -> list[Answer]:
+    def _one_path(
+        self, prompts: Sequence[Prompt], decode: Decode, rules: Rules, draws: Draws | None
+    ) -> list[Answer]:
+        """Token after token, the best one or, with `draws`, a drawn one."""
         n = len(prompts)
         tokens: list[list[int]] = [[] for _ in range(n)]
         logprobs: list[list[float]] = [[] for _ in range(n)]
         margins, stops = [float("inf")] * n, ["length"] * n
         logits, state = self.prefill(prompts, rules)
         for index in range(decode.max_new_tokens):
-            best = logits.argmax(dim=-1)  # the lowest id among equals, as the reference
+            # argmax: the lowest id among equals, as the reference
+            best = logits.argmax(dim=-1) if draws is None else draws.next(logits)
             top = logits.topk(2, dim=-1).values
             gap = (top[:, 0] - top[:, 1]).tolist()
             chosen = best.tolist()
@@ -165,7 +172,7 @@ class PlainEngine:
                 break
             logits = self.step(best, state)
         return [
-            Answer(tuple(t), tuple(p), s, m)
+            Answer(tuple(t), tuple(p), s, m if draws is None else None)
             for t, p, s, m in zip(tokens, logprobs, stops, margins, strict=True)
         ]
 
@@ -201,8 +208,14 @@ def is_out_of_memory(error: BaseException) -> bool:
     return "DefaultCPUAllocator" in text or "out of memory" in text
 
 
-def load(info: CheckpointInfo, dtype: str, device: str, device_map: str | None = None) -> PlainEngine:
-    """The checkpoint as a plain engine.
+def load(
+    info: CheckpointInfo,
+    dtype: str,
+    device: str,
+    device_map: str | None = None,
+    scheme: str | None = None,
+) -> PlainEngine:
+    """The checkpoint as a plain engine, its adapter merged, its weights quantised by `scheme`.
 
     `device`: auto (the GPU where there is one), cpu, cuda, cuda:N; `device_map`: as transformers
     (`auto`, `balanced`...), for checkpoints larger than one GPU. Raises ModelError when the device is
@@ -215,6 +228,12 @@ def load(info: CheckpointInfo, dtype: str, device: str, device_map: str | None =
     if device_map and importlib.util.find_spec("accelerate") is None:
         raise ModelError(f"device_map={device_map}: needs the package accelerate; pip install accelerate")
     options: dict[str, Any] = {"device_map": device_map} if device_map else {}
+    if scheme in quantize.LIBRARIES:  # the library puts the weights where they stay
+        device_map = device_map or str(_device(device))
+        options |= {
+            "quantization_config": quantize.library_config(scheme, getattr(torch, dtype)),
+            "device_map": device_map if device_map == "auto" else {"": device_map},
+        }
     model, report = _quietly(
         lambda: transformers.PaliGemmaForConditionalGeneration.from_pretrained(
             info.path,
@@ -241,6 +260,10 @@ def load(info: CheckpointInfo, dtype: str, device: str, device_map: str | None =
         raise ModelError(
             f"{info.path}: {what} (first: {(missing or mismatched)[0]}); save the checkpoint again"
         )
+    if info.adapter is not None:
+        adapter.merge(info.adapter, model)
+    if scheme == "int8":
+        quantize.round_int8(model)
     if not device_map:
         model = model.to(_device(device))
     return PlainEngine(model, info.image_tokens)
@@ -250,7 +273,7 @@ def load_tokenizer(info: CheckpointInfo) -> Any:
     """The checkpoint's own tokenizer; ModelError when transformers cannot read it."""
     return _quietly(
         lambda: transformers.AutoTokenizer.from_pretrained(
-            info.path, local_files_only=True, trust_remote_code=False
+            info.tokenizer[0].parent, local_files_only=True, trust_remote_code=False
         ),
         info,
     )

@@ -1,0 +1,181 @@
+"""The command line's verbs as Python functions, in the same words: run, score, table, ask, metric, parser.
+
+Every keyword is a flag of the command line (`batch_size=4` is `--batch-size 4`), checked in the same way;
+mistakes raise `evalkit.errors.UserError` instead of ending the process.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from evalkit import cli, commands, leaderboard, lookup, results, tasks
+from evalkit.asking import Reply
+from evalkit.checking import check as check  # the gate as an assertion
+from evalkit.errors import UserError
+from evalkit.types import Metric, Parser, Score, Task
+
+Names = str | Path | Sequence[str | Path]
+
+
+class Run:
+    """One finished run: a task, a checkpoint, and one way of running it."""
+
+    def __init__(self, folder: results.RunFolder) -> None:
+        self.folder = folder
+        record = folder.read_run()
+        if record is None:
+            raise UserError(f"{folder.path}: holds no run.json; a run is a folder that `evalkit run` made")
+        self.record: dict[str, Any] = record
+
+    @property
+    def task(self) -> str:
+        return str(self.record["task"])
+
+    @property
+    def model(self) -> str:
+        return str(self.record["model"])
+
+    @property
+    def scores(self) -> dict[str, Score]:
+        """Every score by its metric as the task spells it."""
+        return {score.metric: score for score in results.scores_of(self.folder)}
+
+    def samples(self) -> Any:
+        """A pandas DataFrame, one row a sample: id, group, image, text, answer, and a column a metric.
+
+        A metric's column is the sample's own value; metrics that no single sample has (AP) have none.
+        """
+        import pandas as pd
+
+        return pd.DataFrame([self._flat(line) for line in self.folder.read_rows()]).set_index("id")
+
+    def _flat(self, line: Mapping[str, Any]) -> dict[str, Any]:
+        import numpy as np
+
+        flat = {key: line[key] for key in ("id", "group", "image", "text", "answer")}
+        for spelling, row in line["rows"].items():
+            if isinstance(row, list):
+                metric: Metric = lookup.make("metrics", spelling)
+                value = float(metric.value(np.asarray(row, dtype=np.float64)))
+                flat[spelling] = value if math.isfinite(value) else None
+        return flat
+
+    def __repr__(self) -> str:
+        told = ", ".join(f"{s.metric} {leaderboard.Cell(s, '', '', ()).text()}" for s in self.scores.values())
+        return f"<Run {self.task} × {self.model}: {told or 'not scored'}>"
+
+    def _repr_html_(self) -> str:
+        return Runs([self])._repr_html_()
+
+
+class Runs(Sequence[Run]):
+    """Runs in order, models first; shows itself as the leaderboard."""
+
+    def __init__(self, runs: Iterable[Run]) -> None:
+        self._runs = tuple(runs)
+
+    def __getitem__(self, index: Any) -> Any:
+        return Runs(self._runs[index]) if isinstance(index, slice) else self._runs[index]
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+    def __iter__(self) -> Iterator[Run]:
+        return iter(self._runs)
+
+    @property
+    def cells(self) -> list[leaderboard.Cell]:
+        return leaderboard.collect(run.folder for run in self._runs)
+
+    def table(self, format: str = "md") -> str:
+        """The leaderboard as `md`, `csv`, `json` or `terminal` text."""
+        forms: dict[str, Callable[[Sequence[leaderboard.Cell]], str]] = {
+            "md": leaderboard.markdown,
+            "csv": leaderboard.to_csv,
+            "json": leaderboard.to_json,
+            "terminal": lambda cells: leaderboard.terminal(cells, bold=False),
+        }
+        if format not in forms:
+            raise UserError(f"table: no format '{format}'; there are: {', '.join(forms)}")
+        return forms[format](self.cells)
+
+    def __repr__(self) -> str:
+        return self.table("terminal")
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(self.table('terminal'))}</pre>"
+
+
+def run(model: Names, tasks: Names, **flags: Any) -> Runs:
+    """Predicts and scores, and goes on where it stopped: `evalkit run --model ... --tasks ...`.
+
+    `set` takes a mapping (`set={"decode.max_new_tokens": 64}`), the others what the flags take.
+    """
+    words = ["run", *_words("model", model), *_words("tasks", tasks)]
+    overrides = flags.pop("set", None) or {}
+    words += [word for key, value in overrides.items() for word in ("--set", f"{key}={value}")]
+    arguments = _parsed([*words, *(w for key, value in flags.items() for w in _words(key, value))])
+    return Runs(Run(folder) for folder in commands.execute(arguments, command="evalkit.run"))
+
+
+def load(runs: Names) -> Runs:
+    """Runs from their folders, or all below a folder of runs."""
+    paths = [runs] if isinstance(runs, (str, Path)) else runs
+    return Runs(Run(folder) for folder in results.find(Path(p) for p in paths))
+
+
+def score(runs: Names | None = None, **flags: Any) -> Runs | list[Score]:
+    """Runs scored again from their files; or, with `task` and `predictions`, the scores of a file."""
+    words = ["score", *([] if runs is None else [str(r) for r in _listed(runs)])]
+    arguments = _parsed([*words, *(w for key, value in flags.items() for w in _words(key, value))])
+    if arguments.predictions:
+        return commands.score_predictions(arguments)[1]
+    return Runs(Run(folder) for folder in commands.rescore(arguments))
+
+
+def ask(image: str | Path, prompt: str, model: str, **flags: Any) -> Reply:
+    """What the model answers: `.text`, `.tokens`, `.found` (boxes and masks), `.overlay` (a picture)."""
+    words = ["ask", str(image), prompt, "--model", model]
+    arguments = _parsed([*words, *(w for key, value in flags.items() for w in _words(key, value))])
+    return commands.reply_to(arguments)
+
+
+def metric(spelling: str) -> Metric:
+    """`metric("anls(threshold=0.5)")`: an object with `.rows(answers, targets)` and `.reduce(rows)`."""
+    made: Metric = lookup.make("metrics", spelling)
+    return made
+
+
+def parser(spelling: str) -> Parser:
+    """`parser("boxes")`: an object with `.read(prediction, size)`."""
+    made: Parser = lookup.make("parsers", spelling)
+    return made
+
+
+def load_task(name: str, set: Mapping[str, Any] | None = None, include_path: Sequence[Path] = ()) -> Task:
+    """A task by name or YAML file, with overrides."""
+    return tasks.load(name, {key: str(value) for key, value in (set or {}).items()}, include_path)
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _words(key: str, value: Any) -> list[str]:
+    """A keyword as the words of the command line; True is a bare flag, None and False are nothing."""
+    flag = "--" + key.replace("_", "-")
+    if value is None or value is False:
+        return []
+    if value is True:
+        return [flag]
+    if isinstance(value, Mapping):
+        value = ",".join(f"{k}={v}" for k, v in value.items())
+    return [word for one in _listed(value) for word in (flag, str(one))]
+
+
+def _parsed(words: list[str]) -> Any:
+    return cli.parse(words)

@@ -1,0 +1,43 @@
+"""Drawing tokens at a temperature: random numbers that hang on each sample alone, never on its batch."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+import torch
+
+from evalkit.types import Decode
+
+
+class Draws:
+    """One stream of random numbers a row, by `random.Random`, whose numbers stay the same over versions.
+
+    Each step takes one number of every row and finds it in the cumulated probabilities of the kept
+    tokens, in the order of their ids. Batching moves probabilities by their rounding (1e-6 in float32),
+    and so a draw only where its number falls that close to an edge.
+    """
+
+    def __init__(self, seeds: Sequence[int], decode: Decode) -> None:
+        self._streams = [random.Random(seed) for seed in seeds]
+        self._temperature, self._top_p = decode.temperature, decode.top_p
+
+    def next(self, logits: torch.Tensor) -> torch.Tensor:
+        """Tokens (batch,) drawn from float32 logits (batch, vocabulary)."""
+        probabilities = nucleus(torch.softmax(logits.double() / self._temperature, dim=-1), self._top_p)
+        edges = probabilities.cumsum(dim=-1)
+        numbers = torch.tensor([[s.random()] for s in self._streams], dtype=edges.dtype, device=edges.device)
+        # right=True: a token of no probability is never chosen, not even by the number 0
+        chosen = torch.searchsorted(edges, numbers * edges[:, -1:], right=True)[:, 0]
+        last = probabilities.shape[-1] - 1 - (probabilities.flip(-1) > 0).int().argmax(dim=-1)
+        return torch.minimum(chosen, last)
+
+
+def nucleus(probabilities: torch.Tensor, top_p: float) -> torch.Tensor:
+    """(batch, vocabulary) with all but the likeliest tokens that together hold `top_p` set to 0: the one
+    that crosses it is kept, so there is always one (Holtzman et al., 2020)."""
+    if top_p >= 1:
+        return probabilities
+    ranked, order = probabilities.sort(dim=-1, descending=True, stable=True)
+    before = ranked.cumsum(dim=-1) - ranked
+    return torch.zeros_like(probabilities).scatter(-1, order, ranked.where(before < top_p, 0.0))

@@ -1,0 +1,147 @@
+"""Recorded answers as a model: `replay:FILE.jsonl` or `replay:RUN_FOLDER`. Computes nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from evalkit import images, sources
+from evalkit.errors import DataError, ImageError, ModelError
+from evalkit.results import RunFolder
+from evalkit.types import Checkpoint, Model, Prediction, Request
+
+TEXT_VERSION = 1  # raised by hand whenever the same file could give other text
+KNOWN = {f.name for f in fields(Prediction)} - {"id", "prompt", "image_digests", "sizes"}
+
+
+@dataclass(eq=False)
+class Replay(Model):
+    """Answers from JSON lines `{"id": ..., "text": ...}`, or from the journals of a run folder.
+
+    Other keys of a prediction (tokens, logprobs, stop, margin) are given back where they are recorded;
+    a recorded prompt or image digest that is not the one asked about is an error. The answers are
+    compared as texts of one task: ids are all that a line is found by.
+    """
+
+    path: Path
+    resolution: int | None = None
+    _digest: str = field(default="", init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.path.exists():
+            raise ModelError(f"replay:{self.path}: no such file; give JSON lines or a run folder")
+
+    @cached_property
+    def recorded(self) -> dict[str, Prediction]:
+        """Every recorded prediction by id."""
+        if self.path.is_dir():
+            found = {name: entry.prediction for name, entry in RunFolder(self.path).entries().items()}
+        else:
+            found = {}
+            for number, line in sources.read_lines(self.path):
+                prediction = _prediction(f"replay:{self.path}: line {number + 1}: ", line)
+                if prediction.id in found and "crc" not in line:  # in a journal the last line of an id counts
+                    where = f"replay:{self.path}: line {number + 1}"
+                    raise ModelError(f"{where}: id {prediction.id} was there before; each id once")
+                found[prediction.id] = prediction
+        if not found:
+            raise ModelError(f'replay:{self.path}: holds no answers; a line is {{"id": ..., "text": ...}}')
+        return found
+
+    def identity(self) -> Mapping[str, Any]:
+        """The recorded answers themselves; where they lie and in which order does not matter."""
+        digest = hashlib.sha256()
+        for name in sorted(self.recorded):
+            digest.update(repr(dataclasses.astuple(self.recorded[name])).encode("utf-8", "surrogatepass"))
+        return {"backend": "replay", "text_version": TEXT_VERSION, "answers": digest.hexdigest()}
+
+    def provenance(self) -> Mapping[str, Any]:
+        return {"model": f"replay:{self.path}"}
+
+    def as_checkpoint(self) -> Checkpoint:
+        """What a plan needs to know of it."""
+        name = self.path.resolve()
+        return Checkpoint(
+            name=f"replay-{name.name if name.is_dir() else name.stem}",
+            about=f"{len(self.recorded):,} recorded answers of {self.path}",
+            resolution=self.resolution or 224,
+            identity=lambda protocol: self.identity(),
+            load=lambda protocol: self,
+        )
+
+    def predict(
+        self,
+        requests: Sequence[Request],
+        on_bad_image: Callable[[Request, ImageError], None] | None = None,
+    ) -> Iterator[Prediction]:
+        """In the order asked. Raises ModelError before the first answer when some are not recorded."""
+        missing = [r.id for r in requests if r.id not in self.recorded]
+        if missing:
+            more = f" and {len(missing) - 1:,} more of {len(requests):,}" if len(missing) > 1 else ""
+            raise ModelError(
+                f"replay:{self.path}: no answer for sample {missing[0]}{more}; record them, or name "
+                "those that are there with --ids"
+            )
+        for request in requests:
+            known = self.recorded[request.id]
+            if known.prompt and known.prompt != request.prompt:
+                raise ModelError(
+                    f"replay:{self.path}: sample {request.id}: was asked {known.prompt[:80]!r}, "
+                    f"not {request.prompt[:80]!r}; replay it under the prompt it answers"
+                )
+            try:
+                digests, sizes = self._images(request, known)
+            except ImageError as error:
+                if on_bad_image is None:
+                    raise
+                on_bad_image(request, error)
+                continue
+            yield dataclasses.replace(known, prompt=request.prompt, image_digests=digests, sizes=sizes)
+
+    def _images(
+        self, request: Request, known: Prediction
+    ) -> tuple[tuple[str, ...], tuple[tuple[int, int], ...]]:
+        """Digests and sizes of the images as they lie now, which must be those that were answered about."""
+        data = [sources.read_bytes(ref) for ref in request.images]
+        digests = tuple(hashlib.sha256(d).hexdigest() for d in data)
+        if known.image_digests and known.image_digests != digests:
+            raise ModelError(
+                f"replay:{self.path}: sample {request.id}: was answered about another image than "
+                "lies there now; replay it with the images it saw"
+            )
+        if known.image_digests and known.sizes:
+            return digests, known.sizes
+        decoded = [
+            images.decode(d, request.preparation.jpeg, request.preparation.exif, str(ref))
+            for d, ref in zip(data, request.images, strict=True)
+        ]
+        return digests, tuple((pixels.shape[0], pixels.shape[1]) for pixels in decoded)
+
+
+def _prediction(where: str, line: Any) -> Prediction:
+    """One line as a prediction; keys that no prediction has are passed over."""
+    if not isinstance(line, dict) or not isinstance(line.get("id"), (str, int)):
+        raise DataError(f'{where}no "id"; a line is {{"id": ..., "text": ...}}')
+    text = next((line[k] for k in ("text", "prediction", "answer") if k in line), None)
+    if not isinstance(text, str):
+        raise DataError(f'{where}no "text" for id {line["id"]}; a line is {{"id": ..., "text": ...}}')
+    kept: dict[str, Any] = {k: line[k] for k in KNOWN - {"text"} if line.get(k) is not None}
+    try:
+        for key, kind in (("tokens", int), ("logprobs", float)):
+            if key in kept:
+                kept[key] = tuple(kind(v) for v in kept[key])
+        kept |= {"margin": float(kept["margin"])} if "margin" in kept else {}
+        kept |= {"stop": str(kept["stop"])} if "stop" in kept else {}
+        sizes = tuple((int(h), int(w)) for h, w in line.get("sizes") or ())
+        digests = tuple(str(d) for d in line.get("image_digests") or ())
+    except (TypeError, ValueError):
+        raise DataError(f"{where}tokens, logprobs, sizes and margin must be numbers") from None
+    # lone surrogates are legal in JSON and in nothing else
+    text = text.encode("utf-8", "replace").decode()
+    prompt = str(line.get("prompt") or "")
+    return Prediction(str(line["id"]), prompt, text, image_digests=digests, sizes=sizes, **kept)

@@ -1,0 +1,530 @@
+"""Everything that a person can get wrong, as cases: what is broken, and the command that meets it.
+
+`test_errors.py` runs them and keeps `docs/errors.md` in step.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import struct
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save_file
+from stub import colours
+
+Break = Callable[["Place"], list[str]]
+
+
+@dataclass
+class Place:
+    """A folder with a sound dataset, its task file, and a checkpoint of the right shape."""
+
+    folder: Path
+
+    @property
+    def task(self) -> Path:
+        return self.folder / "data" / "colours_test.yaml"
+
+    @property
+    def lines(self) -> Path:
+        return self.folder / "data" / "colours.jsonl"
+
+    def edit(self, old: str, new: str) -> Place:
+        text = self.task.read_text()
+        assert old in text
+        self.task.write_text(text.replace(old, new, 1))
+        return self
+
+    def run(self, *more: str, model: str = "stub") -> list[str]:
+        return ["run", "--model", model, "--tasks", "data/colours_test.yaml", "--data-root", "data", *more]
+
+    def score(self, text: str | bytes) -> list[str]:
+        (self.folder / "answers.jsonl").write_bytes(text if isinstance(text, bytes) else text.encode())
+        return [
+            "score",
+            "--task",
+            "data/colours_test.yaml",
+            "--data-root",
+            "data",
+            "--predictions",
+            "answers.jsonl",
+        ]
+
+    def checkpoint(self, **changes: Any) -> Path:
+        """A folder that looks like a PaliGemma to `inspect`; `changes` replace keys of config.json."""
+        where = self.folder / "model"
+        where.mkdir()
+        config = {
+            "model_type": "paligemma",
+            "image_token_index": 300,
+            "text_config": {"model_type": "gemma", "hidden_size": 8, "vocab_size": 301},
+            "vision_config": {"image_size": 28, "patch_size": 14, "hidden_size": 8},
+        } | changes
+        (where / "config.json").write_text(json.dumps(config))
+        (where / "tokenizer.json").write_text("{}")
+        return where
+
+    def weights(self, name: str = "model.safetensors", header: bytes | None = None) -> None:
+        path = self.folder / "model" / name
+        if header is not None:
+            path.write_bytes(struct.pack("<Q", len(header)) + header)
+            return
+        vision = "model.vision_tower.vision_model.embeddings"
+        tensors = {
+            f"{vision}.position_embedding.weight": (4, 8),
+            f"{vision}.patch_embedding.weight": (8, 3, 14, 14),
+            "model.language_model.embed_tokens.weight": (301, 8),
+        }
+        save_file({key: np.zeros(shape, np.float32) for key, shape in tensors.items()}, path)
+
+
+def place(folder: Path) -> Place:
+    colours(folder / "data")
+    return Place(folder)
+
+
+CASES: list[tuple[str, str, Break]] = []
+
+
+def case(area: str, what: str) -> Callable[[Break], Break]:
+    def keep(make: Break) -> Break:
+        CASES.append((area, what, make))
+        return make
+
+    return keep
+
+
+def task_case(what: str, old: str, new: str) -> None:
+    CASES.append(("Task files", what, lambda p: p.edit(old, new).run()))
+
+
+# --- task files ------------------------------------------------------------------------------------
+
+task_case("a key misspelt", "parser:", "parsr:")
+task_case("a key twice", "about: colours", "about: a\nabout: b")
+task_case("a key missing", "license: none\n", "")
+task_case("text where a number belongs", "version: 1", "version: one")
+task_case("a metric misspelt", "[exact_match]", "[exact_mach]")
+task_case("a metric's parameter misspelt", "[exact_match]", "[exact_match(lowercse=True)]")
+task_case("a metric's parameter of the wrong type", "[exact_match]", "[exact_match(lowercase=3)]")
+task_case("a metric that is code", "[exact_match]", '["exact_match(lowercase=exit())"]')
+task_case("a metric that reads something else than the parser gives", "[exact_match]", "[box_iou]")
+task_case("no metric", "[exact_match]", "[]")
+task_case("a parser that is not there", "parser: text", "parser: words")
+task_case("a format that is not there", "format: jsonl", "format: csv")
+task_case("a source without a path", "{path: colours.jsonl, images: pictures}", "{images: pictures}")
+task_case("sources that are no mappings", "[{path: colours.jsonl, images: pictures}]", "[colours.jsonl]")
+task_case("a prompt field that the dataset lacks", "{question}", "{qustion}")
+task_case("a lone brace in the prompt", "{question}", "{question")
+task_case("a prompt without quotes", "'answer en {question}'", "{question}")
+task_case("a resize that is not there", "parser: text", "image: {resize: lanczos}\nparser: text")
+task_case("no new tokens allowed", "parser: text", "decode: {max_new_tokens: 0}\nparser: text")
+task_case("a protocol that is not there", "parser: text", "protocol: papr\nparser: text")
+task_case("a YAML tag", "about: colours", "about: !!python/name:os.system x")
+task_case("an anchor", "about: colours", "about: &a colours")
+task_case("broken YAML", "metrics: [exact_match]", "metrics: [exact_match")
+
+
+@case("Task files", "a file that is not there")
+def _(p: Place) -> list[str]:
+    return ["run", "--model", "stub", "--tasks", "data/other.yaml"]
+
+
+@case("Task files", "a task that is not there")
+def _(p: Place) -> list[str]:
+    return ["run", "--model", "stub", "--tasks", "docvqa_vall"]
+
+
+@case("Task files", "a pattern that matches nothing")
+def _(p: Place) -> list[str]:
+    return ["run", "--model", "stub", "--tasks", "quantum*"]
+
+
+@case("Task files", "an empty file")
+def _(p: Place) -> list[str]:
+    p.task.write_text("")
+    return p.run()
+
+
+@case("Task files", "a file that is no text")
+def _(p: Place) -> list[str]:
+    p.task.write_bytes(b"\xff\xfe\x00")
+    return p.run()
+
+
+@case("Task files", "absurd depth")
+def _(p: Place) -> list[str]:
+    p.task.write_text("version: " + "[" * 3000)
+    return p.run()
+
+
+# --- options ---------------------------------------------------------------------------------------
+
+
+@case("Options", "--set without a value")
+def _(p: Place) -> list[str]:
+    return p.run("--set", "parser")
+
+
+@case("Options", "--set of a key that is not there")
+def _(p: Place) -> list[str]:
+    return p.run("--set", "decode.max_tokens=5")
+
+
+@case("Options", "--ids of a file that is not there")
+def _(p: Place) -> list[str]:
+    return p.run("--ids", "ids.txt")
+
+
+@case("Options", "--ids of an empty file")
+def _(p: Place) -> list[str]:
+    (p.folder / "ids.txt").write_text("\n")
+    return p.run("--ids", "ids.txt")
+
+
+@case("Options", "--ids of a sample that is not there")
+def _(p: Place) -> list[str]:
+    (p.folder / "ids.txt").write_text("q0-0\nq99-0\n")
+    return p.run("--ids", "ids.txt")
+
+
+@case("Options", "--model_args misspelt")
+def _(p: Place) -> list[str]:
+    p.checkpoint()
+    p.weights()
+    return p.run("--model_args", "dtpe=bfloat16", model="model")
+
+
+# --- datasets --------------------------------------------------------------------------------------
+
+
+def data_case(what: str, change: Callable[[list[dict[str, Any]]], Any]) -> None:
+    def make(p: Place) -> list[str]:
+        records = [json.loads(line) for line in p.lines.read_text().splitlines()]
+        change(records)
+        p.lines.write_text("".join(json.dumps(r) + "\n" for r in records))
+        return p.run()
+
+    CASES.append(("Datasets", what, make))
+
+
+data_case("an id twice", lambda r: r[1].update(id="q0-0"))
+data_case("an image's name that is a number", lambda r: r[2].update(image=7))
+data_case("answers that are numbers", lambda r: r[0].update(answers=[1, 2]))
+data_case("a record without an image", lambda r: r[0].pop("image"))
+data_case("no records", lambda r: r.clear())
+
+
+@case("Datasets", "no data root")
+def _(p: Place) -> list[str]:
+    return ["run", "--model", "stub", "--tasks", "docvqa_val"]
+
+
+@case("Datasets", "a data root that is not there")
+def _(p: Place) -> list[str]:
+    return [*p.run()[:-1], "elsewhere"]
+
+
+@case("Datasets", "an evalkit.toml that is broken")
+def _(p: Place) -> list[str]:
+    (p.folder / "evalkit.toml").write_text("data = /datasets\n")
+    return ["run", "--model", "stub", "--tasks", "docvqa_val"]
+
+
+@case("Datasets", "a file that is not there")
+def _(p: Place) -> list[str]:
+    p.lines.unlink()
+    return p.run()
+
+
+@case("Datasets", "broken JSON")
+def _(p: Place) -> list[str]:
+    p.lines.write_text(p.lines.read_text() + '{"id": \n')
+    return p.run()
+
+
+@case("Datasets", "JSON of absurd depth")
+def _(p: Place) -> list[str]:
+    p.lines.write_text('{"id": ' + "[" * 100_000 + "\n")
+    return p.run()
+
+
+@case("Datasets", "a file that is no text")
+def _(p: Place) -> list[str]:
+    p.lines.write_bytes(b"\x80\x81\n")
+    return p.run()
+
+
+def _official(p: Place, name: str, files: dict[str, Any], more: str = "") -> list[str]:
+    """A task of an official format over files written as they are given."""
+    entry = {}
+    for key, content in files.items():
+        path = p.folder / "data" / f"{key}.file"
+        path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+        entry[key] = path.name
+    entry["images"] = "pictures"
+    p.edit("format: jsonl", f"format: {name}").edit(
+        "{path: colours.jsonl, images: pictures}", json.dumps(entry)
+    )
+    return p.edit("'answer en {question}'", "'caption en'").run()
+
+
+@case("Datasets", "a COCO file without images")
+def _(p: Place) -> list[str]:
+    return _official(p, "coco_captions", {"path": {"annotations": []}})
+
+
+@case("Datasets", "a caption of an image that is not there")
+def _(p: Place) -> list[str]:
+    image = {"id": 1, "file_name": "0.png", "height": 8, "width": 8}
+    return _official(
+        p,
+        "coco_captions",
+        {"path": {"images": [image], "annotations": [{"image_id": 2, "id": 1, "caption": "x"}]}},
+    )
+
+
+@case("Datasets", "questions without annotations")
+def _(p: Place) -> list[str]:
+    questions = {"questions": [{"question_id": 1, "image_id": 1, "question": "x"}], "data_subtype": "test"}
+    return _official(p, "vqa_json", {"questions": questions, "annotations": {"annotations": []}})
+
+
+@case("Datasets", "another split than the file holds")
+def _(p: Place) -> list[str]:
+    questions = {"questions": [{"question_id": 1, "image_id": 1, "question": "x"}], "data_subtype": "val2014"}
+    return _official(p, "vqa_json", {"questions": questions, "annotations": {"annotations": []}})
+
+
+@case("Datasets", "a list where a mapping belongs")
+def _(p: Place) -> list[str]:
+    return _official(p, "docvqa", {"path": [1, 2]})
+
+
+class Evil:
+    def __reduce__(self) -> Any:
+        return print, ("run",)
+
+
+@case("Datasets", "a pickle that would run code")
+def _(p: Place) -> list[str]:
+    instances = {"images": [], "annotations": [], "categories": []}
+    return _official(p, "refcoco", {"refs": pickle.dumps([Evil()]), "instances": instances})
+
+
+@case("Datasets", "a pickle that is torn")
+def _(p: Place) -> list[str]:
+    instances = {"images": [], "annotations": [], "categories": []}
+    return _official(p, "refcoco", {"refs": pickle.dumps([{"a": 1}])[:-3], "instances": instances})
+
+
+# --- images ----------------------------------------------------------------------------------------
+
+
+@case("Images", "a file that is not there")
+def _(p: Place) -> list[str]:
+    (p.folder / "data" / "pictures" / "3.png").unlink()
+    return p.run()
+
+
+def image_case(what: str, content: Callable[[bytes], bytes]) -> None:
+    def make(p: Place) -> list[str]:
+        path = p.folder / "data" / "pictures" / "3.png"
+        path.write_bytes(content(path.read_bytes()))
+        return p.run(model="decodes")
+
+    CASES.append(("Images", what, make))
+
+
+image_case("a file that is cut short", lambda b: b[:-30])
+image_case("an empty file", lambda b: b"")
+image_case("a page of HTML", lambda b: b"<html>not found</html>")
+image_case(
+    "a bomb: 60,000 by 60,000 pixels in a header",
+    lambda b: (
+        b[:16]
+        + (size := struct.pack(">II", 60_000, 60_000))
+        + b[24:29]
+        + struct.pack(">I", zlib.crc32(b[12:16] + size + b[24:29]))
+        + b[33:]
+    ),
+)
+
+
+@case("Images", "ask about a file that is not there")
+def _(p: Place) -> list[str]:
+    return ["ask", "photo.jpg", "caption en", "--model", "stub"]
+
+
+# --- checkpoints -----------------------------------------------------------------------------------
+
+
+@case("Checkpoints", "a folder that is not there")
+def _(p: Place) -> list[str]:
+    return p.run(model="./nowhere")
+
+
+@case("Checkpoints", "a file instead of a folder")
+def _(p: Place) -> list[str]:
+    p.checkpoint()
+    p.weights()
+    return p.run(model="model/model.safetensors")
+
+
+@case("Checkpoints", "another kind of model")
+def _(p: Place) -> list[str]:
+    p.checkpoint(model_type="llama")
+    p.weights()
+    return p.run(model="model")
+
+
+@case("Checkpoints", "no config.json")
+def _(p: Place) -> list[str]:
+    (p.checkpoint() / "config.json").unlink()
+    return p.run(model="model")
+
+
+@case("Checkpoints", "a config.json that is broken")
+def _(p: Place) -> list[str]:
+    (p.checkpoint() / "config.json").write_text("{")
+    return p.run(model="model")
+
+
+@case("Checkpoints", "no weights")
+def _(p: Place) -> list[str]:
+    p.checkpoint()
+    return p.run(model="model")
+
+
+@case("Checkpoints", "pickled weights only")
+def _(p: Place) -> list[str]:
+    (p.checkpoint() / "pytorch_model.bin").write_bytes(b"x")
+    return p.run(model="model")
+
+
+@case("Checkpoints", "weights that are no safetensors")
+def _(p: Place) -> list[str]:
+    p.checkpoint()
+    p.weights(header=b"<html>")
+    return p.run(model="model")
+
+
+@case("Checkpoints", "a shard missing")
+def _(p: Place) -> list[str]:
+    index = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
+    (p.checkpoint() / "model.safetensors.index.json").write_text(json.dumps(index))
+    p.weights("model-00001-of-00002.safetensors")
+    return p.run(model="model")
+
+
+@case("Checkpoints", "no tokenizer")
+def _(p: Place) -> list[str]:
+    (p.checkpoint() / "tokenizer.json").unlink()
+    p.weights()
+    return p.run(model="model")
+
+
+@case("Checkpoints", "another resolution than asked for")
+def _(p: Place) -> list[str]:
+    p.checkpoint()
+    p.weights()
+    return p.run("--resolution", "448", model="model")
+
+
+@case("Checkpoints", "a demo checkpoint that is not there")
+def _(p: Place) -> list[str]:
+    return p.run(model="demo:latest")
+
+
+# --- predictions made elsewhere ----------------------------------------------------------------------
+
+
+def answer_case(what: str, text: str | bytes) -> None:
+    CASES.append(("Predictions", what, lambda p: p.score(text)))
+
+
+answer_case("an id that the task lacks", '{"id": "q77-0", "text": "red"}')
+answer_case("an id twice", '{"id": "q0-0", "text": "red"}\n{"id": "q0-0", "text": "blue"}')
+answer_case("no text", '{"id": "q0-0"}')
+answer_case("text that is a number", '{"id": "q0-0", "text": 3}')
+answer_case("no id", '{"text": "red"}')
+answer_case("no JSON", "q0-0: red")
+answer_case("a list", "[1, 2]")
+answer_case("no UTF-8", b"\xff\xfe")
+answer_case("nothing", "")
+
+
+@case("Predictions", "a file that is not there")
+def _(p: Place) -> list[str]:
+    return [*p.score("")[:-1], "none.jsonl"]
+
+
+@case("Predictions", "no task named")
+def _(p: Place) -> list[str]:
+    return ["score", "--predictions", "answers.jsonl"]
+
+
+# --- results ---------------------------------------------------------------------------------------
+
+
+@case("Results", "a folder that is not there")
+def _(p: Place) -> list[str]:
+    return ["table", "nowhere"]
+
+
+@case("Results", "nothing named")
+def _(p: Place) -> list[str]:
+    return ["score"]
+
+
+@case("Results", "a file where the folder belongs")
+def _(p: Place) -> list[str]:
+    (p.folder / "results").write_text("")
+    return p.run()
+
+
+@case("Results", "a folder that may not be written")
+def _(p: Place) -> list[str]:
+    return p.run("--output-path", "/proc/results")
+
+
+def run_json_case(what: str, content: str) -> None:
+    def make(p: Place) -> list[str]:
+        (p.folder / "results" / "r").mkdir(parents=True)
+        (p.folder / "results" / "r" / "run.json").write_text(content)
+        return ["table", "results"]
+
+    CASES.append(("Results", what, make))
+
+
+run_json_case("a run.json that is torn", '{"schema": 1, "na')
+run_json_case("a run.json of a newer version", '{"schema": 99}')
+run_json_case("a run.json of something else", '["a"]')
+
+
+@case("While it runs", "the disk fills up")
+def _(p: Place) -> list[str]:
+    return p.run(model="fills-the-disk")
+
+
+@case("While it runs", "the images are taken away")
+def _(p: Place) -> list[str]:
+    return p.run(model="removes-images")
+
+
+@case("While it runs", "the results are taken away")
+def _(p: Place) -> list[str]:
+    return p.run(model="removes-results")
+
+
+@case("While it runs", "every image is bad, and bad ones are skipped")
+def _(p: Place) -> list[str]:
+    for path in (p.folder / "data" / "pictures").iterdir():
+        path.unlink()
+    return p.run("--on-bad-image", "skip")

@@ -1,0 +1,148 @@
+"""A few samples for every metric, so that the rules of test_metrics.py hold for each.
+
+A new metric needs one entry here: spellings, answers with a target each, and perfect answers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pycocotools import mask as cocomask
+
+from evalkit.types import Box, Mask
+
+
+@dataclass(frozen=True)
+class Example:
+    spellings: tuple[str, ...]
+    answers: tuple[Any, ...]
+    targets: tuple[Any, ...]
+    perfect: tuple[Any, ...]
+    best: float | None = None  # of the perfect answers; None: the metric's maximum
+
+
+TEXTS = ("yes", "a dog", "None", "", "42%", "The  cat.", "2,000", "déjà vu")
+ACCEPTED = (
+    ("yes",) * 10,
+    ("dog", "a dog", "the dog", "puppy", "dog", "dogs", "a big dog", "dog", "cat", "Dog"),
+    ("0", "none", "zero", "two", "none", "none", "0", "no", "nothing", "none"),
+    ("", "x", "", "", "x", "", "", "", "", ""),
+    ("0.42", "42%"),
+    ("cat", "the cat", "the cat.", "Cat"),
+    ("2000",),
+    ("deja vu", "déjà vu", "déjà  vu"),
+)
+AGREED = tuple((text,) * 10 for text in ("yes", "dog", "2 red", "blue sky", "0.5", "cat", "2000", "déjà vu"))
+CAPTIONS = (
+    ("a man rides a brown horse.", "A man riding on a horse", "someone is on a horse"),
+    ("two dogs play in the snow", "dogs running in deep snow"),
+    ("a red bus on the street", "the bus is parked", "a double-decker bus"),
+    ("a plate of food", "pizza on a plate, isn't it?"),
+)
+
+
+def _mask(runs: list[int]) -> Mask:
+    """A 4 x 6 mask of run lengths down the columns, empty first."""
+    coded = cocomask.frPyObjects({"size": [4, 6], "counts": runs}, 4, 6)
+    return Mask((4, 6), coded["counts"].decode(), Box(0.0, 0.0, 0.5, 0.5))
+
+
+_REFERRED = tuple(
+    {"size": (100, 200), "box": box}
+    for box in ((10, 20, 60, 120), (0, 0, 100, 200), (50, 100, 75, 150), (5, 5, 6, 6))
+)
+_BOXES = (
+    (Box(0.1, 0.1, 0.6, 0.6),),
+    (Box(0.0, 0.0, 0.5, 0.5), Box(0, 0, 1, 1)),
+    (Box(0.5, 0.5, 0.9, 0.75),),
+    (Box(0.9, 0.9, 1.0, 1.0),),
+)
+_RIGHT_BOXES = tuple(
+    (Box(t["box"][0] / 100, t["box"][1] / 200, t["box"][2] / 100, t["box"][3] / 200),) for t in _REFERRED
+)
+_REGIONS = (
+    {"size": (4, 6), "segmentation": {"size": [4, 6], "counts": [0, 8, 16]}},
+    {"size": (4, 6), "segmentation": [[0, 0, 3, 0, 3, 4, 0, 4]]},
+    {"size": (4, 6), "segmentation": {"size": [4, 6], "counts": _mask([4, 4, 12, 2, 2]).counts}},
+)
+_MASKS = ((_mask([2, 8, 14]),), (_mask([12, 12]),), (_mask([4, 4, 16]),))
+_RIGHT_MASKS = ((_mask([0, 8, 16]),), (_mask([0, 12, 12]),), (_mask([4, 4, 12, 2, 2]),))
+
+_NAMES = ("cat", "dog")
+
+
+def _detection(number: int, *objects: tuple[str, tuple[float, ...], int]) -> dict[str, Any]:
+    listed = [
+        {"category": name, "box": box, "area": box[2] * box[3], "iscrowd": crowd}
+        for name, box, crowd in objects
+    ]
+    return {"size": (128, 128), "image_id": number, "categories": _NAMES, "objects": listed}
+
+
+def _found(name: str, x: float, y: float, w: float, h: float, score: float = 1.0) -> Box:
+    return Box(y / 128, x / 128, (y + h) / 128, (x + w) / 128, name, score, class_score=score)
+
+
+_DETECTIONS = (
+    _detection(3, ("cat", (10, 10, 40, 40), 0), ("dog", (60, 60, 30, 30), 0)),
+    _detection(1, ("dog", (0, 0, 100, 100), 0), ("dog", (64, 64, 20, 20), 0), ("dog", (0, 0, 128, 128), 1)),
+    _detection(2),
+)
+_DETECTED = (
+    (_found("cat", 12, 10, 40, 40, 0.9), _found("cat", 70, 70, 9, 9, 0.3), _found("owl", 0, 0, 9, 9)),
+    (_found("dog", 0, 0, 90, 100, 0.8), _found("dog", 60, 60, 20, 24, 0.7), _found("dog", 1, 1, 90, 90, 0.7)),
+    (_found("dog", 5, 5, 50, 50, 0.2),),
+)
+_DETECTED_RIGHT = (
+    (_found("cat", 10, 10, 40, 40), _found("dog", 60, 60, 30, 30)),
+    (_found("dog", 0, 0, 100, 100), _found("dog", 64, 64, 20, 20)),
+    None,
+)
+
+EXAMPLES = {
+    "anls": Example(
+        ("anls", "anls(lowercase=False)", "anls(variant='rrc')", "anls(variant='mmf')"),
+        TEXTS,
+        ACCEPTED,
+        tuple(accepted[0] for accepted in ACCEPTED),
+    ),
+    "box_accuracy": Example(("box_accuracy", "box_accuracy(iou=0.75)"), _BOXES, _REFERRED, _RIGHT_BOXES),
+    "box_iou": Example(("box_iou",), _BOXES, _REFERRED, _RIGHT_BOXES),
+    "cider": Example(
+        ("cider",),
+        ("a man on a horse", "dogs in snow", "bus", ""),
+        CAPTIONS,
+        tuple(references[0] for references in CAPTIONS),
+        best=4.5,  # at least: other references differ from the one that was given
+    ),
+    "coco_ap": Example(
+        ("coco_ap", "coco_ap(rank='logprob')", "coco_ap(rank='class')", "coco_ap(agnostic=True)"),
+        _DETECTED,
+        _DETECTIONS,
+        _DETECTED_RIGHT,
+    ),
+    "cumulative_iou": Example(("cumulative_iou",), _MASKS, _REGIONS, _RIGHT_MASKS),
+    "exact_match": Example(
+        ("exact_match", "exact_match(lowercase=True)", "exact_match(normalise='mmf')"),
+        TEXTS,
+        ACCEPTED,
+        tuple(accepted[-1] for accepted in ACCEPTED),
+    ),
+    "mask_iou": Example(("mask_iou",), _MASKS, _REGIONS, _RIGHT_MASKS),
+    "relaxed_accuracy": Example(
+        ("relaxed_accuracy", "relaxed_accuracy(lowercase=False, tolerance=0.1)"),
+        TEXTS,
+        ACCEPTED,
+        tuple(accepted[0] for accepted in ACCEPTED),
+    ),
+    "vqa_accuracy": Example(
+        (
+            "vqa_accuracy(lowercase=True)",
+            *(f"vqa_accuracy(variant={v!r})" for v in ("official", "big_vision", "mmf", "plain", "vizwiz")),
+        ),
+        TEXTS,
+        AGREED,
+        ("yes", "dog", "2 red", "blue sky", "0.5", "cat", "2000", "déjà vu"),
+    ),
+}

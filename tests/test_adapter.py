@@ -1,0 +1,257 @@
+"""LoRA adapters: merged logits equal peft's; what does not fit its base, or is not understood, is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from safetensors.torch import load_file, save_file
+from stub import colours
+from tiny import ask, backend, by_id
+
+from evalkit.cli import main
+from evalkit.errors import ModelError
+from evalkit.models.paligemma.engine import Prompt
+from evalkit.models.paligemma.tensors import canonical
+
+ATTENTION = "language_model.layers.{}.self_attn.{}_proj"
+
+
+def lora(
+    folder: Path, names: dict[str, tuple[int, int]], r: int = 4, style: str = "{}", **config: Any
+) -> Path:
+    """An adapter as peft saves it, written by hand: random matrices for layers of (out, in)."""
+    folder.mkdir(parents=True)
+    rng = torch.Generator().manual_seed(1)
+    tensors = {}
+    for name, (out, inner) in names.items():
+        key = f"base_model.model.{style.format(name)}.lora_"
+        tensors[f"{key}A.weight"] = torch.randn(r, inner, generator=rng)
+        tensors[f"{key}B.weight"] = torch.randn(out, r, generator=rng)
+    save_file(tensors, folder / "adapter_model.safetensors")
+    content = {"peft_type": "LORA", "r": r, "lora_alpha": 8, "base_model_name_or_path": "", **config}
+    (folder / "adapter_config.json").write_text(json.dumps(content))
+    return folder
+
+
+def queries(folder: Path, **config: Any) -> Path:
+    return lora(folder, {ATTENTION.format(i, "q"): (32, 32) for i in range(2)}, **config)
+
+
+def logits(model: Any, image: np.ndarray) -> torch.Tensor:
+    """Of the first new token, by our engine (float32)."""
+    model.load()
+    prompt = Prompt(image[None], tuple(model.encode("what is this a cat", None)))
+    with torch.inference_mode():
+        found: torch.Tensor = model._engine.prefill([prompt], model.rules)[0]
+    return found
+
+
+IMAGE = np.random.default_rng(3).integers(0, 256, (28, 28, 3), dtype=np.uint8)
+
+
+# --- the numbers -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", [1, 2])
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"target_modules": ["q_proj", "v_proj"], "r": 4, "lora_alpha": 12},
+        {"target_modules": "all-linear", "r": 4, "use_rslora": True},
+        {
+            "target_modules": ["q_proj", "gate_proj", "fc1"],
+            "rank_pattern": {"gate_proj": 2},
+            "alpha_pattern": {"language_model.layers.1.self_attn.q_proj": 32},
+        },
+        {"target_modules": ["o_proj", "lm_head"], "bias": "none"},
+        {"target_modules": ["k_proj"], "modules_to_save": ["multi_modal_projector", "lm_head"]},
+        {"target_modules": ["k_proj"], "modules_to_save": ["embed_tokens"]},
+        {"target_modules": ["fc1", "out_proj"], "bias": "lora_only"},
+    ],
+    ids=["plain", "all-linear, rsLoRA", "patterns", "lm_head", "saved modules", "saved embeddings", "biases"],
+)
+def test_merged_logits_equal_pefts(family: int, config: dict[str, Any], tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft")
+    from transformers import PaliGemmaForConditionalGeneration
+
+    base = tiny.checkpoint(family)
+    model = PaliGemmaForConditionalGeneration.from_pretrained(base, dtype=torch.float32)
+    torch.manual_seed(0)
+    wrapped = peft.get_peft_model(model, peft.LoraConfig(**config))
+    with torch.no_grad():
+        for name, weight in wrapped.named_parameters():
+            if "lora_" in name or "modules_to_save" in name or (weight.requires_grad and "bias" in name):
+                weight.add_(torch.randn_like(weight) * 0.1)
+    wrapped.save_pretrained(tmp_path / "adapter", save_embedding_layers=False)
+    ours = backend(base, adapter=str(tmp_path / "adapter"), protocol="hf")
+    found = logits(ours, IMAGE)
+    pixels = torch.from_numpy(IMAGE).permute(2, 0, 1)[None].float() / 127.5 - 1
+    ids = [ours.info.image_token] * ours.info.image_tokens + list(ours.encode("what is this a cat", None))
+    text = torch.tensor([ids])
+    with torch.inference_mode():
+        wanted = wrapped(
+            input_ids=text, pixel_values=pixels, attention_mask=torch.ones_like(text),
+            token_type_ids=torch.zeros_like(text),
+        ).logits[:, -1]  # fmt: skip
+    assert torch.allclose(found, wanted, atol=2e-4), (found - wanted).abs().max()
+    assert not torch.allclose(found, logits(backend(base, protocol="hf"), IMAGE), atol=1e-2)
+
+
+@pytest.mark.parametrize("style", ["model.{}", "{}", "language_model.model.{}"])
+def test_names_of_all_versions_of_transformers(style: str, tmp_path: Path) -> None:
+    if style.startswith("language_model"):  # before 4.52: language_model.model.layers...
+        names = {f"layers.{i}.self_attn.q_proj": (32, 32) for i in range(2)}
+    else:
+        names = {ATTENTION.format(i, "q"): (32, 32) for i in range(2)}
+    folder = lora(tmp_path / "adapter", names, style=style)
+    base = tiny.checkpoint(1)
+    wanted = logits(backend(base, adapter=str(queries(tmp_path / "wanted"))), IMAGE)
+    assert torch.equal(logits(backend(base, adapter=str(folder)), IMAGE), wanted)
+
+
+def test_one_spelling() -> None:
+    new = "model.language_model.layers.0.mlp.up_proj.weight"
+    assert canonical(new) == canonical("language_model.model.layers.0.mlp.up_proj.weight")
+    assert canonical(f"base_model.model.{new}".replace(".weight", ".base_layer.weight")) == canonical(new)
+    assert canonical("vision_tower.vision_model.encoder.x") == canonical("model.vision_tower.encoder.x")
+    assert canonical("language_model.lm_head.weight") == "lm_head.weight"
+
+
+# --- how it is called --------------------------------------------------------------------------------
+
+
+def test_an_adapter_as_the_model(tmp_path: Path) -> None:
+    base = tiny.checkpoint(1)
+    wanted = by_id(backend(base, adapter=str(queries(tmp_path / "a"))).predict(ask(6)))
+    named = queries(tmp_path / "b", base_model_name_or_path=str(base))
+    assert by_id(backend(named).predict(ask(6))) == wanted
+    assert by_id(backend(queries(tmp_path / "c"), base=str(base)).predict(ask(6))) == wanted
+    assert by_id(backend(base).predict(ask(6))) != wanted
+
+
+def test_the_adapter_is_in_the_identity(tmp_path: Path) -> None:
+    base = tiny.checkpoint(1)
+    plain, with_a = backend(base).identity(), backend(base, adapter=str(queries(tmp_path / "a"))).identity()
+    assert set(with_a["weights"]) - set(plain["weights"]) == {
+        "adapter/adapter_config.json",
+        "adapter/adapter_model.safetensors",
+    }
+    other = backend(base, adapter=str(queries(tmp_path / "b", lora_alpha=9))).identity()
+    assert other["weights"] != with_a["weights"]
+
+
+def test_on_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = colours(tmp_path / "data", images=2)
+    monkeypatch.chdir(tmp_path)
+    base, folder = tiny.checkpoint(1), queries(tmp_path / "mine")
+    words = ["run", "--tasks", str(task), "--data-root", str(task.parent), "--model", str(base)]
+    assert main([*words, "--adapter", str(folder)]) == 0
+    assert main([*words, "--model-args", f"adapter={folder}"]) == 0
+    (run,) = Path("results").iterdir()
+    assert f"{base.name}+mine" in run.name
+    assert "with adapter mine" in capsys.readouterr().err
+    assert main(["run", *words[1:5], "--model", str(folder), "--model-args", f"base={base}"]) == 0
+
+
+# --- refused -------------------------------------------------------------------------------------------
+
+
+def change(**config: Any) -> Callable[[Path], None]:
+    def apply(folder: Path) -> None:
+        file = folder / "adapter_config.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), **config}))
+
+    return apply
+
+
+def tensor(key: str, *shape: int) -> Callable[[Path], None]:
+    def apply(folder: Path) -> None:
+        file = folder / "adapter_model.safetensors"
+        save_file({**load_file(file), key: torch.zeros(shape)}, file)
+
+    return apply
+
+
+def _pickled(folder: Path) -> None:
+    (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin")
+
+
+def _torn(folder: Path) -> None:
+    file = folder / "adapter_model.safetensors"
+    file.write_bytes(file.read_bytes()[:-10])
+
+
+P = "base_model.model."
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (_pickled, "adapter_model.safetensors is missing (only the pickled adapter_model.bin"),
+        (_torn, "download it again"),
+        (lambda f: (f / "adapter_config.json").write_text("{"), "cannot be read as JSON"),
+        (lambda f: (f / "adapter_config.json").unlink(), "adapter_config.json is missing"),
+        (change(peft_type="IA3"), "peft_type is 'IA3'; only LORA"),
+        (change(use_dora=True), "use_dora is not understood"),
+        (change(trainable_token_indices=[5]), "trainable_token_indices is not understood"),
+        (change(init_lora_weights="pissa"), "init_lora_weights is 'pissa', which changes the base too"),
+        (change(r=8), "has rank 4, adapter_config.json says r 8"),
+        (tensor(f"{P}language_model.layers.9.self_attn.q_proj.lora_A.weight", 4, 32), "has only half"),
+        (tensor(f"{P}language_model.embed_tokens.lora_embedding_A", 4, 32), "only LoRA on linear layers"),
+        (tensor(f"{P}multi_modal_projector.linear.weight", 64, 32), "brings its own multi_modal_projector"),
+        (tensor(f"{P}no.such.weight", 4), "has none; the adapter belongs to another base"),
+        (change(base_model_name_or_path="google/paligemma2-3b-pt-224"), "but {base} is a PaliGemma;"),
+        (change(base_model_name_or_path="google/paligemma-3b-pt-448"), "but {base} is made for 28 px"),
+    ],
+)
+def test_refused(damage: Callable[[Path], Any], sentence: str, tmp_path: Path) -> None:
+    folder, base = queries(tmp_path / "adapter"), tiny.checkpoint(1)
+    damage(folder)
+    with pytest.raises(ModelError) as error:
+        _ = backend(base, adapter=str(folder)).info
+    assert sentence.format(base=base) in str(error.value)
+
+
+def test_another_bases_layers(tmp_path: Path) -> None:
+    wide = lora(tmp_path / "wide", {ATTENTION.format(0, "q"): (64, 48)}, base_model_name_or_path="wide-model")
+    with pytest.raises(
+        ModelError, match=r"adapts language_model.* of \(64, 48\), .* has \(32, 32\).*wide-model"
+    ):
+        _ = backend(tiny.checkpoint(1), adapter=str(wide)).info
+    deep = lora(tmp_path / "deep", {ATTENTION.format(7, "q"): (32, 32)})
+    with pytest.raises(ModelError, match="has no such layer; the adapter belongs to another base"):
+        _ = backend(tiny.checkpoint(1), adapter=str(deep)).info
+
+
+def test_another_kind_of_the_same_family(tmp_path: Path) -> None:
+    """`pt` and `mix` have the same shapes: only the names tell."""
+    base = tmp_path / "paligemma-3b-mix-028"
+    shutil.copytree(tiny.checkpoint(1), base)
+    folder = queries(tmp_path / "adapter", base_model_name_or_path="google/paligemma-3b-pt-028")
+    with pytest.raises(ModelError, match=r"was trained on google/paligemma-3b-pt-028, but .* is 3b mix"):
+        _ = backend(base, adapter=str(folder)).info
+    fitting = queries(tmp_path / "fitting", base_model_name_or_path="google/paligemma-3b-mix-028")
+    assert backend(base, adapter=str(fitting)).info.adapter is not None
+
+
+def test_an_adapter_without_its_base(tmp_path: Path) -> None:
+    for name, config, sentence in (
+        ("a", {}, "is an adapter that names no base; add --model_args base=FOLDER"),
+        ("b", {"base_model_name_or_path": "/gone"}, "is an adapter of /gone, which is not to be had"),
+    ):
+        with pytest.raises(ModelError, match=sentence):
+            _ = backend(queries(tmp_path / name, **config)).info
+    with pytest.raises(ModelError, match="goes with an adapter as --model; this is none"):
+        _ = backend(tiny.checkpoint(1), base="x").info
+    with pytest.raises(ModelError, match="is an adapter itself"):
+        _ = backend(tmp_path / "a", adapter=str(tmp_path / "b")).info

@@ -1,0 +1,84 @@
+"""The Python API: the command line's words as keywords, runs as objects."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from stub import Stub, checkpoint, colours
+
+import evalkit
+from evalkit import commands
+from evalkit.errors import UserError
+from evalkit.types import Prediction
+
+
+@pytest.fixture
+def task(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setattr(commands, "checkpoint", lambda spec, _: checkpoint(Stub(lambda r: "red"), spec))
+    monkeypatch.chdir(tmp_path)
+    return colours(tmp_path / "data")
+
+
+def test_run_samples_and_table(task: Path) -> None:
+    runs = evalkit.run(["a", "b"], task, data_root=task.parent, limit=4, batch_size=2)
+    assert [run.model for run in runs] == ["a", "b"]
+    first = runs[0]
+    assert first.task == "colours_test"
+    assert first.scores["exact_match"].n == 8
+    frame = first.samples()
+    assert len(frame) == 8
+    assert frame["exact_match"].mean() == first.scores["exact_match"].value
+    assert set(frame["text"]) == {"red"}
+    assert runs.table("md").startswith("| task |")
+    assert "<pre>" in runs._repr_html_()
+    assert "exact_match" in repr(first)
+    assert len(evalkit.load("results")) == 2
+
+
+def test_overrides_are_a_mapping(task: Path) -> None:
+    (run,) = evalkit.run(
+        "a", task, data_root=task.parent, set={"decode.max_new_tokens": 3}, prompt="{question}"
+    )
+    assert run.record["identity"]["task"]["decode"]["max_new_tokens"] == 3
+    assert run.record["task_file"]["overrides"] == {"decode.max_new_tokens": "3", "prompt": "{question}"}
+
+
+def test_score_again_and_from_elsewhere(task: Path) -> None:
+    evalkit.run("a", task, data_root=task.parent)
+    (run,) = evalkit.score("results")
+    assert run.scores["exact_match"].value == 0.5
+    Path("p.jsonl").write_text('{"id": "q1-0", "text": "red"}')
+    (score,) = evalkit.score(task=task, data_root=task.parent, predictions="p.jsonl")
+    assert (score.value, score.n, score.coverage) == (1.0, 1, "incomplete")
+
+
+def test_mistakes_are_exceptions(task: Path) -> None:
+    with pytest.raises(UserError, match="unrecognized arguments: --batch-sizes 4"):
+        evalkit.run("a", task, batch_sizes=4)
+    with pytest.raises(UserError, match="--limit"):
+        evalkit.run("a", task, limit=0)
+    with pytest.raises(UserError, match="no task or suite 'nothing'"):
+        evalkit.run("a", "nothing")
+    with pytest.raises(UserError, match="no such folder"):
+        evalkit.load("nowhere")
+
+
+def test_pieces() -> None:
+    metric = evalkit.metric("exact_match(lowercase=True)")
+    rows = metric.rows(["Red", None], [("red",), ("red",)])
+    assert metric.reduce(rows) == 0.5
+    (box,) = evalkit.parser("boxes").read(
+        Prediction("1", "", "<loc0000><loc0000><loc1023><loc1023> cat"), None
+    )
+    assert box.coordinates == (0, 0, 1, 1)
+    assert evalkit.load_task("docvqa_val", set={"prompt": "answer en {question}"}).prompt.startswith("answer")
+    with pytest.raises(AttributeError):
+        _ = evalkit.nothing
+
+
+def test_importing_is_light() -> None:
+    code = "import sys, evalkit; sys.exit('numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,185 @@
+"""Rules that every metric keeps, and what each reference does at its edges."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+from metric_examples import EXAMPLES, Example
+
+from evalkit import lookup
+from evalkit.errors import UserError
+from evalkit.types import Metric
+
+CASES = [
+    pytest.param(example, spelling, id=spelling)
+    for name, example in EXAMPLES.items()
+    for spelling in example.spellings
+]
+over_all = pytest.mark.parametrize(("example", "spelling"), CASES)
+
+
+def scored(metric: Metric, answers: Any, targets: Any) -> float:
+    return metric.reduce(metric.rows(list(answers), list(targets)))
+
+
+def test_every_metric_has_an_example() -> None:
+    assert set(lookup.names("metrics")) == set(EXAMPLES)
+
+
+def test_every_metric_says_what_it_reads() -> None:
+    for name in lookup.names("metrics"):
+        metric = lookup.find("metrics", name)
+        assert set(metric.wants) <= {"text", "boxes", "masks"}
+        assert metric.__doc__
+
+
+@over_all
+def test_spelling_is_read_back(example: Example, spelling: str) -> None:
+    metric = lookup.make("metrics", spelling)
+    assert lookup.make("metrics", lookup.spell(metric)) == metric
+
+
+@over_all
+def test_order_does_not_matter(example: Example, spelling: str) -> None:
+    metric = lookup.make("metrics", spelling)
+    pairs = list(zip(example.answers, example.targets, strict=True))
+    before = scored(metric, *zip(*pairs, strict=True))
+    random.Random(7).shuffle(pairs)
+    assert scored(metric, *zip(*pairs, strict=True)) == pytest.approx(before, abs=1e-12)
+
+
+@over_all
+def test_a_perfect_answer_is_best(example: Example, spelling: str) -> None:
+    metric = lookup.make("metrics", spelling)
+    best = scored(metric, example.perfect, example.targets)
+    if example.best is None:
+        assert best == pytest.approx(metric.minimum if metric.lower_is_better else metric.maximum)
+    else:
+        assert best >= example.best
+    got = scored(metric, example.answers, example.targets)
+    assert got >= best if metric.lower_is_better else got <= best
+
+
+@over_all
+def test_an_unreadable_answer_is_worst(example: Example, spelling: str) -> None:
+    metric = lookup.make("metrics", spelling)
+    nothing = scored(metric, [None] * len(example.targets), example.targets)
+    if not metric.lower_is_better:
+        assert nothing == metric.minimum
+    for i in range(len(example.targets)):
+        spoilt = [None if j == i else answer for j, answer in enumerate(example.perfect)]
+        best, less = (scored(metric, a, example.targets) for a in (example.perfect, spoilt))
+        assert less >= best if metric.lower_is_better else less <= best
+
+
+@over_all
+def test_scores_stay_in_bounds(example: Example, spelling: str) -> None:
+    metric = lookup.make("metrics", spelling)
+    rows = metric.rows(list(example.answers), list(example.targets))
+    for value in (metric.reduce(rows), *metric.details(rows).values()):
+        assert value >= metric.minimum
+        assert metric.maximum is None or value <= metric.maximum
+
+
+@over_all
+def test_rows_are_one_a_sample_and_plain(example: Example, spelling: str) -> None:
+    metric = lookup.make("metrics", spelling)
+    rows = metric.rows(list(example.answers), list(example.targets))
+    assert len(rows) == len(example.targets)
+    if isinstance(rows, np.ndarray):
+        assert rows.dtype == np.float64
+        assert rows.shape == (len(example.targets), len(metric.columns))
+        assert np.isfinite(rows).all()
+        rows = rows.tolist()
+    back = json.loads(json.dumps(rows, allow_nan=False))
+    assert metric.reduce(back) == metric.reduce(rows)
+
+
+@over_all
+def test_drawing_each_sample_once_changes_nothing(example: Example, spelling: str) -> None:
+    metric = lookup.make("metrics", spelling)
+    rows = metric.rows(list(example.answers), list(example.targets))
+    assert metric.reduce(rows, np.ones(len(rows), dtype=int)) == metric.reduce(rows)
+
+
+@over_all
+def test_counts_mean_copies(example: Example, spelling: str) -> None:
+    metric = lookup.make("metrics", spelling)
+    rows = metric.rows(list(example.answers), list(example.targets))
+    generator = np.random.default_rng(3)
+    for _ in range(10):
+        counts = generator.integers(0, 4, len(rows))
+        copied = [row for row, count in zip(rows, counts, strict=True) for _ in range(count)]
+        ours, theirs = metric.reduce(rows, counts), metric.reduce(copied) if copied else math.nan
+        assert ours == pytest.approx(theirs, abs=1e-12, nan_ok=True)
+
+
+@over_all
+def test_no_sample_is_no_score(example: Example, spelling: str) -> None:
+    metric = lookup.make("metrics", spelling)
+    assert len(metric.rows([], [])) == 0
+
+
+@over_all
+def test_answers_and_targets_must_pair(example: Example, spelling: str) -> None:
+    metric = lookup.make("metrics", spelling)
+    with pytest.raises(ValueError, match="zip"):
+        metric.rows(list(example.answers[:-1]), list(example.targets))
+
+
+# --- edges, each as its reference has it -------------------------------------------------------
+
+EDGES = [
+    # the official script leaves normalisation out when all humans agree, MMF does not
+    ("vqa_accuracy(variant='official')", "The cat", ("the cat",) * 10, 0.0),
+    ("vqa_accuracy(variant='mmf')", "The cat", ("the cat",) * 10, 1.0),
+    ("vqa_accuracy(variant='official')", "two", ("2",) * 9 + ("3",), 1.0),
+    ("vqa_accuracy(variant='vizwiz')", "2", ("two",) * 10, 0.0),
+    # one, two and three of ten humans
+    ("vqa_accuracy", "b", ("b", *"acdefghij"), 0.3),
+    ("vqa_accuracy", "b", ("b", "b", *"acdefghi"), 0.6),
+    ("vqa_accuracy", "b", ("b", "b", "b", *"acdefgh"), 0.9),
+    ("vqa_accuracy(variant='plain')", "b", ("b", "a"), 1 / 3),
+    # the first 32 full stops only
+    ("vqa_accuracy(variant='official')", "." * 33 + "x", ("x",) * 9 + ("y",), 0.0),
+    ("vqa_accuracy(variant='big_vision')", "." * 33 + "x", ("x",) * 9 + ("y",), 1.0),
+    # a distance of exactly one half
+    ("anls", "ab", ("ac",), 0.0),
+    ("anls(variant='rrc')", "ab", ("ac",), 0.5),
+    ("anls(variant='mmf')", "ab", ("ac",), 0.5),
+    ("anls", " abc", ("abc",), 0.75),
+    ("anls(variant='mmf')", " abc", ("abc",), 1.0),
+    ("anls(variant='rrc')", "", ("",), 1.0),
+    ("relaxed_accuracy", "105", ("100",), 1.0),
+    ("relaxed_accuracy", "105.1", ("100",), 0.0),
+    ("relaxed_accuracy", "45", ("45%",), 0.0),
+    ("relaxed_accuracy", "0.45", ("45%",), 1.0),
+    ("relaxed_accuracy", "0.0", ("0",), 0.0),
+    ("relaxed_accuracy", "1,000", ("1000",), 0.0),
+    ("relaxed_accuracy", "nan", ("nan",), 0.0),
+    ("exact_match", "Yes", ("yes",), 0.0),
+    ("exact_match(lowercase=True)", "Yes", ("no", "YES"), 1.0),
+]
+
+
+@pytest.mark.parametrize(("spelling", "answer", "target", "value"), EDGES)
+def test_edge(spelling: str, answer: str, target: tuple[str, ...], value: float) -> None:
+    assert scored(lookup.make("metrics", spelling), [answer], [target]) == pytest.approx(value)
+
+
+@pytest.mark.parametrize("name", ["vqa_accuracy", "exact_match", "anls", "relaxed_accuracy"])
+def test_a_sample_without_accepted_answers_is_not_counted(name: str) -> None:
+    metric = lookup.make("metrics", name)
+    assert metric.rows(["x", None, "y"], [(), (), ("y",) * 10])[:, 1].tolist() == [0, 0, 1]
+
+
+def test_a_wrong_parameter_is_a_user_error() -> None:
+    with pytest.raises(UserError, match="variant"):
+        lookup.make("metrics", "anls(variant='docvqa')")
+    with pytest.raises(UserError, match="threshold"):
+        lookup.make("metrics", "anls(treshold=0.5)")
