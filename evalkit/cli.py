@@ -177,6 +177,7 @@ def _run_arguments(verb: argparse.ArgumentParser) -> None:
     )
     verb.add_argument("--on-bad-image", choices=("stop", "skip"), default="stop")
     judging.run_arguments(verb)
+    verb.add_argument("--dry-run", action="store_true", help="the plan with samples, FLOPs, time and disk")
     verb.add_argument("--resume-across", action="store_true", help="go on with other library versions")
 
 
@@ -211,7 +212,22 @@ def _model(verb: argparse.ArgumentParser, required: bool) -> None:
     verb.add_argument(
         "--batch-size", default="auto", metavar="N|auto", help="auto halves when memory runs out"
     )
-    verb.add_argument("--engine", choices=("plain",), default="plain")
+    verb.add_argument(
+        "--engine", choices=("fast", "plain"), help="default fast; plain is transformers' own forward"
+    )
+    verb.add_argument(
+        "--kv-dtype", choices=("float32", "bfloat16"), help="bfloat16: round keys and values as big_vision"
+    )
+    verb.add_argument(
+        "--stable",
+        nargs="?",
+        const="auto",
+        metavar="MARGIN",
+        help="decide answers closer than MARGIN logits again in float32; `evalkit doctor` measures MARGIN",
+    )
+    verb.add_argument(
+        "--strict", action="store_true", default=None, help="one batch shape; out of memory is an error"
+    )
 
 
 def _data(verb: argparse.ArgumentParser) -> None:

@@ -79,7 +79,8 @@ def run(
             if plan.protocol not in models:
                 models[plan.protocol] = checkpoint.load(plan.protocol)
                 started = time.monotonic()
-            runner.predict(plan, data, models[plan.protocol], options, progress, watch.following)
+            given = (plan, data, models[plan.protocol], options, progress, checkpoint.flops)
+            runner.predict(*given, watch.following)
         outcome = watch.outcome(time.monotonic() - started)
         stopped = _stopped(plan, data, watch) if outcome.samples < len(plan.wanted) else plan
         _record(stopped, outcome)

@@ -18,9 +18,10 @@ import yaml
 
 from evalkit import lookup
 from evalkit.errors import UserError, nearest
-from evalkit.types import Data, Decode, Preparation, Task
+from evalkit.types import Data, Decode, Format, Preparation, Task
 
 PROTOCOLS = ("paper", "hf")
+_REVISION = re.compile(r"[0-9a-f]{40}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
 
 # key: (type, required). The one description of a task file; `tasks/README.md` tells it in words.
@@ -47,6 +48,8 @@ _DATA: dict[str, tuple[type | tuple[type, ...], bool]] = {
 _IMAGE: dict[str, tuple[type | tuple[type, ...], bool]] = {
     "resize": (str, False),
     "antialias": (bool, False),
+    "pad": (str, False),
+    "floats": (bool, False),
 }
 _DECODE: dict[str, tuple[type | tuple[type, ...], bool]] = {
     "text_length": ((int, type(None)), False),
@@ -239,6 +242,8 @@ def _task(shown: str, name: str, content: dict[str, Any], overrides: dict[str, s
     _keys(shown, "decode: ", decode, _DECODE)
     if image.get("resize", "bilinear") not in ("bilinear", "bicubic"):
         raise UserError(f"{shown}: image: resize: no '{image['resize']}'; there are: bicubic, bilinear")
+    if image.get("pad", "white") != "white":
+        raise UserError(f"{shown}: image: pad: no '{image['pad']}'; there is: white")
     for key in ("text_length", "max_new_tokens", "beams"):
         if decode.get(key) is not None and decode[key] < 1:
             raise UserError(f"{shown}: decode: {key}: is {decode[key]}, must be at least 1")
@@ -291,20 +296,41 @@ def _data(shown: str, data: dict[str, Any]) -> Data:
     except UserError as error:
         raise UserError(f"{shown}: data: format: {error}") from None
     for entry in data["sources"]:
-        if "hub" in entry:
-            continue
-        for key in fmt.keys:
-            if key not in entry:
-                raise UserError(
-                    f"{shown}: data: sources: an entry lacks '{key}'; format {data['format']} needs: "
-                    + ", ".join(fmt.keys)
-                )
+        _source(shown, entry, fmt, data["format"])
     return Data(
         format=data["format"],
         split=str(data["split"]),
         sources=tuple(data["sources"]),
         count=data.get("count"),
     )
+
+
+def _source(shown: str, entry: dict[str, Any], fmt: Format, spelled: str) -> None:
+    """Checks one source: its own format if it names one, the format's keys, a hub dataset's revision."""
+    if "format" in entry:
+        spelled = entry["format"]
+        try:
+            fmt = lookup.make("formats", spelled)
+        except (UserError, TypeError) as error:
+            raise UserError(f"{shown}: data: sources: format: {error}") from None
+    if "hub" in entry:
+        if not _REVISION.fullmatch(str(entry.get("revision", ""))):
+            raise UserError(
+                f"{shown}: data: sources: {entry['hub']}: revision: must be the 40 hex digits of a commit, "
+                "so that the data cannot change under a score; the dataset's page lists its commits"
+            )
+        if "folder" not in fmt.keys:
+            raise UserError(
+                f"{shown}: data: sources: {entry['hub']}: format {spelled} reads no hub dataset; give the "
+                "source its own, such as format: hub(question='question', answers='answers')"
+            )
+        return
+    for key in fmt.keys:
+        if key not in entry:
+            raise UserError(
+                f"{shown}: data: sources: an entry lacks '{key}'; format {spelled} needs: "
+                + ", ".join(fmt.keys)
+            )
 
 
 def _pieces(shown: str, content: Mapping[str, Any]) -> tuple[str, ...]:
@@ -366,6 +392,7 @@ def schema() -> dict[str, Any]:
     parts["data"], parts["image"], parts["decode"] = described(_DATA), described(_IMAGE), described(_DECODE)
     parts["data"]["properties"]["sources"]["items"] = {"type": "object"}
     parts["image"]["properties"]["resize"]["enum"] = ["bilinear", "bicubic"]
+    parts["image"]["properties"]["pad"]["enum"] = ["white"]
     parts["protocol"]["enum"] = list(PROTOCOLS)
     parts["metrics"] |= {"items": {"type": "string"}, "minItems": 1}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "evalkit task", **top}
@@ -405,9 +432,10 @@ def prompt(task: Task, fields: Mapping[str, str]) -> str:
 def preparation(task: Task, resolution: int, protocol: str) -> Preparation:
     """How images are prepared: `paper` as big_vision (per task), `hf` as the transformers processor."""
     if protocol == "hf":
-        return Preparation(resolution, resize="bicubic", antialias=True, jpeg="precise", exif="apply")
-    image = {"resize": "bilinear", "antialias": False, **task.image}
-    return Preparation(resolution, resize=image["resize"], antialias=image["antialias"])
+        return Preparation(
+            resolution, "bicubic", True, jpeg="precise", exif="apply", pad=task.image.get("pad", "")
+        )
+    return Preparation(resolution, **task.image)
 
 
 def text_identity(task: Task) -> dict[str, Any]:

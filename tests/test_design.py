@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "evalkit"
 ROWS: list[set[str]] = [
     {"__init__", "errors"},
-    {"types"},
+    {"types", "members"},
     {
         "lookup",
         "significance",
@@ -24,6 +24,7 @@ ROWS: list[set[str]] = [
         "results",
         "sources",
         "lexer",
+        "drawing",
         "vqa_text",
         "geometry",
         "locations",
@@ -31,10 +32,11 @@ ROWS: list[set[str]] = [
         "versions",
     },
     {"images", "masks", "pickles", "records", "ptb_rules", "paired", "sequential"},
-    {"ptb"},
+    {"ptb", "flat"},
     {"formats", "parsers", "metrics", "models"},
     {"tasks"},
     {"scoring", "planning"},
+    {"estimate"},
     {"runner"},
     {"baseline"},
     {"compare", "early"},
@@ -43,6 +45,7 @@ ROWS: list[set[str]] = [
     {"comparing"},
     {"commands"},
     {"checking"},
+    {"watching"},
     {"judging"},
     {"cli"},
     {"api"},

@@ -131,7 +131,7 @@ def prepare(ref: Any, preparation: Any) -> Picture:
 
 def backend(folder: Path, **options: Any) -> PaliGemma:
     """The backend over a checkpoint folder, with made-up images."""
-    return PaliGemma(str(folder), **{"prepare": prepare, **options})
+    return PaliGemma(str(folder), **{"prepare": prepare, "engine": "plain", **options})
 
 
 def ask(n: int, images: int = 1, **decode: Any) -> list[Request]:

@@ -15,8 +15,11 @@ from evalkit.types import Checkpoint
 KEYS = (
     "revision", "dtype", "device", "device_map", "batch_size", "engine", "resolution",
     "adapter", "base", "quantize", "tokenizer",
+    "kv_dtype", "stable", "strict",
 )  # fmt: skip
 """What a PaliGemma checkpoint takes, as flags and in --model_args."""
+
+_OURS = ("engine", "batch_size", "resolution", "kv_dtype", "stable", "strict")  # no module's business
 
 
 def open_checkpoint(
@@ -47,7 +50,7 @@ def _module(rest: str, flags: Mapping[str, Any], args: Mapping[str, str]) -> Che
     """All options go to the class, but `batch_size`, which is how many `answer_batch` gets at once."""
     from evalkit.models.module import Module, read_options
 
-    given = {k: v for k, v in flags.items() if k not in ("engine", "batch_size", "resolution")}
+    given = {k: v for k, v in flags.items() if k not in _OURS}
     options = {**given, **read_options({k: v for k, v in args.items() if k != "batch_size"})}
     size = args.get("batch_size", flags.get("batch_size", "auto"))
     return Module(rest, options, _resolution(flags, args), size).as_checkpoint()

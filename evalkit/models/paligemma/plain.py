@@ -215,7 +215,18 @@ def load(
     device_map: str | None = None,
     scheme: str | None = None,
 ) -> PlainEngine:
-    """The checkpoint as a plain engine, its adapter merged, its weights quantised by `scheme`.
+    """The checkpoint as a plain engine."""
+    return PlainEngine(load_model(info, dtype, device, device_map, scheme), info.image_tokens)
+
+
+def load_model(
+    info: CheckpointInfo,
+    dtype: str,
+    device: str,
+    device_map: str | None = None,
+    scheme: str | None = None,
+) -> Any:
+    """The checkpoint as transformers' model, its adapter merged, its weights quantised by `scheme`.
 
     `device`: auto (the GPU where there is one), cpu, cuda, cuda:N; `device_map`: as transformers
     (`auto`, `balanced`...), for checkpoints larger than one GPU. Raises ModelError when the device is
@@ -266,7 +277,7 @@ def load(
         quantize.round_int8(model)
     if not device_map:
         model = model.to(_device(device))
-    return PlainEngine(model, info.image_tokens)
+    return model
 
 
 def load_tokenizer(info: CheckpointInfo) -> Any:
