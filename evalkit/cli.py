@@ -185,6 +185,7 @@ def _run_arguments(verb: argparse.ArgumentParser) -> None:
         "--protocol", choices=("paper", "hf"), help="image, prompt and stop rules (default: the task's)"
     )
     verb.add_argument("--on-bad-image", choices=("stop", "skip"), default="stop")
+    judging.run_arguments(verb)
     verb.add_argument("--dry-run", action="store_true", help="the plan with samples, FLOPs, time and disk")
     verb.add_argument("--resume-across", action="store_true", help="go on with other library versions")
 

@@ -6,11 +6,13 @@ import argparse
 import json
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from evalkit import (
     asking,
+    comparing,
     estimate,
     leaderboard,
     lookup,
@@ -41,6 +43,8 @@ def run(arguments: argparse.Namespace, command: str) -> int:
         return 0
     print()
     print(leaderboard.terminal(leaderboard.collect(folders), bold=sys.stdout.isatty()), end="", flush=True)
+    if arguments.against and not arguments.until_decided:
+        comparing.after_run(arguments.against, folders, arguments.margin)
     return 0
 
 
@@ -64,7 +68,10 @@ def execute(arguments: argparse.Namespace, command: str) -> list[results.RunFold
             found = [estimate.estimate(plan, shelf, candidate, output) for plan in plans]
             print(f"{candidate.name}: {estimate.describe(found)}")
         return []
-    return _run_all(checkpoints, every, shelf, options)
+    act: Callable[..., Any] = runner.run
+    if arguments.until_decided:
+        act = comparing.until_decided(arguments.against, arguments.margin)
+    return _run_all(checkpoints, every, shelf, options, act)
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -99,6 +106,7 @@ def _run_all(
     every: Sequence[Sequence[Plan]],
     shelf: planning.Shelf,
     options: runner.Options,
+    act: Callable[..., Any] = runner.run,
 ) -> list[results.RunFolder]:
     for plans, candidate in zip(every, checkpoints, strict=True):
         bar = terminal.Bar()
@@ -111,7 +119,7 @@ def _run_all(
                 terminal.scores(plan, scores)
 
         try:
-            runner.run(plans, shelf, candidate, options, bar, done)
+            act(plans, shelf, candidate, options, bar, done)
         finally:
             bar.close()
     return [p.folder for plans in every for p in plans]
@@ -253,6 +261,7 @@ def _rescore(folder: results.RunFolder, arguments: argparse.Namespace) -> None:
         task=task, protocol="", preparation=tasks.preparation(task, 224, "paper"), source=data.source,
         folder=folder, identity=run["identity"], digest=run["digest"], asked=asked, total=len(data.samples),
         wanted=wanted, missing=(), targets=data.targets, official=data.short_of, model=run["model"],
+        early=bool(run.get("early")),
     )  # fmt: skip
     runner.score(plan, shelf)
 
