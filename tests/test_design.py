@@ -19,6 +19,7 @@ ROWS: list[set[str]] = [
     {"types", "members"},
     {
         "lookup",
+        "strict_yaml",
         "significance",
         "intervals",
         "results",
@@ -44,7 +45,7 @@ ROWS: list[set[str]] = [
     {"report", "watch", "export", "demo", "terminal", "asking", "ci"},
     {"comparing"},
     {"commands"},
-    {"checking"},
+    {"checking", "looking"},
     {"watching"},
     {"judging"},
     {"cli"},
