@@ -128,6 +128,15 @@ def parser(kind: type[argparse.ArgumentParser] = argparse.ArgumentParser) -> arg
         "--schema", action="store_true", help="print the JSON schema of a task file, for editors"
     )
 
+    verb = _verb(
+        verbs, "convert", "a big_vision .npz checkpoint to a folder in Hugging Face layout", _convert
+    )
+    verb.add_argument("file", type=Path, metavar="FILE.npz")
+    verb.add_argument("target", type=Path, metavar="FOLDER")
+    verb.add_argument(
+        "--tokenizer", type=Path, required=True, metavar="DIR", help="a folder that has PaliGemma's"
+    )
+
     verb = _verb(verbs, "ask", "one question about one image", _ask)
     verb.add_argument("image", type=Path)
     verb.add_argument("prompt")
@@ -305,6 +314,12 @@ def _validate(arguments: argparse.Namespace) -> int:
     from evalkit import commands
 
     return commands.validate(arguments.files, arguments.schema)
+
+
+def _convert(arguments: argparse.Namespace) -> int:
+    from evalkit import commands
+
+    return commands.convert(arguments.file, arguments.target, arguments.tokenizer)
 
 
 def _ask(arguments: argparse.Namespace) -> int:

@@ -416,6 +416,15 @@ def validate(files: Sequence[str], schema: bool) -> int:
     return 2 if mistakes else 0
 
 
+def convert(file: Path, target: Path, tokenizer: Path) -> int:
+    """`evalkit convert FILE.npz FOLDER`: a big_vision checkpoint in Hugging Face layout."""
+    from evalkit.models.paligemma.convert import convert as write
+
+    write(file, target, tokenizer, terminal.say)
+    print(f"{target}: written; evalkit run --model {target} --tasks ...")
+    return 0
+
+
 def ask(arguments: argparse.Namespace) -> int:
     """`evalkit ask IMAGE PROMPT --model M`: one answer, its tokens, boxes and masks, an overlay."""
     reply = reply_to(arguments)
