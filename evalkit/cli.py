@@ -101,8 +101,7 @@ def parser(kind: type[argparse.ArgumentParser] = argparse.ArgumentParser) -> arg
 
     verb = _verb(verbs, "table", "the leaderboard: tasks × checkpoints", _table)
     verb.add_argument("runs", nargs="*", type=Path, metavar="RUN|DIR", help="default: results")
-    verb.add_argument("--format", choices=("terminal", "md", "csv", "json"), default="terminal")
-    verb.add_argument("--output", type=Path, metavar="FILE", help="write there instead of printing")
+    judging.table_arguments(verb)
 
     judging.add(verbs, _verb, _model, _data, _where)
 
@@ -290,7 +289,7 @@ def _score(arguments: argparse.Namespace) -> int:
 def _table(arguments: argparse.Namespace) -> int:
     from evalkit import commands
 
-    return commands.table(arguments.runs or [Path("results")], arguments.format, arguments.output)
+    return commands.table(arguments)
 
 
 def _list(arguments: argparse.Namespace) -> int:

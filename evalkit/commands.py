@@ -20,8 +20,10 @@ from evalkit import (
     runner,
     scoring,
     sources,
+    tables,
     tasks,
     terminal,
+    trackers,
 )
 from evalkit.errors import UserError
 from evalkit.planning import Asked, Plan
@@ -68,7 +70,8 @@ def execute(arguments: argparse.Namespace, command: str) -> list[results.RunFold
     act: Callable[..., Any] = runner.run
     if arguments.until_decided:
         act = comparing.until_decided(arguments.against, arguments.margin)
-    return _run_all(checkpoints, every, shelf, options, act)
+    told = trackers.load(arguments.on_scores) if arguments.on_scores else None
+    return _run_all(checkpoints, every, shelf, options, act, told)
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -104,6 +107,7 @@ def _run_all(
     shelf: planning.Shelf,
     options: runner.Options,
     act: Callable[..., Any] = runner.run,
+    told: trackers.OnScores | None = None,
 ) -> list[results.RunFolder]:
     for plans, candidate in zip(every, checkpoints, strict=True):
         bar = terminal.Bar()
@@ -114,6 +118,8 @@ def _run_all(
             bar.close()
             if plan.missing:
                 terminal.scores(plan, scores)
+            if told is not None:
+                told(plan.folder.name, scores)
 
         try:
             act(plans, shelf, candidate, options, bar, done)
@@ -276,15 +282,15 @@ def score_predictions(arguments: argparse.Namespace) -> tuple[planning.Dataset, 
     return data, scored.scores, untold
 
 
-def table(paths: Sequence[Path], form: str, output: Path | None) -> int:
-    """`evalkit table`: the leaderboard of runs."""
-    cells = leaderboard.collect(results.find(paths))
-    if form == "terminal":
-        text = leaderboard.terminal(cells, bold=sys.stdout.isatty() and output is None)
-    else:
-        text = {"md": leaderboard.markdown, "csv": leaderboard.to_csv, "json": leaderboard.to_json}[form](
-            cells
-        )
+def table(arguments: argparse.Namespace) -> int:
+    """`evalkit table`: the leaderboard of runs, in the form asked for or told by the file's name."""
+    cells = leaderboard.collect(results.find(arguments.runs or [Path("results")]))
+    output: Path | None = arguments.output
+    form = arguments.format or tables.by_suffix(output) or "terminal"
+    screen = output is None and sys.stdout.isatty()
+    text, left_out = tables.render(cells, form, arguments.shape, arguments.paired, screen)
+    for sentence in left_out:
+        terminal.say(sentence)
     if output is not None:
         results.atomic_write(output, text)
     else:

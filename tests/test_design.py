@@ -42,7 +42,7 @@ ROWS: list[set[str]] = [
     {"baseline"},
     {"compare", "early"},
     {"gate", "leaderboard"},
-    {"report", "watch", "export", "demo", "terminal", "asking", "ci"},
+    {"report", "watch", "export", "demo", "terminal", "asking", "ci", "tables", "trackers"},
     {"comparing"},
     {"commands"},
     {"checking", "looking"},
