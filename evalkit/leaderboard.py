@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +36,7 @@ class Cell:
     model: str
     changed: tuple[str, ...]  # `--set` and `--prompt` overrides
     ways: tuple[str, ...] = ()  # sampled, quantised, unidentified
+    not_scored: str = ""  # why there is no value
 
     @property
     def stamped(self) -> tuple[str, ...]:
@@ -49,6 +51,8 @@ class Cell:
     def text(self) -> str:
         """`92.4 ±1.6†`, in hundredths."""
         score = self.score
+        if self.not_scored:
+            return "not scored"
         half = "" if score.low is None or score.high is None else f" ±{50 * (score.high - score.low):.1f}"
         return f"{100 * score.value:.1f}{half}{self.stamps}"
 
@@ -71,6 +75,11 @@ def collect(folders: Iterable[RunFolder]) -> list[Cell]:
             model = f"{model} [{_way(run)}]"
         changed = tuple(run.get("task_file", {}).get("overrides", {}))
         cells += [Cell(score, folder.name, model, changed, _ways(run)) for score in scores]
+        why = run.get("task_file", {}).get("not_scored", "")
+        if why:
+            n = len(folder.entries())
+            empty = Score(run["task"], "–", "", math.nan, None, None, n, n, "all", 0)
+            cells.append(Cell(empty, folder.name, model, changed, _ways(run), why))
     return cells
 
 
@@ -130,7 +139,7 @@ def _record(cell: Cell) -> dict[str, Any]:
         "task": s.task,
         "metric": s.metric,
         "model": cell.model,
-        "value": s.value,
+        "value": None if cell.not_scored else s.value,
         "low": s.low,
         "high": s.high,
         "n": s.n,
@@ -195,6 +204,8 @@ def _best(row: dict[str, Cell]) -> set[str]:
     """The models with the best value, where at least two were scored on the same samples."""
     if len(row) < 2 or len({(c.score.n, c.score.coverage, _targets(c.score)) for c in row.values()}) > 1:
         return set()
+    if any(c.not_scored for c in row.values()):
+        return set()
     sign = -1 if next(iter(row.values())).score.lower_is_better else 1
     top = max(sign * c.score.value for c in row.values())
     return {m for m, c in row.items() if sign * c.score.value == top}
@@ -205,12 +216,14 @@ def _targets(score: Score) -> str:
 
 
 def _notes(cells: Sequence[Cell]) -> list[str]:
+    reasons = [f"{c.score.task}: not scored, because {c.not_scored}" for c in cells if c.not_scored]
     used = {mark for c in cells for mark in c.stamps}
     notes = ["values × 100, ± half of the 95 % interval (clustered by image)"]
     notes += [f"{mark} {meaning}" for mark, meaning in STAMPS.values() if mark in used]
     invalid = [
         f"{c.model}: {c.score.task} {c.score.invalid} of {c.score.n}" for c in cells if c.score.invalid
     ]
+    notes += dict.fromkeys(reasons)
     unique = list(dict.fromkeys(invalid))
     if unique:
         more = f"; and {len(unique) - 6} more" if len(unique) > 6 else ""

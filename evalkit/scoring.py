@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from evalkit import __version__, intervals, lookup
+from evalkit import __version__, grouping, intervals, lookup
 from evalkit.errors import DataError, UserError, nearest
 from evalkit.types import Box, Mask, Metric, Parser, Prediction, Rows, Sample, Score, Task
 
@@ -42,7 +42,7 @@ def score(
     if not chosen:
         raise DataError(f"{task.name}: nothing to score; no prediction belongs to a sample of the dataset")
     untold = next((s.id for s in chosen if s.target is None or s.target == ()), None)
-    if untold is not None:
+    if untold is not None and task.metrics:
         raise DataError(
             f"{task.name}: sample {untold} has no target; a split without public answers can only be exported"
         )
@@ -55,7 +55,11 @@ def score(
     scores, columns = [], []
     for spelling in task.metrics:
         metric: Metric = lookup.make("metrics", spelling)
-        rows = metric.rows(answers, [s.target for s in chosen])
+        targeted = [s.target for s in chosen]
+        if task.group_mean is None:
+            rows = metric.rows(answers, targeted)
+        else:
+            rows = grouping.rows_by_group(metric, answers, targeted, groups)
         columns.append((spelling, rows))
         scores.append(
             _score(task, spelling, metric, parser, rows, answers, clusters, groups, coverage, targets)
@@ -75,11 +79,16 @@ def _score(
     coverage: str,
     targets: str,
 ) -> Score:
-    low, high, method = intervals.interval(metric, rows, clusters)
+    whole, rows_of_whole, spelled = metric, rows, lookup.spell(metric)
+    if task.group_mean is not None:
+        mean = grouping.GroupMean(metric, groups, task.group_mean)
+        left = f", without={list(task.group_mean)!r}" if task.group_mean else ""
+        whole, rows_of_whole, spelled = mean, mean.spread(rows, groups), f"group_mean({spelled}{left})"
+    low, high, method = intervals.interval(whole, rows_of_whole, clusters)
     parts = {
         "task": task.name,
         "v": task.version,
-        "metric": lookup.spell(metric),
+        "metric": spelled,
         "parser": lookup.spell(parser) + (f"#{parser.identity()[:12]}" if parser.identity() else ""),
         "targets": targets[:12],
         "n": len(answers),
@@ -92,7 +101,7 @@ def _score(
         task=task.name,
         metric=spelling,
         signature="|".join(f"{k}:{v}" for k, v in parts.items() if v != ""),
-        value=metric.reduce(rows),
+        value=whole.reduce(rows_of_whole),
         low=low,
         high=high,
         n=len(answers),
@@ -100,7 +109,7 @@ def _score(
         coverage=coverage,
         invalid=sum(parser.invalid(a) for a in answers),
         groups=_groups(metric, rows, [parser.invalid(a) for a in answers], groups),
-        details=metric.details(rows),
+        details=whole.details(rows_of_whole),
         lower_is_better=metric.lower_is_better,
     )
 
@@ -177,7 +186,7 @@ def inputs_digest(
 ) -> str:
     """sha256 over all that scores are computed from: the same digest, the same scores."""
     digest = hashlib.sha256()
-    head = [__version__, task.version, task.parser, task.metrics, targets, coverage, decoder]
+    head = [__version__, task.version, task.parser, task.metrics, targets, coverage, decoder, task.group_mean]
     digest.update(json.dumps(head).encode())
     for name in sorted(predictions):
         p = predictions[name]

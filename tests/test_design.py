@@ -21,6 +21,7 @@ ROWS: list[set[str]] = [
         "lookup",
         "significance",
         "intervals",
+        "grouping",
         "results",
         "sources",
         "lexer",
