@@ -14,8 +14,11 @@ from typing import Any
 
 from evalkit import cli, commands, leaderboard, lookup, results, tasks
 from evalkit.asking import Reply
+from evalkit.checking import check
 from evalkit.errors import UserError
 from evalkit.types import Metric, Parser, Score, Task
+
+__all__ = ["ask", "check", "load", "load_task", "metric", "parser", "run", "score"]
 
 Names = str | Path | Sequence[str | Path]
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from evalkit import __version__
+from evalkit import __version__, judging
 from evalkit.errors import UserError
 
 EPILOG = """examples:
@@ -104,6 +104,8 @@ def parser(kind: type[argparse.ArgumentParser] = argparse.ArgumentParser) -> arg
     verb.add_argument("--format", choices=("terminal", "md", "csv", "json"), default="terminal")
     verb.add_argument("--output", type=Path, metavar="FILE", help="write there instead of printing")
 
+    judging.add(verbs, _verb, _model, _data, _where)
+
     verb = _verb(verbs, "list", "what there is", _list)
     verb.add_argument("what", choices=("tasks", "suites", "metrics", "parsers", "models", "formats", "runs"))
     verb.add_argument("--include-path", action="append", type=Path, default=[], help="more task files")
@@ -125,6 +127,15 @@ def parser(kind: type[argparse.ArgumentParser] = argparse.ArgumentParser) -> arg
     verb.add_argument("files", nargs="*", metavar="FILE.yaml")
     verb.add_argument(
         "--schema", action="store_true", help="print the JSON schema of a task file, for editors"
+    )
+
+    verb = _verb(
+        verbs, "convert", "a big_vision .npz checkpoint to a folder in Hugging Face layout", _convert
+    )
+    verb.add_argument("file", type=Path, metavar="FILE.npz")
+    verb.add_argument("target", type=Path, metavar="FOLDER")
+    verb.add_argument(
+        "--tokenizer", type=Path, required=True, metavar="DIR", help="a folder that has PaliGemma's"
     )
 
     verb = _verb(verbs, "ask", "one question about one image", _ask)
@@ -174,6 +185,8 @@ def _run_arguments(verb: argparse.ArgumentParser) -> None:
         "--protocol", choices=("paper", "hf"), help="image, prompt and stop rules (default: the task's)"
     )
     verb.add_argument("--on-bad-image", choices=("stop", "skip"), default="stop")
+    judging.run_arguments(verb)
+    verb.add_argument("--dry-run", action="store_true", help="the plan with samples, FLOPs, time and disk")
     verb.add_argument("--resume-across", action="store_true", help="go on with other library versions")
 
 
@@ -208,7 +221,22 @@ def _model(verb: argparse.ArgumentParser, required: bool) -> None:
     verb.add_argument(
         "--batch-size", default="auto", metavar="N|auto", help="auto halves when memory runs out"
     )
-    verb.add_argument("--engine", choices=("plain",), default="plain")
+    verb.add_argument(
+        "--engine", choices=("fast", "plain"), help="default fast; plain is transformers' own forward"
+    )
+    verb.add_argument(
+        "--kv-dtype", choices=("float32", "bfloat16"), help="bfloat16: round keys and values as big_vision"
+    )
+    verb.add_argument(
+        "--stable",
+        nargs="?",
+        const="auto",
+        metavar="MARGIN",
+        help="decide answers closer than MARGIN logits again in float32; `evalkit doctor` measures MARGIN",
+    )
+    verb.add_argument(
+        "--strict", action="store_true", default=None, help="one batch shape; out of memory is an error"
+    )
 
 
 def _data(verb: argparse.ArgumentParser) -> None:
@@ -287,6 +315,12 @@ def _validate(arguments: argparse.Namespace) -> int:
     from evalkit import commands
 
     return commands.validate(arguments.files, arguments.schema)
+
+
+def _convert(arguments: argparse.Namespace) -> int:
+    from evalkit import commands
+
+    return commands.convert(arguments.file, arguments.target, arguments.tokenizer)
 
 
 def _ask(arguments: argparse.Namespace) -> int:

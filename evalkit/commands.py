@@ -6,11 +6,14 @@ import argparse
 import json
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from evalkit import (
     asking,
+    comparing,
+    estimate,
     leaderboard,
     lookup,
     masks,
@@ -36,8 +39,12 @@ DEMO = "demo"  # `--model demo:later`, the suite, and the folder of the generate
 def run(arguments: argparse.Namespace, command: str) -> int:
     """`evalkit run`: every model on every task; plan first, then predict, score and the table."""
     folders = execute(arguments, command)
+    if arguments.dry_run:
+        return 0
     print()
     print(leaderboard.terminal(leaderboard.collect(folders), bold=sys.stdout.isatty()), end="", flush=True)
+    if arguments.against and not arguments.until_decided:
+        comparing.after_run(arguments.against, folders, arguments.margin)
     return 0
 
 
@@ -54,7 +61,17 @@ def execute(arguments: argparse.Namespace, command: str) -> list[results.RunFold
     checkpoints = [checkpoint(spec, arguments) for spec in _models(arguments)]
     options = runner.Options(arguments.on_bad_image, arguments.resume_across, command)
     shelf = planning.Shelf(roots(arguments.data_root, loaded))
-    return _run_all(checkpoints, loaded, shelf, arguments.output_path, asked, arguments.protocol, options)
+    output, protocol = arguments.output_path, arguments.protocol
+    every = _plan_all(checkpoints, loaded, shelf, output, asked, protocol, options)
+    if arguments.dry_run:
+        for plans, candidate in zip(every, checkpoints, strict=True):
+            found = [estimate.estimate(plan, shelf, candidate, output) for plan in plans]
+            print(f"{candidate.name}: {estimate.describe(found)}")
+        return []
+    act: Callable[..., Any] = runner.run
+    if arguments.until_decided:
+        act = comparing.until_decided(arguments.against, arguments.margin)
+    return _run_all(checkpoints, every, shelf, options, act)
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -64,7 +81,7 @@ def _pair(text: str) -> tuple[str, str]:
     return key, value
 
 
-def _run_all(
+def _plan_all(
     checkpoints: Sequence[Checkpoint],
     wanted: Sequence[Task],
     shelf: planning.Shelf,
@@ -72,14 +89,25 @@ def _run_all(
     asked: Asked,
     protocol: str | None,
     options: runner.Options,
-) -> list[results.RunFolder]:
+) -> list[list[Plan]]:
+    """The plans of every checkpoint, told. All is read before anything runs: gaps are said at once."""
     every: list[list[Plan]] = [[] for _ in checkpoints]
-    for task in wanted:  # all is read and planned before anything runs: what is missing is said at once
+    for task in wanted:
         for plans, candidate in zip(every, checkpoints, strict=True):
             data = shelf.get(task)
             plans.append(planning.plan(data, candidate, output, asked, protocol, options.on_bad_image))
     for plans, candidate in zip(every, checkpoints, strict=True):
         terminal.plan(candidate, plans)
+    return every
+
+
+def _run_all(
+    checkpoints: Sequence[Checkpoint],
+    every: Sequence[Sequence[Plan]],
+    shelf: planning.Shelf,
+    options: runner.Options,
+    act: Callable[..., Any] = runner.run,
+) -> list[results.RunFolder]:
     for plans, candidate in zip(every, checkpoints, strict=True):
         bar = terminal.Bar()
         if any(p.missing for p in plans):
@@ -91,7 +119,7 @@ def _run_all(
                 terminal.scores(plan, scores)
 
         try:
-            runner.run(plans, shelf, candidate, options, bar, done)
+            act(plans, shelf, candidate, options, bar, done)
         finally:
             bar.close()
     return [p.folder for plans in every for p in plans]
@@ -103,10 +131,12 @@ def demo(output: Path, limit: int | None) -> int:
     shelf = planning.Shelf(roots([], loaded))
     arguments = argparse.Namespace(
         model_args="", revision=None, resolution=None, dtype=None, device=None, device_map=None,
-        batch_size="auto", engine="plain",
+        batch_size="auto",
     )  # fmt: skip
     found = [checkpoint(f"{DEMO}:{name}", arguments) for name in ("earlier", "later")]
-    folders = _run_all(found, loaded, shelf, output, Asked(limit), None, runner.Options(command="demo"))
+    options = runner.Options(command="demo")
+    every = _plan_all(found, loaded, shelf, output, Asked(limit), None, options)
+    folders = _run_all(found, every, shelf, options)
     print("\n" + leaderboard.terminal(leaderboard.collect(folders), bold=sys.stdout.isatty()), end="")
     print(
         f"\nResults are in {output}/; next: evalkit run --model YOUR_CHECKPOINT --tasks vqav2_val "
@@ -231,6 +261,7 @@ def _rescore(folder: results.RunFolder, arguments: argparse.Namespace) -> None:
         task=task, protocol="", preparation=tasks.preparation(task, 224, "paper"), source=data.source,
         folder=folder, identity=run["identity"], digest=run["digest"], asked=asked, total=len(data.samples),
         wanted=wanted, missing=(), targets=data.targets, official=data.short_of, model=run["model"],
+        early=bool(run.get("early")),
     )  # fmt: skip
     runner.score(plan, shelf)
 
@@ -377,6 +408,15 @@ def validate(files: Sequence[str], schema: bool) -> int:
             mistakes += 1
             print(f"evalkit: {error}", file=sys.stderr)
     return 2 if mistakes else 0
+
+
+def convert(file: Path, target: Path, tokenizer: Path) -> int:
+    """`evalkit convert FILE.npz FOLDER`: a big_vision checkpoint in Hugging Face layout."""
+    from evalkit.models.paligemma.convert import convert as write
+
+    write(file, target, tokenizer, terminal.say)
+    print(f"{target}: written; evalkit run --model {target} --tasks ...")
+    return 0
 
 
 def ask(arguments: argparse.Namespace) -> int:

@@ -18,6 +18,7 @@ from evalkit.types import Score
 
 STAMPS = {
     "limited": ("†", "a part of the samples, on purpose (--limit or --ids)"),
+    "early": ("‡", "decided early: a sequential test stopped it (--until-decided); not a score of the task"),
     "incomplete": ("!", "incomplete: samples are missing, from the disk or from the run"),
     "changed": ("~", "prompt or settings of the task changed on the command line"),
     "sampled": ("≈", "text drawn at a temperature, not greedy; the seed is in the run's identity"),

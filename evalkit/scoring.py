@@ -55,16 +55,39 @@ def score(
     scores, columns = [], []
     for spelling in task.metrics:
         metric: Metric = lookup.make("metrics", spelling)
-        targeted = [s.target for s in chosen]
-        if task.group_mean is None:
-            rows = metric.rows(answers, targeted)
-        else:
-            rows = grouping.rows_by_group(metric, answers, targeted, groups)
+        rows = _rows(metric, chosen, answers, samples, by_group=task.group_mean is not None)
         columns.append((spelling, rows))
         scores.append(
             _score(task, spelling, metric, parser, rows, answers, clusters, groups, coverage, targets)
         )
-    return Scored(scores, _lines(chosen, told, answers, columns))
+    invalid = [parser.invalid(a) for a in answers]
+    return Scored(scores, _lines(chosen, told, answers, clusters, invalid, columns))
+
+
+def _rows(
+    metric: Metric,
+    chosen: Sequence[Sample],
+    answers: Sequence[Any],
+    samples: Sequence[Sample],
+    by_group: bool,
+) -> Rows:
+    """One row a chosen sample. A corpus metric sees every target of the dataset, answered or not: a
+    sample's row (CIDEr's idf) is the same in a limited run as in the whole one, so they compare.
+    `by_group`: it sees those of the sample's own group (its language), as if that were a dataset."""
+
+    def made(told: Sequence[Any], asked: Sequence[Sample]) -> Rows:
+        targets = [s.target for s in asked]
+        if by_group:
+            return grouping.rows_by_group(metric, told, targets, [s.group for s in asked])
+        return metric.rows(told, targets)
+
+    if not metric.corpus or len(chosen) == len(samples):
+        return made(answers, chosen)
+    given = {s.id: a for s, a in zip(chosen, answers, strict=True)}
+    every = sorted((s for s in samples if s.target not in (None, ())), key=lambda s: s.id)
+    rows = made([given.get(s.id) for s in every], every)
+    kept = [i for i, s in enumerate(every) if s.id in given]
+    return [rows[i] for i in kept] if isinstance(rows, list) else rows[kept]
 
 
 def _score(
@@ -137,6 +160,8 @@ def _lines(
     samples: Sequence[Sample],
     predictions: Sequence[Prediction],
     answers: Sequence[Any],
+    clusters: Sequence[str],
+    invalid: Sequence[bool],
     columns: Sequence[tuple[str, Rows]],
 ) -> list[dict[str, Any]]:
     lines = []
@@ -146,6 +171,8 @@ def _lines(
                 "id": sample.id,
                 "group": sample.group,
                 "image": "+".join(prediction.image_digests),
+                **({"cluster": clusters[i]} if clusters[i] != "+".join(prediction.image_digests) else {}),
+                **({"invalid": True} if invalid[i] else {}),
                 "text": prediction.text,
                 "answer": shown(answers[i]),
                 "rows": {m: r[i].tolist() if isinstance(r, np.ndarray) else r[i] for m, r in columns},

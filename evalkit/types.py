@@ -334,6 +334,7 @@ class Checkpoint:
     identity: Callable[[str], Mapping[str, Any]]  # what decides the text (hashes files when new)
     load: Callable[[str], Model]
     protocol: str = ""  # what the checkpoint says of itself in `evalkit.yaml`; "" when it says nothing
+    flops: Callable[[int, int, int], float] | None = None  # of (images, prompt tokens, new tokens)
 
 
 # --- what is reported --------------------------------------------------------------------------
@@ -351,7 +352,7 @@ class Score:
     high: float | None
     n: int
     clusters: int
-    coverage: str  # all | limited | incomplete
+    coverage: str  # all | limited | early | incomplete
     invalid: int
     groups: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     details: Mapping[str, float] = field(default_factory=dict)

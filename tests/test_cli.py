@@ -41,6 +41,24 @@ def test_run_prints_plan_scores_and_table(
     assert len(stub.asked) == 20
 
 
+def test_dry_run_says_what_it_would_cost(
+    stub: Stub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = colours(tmp_path / "data")
+    assert run(task, "--dry-run") == 0
+    out, _ = capsys.readouterr()
+    assert (
+        out
+        == "m: 20 samples, 10 images, time unknown: this checkpoint has not run here yet, 14.0 kB on disk\n"
+    )
+    assert stub.asked == []
+    assert not Path("results").exists()
+    run(task)
+    capsys.readouterr()
+    run(task, "--dry-run")
+    assert capsys.readouterr().out.startswith("m: 0 samples, 0 images")
+
+
 def test_flags_as_lm_eval_has_them(stub: Stub, tmp_path: Path) -> None:
     task = colours(tmp_path / "data")
     words = ["--model", "m", "--model_args", "dtype=bfloat16", "--tasks", str(task), "--batch_size", "4"]

@@ -7,25 +7,26 @@ import copy
 import dataclasses
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from evalkit.errors import ImageError, ModelError, nearest
 from evalkit.models.paligemma import adapter as adapters
-from evalkit.models.paligemma import checkpoint, quantize
-from evalkit.models.paligemma.batches import Limit, Planned, Prepare, plan, with_images
+from evalkit.models.paligemma import big_vision, checkpoint, cost, quantize
+from evalkit.models.paligemma.batches import Limit, Planned, Prepare, keyed, plan, with_images
 from evalkit.models.paligemma.checkpoint import PROTOCOLS, CheckpointInfo
-from evalkit.models.paligemma.engine import Answer, Engine, OutOfMemory, Prompt
+from evalkit.models.paligemma.engine import Answer, Engine
 from evalkit.models.paligemma.prompt import Prompter, Rules, rules
-from evalkit.types import Checkpoint, Decode, Model, Prediction, Request
+from evalkit.models.paligemma.stable import THRESHOLDS, Stable
+from evalkit.models.paligemma.stream import Stream
+from evalkit.types import Checkpoint, Model, Prediction, Request
 
 TEXT_VERSION = 1  # raised by hand whenever this backend could write other text
-ENGINES = ("plain",)
+ENGINES = ("fast", "plain")
+WINDOW = 4096  # requests planned together by the fast engine: thousands have some twenty lengths
+PIXEL_BYTES = 256 << 20  # of prepared images held at once
 DTYPES = ("float32", "bfloat16", "float16")
 
 log = logging.getLogger("evalkit")
@@ -38,6 +39,9 @@ class PaliGemma(Model):
     `model` is a folder or a hub id (with `revision`); `resolution` only checks; `device`: auto, cpu,
     cuda, cuda:N; `device_map` spreads a checkpoint over GPUs; `batch_size` a number, or auto: begins
     with a size that suits the device and the resolution. Either is halved when memory runs out.
+    `engine`: fast, plain, or auto: fast wherever it can be. `kv_dtype` rounds keys and values (bfloat16,
+    as big_vision's cache); `stable` has answers below a margin (True: the precision's default) decided
+    again in float32; `strict` keeps every batch at one shape.
     `adapter` is a LoRA adapter to be merged; where `model` itself is one, `base` is what it is merged
     into (default: what it names). `quantize` rounds the weights; `tokenizer` is another folder's.
     `prepare` reads an image (default: `evalkit.images.prepare`). Making one reads nothing; `info`
@@ -51,9 +55,12 @@ class PaliGemma(Model):
     device: str = "auto"
     device_map: str | None = None
     batch_size: int | str = "auto"
-    engine: str = "plain"
+    engine: str = "auto"
     protocol: str = "paper"
     workers: int = 2
+    kv_dtype: str | None = None
+    stable: bool | str | float | None = None
+    strict: bool = False
     adapter: str | None = None
     base: str | None = None
     quantize: str | None = None
@@ -63,8 +70,14 @@ class PaliGemma(Model):
     _engine: Engine | None = field(default=None, init=False, repr=False)
     _prompter: Prompter | None = field(default=None, init=False, repr=False)
     _limit: Limit | None = field(default=None, init=False, repr=False)
+    _stable: Stable | None = field(default=None, init=False, repr=False)
+    _features: tuple[int, ...] = field(default=(), init=False, repr=False)
 
     def __post_init__(self) -> None:
+        if self.engine == "auto":
+            spread = self.device_map or self.quantize in quantize.LIBRARIES
+            self.engine = "plain" if spread else "fast"
+        self._check_fast_only()
         for name, value, known in (
             ("dtype", self.dtype, DTYPES),
             ("engine", self.engine, ENGINES),
@@ -82,6 +95,23 @@ class PaliGemma(Model):
         if self.workers < 1:
             raise ModelError(f"workers={self.workers}: at least one thread must read images")
 
+    def _check_fast_only(self) -> None:
+        if self.engine == "fast" and self.device_map:
+            raise ModelError(f"device_map={self.device_map}: needs --engine plain")
+        if self.engine == "fast" and self.quantize in quantize.LIBRARIES:
+            raise ModelError(f"--quantize {self.quantize}: needs --engine plain; --quantize int8 does not")
+        if self.kv_dtype is not None and self.kv_dtype not in DTYPES[:2]:
+            raise ModelError(f"--kv-dtype {self.kv_dtype}: must be float32 or bfloat16")
+        self.strict = str(self.strict).lower() in ("true", "1")
+        if self.engine == "plain" and (self.kv_dtype not in (None, self.dtype) or self.strict):
+            raise ModelError("--kv-dtype, --strict: need --engine fast")
+        if self.kv_dtype == "float32" and self.dtype != "float32":
+            raise ModelError(f"--kv-dtype float32: the cache is no wider than --dtype {self.dtype}")
+        try:
+            _ = self._threshold if self.dtype in DTYPES else 0
+        except ValueError:
+            raise ModelError(f"--stable {self.stable}: must be a margin in logits, or nothing") from None
+
     # --- what it is ---
 
     @cached_property
@@ -89,7 +119,11 @@ class PaliGemma(Model):
         """The checkpoint as its files tell it, checked; needs neither torch nor transformers."""
         path, adapter = self._found
         tokenizer = checkpoint.resolve(self.tokenizer) if self.tokenizer else None
-        info = checkpoint.inspect(path, tokenizer)
+        if path.suffix == ".npz" and path.is_file():
+            info = big_vision.inspect(path, tokenizer)
+            self._check_npz()
+        else:
+            info = checkpoint.inspect(path, tokenizer)
         checkpoint.check_resolution(info, self.resolution)
         if adapter is None:
             return info
@@ -97,6 +131,13 @@ class PaliGemma(Model):
             raise ModelError(f"--quantize {self.quantize}: not together with an adapter; --quantize int8 is")
         adapters.check_base(adapter, self._base, info.family, info.resolution, info.shapes)
         return dataclasses.replace(info, adapter=adapter)
+
+    def _check_npz(self) -> None:
+        for name, value in (("device_map", self.device_map), ("quantize", self.quantize)):
+            if value and (name == "device_map" or value in quantize.LIBRARIES):
+                raise ModelError(
+                    f"{self.model}: {name}={value}: not for .npz; make a folder of it first: evalkit convert"
+                )
 
     @cached_property
     def _found(self) -> tuple[Path, adapters.Adapter | None]:
@@ -145,7 +186,7 @@ class PaliGemma(Model):
             "text_version": TEXT_VERSION,
             **self._digests,
             "dtype": self.dtype,
-            "kv_dtype": self.dtype,
+            "kv_dtype": self._kv_dtype,
             "attention": self.info.attention,
             "quantisation": quantize.identity(self.quantize),
             "protocol": {
@@ -155,6 +196,7 @@ class PaliGemma(Model):
                 "first_position": fixed.first_position,
                 "sliding_window": None,
             },
+            **({"stable": self._threshold} if self._threshold else {}),
         }
 
     def provenance(self) -> dict[str, Any]:
@@ -166,6 +208,9 @@ class PaliGemma(Model):
         }
         if self._limit is not None:
             known["batch_size"] = self._limit.rows
+            known["strict"] = self.strict
+        if self._stable is not None:
+            known["close_calls"] = self._stable.provenance()
         return known | (self._engine.provenance() if self._engine is not None else {})
 
     def under(self, protocol: str) -> PaliGemma:
@@ -198,6 +243,7 @@ class PaliGemma(Model):
             identity=identity,
             load=load,
             protocol=self.info.protocol,
+            flops=lambda images, prompt, new: cost.flops(self.info, images, prompt, new),
         )
 
     # --- loading ---
@@ -213,11 +259,49 @@ class PaliGemma(Model):
         self._check()
         if self.dtype == "float16":
             log.warning("--dtype float16: Gemma's activations overflow in float16; use bfloat16")
-        engine = plain.load(self.info, self.dtype, self.device, self.device_map, self.quantize)
-        size = self.info.resolution
-        checks.check_features(self.info, engine.feature_shape(size))
+        engine = self._load_engine()
+        self._features = engine.feature_shape(self.info.resolution)
+        checks.check_features(self.info, self._features)
         self._engine = engine
+        self._stable = self._stability()
         self._limit = Limit(self._first_batch_size(engine))
+
+    def _load_engine(self) -> Engine:
+        from evalkit.models.paligemma import fast, plain
+
+        if self.engine == "fast":
+            return fast.load(self.info, self.dtype, self.device, self._kv_dtype, self.strict, self.quantize)
+        return plain.load(self.info, self.dtype, self.device, self.device_map, self.quantize)
+
+    def _stability(self) -> Stable:
+        """Counts close calls; with `stable` it has them decided by this engine in float32 (where it runs
+        in float32 already: by itself, one at a time)."""
+        if not self._threshold:
+            return Stable(THRESHOLDS[self.dtype])
+
+        def exact() -> Engine:
+            assert self._engine is not None
+            if self.dtype == "float32":
+                return self._engine
+            log.info("close calls: loading the weights in float32 too")
+            return copy.copy(self)._in_float32()
+
+        return Stable(self._threshold, exact)
+
+    def _in_float32(self) -> Engine:
+        self.dtype = "float32"
+        return self._load_engine()
+
+    @property
+    def _threshold(self) -> float:
+        """The margin below which `stable` decides again; 0 without it."""
+        if self.stable is None or self.stable is False:
+            return 0.0
+        return THRESHOLDS[self.dtype] if self.stable in (True, "auto") else float(self.stable)
+
+    @property
+    def _kv_dtype(self) -> str:
+        return self.kv_dtype or self.dtype
 
     def _check(self) -> None:
         from evalkit.models.paligemma import checks
@@ -250,20 +334,30 @@ class PaliGemma(Model):
         it the error is raised after the rest of its batch was answered.
         """
         self.load()
+        assert self._engine is not None
         assert self._limit is not None
+        assert self._stable is not None
+        self._stable.begin()
         planned = (self._planned(r) for r in requests)
-        feed = with_images(plan(planned, self._limit), self._prepare(), self.workers)
+        if self.engine == "fast":
+            keep = self._images_kept(self._engine)
+            batches = plan(planned, self._limit, WINDOW, keep, powers=not self.strict)
+            feed = with_images(batches, keyed(self._prepare()), self.workers, keep)
+        else:
+            feed = with_images(plan(planned, self._limit), self._prepare(), self.workers)
+        stream = Stream(self._engine, self.rules, self._limit, self._stable, self.strict)
         try:
-            for batch in feed:
-                good, bad = _collect(batch)
-                if good:
-                    yield from self._answer(good)
-                for request, error in bad:
-                    if on_bad_image is None:
-                        raise error
-                    on_bad_image(request, error)
+            for item, images, answer in stream.answers(feed, on_bad_image):
+                yield self._prediction(item.request, images, answer)
         finally:
             feed.close()
+
+    def _images_kept(self, engine: Any) -> int:
+        """How many prepared images, and features made of them, a window may hold."""
+        pixels = self.info.resolution**2 * 3
+        features = self._features[-2] * self._features[-1] * engine.dtype.itemsize
+        within = min(PIXEL_BYTES // pixels, (engine.memory.limit + engine.memory.spill) * 9 // 10 // features)
+        return max(2 * self._limit.rows if self._limit else 2, int(within))
 
     def _planned(self, request: Request) -> Planned:
         if request.preparation.resolution != self.info.resolution:
@@ -289,35 +383,6 @@ class PaliGemma(Model):
 
         return prepare
 
-    def _answer(self, rows: list[tuple[Planned, list[Any]]]) -> Iterator[Prediction]:
-        """Answers one batch, in halves where memory does not do for the whole."""
-        assert self._engine is not None
-        assert self._limit is not None
-        waiting = [rows]
-        while waiting:
-            part = waiting.pop()
-            if len(part) > self._limit.rows:
-                waiting += [part[self._limit.rows :], part[: self._limit.rows]]
-                continue
-            decode: Decode = part[0][0].request.decode
-            prompts = [
-                Prompt(np.stack([i.pixels for i in images]), p.ids, p.request.seed) for p, images in part
-            ]
-            try:
-                answers = self._engine.answer(prompts, decode, self.rules)
-            except OutOfMemory:
-                if len(part) == 1:
-                    raise ModelError(
-                        f"sample {part[0][0].request.id}: does not fit into memory even alone; "
-                        "use --dtype bfloat16, a smaller resolution or a larger device"
-                    ) from None
-                self._limit.rows = (len(part) + 1) // 2
-                log.warning("out of memory: going on with batches of %d", self._limit.rows)
-                waiting.append(part)
-                continue
-            for (item, images), answer in zip(part, answers, strict=True):
-                yield self._prediction(item.request, images, answer)
-
     def _prediction(self, request: Request, images: list[Any], answer: Answer) -> Prediction:
         assert self._prompter is not None
         n = len(answer.tokens) - (answer.stop == "eos")
@@ -333,17 +398,3 @@ class PaliGemma(Model):
             image_digests=tuple(str(i.digest) for i in images),
             sizes=tuple((int(i.size[0]), int(i.size[1])) for i in images),
         )
-
-
-def _collect(
-    batch: list[tuple[Planned, list[Future[Any]]]],
-) -> tuple[list[tuple[Planned, list[Any]]], list[tuple[Request, ImageError]]]:
-    """A batch's images: the samples that can be answered, and those with a damaged image."""
-    good: list[tuple[Planned, list[Any]]] = []
-    bad: list[tuple[Request, ImageError]] = []
-    for planned, futures in batch:
-        try:
-            good.append((planned, [f.result() for f in futures]))
-        except ImageError as error:
-            bad.append((planned.request, error))
-    return good, bad

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections import deque
+import hashlib
+from collections import OrderedDict, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
+
+import numpy as np
 
 from evalkit.types import ImageRef, Preparation, Request
 
 Prepare = Callable[[ImageRef, Preparation], Any]
 """Reads one image: an object with `.pixels` (R, R, 3) uint8, `.digest` and `.size` (height, width)."""
+
+Fed = list[tuple["Planned", list[Future[Any]]]]
+"""A batch with its images as futures."""
 
 WINDOW = 16  # batches planned together: enough for full batches at equal length, little enough to stream
 AHEAD = 2  # batches whose images are read while the model works
@@ -33,41 +38,110 @@ class Limit:
     rows: int
 
 
-def plan(requests: Iterable[Planned], limit: Limit) -> Iterator[list[Planned]]:
+@dataclass(frozen=True, slots=True)
+class Keyed:
+    """A prepared image with the digest of its pixels."""
+
+    pixels: Any
+    digest: str
+    size: tuple[int, int]
+    key: str
+
+
+def keyed(prepare: Prepare) -> Prepare:
+    """The same, and in the same thread the digest of the pixels and their shape."""
+
+    def read(ref: ImageRef, preparation: Preparation) -> Keyed:
+        found = prepare(ref, preparation)
+        return Keyed(found.pixels, found.digest, found.size, pixel_key(found.pixels))
+
+    return read
+
+
+def pixel_key(pixels: Any) -> str:
+    """A digest of one prepared image's pixels and shape: equal pixels have equal features, whatever file
+    and preparation they come from."""
+    shape = "x".join(map(str, pixels.shape))
+    return shape + ":" + hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=20).hexdigest()
+
+
+def plan(
+    requests: Iterable[Planned],
+    limit: Limit,
+    window: int | None = None,
+    images: int | None = None,
+    powers: bool = False,
+) -> Iterator[list[Planned]]:
     """Batches of at most `limit.rows`, all of one decoding, image count and length.
 
-    Equal lengths need no padding, so a row's numbers do not depend on its companions' lengths.
+    Equal lengths need no padding, so a row's numbers do not depend on its companions' lengths. Requests
+    are looked at `window` at a time (default: 16 batches), and no more than have `images` distinct
+    images between them. Inside, the longest prompts come first and questions of one image stand
+    together. With `powers`, what does not fill a batch is cut into 32, 16, 8, 4, 2 and 1 rows, so that
+    a checkpoint meets few shapes.
     """
-    source = iter(requests)
-    while window := list(islice(source, WINDOW * limit.rows)):
+    for planned in _windows(requests, limit, window, images):
         groups: dict[Any, list[Planned]] = {}
-        for item in window:
+        seen: dict[Any, int] = {}
+        for item in planned:
             key = (item.request.decode, len(item.request.images), len(item.ids))
             groups.setdefault(key, []).append(item)
-        for group in groups.values():
+            seen.setdefault(item.request.images, len(seen))
+        first = {decode: i for i, (decode, _, _) in reversed(list(enumerate(groups)))}
+        for key in sorted(groups, key=lambda k: (first[k[0]], -k[1], -k[2])):
+            group = sorted(groups[key], key=lambda item: seen[item.request.images])
             while group:
-                yield group[: limit.rows]
-                del group[: limit.rows]
+                size = limit.rows
+                if powers and len(group) < size:
+                    size = 1 << (len(group).bit_length() - 1)
+                yield group[:size]
+                del group[:size]
+
+
+def _windows(
+    requests: Iterable[Planned], limit: Limit, window: int | None, images: int | None
+) -> Iterator[list[Planned]]:
+    held: list[Planned] = []
+    distinct: set[ImageRef] = set()
+    for item in requests:
+        full = len(held) >= (window or WINDOW * limit.rows)
+        if images is not None and not full:
+            full = len(distinct) + sum(i not in distinct for i in item.request.images) > images
+        if held and full:
+            yield held
+            held, distinct = [], set()
+        held.append(item)
+        distinct.update(item.request.images)
+    if held:
+        yield held
 
 
 def with_images(
-    batches: Iterable[list[Planned]], prepare: Prepare, workers: int
-) -> Generator[list[tuple[Planned, list[Future[Any]]]], None, None]:
+    batches: Iterable[list[Planned]], prepare: Prepare, workers: int, keep: int = 0
+) -> Generator[Fed, None, None]:
     """The batches in order, each image as a future that a few threads are working on.
 
-    At most `AHEAD` batches beyond the current one are read. When the consumer leaves (an error,
-    Ctrl-C), what has not begun is dropped and nobody waits for the rest.
+    At most `AHEAD` batches beyond the current one are read; the last `keep` images are remembered, so
+    that one image asked about many times is read once. When the consumer leaves (an error, Ctrl-C),
+    what has not begun is dropped and nobody waits for the rest.
     """
     pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="images")
-    waiting: deque[list[tuple[Planned, list[Future[Any]]]]] = deque()
+    waiting: deque[Fed] = deque()
+    known: OrderedDict[tuple[ImageRef, Preparation], Future[Any]] = OrderedDict()
+
+    def read(image: ImageRef, preparation: Preparation) -> Future[Any]:
+        key = (image, preparation)
+        if key not in known:
+            known[key] = pool.submit(prepare, image, preparation)
+        known.move_to_end(key)
+        found = known[key]
+        while len(known) > keep:
+            known.popitem(last=False)
+        return found
+
     try:
         for batch in batches:
-            waiting.append(
-                [
-                    (p, [pool.submit(prepare, i, p.request.preparation) for i in p.request.images])
-                    for p in batch
-                ]
-            )
+            waiting.append([(p, [read(i, p.request.preparation) for i in p.request.images]) for p in batch])
             if len(waiting) > AHEAD:
                 yield waiting.popleft()
         while waiting:

@@ -20,11 +20,13 @@ Pixels = npt.NDArray[np.uint8]
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """One prompt ready for the model: pixels, and the ids that follow the image tokens; `seed` of its
-    own random numbers, where the decoding draws."""
+    own random numbers, where the decoding draws; `keys` name the images' pixels (their digests) where
+    somebody knows them already."""
 
     pixels: Pixels
     ids: tuple[int, ...]
     seed: int = 0
+    keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,305 @@
+"""The Gemma and Gemma 2 decoders over fused weights: prefill, decode steps, a preallocated key/value
+cache. Knows no image, no tokenizer and no sampling rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from evalkit.models.paligemma.attention import attend
+
+MLP_ELEMENTS = 1 << 23  # of the widest activation held at once: bounds memory, stays near the cache
+ROOM = 16  # decode steps that a cache grows by when nobody said how many there will be
+
+
+@dataclass(slots=True)
+class Layer:
+    """One block's weights. Norm weights are float32 with Gemma's 1 added; the q and k rows of `qkv` are
+    in the order that makes a rotary pair neighbours."""
+
+    before_attention: torch.Tensor
+    qkv: torch.Tensor  # ((heads + 2 · kv heads) · head, hidden)
+    out: torch.Tensor  # (hidden, heads · head)
+    after_attention: torch.Tensor | None  # Gemma 2
+    before_mlp: torch.Tensor
+    gate_up: torch.Tensor  # (2 · intermediate, hidden)
+    down: torch.Tensor  # (hidden, intermediate)
+    after_mlp: torch.Tensor | None  # Gemma 2
+
+
+@dataclass(slots=True)
+class State:
+    """A batch under way: a cache with a place a row. The first `len(lengths)` places are taken; row b has
+    read `lengths[b]` tokens, what lies behind them is junk."""
+
+    keys: torch.Tensor  # (layers, places, kv heads, room, head)
+    values: torch.Tensor
+    first: int  # rotary position of a prompt's first token
+    lengths: list[int]
+
+    @property
+    def places(self) -> int:
+        return int(self.keys.shape[1])
+
+    @property
+    def room(self) -> int:
+        return int(self.keys.shape[3])
+
+    def reserve(self, places: int, room: int) -> None:
+        """Makes place for at least so many rows of so many tokens."""
+        if places > self.places or room > self.room:
+            self._move(list(range(len(self.lengths))), max(places, self.places), max(room, self.room))
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Makes row i go on from what row `rows[i]` has read; may change the number of rows."""
+        if list(rows) != list(range(len(self.lengths))):
+            self._move(rows, max(len(rows), self.places), self.room)
+            self.lengths = [self.lengths[r] for r in rows]
+
+    def retire(self, rows: Sequence[int]) -> list[int]:
+        """Frees the rows' places by moving the last rows into them: the old row of each row that is left."""
+        left = list(range(len(self.lengths)))
+        for row in sorted(rows, reverse=True):
+            left[row] = left[-1]
+            left.pop()
+        moved = [(old, new) for new, old in enumerate(left) if old != new]
+        longest = max((self.lengths[r] for r in left), default=0)
+        for old, new in moved:  # from behind the end that is left, so none is overwritten before it is read
+            self.keys[:, new, :, :longest] = self.keys[:, old, :, :longest]
+            self.values[:, new, :, :longest] = self.values[:, old, :, :longest]
+        self.lengths = [self.lengths[r] for r in left]
+        return left
+
+    def _move(self, rows: Sequence[int], places: int, room: int) -> None:
+        longest = max((self.lengths[r] for r in rows), default=0)
+        index = torch.tensor(rows, dtype=torch.long, device=self.keys.device)
+        moved = []
+        for old in (self.keys, self.values):
+            new = old.new_zeros((old.shape[0], places, old.shape[2], room, old.shape[4]))
+            for layer in range(len(old)):  # one at a time, so that little is held three times
+                new[layer, : len(rows), :, :longest] = old[layer, index, :, :longest]
+            moved.append(new)
+        self.keys, self.values = moved
+
+
+class Decoder:
+    """A Gemma decoder whose prefix is fully bidirectional, so that rows of equal length need no mask.
+
+    Takes over the weights of transformers' `language_model` and empties it: nothing is held twice.
+    `kv_dtype` rounds keys (after rotation) and values to that precision in every attention call, as
+    big_vision's bfloat16 cache does.
+    """
+
+    def __init__(self, language: Any, head: Any, kv_dtype: torch.dtype | None = None) -> None:
+        config = language.config
+        self.heads = int(config.num_attention_heads)
+        self.kv_heads = int(config.num_key_value_heads)
+        self.size = int(getattr(config, "head_dim", None) or config.hidden_size // self.heads)
+        self.eps = float(config.rms_norm_eps)
+        self.table: torch.Tensor = language.embed_tokens.weight
+        self.dtype: torch.dtype = self.table.dtype
+        self.home: torch.device = self.table.device
+        self.scale = torch.as_tensor(language.embed_tokens.embed_scale).to(self.home, self.dtype)
+        self.head: torch.Tensor = head.weight
+        self.norm = _norm(language.norm)
+        self.kv_dtype = kv_dtype if kv_dtype not in (None, self.dtype) else None
+        attention = language.layers[0].self_attn
+        self.scaling = float(attention.scaling)
+        self.attention_cap: float | None = getattr(config, "attn_logit_softcapping", None)
+        self.activation = activation(language.layers[0].mlp.act_fn)
+        self.frequencies: torch.Tensor = language.rotary_emb.inv_freq.float().cpu()
+        self.rotation_scale = float(language.rotary_emb.attention_scaling)
+        self.layers = [self._take(layer) for layer in language.layers]
+        self._turns = torch.empty((0, self.size // 2), dtype=torch.complex64, device=self.home)
+
+    def _take(self, layer: Any) -> Layer:
+        """One block's weights, fused; those of transformers are let go one by one."""
+        attention, mlp = layer.self_attn, layer.mlp
+        order = torch.arange(self.size).view(2, -1).T.reshape(-1).to(self.home)
+        turned = [
+            module.weight.view(-1, self.size, module.weight.shape[1])[:, order].flatten(0, 1)
+            for module in (attention.q_proj, attention.k_proj)
+        ]
+        qkv = torch.cat([*turned, attention.v_proj.weight])
+        attention.q_proj = attention.k_proj = attention.v_proj = None
+        gate_up = torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight])
+        mlp.gate_proj = mlp.up_proj = None
+        second = getattr(layer, "pre_feedforward_layernorm", None)
+        return Layer(
+            before_attention=_norm(layer.input_layernorm),
+            qkv=qkv,
+            out=attention.o_proj.weight,
+            after_attention=_norm(layer.post_attention_layernorm) if second is not None else None,
+            before_mlp=_norm(second if second is not None else layer.post_attention_layernorm),
+            gate_up=gate_up,
+            down=mlp.down_proj.weight,
+            after_mlp=_norm(layer.post_feedforward_layernorm) if second is not None else None,
+        )
+
+    # --- calls ---
+
+    def embed(self, ids: torch.Tensor) -> torch.Tensor:
+        """Token ids (batch, n) to what the first layer reads, (batch, n, hidden)."""
+        return F.embedding(ids, self.table) * self.scale
+
+    def begin(self, places: int, room: int, first: int) -> State:
+        """An empty batch with place for rows of `room` tokens; `first` is its prompts' first position."""
+        shape = (len(self.layers), places, self.kv_heads, room, self.size)
+        # Zeros and not what lay there: a masked place counts nothing, but 0 · NaN would.
+        keys = torch.zeros(shape, dtype=self.dtype, device=self.home)
+        return State(keys, torch.zeros_like(keys), first, [])
+
+    def prefill(self, x: torch.Tensor, state: State) -> torch.Tensor:
+        """Reads prefixes (batch, length, hidden) as new rows of the state, all of each seeing all of it.
+
+        Returns the last position's hidden states (batch, hidden).
+        """
+        batch, length, _ = x.shape
+        start, first = len(state.lengths), state.first
+        end = start + batch
+        state.reserve(end, length)
+        turns = self._turn(first + length)[first : first + length, None]
+        for i, layer in enumerate(self.layers):
+            keys, values = state.keys[i, start:end, :, :length], state.values[i, start:end, :, :length]
+            h = self._norm(x, layer.before_attention)
+            if i + 1 < len(self.layers):
+                q, k, v = self._project(h, layer.qkv, self.heads)
+                q = self._rotate(q, turns)
+            else:  # beyond keys and values, only the last position's answer is wanted of the last layer
+                x = x[:, -1:]
+                cut = self.heads * self.size
+                q = F.linear(h[:, -1:], layer.qkv[:cut]).view(batch, 1, -1, self.size)
+                q = self._rotate(q, turns[-1:])
+                _, k, v = self._project(h, layer.qkv[cut:], 0)
+            self._store(k, v, turns, keys, values)
+            x = self._finish(x, self._attend(q, keys, values, None), layer)
+        state.lengths = [*state.lengths, *[length] * batch]
+        return self._norm(x[:, -1], self.norm)
+
+    def step(self, tokens: torch.Tensor, state: State) -> torch.Tensor:
+        """Reads one new token a row (batch,): the hidden states after them, (batch, hidden)."""
+        lengths, n = state.lengths, len(state.lengths)
+        longest = max(lengths) + 1
+        if longest > state.room:
+            state.reserve(n, longest + ROOM - 1)
+        x = self.embed(tokens.to(self.home)[:, None])
+        table = self._turn(state.first + longest)
+        mask = rows = at = None
+        if min(lengths) + 1 < longest:  # ragged
+            at = torch.tensor(lengths, device=self.home)
+            rows = torch.arange(n, device=self.home)
+            turns = table[at + state.first][:, None, None]
+            mask = (torch.arange(longest, device=self.home) <= at[:, None])[:, None, None]
+            fresh = state.keys.new_empty((2, n, self.kv_heads, 1, self.size))
+        else:
+            turns = table[state.first + longest - 1]
+        for i, layer in enumerate(self.layers):
+            q, k, v = self._project(self._norm(x, layer.before_attention), layer.qkv, self.heads)
+            keys, values = state.keys[i, :n, :, :longest], state.values[i, :n, :, :longest]
+            if rows is None:
+                self._store(k, v, turns, keys[:, :, -1:], values[:, :, -1:])
+            else:
+                self._store(k, v, turns, fresh[0], fresh[1])
+                keys[rows, :, at], values[rows, :, at] = fresh[0, :, :, 0], fresh[1, :, :, 0]
+            x = self._finish(x, self._attend(self._rotate(q, turns), keys, values, mask), layer)
+        state.lengths = [m + 1 for m in lengths]
+        return self._norm(x[:, 0], self.norm)
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Hidden states (batch, hidden) to float32 logits (batch, vocabulary), not capped."""
+        return F.linear(hidden, self.head).float()
+
+    # --- parts of a layer ---
+
+    def _norm(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        return F.rms_norm(x.float(), weight.shape, weight, self.eps).to(self.dtype)
+
+    def _project(
+        self, h: torch.Tensor, weight: torch.Tensor, heads: int
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Queries (batch, n, heads, size), keys and values (batch, n, kv heads, size) of normed states."""
+        fused = F.linear(h, weight).view(*h.shape[:2], heads + 2 * self.kv_heads, self.size)
+        end = heads + self.kv_heads
+        return fused[:, :, :heads], fused[:, :, heads:end], fused[:, :, end:]
+
+    def _turn(self, n: int) -> torch.Tensor:
+        """e^(i · position · frequency) for positions from 0, at least `n` of them: (≥ n, size / 2)."""
+        if len(self._turns) < n:
+            angles = torch.arange(max(n, 512), dtype=torch.float32)[:, None] * self.frequencies
+            turns = torch.complex(angles.cos(), angles.sin()) * self.rotation_scale
+            self._turns = turns.to(self.home)
+        return self._turns
+
+    def _rotate(self, x: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
+        """Rotary embedding of neighbouring pairs, in float32: (batch, n, heads, size)."""
+        pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
+        return torch.view_as_real(pairs * turns).flatten(-2).to(self.dtype)
+
+    def _store(
+        self,
+        k: torch.Tensor,
+        v: torch.Tensor,
+        turns: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+    ) -> None:
+        """Writes rotated keys and values (batch, n, kv heads, size) into the cache's (batch, kv heads, n,
+        size)."""
+        k = self._rotate(k, turns)
+        if self.kv_dtype is not None:
+            k, v = k.to(self.kv_dtype), v.to(self.kv_dtype)
+        keys.copy_(k.transpose(1, 2))
+        values.copy_(v.transpose(1, 2))
+
+    def _attend(
+        self, q: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Queries (batch, n, heads, size) over keys and values (batch, kv heads, m, size), to (batch, n,
+        heads · size).
+
+        The query heads that share a key head are folded into the sequence: no key is repeated.
+        `mask` (batch, 1, 1, m) is true where a key may be seen.
+        """
+        batch, n, heads, size = q.shape
+        group = heads // self.kv_heads
+        folded = q.view(batch, n, self.kv_heads, group, size).transpose(1, 2)
+        folded = folded.reshape(batch, self.kv_heads, n * group, size)
+        out = attend(folded, keys, values, self.scaling, mask, self.attention_cap)
+        out = out.view(batch, self.kv_heads, n, group, size).transpose(1, 2)
+        return out.reshape(batch, n, heads * size)
+
+    def _finish(self, x: torch.Tensor, attended: torch.Tensor, layer: Layer) -> torch.Tensor:
+        """The rest of a layer: projection, residuals and the gated MLP, which goes by parts of the rows."""
+        h = F.linear(attended, layer.out)
+        if layer.after_attention is not None:
+            h = self._norm(h, layer.after_attention)
+        x = (x + h).flatten(0, 1)
+        out = torch.empty_like(x)
+        wide = layer.gate_up.shape[0]
+        step = max(16, MLP_ELEMENTS // wide)
+        for start in range(0, len(x), step):
+            part = x[start : start + step]
+            both = F.linear(self._norm(part, layer.before_mlp), layer.gate_up)
+            h = self.activation(both[:, : wide // 2]).mul_(both[:, wide // 2 :])
+            h = F.linear(h, layer.down)
+            if layer.after_mlp is not None:
+                h = self._norm(h, layer.after_mlp)
+            torch.add(part, h, out=out[start : start + step])
+        return out.view(*attended.shape[:2], -1)
+
+
+def activation(module: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+    """transformers' activation module as a function that writes a new tensor."""
+    probe = torch.linspace(-4, 4, 9)
+    if torch.equal(module(probe), F.gelu(probe, approximate="tanh")):
+        return lambda x: F.gelu(x, approximate="tanh")
+    return lambda x: module(x).clone()
+
+
+def _norm(module: Any) -> torch.Tensor:
+    """Gemma's norm weight, the 1 that it is kept without added."""
+    return 1.0 + module.weight.detach().float()
