@@ -36,7 +36,9 @@ _TASK: strict_yaml.Schema = {
     "image": (dict, False),
     "decode": (dict, False),
     "parser": (str, True),
-    "metrics": (list, True),
+    "metrics": (list, False),
+    "group_mean": ((bool, dict), False),
+    "not_scored": (str, False),
     "protocol": (str, False),
 }
 _DATA: strict_yaml.Schema = {
@@ -51,6 +53,7 @@ _IMAGE: strict_yaml.Schema = {
     "pad": (str, False),
     "floats": (bool, False),
 }
+_GROUP_MEAN: strict_yaml.Schema = {"without": (list, True)}
 _DECODE: strict_yaml.Schema = {
     "text_length": ((int, type(None)), False),
     "max_new_tokens": (int, False),
@@ -176,6 +179,8 @@ def _task(shown: str, name: str, content: dict[str, Any], overrides: dict[str, s
         decode=_decode(decode),
         parser=content["parser"],
         metrics=_pieces(shown, content),
+        group_mean=_group_mean(shown, content.get("group_mean", False)),
+        not_scored=content.get("not_scored", ""),
         protocol=content.get("protocol", "paper"),
         path=shown,
         digest=hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest(),
@@ -246,16 +251,26 @@ def _source(shown: str, entry: dict[str, Any], fmt: Format, spelled: str) -> Non
             )
 
 
+def _group_mean(shown: str, value: Any) -> tuple[str, ...] | None:
+    """None for the plain score, else the groups that the mean over groups leaves out."""
+    if isinstance(value, bool):
+        return () if value else None
+    strict_yaml.check_keys(shown, "group_mean: ", value, _GROUP_MEAN)
+    return tuple(str(name) for name in value["without"])
+
+
 def _pieces(shown: str, content: Mapping[str, Any]) -> tuple[str, ...]:
     """Checks that parser and metrics exist, take their parameters and fit together."""
     try:
         parser = lookup.make("parsers", content["parser"])
     except UserError as error:
         raise UserError(f"{shown}: parser: {error}") from None
-    if not content["metrics"]:
-        raise UserError(f"{shown}: metrics: the list is empty; name at least one metric")
+    if not content.get("metrics") and not content.get("not_scored"):
+        raise UserError(f"{shown}: metrics: the list is empty; name one, or say not_scored: why")
+    if content.get("metrics") and content.get("not_scored"):
+        raise UserError(f"{shown}: not_scored: is given beside metrics; a task has one of the two")
     spellings: list[str] = []
-    for spelling in content["metrics"]:
+    for spelling in content.get("metrics", []):
         if not isinstance(spelling, str):
             raise UserError(f"{shown}: metrics: {spelling!r} is no text; write e.g. - anls(threshold=0.5)")
         try:

@@ -22,6 +22,7 @@ ROWS: list[set[str]] = [
         "strict_yaml",
         "significance",
         "intervals",
+        "grouping",
         "results",
         "sources",
         "lexer",
