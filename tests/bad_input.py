@@ -138,7 +138,7 @@ def _(p: Place) -> list[str]:
 
 @case("Task files", "a task that is not there")
 def _(p: Place) -> list[str]:
-    return ["run", "--model", "stub", "--tasks", "docvqa_vall"]
+    return ["run", "--model", "stub", "--tasks", "shapes_refer_seg_tset"]
 
 
 @case("Task files", "a pattern that matches nothing")
