@@ -1,1 +1,1 @@
-"""Measurements too long for the tests; each is a module: `python -m benchmarks.statistics`."""
+"""Measurements, each run with `python -m benchmarks.NAME`: ratios against a named rival, simulations, tables."""

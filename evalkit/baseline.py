@@ -163,6 +163,9 @@ def _seconds(sessions: Sequence[Mapping[str, Any]]) -> float | None:
     for session in sessions:
         if not session.get("ended"):
             return None
+        if "seconds" in session:
+            total += session["seconds"]
+            continue
         start, end = (datetime.datetime.fromisoformat(session[k]) for k in ("started", "ended"))
         total += (end - start).total_seconds()
     return total

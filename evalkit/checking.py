@@ -10,7 +10,7 @@ import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from evalkit import baseline, ci, commands, gate, planning, results, runner, tasks, terminal
+from evalkit import baseline, ci, commands, gate, planning, results, runner, tasks, terminal, trackers
 from evalkit.baseline import Answered
 from evalkit.errors import UserError
 from evalkit.gate import Decision, Policy
@@ -128,7 +128,12 @@ def evaluate(
     return [baseline.of_run(folder) for folder in folders]
 
 
-def predict(plans: Sequence[Plan], shelf: planning.Shelf, candidate: Checkpoint) -> None:
+def predict(
+    plans: Sequence[Plan],
+    shelf: planning.Shelf,
+    candidate: Checkpoint,
+    told: trackers.OnScores | None = None,
+) -> None:
     """Predicts and scores plans with the usual plan, progress and scores on stderr."""
     terminal.plan(candidate, plans)
     bar = terminal.Bar()
@@ -137,6 +142,8 @@ def predict(plans: Sequence[Plan], shelf: planning.Shelf, candidate: Checkpoint)
         bar.close()
         if plan.missing:
             terminal.scores(plan, scores)
+        if told is not None:
+            told(plan.folder.name, scores)
 
     try:
         runner.run(plans, shelf, candidate, runner.Options(command=" ".join(sys.argv[1:])), bar, done)

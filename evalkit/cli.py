@@ -101,8 +101,7 @@ def parser(kind: type[argparse.ArgumentParser] = argparse.ArgumentParser) -> arg
 
     verb = _verb(verbs, "table", "the leaderboard: tasks × checkpoints", _table)
     verb.add_argument("runs", nargs="*", type=Path, metavar="RUN|DIR", help="default: results")
-    verb.add_argument("--format", choices=("terminal", "md", "csv", "json"), default="terminal")
-    verb.add_argument("--output", type=Path, metavar="FILE", help="write there instead of printing")
+    judging.table_arguments(verb)
 
     judging.add(verbs, _verb, _model, _data, _where)
 
@@ -185,6 +184,7 @@ def _run_arguments(verb: argparse.ArgumentParser) -> None:
         "--protocol", choices=("paper", "hf"), help="image, prompt and stop rules (default: the task's)"
     )
     verb.add_argument("--on-bad-image", choices=("stop", "skip"), default="stop")
+    judging.run_arguments(verb)
     verb.add_argument("--dry-run", action="store_true", help="the plan with samples, FLOPs, time and disk")
     verb.add_argument("--resume-across", action="store_true", help="go on with other library versions")
 
@@ -289,31 +289,31 @@ def _score(arguments: argparse.Namespace) -> int:
 def _table(arguments: argparse.Namespace) -> int:
     from evalkit import commands
 
-    return commands.table(arguments.runs or [Path("results")], arguments.format, arguments.output)
+    return commands.table(arguments)
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from evalkit import commands
+    from evalkit import looking
 
-    return commands.list_what(arguments.what, arguments.include_path, arguments.output_path)
+    return looking.list_what(arguments.what, arguments.include_path, arguments.output_path)
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    from evalkit import commands
+    from evalkit import looking
 
-    return commands.show(arguments)
+    return looking.show(arguments)
 
 
 def _data_of(arguments: argparse.Namespace) -> int:
-    from evalkit import commands
+    from evalkit import looking
 
-    return commands.data(arguments)
+    return looking.data(arguments)
 
 
 def _validate(arguments: argparse.Namespace) -> int:
-    from evalkit import commands
+    from evalkit import looking
 
-    return commands.validate(arguments.files, arguments.schema)
+    return looking.validate(arguments.files, arguments.schema)
 
 
 def _convert(arguments: argparse.Namespace) -> int:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from evalkit import baseline, compare, results
+from evalkit import baseline, compare, early, results, terminal
 from evalkit.baseline import Answered
 from evalkit.compare import Comparison, Side, TaskResult
 from evalkit.errors import UserError
 from evalkit.paired import Difference
+from evalkit.planning import Plan, Shelf
+from evalkit.runner import Options, Progress
+from evalkit.types import Checkpoint, Score
 
 GREEN, RED, PLAIN = "\033[32m", "\033[31m", "\033[0m"
 
@@ -52,6 +55,37 @@ def run(
         for r in sorted(ranked, key=lambda r: r.mean):
             print(f"  {r.name:<{width}}  {r.mean:.2f} [{r.low:.2f}, {r.high:.2f}]")
     return 0
+
+
+def until_decided(against: str | None, margin: float | None) -> Callable[..., None]:
+    """What runs plans block by block until the difference from `against` is clear, and says so."""
+    if not against:
+        raise UserError("--until-decided: against what? --against BASELINE names a run or baseline file")
+    base = only_side(baseline.read(against), against).runs
+
+    def act(
+        plans: Sequence[Plan],
+        shelf: Shelf,
+        checkpoint: Checkpoint,
+        options: Options,
+        progress: Progress,
+        done: Callable[[Plan, list[Score]], None],
+    ) -> None:
+        found = early.run(plans, shelf, checkpoint, options, progress, done, base, margin or early.MARGIN)
+        for outcome in found:
+            terminal.say(f"  {outcome.task}: {outcome}")
+
+    return act
+
+
+def after_run(against: str, folders: Sequence[results.RunFolder], margin: float | None) -> None:
+    """`evalkit run --against`: what was run now against a baseline, every model."""
+    base = only_side(baseline.read(against), against)
+    found = [baseline.of_run(folder) for folder in folders]
+    for name in dict.fromkeys(r.name for r in found):
+        side = only_side([r for r in found if r.name == name], name)
+        found_now = compare.compare(base, side, (), margin or compare.MARGIN)
+        print("\n" + text_of(found_now, sys.stdout.isatty()))
 
 
 def text_of(found: Comparison, colour: bool = False, samples: int = 0) -> str:

@@ -29,6 +29,13 @@ def add(verbs: Any, verb: Adder, model: Adder, data: Adder, where: Adder) -> Non
     save.add_argument("runs", nargs="+", metavar="RUN", help="run folders, or folders of runs")
     save.add_argument("file", type=Path, metavar="FILE", help="e.g. baselines/main.json, or .json.gz")
 
+    about = "evaluate each new checkpoint of a training run: trend, best, a warning on a drop"
+    watch = verb(verbs, "watch", about, _watch)
+    _watch_arguments(watch)
+    model(watch, required=False)
+    data(watch)
+    where(watch)
+
 
 def margin(text: str) -> float:
     """A margin as a share: 0.01 is one point."""
@@ -46,6 +53,31 @@ def allowed(text: str) -> tuple[str, ...]:
     if wrong:
         raise UserError(f"--allow {wrong[0]}: unknown; there are: {', '.join(known)}")
     return names
+
+
+def run_arguments(verb: argparse.ArgumentParser) -> None:
+    """What `evalkit run` takes to compare with a baseline at once, and to tell a tracker."""
+    verb.add_argument("--on-scores", metavar="FILE.py:NAME", help="a function told of every run's scores")
+    verb.add_argument("--against", metavar="BASELINE", help="compare with these runs, or a baseline file")
+    verb.add_argument(
+        "--until-decided", action="store_true", help="stop as soon as worse, better or equivalent is certain"
+    )
+    verb.add_argument(
+        "--margin", type=margin, help="of equivalence: default 0.02 with --until-decided, else 0.01"
+    )
+
+
+def table_arguments(verb: argparse.ArgumentParser) -> None:
+    """The forms of the leaderboard."""
+    verb.add_argument(
+        "--format", choices=("terminal", "md", "csv", "html", "latex", "json", "model-index", "lm-eval"),
+        help="default: by the name of --output, else terminal",
+    )  # fmt: skip
+    verb.add_argument(
+        "--shape", choices=("wide", "long"), help="tasks × models, or a line a score (csv and json: long)"
+    )
+    verb.add_argument("--paired", action="store_true", help="tell ties with the best by the samples; slower")
+    verb.add_argument("--output", type=Path, metavar="FILE", help="write there instead of printing")
 
 
 # --- compare -------------------------------------------------------------------------------------------
@@ -103,3 +135,31 @@ def _baseline(arguments: argparse.Namespace) -> int:
     from evalkit import checking
 
     return checking.save(arguments.runs, arguments.file)
+
+
+# --- watch ------------------------------------------------------------------------------------------------
+
+
+def _watch_arguments(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("folder", type=Path, metavar="DIR", help="the output folder of the training run")
+    verb.add_argument(
+        "--tasks", "--task", "--suite", action="append", required=True, metavar="NAMES",
+        help="tasks, suites, patterns or YAML files, by comma",
+    )  # fmt: skip
+    verb.add_argument("--pattern", default="checkpoint-*", help="of checkpoint folders (default %(default)s)")
+    verb.add_argument("--against", metavar="BASELINE", help="also warn of drops against these runs")
+    verb.add_argument("--limit", type=int, metavar="N", help="only N images of each task")
+    verb.add_argument("--protocol", choices=("paper", "hf"), help="default: the checkpoint's, or the task's")
+    verb.add_argument(
+        "--hook", metavar="CMD",
+        help="a shell command after each; it gets EVALKIT_CHECKPOINT, _STEP, _MEAN, _BEST, _DROPS, _TREND",
+    )  # fmt: skip
+    verb.add_argument("--on-scores", metavar="FILE.py:NAME", help="a function told of every run's scores")
+    verb.add_argument("--poll", type=float, default=30.0, metavar="S", help="seconds between looks (30)")
+    verb.add_argument("--once", action="store_true", help="only the checkpoints that are there")
+
+
+def _watch(arguments: argparse.Namespace) -> int:
+    from evalkit import watching
+
+    return watching.run(arguments)

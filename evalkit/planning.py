@@ -69,6 +69,7 @@ class Plan:
     targets: str = ""  # digest of all targets of the dataset
     official: int | None = None  # the official count, where the disk holds another number
     model: str = ""
+    early: bool = False  # stopped by a sequential test: what is there was chosen by what it showed
 
 
 # --- data ----------------------------------------------------------------------------------------
@@ -225,14 +226,29 @@ def plan(
         targets=data.targets,
         official=data.short_of,
         model=checkpoint.name,
+        early=_stopped_early(folder, data, wanted),
     )
 
 
 def coverage(plan: Plan, have: int) -> str:
-    """`all` of the official samples, `limited` on purpose, or `incomplete`: some wanted are missing."""
+    """`all` of the official samples, `limited` on purpose, `early` where a sequential test stopped it,
+    or `incomplete`: some wanted are missing."""
     if have < len(plan.wanted) or plan.official is not None:
         return "incomplete"
-    return "all" if len(plan.wanted) == plan.total else "limited"
+    return "early" if plan.early else "all" if len(plan.wanted) == plan.total else "limited"
+
+
+def _stopped_early(folder: RunFolder, data: Dataset, wanted: Sequence[Sample]) -> bool:
+    """Whether these samples are those at which a sequential test stopped the run."""
+    run = folder.read_run()
+    if run is None or not run.get("early"):
+        return False
+    return {s.id for s in choose(data.samples, _asked_before(run))} == {s.id for s in wanted}
+
+
+def _asked_before(run: Mapping[str, Any]) -> Asked:
+    content = run["asked"]
+    return Asked(content["limit"], content["seed"], tuple(content["ids"]) if content["ids"] else None)
 
 
 def _widest(folder: RunFolder, data: Dataset, asked: Asked, entries: Mapping[str, Entry]) -> Asked:
@@ -240,8 +256,7 @@ def _widest(folder: RunFolder, data: Dataset, asked: Asked, entries: Mapping[str
     run = folder.read_run()
     if run is None:
         return asked
-    content = run["asked"]
-    before = Asked(content["limit"], content["seed"], tuple(content["ids"]) if content["ids"] else None)
+    before = _asked_before(run)
     earlier = {s.id for s in choose(data.samples, before)}
     now = {s.id for s in choose(data.samples, asked)}
     return before if now < earlier and earlier <= entries.keys() else asked

@@ -50,7 +50,7 @@ def run(
     models: dict[str, Model] = {}
     for plan in plans:
         if plan.missing:
-            _check_resume(plan, options)
+            check_resume(plan, options)
             if plan.protocol not in models:
                 models[plan.protocol] = checkpoint.load(plan.protocol)
             predict(plan, shelf.get(plan.task), models[plan.protocol], options, progress, checkpoint.flops)
@@ -60,6 +60,10 @@ def run(
 # --- predicting ----------------------------------------------------------------------------------
 
 
+Next = Callable[[Sequence[Prediction]], Sequence[str]]
+"""Given the answers to the last block, the ids of the next block; none ends the run."""
+
+
 def predict(
     plan: Plan,
     data: Dataset,
@@ -67,10 +71,12 @@ def predict(
     options: Options,
     progress: Progress,
     flops: Callable[[int, int, int], float] | None = None,
+    following: Next | None = None,
 ) -> None:
     """Asks the model for every missing sample and journals each answer as it comes.
 
-    How long it took, and by `flops` how much work it was, is recorded for later estimates.
+    How long it took, and by `flops` how much work it was, is recorded for later estimates. With
+    `following` it asks block after block, until that names no more samples.
     """
     missing = set(plan.missing)
     todo = {s.id: s for s in data.samples if s.id in missing}
@@ -85,16 +91,21 @@ def predict(
         plan.folder.write_run(record)
         done = len(plan.wanted) - len(plan.missing)
         begun, work = time.monotonic(), 0.0
-        asked = planning.requests(plan, list(todo.values()))
+        block: Sequence[str] = following([]) if following else list(todo)
         try:
-            for prediction in model.predict(asked, skip if options.on_bad_image == "skip" else None):
-                sample = todo[prediction.id]
-                journal.write(Entry(prediction, planning.stamps(sample.images)))
-                done += 1
-                if flops is not None:
-                    tokens = estimate.prompt_tokens(plan, prediction.prompt)
-                    work += flops(len(sample.images), tokens, len(prediction.tokens))
-                progress(plan, done, running.add(sample, prediction))
+            while block:
+                asked = planning.requests(plan, [todo[name] for name in block])
+                answers = []
+                for prediction in model.predict(asked, skip if options.on_bad_image == "skip" else None):
+                    sample = todo[prediction.id]
+                    journal.write(Entry(prediction, planning.stamps(sample.images)))
+                    answers.append(prediction)
+                    done += 1
+                    if flops is not None:
+                        tokens = estimate.prompt_tokens(plan, prediction.prompt)
+                        work += flops(len(sample.images), tokens, len(prediction.tokens))
+                    progress(plan, done, running.add(sample, prediction))
+                block = following(answers) if following else ()
         except ImageError as error:
             raise ImageError(f"{error}; --on-bad-image skip goes on without such samples") from None
         took = {"ended": _now(), "seconds": time.monotonic() - begun, "flops": work}
@@ -187,7 +198,7 @@ def _record(plan: Plan, model: Model, options: Options) -> dict[str, Any]:
     }
 
 
-def _check_resume(plan: Plan, options: Options) -> None:
+def check_resume(plan: Plan, options: Options) -> None:
     """Going on under other library versions could mix two texts; that must be asked for."""
     before = plan.folder.read_run()
     if before is None or options.resume_across or len(plan.missing) == len(plan.wanted):

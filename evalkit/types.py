@@ -350,7 +350,7 @@ class Score:
     high: float | None
     n: int
     clusters: int
-    coverage: str  # all | limited | incomplete
+    coverage: str  # all | limited | early | incomplete
     invalid: int
     groups: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     details: Mapping[str, float] = field(default_factory=dict)

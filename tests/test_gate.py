@@ -103,9 +103,8 @@ def test_groups_and_unreadable_answers_warn_or_fail(base: Path) -> None:
     rows = {m: r.copy() for m, r in mine.rows.items()}  # type: ignore[union-attr]
     for r in rows.values():
         r[:40, 0] = 0
-    new = replace(
-        mine, rows=rows, identity={**run.identity, "model": {"weights": "x"}}, invalid=(True,) * 9 + (False,) * 291
-    )  # fmt: skip
+    other = {**run.identity, "model": {"weights": "x"}}
+    new = replace(mine, rows=rows, identity=other, invalid=(True,) * 9 + (False,) * 291)
     found = gate.check([new], [mine], gate.Policy(margin=0.3))
     assert found.status == "pass"
     assert any("group a" in w for w in gate.check([new], [mine], gate.Policy(margin=0.15)).tasks[0].warnings)

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from evalkit.models.paligemma.attention import attend
+
 MLP_ELEMENTS = 1 << 23  # of the widest activation held at once: bounds memory, stays near the cache
-SCORE_ELEMENTS = 1 << 24  # attention scores held at once where they are soft-capped
 ROOM = 16  # decode steps that a cache grows by when nobody said how many there will be
 
 
@@ -267,29 +268,9 @@ class Decoder:
         group = heads // self.kv_heads
         folded = q.view(batch, n, self.kv_heads, group, size).transpose(1, 2)
         folded = folded.reshape(batch, self.kv_heads, n * group, size)
-        if self.attention_cap is None:
-            out = F.scaled_dot_product_attention(folded, keys, values, mask, scale=self.scaling)
-        else:
-            out = self._capped(folded, keys, values, mask)
+        out = attend(folded, keys, values, self.scaling, mask, self.attention_cap)
         out = out.view(batch, self.kv_heads, n, group, size).transpose(1, 2)
         return out.reshape(batch, n, heads * size)
-
-    def _capped(
-        self, q: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor | None
-    ) -> torch.Tensor:
-        """Soft-capped attention (Gemma 2), some queries at a time so that the scores stay small."""
-        assert self.attention_cap is not None
-        cap, out = self.attention_cap, torch.empty_like(q)
-        turned = keys.transpose(2, 3)
-        step = max(1, SCORE_ELEMENTS // (q.shape[0] * q.shape[1] * keys.shape[2]))
-        for start in range(0, q.shape[2], step):
-            scores = torch.matmul(q[:, :, start : start + step], turned)
-            scores = scores.float().mul_(self.scaling / cap).tanh_().mul_(cap)
-            if mask is not None:
-                scores.masked_fill_(~mask, float("-inf"))
-            weights = torch.softmax(scores, dim=-1).to(q.dtype)
-            out[:, :, start : start + step] = torch.matmul(weights, values)
-        return out
 
     def _finish(self, x: torch.Tensor, attended: torch.Tensor, layer: Layer) -> torch.Tensor:
         """The rest of a layer: projection, residuals and the gated MLP, which goes by parts of the rows."""

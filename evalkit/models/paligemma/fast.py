@@ -51,6 +51,7 @@ class FastEngine:
         self.device = str(self.home)
         self.memory = memory if memory is not None else Memory(*memory_limits(self.home))
         self.strict = strict
+        self.forbid: lane.Forbid | None = None  # what a row may not say next
 
     def feature_shape(self, resolution: int) -> tuple[int, ...]:
         """Shape of one image's features (1, tokens, hidden), by trying."""

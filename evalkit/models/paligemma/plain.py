@@ -39,7 +39,7 @@ class State:
 
 def normalise(pixels: torch.Tensor) -> torch.Tensor:
     """uint8 to float32 in [-1, 1]: -1 + (x / 255) · 2, in the order of big_vision's value_range."""
-    return pixels.to(torch.float32) / 255.0 * 2.0 - 1.0
+    return pixels.to(torch.float32, copy=True).div_(255.0).mul_(2.0).sub_(1.0)
 
 
 class PlainEngine:

@@ -87,9 +87,8 @@ class Stream:
 
         before = self.limit.rows
         engine: Any = self.engine
-        lane = Lane(
-            engine, decode, self.rules, self.limit, decode.max_new_tokens >= LONG, divide=not self.strict
-        )
+        long = decode.max_new_tokens >= LONG
+        lane = Lane(engine, decode, self.rules, self.limit, long, engine.forbid, divide=not self.strict)
         try:
             for row in lane.run(rows()):
                 if self.limit.rows != before:

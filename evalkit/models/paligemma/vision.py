@@ -9,6 +9,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from evalkit.models.paligemma.attention import attend
 from evalkit.models.paligemma.decoder import activation
 from evalkit.models.paligemma.plain import normalise
 
@@ -68,7 +69,7 @@ class Tower:
     def _block(self, x: torch.Tensor, block: Block) -> torch.Tensor:
         images, n, hidden = x.shape
         qkv = F.linear(block.first(x), *block.qkv).view(images, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
-        out = F.scaled_dot_product_attention(qkv[0], qkv[1], qkv[2])
+        out = attend(qkv[0], qkv[1], qkv[2], (hidden // self.heads) ** -0.5)
         x = F.linear(out.transpose(1, 2).reshape(images, n, hidden), *block.out).add_(x)
         h = self.activation(F.linear(block.second(x), *block.up))
         return F.linear(h, *block.down).add_(x)

@@ -1,0 +1,104 @@
+"""Preparing images against the transformers processor and Pillow: bytes compared, CPU time taken in turns."""
+
+from __future__ import annotations
+
+import io
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from benchmarks import work
+from evalkit import images
+from evalkit.models.paligemma.plain import normalise
+
+SIDES = (224, 448, 896)
+
+
+def rows(folder: Path, rounds: int, quick: bool) -> list[dict[str, Any]]:
+    """The rows of the table as plain dicts."""
+    found = []
+    count = 4 if quick else 16
+    data = [Path(work.picture(folder / "images", i)).read_bytes() for i in range(count)]
+    decoded = [images.decode(d, "precise") for d in data]
+    for side in SIDES:
+        processor = _processor(side)
+
+        def theirs(array: Any, processor: Any = processor) -> Any:
+            return processor(Image.fromarray(array), return_tensors="pt")["pixel_values"][0]
+
+        def ours(array: Any, side: int = side) -> Any:
+            small = images.resize(array, side, "bicubic", True)
+            return normalise(torch.from_numpy(small)).permute(2, 0, 1)
+
+        def reference(array: Any, side: int = side) -> Any:
+            return normalise(torch.from_numpy(images.resize(array, side, "bilinear", False)))
+
+        def reference_smooth(array: Any, side: int = side) -> Any:
+            return normalise(torch.from_numpy(images.resize(array, side, "bilinear", True)))
+
+        same = sum(_equal(ours(a), theirs(a)) for a in decoded)
+        shown = f"{same}/{count} bit-equal"
+        against = "the transformers processor"
+        found.append(_row(f"resize and normalise, hf, {side} px", against, 2.0, ours, theirs, decoded, rounds, shown))
+        for name, made in (("", reference), (", antialiased", reference_smooth)):
+            found.append(
+                _row(f"reference's resize{name}, {side} px", against, 1.0, made, theirs, decoded, rounds, "")
+            )
+    found.append(
+        _row(
+            "reference's JPEG decode", "Pillow", 1.0, lambda d: images.decode(d, "fast"),
+            lambda d: np.asarray(Image.open(io.BytesIO(d)).convert("RGB")), data, rounds, "",
+        )  # fmt: skip
+    )
+    return found
+
+
+def _processor(side: int) -> Any:
+    from transformers import SiglipImageProcessorPil
+
+    return SiglipImageProcessorPil(
+        size={"height": side, "width": side}, image_mean=[0.5] * 3, image_std=[0.5] * 3
+    )
+
+
+def _equal(mine: torch.Tensor, theirs: torch.Tensor) -> bool:
+    """Equal to the last bit of the float32 that reaches a model after rounding 2 ulp of normalising."""
+    return bool((mine - theirs).abs().max() <= 1.2e-7)
+
+
+def _row(
+    name: str,
+    against: str,
+    at_least: float,
+    ours: Callable[[Any], Any],
+    theirs: Callable[[Any], Any],
+    inputs: list[Any],
+    rounds: int,
+    same: str,
+) -> dict[str, Any]:
+    times: tuple[list[float], list[float]] = ([], [])
+    for _ in range(rounds + 1):
+        for run, into in zip((ours, theirs), times, strict=True):
+            begun = time.process_time()
+            for one in inputs:
+                run(one)
+            into.append((time.process_time() - begun) / len(inputs))
+    mine, their = times[0][1:], times[1][1:]  # the first round warms up
+    ratios = [b / a for a, b in zip(mine, their, strict=True)]
+    return {
+        "name": name,
+        "against": against,
+        "ratio": round(statistics.median(ratios), 3),
+        "at_least": at_least,
+        "spread": (min(ratios), max(ratios)),
+        "same": same,
+        "each": f"{1e3 * statistics.median(mine):.2f} against {1e3 * statistics.median(their):.2f} ms",
+    }
+
+
