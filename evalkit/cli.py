@@ -293,27 +293,27 @@ def _table(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from evalkit import commands
+    from evalkit import looking
 
-    return commands.list_what(arguments.what, arguments.include_path, arguments.output_path)
+    return looking.list_what(arguments.what, arguments.include_path, arguments.output_path)
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    from evalkit import commands
+    from evalkit import looking
 
-    return commands.show(arguments)
+    return looking.show(arguments)
 
 
 def _data_of(arguments: argparse.Namespace) -> int:
-    from evalkit import commands
+    from evalkit import looking
 
-    return commands.data(arguments)
+    return looking.data(arguments)
 
 
 def _validate(arguments: argparse.Namespace) -> int:
-    from evalkit import commands
+    from evalkit import looking
 
-    return commands.validate(arguments.files, arguments.schema)
+    return looking.validate(arguments.files, arguments.schema)
 
 
 def _convert(arguments: argparse.Namespace) -> int:

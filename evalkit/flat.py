@@ -25,8 +25,8 @@ class FlatRecords(Format):
     image       a file name, or a number that `image_name` ('%012d.jpg') makes one of; a list: several
     question    the prompt's `{question}`
     answers     the target, a tuple of strings: a string, a number, a list of them, or of objects that
-                hold it under `inner`; `names`: a number (or true, false) chooses one of these;
-                `literal`: a string that spells a Python list
+                hold it under `inner`; '' for a test split whose answers are hidden; `names`: a number
+                (or true, false) chooses one of these; `literal`: a string that spells a Python list
     choices     a list that the prompt's `{choices}` shows joined by `joined`; `correct` is the key of
                 the right one's place (a number or a letter): the target is then its text
     each        a list of strings: one sample for each, as the prompt's `{question}`
@@ -91,17 +91,18 @@ class FlatRecords(Format):
         text = record.identifier(key)
         return Record({key: self.image_name.replace("%s", text)}, record.file, record.place).name(key)
 
-    def read(self, record: Record, number: int, split: str, pictures: Any) -> Iterator[Sample]:
-        """The samples of one record; `pictures` makes (images, their name, their size) of it.
+    def read(self, record: Record, place: int | str, pictures: Any) -> Iterator[Sample]:
+        """The samples of one record; `pictures` makes (images, their name, their size) of it, `place` is
+        its id where no key is.
 
         Raises DataError naming file and key for whatever is missing or of another kind.
         """
-        name = record.identifier(self.id) if self.id else str(number)
+        name = record.identifier(self.id) if self.id else str(place)
         images, called, size = pictures(record)
         fields = {key: record.scalar(key) for key in self.extra}
         if self.question:
             fields["question"] = record.text(self.question)
-        target: Any = self._target(record, split, fields, size)
+        target: Any = self._target(record, fields, size)
         group = record.scalar(self.group) if self.group else ""
         cluster = record.identifier(self.cluster) if self.cluster else called
         if not self.each:
@@ -111,24 +112,22 @@ class FlatRecords(Format):
             asked = {**fields, "question": text}
             yield Sample(f"{name}-{index}", images, asked, target, size=size, group=group, cluster=cluster)
 
-    def _target(self, record: Record, split: str, fields: dict[str, str], size: Any) -> Any:
+    def _target(self, record: Record, fields: dict[str, str], size: Any) -> Any:
         if self.bbox:
             return self._box(record, size)
         if self.choices:
             choices = record.texts(self.choices, least=1)
             fields["choices"] = self.joined.join(choices)
             if self.correct:
-                return self._choice(record, choices, split)
+                return self._choice(record, choices)
         if not self.answers:
             return ()
-        found = self._answers(record, split)
+        found = self._answers(record)
         if self.drop_empty:
             found = tuple(text for text in found if text) or found
         return _permuted(found, self.permuted) if self.permuted else found
 
-    def _choice(self, record: Record, choices: tuple[str, ...], split: str) -> tuple[str, ...]:
-        if record.data.get(self.correct) is None and split.startswith("test"):
-            return ()
+    def _choice(self, record: Record, choices: tuple[str, ...]) -> tuple[str, ...]:
         value = record.get(self.correct, "it must be the right choice's place, from 0")
         if isinstance(value, str):
             value = int(value) if value.isdigit() else "ABCDEFGHIJ".find(value.strip("() ").upper() or "-")
@@ -136,10 +135,8 @@ class FlatRecords(Format):
             record.wrong(self.correct, f"is no place among {len(choices)} choices; it must be from 0")
         return (choices[value],)
 
-    def _answers(self, record: Record, split: str) -> tuple[str, ...]:
-        value = record.data.get(self.answers)
-        if value is None and split.startswith("test"):
-            return ()
+    def _answers(self, record: Record) -> tuple[str, ...]:
+        value = record.get(self.answers, "it must hold the answer, or a list of them")
         if self.literal and isinstance(value, str):
             try:
                 value = ast.literal_eval(value)
@@ -159,7 +156,7 @@ class FlatRecords(Format):
             found = record.column(self.answers, self.inner)
         else:
             found = record.texts(self.answers)
-        if not found and not split.startswith("test"):
+        if not found:
             record.wrong(self.answers, "is empty; a question needs at least one answer")
         return found
 

@@ -45,6 +45,7 @@ class Cell:
     resolution: int | None = None  # pixels
     folder: Path | None = None
     task_file: Mapping[str, Any] = field(default_factory=dict)  # of run.json
+    not_scored: str = ""  # why there is no value
 
     @property
     def stamped(self) -> tuple[str, ...]:
@@ -59,6 +60,8 @@ class Cell:
     def text(self) -> str:
         """`92.4 ±1.6†`, in hundredths."""
         score = self.score
+        if self.not_scored:
+            return "not scored"
         half = "" if score.low is None or score.high is None else f" ±{50 * (score.high - score.low):.1f}"
         return f"{100 * score.value:.1f}{half}{self.stamps}"
 
@@ -85,6 +88,11 @@ def collect(folders: Iterable[RunFolder]) -> list[Cell]:
             Cell(score, folder.name, model, changed, _ways(run), resolution, folder.path, file)
             for score in scores
         ]
+        if why := file.get("not_scored", ""):
+            n = len(folder.entries())
+            empty = Score(run["task"], "–", "", math.nan, None, None, n, n, "all", 0)
+            told = (folder.name, model, changed, _ways(run), resolution, folder.path, file, why)
+            cells.append(Cell(empty, *told))
     return cells
 
 
@@ -156,7 +164,7 @@ def _best(row: Mapping[tuple[int, int], Cell], pair: bool) -> set[tuple[int, int
     same samples. Runs that a sequential test stopped take no part."""
     if len(row) < 2 or len({(c.score.n, c.score.coverage, _targets(c.score)) for c in row.values()}) > 1:
         return set()
-    if any(c.score.coverage == "early" for c in row.values()):
+    if any(c.score.coverage == "early" or c.not_scored for c in row.values()):
         return set()
     sign = -1 if next(iter(row.values())).score.lower_is_better else 1
     top = max(row.values(), key=lambda c: sign * c.score.value)
@@ -227,7 +235,7 @@ def record(cell: Cell) -> dict[str, Any]:
         "task": s.task,
         "metric": s.metric,
         "model": cell.model,
-        "value": s.value,
+        "value": None if cell.not_scored else s.value,
         "low": s.low,
         "high": s.high,
         "resolution": cell.resolution,
@@ -314,6 +322,7 @@ def _targets(score: Score) -> str:
 
 def notes(cells: Sequence[Cell], pair: bool = False, marked: bool = True) -> list[str]:
     """What a reader must know of the numbers above."""
+    reasons = [f"{c.score.task}: not scored, because {c.not_scored}" for c in cells if c.not_scored]
     used = {mark for c in cells for mark in c.stamps}
     found = ["values × 100, ± half of the 95 % interval (clustered by image)"]
     if marked:
@@ -326,6 +335,7 @@ def notes(cells: Sequence[Cell], pair: bool = False, marked: bool = True) -> lis
     invalid = [
         f"{c.model}: {c.score.task} {c.score.invalid} of {c.score.n}" for c in cells if c.score.invalid
     ]
+    found += dict.fromkeys(reasons)
     unique = list(dict.fromkeys(invalid))
     if unique:
         more = f"; and {len(unique) - 6} more" if len(unique) > 6 else ""

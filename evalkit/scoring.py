@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from evalkit import __version__, intervals, lookup
+from evalkit import __version__, grouping, intervals, lookup
 from evalkit.errors import DataError, UserError, nearest
 from evalkit.types import Box, Mask, Metric, Parser, Prediction, Rows, Sample, Score, Task
 
@@ -42,7 +42,7 @@ def score(
     if not chosen:
         raise DataError(f"{task.name}: nothing to score; no prediction belongs to a sample of the dataset")
     untold = next((s.id for s in chosen if s.target is None or s.target == ()), None)
-    if untold is not None:
+    if untold is not None and task.metrics:
         raise DataError(
             f"{task.name}: sample {untold} has no target; a split without public answers can only be exported"
         )
@@ -55,7 +55,7 @@ def score(
     scores, columns = [], []
     for spelling in task.metrics:
         metric: Metric = lookup.make("metrics", spelling)
-        rows = _rows(metric, chosen, answers, samples)
+        rows = _rows(metric, chosen, answers, samples, by_group=task.group_mean is not None)
         columns.append((spelling, rows))
         scores.append(
             _score(task, spelling, metric, parser, rows, answers, clusters, groups, coverage, targets)
@@ -65,15 +65,27 @@ def score(
 
 
 def _rows(
-    metric: Metric, chosen: Sequence[Sample], answers: Sequence[Any], samples: Sequence[Sample]
+    metric: Metric,
+    chosen: Sequence[Sample],
+    answers: Sequence[Any],
+    samples: Sequence[Sample],
+    by_group: bool,
 ) -> Rows:
     """One row a chosen sample. A corpus metric sees every target of the dataset, answered or not: a
-    sample's row (CIDEr's idf) is the same in a limited run as in the whole one, so they compare."""
+    sample's row (CIDEr's idf) is the same in a limited run as in the whole one, so they compare.
+    `by_group`: it sees those of the sample's own group (its language), as if that were a dataset."""
+
+    def made(told: Sequence[Any], asked: Sequence[Sample]) -> Rows:
+        targets = [s.target for s in asked]
+        if by_group:
+            return grouping.rows_by_group(metric, told, targets, [s.group for s in asked])
+        return metric.rows(told, targets)
+
     if not metric.corpus or len(chosen) == len(samples):
-        return metric.rows(answers, [s.target for s in chosen])
+        return made(answers, chosen)
     given = {s.id: a for s, a in zip(chosen, answers, strict=True)}
     every = sorted((s for s in samples if s.target not in (None, ())), key=lambda s: s.id)
-    rows = metric.rows([given.get(s.id) for s in every], [s.target for s in every])
+    rows = made([given.get(s.id) for s in every], every)
     kept = [i for i, s in enumerate(every) if s.id in given]
     return [rows[i] for i in kept] if isinstance(rows, list) else rows[kept]
 
@@ -90,11 +102,16 @@ def _score(
     coverage: str,
     targets: str,
 ) -> Score:
-    low, high, method = intervals.interval(metric, rows, clusters)
+    whole, rows_of_whole, spelled = metric, rows, lookup.spell(metric)
+    if task.group_mean is not None:
+        mean = grouping.GroupMean(metric, groups, task.group_mean)
+        left = f", without={list(task.group_mean)!r}" if task.group_mean else ""
+        whole, rows_of_whole, spelled = mean, mean.spread(rows, groups), f"group_mean({spelled}{left})"
+    low, high, method = intervals.interval(whole, rows_of_whole, clusters)
     parts = {
         "task": task.name,
         "v": task.version,
-        "metric": lookup.spell(metric),
+        "metric": spelled,
         "parser": lookup.spell(parser) + (f"#{parser.identity()[:12]}" if parser.identity() else ""),
         "targets": targets[:12],
         "n": len(answers),
@@ -107,7 +124,7 @@ def _score(
         task=task.name,
         metric=spelling,
         signature="|".join(f"{k}:{v}" for k, v in parts.items() if v != ""),
-        value=metric.reduce(rows),
+        value=whole.reduce(rows_of_whole),
         low=low,
         high=high,
         n=len(answers),
@@ -115,7 +132,7 @@ def _score(
         coverage=coverage,
         invalid=sum(parser.invalid(a) for a in answers),
         groups=_groups(metric, rows, [parser.invalid(a) for a in answers], groups),
-        details=metric.details(rows),
+        details=whole.details(rows_of_whole),
         lower_is_better=metric.lower_is_better,
     )
 
@@ -196,7 +213,7 @@ def inputs_digest(
 ) -> str:
     """sha256 over all that scores are computed from: the same digest, the same scores."""
     digest = hashlib.sha256()
-    head = [__version__, task.version, task.parser, task.metrics, targets, coverage, decoder]
+    head = [__version__, task.version, task.parser, task.metrics, targets, coverage, decoder, task.group_mean]
     digest.update(json.dumps(head).encode())
     for name in sorted(predictions):
         p = predictions[name]

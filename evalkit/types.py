@@ -84,6 +84,8 @@ class Task:
     decode: Decode
     parser: str
     metrics: tuple[str, ...]
+    group_mean: tuple[str, ...] | None = None  # score = mean over groups, without these
+    not_scored: str = ""  # why there are no metrics; the run can be exported
     protocol: str = "paper"
     prompt_source: str = ""
     homepage: str = ""

@@ -63,4 +63,5 @@ def _numbers(path: Path) -> list[Any]:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error})") from None
     except (pa.ArrowInvalid, KeyError) as error:
-        raise DataError(f"{path}: is no Parquet table with columns number and image ({error})") from None
+        why = str(error).split("\n")[0]
+        raise DataError(f"{path}: is no Parquet table with columns number and image ({why})") from None

@@ -58,7 +58,7 @@ class Hub(FlatRecords):
 
             if not self.wanted(record, split):
                 continue
-            for sample in self.read(record, number, split, pictures):
+            for sample in self.read(record, number, pictures):
                 unique.add(sample.id)
                 yield sample
 

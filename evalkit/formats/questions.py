@@ -56,10 +56,10 @@ class Questions(FlatRecords):
             return refs, " ".join(names), size
 
         def read(path: Path) -> Iterator[Sample]:
-            for number, record in self._records(path, split):
+            for place, record in self._records(path, split):
                 full = record if answers is None else _joined(record, self.id, answers)
                 if self.wanted(full, split):
-                    yield from self.read(full, number, split, pictures)
+                    yield from self.read(full, place, pictures)
 
         for group, path in files.items():
             for sample in _gathered(read(path)) if self.gather else read(path):
@@ -67,8 +67,8 @@ class Questions(FlatRecords):
                 unique.add(named.id)
                 yield named
 
-    def _records(self, path: Path, split: str) -> Iterator[tuple[int, Record]]:
-        """(place from 0, record) in file order; records kept by id get their id under `id`'s key."""
+    def _records(self, path: Path, split: str) -> Iterator[tuple[int | str, Record]]:
+        """(place from 0, or the id that a record is kept by; record) in file order."""
         suffix = path.suffix.lower()
         if self.lines or suffix in (".jsonl", ".jsonlines"):
             for number, line in read_lines(path):
@@ -86,9 +86,9 @@ class Questions(FlatRecords):
                 top.wrong("dataset_split", f"is {str(stated)[:40]!r}; the split asked for is '{split}'")
             data = top.get(self.records, "it must hold the records")
         if isinstance(data, dict):
-            for number, (name, entry) in enumerate(data.items()):
-                record = Record(entry, str(path), name if name.isprintable() else repr(name))
-                yield number, Record({**record.data, self.id or "id": name}, str(path), record.place)
+            for name, entry in data.items():
+                here = Record({"id": name}, str(path), "top level").identifier("id")
+                yield here, Record(entry, str(path), here if here.isprintable() else repr(here))
             return
         if not isinstance(data, list):
             raise DataError(f"{path}: {self.records or 'top level'}: is no list; it must hold the records")

@@ -29,7 +29,7 @@ class VqaJson(Format):
     answer: str = "answer"  # key of an answer's text; OK-VQA has `answer` (stemmed) and `raw_answer`
 
     fields: ClassVar[tuple[str, ...]] = ("question", "question_type")
-    keys: ClassVar[tuple[str, ...]] = ("questions", "annotations", "images")
+    keys: ClassVar[tuple[str, ...]] = ("questions", "images")  # and annotations, but for test splits
 
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
         path = path_of(source, "questions", self.keys)

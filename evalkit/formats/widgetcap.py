@@ -37,7 +37,7 @@ class WidgetCap(Format):
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"{listed}: cannot be read ({error}); a split is a list of screens") from None
         unique = Unique(str(path), "screenId and nodeId")
-        known: tuple[str, Record | None] = ("", None)
+        hierarchy, seen = Record({}, ""), ""
         for place, row in enumerate(read_table(path)):
             record = Record(row, str(path), f"row {place + 2}")
             screen, node = record.name("screenId"), record.text("nodeId")
@@ -47,10 +47,10 @@ class WidgetCap(Format):
             captions = tuple(record.text("captions").split("|"))
             if not any(captions):
                 record.wrong("captions", "is empty; it must hold captions with | between them")
-            if known[0] != screen or known[1] is None:
-                hierarchy = images / f"{screen}.json"
-                known = (screen, Record(read_json(hierarchy), str(hierarchy)))
-            x0, y0, x1, y1 = _bounds(known[1], node)
+            if seen != screen:
+                told = images / f"{screen}.json"
+                hierarchy, seen = Record(read_json(told), str(told)), screen
+            x0, y0, x1, y1 = _bounds(hierarchy, node)
             mark = Mark("outline", (y0, x0, y1, x1), "canvas", self.canvas)
             ref = image_ref(images, f"{screen}.jpg", (mark,))
             yield Sample(f"{screen}_{node}", (ref,), {}, captions, cluster=screen)
