@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace, allow: Collection[str]) -> int:
 
 def _holds_runs(place: str) -> bool:
     path = Path(place)
-    if "@" in path.name or path.is_file():
+    if path.is_file() or ("@" in place and not path.exists()):
         return True
     return path.is_dir() and not (path / "config.json").is_file() and any(path.rglob("run.json"))
 
