@@ -21,7 +21,6 @@ ROWS: list[set[str]] = [
         "lookup",
         "significance",
         "intervals",
-        "grouping",
         "results",
         "sources",
         "lexer",
