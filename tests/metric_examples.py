@@ -123,6 +123,12 @@ EXAMPLES = {
         _DETECTED_RIGHT,
     ),
     "cumulative_iou": Example(("cumulative_iou",), _MASKS, _REGIONS, _RIGHT_MASKS),
+    "error_rates": Example(
+        ("error_rates", "error_rates(kind='ser')", "error_rates(kind='ler')"),
+        ("4c\t4e\n8d\t.", "=\t=", "", "4c  4d\n\n", "x" * 90),
+        (("4c\t4e\n8d\t8r",), ("=\t=",), ("4c 4d",), ("4c 4d",), ("2.e-", "16ff\t(8a")),
+        ("4c\t4e\n8d\t8r", "=\t=", "4c 4d", "4c 4d", "16ff\t(8a"),
+    ),
     "exact_match": Example(
         ("exact_match", "exact_match(lowercase=True)", "exact_match(normalise='mmf')"),
         TEXTS,
