@@ -26,7 +26,7 @@ TABLE = {
     "coco_ap.json": parity_regions.coco_ap,
     "gqa.json": "2 of 7",
     "grandstaff_cer_ser_ler.json": parity_structures.error_rates,
-    "hiertext_words.json": "2 of 7",
+    "hiertext_words.json": parity_structures.hiertext,
     "loc_decode.json": parity_regions.loc_decode,
     "nlvr2.json": "2 of 7",
     "pope.json": "2 of 7",
