@@ -22,7 +22,7 @@ from evalkit.models.paligemma.prompt import Rules
 from evalkit.models.paligemma.vision import Memory, Tower
 from evalkit.types import Decode
 
-VISION_TOKENS = 4096  # image tokens that the tower works on at once
+VISION_TOKENS = {"cpu": 1024}  # image tokens that the tower works on at once
 
 
 class FastEngine:
@@ -62,7 +62,7 @@ class FastEngine:
 
     def features(self, pixels: torch.Tensor) -> torch.Tensor:
         """Image tokens as the decoder gets them, (images, tokens, hidden), from uint8 (images, R, R, 3)."""
-        most = 1 if self.strict else max(1, VISION_TOKENS // self.image_tokens)
+        most = 1 if self.strict else max(1, VISION_TOKENS.get(self.home.type, 16384) // self.image_tokens)
         return torch.cat([self.tower(part) for part in pixels.split(most)])
 
     def prefill(
