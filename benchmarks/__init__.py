@@ -1,1 +1,1 @@
-"""Measurements that the documentation quotes; each module prints a table and writes it as JSON."""
+"""Measurements, each run with `python -m benchmarks.NAME`: ratios against a named rival, simulations, tables."""

@@ -3,7 +3,7 @@
 from typing import Any
 
 __version__ = "0.1.0"
-__all__ = ["ask", "load", "load_task", "metric", "parser", "run", "score"]
+__all__ = ["__version__", "ask", "check", "load", "load_task", "metric", "parser", "run", "score"]
 
 
 def __getattr__(name: str) -> Any:

@@ -28,6 +28,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from evalkit import drawing
 from evalkit.errors import DataError, ImageError
 from evalkit.sources import read_bytes
 from evalkit.types import ImageRef, Preparation, Size
@@ -60,7 +61,7 @@ warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 class Prepared:
     """What a model is given of one image, and what is recorded of where it came from."""
 
-    pixels: Pixels  # (resolution, resolution, 3)
+    pixels: Pixels | Floats  # (resolution, resolution, 3), 0 to 255
     digest: str  # sha256 of the bytes read
     size: Size  # (height, width) that the bytes decoded to
 
@@ -70,8 +71,30 @@ def prepare(ref: ImageRef, preparation: Preparation) -> Prepared:
     data = read_bytes(ref)
     image = _decode(data, preparation.jpeg, preparation.exif, str(ref))
     size = image.shape[0], image.shape[1]
-    pixels = resize(image, preparation.resolution, preparation.resize, preparation.antialias)
-    return Prepared(_rgb(pixels), hashlib.sha256(data).hexdigest(), size)
+    for mark in ref.marks:
+        if mark.kind == "label":
+            image = drawing.label(_rgb(image), mark)
+    if preparation.pad:
+        image = drawing.square(image)
+    if preparation.floats and preparation.resize == "bilinear":
+        pixels: Pixels | Floats = _rgb(bilinear(image, preparation.resolution, preparation.antialias))
+    else:
+        pixels = _rgb(resize(image, preparation.resolution, preparation.resize, preparation.antialias))
+    for mark in ref.marks:
+        if mark.kind == "outline":
+            place = drawing.fractions(mark, size, padded=bool(preparation.pad))
+            drawing.outline(pixels, place, mark.colour)
+    return Prepared(pixels, hashlib.sha256(data).hexdigest(), size)
+
+
+def header_size(ref: ImageRef) -> Size:
+    """(height, width) as the file's header states it; no pixel is decoded. ImageError naming the file."""
+    data = read_bytes(ref)
+    try:
+        width, height = Image.open(io.BytesIO(data), formats=_FORMATS).size
+    except Exception as error:  # as in decoding
+        raise ImageError(f"{ref}: is no image of a known kind ({type(error).__name__})") from None
+    return height, width
 
 
 # --- decoding ----------------------------------------------------------------------------------
@@ -87,7 +110,7 @@ def decode(data: bytes, jpeg: str = "fast", exif: str = "ignore", where: str = "
     return _rgb(_decode(data, jpeg, exif, where))
 
 
-def _rgb(image: Pixels) -> Pixels:
+def _rgb(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Three channels, contiguous and writable (Pillow's arrays are not, at which torch warns)."""
     if image.shape[2] == 1:
         return np.repeat(image, 3, axis=2)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,7 @@ class Plan:
     targets: str = ""  # digest of all targets of the dataset
     official: int | None = None  # the official count, where the disk holds another number
     model: str = ""
+    early: bool = False  # stopped by a sequential test: what is there was chosen by what it showed
 
 
 # --- data ----------------------------------------------------------------------------------------
@@ -94,8 +95,7 @@ def dataset(task: Task, roots: Sequence[Path]) -> Dataset:
     parser = lookup.make("parsers", task.parser)
     if parser.kind == "masks":
         masks.resolve(parser.decoder)  # said now, not after hours of predicting
-    fmt: Format = lookup.make("formats", task.data.format)
-    samples = tuple(fmt.samples(source, task.data.split))
+    samples = tuple(_read(task, source))
     if not samples:
         raise DataError(f"{task.path}: data: split: '{task.data.split}' of {source.root} holds no samples")
     seen: set[str] = set()
@@ -105,9 +105,33 @@ def dataset(task: Task, roots: Sequence[Path]) -> Dataset:
                 f"{task.name}: sample id {sample.id} is there twice in {source.root}; ids are unique"
             )
         seen.add(sample.id)
-    prompts = ((s.id, f"{tasks.prompt(task, s.fields)}\0{len(s.images)}") for s in samples)
+    prompts = ((s.id, f"{tasks.prompt(task, s.fields)}\0{len(s.images)}{_marks(s)}") for s in samples)
     targets = ((s.id, json.dumps(s.target, sort_keys=True, default=str)) for s in samples)
     return Dataset(task, source, samples, _digest(prompts), _digest(targets))
+
+
+def _read(task: Task, source: Source) -> Iterator[Sample]:
+    """The samples by the source's own format, or the task's; only those that its file `only` lists."""
+    fmt: Format = lookup.make("formats", source.entry.get("format", task.data.format))
+    found = fmt.samples(source, task.data.split)
+    if "only" not in source.entry:
+        return found
+    path = source.path("only")
+    try:
+        wanted = set(path.read_text(encoding="utf-8-sig").split())
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read ({error}); it must list one sample id a line") from None
+    return (sample for sample in found if sample.id in wanted)
+
+
+def _marks(sample: Sample) -> str:
+    """What is drawn on the images, '' where nothing is; a font by its content, wherever it lies."""
+    marks = [[_named(asdict(m)) for m in image.marks] for image in sample.images if image.marks]
+    return json.dumps(marks, sort_keys=True) if marks else ""
+
+
+def _named(mark: dict[str, Any]) -> dict[str, Any]:
+    return {**mark, "font": sources.file_digest(Path(mark["font"])) if mark["font"] else ""}
 
 
 def _digest(pairs: Iterable[tuple[str, str]]) -> str:
@@ -202,14 +226,29 @@ def plan(
         targets=data.targets,
         official=data.short_of,
         model=checkpoint.name,
+        early=_stopped_early(folder, data, wanted),
     )
 
 
 def coverage(plan: Plan, have: int) -> str:
-    """`all` of the official samples, `limited` on purpose, or `incomplete`: some wanted are missing."""
+    """`all` of the official samples, `limited` on purpose, `early` where a sequential test stopped it,
+    or `incomplete`: some wanted are missing."""
     if have < len(plan.wanted) or plan.official is not None:
         return "incomplete"
-    return "all" if len(plan.wanted) == plan.total else "limited"
+    return "early" if plan.early else "all" if len(plan.wanted) == plan.total else "limited"
+
+
+def _stopped_early(folder: RunFolder, data: Dataset, wanted: Sequence[Sample]) -> bool:
+    """Whether these samples are those at which a sequential test stopped the run."""
+    run = folder.read_run()
+    if run is None or not run.get("early"):
+        return False
+    return {s.id for s in choose(data.samples, _asked_before(run))} == {s.id for s in wanted}
+
+
+def _asked_before(run: Mapping[str, Any]) -> Asked:
+    content = run["asked"]
+    return Asked(content["limit"], content["seed"], tuple(content["ids"]) if content["ids"] else None)
 
 
 def _widest(folder: RunFolder, data: Dataset, asked: Asked, entries: Mapping[str, Entry]) -> Asked:
@@ -217,8 +256,7 @@ def _widest(folder: RunFolder, data: Dataset, asked: Asked, entries: Mapping[str
     run = folder.read_run()
     if run is None:
         return asked
-    content = run["asked"]
-    before = Asked(content["limit"], content["seed"], tuple(content["ids"]) if content["ids"] else None)
+    before = _asked_before(run)
     earlier = {s.id for s in choose(data.samples, before)}
     now = {s.id for s in choose(data.samples, asked)}
     return before if now < earlier and earlier <= entries.keys() else asked

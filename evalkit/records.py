@@ -86,6 +86,18 @@ class Record:
             self.wrong(key, f"is {_short(value)}; it must be at least {least:g}")
         return float(value)
 
+    def scalar(self, key: str) -> str:
+        """A string, a finite number or true / false, as a string ('True', as Python spells it)."""
+        value = self.get(key, "it must be a string or a number")
+        if type(value) is bool or (type(value) is int and abs(value) < 1 << 64):
+            return str(value)
+        if type(value) is float and math.isfinite(value):
+            return str(int(value)) if value.is_integer() and abs(value) < 1 << 53 else str(value)
+        problem = _text_problem(value)
+        if problem:
+            self.wrong(key, f"is {_kind(value)}; it must be a string or a number")
+        return str(value)
+
     def identifier(self, key: str) -> str:
         """A whole number or a string that isn't empty, as a string."""
         value = self.get(key, "it must be a whole number or a string")
@@ -200,6 +212,15 @@ def path_of(source: Source, key: str, wanted: tuple[str, ...]) -> Path:
             f" this format wants {', '.join(wanted)}"
         )
     return source.path(key)
+
+
+def paths_of(source: Source, key: str, wanted: tuple[str, ...]) -> dict[str, Path]:
+    """group -> file, where the source entry names several under `key`; one file is the group ''."""
+    path_of(source, key, wanted)
+    value = source.entry[key]
+    if not isinstance(value, Mapping):
+        return {"": source.path(key)}
+    return {str(group): source.root / str(name) for group, name in value.items()}
 
 
 def check_split(file: str, split: str, present: Mapping[str, Any] | set[str]) -> None:

@@ -12,6 +12,7 @@ import errno
 import fcntl
 import json
 import os
+import shutil
 import tempfile
 import time
 import zlib
@@ -43,12 +44,19 @@ class Entry:
 
 def atomic_write(path: Path, data: str | bytes) -> None:
     """Writes under a temporary name in the same folder, syncs, renames: never a half file."""
+    with atomic_file(path) as file:
+        file.write(data.encode() if isinstance(data, str) else data)
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write to piece by piece; it has its name once all of it is on the disk, or never."""
     with _refusals(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(data.encode() if isinstance(data, str) else data)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             os.chmod(temporary, 0o644)
@@ -127,6 +135,23 @@ class RunFolder:
                     if entry is not None:
                         found[entry.prediction.id] = entry
         return found
+
+    @property
+    def kept(self) -> bool:
+        """Whether someone said to keep it: a baseline was made of it, or `evalkit runs keep`."""
+        return (self.path / "keep").exists()
+
+    def keep(self) -> None:
+        atomic_write(self.path / "keep", "kept: `evalkit runs gc` and `rm` leave this run alone\n")
+
+    def remove(self) -> None:
+        """Removes the folder. Raises ResultsError while another process writes it."""
+        if (self.path / "predictions").is_dir():
+            for part in (self.path / "predictions").glob("*.jsonl"):
+                with Journal(part):
+                    pass
+        with _refusals(self.path):
+            shutil.rmtree(self.path)
 
     def journal(self, part: str = "0") -> Journal:
         return Journal(self.path / "predictions" / f"{part}.jsonl")

@@ -10,12 +10,13 @@ import datetime
 import importlib.metadata
 import platform
 import subprocess
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evalkit import __version__, lookup, planning, scoring
+from evalkit import __version__, estimate, lookup, planning, scoring
 from evalkit.errors import DataError, ImageError, ResultsError
 from evalkit.planning import Dataset, Plan, Shelf
 from evalkit.results import Entry, scores_of
@@ -49,18 +50,34 @@ def run(
     models: dict[str, Model] = {}
     for plan in plans:
         if plan.missing:
-            _check_resume(plan, options)
+            check_resume(plan, options)
             if plan.protocol not in models:
                 models[plan.protocol] = checkpoint.load(plan.protocol)
-            predict(plan, shelf.get(plan.task), models[plan.protocol], options, progress)
+            predict(plan, shelf.get(plan.task), models[plan.protocol], options, progress, checkpoint.flops)
         done(plan, score(plan, shelf))
 
 
 # --- predicting ----------------------------------------------------------------------------------
 
 
-def predict(plan: Plan, data: Dataset, model: Model, options: Options, progress: Progress) -> None:
-    """Asks the model for every missing sample and journals each answer as it comes."""
+Next = Callable[[Sequence[Prediction]], Sequence[str]]
+"""Given the answers to the last block, the ids of the next block; none ends the run."""
+
+
+def predict(
+    plan: Plan,
+    data: Dataset,
+    model: Model,
+    options: Options,
+    progress: Progress,
+    flops: Callable[[int, int, int], float] | None = None,
+    following: Next | None = None,
+) -> None:
+    """Asks the model for every missing sample and journals each answer as it comes.
+
+    How long it took, and by `flops` how much work it was, is recorded for later estimates. With
+    `following` it asks block after block, until that names no more samples.
+    """
     missing = set(plan.missing)
     todo = {s.id: s for s in data.samples if s.id in missing}
     running = _Running(plan.task)
@@ -73,16 +90,26 @@ def predict(plan: Plan, data: Dataset, model: Model, options: Options, progress:
         record = _record(plan, model, options)
         plan.folder.write_run(record)
         done = len(plan.wanted) - len(plan.missing)
-        asked = planning.requests(plan, list(todo.values()))
+        begun, work = time.monotonic(), 0.0
+        block: Sequence[str] = following([]) if following else list(todo)
         try:
-            for prediction in model.predict(asked, skip if options.on_bad_image == "skip" else None):
-                sample = todo[prediction.id]
-                journal.write(Entry(prediction, planning.stamps(sample.images)))
-                done += 1
-                progress(plan, done, running.add(sample, prediction))
+            while block:
+                asked = planning.requests(plan, [todo[name] for name in block])
+                answers = []
+                for prediction in model.predict(asked, skip if options.on_bad_image == "skip" else None):
+                    sample = todo[prediction.id]
+                    journal.write(Entry(prediction, planning.stamps(sample.images)))
+                    answers.append(prediction)
+                    done += 1
+                    if flops is not None:
+                        tokens = estimate.prompt_tokens(plan, prediction.prompt)
+                        work += flops(len(sample.images), tokens, len(prediction.tokens))
+                    progress(plan, done, running.add(sample, prediction))
+                block = following(answers) if following else ()
         except ImageError as error:
             raise ImageError(f"{error}; --on-bad-image skip goes on without such samples") from None
-        record["sessions"][-1] |= {"ended": _now(), **model.provenance()}
+        took = {"ended": _now(), "seconds": time.monotonic() - begun, "flops": work}
+        record["sessions"][-1] |= {**took, **model.provenance()}
         record["bad_images"] = {**record["bad_images"], **bad}
         plan.folder.write_run(record)
 
@@ -171,7 +198,7 @@ def _record(plan: Plan, model: Model, options: Options) -> dict[str, Any]:
     }
 
 
-def _check_resume(plan: Plan, options: Options) -> None:
+def check_resume(plan: Plan, options: Options) -> None:
     """Going on under other library versions could mix two texts; that must be asked for."""
     before = plan.folder.read_run()
     if before is None or options.resume_across or len(plan.missing) == len(plan.wanted):

@@ -42,7 +42,7 @@ def score(
     if not chosen:
         raise DataError(f"{task.name}: nothing to score; no prediction belongs to a sample of the dataset")
     untold = next((s.id for s in chosen if s.target is None or s.target == ()), None)
-    if untold is not None:
+    if untold is not None and task.metrics:
         raise DataError(
             f"{task.name}: sample {untold} has no target; a split without public answers can only be exported"
         )
@@ -55,18 +55,56 @@ def score(
     scores, columns = [], []
     for spelling in task.metrics:
         metric: Metric = lookup.make("metrics", spelling)
-        rows = metric.rows(answers, [s.target for s in chosen])
+        mean = group_mean(spelling, samples, task.group_mean) if task.group_mean is not None else None
+        rows = _rows(metric, chosen, answers, samples, mean)
         columns.append((spelling, rows))
         scores.append(
-            _score(task, spelling, metric, parser, rows, answers, clusters, groups, coverage, targets)
+            _score(task, spelling, metric, mean, parser, rows, answers, clusters, groups, coverage, targets)
         )
-    return Scored(scores, _lines(chosen, told, answers, columns))
+    invalid = [parser.invalid(a) for a in answers]
+    return Scored(scores, _lines(chosen, told, answers, clusters, invalid, columns))
+
+
+def group_mean(spelling: str, samples: Sequence[Sample], without: Sequence[str]) -> Any:
+    """The metric that is the mean of another over the samples' groups."""
+    groups = sorted({s.group for s in samples})
+    return lookup.make(
+        "metrics", f"group_mean(of={spelling!r}, groups={groups!r}, without={list(without)!r})"
+    )
+
+
+def _rows(
+    metric: Metric,
+    chosen: Sequence[Sample],
+    answers: Sequence[Any],
+    samples: Sequence[Sample],
+    mean: Any,
+) -> Rows:
+    """One row a chosen sample. A corpus metric sees every target of the dataset, answered or not: a
+    sample's row (CIDEr's idf) is the same in a limited run as in the whole one, so they compare.
+    With a `mean` over groups it sees those of the sample's own group, as if that were the dataset."""
+
+    def made(told: Sequence[Any], asked: Sequence[Sample]) -> Rows:
+        targets = [s.target for s in asked]
+        if mean is None:
+            return metric.rows(told, targets)
+        rows: Rows = mean.own_rows(told, targets, [s.group for s in asked])
+        return rows
+
+    if not metric.corpus or len(chosen) == len(samples):
+        return made(answers, chosen)
+    given = {s.id: a for s, a in zip(chosen, answers, strict=True)}
+    every = sorted((s for s in samples if s.target not in (None, ())), key=lambda s: s.id)
+    rows = made([given.get(s.id) for s in every], every)
+    kept = [i for i, s in enumerate(every) if s.id in given]
+    return [rows[i] for i in kept] if isinstance(rows, list) else rows[kept]
 
 
 def _score(
     task: Task,
     spelling: str,
     metric: Metric,
+    mean: Any,
     parser: Parser,
     rows: Rows,
     answers: Sequence[Any],
@@ -75,11 +113,13 @@ def _score(
     coverage: str,
     targets: str,
 ) -> Score:
-    low, high, method = intervals.interval(metric, rows, clusters)
+    whole: Metric = metric if mean is None else mean
+    wide = rows if mean is None else mean.spread(rows, groups)
+    low, high, method = intervals.interval(whole, wide, clusters)
     parts = {
         "task": task.name,
         "v": task.version,
-        "metric": lookup.spell(metric),
+        "metric": lookup.spell(whole),
         "parser": lookup.spell(parser) + (f"#{parser.identity()[:12]}" if parser.identity() else ""),
         "targets": targets[:12],
         "n": len(answers),
@@ -92,7 +132,7 @@ def _score(
         task=task.name,
         metric=spelling,
         signature="|".join(f"{k}:{v}" for k, v in parts.items() if v != ""),
-        value=metric.reduce(rows),
+        value=whole.reduce(wide),
         low=low,
         high=high,
         n=len(answers),
@@ -100,7 +140,7 @@ def _score(
         coverage=coverage,
         invalid=sum(parser.invalid(a) for a in answers),
         groups=_groups(metric, rows, [parser.invalid(a) for a in answers], groups),
-        details=metric.details(rows),
+        details=whole.details(wide),
         lower_is_better=metric.lower_is_better,
     )
 
@@ -128,6 +168,8 @@ def _lines(
     samples: Sequence[Sample],
     predictions: Sequence[Prediction],
     answers: Sequence[Any],
+    clusters: Sequence[str],
+    invalid: Sequence[bool],
     columns: Sequence[tuple[str, Rows]],
 ) -> list[dict[str, Any]]:
     lines = []
@@ -137,6 +179,8 @@ def _lines(
                 "id": sample.id,
                 "group": sample.group,
                 "image": "+".join(prediction.image_digests),
+                **({"cluster": clusters[i]} if clusters[i] != "+".join(prediction.image_digests) else {}),
+                **({"invalid": True} if invalid[i] else {}),
                 "text": prediction.text,
                 "answer": shown(answers[i]),
                 "rows": {m: r[i].tolist() if isinstance(r, np.ndarray) else r[i] for m, r in columns},
@@ -177,7 +221,7 @@ def inputs_digest(
 ) -> str:
     """sha256 over all that scores are computed from: the same digest, the same scores."""
     digest = hashlib.sha256()
-    head = [__version__, task.version, task.parser, task.metrics, targets, coverage, decoder]
+    head = [__version__, task.version, task.parser, task.metrics, targets, coverage, decoder, task.group_mean]
     digest.update(json.dumps(head).encode())
     for name in sorted(predictions):
         p = predictions[name]

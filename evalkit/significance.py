@@ -61,11 +61,15 @@ def sign_flip(differences: Floats, index: npt.NDArray[np.intp], seed: int = 0) -
         bits = (np.arange(2**groups)[:, None] >> np.arange(groups)) & 1
         totals, extra = (1 - 2 * bits) @ sums, 0
     else:
+        sums = sums[sums != 0]  # a flipped zero changes nothing
         rng = np.random.default_rng(seed)
-        parts = [
-            (2.0 * rng.integers(0, 2, size=(min(500, FLIPS - i), groups)) - 1) @ sums
-            for i in range(0, FLIPS, 500)
-        ]
+        step = max(8, 2_000_000 // (len(sums) + 1) // 8 * 8)
+        parts = []
+        for start in range(0, FLIPS, step):
+            size = min(step, FLIPS - start)
+            drawn = np.unpackbits(np.frombuffer(rng.bytes(size * len(sums) // 8 + 1), dtype=np.uint8))
+            flipped = drawn[: size * len(sums)].reshape(size, len(sums)).astype(np.float64)
+            parts.append(sums.sum() - 2 * (flipped @ sums))
         totals, extra = np.concatenate(parts), 1
     slack = 1e-12 * max(1.0, float(np.abs(sums).sum()))  # equal sums in another order
     above = int((totals >= observed - slack).sum()) + extra

@@ -6,6 +6,7 @@ Knows no dataset's form: what a file means is its format's business.
 from __future__ import annotations
 
 import contextlib
+import csv
 import functools
 import gc
 import hashlib
@@ -20,12 +21,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evalkit.errors import DataError, ImageError
-from evalkit.types import ImageRef, Source, Task
+from evalkit import members
+from evalkit.errors import DataError, ImageError, UserError
+from evalkit.types import ImageRef, Mark, Source, Task
 
 CONFIG = "evalkit.toml"
 MAX_IMAGE_BYTES = 1 << 30  # a larger image file, or zip member, is refused unread
-HUB_LATER = "comes with the hub format"
+_FRAMES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm")
+_NO_FILES = ("format", "name", "split", "revision", "stream", "rows")  # keys of a source that name none
 
 
 # --- where data may lie ------------------------------------------------------------------------
@@ -86,14 +89,46 @@ def status(task: Task, roots: Sequence[Path]) -> list[SourceStatus]:
     result = []
     for entry in task.data.sources:
         if "hub" in entry:
-            result.append(SourceStatus(entry, Path(), {}, {}, note=f"hub:{entry['hub']} {HUB_LATER}"))
+            result.append(_hub_status(entry, roots))
             continue
         for root in roots or (Path(),):
-            paths = {key: root / str(name) for key, name in entry.items()}
+            paths = {key: root / name for key, name in _files_of(entry)}
             there = {key: path for key, path in paths.items() if roots and path.exists()}
             absent = {key: path for key, path in paths.items() if key not in there}
             result.append(SourceStatus(entry, root, there, absent))
     return result
+
+
+def _hub_status(entry: Mapping[str, Any], roots: Sequence[Path]) -> SourceStatus:
+    """A hub dataset: as a folder `org/name` below a root, in the Hugging Face cache, or streamed."""
+    name, revision = str(entry["hub"]), str(entry.get("revision", ""))
+    snapshot = _hub_cache() / f"datasets--{name.replace('/', '--')}" / "snapshots" / revision
+    for root, folder in [*((root, name) for root in roots), (snapshot, ".")]:
+        if (root / folder).is_dir():
+            return SourceStatus({**entry, "folder": folder}, root, {"hub": root / folder}, {})
+    if entry.get("stream") and not os.environ.get("HF_HUB_OFFLINE"):
+        return SourceStatus(entry, Path(), {"hub": Path(f"hub:{name}@{revision[:12]}, streamed")}, {})
+    how = f"hf download --repo-type dataset {name} --revision {revision}"
+    return SourceStatus(entry, Path(), {}, {"hub": snapshot}, note=f"hub:{name} is not downloaded: {how}")
+
+
+def _hub_cache() -> Path:
+    """Where huggingface_hub keeps what it downloads."""
+    if given := os.environ.get("HF_HUB_CACHE"):
+        return Path(given)
+    home = os.environ.get("HF_HOME")
+    return (Path(home) if home else Path.home() / ".cache" / "huggingface") / "hub"
+
+
+def _files_of(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(key, path) of what an entry names; a mapping of groups to files has a key each, `path.de`."""
+    for key, value in entry.items():
+        if key in _NO_FILES:
+            continue
+        if isinstance(value, Mapping):
+            yield from ((f"{key}.{group}", str(name)) for group, name in value.items())
+        else:
+            yield key, str(value)
 
 
 def locate(task: Task, roots: Sequence[Path]) -> Source:
@@ -105,7 +140,7 @@ def locate(task: Task, roots: Sequence[Path]) -> Source:
     for state in looked:
         if state.complete:
             return Source(root=state.root, entry=state.entry, task=task.name)
-    tried = [str(path) for state in looked for path in state.missing.values()]
+    tried = [str(path) for state in looked for path in state.missing.values() if not state.note]
     tried += [state.note for state in looked if state.note]
     where = f"; get it from {task.homepage}" if task.homepage else ""
     terms = f" ({task.license})" if task.license else ""
@@ -188,52 +223,77 @@ def read_lines(path: Path) -> Iterator[tuple[int, Any]]:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
-def image_ref(images: Path, name: str) -> ImageRef:
-    """The image `name` of a folder, or of a zip archive that stands for one (`val2014.zip`)."""
-    if images.suffix.lower() != ".zip":
-        return ImageRef(os.path.join(images, name))
-    members = _members(str(images), os.getpid())
+def read_table(path: Path, delimiter: str = ",") -> list[dict[str, str]]:
+    """A CSV file's rows by its header's names; DataError for rows of another length or no UTF-8."""
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+        rows = list(csv.reader(text.splitlines(keepends=True), delimiter=delimiter, strict=True))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: byte {error.start}: is not UTF-8; save the file as UTF-8 CSV") from None
+    except csv.Error as error:
+        raise DataError(f"{path}: is no valid CSV ({error})") from None
+    if not rows:
+        raise DataError(f"{path}: is empty; it must be CSV with a header line")
+    head, *body = [row for row in rows if row]
+    for number, row in enumerate(body, 2):
+        if len(row) != len(head):
+            raise DataError(f"{path}: row {number}: has {len(row)} cells, the header {len(head)}")
+    return [dict(zip(head, row, strict=True)) for row in body]
+
+
+def image_ref(images: Path, name: str, marks: tuple[Mark, ...] = ()) -> ImageRef:
+    """The image `name` of a folder, or of an archive that stands for one (`val2014.zip`, `val2014.tar`)."""
+    if not members.is_archive(images.name):
+        return ImageRef(os.path.join(images, name), marks=marks)
+    there = members.names(str(images))
     inside = f"{images.stem}/{name}"  # archives usually hold the folder itself
-    return ImageRef(str(images), inside if inside in members and name not in members else name)
+    return ImageRef(str(images), inside if inside in there and name not in there else name, marks)
 
 
 def read_bytes(ref: ImageRef) -> bytes:
-    """The bytes of an image file or zip member. Raises ImageError naming the path."""
+    """The bytes of an image file, or of a member of an archive, table or video. ImageError names the path."""
     try:
         if not ref.member:
             with open(ref.path, "rb") as file:
                 if os.fstat(file.fileno()).st_size > MAX_IMAGE_BYTES:
                     raise ImageError(f"{ref}: is larger than 1 GiB; this is no image to evaluate on")
                 return file.read()
-        archive = _archive(ref.path, os.getpid())
-        if archive.getinfo(ref.member).file_size > MAX_IMAGE_BYTES:
-            raise ImageError(f"{ref}: is larger than 1 GiB; this is no image to evaluate on")
-        return archive.read(ref.member)
-    except KeyError:
+        return members.read(ref.path, ref.member, MAX_IMAGE_BYTES)
+    except (KeyError, IndexError):
         raise ImageError(f"{ref}: the archive holds no such member") from None
     except OSError as error:
         raise ImageError(f"{ref}: cannot be read ({error.strerror or error})") from None
     except (ValueError, RuntimeError, NotImplementedError, EOFError, zipfile.BadZipFile) as error:
         raise ImageError(f"{ref}: cannot be read ({error})") from None
+    except ImageError:
+        raise
+    except DataError as error:  # the archive itself
+        raise ImageError(str(error).replace(ref.path, str(ref), 1)) from None
+    except UserError:  # a package that is missing
+        raise
     except Exception as error:  # zlib.error, lzma.LZMAError: whatever a damaged member makes
-        raise error if isinstance(error, ImageError) else ImageError(f"{ref}: is damaged ({error})") from None
+        raise ImageError(f"{ref}: is damaged ({error})") from None
 
 
-@functools.lru_cache(maxsize=8)
-def _archive(path: str, process: int) -> zipfile.ZipFile:
-    """An opened archive; one per process, since a forked child would share the file's position."""
-    try:
-        return zipfile.ZipFile(path)
-    except zipfile.BadZipFile as error:
-        raise DataError(f"{path}: is no zip archive ({error})") from None
+def frame_refs(
+    videos: Path, name: str, count: int, stride: int, start: float = 0.0, end: float = 0.0
+) -> tuple[ImageRef, ...]:
+    """`count` frames of one video, every `stride`-th from its beginning; a short one is played again.
 
-
-@functools.lru_cache(maxsize=8)
-def _members(path: str, process: int) -> frozenset[str]:
-    try:
-        return frozenset(_archive(path, process).namelist())
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+    `videos/<name>` is a folder of frame images, in the order of their names, or `videos/<name>.mp4`
+    (any suffix of `members.VIDEOS`) a video, of which only the part from `start` to `end` seconds.
+    """
+    folder = videos / name
+    if folder.is_dir():
+        files = sorted(p for p in folder.iterdir() if p.suffix.lower() in _FRAMES)[::stride][:count]
+        if files:
+            return tuple(ImageRef(str(files[i])) for i in members.frame_order(len(files), count))
+    suffixes = ["", *members.VIDEOS] if folder.suffix.lower() in members.VIDEOS else [*members.VIDEOS]
+    file = next((f for s in suffixes if (f := videos / f"{name}{s}").is_file()), videos / f"{name}.mp4")
+    part = f"@{start:g}-{end:g}" if end else ""
+    return tuple(ImageRef(str(file), f"{i}/{count}x{stride}{part}") for i in range(count))
 
 
 # --- hashing -----------------------------------------------------------------------------------
@@ -271,6 +331,20 @@ def remembered_digest(path: Path) -> str | None:
     except (OSError, ValueError, KeyError, TypeError, RecursionError):  # absent or damaged: hash again
         pass
     return None
+
+
+def spool(data: bytes) -> Path:
+    """Keeps an image that came over the network as a file of the cache, named by its content."""
+    target = cache_folder() / "images" / hashlib.sha256(data).hexdigest()
+    if not target.is_file():
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=target.parent, suffix=".tmp", delete=False) as file:
+                file.write(data)
+            os.replace(file.name, target)
+        except OSError as error:
+            raise DataError(f"{target}: cannot be written ({error.strerror}); set EVALKIT_CACHE") from None
+    return target
 
 
 def cache_folder() -> Path:

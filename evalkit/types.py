@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,8 @@ class Preparation:
     antialias: bool = False  # bilinear only
     jpeg: str = "fast"  # fast (TensorFlow's default inverse DCT) | precise (Pillow's)
     exif: str = "ignore"  # ignore (as big_vision) | apply (rotate upright first)
+    pad: str = ""  # white: to a square first, to the right and below, so that the aspect ratio is kept
+    floats: bool = False  # keep what resizing gives (big_vision's video path) instead of cutting to uint8
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,8 @@ class Task:
     decode: Decode
     parser: str
     metrics: tuple[str, ...]
+    group_mean: tuple[str, ...] | None = None  # score = mean over groups, without these
+    not_scored: str = ""  # why there are no metrics; the run can be exported
     protocol: str = "paper"
     prompt_source: str = ""
     homepage: str = ""
@@ -91,11 +95,30 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """Something drawn on an image before a model sees it; part of what is asked.
+
+    `outline`: an edge of one pixel, drawn after resizing. `label`: a white box with `text`, drawn at
+    the original's size. `box` is (y0, x0, y1, x1) in `unit`: fractions of the sides, pixels of the
+    original, or pixels of a canvas that is `canvas` high and was scaled to the image's height.
+    """
+
+    kind: Literal["outline", "label"]
+    box: tuple[float, float, float, float]
+    unit: Literal["fractions", "pixels", "canvas"] = "fractions"
+    canvas: float = 0.0
+    colour: tuple[int, int, int] = (255, 0, 0)
+    text: str = ""
+    font: str = ""  # a TrueType file; left out: Pillow's own
+
+
+@dataclass(frozen=True, slots=True)
 class ImageRef:
-    """Where one image lies, never its pixels: a file, or a member of an archive or table."""
+    """Where one image lies, never its pixels: a file, or a member of an archive, table or video."""
 
     path: str
     member: str = ""
+    marks: tuple[Mark, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.path}::{self.member}" if self.member else self.path
@@ -311,6 +334,7 @@ class Checkpoint:
     identity: Callable[[str], Mapping[str, Any]]  # what decides the text (hashes files when new)
     load: Callable[[str], Model]
     protocol: str = ""  # what the checkpoint says of itself in `evalkit.yaml`; "" when it says nothing
+    flops: Callable[[int, int, int], float] | None = None  # of (images, prompt tokens, new tokens)
 
 
 # --- what is reported --------------------------------------------------------------------------
@@ -328,7 +352,7 @@ class Score:
     high: float | None
     n: int
     clusters: int
-    coverage: str  # all | limited | incomplete
+    coverage: str  # all | limited | early | incomplete
     invalid: int
     groups: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     details: Mapping[str, float] = field(default_factory=dict)

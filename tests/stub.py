@@ -58,7 +58,7 @@ def colours(folder: Path, questions: int = 2, images: int = 10) -> Path:
     (folder / "pictures").mkdir(parents=True)
     lines = []
     for i in range(images):
-        Image.new("RGB", (8, 8), (i * 20, 0, 0)).save(folder / "pictures" / f"{i}.png")
+        Image.new("RGB", (8, 8), (i * 20 % 260, i // 13, 0)).save(folder / "pictures" / f"{i}.png")
         lines += [
             {
                 "id": f"q{i}-{j}",

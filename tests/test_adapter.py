@@ -105,6 +105,22 @@ def test_merged_logits_equal_pefts(family: int, config: dict[str, Any], tmp_path
     assert not torch.allclose(found, logits(backend(base, protocol="hf"), IMAGE), atol=1e-2)
 
 
+@pytest.mark.parametrize("family", [1, 2])
+@pytest.mark.parametrize("table", ["lm_head", "language_model.embed_tokens"])
+def test_the_fast_engine_takes_a_table_of_its_own(family: int, table: str, tmp_path: Path) -> None:
+    """Embedding and output table are one weight in the base, and two once an adapter brings one."""
+    base = tiny.checkpoint(family)
+    folder = queries(tmp_path / "adapter", modules_to_save=[table.rpartition(".")[2]])
+    file = folder / "adapter_model.safetensors"
+    rows = backend(base).info.vocabulary
+    own = torch.randn((rows, 32), generator=torch.Generator().manual_seed(2)) * 0.1
+    save_file({**load_file(file), f"base_model.model.{table}.weight": own}, file)
+    plain, fast = (
+        by_id(backend(base, adapter=str(folder), engine=e).predict(ask(8))) for e in ("plain", "fast")
+    )
+    assert {k: p.tokens for k, p in fast.items()} == {k: p.tokens for k, p in plain.items()}
+
+
 @pytest.mark.parametrize("style", ["model.{}", "{}", "language_model.model.{}"])
 def test_names_of_all_versions_of_transformers(style: str, tmp_path: Path) -> None:
     if style.startswith("language_model"):  # before 4.52: language_model.model.layers...

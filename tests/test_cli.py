@@ -41,6 +41,24 @@ def test_run_prints_plan_scores_and_table(
     assert len(stub.asked) == 20
 
 
+def test_dry_run_says_what_it_would_cost(
+    stub: Stub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = colours(tmp_path / "data")
+    assert run(task, "--dry-run") == 0
+    out, _ = capsys.readouterr()
+    assert (
+        out
+        == "m: 20 samples, 10 images, time unknown: this checkpoint has not run here yet, 14.0 kB on disk\n"
+    )
+    assert stub.asked == []
+    assert not Path("results").exists()
+    run(task)
+    capsys.readouterr()
+    run(task, "--dry-run")
+    assert capsys.readouterr().out.startswith("m: 0 samples, 0 images")
+
+
 def test_flags_as_lm_eval_has_them(stub: Stub, tmp_path: Path) -> None:
     task = colours(tmp_path / "data")
     words = ["--model", "m", "--model_args", "dtype=bfloat16", "--tasks", str(task), "--batch_size", "4"]
@@ -201,3 +219,29 @@ def test_run_eval_is_the_same_command_line() -> None:
         [sys.executable, "run_eval.py", "--version"], capture_output=True, text=True, cwd=root, check=True
     )
     assert done.stdout.startswith("evalkit ")
+
+
+def test_runs_are_kept_and_removed(stub: Stub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    task = colours(tmp_path / "data")
+    run(task)
+    old = next(Path("results").iterdir())
+    content = json.loads((old / "run.json").read_text())
+    content["sessions"][-1]["started"] = "2020-01-01"  # an earlier identity of the same checkpoint
+    replaced = old.with_name(old.name.rpartition(".")[0] + ".00000000")
+    old.rename(replaced)
+    (replaced / "run.json").write_text(json.dumps(content))
+    run(task)
+    capsys.readouterr()
+    assert main(["runs", "gc"]) == 0
+    assert capsys.readouterr().out == f"would go {replaced}\n"
+    assert main(["runs", "keep", str(replaced)]) == 0
+    assert main(["runs", "gc", "--yes"]) == 0
+    assert replaced.exists()
+    (replaced / "keep").unlink()
+    assert main(["runs", "gc", "--yes"]) == 0
+    assert not replaced.exists()
+    assert old.exists()
+    assert main(["runs", "rm", str(old), "--yes"]) == 0
+    assert list(Path("results").iterdir()) == []
+    assert main(["runs", "rm"]) == 2
+    assert main(["runs"]) == 0

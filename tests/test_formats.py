@@ -403,5 +403,5 @@ def test_mutated_data_is_read_or_refused(tmp_path: Path, name: str, seed: int, o
 
 
 def test_fixture_is_what_it_claims() -> None:
-    assert {made for made, *_ in DATASETS.values()} == set(lookup.names("formats"))
+    assert {made for made, *_ in DATASETS.values()} <= set(lookup.names("formats"))
     assert CAPTIONS["images"][0]["height"] == 48

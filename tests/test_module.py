@@ -161,6 +161,20 @@ def test_options_are_read_as_python_writes_them() -> None:
     assert read_options(given) == wanted
 
 
+def test_the_resolution_is_handed_on_where_it_is_wanted(
+    task: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answers = "def answer(self, image, prompt, max_new_tokens): return str(image.shape)\n"
+    spec = "module:" + write(tmp_path, "prepare = True\n" + answers)
+    assert run(task, spec, "--model-args", "resolution=56", "--output-path", "a") == 0
+    takes = "prepare = True\ndef __init__(self, resolution): self.r = resolution\n"
+    spec = "module:" + write(tmp_path, takes + answers.replace("image.shape", "(image.shape, self.r)"))
+    assert run(task, spec, "--resolution", "448", "--output-path", "b") == 0
+    (a,), (b,) = Path("a").iterdir(), Path("b").iterdir()
+    assert set(texts(a).values()) == {"(56, 56, 3)"}
+    assert set(texts(b).values()) == {"((448, 448, 3), 448)"}
+
+
 def test_from_a_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my_package_of_models").mkdir()

@@ -6,6 +6,7 @@ import base64
 import functools
 import hashlib
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,10 @@ import numpy.typing as npt
 import pytest
 from oracle_inputs import ABSENT, FOLDER
 from oracle_inputs import image as generated
+from PIL import Image
 
-from evalkit import images
+from evalkit import drawing, images, members
+from evalkit.types import ImageRef, Preparation
 
 present = pytest.mark.skipif(not FOLDER.is_dir(), reason=ABSENT)
 
@@ -75,4 +78,30 @@ def test_video_frames_stay_floats() -> None:
     case = next(case for case in content("video.json")["cases"] if case["id"] == "float_frame")
     frame = images.bilinear(generated(case), case["res"], False)
     grid = 2 * (frame[np.ix_(case["grid_index"], case["grid_index"])] / 255) - 1
+    np.testing.assert_allclose(grid.ravel()[: len(case["grid_float"])], case["grid_float"], atol=1e-6)
+
+
+@present
+@pytest.mark.parametrize("case", content("draw_bbox.json")["cases"], ids=lambda case: case["id"])
+def test_drawn_box_is_byte_exact(case: dict[str, Any]) -> None:
+    image = generated(case)
+    drawing.outline(image, tuple(case["box_ymin_xmin_ymax_xmax"]), (255, 0, 0))
+    assert digest(image) == case["output_uint8_sha256"]
+
+
+@present
+def test_order_of_frames() -> None:
+    for case in content("video.json")["cases"]:
+        if "frame_order" in case:
+            there = min(case["num_input_frames"], case["num_frames"])
+            assert members.frame_order(there, case["num_frames"]) == case["frame_order"]
+
+
+@present
+def test_video_frames_stay_floats_when_prepared(tmp_path: Path) -> None:
+    case = next(case for case in content("video.json")["cases"] if case["id"] == "float_frame")
+    path = tmp_path / "frame.png"
+    Image.fromarray(generated(case)).save(path)
+    prepared = images.prepare(ImageRef(str(path)), Preparation(case["res"], floats=True))
+    grid = prepared.pixels[np.ix_(case["grid_index"], case["grid_index"])] / 255 * 2 - 1
     np.testing.assert_allclose(grid.ravel()[: len(case["grid_float"])], case["grid_float"], atol=1e-6)

@@ -37,6 +37,7 @@ EXPECTED = {
     "refcocoplus_unc_testA": (11, 1),
     "refcocoplus_unc_testB": (12, 2),
     "refcocog_umd_val": (11, 2),
+    "pope_test": (90, 5),
 }
 
 
@@ -66,7 +67,7 @@ def test_every_image_decodes_to_the_stated_size() -> None:
             prepared = images.prepare(ref, Preparation(224, antialias=True))
             assert prepared.pixels.shape == (224, 224, 3)
             assert sample.size in (None, prepared.size), ref
-    assert len(seen) == 174
+    assert len(seen) == 179
 
 
 def test_crowds_and_captions() -> None:
@@ -89,6 +90,26 @@ def test_questions_and_pages_beside_the_official_files() -> None:
     entry = {"path": "pope/coco_pope_random.json", "images": "vqav2/val2014"}
     samples = list(made.samples(Source(ROOT, entry), "test"))
     assert (len(samples), samples[0].fields["label"]) == (30, "yes")
+
+
+def test_pairs_graphs_and_captions_beside_the_official_files() -> None:
+    made = lookup.make("formats", "nlvr2")
+    pairs = list(made.samples(Source(ROOT, {"path": "nlvr2/dev.json", "images": "nlvr2/dev"}), "dev"))
+    assert len(pairs) == 8
+    assert all(Path(image.path).is_file() for sample in pairs for image in sample.images)
+    made = lookup.make("formats", tasks.load("gqa_testdev_balanced").data.format)
+    entry = {"path": "gqa/questions.json", "images": "gqa/images"}
+    graphs = list(made.samples(Source(ROOT, entry), "testdev_balanced"))
+    assert (len(graphs), graphs[0].id, graphs[0].target) == (4, "202218649", ("picture",))
+    assert all(Path(sample.images[0].path).is_file() for sample in graphs)
+    made = lookup.make("formats", tasks.load("textcaps_val").data.format)
+    entry = {"path": "textcaps/TextCaps_0.1_val_first100_noimages.json", "images": "textcaps"}
+    captions = list(made.samples(Source(ROOT, entry), "val"))
+    assert sum(len(sample.target) for sample in captions) == 100
+    made = lookup.make("formats", tasks.load("pope_test").data.format)
+    kinds = ("random", "popular", "adversarial")
+    entry = {"path": {k: f"pope/full/coco_pope_{k}.json" for k in kinds}, "images": "coco"}
+    assert sum(1 for _ in made.samples(Source(ROOT, entry), "test")) == tasks.load("pope_test").data.count
 
 
 @pytest.mark.parametrize("task", ["refcoco_unc", "refcocoplus_unc", "refcocog_umd"])

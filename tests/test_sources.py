@@ -77,12 +77,14 @@ def test_locate_takes_the_first_complete_entry(tmp_path: Path) -> None:
 
 
 def test_missing_data_says_all(tmp_path: Path) -> None:
-    asked = task({"path": "a.json", "images": "a"}, {"hub": "x/y", "split": "validation"})
+    asked = task(
+        {"path": "a.json", "images": "a"}, {"hub": "x/y", "split": "validation", "revision": "0" * 40}
+    )
     with pytest.raises(DataError) as caught:
         sources.locate(asked, [tmp_path])
     for part in (
         str(tmp_path / "a.json"),
-        "hub:x/y comes with",
+        "hub:x/y is not downloaded: hf download --repo-type dataset x/y --revision",
         "https://example.org",
         "research use",
         "--data-root",

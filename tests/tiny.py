@@ -47,8 +47,10 @@ def tokenizer() -> Any:
     return made
 
 
-def build(folder: Path, family: int = 1, image_size: int = 28, seed: int = 0, tok: Any = None) -> Path:
-    """Saves a checkpoint with random weights and its tokenizer; returns the folder."""
+def build(folder: Path, family: int = 1, image_size: int = 28, seed: int = 0, tok: Any = None,
+          more: dict[str, Any] | None = None) -> Path:  # fmt: skip
+    """Saves a checkpoint with random weights and its tokenizer; returns the folder. `more` is of the text
+    config."""
     import torch
     from transformers import (
         Gemma2Config,
@@ -66,6 +68,7 @@ def build(folder: Path, family: int = 1, image_size: int = 28, seed: int = 0, to
     }  # fmt: skip
     if family == 2:
         text |= {"sliding_window": 4, "query_pre_attn_scalar": 8, "eos_token_id": [1, 107]}
+    text |= more or {}
     vision = SiglipVisionConfig(
         hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2,
         image_size=image_size, patch_size=14, projection_dim=32, vision_use_head=False,

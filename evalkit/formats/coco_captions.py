@@ -19,9 +19,9 @@ from evalkit.types import Format, Sample, Size, Source
 class CocoCaptions(Format):
     """One sample an image, id = COCO image id, target = its captions (tuple of str) in file order.
 
-    The original file is one split and doesn't say which, so `split` is not compared with it;
-    Karpathy's file names a split for each image, and only the asked one is read. Karpathy's
-    `filepath` (train2014, val2014) is a folder below `images`.
+    The original file is one split and doesn't say which, so `split` is not compared with it; an
+    image's `domain` (nocaps) is its group. Karpathy's file names a split for each image, and only
+    the asked one is read; its `filepath` (train2014, val2014) is a folder below `images`.
     """
 
     fields: ClassVar[tuple[str, ...]] = ()
@@ -71,15 +71,19 @@ def _original(top: Record, images: Path) -> Iterator[Sample]:
         if not references:
             image.wrong("", "has no caption under annotations; every image needs one")
         size = image.size() if image.has("height") else None
-        yield _sample(image.data["id"], images, image.name("file_name"), references, size)
+        group = image.text("domain") if image.has("domain") else ""
+        yield _sample(image.data["id"], images, image.name("file_name"), references, size, group)
 
 
-def _sample(number: int, images: Path, name: str, captions: tuple[str, ...], size: Size | None) -> Sample:
+def _sample(
+    number: int, images: Path, name: str, captions: tuple[str, ...], size: Size | None, group: str = ""
+) -> Sample:
     return Sample(
         id=str(number),
         images=(image_ref(images, name),),
         fields={},
         target=captions,
         size=size,
+        group=group,
         cluster=name,
     )

@@ -26,9 +26,10 @@ class VqaJson(Format):
     """
 
     image_name: str = ""
+    answer: str = "answer"  # key of an answer's text; OK-VQA has `answer` (stemmed) and `raw_answer`
 
     fields: ClassVar[tuple[str, ...]] = ("question", "question_type")
-    keys: ClassVar[tuple[str, ...]] = ("questions", "annotations", "images")
+    keys: ClassVar[tuple[str, ...]] = ("questions", "images")  # and annotations, but for test splits
 
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
         path = path_of(source, "questions", self.keys)
@@ -51,7 +52,7 @@ class VqaJson(Format):
             target: tuple[str, ...] = ()
             group = ""
             if answers is not None:
-                target, group, fields["question_type"] = _answer(question, answers)
+                target, group, fields["question_type"] = _answer(question, answers, self.answer)
             ref = image_ref(images, name)
             yield Sample(str(number), (ref,), fields, target, group=group, cluster=name)
 
@@ -81,7 +82,7 @@ def _annotations(path: Path) -> dict[int, Record]:
     return result
 
 
-def _answer(question: Record, answers: dict[int, Record]) -> tuple[tuple[str, ...], str, str]:
+def _answer(question: Record, answers: dict[int, Record], key: str) -> tuple[tuple[str, ...], str, str]:
     """The answers, the answer type and the question type of one question."""
     number = question.data["question_id"]
     annotation = answers.pop(number, None)  # let go: the answers of all questions need a gigabyte
@@ -91,7 +92,7 @@ def _answer(question: Record, answers: dict[int, Record]) -> tuple[tuple[str, ..
         )
     if annotation.integer("image_id") != question.data["image_id"]:
         annotation.wrong("image_id", f"is not the image of question {number}, {question.data['image_id']}")
-    target = annotation.column("answers", "answer")
+    target = annotation.column("answers", key)
     if not target:
         annotation.wrong("answers", "is empty; a question needs at least one answer")
     group = annotation.text("answer_type") if annotation.has("answer_type") else ""

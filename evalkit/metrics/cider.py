@@ -25,12 +25,14 @@ class Cider(Metric):
 
     Equal to salaniz/pycocoevalcap cider/cider_scorer.py @ ad63453c on tokens of `evalkit.ptb`, which
     needs no Java. An n-gram's idf comes from the references of the samples handed in, so a subset
-    is not comparable with the whole, and one sample alone scores 0. A sample's length is its
-    number of bigrams, as in the reference. Unscaled: papers print it times 100.
+    alone is not comparable with the whole (a limited run is scored with the idf of the whole dataset);
+    one sample alone scores 0. A sample's length is its number of bigrams, as in the reference.
+    Unscaled: papers print it times 100.
     """
 
     columns = ("score", "n")
     maximum = 10.0
+    corpus = True
 
     def rows(self, answers: Sequence[str | None], targets: Sequence[Sequence[str]]) -> Rows:
         """One (score, 1) a sample; unreadable answers score 0."""

@@ -31,9 +31,9 @@ def open_checkpoint(
 ) -> Checkpoint:
     """The checkpoint that `--model SPEC` means, inspected but not loaded.
 
-    `module:FILE.py:CLASS`, `replay:FILE.jsonl`, a folder in Hugging Face layout, or a hub id. `flags` are
-    those of the command line that were given (`KEYS`), `args` is --model_args; `name` overrides how it is
-    called; `say` hears of long work. Raises UserError.
+    `module:FILE.py:CLASS`, `replay:FILE.jsonl`, a folder in Hugging Face layout, a big_vision `.npz`,
+    an adapter's folder, or a hub id. `flags` are those of the command line that were given (`KEYS`),
+    `args` is --model_args; `name` overrides how it is called; `say` hears of long work. Raises UserError.
     """
     kind, mark, rest = spec.partition(":")
     if mark and kind == "module":
@@ -51,7 +51,10 @@ def _module(rest: str, flags: Mapping[str, Any], args: Mapping[str, str]) -> Che
     from evalkit.models.module import Module, read_options
 
     given = {k: v for k, v in flags.items() if k not in _OURS}
-    options = {**given, **read_options({k: v for k, v in args.items() if k != "batch_size"})}
+    options = {
+        **given,
+        **read_options({k: v for k, v in args.items() if k not in ("batch_size", "resolution")}),
+    }
     size = args.get("batch_size", flags.get("batch_size", "auto"))
     return Module(rest, options, _resolution(flags, args), size).as_checkpoint()
 
@@ -80,7 +83,7 @@ def _paligemma(
 
 def called_after(spec: str) -> str:
     """What a checkpoint is called in tables and folder names: the last part of its path or hub id."""
-    name = _plain(Path(spec.rstrip("/")).name).strip("-.")
+    name = _plain(Path(spec.rstrip("/")).name).strip("-.").removesuffix(".npz")
     if spec.startswith((".", "/")) and name in ("", "checkpoint"):
         return _plain("-".join(Path(spec).resolve().parts[-2:]))
     return name

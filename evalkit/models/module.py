@@ -49,6 +49,8 @@ class Module(Model):
         self.name = str(getattr(self.cls, "name", self.cls.__name__))
         self.where = f"module:{self.spec}"
         self._method = "answer_batch" if hasattr(self.cls, "answer_batch") else "answer"
+        if self.resolution is not None and "resolution" in _parameters(self.cls):
+            self.options = {**self.options, "resolution": self.resolution}
         _check_options(self.where, self.cls, self.options)
         self._takes = _check_method(self.where, self.cls, self._method)
         if self.batch_size != "auto" and (not str(self.batch_size).isdecimal() or int(self.batch_size) < 1):
@@ -286,22 +288,24 @@ def _from_package(name: str) -> ModuleType:
     return importlib.import_module(name)
 
 
+def _parameters(cls: type[Any]) -> Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(cls).parameters
+    except ValueError:  # a class of C
+        return {}
+
+
 def _check_options(where: str, cls: type[Any], options: Mapping[str, Any]) -> None:
     """Raises ModelError where the class does not take the options, or needs others."""
-    try:
-        signature = inspect.signature(cls)
-    except ValueError:  # a class of C
-        return
-    known = [n for n, p in signature.parameters.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
-    open_ended = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
+    parameters = _parameters(cls)
+    known = [n for n, p in parameters.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     for key in options:
         if key not in known and not open_ended:
             raise ModelError(
                 f"{where}: --model_args {key}=...: {cls.__name__} takes no '{key}'{nearest(key, known)}"
             )
-    missing = [
-        n for n in known if n not in options and signature.parameters[n].default is inspect.Parameter.empty
-    ]
+    missing = [n for n in known if n not in options and parameters[n].default is inspect.Parameter.empty]
     if missing:
         raise ModelError(f"{where}: {cls.__name__} needs '{missing[0]}'; add --model_args {missing[0]}=...")
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from evalkit.errors import ImageError, ModelError, nearest
 from evalkit.models.paligemma import adapter as adapters
-from evalkit.models.paligemma import checkpoint, quantize
+from evalkit.models.paligemma import big_vision, checkpoint, cost, quantize
 from evalkit.models.paligemma.batches import Limit, Planned, Prepare, keyed, plan, with_images
 from evalkit.models.paligemma.checkpoint import PROTOCOLS, CheckpointInfo
 from evalkit.models.paligemma.engine import Answer, Engine
@@ -119,7 +119,11 @@ class PaliGemma(Model):
         """The checkpoint as its files tell it, checked; needs neither torch nor transformers."""
         path, adapter = self._found
         tokenizer = checkpoint.resolve(self.tokenizer) if self.tokenizer else None
-        info = checkpoint.inspect(path, tokenizer)
+        if path.suffix == ".npz" and path.is_file():
+            info = big_vision.inspect(path, tokenizer)
+            self._check_npz()
+        else:
+            info = checkpoint.inspect(path, tokenizer)
         checkpoint.check_resolution(info, self.resolution)
         if adapter is None:
             return info
@@ -127,6 +131,13 @@ class PaliGemma(Model):
             raise ModelError(f"--quantize {self.quantize}: not together with an adapter; --quantize int8 is")
         adapters.check_base(adapter, self._base, info.family, info.resolution, info.shapes)
         return dataclasses.replace(info, adapter=adapter)
+
+    def _check_npz(self) -> None:
+        for name, value in (("device_map", self.device_map), ("quantize", self.quantize)):
+            if value and (name == "device_map" or value in quantize.LIBRARIES):
+                raise ModelError(
+                    f"{self.model}: {name}={value}: not for .npz; make a folder of it first: evalkit convert"
+                )
 
     @cached_property
     def _found(self) -> tuple[Path, adapters.Adapter | None]:
@@ -232,6 +243,7 @@ class PaliGemma(Model):
             identity=identity,
             load=load,
             protocol=self.info.protocol,
+            flops=lambda images, prompt, new: cost.flops(self.info, images, prompt, new),
         )
 
     # --- loading ---

@@ -51,6 +51,7 @@ class CheckpointInfo:
     protocol: str  # what its `evalkit.yaml` says it was trained with: paper, hf, or "" without one
     shapes: Mapping[str, tuple[int, ...]]  # of every tensor, by `tensors.canonical` name
     adapter: Adapter | None = None  # to be merged into the weights when they are loaded
+    derived: Mapping[str, Any] | None = None  # config.json as made from a .npz, which has none
 
     @property
     def image_tokens(self) -> int:
@@ -136,13 +137,17 @@ def digests(
     is used where it exists.
     """
     digest = digest or _default_digest()
-    generation = info.path / "generation_config.json"
-    configs = [info.path / "config.json"] + ([generation] if generation.is_file() else [])
+    if info.derived is not None:
+        text = json.dumps(info.derived, sort_keys=True).encode()
+        config = {"derived": hashlib.sha256(text).hexdigest()}
+    else:
+        names = ("config.json", "generation_config.json")
+        config = {name: digest(info.path / name) for name in names if (info.path / name).is_file()}
     adapter = info.adapter.files if info.adapter else ()
     return {
         "weights": {f.name: digest(f) for f in info.weights}
         | {f"adapter/{f.name}": digest(f) for f in adapter},
-        "config": {f.name: digest(f) for f in configs},
+        "config": config,
         "tokenizer": {f.name: digest(f) for f in info.tokenizer},
         "processor": {f.name: digest(f) for f in info.processor},
     }
@@ -158,8 +163,12 @@ def resolve(spec: str, revision: str | None = None) -> Path:
         if revision is not None:
             raise ModelError(f"{spec}: --revision {revision}: a local folder has no revisions; leave it out")
         return path
+    if path.suffix == ".npz" and path.is_file():
+        return path
     if path.is_file():
-        raise ModelError(f"{spec}: is a file; name the checkpoint's folder: {path.parent}")
+        raise ModelError(
+            f"{spec}: is a file; name the checkpoint's folder {path.parent}, or a .npz of big_vision"
+        )
     if not HUB_ID.fullmatch(spec):
         raise ModelError(
             f"{spec}: no such folder; --model takes a checkpoint folder in Hugging Face layout or a hub id "

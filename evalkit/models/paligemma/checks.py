@@ -38,6 +38,12 @@ def check_tokens(info: CheckpointInfo, prompter: Prompter, rules: Rules) -> None
             f"{where}: {IMAGE} has id {image}, config.json: image_token_index says {info.image_token}; "
             "one of them belongs to another checkpoint"
         )
+    first = tokenizer.convert_tokens_to_ids(LOCATIONS[0])
+    if info.derived is not None and first != info.vocabulary - len(LOCATIONS) - len(SEGMENTS):
+        raise ModelError(
+            f"{where}: {LOCATIONS[0]} has id {first}, {info.path} has it in row "
+            f"{info.vocabulary - len(LOCATIONS) - len(SEGMENTS)}; give the tokenizer of a published PaliGemma"
+        )
     if len(prompter.newline) != 1:
         raise ModelError(f"{where}: a newline is {len(prompter.newline)} tokens; it must be one")
     if tokenizer.bos_token_id is None:

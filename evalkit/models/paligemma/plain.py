@@ -12,14 +12,16 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
+from transformers.initialization import no_init_weights
 
 from evalkit.errors import ModelError
-from evalkit.models.paligemma import adapter, quantize
+from evalkit.models.paligemma import adapter, big_vision, quantize
 from evalkit.models.paligemma.beam import Search, search
 from evalkit.models.paligemma.checkpoint import CheckpointInfo
 from evalkit.models.paligemma.engine import Answer, OutOfMemory, Prompt
 from evalkit.models.paligemma.prompt import Rules
 from evalkit.models.paligemma.sampling import Draws
+from evalkit.models.paligemma.tensors import canonical
 from evalkit.types import Decode
 
 WINDOW = 1 << 20  # tokens: above any prompt, so Gemma 2's sliding layers see everything, as the reference
@@ -232,10 +234,20 @@ def load_model(
     (`auto`, `balanced`...), for checkpoints larger than one GPU. Raises ModelError when the device is
     not there or weights are missing.
     """
-    config = transformers.PaliGemmaConfig.from_pretrained(info.path, local_files_only=True)
-    if info.family == 2:
-        # The reference has no sliding window; transformers' would hide the first image tokens at 896 px.
-        config.text_config.sliding_window = WINDOW
+    model = _from_npz(info, dtype) if info.derived else _from_folder(info, dtype, device, device_map, scheme)
+    if info.adapter is not None:
+        adapter.merge(info.adapter, model)
+    if scheme == "int8":
+        quantize.round_int8(model)
+    if not device_map and scheme not in quantize.LIBRARIES:
+        model = model.to(_device(device))
+    return model
+
+
+def _from_folder(
+    info: CheckpointInfo, dtype: str, device: str, device_map: str | None, scheme: str | None
+) -> Any:
+    config = _config(info)
     if device_map and importlib.util.find_spec("accelerate") is None:
         raise ModelError(f"device_map={device_map}: needs the package accelerate; pip install accelerate")
     options: dict[str, Any] = {"device_map": device_map} if device_map else {}
@@ -271,13 +283,46 @@ def load_model(
         raise ModelError(
             f"{info.path}: {what} (first: {(missing or mismatched)[0]}); save the checkpoint again"
         )
-    if info.adapter is not None:
-        adapter.merge(info.adapter, model)
-    if scheme == "int8":
-        quantize.round_int8(model)
-    if not device_map:
-        model = model.to(_device(device))
     return model
+
+
+def _from_npz(info: CheckpointInfo, dtype: str) -> Any:
+    """A model of transformers filled weight by weight; no second copy of the weights is held."""
+    home = getattr(torch, dtype)
+    with no_init_weights():
+        model = _quietly(
+            lambda: transformers.AutoModelForImageTextToText.from_config(
+                _config(info), dtype=home, attn_implementation=info.attention
+            ),
+            info,
+        )
+    model.tie_weights()  # initialising would have done it
+    places = {canonical(name): weight for name, weight in model.named_parameters()}
+    with torch.no_grad():
+        for tensor in big_vision.read(info.path):
+            array = tensor.array if tensor.array.flags.writeable else tensor.array.copy()
+            half = tensor.kind == "BF16"
+            values = torch.from_numpy(array.view(np.int16) if half else array)
+            values = values.view(torch.bfloat16) if half else values
+            place = places.pop(canonical(tensor.name), None)
+            if place is None or place.shape != values.shape:
+                fits = "no such weight" if place is None else tuple(place.shape)
+                raise ModelError(f"{info.path}: {tensor.name} is {tuple(values.shape)}, its model has {fits}")
+            place.copy_(values)
+    if places:
+        raise ModelError(f"{info.path}: {len(places)} weights are missing (first: {min(places)})")
+    return model
+
+
+def _config(info: CheckpointInfo) -> Any:
+    if info.derived is not None:
+        config = transformers.PaliGemmaConfig.from_dict(dict(info.derived))
+    else:
+        config = transformers.PaliGemmaConfig.from_pretrained(info.path, local_files_only=True)
+    if info.family == 2:
+        # The reference has no sliding window; transformers' would hide the first image tokens at 896 px.
+        config.text_config.sliding_window = WINDOW
+    return config
 
 
 def load_tokenizer(info: CheckpointInfo) -> Any:

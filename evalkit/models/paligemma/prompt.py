@@ -3,13 +3,22 @@ Knows a tokenizer of transformers by its methods only; imports none."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 IMAGE = "<image>"
 LOCATIONS = tuple(f"<loc{i:04d}>" for i in range(1024))
 SEGMENTS = tuple(f"<seg{i:03d}>" for i in range(128))
+
+
+UNKNOWN = " \u2047 "  # what SentencePiece writes for the unknown piece
+
+# Gemma has pieces for runs of up to 31 blanks; SentencePiece cuts longer runs from the left, the fast
+# tokenizer somewhere in the middle. Splitting the text after 31 makes both the same.
+_LONG_RUN = re.compile(r" {32,}|\n{32,}|\t{32,}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +69,27 @@ class Prompter:
         """
         if protocol == "hf":
             return [self.bos, *self._ids(prompt + "\n", literal=(IMAGE,))]
-        ids = [self.bos, *self._ids(prompt, literal=self._literal), *self.newline]
+        ids = [self.bos]
+        for part in _cut_runs(prompt):
+            ids += self._ids(part, literal=self._literal)
+        ids += self.newline
         return ids if length is None else ids[:length]
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text with `<loc....>` and `<seg...>` kept and no spaces put in; control tokens (bos, eos,
         pad) are left out, as SentencePiece does."""
-        controls = set(self._controls.values())
-        kept = [int(i) for i in ids if i not in controls]
-        text: str = self.tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        return text
+        controls, unknown = set(self._controls.values()), self.tokenizer.unk_token_id
+        parts: list[list[int]] = [[]]
+        for i in ids:
+            if i == unknown:
+                parts.append([])
+            elif i not in controls:
+                parts[-1].append(int(i))
+        texts = [
+            self.tokenizer.decode(part, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+            for part in parts
+        ]
+        return UNKNOWN.join(texts)
 
     def _ids(self, text: str, literal: tuple[str, ...] = ()) -> list[int]:
         """Tokens of the text alone. Special tokens are split into plain pieces only where one of
@@ -79,3 +99,9 @@ class Prompter:
             "input_ids"
         ]
         return ids
+
+
+def _cut_runs(text: str) -> list[str]:
+    """The text in parts, cut after every 31 blanks of a longer run."""
+    places = [m.start() + k for m in _LONG_RUN.finditer(text) for k in range(31, len(m.group()), 31)]
+    return [text[a:b] for a, b in pairwise([0, *places, len(text)])]

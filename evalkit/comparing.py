@@ -1,0 +1,271 @@
+"""What `evalkit compare` prints: differences with intervals and verdicts, ranks, grids. Decides nothing."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+from evalkit import baseline, compare, early, results, terminal
+from evalkit.baseline import Answered
+from evalkit.compare import Comparison, Side, TaskResult
+from evalkit.errors import UserError
+from evalkit.paired import Difference
+from evalkit.planning import Plan, Shelf
+from evalkit.runner import Options, Progress
+from evalkit.types import Checkpoint, Score
+
+GREEN, RED, PLAIN = "\033[32m", "\033[31m", "\033[0m"
+
+
+def run(
+    places: Sequence[str],
+    allow: Collection[str],
+    margin: float,
+    as_json: str | None,
+    grid: bool,
+    samples: int,
+) -> int:
+    """`evalkit compare A B [C ...]`: the first model against each of the others."""
+    given = [(place, baseline.read(place)) for place in places]
+    if grid:
+        print(grid_table([run for _, group in given for run in group]), end="")
+        return 0
+    models = compare.sides(given)
+    found = [compare.compare(models[0], other, allow, margin) for other in models[1:]]
+    ranked = compare.ranks(models, allow) if len(models) > 2 else []
+    if as_json:
+        content = {
+            "comparisons": [compare.record(c) for c in found],
+            "mean_ranks": [{"model": r.name, "mean": r.mean, "low": r.low, "high": r.high} for r in ranked],
+        }
+        text = json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+        if as_json == "-":
+            print(text, end="")
+            return 0
+        results.atomic_write(Path(as_json), text)
+    colour = sys.stdout.isatty()
+    print("\n".join(text_of(c, colour, samples) for c in found))
+    if ranked:
+        print("\nmean rank over tasks, 1 is best, 95 % interval over resampled images")
+        width = max(len(r.name) for r in ranked)
+        for r in sorted(ranked, key=lambda r: r.mean):
+            print(f"  {r.name:<{width}}  {r.mean:.2f} [{r.low:.2f}, {r.high:.2f}]")
+    return 0
+
+
+def until_decided(against: str | None, margin: float | None) -> Callable[..., None]:
+    """What runs plans block by block until the difference from `against` is clear, and says so."""
+    if not against:
+        raise UserError("--until-decided: against what? --against BASELINE names a run or baseline file")
+    base = only_side(baseline.read(against), against).runs
+
+    def act(
+        plans: Sequence[Plan],
+        shelf: Shelf,
+        checkpoint: Checkpoint,
+        options: Options,
+        progress: Progress,
+        done: Callable[[Plan, list[Score]], None],
+    ) -> None:
+        found = early.run(plans, shelf, checkpoint, options, progress, done, base, margin or early.MARGIN)
+        for outcome in found:
+            terminal.say(f"  {outcome.task}: {outcome}")
+
+    return act
+
+
+def after_run(against: str, folders: Sequence[results.RunFolder], margin: float | None) -> None:
+    """`evalkit run --against`: what was run now against a baseline, every model."""
+    base = only_side(baseline.read(against), against)
+    found = [baseline.of_run(folder) for folder in folders]
+    for name in dict.fromkeys(r.name for r in found):
+        side = only_side([r for r in found if r.name == name], name)
+        found_now = compare.compare(base, side, (), margin or compare.MARGIN)
+        print("\n" + text_of(found_now, sys.stdout.isatty()))
+
+
+def text_of(found: Comparison, colour: bool = False, samples: int = 0) -> str:
+    """One comparison for a terminal."""
+    header = ["task", "metric", "n", "A", "B", "B − A", "p", "verdict"]
+    lines: list[tuple[list[str], list[str]]] = []  # cells, and what stands below them
+    for task in found.tasks:
+        for place, m in enumerate(task.metrics):
+            first = place == 0
+            d = m.found
+            cells = [
+                task.task if first else "", m.spelled, f"{d.n:,}" if first else "", hundredths(d.a),
+                hundredths(d.b), difference(d), p_value(task.p if first else d.p, first),
+                task.verdict if first else ", ".join(m.flags) or "undecided",
+            ]  # fmt: skip
+            lines.append((cells, _below(task, samples) if place == len(task.metrics) - 1 else []))
+    widths = [max(len(h), *(len(cells[i]) for cells, _ in lines)) for i, h in enumerate(header)]
+    out = [f"A {found.a.name}    B {found.b.name}", ""]
+    out += [_line(header, widths), "  ".join("─" * w for w in widths)]
+    for cells, below in lines:
+        line = _line(cells, widths)
+        paint = RED if "worse" in cells[-1] else GREEN if "better" in cells[-1] else ""
+        out.append(f"{paint}{line}{PLAIN}" if colour and paint else line)
+        out += [f"    {text}" for text in below]
+    out += ["", *_summary(found)]
+    return "\n".join(out) + "\n"
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    right = {2, 3, 4, 6}
+    shown = [
+        c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))
+    ]
+    return "  ".join(shown).rstrip()
+
+
+def _below(task: TaskResult, samples: int) -> list[str]:
+    """Samples gained and lost, invalid rates, the smallest drop seen, groups that moved, notes."""
+    d = task.first.found
+    parts = []
+    if d.gained is not None and d.lost is not None:
+        parts.append(f"samples gained {len(d.gained):,}, lost {len(d.lost):,}")
+    before, after = sum(task.a.invalid), sum(task.b.invalid)
+    if before or after:
+        parts.append(f"unreadable {before} → {after}")
+    if not math.isnan(d.detectable) and not task.identical:
+        parts.append(f"a drop of {100 * d.detectable:.1f} would have been seen (80 % power)")
+    out = ["; ".join(parts)] if parts else []
+    moved = [(n, g) for n, g in task.groups.items() if g.low > 0 or g.high < 0]
+    moved.sort(key=lambda pair: pair[1].value)
+    if moved:
+        shown = [
+            f"{n} {difference(g)} (n {g.n:,})"
+            for n, g in (moved if len(moved) <= 6 else moved[:3] + moved[-3:])
+        ]
+        out.append("groups that moved: " + "; ".join(shown))
+    if samples and d.lost:
+        out.append("lost: " + ", ".join(task.a.ids[i] for i in d.lost[:samples]))
+    if samples and d.gained:
+        out.append("gained: " + ", ".join(task.a.ids[i] for i in d.gained[:samples]))
+    return out + [f"note: {n}" for n in task.notes]
+
+
+def _summary(found: Comparison) -> list[str]:
+    counts = ", ".join(f"{outcome} {found.count(outcome)}" for outcome in ("won", "lost", "tied"))
+    out = [f"B {counts} of {len(found.tasks)} tasks, at 5 % after Holm"]
+    for side, only in ((found.a, found.only_a), (found.b, found.only_b)):
+        if only:
+            out.append(f"only of {side.name}: {', '.join(only)}")
+    out.append(
+        "values and differences × 100; 95 % intervals, paired, clustered by image; p of a task's first "
+        "metric after Holm over tasks, in brackets of its other metrics as they are"
+    )
+    return out
+
+
+# --- numbers --------------------------------------------------------------------------------------------
+
+
+def hundredths(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
+def difference(d: Difference) -> str:
+    """`+1.2 [-0.3, +2.7]`, in hundredths; turned so that plus is better."""
+    if math.isnan(d.low) or math.isnan(d.high):
+        return f"{100 * d.value:+.1f}"
+    return f"{100 * d.value:+.1f} [{100 * d.low:+.1f}, {100 * d.high:+.1f}]"
+
+
+def p_value(p: float, counts: bool = True) -> str:
+    text = "<.001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
+    return text if counts else f"({text})"
+
+
+# --- grids ----------------------------------------------------------------------------------------------
+
+
+def grid_table(runs: Sequence[Answered]) -> str:
+    """Resolution × precision × prompt × checkpoint: value, cost, and the difference from the best.
+
+    Cost is what the run recorded: seconds a sample on its device; "?" when a session was killed.
+    """
+    tasks = list(dict.fromkeys(r.task for r in runs))
+    out = []
+    for task in tasks:
+        some = [r for r in runs if r.task == task]
+        metric = next((m for m in some[0].scores if all(m in r.scores for r in some)), None)
+        if metric is None:
+            raise UserError(
+                f"{task}: its runs have no metric in common; `evalkit score` them by one task file"
+            )
+        judge = baseline.metric(metric)
+        sign = -1 if judge.lower_is_better else 1
+        best = max(some, key=lambda r: sign * r.scores[metric].value)
+        header = [
+            "checkpoint",
+            "px",
+            "precision",
+            "protocol",
+            "prompt",
+            "n",
+            "value",
+            "from the best",
+            "s/sample",
+            "minutes",
+        ]
+        rows = [_point(r, best, metric) for r in sorted(some, key=_axes)]
+        widths = [max(len(h), *(len(row[i]) for row in rows)) for i, h in enumerate(header)]
+        out += [f"{task}  {some[0].scores[metric].metric}"]
+        out += [
+            "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip()
+            for row in [header, *rows]
+        ]
+        out += [""]
+    return "\n".join(out)
+
+
+def _axes(run: Answered) -> tuple[str, int, str, str, str]:
+    model = run.identity.get("model", {})
+    return (
+        run.name, int(run.identity["preparation"]["resolution"]), str(model.get("dtype", "")),
+        str(run.identity.get("protocol", "")), str(run.identity["task"].get("prompt", "")),
+    )  # fmt: skip
+
+
+def _point(run: Answered, best: Answered, metric: str) -> list[str]:
+    name, resolution, dtype, protocol, prompt = _axes(run)
+    cost = "?" if run.seconds is None else f"{run.seconds / max(1, len(run.ids)):.3g}"
+    minutes = "?" if run.seconds is None else f"{run.seconds / 60:.1f}"
+    score = run.scores[metric]
+    if run is best:
+        apart = "best"
+    else:
+        try:
+            found: Any = compare.task_result(best, run, compare.ALLOWED, compare.MARGIN)
+            apart = next(difference(m.found) for m in found.metrics if m.metric == metric)
+        except UserError:
+            apart = "not comparable"
+    return [
+        name,
+        str(resolution),
+        dtype,
+        protocol,
+        prompt,
+        f"{score.n:,}",
+        hundredths(score.value),
+        apart,
+        cost,
+        minutes,
+    ]
+
+
+def only_side(group: Sequence[Answered], place: str) -> Side:
+    """The runs of one argument as a side. Raises UserError when it holds a task twice."""
+    found: dict[str, Answered] = {}
+    for one in group:
+        if one.task in found:
+            raise UserError(
+                f"{place}: holds two runs of {one.task}, {found[one.task].run} and {one.run}; name one"
+            )
+        found[one.task] = one
+    return Side(group[0].name, found)

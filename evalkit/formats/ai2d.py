@@ -1,0 +1,103 @@
+"""AI2D's questions/*.json, annotations/*.json and ai2d_test_ids.csv: diagrams with four options.
+
+Knows no metric. Kembhavi et al., 2016. Letters are drawn into the diagrams as the reference does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from evalkit.errors import DataError
+from evalkit.records import Record, Unique, path_of
+from evalkit.sources import image_ref, read_json
+from evalkit.types import Format, Mark, Sample, Source
+
+
+@dataclass(frozen=True)
+class Ai2d(Format):
+    """One sample a question, id = questionId, target = the right option's text.
+
+    The split "test" is the images that the source's `ids` lists, "train" all others. For questions
+    about letters (`abcLabel`) every text of the diagram is covered by a white box with its
+    replacement letter; the source's `font` names the TrueType file for them (the reference takes
+    DM Sans; without one Pillow's own font is used). `draw`: False leaves the diagrams as they are.
+    """
+
+    joined: str = " \t "
+    draw: bool = True
+
+    fields: ClassVar[tuple[str, ...]] = ("question", "choices")
+    keys: ClassVar[tuple[str, ...]] = ("questions", "annotations", "images", "ids")
+
+    def samples(self, source: Source, split: str) -> Iterator[Sample]:
+        folder, images = path_of(source, "questions", self.keys), path_of(source, "images", self.keys)
+        boxes = path_of(source, "annotations", self.keys)
+        font = str(source.path("font")) if "font" in source.entry else ""
+        listed = _ids(path_of(source, "ids", self.keys))
+        if split not in ("test", "train"):
+            raise DataError(f"{source.path('ids')}: no split '{split}'; there are: test, train")
+        files = sorted(folder.glob("*.json"), key=lambda p: (len(p.name), p.name))
+        if not files:
+            raise DataError(f"{folder}: cannot be read or holds no <number>.png.json")
+        unique = Unique(str(folder), "questionId")
+        for path in files:
+            stem = path.name.split(".")[0]
+            if (stem in listed) != (split == "test"):
+                continue
+            top = Record(read_json(path), str(path))
+            picture = top.name("imageName") if top.has("imageName") else f"{stem}.png"
+            questions = top.record("questions")
+            for text in questions.data:
+                question = questions.record(text)
+                name = question.identifier("questionId")
+                unique.add(name)
+                choices = question.texts("answerTexts", least=2)
+                place = question.integer("correctAnswer", least=0)
+                if place >= len(choices):
+                    question.wrong("correctAnswer", f"is {place}; there are {len(choices)} answerTexts")
+                asked = Record({"question": text}, str(path), "questions").text("question")
+                letters = self.draw and question.data.get("abcLabel") is True
+                marks = _labels(boxes / f"{picture}.json", font) if letters else ()
+                yield Sample(
+                    id=name,
+                    images=(image_ref(images, picture, marks),),
+                    fields={"question": asked, "choices": self.joined.join(choices)},
+                    target=(choices[place],),
+                    group="letters" if question.data.get("abcLabel") is True else "words",
+                    cluster=picture,
+                )
+
+
+def _ids(path: Path) -> frozenset[str]:
+    """One image number a line."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from None
+    if not lines:
+        raise DataError(f"{path}: is empty; it must list one image number a line")
+    return frozenset(line.strip(",").removesuffix(".png") for line in lines)
+
+
+def _labels(path: Path, font: str) -> tuple[Mark, ...]:
+    """A white box with its letter for each text of the diagram."""
+    top = Record(read_json(path), str(path))
+    texts = top.record("text")
+    marks = []
+    for name in texts.data:
+        entry = texts.record(name)
+        corners = entry.get("rectangle", "it must be [[x0, y0], [x1, y1]]")
+        flat = [c for p in corners for c in p] if _is_pair(corners) else []
+        if len(flat) != 4 or not all(type(c) in (int, float) and abs(c) < 1e6 for c in flat):
+            entry.wrong("rectangle", "must be [[x0, y0], [x1, y1]], numbers in pixels")
+        x0, y0, x1, y1 = (float(c) for c in flat)
+        letter = entry.text("replacementText")
+        marks.append(Mark("label", (y0, x0, y1, x1), "pixels", text=letter, font=font))
+    return tuple(marks)
+
+
+def _is_pair(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(isinstance(part, list) for part in value)

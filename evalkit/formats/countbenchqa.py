@@ -1,0 +1,67 @@
+"""CountBenchQA: big_vision's countbench_paired_questions.json beside CountBench's Parquet table.
+
+Knows no metric. Questions: Beyer et al., 2024 (arXiv:2407.07726); images: Paiss et al., 2023.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from evalkit.errors import DataError
+from evalkit.records import Record, path_of
+from evalkit.sources import read_json
+from evalkit.types import Format, ImageRef, Sample, Source
+
+
+@dataclass(frozen=True)
+class CountBenchQa(Format):
+    """One sample a row that has an image, id = the row's place, target = the count as digits.
+
+    The questions are aligned with the rows by position. Rows whose image is gone are left out; the
+    published table has 491 of 540 left. `leave_out`: rows to leave out beside those (the reference
+    drops the one whose image hasn't three channels).
+    """
+
+    leave_out: tuple[int, ...] = ()
+
+    fields: ClassVar[tuple[str, ...]] = ("question",)
+    keys: ClassVar[tuple[str, ...]] = ("questions", "table")
+
+    def samples(self, source: Source, split: str) -> Iterator[Sample]:
+        path, table = path_of(source, "questions", self.keys), path_of(source, "table", self.keys)
+        questions = read_json(path)
+        if not isinstance(questions, list):
+            raise DataError(f"{path}: top level: is no list; it must be a list of {{question}}")
+        numbers = _numbers(table)
+        if len(numbers) != len(questions):
+            raise DataError(
+                f"{path}: holds {len(questions)} questions, {table} {len(numbers)} rows; they belong together"
+            )
+        for row, (entry, number) in enumerate(zip(questions, numbers, strict=True)):
+            record = Record(entry, str(path), f"[{row}]")
+            if number is None or row in self.leave_out:
+                continue
+            ref = ImageRef(str(table), f"{row}/image")
+            fields = {"question": record.text("question")}
+            yield Sample(str(row), (ref,), fields, (str(number),), cluster=f"row {row}")
+
+
+def _numbers(path: Path) -> list[Any]:
+    """Each row's count; None where its image is gone."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path, columns=["number", "image"])
+        counts, images = table.column("number").to_pylist(), table.column("image")
+        if not all(type(count) is int for count in counts):
+            raise DataError(f"{path}: column number: holds something else than whole numbers")
+        return [count if image.is_valid else None for count, image in zip(counts, images, strict=True)]
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error})") from None
+    except (pa.ArrowInvalid, KeyError) as error:
+        why = str(error).split("\n")[0]
+        raise DataError(f"{path}: is no Parquet table with columns number and image ({why})") from None

@@ -1,0 +1,55 @@
+"""ActivityNet Captions' {train,val_1,val_2}.json: sentences about segments of videos.
+
+Knows no metric. Krishna et al., 2017; {"v_<id>": {duration, timestamps, sentences}}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from evalkit.records import Record, path_of
+from evalkit.sources import frame_refs, read_json
+from evalkit.types import Format, Sample, Source
+
+
+@dataclass(frozen=True)
+class DenseVideo(Format):
+    """One sample a segment, id = `<video>[<start>-<end>]` in seconds, target = (its sentence,).
+
+    `<videos>/<video>.mp4`, of which the segment's frames are taken every `stride`; or a folder of
+    frames `<videos>/<video>[<start>-<end>]`.
+    """
+
+    frames: int = 16
+    stride: int = 30
+
+    fields: ClassVar[tuple[str, ...]] = ()
+    keys: ClassVar[tuple[str, ...]] = ("path", "videos")
+
+    def samples(self, source: Source, split: str) -> Iterator[Sample]:
+        path, videos = path_of(source, "path", self.keys), path_of(source, "videos", self.keys)
+        top = Record(read_json(path), str(path))
+        for video in top.data:
+            record = top.record(video)
+            name = Record({"video": video}, str(path), "top level").name("video")
+            sentences, times = record.texts("sentences"), record.get("timestamps")
+            if not isinstance(times, list) or len(times) != len(sentences):
+                record.wrong("timestamps", f"must list {len(sentences)} pairs [start, end]")
+            seen: dict[str, int] = {}
+            for place, (time, sentence) in enumerate(zip(times, sentences, strict=True)):
+                start, end = _seconds(record, place, time)
+                segment = f"{name}[{start:g}-{end:g}]"
+                seen[segment] = seen.get(segment, 0) + 1
+                part = segment if (videos / segment).is_dir() else name
+                refs = frame_refs(videos, part, self.frames, self.stride, start, end)
+                again = f"#{seen[segment]}" if seen[segment] > 1 else ""
+                yield Sample(segment + again, refs, {}, (sentence,), cluster=name)
+
+
+def _seconds(record: Record, place: int, value: Any) -> tuple[float, float]:
+    right = isinstance(value, list) and len(value) == 2 and all(type(v) in (int, float) for v in value)
+    if not right or not 0 <= value[0] <= value[1] < 1e6:
+        record.wrong(f"timestamps[{place}]", "must be [start, end] in seconds, start first")
+    return float(value[0]), max(float(value[1]), 1e-3)

@@ -1,0 +1,55 @@
+"""GrandStaff: piano systems with their **kern beside them, and a list of files a split.
+
+Knows no metric. Ríos-Vila et al., 2023; layout as distributed (<piece>/<segment>.{jpg,krn}).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from evalkit.errors import DataError
+from evalkit.records import Record, Unique, path_of
+from evalkit.sources import image_ref
+from evalkit.types import Format, Sample, Source
+
+
+@dataclass(frozen=True)
+class Kern(Format):
+    """One sample a line of `<lists>/<split>.txt`, id = the path without suffix, target = (its text,).
+
+    `suffix` is the transcription's: .krn (**kern), .bekrn (SMT's basic extended form). `image` is
+    the picture's: ".jpg" as engraved, "_distorted.jpg" as by camera.
+    """
+
+    suffix: str = ".krn"
+    image: str = ".jpg"
+
+    fields: ClassVar[tuple[str, ...]] = ()
+    keys: ClassVar[tuple[str, ...]] = ("lists", "images")
+
+    def samples(self, source: Source, split: str) -> Iterator[Sample]:
+        lists, images = path_of(source, "lists", self.keys), path_of(source, "images", self.keys)
+        path = lists / f"{split}.txt"
+        try:
+            names = path.read_text(encoding="utf-8-sig").split("\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{path}: cannot be read ({error}); a split is a list of files") from None
+        unique = Unique(str(path), "file")
+        for number, line in enumerate(names, 1):
+            if not line.strip():
+                continue
+            given = Record({"file": line.strip()}, str(path), f"line {number}").name("file")
+            stem = given
+            for end in (self.suffix, ".krn", ".bekrn", ".jpg", ".png"):
+                stem = stem.removesuffix(end)
+            unique.add(stem)
+            told = images / f"{stem}{self.suffix}"
+            try:
+                text = told.read_text(encoding="utf-8-sig").rstrip("\n")
+            except (OSError, UnicodeDecodeError) as error:
+                raise DataError(f"{told}: cannot be read ({error})") from None
+            if not text:
+                raise DataError(f"{told}: is empty; it must hold a transcription")
+            yield Sample(stem, (image_ref(images, f"{stem}{self.image}"),), {}, (text,), cluster=stem)

@@ -1,0 +1,52 @@
+"""MMVP's Questions.csv with its folder of numbered images: pairs that look alike to CLIP.
+
+Knows no metric. Tong et al., 2024; columns as on the data set's card.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from evalkit.records import Record, Unique, path_of
+from evalkit.sources import image_ref, read_table
+from evalkit.types import Format, Sample, Source
+
+_OPTION = re.compile(r"\(([a-z])\)\s*(.*?)\s*(?=\([a-z]\)|$)")
+
+
+@dataclass(frozen=True)
+class Mmvp(Format):
+    """One sample a question, id = Index, target = the right option's text; rows 2k-1 and 2k are a pair.
+
+    A pair is one cluster and one group; target: {"answers": (text,), "pair": "k"}.
+    """
+
+    suffix: str = ".jpg"  # image file = Index + suffix
+
+    fields: ClassVar[tuple[str, ...]] = ("question", "options")
+    keys: ClassVar[tuple[str, ...]] = ("path", "images")
+
+    def samples(self, source: Source, split: str) -> Iterator[Sample]:
+        path, images = path_of(source, "path", self.keys), path_of(source, "images", self.keys)
+        unique = Unique(str(path), "Index")
+        for place, row in enumerate(read_table(path)):
+            record = Record(row, str(path), f"row {place + 2}")
+            index = record.text("Index").strip()
+            if not index.isdecimal() or not 0 < int(index) < 1 << 32:
+                record.wrong("Index", f"is {index[:40]!r}; it must be a number from 1")
+            unique.add(int(index))
+            options = dict(_OPTION.findall(record.text("Options")))
+            letter = record.text("Correct Answer").strip().strip("()").lower()
+            if letter not in options:
+                record.wrong("Correct Answer", f"is {letter[:40]!r}; the options are: {', '.join(options)}")
+            pair = str((int(index) + 1) // 2)
+            yield Sample(
+                id=str(int(index)),
+                images=(image_ref(images, f"{int(index)}{self.suffix}"),),
+                fields={"question": record.text("Question"), "options": record.data["Options"]},
+                target={"answers": (options[letter],), "pair": pair},
+                cluster=f"pair {pair}",
+            )

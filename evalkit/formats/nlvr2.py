@@ -1,0 +1,55 @@
+"""NLVR2's {train,dev,test1}.json: JSON lines of a statement about a left and a right photo.
+
+Knows no metric. Suhr et al., 2019; schema as in the repository lil-lab/nlvr.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from evalkit.records import Record, Unique, check_split, path_of
+from evalkit.sources import image_ref, read_lines
+from evalkit.types import Format, Sample, Source
+
+_IDENTIFIER = re.compile(r"([a-z0-9]+)-\d+-\d+-\d+")
+
+
+@dataclass(frozen=True)
+class Nlvr2(Format):
+    """One sample a sentence, id = identifier, target = (label,), "True" or "False" (() where hidden).
+
+    Two images, left then right: the identifier without its last number, and -img0.png, -img1.png
+    (below `directory`, where a line states one). The split is what the identifiers begin with.
+    """
+
+    fields: ClassVar[tuple[str, ...]] = ("sentence",)
+    keys: ClassVar[tuple[str, ...]] = ("path", "images")
+
+    def samples(self, source: Source, split: str) -> Iterator[Sample]:
+        path, images = path_of(source, "path", self.keys), path_of(source, "images", self.keys)
+        unique, present, chosen = Unique(str(path), "identifier"), set[str](), list[Record]()
+        for number, line in read_lines(path):
+            record = Record(line, str(path), f"line {number + 1}")
+            name = record.text("identifier")
+            spelled = _IDENTIFIER.fullmatch(name)
+            if not spelled:
+                record.wrong("identifier", f"is {name[:60]!r}; it must be split-set-pair-sentence")
+            unique.add(name)
+            present.add(spelled.group(1))
+            if spelled.group(1) == split:
+                chosen.append(record)
+        check_split(str(path), split, present)
+        for record in chosen:
+            name = record.data["identifier"]
+            pair = name.rpartition("-")[0]
+            folder = f"{record.identifier('directory')}/" if record.has("directory") else ""
+            refs = tuple(image_ref(images, f"{folder}{pair}-img{side}.png") for side in (0, 1))
+            target: tuple[str, ...] = ()
+            if record.has("label"):
+                target = (record.text("label"),)
+                if target[0] not in ("True", "False"):
+                    record.wrong("label", f"is {target[0][:40]!r}; it must be 'True' or 'False'")
+            yield Sample(name, refs, {"sentence": record.text("sentence")}, target, cluster=pair)

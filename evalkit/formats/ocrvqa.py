@@ -1,0 +1,67 @@
+"""OCR-VQA's dataset.json: several templated questions about each book cover.
+
+Knows no metric. Mishra et al., 2019; schema as distributed by ocr-vqa.github.io.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+from urllib.parse import urlsplit
+
+from evalkit.records import Record, check_split, path_of
+from evalkit.sources import image_ref, read_json
+from evalkit.types import Format, Sample, Source
+
+SPLITS = {1: "train", 2: "val", 3: "test"}
+SUFFIXES = (".jpg", ".png", ".gif", ".jpeg")
+
+
+@dataclass(frozen=True)
+class OcrVqa(Format):
+    """One sample a question, id = `<book>-<place>`, target = (answer,).
+
+    The cover is `<images>/<book>` with the suffix of its URL, or any other that is there. Books
+    whose cover is nowhere are kept: a missing image is said when the run begins.
+    """
+
+    fields: ClassVar[tuple[str, ...]] = ("question", "title", "author", "genre")
+    keys: ClassVar[tuple[str, ...]] = ("path", "images")
+
+    def samples(self, source: Source, split: str) -> Iterator[Sample]:
+        path, images = path_of(source, "path", self.keys), path_of(source, "images", self.keys)
+        top = Record(read_json(path), str(path))
+        check_split(str(path), split, set(SPLITS.values()))
+        for book in top.data:
+            record = top.record(book)
+            number = record.integer("split")
+            if number not in SPLITS:
+                record.wrong("split", f"is {number}; it must be 1 (train), 2 (val) or 3 (test)")
+            if SPLITS[number] != split:
+                continue
+            name = _cover(record, images, book)
+            questions, answers = record.texts("questions"), record.texts("answers")
+            if len(questions) != len(answers):
+                record.wrong("answers", f"holds {len(answers)}, questions {len(questions)}; one for each")
+            extra = {"title": "title", "author": "authorName", "genre": "genre"}
+            told = {key: record.text(name) if record.has(name) else "" for key, name in extra.items()}
+            for place, (question, answer) in enumerate(zip(questions, answers, strict=True)):
+                fields = {"question": question, **told}
+                ref = image_ref(images, name)
+                yield Sample(f"{book}-{place}", (ref,), fields, (answer,), cluster=name)
+
+
+def _cover(record: Record, images: Path, book: str) -> str:
+    """The file name of a book's cover."""
+    url = record.text("imageURL") if record.has("imageURL") else ""
+    try:
+        stated = os.path.splitext(urlsplit(url).path)[1].lower()
+    except ValueError:
+        stated = ""
+    first = stated if stated in SUFFIXES else ".jpg"
+    there = (s for s in (first, *SUFFIXES) if images.is_dir() and (images / f"{book}{s}").is_file())
+    named = Record({"book": f"{book}{next(there, first)}"}, record.file, record.place)
+    return named.name("book")

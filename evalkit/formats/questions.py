@@ -1,0 +1,142 @@
+"""A file of flat records, one question each: JSON list or object, JSON lines, or CSV. Knows no dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from evalkit.errors import DataError
+from evalkit.flat import FlatRecords
+from evalkit.records import Record, Unique, path_of, paths_of
+from evalkit.sources import frame_refs, image_ref, read_json, read_lines, read_table
+from evalkit.types import ImageRef, Sample, Size, Source
+
+
+@dataclass(frozen=True)
+class Questions(FlatRecords):
+    """One sample a record (see FlatRecords for which key is what).
+
+    records     the key of the list, or of the object of records by id, in the file's object;
+                left out: the file is itself the list (or the object of records by id)
+    lines       the file is JSON lines, whatever its name; `.jsonl` and `.jsonlines` always are,
+                `.csv` and `.tsv` are tables
+    gather      records of the same id are one sample with all their answers
+    frames, stride   the image is a video: so many frames, one every so many
+
+    A source's `path` may be a mapping of groups to files ({de: a.json, en: b.json}): ids then begin
+    with the group. A source may name a file `answers`, of records with the same id that hold the
+    answers. `image_map`: a file of lines `<file name> <image>`, for files named otherwise.
+    A file that states its split as `dataset_split` must state the one asked for.
+    """
+
+    records: str = ""
+    lines: bool = False
+    gather: bool = False
+    frames: int = 0
+    stride: int = 1
+
+    keys: ClassVar[tuple[str, ...]] = ("path", "images")
+
+    def samples(self, source: Source, split: str) -> Iterator[Sample]:
+        images = path_of(source, "images", self.keys)
+        renamed = _image_map(source.path("image_map")) if "image_map" in source.entry else {}
+        files = paths_of(source, "path", self.keys)
+        answers = self._answers_file(source) if "answers" in source.entry else None
+        unique = Unique(str(next(iter(files.values()))), self.id or "id")
+
+        def pictures(record: Record) -> tuple[tuple[ImageRef, ...], str, Size | None]:
+            names = [renamed.get(name, name) for name in self.image_names(record)]
+            if self.frames:
+                refs = tuple(r for n in names for r in frame_refs(images, n, self.frames, self.stride))
+            else:
+                refs = tuple(image_ref(images, name) for name in names)
+            size = record.size(self.height, self.width) if record.has(self.height) and self.bbox else None
+            return refs, " ".join(names), size
+
+        def read(path: Path) -> Iterator[Sample]:
+            for place, record in self._records(path, split):
+                full = record if answers is None else _joined(record, self.id, answers)
+                if self.wanted(full, split):
+                    yield from self.read(full, place, pictures)
+
+        for group, path in files.items():
+            for sample in _gathered(read(path)) if self.gather else read(path):
+                named = _of_group(sample, group) if group else sample
+                unique.add(named.id)
+                yield named
+
+    def _records(self, path: Path, split: str) -> Iterator[tuple[int | str, Record]]:
+        """(place from 0, or the id that a record is kept by; record) in file order."""
+        suffix = path.suffix.lower()
+        if self.lines or suffix in (".jsonl", ".jsonlines"):
+            for number, line in read_lines(path):
+                yield number, Record(line, str(path), f"line {number + 1}")
+            return
+        if suffix in (".csv", ".tsv"):
+            for number, row in enumerate(read_table(path, "\t" if suffix == ".tsv" else ",")):
+                yield number, Record(row, str(path), f"row {number + 2}")
+            return
+        data = read_json(path)
+        if self.records:
+            top = Record(data, str(path))
+            stated = top.data.get("dataset_split")
+            if stated is not None and stated != split:
+                top.wrong("dataset_split", f"is {str(stated)[:40]!r}; the split asked for is '{split}'")
+            data = top.get(self.records, "it must hold the records")
+        if isinstance(data, dict):
+            for name, entry in data.items():
+                here = Record({"id": name}, str(path), "top level").identifier("id")
+                yield here, Record(entry, str(path), here if here.isprintable() else repr(here))
+            return
+        if not isinstance(data, list):
+            raise DataError(f"{path}: {self.records or 'top level'}: is no list; it must hold the records")
+        for number, entry in enumerate(data):
+            yield number, Record(entry, str(path), f"{self.records}[{number}]")
+
+    def _answers_file(self, source: Source) -> dict[str, Record]:
+        path = source.path("answers")
+        found: dict[str, Record] = {}
+        unique = Unique(str(path), self.id)
+        for _, record in self._records(path, ""):
+            unique.add(record.identifier(self.id))
+            found[record.identifier(self.id)] = record
+        return found
+
+
+def _gathered(samples: Iterator[Sample]) -> Iterator[Sample]:
+    """Samples of one id as one, in the order in which they come first."""
+    found: dict[str, list[Sample]] = {}
+    for sample in samples:
+        found.setdefault(sample.id, []).append(sample)
+    for first, *others in found.values():
+        yield replace(first, target=sum((other.target for other in others), first.target))
+
+
+def _joined(record: Record, key: str, answers: dict[str, Record]) -> Record:
+    name = record.identifier(key)
+    if name not in answers:
+        record.wrong(key, f"'{name}' has no answer; the answers file must hold every question")
+    return Record({**answers[name].data, **record.data}, record.file, record.place)
+
+
+def _of_group(sample: Sample, group: str) -> Sample:
+    fields: dict[str, Any] = {**sample.fields, "group": group}
+    return replace(sample, id=f"{group}/{sample.id}", fields=fields, group=group)
+
+
+def _image_map(path: Path) -> dict[str, str]:
+    """The last word of each line -> the first: what the records call an image -> its file."""
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read as UTF-8 text ({error})") from None
+    found = {}
+    for number, line in enumerate(lines, 1):
+        words = line.split()
+        if words and len(words) != 2:
+            raise DataError(f"{path}: line {number}: holds {len(words)} words; it must be <file> <image>")
+        if words:
+            found[words[1]] = words[0]
+    return found

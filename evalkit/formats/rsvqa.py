@@ -1,0 +1,64 @@
+"""RSVQA's *_questions.json with *_answers.json: questions about satellite and aerial images.
+
+Knows no metric. Lobry et al., 2020; schema as in the repository syvlo/RSVQA.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from evalkit.records import Record, Unique, path_of
+from evalkit.sources import image_ref, read_json
+from evalkit.types import Format, Sample, Source
+
+
+@dataclass(frozen=True)
+class Rsvqa(Format):
+    """One sample an active question of a kind that isn't left out, group = its type, target = (answer,).
+
+    `image_name`: the image file of an img_id, "%d.tif" (low resolution) or "%d.png" (high).
+    `leave_out`: types that are not asked (numeric ones, in the published figures).
+    """
+
+    image_name: str = "%d.tif"
+    leave_out: tuple[str, ...] = ("count", "area")
+
+    fields: ClassVar[tuple[str, ...]] = ("question",)
+    keys: ClassVar[tuple[str, ...]] = ("questions", "answers", "images")
+
+    def samples(self, source: Source, split: str) -> Iterator[Sample]:
+        path, images = path_of(source, "questions", self.keys), path_of(source, "images", self.keys)
+        answers = _answers(path_of(source, "answers", self.keys))
+        unique = Unique(str(path), "question id")
+        for question in Record(read_json(path), str(path)).records("questions"):
+            if question.data.get("active") is not True:
+                continue
+            kind = question.text("type")
+            if kind in self.leave_out:
+                continue
+            number = question.integer("id")
+            unique.add(number)
+            listed = question.get("answers_ids", "it must be a list of answers' ids")
+            chosen = [answers[i] for i in listed if i in answers] if _are_ids(listed) else []
+            if not chosen:
+                question.wrong("answers_ids", "names no active answer; it must be a list of answers' ids")
+            name = self.image_name.replace("%d", str(question.integer("img_id", least=0)))
+            fields = {"question": question.text("question")}
+            ref = image_ref(images, name)
+            yield Sample(str(number), (ref,), fields, tuple(chosen), group=kind, cluster=name)
+
+
+def _answers(path: Path) -> dict[int, str]:
+    unique, found = Unique(str(path), "answer id"), {}
+    for answer in Record(read_json(path), str(path)).records("answers"):
+        if answer.data.get("active") is True:
+            unique.add(answer.integer("id"))
+            found[answer.integer("id")] = answer.text("answer")
+    return found
+
+
+def _are_ids(value: object) -> bool:
+    return isinstance(value, list) and all(type(part) is int for part in value)

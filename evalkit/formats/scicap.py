@@ -1,0 +1,47 @@
+"""SciCap: figures of arXiv papers, one caption file a figure and a list of figures a split.
+
+Knows no metric. Hsu et al., 2021; layout as in the repository tingyaohsu/SciCap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from evalkit.errors import DataError
+from evalkit.records import Record, Unique, path_of
+from evalkit.sources import image_ref, read_json
+from evalkit.types import Format, Sample, Source
+
+
+@dataclass(frozen=True)
+class SciCap(Format):
+    """One sample a figure of `<lists>/<split>/file_idx.json`, target = its one caption.
+
+    `version` is which caption: the key in `<captions>/<split>/<figure>.json` whose `caption` is read.
+    """
+
+    version: str = "1-lowercase-and-token-and-remove-figure-index"
+
+    fields: ClassVar[tuple[str, ...]] = ()
+    keys: ClassVar[tuple[str, ...]] = ("lists", "captions", "images")
+
+    def samples(self, source: Source, split: str) -> Iterator[Sample]:
+        lists, captions = path_of(source, "lists", self.keys), path_of(source, "captions", self.keys)
+        images = path_of(source, "images", self.keys)
+        path = lists / split / "file_idx.json"
+        names = read_json(path)
+        if not isinstance(names, list):
+            raise DataError(f"{path}: top level: is no list; it must list the figures' file names")
+        listed = Record({"files": names}, str(path))
+        unique = Unique(str(path), "figure")
+        for place in range(len(listed.texts("files"))):
+            inner = Record({f"[{place}]": names[place]}, str(path))
+            name = inner.name(f"[{place}]")
+            unique.add(name)
+            stem = name.removesuffix(".png")
+            told = captions / split / f"{stem}.json"
+            caption = Record(read_json(told), str(told)).record(self.version).text("caption")
+            ref = image_ref(images, f"{split}/{name}")
+            yield Sample(stem, (ref,), {}, (caption,), cluster=name)

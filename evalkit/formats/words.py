@@ -1,0 +1,88 @@
+"""Words in photos with their outlines, one text file an image: ICDAR 2015 and Total-Text.
+
+Knows no metric. Karatzas et al., 2015; Ch'ng and Chan, 2017; files as distributed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from evalkit.errors import DataError
+from evalkit.records import path_of
+from evalkit.sources import image_ref
+from evalkit.types import Format, Sample, Source
+
+_LINE = {
+    "x": re.compile(r"x:\s*\[\[([\d\s-]*)\]?\]"),
+    "y": re.compile(r"y:\s*\[\[([\d\s-]*)\]?\]"),
+    "text": re.compile(r"transcriptions:\s*\[\s*(?:u?'(.*)'|u?\"(.*)\")?\s*\]\s*$"),
+}
+_PREFIX = {"icdar15": "gt_", "totaltext": "poly_gt_"}
+
+
+@dataclass(frozen=True)
+class Words(Format):
+    """One sample an image, id = its stem; words that nobody is to read are `legible: False`.
+
+    Target: {"size": (h, w), "words": [{"text", "vertices": ((x, y), ...) in pixels, "legible"}]}.
+    `form`: icdar15 (gt_img_1.txt: x1,y1,...,x4,y4,text; ### is illegible) or totaltext
+    (poly_gt_img1.txt: x: [[..]], y: [[..]], ornt: .., transcriptions: [..]; # is illegible).
+    """
+
+    form: Literal["icdar15", "totaltext"] = "icdar15"
+    suffix: str = ".jpg"
+
+    fields: ClassVar[tuple[str, ...]] = ()
+    keys: ClassVar[tuple[str, ...]] = ("words", "images")
+
+    def samples(self, source: Source, split: str) -> Iterator[Sample]:
+        from evalkit.images import header_size
+
+        folder, images = path_of(source, "words", self.keys), path_of(source, "images", self.keys)
+        prefix = _PREFIX[self.form]
+        files = sorted(folder.glob(f"{prefix}*.txt"), key=lambda p: (len(p.name), p.name))
+        if not files:
+            raise DataError(f"{folder}: cannot be read or holds no {prefix}*.txt")
+        for path in files:
+            stem = path.stem.removeprefix(prefix)
+            ref = image_ref(images, f"{stem}{self.suffix}")
+            size = header_size(ref)
+            read = _icdar15 if self.form == "icdar15" else _totaltext
+            words = [read(line, f"{path}: line {n}") for n, line in _lines(path)]
+            yield Sample(stem, (ref,), {}, {"size": size, "words": words}, size=size, cluster=stem)
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read as UTF-8 text ({error})") from None
+    return ((number, line) for number, line in enumerate(lines, 1) if line.strip())
+
+
+def _icdar15(line: str, where: str) -> dict[str, Any]:
+    """The first eight numbers are corners; the text may hold commas itself."""
+    parts = line.split(",", 8)
+    if len(parts) < 9 or not all(re.fullmatch(r"\s*-?\d{1,6}\s*", part) for part in parts[:8]):
+        raise DataError(f"{where}: must be x1,y1,x2,y2,x3,y3,x4,y4,text with whole numbers")
+    numbers = [int(part) for part in parts[:8]]
+    return _word(numbers[::2], numbers[1::2], parts[8], parts[8] != "###")
+
+
+def _totaltext(line: str, where: str) -> dict[str, Any]:
+    found = {key: pattern.search(line) for key, pattern in _LINE.items()}
+    if not found["x"] or not found["y"] or not found["text"]:
+        raise DataError(f"{where}: must be x: [[..]], y: [[..]], ornt: [..], transcriptions: [u'..']")
+    xs, ys = ([int(n) for n in found[axis].group(1).split()] for axis in "xy")  # type: ignore[union-attr]
+    if len(xs) != len(ys) or len(xs) < 3:
+        raise DataError(f"{where}: holds {len(xs)} x and {len(ys)} y; an outline has at least three points")
+    text = found["text"].group(1) or found["text"].group(2) or "#"
+    return _word(xs, ys, text, text != "#")
+
+
+def _word(xs: list[int], ys: list[int], text: str, legible: bool) -> dict[str, Any]:
+    return {"text": text, "vertices": tuple(zip(xs, ys, strict=True)), "legible": legible}

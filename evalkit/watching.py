@@ -1,0 +1,115 @@
+"""`evalkit watch`: waits for checkpoints, evaluates each, shows the trend, warns, calls the hook."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from evalkit import baseline, checking, commands, planning, tasks, terminal, trackers, watch
+from evalkit.baseline import Answered
+from evalkit.errors import UserError
+from evalkit.planning import Asked
+from evalkit.watch import Stamp, Trend
+
+Evaluate = Callable[[Path], list[Answered]]
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Watches until it is stopped (--once: only what is there). A drop is a warning, never a failure."""
+    names = [n for given in arguments.tasks for n in given.split(",") if n]
+    loaded = [tasks.load(n, {}, arguments.include_path) for n in tasks.expand(names, arguments.include_path)]
+    base = baseline.read(arguments.against) if arguments.against else []
+    output: Path = arguments.output_path
+    trend = Trend.load(output / "watch.json")
+
+    told = trackers.load(arguments.on_scores) if arguments.on_scores else None
+
+    def evaluate(path: Path) -> list[Answered]:
+        candidate = commands.checkpoint(str(path), arguments)
+        shelf = planning.Shelf(commands.roots(arguments.data_root, loaded))
+        asked = Asked(arguments.limit)
+        plans = [planning.plan(shelf.get(t), candidate, output, asked, arguments.protocol) for t in loaded]
+        checking.predict(plans, shelf, candidate, told)
+        return [baseline.of_run(p.folder) for p in plans]
+
+    return _loop(arguments, trend, evaluate, base)
+
+
+def _loop(arguments: argparse.Namespace, trend: Trend, evaluate: Evaluate, base: Sequence[Answered]) -> int:
+    seen: dict[Path, Stamp] = {}
+    failed: dict[Path, Stamp] = {}
+    told: dict[Path, str] = {}
+    _unfinished_hooks(trend, arguments.hook)
+    looks = 0
+    while True:
+        for step, path in watch.checkpoints(arguments.folder, arguments.pattern):
+            if path.name in trend.names():
+                continue
+            lacking, now = watch.lacks(path), watch.stamp(path)
+            if lacking or seen.get(path) != now:
+                if told.get(path) != lacking and lacking:
+                    terminal.say(f"{path.name}: waiting for {lacking}")
+                told[path], seen[path] = lacking, now
+                continue
+            if failed.get(path) == now:
+                continue
+            try:
+                _take(trend, step, path, evaluate(path), base)
+            except UserError as error:
+                failed[path] = now
+                terminal.say(f"{path.name}: {error}")
+                continue
+            _hook(trend, path, arguments.hook)
+            print(watch.table(trend), flush=True)
+        looks += 1
+        if arguments.once and looks > 1:
+            if not trend.points:
+                print(watch.table(trend), end="")
+            return 0
+        time.sleep(min(arguments.poll, 1.0) if arguments.once else arguments.poll)
+
+
+def _take(trend: Trend, step: int, path: Path, runs: Sequence[Answered], base: Sequence[Answered]) -> None:
+    """Puts a checkpoint into the trend, with what it lost against the best so far and the baseline."""
+    best = trend.best
+    fallen = watch.drops(runs, trend.runs(best), best.name) if best else []
+    fallen += watch.drops(runs, base, base[0].name) if base else []
+    for sentence in fallen:
+        terminal.say(f"warning: {path.name}: {sentence}")
+    trend.points.append(watch.point(step, path.name, runs, fallen))
+    trend.save()
+
+
+def _hook(trend: Trend, path: Path, command: str | None) -> None:
+    """Runs the hook for a checkpoint once; that it ran is remembered."""
+    point = next(p for p in trend.points if p.name == path.name)
+    if command is None or point.hooked:
+        return
+    best = trend.best
+    told = {
+        "EVALKIT_CHECKPOINT": str(path),
+        "EVALKIT_STEP": str(point.step),
+        "EVALKIT_MEAN": repr(point.mean),
+        "EVALKIT_BEST": best.name if best else "",
+        "EVALKIT_DROPS": "\n".join(point.drops),
+        "EVALKIT_TREND": str(trend.path.with_suffix(".csv")),
+    }
+    environment = {**os.environ, **told}
+    done = subprocess.run(command, shell=True, env=environment, check=False, stdout=subprocess.PIPE)
+    if done.stdout:
+        terminal.say(done.stdout.decode(errors="replace").rstrip())
+    if done.returncode:
+        terminal.say(f"warning: --hook ended with status {done.returncode} for {path.name}")
+    trend.points[trend.points.index(point)] = replace(point, hooked=True)
+    trend.save()
+
+
+def _unfinished_hooks(trend: Trend, command: str | None) -> None:
+    """A watcher stopped between a score and its hook makes up for it."""
+    if command is not None and trend.points and not trend.points[-1].hooked:
+        _hook(trend, Path(trend.points[-1].name), command)

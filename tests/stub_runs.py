@@ -1,0 +1,57 @@
+"""Scored runs of stub models in milliseconds: right on a seeded share of the coloured pictures."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from stub import Stub, checkpoint
+
+from evalkit import planning, runner, tasks
+from evalkit.planning import Asked
+from evalkit.types import Request
+
+
+def chance(*parts: object) -> float:
+    """A number in [0, 1) that hangs on the parts alone."""
+    digest = hashlib.sha256("\0".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:6], "big") / 2**48
+
+
+def right(request: Request) -> str:
+    image = int(request.id[1:].split("-")[0])
+    return "red" if image % 2 else "blue"
+
+
+def wrong_at(share: float, seed: int = 0) -> Callable[[Request], str]:
+    """Answers that are wrong at a seeded share of the samples; larger shares contain smaller ones."""
+    return lambda request: "grey" if chance(request.id, seed) < share else right(request)
+
+
+class Weighted(Stub):
+    """A stub with weights, so that two of them can have the same or others."""
+
+    def __init__(self, answer: Callable[[Request], str], weights: str = "w", version: int = 1) -> None:
+        super().__init__(answer)
+        self.weights, self.version = weights, version
+
+    def identity(self) -> Mapping[str, Any]:
+        return {"backend": "stub", "text_version": self.version, "weights": self.weights}
+
+    def provenance(self) -> Mapping[str, Any]:
+        return {"device": "stub"}
+
+
+def go(
+    task_file: Path, output: Path, name: str, answer: Callable[[Request], str], weights: str = "",
+    version: int = 1, overrides: dict[str, str] | None = None, limit: int | None = None,
+) -> Path:  # fmt: skip
+    """One scored run; returns its folder."""
+    task = tasks.load(str(task_file), overrides)
+    shelf = planning.Shelf([task_file.parent])
+    candidate = checkpoint(Weighted(answer, weights or name, version), name)
+    plan = planning.plan(shelf.get(task), candidate, output, Asked(limit))
+    runner.run([plan], shelf, candidate, runner.Options(), lambda *_: None, lambda *_: None)
+    return plan.folder.path

@@ -1,0 +1,251 @@
+"""Comparing runs: what is refused, what the numbers say, how it is printed."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from stub import colours
+from stub_runs import go, right, wrong_at
+
+from evalkit import baseline, compare, intervals, paired
+from evalkit.cli import main
+from evalkit.errors import UserError
+from evalkit.types import Metric, Rows
+
+
+class Mean(Metric):
+    def rows(self, answers: object, targets: object) -> Rows:
+        raise AssertionError
+
+
+class Error(Mean):
+    lower_is_better = True
+
+
+class Ratio(Mean):
+    def value(self, sums: intervals.Floats) -> intervals.Floats:
+        result: intervals.Floats = sums[..., 0] / sums[..., 1]
+        return result
+
+
+def rows(values: object) -> intervals.Floats:
+    array = np.asarray(values, dtype=float)
+    return np.stack([array, np.ones(len(array))], axis=1)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return colours(tmp_path_factory.mktemp("colours") / "data", images=60)
+
+
+@pytest.fixture(scope="module")
+def runs(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs")
+    go(data, out, "good", wrong_at(0.1))
+    go(data, out, "poor", wrong_at(0.4))
+    go(data, out, "twin", wrong_at(0.1))
+    return out
+
+
+def one(runs: Path, name: str) -> Path:
+    (found,) = runs.glob(f"*.{name}.*")
+    return found
+
+
+# --- statistics ----------------------------------------------------------------------------------------
+
+
+def test_tango_is_mcnemar_at_zero_and_inverts() -> None:
+    assert paired.tango_score(12, 4, 200, 0.0) == pytest.approx(8 / math.sqrt(16))
+    low, high = paired.tango(12, 4, 200, 1.96)
+    assert low < 8 / 200 < high
+    assert paired.tango_score(12, 4, 200, low) == pytest.approx(1.96, abs=1e-6)
+    assert paired.tango_score(12, 4, 200, high) == pytest.approx(-1.96, abs=1e-6)
+    assert paired.tango(0, 0, 300, 1.96) == pytest.approx((-0.01264, 0.01264), abs=1e-4)
+
+
+def test_differences_are_turned_so_that_more_is_better() -> None:
+    index = np.arange(200)
+    a, b = np.linspace(0, 0.5, 200), np.linspace(0.1, 0.6, 200)
+    assert paired.difference(Mean(), rows(a), rows(b), index).value == pytest.approx(0.1)
+    found = paired.difference(Error(), rows(a), rows(b), index)
+    assert found.value == pytest.approx(-0.1)
+    assert found.high < 0
+    assert len(found.lost or ()) == 200
+
+
+def test_pairing_sees_what_two_intervals_do_not() -> None:
+    rng = np.random.default_rng(0)
+    a = rng.uniform(0, 0.9, size=300)
+    b = a + rng.normal(0.01, 0.03, size=300)
+    found = paired.difference(Mean(), rows(a), rows(b), np.arange(300))
+    alone = intervals.interval(Mean(), rows(a), range(300))
+    assert found.low > 0
+    assert found.high - found.low < (alone[1] - alone[0]) / 5  # type: ignore[operator]
+    assert found.p < 0.001
+
+
+def test_corpus_metrics_are_compared_on_the_same_resamples() -> None:
+    rng = np.random.default_rng(1)
+    union = rng.uniform(1, 2, size=400)
+    inside = union * rng.uniform(0.4, 0.6, size=400)
+    a, b = np.stack([inside, union], 1), np.stack([inside * 1.02, union], 1)
+    found = paired.difference(Ratio(), a, b, np.arange(400) // 2)
+    assert found.low > 0
+    assert found.p < 0.001
+    assert found.test == "bootstrap"
+    same = paired.difference(Ratio(), a, a, np.arange(400) // 2)
+    assert (same.p, same.value, same.changed) == (1.0, 0.0, 0)
+
+
+def test_nothing_changed_is_not_certainty() -> None:
+    x = np.ones(50)
+    found = paired.difference(Mean(), rows(x), rows(x), np.arange(50))
+    assert found.low < -0.05
+    assert not compare.flags(found, 0.01)
+    graded = paired.difference(Mean(), rows(x * 0.5), rows(x * 0.5), np.arange(50))
+    assert graded.low < -0.05
+    alone = paired.difference(Mean(), rows([1, 0]), rows([0, 0]), np.zeros(2, dtype=int))
+    assert math.isnan(alone.low)
+    assert compare.flags(alone, 0.01) == ()
+
+
+def test_the_smallest_drop_seen_is_seen_in_four_of_five() -> None:
+    """At 2 changed in 10 and 400 samples, drops of `detectable` are called worse in about 80 %."""
+    rng = np.random.default_rng(2)
+
+    def pair(drop: float) -> paired.Difference:
+        draw = rng.random(400)
+        lost, gained = draw < 0.1 + drop / 2, draw > 0.9 + drop / 2
+        a = np.where(lost, 1.0, np.where(gained, 0.0, 1.0))
+        b = np.where(lost, 0.0, np.where(gained, 1.0, 1.0))
+        return paired.difference(Mean(), rows(a), rows(b), np.arange(400))
+
+    drop = float(np.mean([pair(0.0).detectable for _ in range(20)]))
+    seen = sum(pair(drop).high < 0 for _ in range(300))
+    assert 0.72 <= seen / 300 <= 0.88
+
+
+def test_rank_of_three(runs: Path) -> None:
+    models = compare.sides([(str(runs), baseline.read(runs))])
+    good, poor, twin = compare.ranks(models)
+    assert (good.mean, poor.mean, twin.mean) == (1.5, 3.0, 1.5)
+    assert poor.low == 3.0
+
+
+# --- what may be compared ---------------------------------------------------------------------------------
+
+
+def test_refusals_name_the_first_thing_that_differs(data: Path, runs: Path, tmp_path: Path) -> None:
+    good = baseline.read(one(runs, "good"))[0]
+
+    def refused(other: Path, sentence: str, kind: str | None) -> None:
+        found = baseline.read(other)[0]
+        with pytest.raises(UserError, match=sentence):
+            compare.task_result(good, found, (), 0.01)
+        if kind:
+            assert compare.task_result(good, found, (kind,), 0.01).notes
+
+    refused(
+        go(data, tmp_path, "asked", right, overrides={"prompt": "{question}"}), "prompt: 'answer", "prompt"
+    )
+    refused(
+        go(data, tmp_path, "few", right, limit=20),
+        "samples: 120 against 40, 40 shared; .* only in",
+        "samples",
+    )
+    longer = {"decode.max_new_tokens": "7"}
+    refused(go(data, tmp_path, "longer", right, overrides=longer), "decode settings: ", "protocol")
+    refused(
+        go(data, tmp_path, "strict", right, overrides={"parser": "text(strip=True)"}), "parser: 'text", None
+    )
+    other = colours(tmp_path / "other", images=60)
+    lines = (other.parent / "colours.jsonl").read_text().replace("red", "rot")
+    (other.parent / "colours.jsonl").write_text(lines)
+    refused(go(other, tmp_path, "rot", right), "targets of the dataset: ", None)
+
+
+def test_arguments_become_sides(runs: Path) -> None:
+    paths = [one(runs, n) for n in ("good", "poor")]
+    assert [s.name for s in compare.sides([(str(p), baseline.read(p)) for p in paths])] == ["good", "poor"]
+    assert len(compare.sides([(str(runs), baseline.read(runs))])) == 3
+    with pytest.raises(UserError, match="all runs are of one model, good"):
+        compare.sides([("x", baseline.read(paths[0]))])
+
+
+# --- the verb ------------------------------------------------------------------------------------------
+
+
+def test_compare_prints_verdicts(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", str(one(runs, "good")), str(one(runs, "poor")), "--samples", "2"]) == 0
+    out = capsys.readouterr().out
+    assert "A good    B poor" in out
+    assert "worse, beyond 1" in out
+    assert "samples gained 0, lost" in out
+    assert "lost: q" in out
+    assert "would have been seen" in out
+    assert "note: 60 images only" in out
+    assert "B won 0, lost 1, tied 0 of 1 tasks" in out
+    assert main(["compare", str(one(runs, "good")), str(one(runs, "twin"))]) == 0
+    assert "identical texts" in capsys.readouterr().out
+
+
+def test_compare_json_has_every_p(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", str(runs), "--json", "-"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert len(content["comparisons"]) == 2
+    assert len(content["mean_ranks"]) == 3
+    metric = content["comparisons"][0]["tasks"][0]["metrics"][0]
+    assert set(metric["others"]) == {"sign_flip", "mcnemar_exact", "mcnemar_mid"}
+    assert metric["lost"][0].startswith("q")
+    assert main(["compare", str(runs), "--json", str(tmp_path / "c.json")]) == 0
+    assert "mean rank over tasks" in capsys.readouterr().out
+    assert json.loads((tmp_path / "c.json").read_text())["comparisons"]
+
+
+def test_grid(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", str(runs), "--grid"]) == 0
+    out = capsys.readouterr().out
+    assert "checkpoint  px   precision" in out
+    assert "s/sample" in out
+    assert "best" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["compare", "nowhere", "else"], "nowhere: no such run or baseline"),
+        (["compare", "x", "--allow", "targets"], "--allow targets: unknown"),
+        (["compare", "nowhere.json@main", "x"], "git does not have it"),
+        (["compare", "nowhere.json@--all", "x"], "write FILE@GIT_REF"),
+    ],
+)
+def test_mistakes(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(words) == 2
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_baseline_file_is_the_run(runs: Path, tmp_path: Path) -> None:
+    whole = baseline.read(runs)
+    for name in ("b.json", "b.json.gz"):
+        baseline.save(whole, tmp_path / name)
+        back = baseline.read(tmp_path / name)
+        assert [r.ids for r in back] == [r.ids for r in whole]
+        assert compare.record(compare.compare(*compare.sides([("x", back)])[:2])) == compare.record(
+            compare.compare(*compare.sides([("x", whole)])[:2])
+        )
+    assert (tmp_path / "b.json.gz").stat().st_size < 30_000
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=t", "-c", "user.email=t@example.org"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "add", "b.json"], check=True)
+    subprocess.run([*git, "commit", "-qm", "b"], check=True)
+    (tmp_path / "b.json").unlink()
+    assert len(baseline.read(f"{tmp_path}/b.json@HEAD")) == 3
+    (tmp_path / "bad.json").write_text("{}")
+    with pytest.raises(UserError, match="is no baseline"):
+        baseline.read(tmp_path / "bad.json")

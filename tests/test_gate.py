@@ -1,0 +1,204 @@
+"""The gate: what passes, fails and can't be told; what CI systems get to read; model text does no harm."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+from stub import checkpoint, colours
+from stub_runs import Weighted, go, right, wrong_at
+
+import evalkit
+from evalkit import baseline, checking, ci, commands, gate
+from evalkit.cli import main
+from evalkit.errors import UserError
+from evalkit.types import Request
+
+EVIL = "::error::owned\n::set-output name=x::1\n##[group]x|`<b>@all</b>\x00\ud7ff"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return colours(tmp_path_factory.mktemp("colours") / "data", images=150)
+
+
+@pytest.fixture(scope="module")
+def base(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("base")
+    return go(data, out, "base", wrong_at(0.1))
+
+
+def test_same_weights_must_say_the_same(data: Path, base: Path, tmp_path: Path) -> None:
+    same = go(data, tmp_path / "a", "base", wrong_at(0.1), version=2)  # the code changed, the text did not
+    assert evalkit.check(same, base)
+    other = go(data, tmp_path / "b", "base", wrong_at(0.1, seed=3), version=3)
+    found = evalkit.check(other, base)
+    assert (found.status, found.exit_status, bool(found)) == ("fail", 1, False)
+    assert "same weights, but" in str(found)
+    differing = found.tasks[0].differing
+    assert differing is not None
+    assert {differing["baseline"], differing["candidate"]} & {"grey"}
+
+
+def test_other_weights_must_not_be_worse(data: Path, base: Path, tmp_path: Path) -> None:
+    worse = go(data, tmp_path, "worse", wrong_at(0.3))
+    slightly = go(data, tmp_path, "slightly", wrong_at(0.11))
+    assert evalkit.check(worse, base).status == "fail"
+    assert evalkit.check(go(data, tmp_path, "better", wrong_at(0.02)), base)
+    unsure = evalkit.check(slightly, base)
+    assert (unsure.status, unsure.exit_status) == ("inconclusive", 3)
+    assert "samples would decide" in str(unsure) or "too close" in str(unsure)
+    assert evalkit.check(slightly, base, margin=0.05)
+    assert evalkit.check(worse, base, limit=5).status == "inconclusive"
+    assert evalkit.check(worse, base, limit=5).tasks[0].metric.found.clusters == 5
+
+
+def test_holm_keeps_the_failures_of_many_tasks_few() -> None:
+    """A task that alone would just fail does not among twenty that are fine."""
+    from evalkit import significance
+
+    assert significance.adjust([0.02])[0] <= gate.CERTAIN
+    assert significance.adjust([0.02, *[0.9] * 19])[0] > gate.CERTAIN
+
+
+def test_a_policy_is_read_strictly(tmp_path: Path, base: Path) -> None:
+    path = tmp_path / "gate.yaml"
+    path.write_text(
+        "margin: 0.02\ntasks:\n  colours_test: {margin: 0.05, metric: exact_match}\n"
+        "groups: fail\ninvalid: off\nspeed: warn\nspeed_margin: 0.5\n"
+    )
+    policy = gate.read_policy(path)
+    assert (policy.margin, policy.margin_of("colours_test"), policy.invalid) == (0.02, 0.05, "off")
+    for text, sentence in (
+        ("margins: 0.1", "margins: unknown key; did you mean margin"),
+        ("margin: 2", "margin: is 2; it must be a number between 0 and 1"),
+        ("groups: loud", "groups: is 'loud'; it must be one of off, warn, fail"),
+        ("tasks: {a: 3}", "tasks.a: is 3"),
+        ("tasks: {a: {margine: 0.1}}", "tasks.a.margine: unknown key"),
+        ("margin: !!python/name:os.system 1", "YAML tag"),
+    ):
+        path.write_text(text)
+        with pytest.raises(UserError, match=r"gate\.yaml"):
+            gate.read_policy(path)
+        with pytest.raises(UserError) as error:
+            gate.read_policy(path)
+        assert sentence in str(error.value)
+    path.write_text("tasks: {other: {margin: 0.1}}")
+    with pytest.raises(UserError, match=r"tasks\.other: the baseline has no such task"):
+        evalkit.check(base, base, policy=path)
+    path.write_text("tasks: {colours_test: {metric: iou}}")
+    with pytest.raises(UserError, match="metric: no 'iou'"):
+        evalkit.check(base, base, policy=path)
+
+
+def test_groups_and_unreadable_answers_warn_or_fail(base: Path) -> None:
+    run = baseline.read(base)[0]
+    half = tuple("a" if i < 150 else "b" for i in range(300))
+    from dataclasses import replace
+
+    ones = {m: 0 * r + 1 for m, r in run.rows.items()}  # type: ignore[operator]
+    mine = replace(run, groups=half, rows=ones)
+    rows = {m: r.copy() for m, r in mine.rows.items()}  # type: ignore[union-attr]
+    for r in rows.values():
+        r[:40, 0] = 0
+    other = {**run.identity, "model": {"weights": "x"}}
+    new = replace(mine, rows=rows, identity=other, invalid=(True,) * 9 + (False,) * 291)
+    found = gate.check([new], [mine], gate.Policy(margin=0.3))
+    assert found.status == "pass"
+    assert any("group a" in w for w in gate.check([new], [mine], gate.Policy(margin=0.15)).tasks[0].warnings)
+    assert any("unreadable answers rose from 0 to 9" in w for w in found.tasks[0].warnings)
+    strict = gate.check([new], [mine], gate.Policy(margin=0.3, invalid="fail"))
+    assert strict.status == "fail"
+    assert not gate.check([new], [mine], gate.Policy(margin=0.3, invalid="off")).tasks[0].warnings
+
+
+def test_speed_only_on_the_same_device(base: Path) -> None:
+    from dataclasses import replace
+
+    run = baseline.read(base)[0]
+    fast, slow = replace(run, seconds=100.0, device="x"), replace(run, seconds=150.0, device="x")
+    assert "50 % slower" in gate.check([slow], [fast]).tasks[0].warnings[0]
+    assert not gate.check([replace(slow, device="y")], [fast]).tasks[0].warnings
+    assert not gate.check([fast], [slow]).tasks[0].warnings
+
+
+# --- the verb ------------------------------------------------------------------------------------------
+
+
+def test_check_writes_for_machines(
+    data: Path,
+    base: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def evil(request: Request) -> str:
+        return EVIL.replace("\ud7ff", "") if request.id.startswith("q1-") else right(request)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
+    (tmp_path / "summary.md").write_text("before\n")
+    new = go(data, tmp_path / "r", "base", evil, version=4)
+    words = ["check", str(new), "--baseline", str(base), "--junit", "j.xml", "--json", "d.json", "--github"]
+    assert main(words) == 1
+    out = capsys.readouterr().out
+    commands_seen = [line for line in out.splitlines() if line.lstrip().startswith(("::", "##["))]
+    assert len(commands_seen) == 1
+    assert commands_seen[0].startswith("::error title=colours_test%3A fail::same weights, but")
+    suite = ET.parse(tmp_path / "j.xml").getroot()[0]
+    assert suite.attrib["failures"] == "1"
+    assert json.loads((tmp_path / "d.json").read_text())["status"] == "fail"
+    summary = (tmp_path / "summary.md").read_text()
+    assert summary.startswith("before\n### evalkit check: ❌ fail")
+    assert "<b>" not in summary
+    assert "@all" not in summary
+    assert "\n::" not in summary
+
+
+def test_model_text_starts_no_command() -> None:
+    for text in (EVIL, "  ::error::x", "a\r::error::x", "\t##[error]x"):
+        assert not [x for x in ci.neutral(text).splitlines() if x.lstrip().startswith(("::", "##["))]
+
+
+def test_exit_statuses(data: Path, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    go(data, tmp_path, "slightly", wrong_at(0.11))
+    assert main(["check", str(base), "--baseline", str(base)]) == 0
+    assert main(["check", str(tmp_path), "--baseline", str(base)]) == 3
+    assert "inconclusive" in capsys.readouterr().out
+    assert main(["check", str(base), "--baseline", "nowhere"]) == 2
+    assert main(["check", "--baseline", str(base)]) == 2
+    assert "name one candidate" in capsys.readouterr().err
+
+
+def test_a_model_is_run_as_the_baseline_was(
+    data: Path,
+    base: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EVALKIT_TASKS", str(data.parent))
+    assert main(["baseline", "save", str(base), "base.json.gz"]) == 0
+    assert "1 tasks, 300 samples" in capsys.readouterr().out
+    asked: list[Weighted] = []
+
+    def stub(spec: str, _: object) -> object:
+        asked.append(Weighted(wrong_at(0.1), "base"))
+        return checkpoint(asked[-1], spec)
+
+    monkeypatch.setattr(commands, "checkpoint", stub)
+    words = ["check", "mymodel", "--baseline", "base.json.gz", "--data-root", str(data.parent)]
+    assert main([*words, "--limit", "20"]) == 0
+    assert len(asked[-1].asked) == 40
+    assert main(words) == 0
+    assert len(asked[-1].asked) == 300  # nothing is taken over from an earlier check
+    assert "same weights, all 300 texts" in capsys.readouterr().out
+
+
+def test_the_package_has_check() -> None:
+    assert evalkit.check is checking.check
+    with pytest.raises(AttributeError):
+        evalkit.nothing  # noqa: B018

@@ -1,0 +1,148 @@
+"""Watching a training run: half-written checkpoints, the trend, drops, the hook, restarts."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from stub import checkpoint, colours
+from stub_runs import Weighted, go, wrong_at
+
+from evalkit import commands, watch
+from evalkit.cli import main
+from evalkit.errors import ModelError
+
+
+def write(folder: Path, cut: int = 0) -> Path:
+    """A checkpoint folder with one small tensor; `cut` bytes are not written yet."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text("{}")
+    header = json.dumps({"w": {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}}).encode()
+    content = len(header).to_bytes(8, "little") + header + bytes(16)
+    (folder / "model.safetensors").write_bytes(content[: len(content) - cut])
+    return folder
+
+
+def test_half_written_checkpoints_are_not_complete(tmp_path: Path) -> None:
+    assert watch.lacks(write(tmp_path / "checkpoint-1")) == ""
+    for cut in (1, 16, 20, 80):
+        assert watch.lacks(write(tmp_path / "checkpoint-2", cut)) == "the end of model.safetensors"
+    folder = write(tmp_path / "checkpoint-3")
+    (folder / "config.json").unlink()
+    assert watch.lacks(folder) == "config.json"
+    folder = write(tmp_path / "checkpoint-4")
+    index = {"weight_map": {"a": "model.safetensors", "b": "model-2.safetensors"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert watch.lacks(folder) == "model-2.safetensors"
+    (folder / "model.safetensors.index.json").write_text("{")
+    assert watch.lacks(folder) == "a readable index"
+    (tmp_path / "checkpoint-last").mkdir()
+    assert [s for s, _ in watch.checkpoints(tmp_path)] == [1, 2, 3, 4]
+
+
+def test_sparkline() -> None:
+    assert watch.sparkline([0, 0.5, 1]) == "▁▅█"
+    assert watch.sparkline([1, 1]) == "▁▁"
+
+
+@pytest.fixture
+def training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A training run whose checkpoint-N is wrong at 0.9 - N/100, but checkpoint-60 collapsed."""
+    colours(tmp_path / "data", images=100)
+    monkeypatch.setenv("EVALKIT_TASKS", str(tmp_path / "data"))
+    monkeypatch.setenv("EVALKIT_DATA", str(tmp_path / "data"))
+
+    def stub(spec: str, _: object) -> object:
+        step = int(spec.rsplit("-", 1)[1])
+        if step == 13:
+            raise ModelError(f"{spec}: no tokenizer.json; copy the processor's files beside it")
+        return checkpoint(
+            Weighted(wrong_at(0.9 if step == 60 else 0.9 - step / 100), str(step)), Path(spec).name
+        )
+
+    monkeypatch.setattr(commands, "checkpoint", stub)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "training"
+
+
+WORDS = ["watch", "training", "--suite", "colours_test", "--once", "--poll", "0.01"]
+
+
+def test_each_checkpoint_once_and_drops_warned_of(
+    training: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for step in (10, 40, 60):
+        write(training / f"checkpoint-{step}")
+    write(training / "checkpoint-70", cut=3)
+    write(training / "checkpoint-13")
+    hook = "echo $EVALKIT_STEP $EVALKIT_BEST >> hooked.txt"
+    assert main([*WORDS, "--hook", hook]) == 0
+    out, err = capsys.readouterr()
+    assert "checkpoint-70: waiting for the end of model.safetensors" in err
+    assert "checkpoint-13: checkpoint" not in err
+    assert "no tokenizer.json" in err
+    assert "warning: checkpoint-60: colours_test: exact_match fell by" in err
+    assert "against checkpoint-40" in err
+    assert "best: checkpoint-40" in out
+    assert "trend" in out
+    assert Path("hooked.txt").read_text() == "10 checkpoint-10\n40 checkpoint-40\n60 checkpoint-40\n"
+    rows = Path("results/watch.csv").read_text().splitlines()
+    assert rows[0] == "step,checkpoint,task,metric,value,low,high,n,drop"
+    assert rows[3].startswith("60,checkpoint-60,colours_test,exact_match,")
+    assert rows[3].endswith(",1")
+    write(training / "checkpoint-70")  # a restart: what is known is not run again
+    assert main([*WORDS, "--hook", hook]) == 0
+    out, err = capsys.readouterr()
+    assert "checkpoint-40: a stub" not in err
+    assert "best: checkpoint-70" in out
+    assert Path("hooked.txt").read_text().splitlines()[3:] == ["70 checkpoint-70"]
+
+
+def test_drops_against_a_baseline_and_a_failing_hook(
+    training: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = go(tmp_path / "data" / "colours_test.yaml", tmp_path / "base", "released", wrong_at(0.1))
+    write(training / "checkpoint-10")
+    assert main([*WORDS, "--against", str(base), "--hook", "exit 3"]) == 0
+    err = capsys.readouterr().err
+    assert "against released" in err
+    assert "--hook ended with status 3" in err
+
+
+def test_nothing_yet_and_no_folder(training: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(WORDS) == 2
+    assert "training: no such folder" in capsys.readouterr().err
+    training.mkdir()
+    assert main(WORDS) == 0
+    assert "no checkpoint yet" in capsys.readouterr().out
+
+
+def test_a_checkpoint_written_while_watching(training: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Written byte by byte in another thread, it is taken only when it is whole."""
+    from evalkit import watching
+
+    training.mkdir()
+    taken: list[int] = []
+    old = watching._take
+
+    def take(*given: object) -> None:
+        taken.append((training / "checkpoint-20" / "model.safetensors").stat().st_size)
+        old(*given)  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(watching, "_take", take)
+
+    def train() -> None:
+        for cut in (90, 50, 10, 0):
+            write(training / "checkpoint-20", cut)
+            time.sleep(0.05)
+
+    thread = threading.Thread(target=train)
+    thread.start()
+    assert main([w for w in WORDS if w != "--once"]) == 130
+    thread.join()
+    assert taken == [os.stat(training / "checkpoint-20" / "model.safetensors").st_size]
