@@ -62,7 +62,7 @@ def rows(folder: Path, rounds: int, quick: bool) -> list[dict[str, Any]]:
             data,
             rounds,
             "",
-        )  # fmt: skip
+        )
     )
     return found
 
