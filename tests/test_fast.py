@@ -67,6 +67,25 @@ def test_logits_equal_plain(family: int) -> None:
             mine, theirs = model._engine.step(token, state), other._engine.step(token, cache)
 
 
+@pytest.mark.parametrize("family", [1, 2])
+def test_likelihood_of_given_answers(family: int) -> None:
+    """Teacher forcing through the plain engine, one continuation at a time."""
+    model, other = quick(family), backend(tiny.checkpoint(family))
+    model.load()
+    other.load()
+    pixels = tiny.prepare(ImageRef("a"), Preparation(28)).pixels[None]
+    asked = Prompt(pixels, tuple(model.encode("what is this", 32)))
+    given = [(5, 9, 1), (7,), (30, 31, 32, 33, 1), ()]
+    found = model._engine.likelihood(asked, given, PAPER)
+    assert [len(f) for f in found] == [len(g) for g in given]
+    for tokens, mine in zip(given, found, strict=True):
+        with torch.inference_mode():
+            logits, state = other._engine.prefill([asked], PAPER)
+            for token, value in zip(tokens, mine, strict=True):
+                assert value == pytest.approx(float(logits.log_softmax(-1)[0, token]), abs=1e-4)
+                logits = other._engine.step(torch.tensor([token]), state)
+
+
 def test_identity_names_the_engine() -> None:
     assert quick(1).identity()["backend"] == "paligemma-fast"
     assert backend(tiny.checkpoint(1), engine="auto").engine == "fast"

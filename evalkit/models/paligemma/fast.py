@@ -174,6 +174,30 @@ class FastEngine:
         search(torch.log_softmax(logits, dim=-1), step, searches)
         return [Answer(tuple(one.tokens), tuple(one.logprobs), "eos", None) for one in searches]
 
+    def likelihood(
+        self, prompt: Prompt, continuations: Sequence[Sequence[int]], rules: Rules
+    ) -> list[tuple[float, ...]]:
+        """Each token's log-probability of each continuation after the prompt, which is read once.
+
+        A continuation's likelihood is the sum; its end token counts where it is among its tokens.
+        """
+        longest = max(len(c) for c in continuations)
+        found: list[list[float]] = [[] for _ in continuations]
+        with torch.inference_mode():
+            logits, state = self.prefill([prompt], rules, room=longest)
+            logits = logits.expand(len(continuations), -1)
+            state.keep([0] * len(continuations))
+            for step in range(longest):
+                fed = torch.tensor([c[min(step, len(c) - 1)] if c else 0 for c in continuations])
+                fed = fed.to(self.home)
+                logp = logits.gather(1, fed[:, None])[:, 0] - logits.logsumexp(dim=-1)
+                for row, value in enumerate(logp.tolist()):
+                    if step < len(continuations[row]):
+                        found[row].append(value)
+                if step + 1 < longest:
+                    logits = self.step(fed, state)
+        return [tuple(row) for row in found]
+
     def provenance(self) -> dict[str, Any]:
         """See `Engine.provenance`."""
         name = torch.cuda.get_device_name(self.home) if self.home.type == "cuda" else "cpu"
