@@ -43,7 +43,7 @@ ROWS: list[set[str]] = [
     {"compare", "early"},
     {"gate", "leaderboard"},
     {"report", "watch", "export", "demo", "terminal", "asking", "ci", "tables", "trackers"},
-    {"comparing"},
+    {"comparing", "doctor"},
     {"commands"},
     {"checking", "looking"},
     {"watching"},
