@@ -114,7 +114,7 @@ def _of_means(metric: Metric, a: Floats, b: Floats, index: Ints, level: float) -
     others["sign_flip"] = flips
     if binary:
         for name in ("exact", "mid"):
-            found = significance.mcnemar(int((moved > 0).sum()), int((moved < 0).sum()), name)  # type: ignore[arg-type]
+            found = significance.mcnemar(int((moved > 0).sum()), int((moved < 0).sum()), name)
             others[f"mcnemar_{name}"] = found.p
     p, test = (others["mcnemar_exact"], "mcnemar") if binary and clusters == n else (flips, "sign_flip")
     return Difference(
