@@ -142,7 +142,7 @@ def of_run(folder: RunFolder) -> Answered:
             clusters=tuple(line.get("cluster") or line["image"] or line["id"] for line in lines),
             groups=tuple(line["group"] for line in lines), texts=tuple(line["text"] for line in lines),
             invalid=tuple(bool(line.get("invalid", line["answer"] is None)) for line in lines),
-            rows={m: _rows(values) for m, values in columns.items()},
+            rows={m: _rows(values, m, [line["group"] for line in lines]) for m, values in columns.items()},
             device=str(run["sessions"][-1].get("device", "")) if run.get("sessions") else "",
             seconds=_seconds(run.get("sessions", [])),
         )  # fmt: skip
@@ -153,8 +153,15 @@ def of_run(folder: RunFolder) -> Answered:
         ) from None
 
 
-def _rows(values: list[Any]) -> Rows:
-    return values if values and isinstance(values[0], dict) else np.asarray(values, dtype=np.float64)
+def _rows(values: list[Any], spelling: str = "", groups: Sequence[str] = ()) -> Rows:
+    """Rows as the metric reads them: a mean over groups wants to know each sample's group."""
+    if values and isinstance(values[0], dict):
+        return values
+    rows = np.asarray(values, dtype=np.float64)
+    if not spelling.startswith("group_mean("):
+        return rows
+    spread: Rows = lookup.make("metrics", spelling).spread(rows, groups)
+    return spread
 
 
 def _seconds(sessions: Sequence[Mapping[str, Any]]) -> float | None:

@@ -160,6 +160,10 @@ def save(runs: Sequence[str], file: Path) -> int:
             f"baseline save: {', '.join(sorted(names))}: a task is there twice; a baseline has one run a task"
         )
     baseline.save(found, file)
+    for place in runs:
+        if Path(place).is_dir():
+            for folder in results.find([Path(place)]):
+                folder.keep()  # `runs gc` leaves what a baseline was made of
     size = file.stat().st_size
     print(f"{file}: {len(found)} tasks, {sum(len(r.ids) for r in found):,} samples, {size / 1e3:.0f} kB")
     return 0

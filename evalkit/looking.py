@@ -35,6 +35,51 @@ def _run_row(folder: results.RunFolder) -> tuple[str, str]:
     return folder.name, ", ".join(f"{s.metric} {terminal.value(s)}" for s in scores) or "not scored yet"
 
 
+def runs(what: str, named: Sequence[Path], output: Path, sure: bool) -> int:
+    """`evalkit runs [list|keep|rm|gc]`. Nothing goes without `--yes`, and nothing that is kept ever."""
+    if what == "list":
+        return list_what("runs", [], output)
+    if what == "gc":
+        chosen = _replaced(results.find([output]) if output.exists() else [])
+    elif not named:
+        raise UserError(f"runs {what}: name run folders; `evalkit runs` lists them")
+    else:
+        chosen = results.find(named)
+    if what == "keep":
+        for folder in chosen:
+            folder.keep()
+            print(f"kept     {folder.path}")
+        return 0
+    for folder in chosen:
+        if folder.kept:
+            print(f"kept     {folder.path}")
+        elif sure:
+            folder.remove()
+            print(f"removed  {folder.path}")
+        else:
+            print(f"would go {folder.path}")
+    if not sure and any(not folder.kept for folder in chosen):
+        terminal.say("nothing was removed; say --yes to remove these")
+    return 0
+
+
+def _replaced(folders: Sequence[results.RunFolder]) -> list[results.RunFolder]:
+    """Runs without one answer, and those that a newer run of the same task and checkpoint name replaced
+    with at least as many samples."""
+    told = []
+    for folder in folders:
+        sessions = (folder.read_run() or {}).get("sessions", [])
+        n = max((score.n for score in results.scores_of(folder)), default=0)
+        told.append((folder, n, sessions[-1]["started"] if sessions else ""))
+    gone = []
+    for folder, n, when in told:
+        mine = folder.name.rpartition(".")[0]
+        newer = any(f.name.rpartition(".")[0] == mine and w > when and m >= n for f, m, w in told)
+        if newer or not folder.entries():
+            gone.append(folder)
+    return gone
+
+
 def _about(room: str, name: str) -> str:
     cls = lookup.find(room, name)
     return (cls.__doc__ or "").strip().split("\n")[0]

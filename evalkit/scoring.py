@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from evalkit import __version__, grouping, intervals, lookup
+from evalkit import __version__, intervals, lookup
 from evalkit.errors import DataError, UserError, nearest
 from evalkit.types import Box, Mask, Metric, Parser, Prediction, Rows, Sample, Score, Task
 
@@ -55,13 +55,22 @@ def score(
     scores, columns = [], []
     for spelling in task.metrics:
         metric: Metric = lookup.make("metrics", spelling)
-        rows = _rows(metric, chosen, answers, samples, by_group=task.group_mean is not None)
+        mean = group_mean(spelling, samples, task.group_mean) if task.group_mean is not None else None
+        rows = _rows(metric, chosen, answers, samples, mean)
         columns.append((spelling, rows))
         scores.append(
-            _score(task, spelling, metric, parser, rows, answers, clusters, groups, coverage, targets)
+            _score(task, spelling, metric, mean, parser, rows, answers, clusters, groups, coverage, targets)
         )
     invalid = [parser.invalid(a) for a in answers]
     return Scored(scores, _lines(chosen, told, answers, clusters, invalid, columns))
+
+
+def group_mean(spelling: str, samples: Sequence[Sample], without: Sequence[str]) -> Any:
+    """The metric that is the mean of another over the samples' groups."""
+    groups = sorted({s.group for s in samples})
+    return lookup.make(
+        "metrics", f"group_mean(of={spelling!r}, groups={groups!r}, without={list(without)!r})"
+    )
 
 
 def _rows(
@@ -69,17 +78,18 @@ def _rows(
     chosen: Sequence[Sample],
     answers: Sequence[Any],
     samples: Sequence[Sample],
-    by_group: bool,
+    mean: Any,
 ) -> Rows:
     """One row a chosen sample. A corpus metric sees every target of the dataset, answered or not: a
     sample's row (CIDEr's idf) is the same in a limited run as in the whole one, so they compare.
-    `by_group`: it sees those of the sample's own group (its language), as if that were a dataset."""
+    With a `mean` over groups it sees those of the sample's own group, as if that were the dataset."""
 
     def made(told: Sequence[Any], asked: Sequence[Sample]) -> Rows:
         targets = [s.target for s in asked]
-        if by_group:
-            return grouping.rows_by_group(metric, told, targets, [s.group for s in asked])
-        return metric.rows(told, targets)
+        if mean is None:
+            return metric.rows(told, targets)
+        rows: Rows = mean.own_rows(told, targets, [s.group for s in asked])
+        return rows
 
     if not metric.corpus or len(chosen) == len(samples):
         return made(answers, chosen)
@@ -94,6 +104,7 @@ def _score(
     task: Task,
     spelling: str,
     metric: Metric,
+    mean: Any,
     parser: Parser,
     rows: Rows,
     answers: Sequence[Any],
@@ -102,16 +113,13 @@ def _score(
     coverage: str,
     targets: str,
 ) -> Score:
-    whole, rows_of_whole, spelled = metric, rows, lookup.spell(metric)
-    if task.group_mean is not None:
-        mean = grouping.GroupMean(metric, groups, task.group_mean)
-        left = f", without={list(task.group_mean)!r}" if task.group_mean else ""
-        whole, rows_of_whole, spelled = mean, mean.spread(rows, groups), f"group_mean({spelled}{left})"
-    low, high, method = intervals.interval(whole, rows_of_whole, clusters)
+    whole: Metric = metric if mean is None else mean
+    wide = rows if mean is None else mean.spread(rows, groups)
+    low, high, method = intervals.interval(whole, wide, clusters)
     parts = {
         "task": task.name,
         "v": task.version,
-        "metric": spelled,
+        "metric": lookup.spell(whole),
         "parser": lookup.spell(parser) + (f"#{parser.identity()[:12]}" if parser.identity() else ""),
         "targets": targets[:12],
         "n": len(answers),
@@ -124,7 +132,7 @@ def _score(
         task=task.name,
         metric=spelling,
         signature="|".join(f"{k}:{v}" for k, v in parts.items() if v != ""),
-        value=whole.reduce(rows_of_whole),
+        value=whole.reduce(wide),
         low=low,
         high=high,
         n=len(answers),
@@ -132,7 +140,7 @@ def _score(
         coverage=coverage,
         invalid=sum(parser.invalid(a) for a in answers),
         groups=_groups(metric, rows, [parser.invalid(a) for a in answers], groups),
-        details=whole.details(rows_of_whole),
+        details=whole.details(wide),
         lower_is_better=metric.lower_is_better,
     )
 

@@ -123,6 +123,12 @@ EXAMPLES = {
         _DETECTED_RIGHT,
     ),
     "cumulative_iou": Example(("cumulative_iou",), _MASKS, _REGIONS, _RIGHT_MASKS),
+    "group_mean": Example(
+        ("group_mean", "group_mean(of='anls(threshold=0.5)', groups=('a', 'b'), without=('b',))"),
+        TEXTS,
+        ACCEPTED,
+        tuple(accepted[0] for accepted in ACCEPTED),
+    ),
     "exact_match": Example(
         ("exact_match", "exact_match(lowercase=True)", "exact_match(normalise='mmf')"),
         TEXTS,

@@ -22,7 +22,6 @@ ROWS: list[set[str]] = [
         "strict_yaml",
         "significance",
         "intervals",
-        "grouping",
         "results",
         "sources",
         "lexer",

@@ -183,3 +183,23 @@ def test_a_wrong_parameter_is_a_user_error() -> None:
         lookup.make("metrics", "anls(variant='docvqa')")
     with pytest.raises(UserError, match="threshold"):
         lookup.make("metrics", "anls(treshold=0.5)")
+
+
+def test_a_mean_over_groups() -> None:
+    mean: Any = lookup.make("metrics", "group_mean(of='exact_match', groups=('de', 'en'), without=('en',))")
+    groups = ["de", "en", "de", "en", "en"]
+    inner = mean.own_rows(["a", "x", "b", "c", "x"], [("a",), ("b",), ("x",), ("c",), ("c",)], groups)
+    rows = mean.spread(inner, groups)
+    assert mean.reduce(rows) == 0.5
+    assert mean.details(rows) == {"mean of all 2 groups": (1 / 2 + 1 / 3) / 2}
+    with pytest.raises(UserError, match="no group 'fr'; there are: de"):
+        lookup.make("metrics", "group_mean(of='exact_match', groups=('de',), without=('fr',))")
+
+
+def test_a_corpus_metric_sees_its_group_alone() -> None:
+    mean: Any = lookup.make("metrics", "group_mean(of='cider', groups=('a', 'b'))")
+    captions = [("a red bus",), ("a dog runs",), ("ein roter bus",), ("ein hund rennt",)]
+    answers = [c[0] for c in captions]
+    rows = mean.own_rows(answers, captions, ["a", "a", "b", "b"])
+    alone = mean.metric.rows(answers[:2], captions[:2])
+    np.testing.assert_array_equal(rows[:2], alone)

@@ -1,0 +1,86 @@
+"""The unweighted mean of another metric over groups (languages, question types), each by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from evalkit import lookup
+from evalkit.errors import DataError
+from evalkit.types import Metric, Rows
+
+
+@dataclass(frozen=True)
+class GroupMean(Metric):
+    """The mean over `groups` of the metric `of`, but for those of `without`; `details` has all's mean.
+
+    A task asks for it with `group_mean: true`. A row holds the metric's columns once for each group,
+    zero but for the sample's own group, so that sums over samples are sums within groups and
+    resampling clusters works as for any metric. Without `groups` all samples are one.
+    """
+
+    of: str = "exact_match"
+    groups: tuple[str, ...] = ("",)
+    without: tuple[str, ...] = ()
+    metric: Metric = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        metric: Metric = lookup.make("metrics", self.of)
+        object.__setattr__(self, "metric", metric)
+        for told in ("groups", "without"):
+            object.__setattr__(self, told, tuple(getattr(self, told)))
+        for told in ("wants", "maximum", "minimum", "lower_is_better", "corpus"):  # hold for the mean too
+            object.__setattr__(self, told, getattr(metric, told))
+        columns = tuple(f"{group} {column}".strip() for group in self.groups for column in metric.columns)
+        object.__setattr__(self, "columns", columns)
+        missing = sorted(set(self.without) - set(self.groups))
+        if missing:
+            raise DataError(f"group_mean: no group '{missing[0]}'; there are: {', '.join(self.groups)}")
+
+    def rows(self, answers: Sequence[Any | None], targets: Sequence[Any]) -> Rows:
+        """Rows of one group."""
+        return self.spread(self.metric.rows(answers, targets), [self.groups[0]] * len(targets))
+
+    def own_rows(self, answers: Sequence[Any], targets: Sequence[Any], groups: Sequence[str]) -> Rows:
+        """The inner metric's rows of each group by itself, so that CIDEr's idf, say, is a language's own."""
+        parts: dict[str, list[int]] = {}
+        for index, group in enumerate(groups):
+            parts.setdefault(group, []).append(index)
+        whole: list[Any] = [None] * len(groups)
+        arrays = True
+        for chosen in parts.values():
+            rows = self.metric.rows([answers[i] for i in chosen], [targets[i] for i in chosen])
+            arrays = arrays and not isinstance(rows, list)
+            for index, row in zip(chosen, rows, strict=True):
+                whole[index] = row
+        return np.asarray(whole, dtype=np.float64) if arrays else whole
+
+    def spread(self, rows: Rows, groups: Sequence[str]) -> npt.NDArray[np.float64]:
+        """The inner metric's rows (n, columns) as (n, groups · columns)."""
+        if isinstance(rows, list):
+            raise DataError(f"group_mean: {self.of} has no rows of numbers that add up")
+        place = {name: i for i, name in enumerate(self.groups)}
+        wide = np.zeros((len(rows), len(self.groups), rows.shape[1]))
+        wide[np.arange(len(rows)), [place[g] for g in groups]] = rows
+        return wide.reshape(len(rows), len(self.groups) * rows.shape[1])
+
+    def value(self, sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        counted = [name not in self.without for name in self.groups]
+        return np.asarray(self._each(sums)[..., counted].mean(axis=-1))
+
+    def _each(self, sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return self.metric.value(sums.reshape(*sums.shape[:-1], len(self.groups), -1))
+
+    def details(self, rows: Rows) -> dict[str, float]:
+        """The mean over all groups, where some are left out of the score."""
+        if not self.without:
+            return {}
+        sums = np.asarray(rows, dtype=np.float64).sum(axis=0)
+        return {f"mean of all {len(self.groups)} groups": float(np.nanmean(self._each(sums)))}
+
+    def tools(self) -> str:
+        return self.metric.tools()
