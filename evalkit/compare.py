@@ -15,6 +15,7 @@ import numpy as np
 from evalkit import intervals, paired, significance
 from evalkit.baseline import Answered, metric
 from evalkit.errors import UserError
+from evalkit.metrics.group_mean import GroupMean
 from evalkit.paired import Difference
 
 MARGIN = 0.01
@@ -181,7 +182,11 @@ def task_result(a: Answered, b: Answered, allow: Collection[str], margin: float)
         found = paired.difference(metric(spelling), a.rows[spelling], b.rows[spelling], a.index)
         results.append(MetricResult(spelling, a.scores[spelling].metric, found, flags(found, margin)))
     first = results[0].metric
-    groups = paired.simultaneous(metric(first), a.rows[first], b.rows[first], a.index, a.groups)
+    judge, before, after = metric(first), a.rows[first], b.rows[first]
+    if isinstance(judge, GroupMean):  # a group by itself is judged by the inner metric
+        before, after = judge.narrow(before), judge.narrow(after)
+        judge = judge.metric
+    groups = paired.simultaneous(judge, before, after, a.index, a.groups)
     if results[0].found.clusters < intervals.FEW:
         notes.append(f"{results[0].found.clusters} images only: intervals are rough below {intervals.FEW}")
     return TaskResult(a.task, a, b, tuple(results), groups, tuple(notes))

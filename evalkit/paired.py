@@ -147,8 +147,9 @@ def _by_resampling(metric: Metric, a: Rows, b: Rows, index: Ints, level: float) 
         scores = sign * (metric.value(drawn[:, width:]) - metric.value(drawn[:, :width]))
         alike = (a == b).all(axis=1).tolist()
         moved = sign * (metric.value(b) - metric.value(a))
-        gained = tuple(np.flatnonzero(moved > 0).tolist())
-        lost = tuple(np.flatnonzero(moved < 0).tolist())
+        by_sample = not np.isnan(moved).all()  # a mean over groups has no value for one sample
+        gained = tuple(np.flatnonzero(moved > 0).tolist()) if by_sample else None
+        lost = tuple(np.flatnonzero(moved < 0).tolist()) if by_sample else None
     before, after = metric.reduce(a), metric.reduce(b)
     value = sign * (after - before)
     finite = scores[np.isfinite(scores)]

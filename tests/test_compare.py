@@ -138,6 +138,22 @@ def test_rank_of_three(runs: Path) -> None:
     assert poor.low == 3.0
 
 
+def test_means_over_groups_are_compared_as_such(tmp_path: Path) -> None:
+    task = colours(tmp_path / "data", images=120)
+    lines = [json.loads(x) for x in (task.parent / "colours.jsonl").read_text().splitlines()]
+    text = "".join(json.dumps({**x, "group": x["id"][-1]}) + "\n" for x in lines)
+    (task.parent / "colours.jsonl").write_text(text)
+    task.write_text(task.read_text() + "group_mean: true\n")
+    a = baseline.read(go(task, tmp_path / "out", "a", wrong_at(0.1)))[0]
+    b = baseline.read(go(task, tmp_path / "out", "b", wrong_at(0.3)))[0]
+    found = compare.task_result(a, b, (), 0.01)
+    assert found.first.found.a == pytest.approx(a.scores[a.first].value)
+    assert found.first.found.b == pytest.approx(b.scores[b.first].value)
+    assert found.first.found.high < 0
+    assert set(found.groups) == {"0", "1"}
+    assert all(g.high < 0 for g in found.groups.values())
+
+
 # --- what may be compared ---------------------------------------------------------------------------------
 
 
