@@ -71,7 +71,7 @@ class GroupMean(Metric):
     def narrow(self, rows: Rows) -> npt.NDArray[np.float64]:
         """What `spread` made (n, groups · columns) as the inner metric's rows (n, columns) again."""
         wide = np.asarray(rows, dtype=np.float64)
-        return wide.reshape(len(wide), len(self.groups), -1).sum(axis=1)
+        return np.asarray(wide.reshape(len(wide), len(self.groups), -1).sum(axis=1))
 
     def value(self, sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         counted = [name not in self.without for name in self.groups]
