@@ -59,8 +59,8 @@ def _differences(a: Answered, b: Answered) -> list[tuple[str, str]]:
     for key in ("resize", "antialias", "jpeg", "exif"):
         look("protocol", key, mine["preparation"].get(key), other["preparation"].get(key))
     look("protocol", "decode settings", mine["task"].get("decode"), other["task"].get("decode"))
-    images = dict(zip(b.ids, b.clusters, strict=True))
-    changed = next((i for i, c in zip(a.ids, a.clusters, strict=True) if images.get(i, c) != c), None)
+    images = dict(zip(b.ids, b.images, strict=True))
+    changed = next((i for i, c in zip(a.ids, a.images, strict=True) if images.get(i, c) != c), None)
     if changed is not None:
         found.append(("images", f"image of sample {changed}: its content is not the same"))
     if a.ids != b.ids:

@@ -138,6 +138,22 @@ def test_rank_of_three(runs: Path) -> None:
     assert poor.low == 3.0
 
 
+def test_what_belongs_together_is_resampled_together(tmp_path: Path) -> None:
+    """Two pictures that the dataset calls a pair, and two files of the same content, are one cluster each."""
+    task = colours(tmp_path / "data", images=8, questions=1)
+    lines = [json.loads(x) for x in (task.parent / "colours.jsonl").read_text().splitlines()]
+    paired_up = [{**x, "cluster": "pair"} if x["id"] in ("q0-0", "q1-0") else x for x in lines]
+    (task.parent / "colours.jsonl").write_text("".join(json.dumps(x) + "\n" for x in paired_up))
+    (task.parent / "pictures" / "3.png").write_bytes((task.parent / "pictures" / "2.png").read_bytes())
+    run = baseline.read(go(task, tmp_path / "out", "a", right))[0]
+    clusters = dict(zip(run.ids, run.clusters, strict=True))
+    assert clusters["q0-0"] == clusters["q1-0"] == "pair"
+    assert clusters["q2-0"] == clusters["q3-0"]
+    assert len(set(run.clusters)) == 6
+    baseline.save([run], tmp_path / "b.json")
+    assert baseline.read(tmp_path / "b.json")[0].clusters == run.clusters
+
+
 def test_means_over_groups_are_compared_as_such(tmp_path: Path) -> None:
     task = colours(tmp_path / "data", images=120)
     lines = [json.loads(x) for x in (task.parent / "colours.jsonl").read_text().splitlines()]

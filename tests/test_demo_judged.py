@@ -1,4 +1,4 @@
-"""The embedded checkpoints judged: who is better on every task, what the gate says. A few scenes, real texts."""
+"""The embedded checkpoints judged: who is better on every task, what the gate says. A few scenes."""
 
 from __future__ import annotations
 
