@@ -383,6 +383,8 @@ def plain(found: Difference, ids: Sequence[str]) -> dict[str, Any]:
     content: dict[str, Any] = {}
     for key in found.__dataclass_fields__:
         value = getattr(found, key)
+        if key == "sizes":
+            continue
         if key in ("gained", "lost"):
             if value is not None:
                 content[key] = [ids[i] for i in value] if ids else len(value)

@@ -108,6 +108,9 @@ def test_nothing_changed_is_not_certainty() -> None:
     found = paired.difference(Mean(), rows(x), rows(x), np.arange(50))
     assert found.low < -0.05
     assert not compare.flags(found, 0.01)
+    many = paired.difference(Mean(), rows(np.ones(300)), rows(np.ones(300)), np.arange(300))
+    assert many.p_above(-0.01) < 0.05 < many.p_above(-0.005)  # the rule of three: 1 % at 300
+    assert found.needed(0.01) == pytest.approx(50 * 0.0713 / 0.01, rel=0.05)
     graded = paired.difference(Mean(), rows(x * 0.5), rows(x * 0.5), np.arange(50))
     assert graded.low < -0.05
     alone = paired.difference(Mean(), rows([1, 0]), rows([0, 0]), np.zeros(2, dtype=int))
