@@ -50,7 +50,7 @@ def score(
     sizes = [s.size or (p.sizes[0] if p.sizes else None) for s, p in zip(chosen, told, strict=True)]
     parser: Parser = lookup.make("parsers", task.parser)
     answers = parser.answers(told, sizes)
-    clusters = ["+".join(p.image_digests) or s.cluster or s.id for s, p in zip(chosen, told, strict=True)]
+    clusters = _clusters(chosen, told)
     groups = [s.group for s in chosen]
     scores, columns = [], []
     for spelling in task.metrics:
@@ -63,6 +63,32 @@ def score(
         )
     invalid = [parser.invalid(a) for a in answers]
     return Scored(scores, _lines(chosen, told, answers, clusters, invalid, columns))
+
+
+def _clusters(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> list[str]:
+    """What is resampled together: samples of the same images by content, or that the dataset says belong
+    together (a pair of images, the segments of a video). Named by the images where they are the same."""
+    parent: dict[str, str] = {}
+
+    def root(name: str) -> str:
+        while parent.setdefault(name, name) != name:
+            parent[name] = name = parent[parent[name]]
+        return name
+
+    keys = []
+    for sample, prediction in zip(samples, predictions, strict=True):
+        said = f"cluster {sample.cluster or sample.id}"
+        seen = "+".join(prediction.image_digests)
+        if seen:
+            parent[root(f"image {seen}")] = root(said)
+        keys.append((said, seen))
+    contents: dict[str, set[str]] = {}
+    names: dict[str, str] = {}
+    for said, seen in keys:
+        contents.setdefault(root(said), set()).add(seen)
+        names[root(said)] = min(names.get(root(said), said), said)
+    found = {r: next(iter(seen)) if len(seen) == 1 else "" for r, seen in contents.items()}
+    return [found[root(said)] or names[root(said)].removeprefix("cluster ") for said, _ in keys]
 
 
 def group_mean(spelling: str, samples: Sequence[Sample], without: Sequence[str]) -> Any:
