@@ -73,7 +73,15 @@ def race(
         found = ratios[key]
         shown = f"{1e3 * statistics.median(times['ours']):.1f} against {1e3 * statistics.median(times[key]):.1f} ms"
         rows.append(
-            Row(name, key, round(statistics.median(found), 3), least, (min(found), max(found)), same[key], shown)
+            Row(
+                name,
+                key,
+                round(statistics.median(found), 3),
+                least,
+                (min(found), max(found)),
+                same[key],
+                shown,
+            )
         )
     return rows
 
@@ -95,11 +103,15 @@ def compute_bound(folder: Path, rounds: int, quick: bool) -> list[Row]:
         path = models.build(folder / f"half{side}", "half", side)
         questions = work.vqa(folder / "images", images)
         rival = rivals.Generate(path, torch.bfloat16)
-        theirs = {"generate, batch 1": (rival.batches(1, 5), least[0] or 0.0, questions[: 5 * max(2, images // 2)])}
+        theirs = {
+            "generate, batch 1": (rival.batches(1, 5), least[0] or 0.0, questions[: 5 * max(2, images // 2)])
+        }
         if least[1]:
             theirs["generate, batch 8, left-padded"] = (rival.batches(8, 5), least[1], questions)
         ours = rivals.ours(path, "bfloat16", side, 5)
-        rows += race(f"compute-bound, {side} px, bf16, VQA 5 questions an image", ours, theirs, questions, rounds)
+        rows += race(
+            f"compute-bound, {side} px, bf16, VQA 5 questions an image", ours, theirs, questions, rounds
+        )
     return rows
 
 
@@ -109,7 +121,9 @@ def stable_cost(folder: Path, rounds: int, quick: bool) -> list[Row]:
     questions = work.vqa(folder / "images", 4 if quick else 16)
     plain = rivals.ours(path, "bfloat16", 224, 5)
     stable = rivals.ours(path, "bfloat16", 224, 5, stable=0.05)
-    return race("--stable, margin 0.05, bf16", stable, {"without": (plain, 0.0, questions)}, questions, rounds)
+    return race(
+        "--stable, margin 0.05, bf16", stable, {"without": (plain, 0.0, questions)}, questions, rounds
+    )
 
 
 def real_depth(folder: Path, rounds: int, quick: bool) -> list[Row]:

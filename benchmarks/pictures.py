@@ -45,15 +45,23 @@ def rows(folder: Path, rounds: int, quick: bool) -> list[dict[str, Any]]:
         same = sum(_equal(ours(a), theirs(a)) for a in decoded)
         shown = f"{same}/{count} bit-equal"
         against = "the transformers processor"
-        found.append(_row(f"resize and normalise, hf, {side} px", against, 2.0, ours, theirs, decoded, rounds, shown))
+        found.append(
+            _row(f"resize and normalise, hf, {side} px", against, 2.0, ours, theirs, decoded, rounds, shown)
+        )
         for name, made in (("", reference), (", antialiased", reference_smooth)):
             found.append(
                 _row(f"reference's resize{name}, {side} px", against, 1.0, made, theirs, decoded, rounds, "")
             )
     found.append(
         _row(
-            "reference's JPEG decode", "Pillow", 1.0, lambda d: images.decode(d, "fast"),
-            lambda d: np.asarray(Image.open(io.BytesIO(d)).convert("RGB")), data, rounds, "",
+            "reference's JPEG decode",
+            "Pillow",
+            1.0,
+            lambda d: images.decode(d, "fast"),
+            lambda d: np.asarray(Image.open(io.BytesIO(d)).convert("RGB")),
+            data,
+            rounds,
+            "",
         )  # fmt: skip
     )
     return found
@@ -100,5 +108,3 @@ def _row(
         "same": same,
         "each": f"{1e3 * statistics.median(mine):.2f} against {1e3 * statistics.median(their):.2f} ms",
     }
-
-

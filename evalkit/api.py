@@ -115,12 +115,15 @@ class Runs(Sequence[Run]):
 def run(model: Names, tasks: Names, **flags: Any) -> Runs:
     """Predicts and scores, and goes on where it stopped: `evalkit run --model ... --tasks ...`.
 
-    `set` takes a mapping (`set={"decode.max_new_tokens": 64}`), the others what the flags take.
+    `set` takes a mapping (`set={"decode.max_new_tokens": 64}`), `on_scores` a function (run name, scores)
+    called after each run, the others what the flags take.
     """
+    told = flags.pop("on_scores", None)
     words = ["run", *_words("model", model), *_words("tasks", tasks)]
     overrides = flags.pop("set", None) or {}
     words += [word for key, value in overrides.items() for word in ("--set", f"{key}={value}")]
     arguments = _parsed([*words, *(w for key, value in flags.items() for w in _words(key, value))])
+    arguments.on_scores = told
     return Runs(Run(folder) for folder in commands.execute(arguments, command="evalkit.run"))
 
 

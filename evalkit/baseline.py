@@ -118,7 +118,7 @@ def read(place: str | Path) -> list[Answered]:
         return [of_run(folder) for folder in folders]
     if path.is_file():
         return _parse(path.read_bytes(), str(place))
-    if "@" in path.name:
+    if "@" in str(place):
         return _parse(_at_ref(str(place)), str(place))
     raise UserError(f"{place}: no such run or baseline; give a run folder, a baseline file, or FILE@GIT_REF")
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from evalkit import baseline, ci, commands, gate, planning, results, runner, tasks, terminal
+from evalkit import baseline, ci, commands, gate, planning, results, runner, tasks, terminal, trackers
 from evalkit.baseline import Answered
 from evalkit.errors import UserError
 from evalkit.gate import Decision, Policy
@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace, allow: Collection[str]) -> int:
 
 def _holds_runs(place: str) -> bool:
     path = Path(place)
-    if "@" in path.name or path.is_file():
+    if path.is_file() or ("@" in place and not path.exists()):
         return True
     return path.is_dir() and not (path / "config.json").is_file() and any(path.rglob("run.json"))
 
@@ -128,7 +128,12 @@ def evaluate(
     return [baseline.of_run(folder) for folder in folders]
 
 
-def predict(plans: Sequence[Plan], shelf: planning.Shelf, candidate: Checkpoint) -> None:
+def predict(
+    plans: Sequence[Plan],
+    shelf: planning.Shelf,
+    candidate: Checkpoint,
+    told: trackers.OnScores | None = None,
+) -> None:
     """Predicts and scores plans with the usual plan, progress and scores on stderr."""
     terminal.plan(candidate, plans)
     bar = terminal.Bar()
@@ -137,6 +142,8 @@ def predict(plans: Sequence[Plan], shelf: planning.Shelf, candidate: Checkpoint)
         bar.close()
         if plan.missing:
             terminal.scores(plan, scores)
+        if told is not None:
+            told(plan.folder.name, scores)
 
     try:
         runner.run(plans, shelf, candidate, runner.Options(command=" ".join(sys.argv[1:])), bar, done)
@@ -153,6 +160,10 @@ def save(runs: Sequence[str], file: Path) -> int:
             f"baseline save: {', '.join(sorted(names))}: a task is there twice; a baseline has one run a task"
         )
     baseline.save(found, file)
+    for place in runs:
+        if Path(place).is_dir():
+            for folder in results.find([Path(place)]):
+                folder.keep()  # `runs gc` leaves what a baseline was made of
     size = file.stat().st_size
     print(f"{file}: {len(found)} tasks, {sum(len(r.ids) for r in found):,} samples, {size / 1e3:.0f} kB")
     return 0

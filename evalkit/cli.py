@@ -81,6 +81,14 @@ def parser(kind: type[argparse.ArgumentParser] = argparse.ArgumentParser) -> arg
     )
     top.add_argument("--version", action="version", version=f"evalkit {__version__}")
     verbs = top.add_subparsers(metavar="COMMAND")
+    _running(verbs)
+    judging.add(verbs, _verb, _model, _data, _where)
+    _looking(verbs)
+    _asking(verbs)
+    return top
+
+
+def _running(verbs: Any) -> None:
     _run_arguments(
         _verb(verbs, "run", "predict and score tasks with checkpoints; goes on where it stopped", _run)
     )
@@ -101,11 +109,10 @@ def parser(kind: type[argparse.ArgumentParser] = argparse.ArgumentParser) -> arg
 
     verb = _verb(verbs, "table", "the leaderboard: tasks × checkpoints", _table)
     verb.add_argument("runs", nargs="*", type=Path, metavar="RUN|DIR", help="default: results")
-    verb.add_argument("--format", choices=("terminal", "md", "csv", "json"), default="terminal")
-    verb.add_argument("--output", type=Path, metavar="FILE", help="write there instead of printing")
+    judging.table_arguments(verb)
 
-    judging.add(verbs, _verb, _model, _data, _where)
 
+def _looking(verbs: Any) -> None:
     verb = _verb(verbs, "list", "what there is", _list)
     verb.add_argument("what", choices=("tasks", "suites", "metrics", "parsers", "models", "formats", "runs"))
     verb.add_argument("--include-path", action="append", type=Path, default=[], help="more task files")
@@ -129,6 +136,16 @@ def parser(kind: type[argparse.ArgumentParser] = argparse.ArgumentParser) -> arg
         "--schema", action="store_true", help="print the JSON schema of a task file, for editors"
     )
 
+    verb = _verb(verbs, "runs", "list, keep or remove runs; gc removes what newer runs replaced", _runs)
+    verb.add_argument("what", nargs="?", choices=("list", "keep", "rm", "gc"), default="list")
+    verb.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="with keep and rm: run folders")
+    verb.add_argument(
+        "--yes", action="store_true", help="remove; without it gc and rm only say what they would"
+    )
+    _where(verb)
+
+
+def _asking(verbs: Any) -> None:
     verb = _verb(
         verbs, "convert", "a big_vision .npz checkpoint to a folder in Hugging Face layout", _convert
     )
@@ -145,7 +162,6 @@ def parser(kind: type[argparse.ArgumentParser] = argparse.ArgumentParser) -> arg
     verb.add_argument("--overlay", type=Path, metavar="PNG", help="where to draw boxes and masks")
     _model(verb, required=True)
     _data(verb)
-    return top
 
 
 def _verb(verbs: Any, name: str, about: str, act: Any) -> argparse.ArgumentParser:
@@ -290,31 +306,37 @@ def _score(arguments: argparse.Namespace) -> int:
 def _table(arguments: argparse.Namespace) -> int:
     from evalkit import commands
 
-    return commands.table(arguments.runs or [Path("results")], arguments.format, arguments.output)
+    return commands.table(arguments)
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from evalkit import commands
+    from evalkit import looking
 
-    return commands.list_what(arguments.what, arguments.include_path, arguments.output_path)
+    return looking.list_what(arguments.what, arguments.include_path, arguments.output_path)
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    from evalkit import commands
+    from evalkit import looking
 
-    return commands.show(arguments)
+    return looking.show(arguments)
 
 
 def _data_of(arguments: argparse.Namespace) -> int:
-    from evalkit import commands
+    from evalkit import looking
 
-    return commands.data(arguments)
+    return looking.data(arguments)
+
+
+def _runs(arguments: argparse.Namespace) -> int:
+    from evalkit import looking
+
+    return looking.runs(arguments.what, arguments.runs, arguments.output_path, arguments.yes)
 
 
 def _validate(arguments: argparse.Namespace) -> int:
-    from evalkit import commands
+    from evalkit import looking
 
-    return commands.validate(arguments.files, arguments.schema)
+    return looking.validate(arguments.files, arguments.schema)
 
 
 def _convert(arguments: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from evalkit import compare, significance, tasks
+from evalkit import compare, significance, strict_yaml
 from evalkit.baseline import Answered
 from evalkit.compare import MARGIN, MetricResult, TaskResult
 from evalkit.errors import UserError, nearest
@@ -58,7 +58,7 @@ class Policy:
 
 def read_policy(path: Path) -> Policy:
     """A gate.yaml, strictly: unknown keys, wrong types and tags are one sentence. Raises UserError."""
-    content = tasks.read_yaml(path)
+    content = strict_yaml.read(path)
     known = dict.fromkeys(Policy.__dataclass_fields__)
     values: dict[str, Any] = {}
     for key, value in content.items():

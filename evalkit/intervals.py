@@ -172,14 +172,16 @@ def resampled_sums(sums: Floats, times: int = RESAMPLES, seed: int = 0) -> Float
             exact: Floats = rng.multinomial(groups, counts / groups, size=times) @ alike
             return exact
     parts = []
-    step = max(1, 500_000 // groups)  # what fits into the processor's cache
+    step = max(1, 100_000 // groups)  # what fits into the processor's cache
+    counted = np.hstack([sums, np.ones((groups, 1))])  # the last column counts what was drawn
     for start in range(0, times, step):
         size = (min(step, times - start), groups)
         if groups <= 4096:
             parts.append(sums[rng.integers(0, groups, size=size)].sum(axis=1))
         else:
-            weights = _POISSON[rng.integers(0, 1 << 16, size=size, dtype=np.uint16)]
-            parts.append(weights @ sums * (groups / weights.sum(axis=1, keepdims=True)))
+            drawn = rng.integers(0, 1 << 16, size=size, dtype=np.uint16)
+            totals = np.take(_POISSON, drawn, mode="clip") @ counted
+            parts.append(totals[:, :-1] * (groups / totals[:, -1:]))
     return np.concatenate(parts)
 
 

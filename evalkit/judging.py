@@ -56,7 +56,8 @@ def allowed(text: str) -> tuple[str, ...]:
 
 
 def run_arguments(verb: argparse.ArgumentParser) -> None:
-    """What `evalkit run` takes to compare with a baseline at once."""
+    """What `evalkit run` takes to compare with a baseline at once, and to tell a tracker."""
+    verb.add_argument("--on-scores", metavar="FILE.py:NAME", help="a function told of every run's scores")
     verb.add_argument("--against", metavar="BASELINE", help="compare with these runs, or a baseline file")
     verb.add_argument(
         "--until-decided", action="store_true", help="stop as soon as worse, better or equivalent is certain"
@@ -64,6 +65,19 @@ def run_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--margin", type=margin, help="of equivalence: default 0.02 with --until-decided, else 0.01"
     )
+
+
+def table_arguments(verb: argparse.ArgumentParser) -> None:
+    """The forms of the leaderboard."""
+    verb.add_argument(
+        "--format", choices=("terminal", "md", "csv", "html", "latex", "json", "model-index", "lm-eval"),
+        help="default: by the name of --output, else terminal",
+    )  # fmt: skip
+    verb.add_argument(
+        "--shape", choices=("wide", "long"), help="tasks × models, or a line a score (csv and json: long)"
+    )
+    verb.add_argument("--paired", action="store_true", help="tell ties with the best by the samples; slower")
+    verb.add_argument("--output", type=Path, metavar="FILE", help="write there instead of printing")
 
 
 # --- compare -------------------------------------------------------------------------------------------
@@ -140,6 +154,7 @@ def _watch_arguments(verb: argparse.ArgumentParser) -> None:
         "--hook", metavar="CMD",
         help="a shell command after each; it gets EVALKIT_CHECKPOINT, _STEP, _MEAN, _BEST, _DROPS, _TREND",
     )  # fmt: skip
+    verb.add_argument("--on-scores", metavar="FILE.py:NAME", help="a function told of every run's scores")
     verb.add_argument("--poll", type=float, default=30.0, metavar="S", help="seconds between looks (30)")
     verb.add_argument("--once", action="store_true", help="only the checkpoints that are there")
 

@@ -6,13 +6,18 @@ Knows scores and runs as they lie in results folders; computes no score itself.
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import json
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from evalkit import baseline, paired
+from evalkit.intervals import FEW
 from evalkit.results import RunFolder, scores_of
 from evalkit.types import Score
 
@@ -37,6 +42,9 @@ class Cell:
     model: str
     changed: tuple[str, ...]  # `--set` and `--prompt` overrides
     ways: tuple[str, ...] = ()  # sampled, quantised, unidentified
+    resolution: int | None = None  # pixels
+    folder: Path | None = None
+    task_file: Mapping[str, Any] = field(default_factory=dict)  # of run.json
     not_scored: str = ""  # why there is no value
 
     @property
@@ -65,23 +73,32 @@ def collect(folders: Iterable[RunFolder]) -> list[Cell]:
         run = folder.read_run()
         if run is not None:
             runs.append((folder, run, scores_of(folder)))
-    ways: dict[tuple[str, str], list[str]] = {}
+    ways: dict[tuple[str, str, int | None], list[str]] = {}
     for _, run, scores in runs:
         if scores:
-            ways.setdefault((run["task"], run["model"]), []).append(run["digest"])
+            ways.setdefault((run["task"], run["model"], _resolution(run)), []).append(run["digest"])
     cells = []
     for folder, run, scores in runs:
-        model = run["model"]
-        if len(ways.get((run["task"], model), [])) > 1:
+        model, resolution = run["model"], _resolution(run)
+        if len(ways.get((run["task"], model, resolution), [])) > 1:
             model = f"{model} [{_way(run)}]"
-        changed = tuple(run.get("task_file", {}).get("overrides", {}))
-        cells += [Cell(score, folder.name, model, changed, _ways(run)) for score in scores]
-        why = run.get("task_file", {}).get("not_scored", "")
-        if why:
+        file = run.get("task_file", {})
+        changed = tuple(file.get("overrides", {}))
+        cells += [
+            Cell(score, folder.name, model, changed, _ways(run), resolution, folder.path, file)
+            for score in scores
+        ]
+        if why := file.get("not_scored", ""):
             n = len(folder.entries())
             empty = Score(run["task"], "–", "", math.nan, None, None, n, n, "all", 0)
-            cells.append(Cell(empty, folder.name, model, changed, _ways(run), why))
+            told = (folder.name, model, changed, _ways(run), resolution, folder.path, file, why)
+            cells.append(Cell(empty, *told))
     return cells
+
+
+def _resolution(run: dict[str, Any]) -> int | None:
+    found = run.get("identity", {}).get("preparation", {}).get("resolution")
+    return found if isinstance(found, int) else None
 
 
 def _ways(run: dict[str, Any]) -> tuple[str, ...]:
@@ -106,35 +123,113 @@ def _way(run: dict[str, Any]) -> str:
     )
 
 
-# --- the four ways to show it ----------------------------------------------------------------------
+# --- tasks × models ---------------------------------------------------------------------------------
 
 
-def terminal(cells: Sequence[Cell], bold: bool) -> str:
-    """The table for a screen: columns aligned, the best of comparable runs in bold."""
-    return _aligned(cells, (BOLD, PLAIN) if bold else ("", ""), markdown=False)
+@dataclass(frozen=True)
+class Grid:
+    """Rows are (task, metric), columns models by resolution; `best` holds the best and what ties with it."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, str], ...]
+    cells: Mapping[tuple[int, int], Cell]  # by (row, column)
+    best: frozenset[tuple[int, int]]
 
 
-def markdown(cells: Sequence[Cell]) -> str:
-    return _aligned(cells, ("**", "**"), markdown=True)
+def grid(cells: Sequence[Cell], pair: bool = False) -> Grid:
+    """Cells put in order: models by name and resolution, tasks as they came, metrics as their task has them.
+
+    With `pair` the ties are told by paired differences on the samples, else by the two intervals alone.
+    """
+    keys = sorted({(c.model, c.resolution or 0) for c in cells})
+    counts = Counter(model for model, _ in keys)
+    several = {model for model, count in counts.items() if count > 1}
+    names = tuple(f"{m} {r} px" if m in several else m for m, r in keys)
+    column = {key: i for i, key in enumerate(keys)}
+    by_task: dict[str, dict[str, None]] = {}
+    for cell in cells:
+        by_task.setdefault(cell.score.task, {})[cell.score.metric] = None
+    rows = tuple((task, metric) for task, metrics in by_task.items() for metric in metrics)
+    place = {row: i for i, row in enumerate(rows)}
+    found = {(place[c.score.task, c.score.metric], column[c.model, c.resolution or 0]): c for c in cells}
+    in_row: dict[int, dict[tuple[int, int], Cell]] = {}
+    for at, cell in found.items():
+        in_row.setdefault(at[0], {})[at] = cell
+    best = {at for row in in_row.values() for at in _best(row, pair)}
+    return Grid(names, rows, found, frozenset(best))
+
+
+def _best(row: Mapping[tuple[int, int], Cell], pair: bool) -> set[tuple[int, int]]:
+    """The best value and those not significantly below it, where at least two models were scored on the
+    same samples. Runs that a sequential test stopped take no part."""
+    if len(row) < 2 or len({(c.score.n, c.score.coverage, _targets(c.score)) for c in row.values()}) > 1:
+        return set()
+    if any(c.score.coverage == "early" or c.not_scored for c in row.values()):
+        return set()
+    sign = -1 if next(iter(row.values())).score.lower_is_better else 1
+    top = max(row.values(), key=lambda c: sign * c.score.value)
+    return {at for at, c in row.items() if c is top or (_paired_tie(top, c) if pair else _tie(top, c))}
+
+
+def _tie(top: Cell, other: Cell) -> bool:
+    """Whether the difference is within 1.96 of its standard error, taking the two as independent."""
+    if top.score.value == other.score.value:
+        return True
+    errors = [
+        (c.score.high - c.score.low) / 3.92
+        for c in (top, other)
+        if c.score.high is not None and c.score.low is not None
+    ]
+    return len(errors) == 2 and abs(top.score.value - other.score.value) <= 1.96 * math.hypot(*errors)
+
+
+def _paired_tie(top: Cell, other: Cell) -> bool:
+    """Whether the paired 95 % interval holds 0; by the two intervals where samples are not the same."""
+    if top.folder is None or other.folder is None:
+        return _tie(top, other)
+    a, b = _answered(top.folder), _answered(other.folder)
+    name = baseline.parts(top.score.signature)["metric"]
+    if a.ids != b.ids or name not in b.rows:
+        return _tie(top, other)
+    found = paired.difference(baseline.metric(name), a.rows[name], b.rows[name], a.index)
+    return not (found.low > 0 or found.high < 0)
+
+
+@functools.lru_cache(maxsize=64)
+def _answered(folder: Path) -> baseline.Answered:
+    return baseline.of_run(RunFolder(folder))
+
+
+# --- the ways to show it ------------------------------------------------------------------------------
+
+
+def terminal(cells: Sequence[Cell], bold: bool, pair: bool = False, width: int | None = None) -> str:
+    """The table for a screen: columns aligned, the best and its ties in bold; models that do not fit into
+    `width` go below."""
+    return _aligned(cells, (BOLD, PLAIN) if bold else ("", ""), False, pair, width)
+
+
+def markdown(cells: Sequence[Cell], pair: bool = False) -> str:
+    return _aligned(cells, ("**", "**"), True, pair)
 
 
 def to_json(cells: Sequence[Cell]) -> str:
-    return json.dumps([_record(c) for c in cells], ensure_ascii=False, indent=1) + "\n"
+    return json.dumps([record(c) for c in cells], ensure_ascii=False, indent=1) + "\n"
 
 
 def to_csv(cells: Sequence[Cell]) -> str:
     """One line a score. Text that a spreadsheet would run as a formula is quoted with a '."""
     out = io.StringIO()
-    columns = list(_record(cells[0])) if cells else []
+    columns = list(record(cells[0])) if cells else []
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(columns)
     for cell in cells:
-        record = _record(cell)
-        writer.writerow([_neutral(record[c]) for c in columns])
+        content = record(cell)
+        writer.writerow([neutral(content[c]) for c in columns])
     return out.getvalue()
 
 
-def _record(cell: Cell) -> dict[str, Any]:
+def record(cell: Cell) -> dict[str, Any]:
     s = cell.score
     return {
         "task": s.task,
@@ -143,6 +238,7 @@ def _record(cell: Cell) -> dict[str, Any]:
         "value": None if cell.not_scored else s.value,
         "low": s.low,
         "high": s.high,
+        "resolution": cell.resolution,
         "n": s.n,
         "clusters": s.clusters,
         "coverage": s.coverage,
@@ -154,79 +250,94 @@ def _record(cell: Cell) -> dict[str, Any]:
     }
 
 
-def _neutral(value: Any) -> Any:
+def neutral(value: Any) -> Any:
     return "'" + value if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
 
 
-def _aligned(cells: Sequence[Cell], marks: tuple[str, str], markdown: bool) -> str:
+def _aligned(
+    cells: Sequence[Cell],
+    marks: tuple[str, str],
+    markdown: bool,
+    pair: bool = False,
+    width: int | None = None,
+) -> str:
     if not cells:
         return "no scored runs\n"
-    models = list(dict.fromkeys(sorted(c.model for c in cells)))
-    rows: dict[tuple[str, str], dict[str, Cell]] = {}
-    for cell in cells:
-        rows.setdefault((cell.score.task, cell.score.metric), {})[cell.model] = cell
-    order = {c.score.task: i for i, c in reversed(list(enumerate(cells)))}
-    keys = sorted(rows, key=lambda k: order[k[0]])  # metrics stay in the order of the task file
-    header = ["task", "metric", "n", *models]
-    lines = []
-    for key in keys:
-        row = rows[key]
-        best = _best(row)
-        n = sorted({c.score.n for c in row.values()})
-        shown = [(row[m].text(), m in best) if m in row else ("–", False) for m in models]
-        lines.append([(key[0], False), (key[1], False), ("–".join(map(str, n)), False), *shown])
+    table = grid(cells, pair)
+    header, lines = texts(table)
     widths = [max(len(header[i]), *(len(line[i][0]) for line in lines)) for i in range(len(header))]
-    if markdown:
-        out = [
-            "| " + " | ".join(h.replace("|", "\\|") for h in header) + " |",
-            "|" + "|".join(" --- " for _ in header) + "|",
-        ]
-        out += [
-            "| " + " | ".join(_marked(t, b, marks).replace("|", "\\|") for t, b in line) + " |"
-            for line in lines
-        ]
-    else:
-        out = ["  ".join(h.ljust(w) for h, w in zip(header, widths, strict=True)).rstrip()]
-        out.append("  ".join("─" * w for w in widths))
+    out = []
+    for columns in _fitting(widths, width):
+        if markdown:
+            shown = [
+                [header[i] for i in columns],
+                *([_marked(*line[i], marks) for i in columns] for line in lines),
+            ]
+            bars = ["| " + " | ".join(t.replace("|", "\\|") for t in row) + " |" for row in shown]
+            out += [bars[0], "|" + "|".join(" --- " for _ in columns) + "|", *bars[1:], ""]
+            continue
+        out.append("  ".join(header[i].ljust(widths[i]) for i in columns).rstrip())
+        out.append("  ".join("─" * widths[i] for i in columns))
         for line in lines:
-            padded = (
-                _marked(t, b, marks) + " " * (w - len(t)) for (t, b), w in zip(line, widths, strict=True)
-            )
+            padded = (_marked(*line[i], marks) + " " * (widths[i] - len(line[i][0])) for i in columns)
             out.append("  ".join(padded).rstrip())
-    notes = _notes(cells)
-    return "\n".join(out + (["", *(f"{n}  " for n in notes)] if markdown else ["", *notes])) + "\n"
+        out.append("")
+    found = notes(cells, pair, bool(table.best))
+    return "\n".join(out + ([f"{n}  " for n in found] if markdown else found)) + "\n"
+
+
+def texts(table: Grid) -> tuple[list[str], list[list[tuple[str, bool]]]]:
+    """A grid as text: the header, and lines of (text, whether it is best)."""
+    lines = []
+    for r, (task, metric) in enumerate(table.rows):
+        row = {c: table.cells[r, c] for c in range(len(table.columns)) if (r, c) in table.cells}
+        n = "–".join(str(x) for x in sorted({cell.score.n for cell in row.values()}))
+        shown = [
+            (row[c].text(), (r, c) in table.best) if c in row else ("–", False)
+            for c in range(len(table.columns))
+        ]
+        lines.append([(task, False), (metric, False), (n, False), *shown])
+    return ["task", "metric", "n", *table.columns], lines
+
+
+def _fitting(widths: Sequence[int], width: int | None) -> Iterator[list[int]]:
+    """Columns in parts that fit: the first three in every part, at least one model a part."""
+    part, used = [0, 1, 2], sum(widths[:3]) + 4
+    for i in range(3, len(widths)):
+        if width and len(part) > 3 and used + widths[i] + 2 > width:
+            yield part
+            part, used = [0, 1, 2], sum(widths[:3]) + 4
+        part.append(i)
+        used += widths[i] + 2
+    yield part
 
 
 def _marked(text: str, bold: bool, marks: tuple[str, str]) -> str:
     return f"{marks[0]}{text}{marks[1]}" if bold else text
 
 
-def _best(row: dict[str, Cell]) -> set[str]:
-    """The models with the best value, where at least two were scored on the same samples."""
-    if len(row) < 2 or len({(c.score.n, c.score.coverage, _targets(c.score)) for c in row.values()}) > 1:
-        return set()
-    if any(c.not_scored for c in row.values()):
-        return set()
-    sign = -1 if next(iter(row.values())).score.lower_is_better else 1
-    top = max(sign * c.score.value for c in row.values())
-    return {m for m, c in row.items() if sign * c.score.value == top}
-
-
 def _targets(score: Score) -> str:
     return next((p for p in score.signature.split("|") if p.startswith("targets:")), "")
 
 
-def _notes(cells: Sequence[Cell]) -> list[str]:
+def notes(cells: Sequence[Cell], pair: bool = False, marked: bool = True) -> list[str]:
+    """What a reader must know of the numbers above."""
     reasons = [f"{c.score.task}: not scored, because {c.not_scored}" for c in cells if c.not_scored]
     used = {mark for c in cells for mark in c.stamps}
-    notes = ["values × 100, ± half of the 95 % interval (clustered by image)"]
-    notes += [f"{mark} {meaning}" for mark, meaning in STAMPS.values() if mark in used]
+    found = ["values × 100, ± half of the 95 % interval (clustered by image)"]
+    if marked:
+        how = "paired on the samples" if pair else "by the two intervals; `evalkit compare` pairs the samples"
+        found.append(f"bold: the best, and what does not differ from it significantly ({how})")
+    few = sorted({c.score.task for c in cells if c.score.clusters < FEW})
+    if few:
+        found.append(f"fewer than {FEW} images, so the interval is rough: {', '.join(few)}")
+    found += [f"{mark} {meaning}" for mark, meaning in STAMPS.values() if mark in used]
     invalid = [
         f"{c.model}: {c.score.task} {c.score.invalid} of {c.score.n}" for c in cells if c.score.invalid
     ]
-    notes += dict.fromkeys(reasons)
+    found += dict.fromkeys(reasons)
     unique = list(dict.fromkeys(invalid))
     if unique:
         more = f"; and {len(unique) - 6} more" if len(unique) > 6 else ""
-        notes.append("unreadable answers, scored as wrong: " + "; ".join(unique[:6]) + more)
-    return notes
+        found.append("unreadable answers, scored as wrong: " + "; ".join(unique[:6]) + more)
+    return found

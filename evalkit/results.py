@@ -12,6 +12,7 @@ import errno
 import fcntl
 import json
 import os
+import shutil
 import tempfile
 import time
 import zlib
@@ -134,6 +135,23 @@ class RunFolder:
                     if entry is not None:
                         found[entry.prediction.id] = entry
         return found
+
+    @property
+    def kept(self) -> bool:
+        """Whether someone said to keep it: a baseline was made of it, or `evalkit runs keep`."""
+        return (self.path / "keep").exists()
+
+    def keep(self) -> None:
+        atomic_write(self.path / "keep", "kept: `evalkit runs gc` and `rm` leave this run alone\n")
+
+    def remove(self) -> None:
+        """Removes the folder. Raises ResultsError while another process writes it."""
+        if (self.path / "predictions").is_dir():
+            for part in (self.path / "predictions").glob("*.jsonl"):
+                with Journal(part):
+                    pass
+        with _refusals(self.path):
+            shutil.rmtree(self.path)
 
     def journal(self, part: str = "0") -> Journal:
         return Journal(self.path / "predictions" / f"{part}.jsonl")

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from evalkit import lookup
+from evalkit import lookup, strict_yaml
 from evalkit.errors import UserError, nearest
 from evalkit.types import Data, Decode, Format, Preparation, Task
 
@@ -25,7 +25,7 @@ _REVISION = re.compile(r"[0-9a-f]{40}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
 
 # key: (type, required). The one description of a task file; `tasks/README.md` tells it in words.
-_TASK: dict[str, tuple[type | tuple[type, ...], bool]] = {
+_TASK: strict_yaml.Schema = {
     "version": (int, True),
     "about": (str, True),
     "license": (str, True),
@@ -41,20 +41,20 @@ _TASK: dict[str, tuple[type | tuple[type, ...], bool]] = {
     "not_scored": (str, False),
     "protocol": (str, False),
 }
-_DATA: dict[str, tuple[type | tuple[type, ...], bool]] = {
+_DATA: strict_yaml.Schema = {
     "format": (str, True),
     "split": ((str, int), True),
     "count": (int, False),
     "sources": (list, True),
 }
-_IMAGE: dict[str, tuple[type | tuple[type, ...], bool]] = {
+_IMAGE: strict_yaml.Schema = {
     "resize": (str, False),
     "antialias": (bool, False),
     "pad": (str, False),
     "floats": (bool, False),
 }
-_GROUP_MEAN: dict[str, tuple[type | tuple[type, ...], bool]] = {"without": (list, True)}
-_DECODE: dict[str, tuple[type | tuple[type, ...], bool]] = {
+_GROUP_MEAN: strict_yaml.Schema = {"without": (list, True)}
+_DECODE: strict_yaml.Schema = {
     "text_length": ((int, type(None)), False),
     "max_new_tokens": (int, False),
     "beams": (int, False),
@@ -124,7 +124,7 @@ def load(name: str, overrides: Mapping[str, str] | None = None, extra: Iterable[
         if name not in files:
             raise UserError(f"--tasks: no task '{name}'{nearest(name, files)}")
         path = files[name]
-    content = read_yaml(path)
+    content = strict_yaml.read(path, _shown(path))
     shown = _shown(path)
     for key, value in (overrides or {}).items():
         _override(content, key, value)
@@ -133,8 +133,8 @@ def load(name: str, overrides: Mapping[str, str] | None = None, extra: Iterable[
 
 def read_suite(path: Path) -> dict[str, Any]:
     """A suite file: `about` and the list `tasks`."""
-    content = read_yaml(path)
-    _keys(_shown(path), "", content, {"about": (str, True), "tasks": (list, True)})
+    content = strict_yaml.read(path, _shown(path))
+    strict_yaml.check_keys(_shown(path), "", content, {"about": (str, True), "tasks": (list, True)})
     return content
 
 
@@ -146,103 +146,16 @@ def _shown(path: Path) -> str:
     return str(path)
 
 
-# --- YAML --------------------------------------------------------------------------------------
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file of plain values: no tags, no anchors, no key twice. Raises UserError otherwise."""
-    shown = _shown(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(
-            f"{shown}: no such file; `evalkit list tasks` shows the tasks that come along"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{shown}: cannot be read as UTF-8 text: {error}") from None
-    try:
-        depth = 0
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > 20:
-                raise UserError(f"{shown}: nested too deeply to be a task file")
-            mark: Any = event.start_mark
-            line = mark.line + 1
-            if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-                raise UserError(f"{shown}: line {line}: anchors and aliases are refused; write it out")
-            if tag := getattr(event, "tag", None):
-                raise UserError(f"{shown}: line {line}: YAML tag '{tag}' is refused; use plain values")
-        content = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}: " if mark else ""
-        problem = getattr(error, "problem", None) or str(error)
-        hint = "" if "given twice" in problem else "; text with ': ' or '{' in it needs quotes"
-        raise UserError(f"{shown}: {where}{problem}{hint}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{shown}: holds no keys; a task file starts like `version: 1`")
-    return content
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe loading that also refuses a key given twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            name = str(getattr(key, "value", key))
-            if name in seen:
-                raise yaml.MarkedYAMLError(
-                    problem=f"key '{name}' is given twice", problem_mark=key.start_mark
-                )
-            seen.add(name)
-        return super().construct_mapping(node, deep)
-
-
-def _keys(
-    shown: str,
-    place: str,
-    content: Mapping[str, Any],
-    schema: Mapping[str, tuple[type | tuple[type, ...], bool]],
-) -> None:
-    at = f"{shown}: {place}" if place else f"{shown}: "
-    for key, value in content.items():
-        if key not in schema:
-            raise UserError(f"{at}{key}: unknown key{nearest(str(key), schema)}")
-        kind = schema[key][0]
-        kinds = kind if isinstance(kind, tuple) else (kind,)
-        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-            wanted = " or ".join(_WORDS[k] for k in kinds)
-            if kinds == (str,) and isinstance(value, dict):
-                wanted += "; put quotes around it"
-            kind_found = _WORDS.get(type(value), type(value).__name__)
-            raise UserError(f"{at}{key}: is {kind_found}, must be {wanted}")
-    for key, (_, required) in schema.items():
-        if required and key not in content:
-            raise UserError(f"{at}{key}: is missing; every task file needs it")
-
-
-_WORDS: dict[type, str] = {
-    str: "text",
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    list: "a list",
-    dict: "a mapping",
-    type(None): "null",
-}
-
-
 # --- a task ------------------------------------------------------------------------------------
 
 
 def _task(shown: str, name: str, content: dict[str, Any], overrides: dict[str, str]) -> Task:
-    _keys(shown, "", content, _TASK)
+    strict_yaml.check_keys(shown, "", content, _TASK)
     if not _NAME.fullmatch(name):
         raise UserError(f"{shown}: a task is named by its file: letters, digits, '_', '-' and '.' only")
     image, decode = content.get("image", {}), content.get("decode", {})
-    _keys(shown, "image: ", image, _IMAGE)
-    _keys(shown, "decode: ", decode, _DECODE)
+    strict_yaml.check_keys(shown, "image: ", image, _IMAGE)
+    strict_yaml.check_keys(shown, "decode: ", decode, _DECODE)
     if image.get("resize", "bilinear") not in ("bilinear", "bicubic"):
         raise UserError(f"{shown}: image: resize: no '{image['resize']}'; there are: bicubic, bilinear")
     if image.get("pad", "white") != "white":
@@ -293,7 +206,7 @@ def _check_sampling(shown: str, decode: Mapping[str, Any]) -> None:
 
 
 def _data(shown: str, data: dict[str, Any]) -> Data:
-    _keys(shown, "data: ", data, _DATA)
+    strict_yaml.check_keys(shown, "data: ", data, _DATA)
     if not data["sources"] or not all(isinstance(s, dict) for s in data["sources"]):
         raise UserError(f"{shown}: data: sources: must be a list of mappings like {{path: ..., images: ...}}")
     try:
@@ -342,7 +255,7 @@ def _group_mean(shown: str, value: Any) -> tuple[str, ...] | None:
     """None for the plain score, else the groups that the mean over groups leaves out."""
     if isinstance(value, bool):
         return () if value else None
-    _keys(shown, "group_mean: ", value, _GROUP_MEAN)
+    strict_yaml.check_keys(shown, "group_mean: ", value, _GROUP_MEAN)
     return tuple(str(name) for name in value["without"])
 
 
@@ -393,7 +306,7 @@ def _override(content: dict[str, Any], key: str, text: str) -> None:
 def schema() -> dict[str, Any]:
     """The JSON schema of a task file, for editors; made of the same tables that `load` checks by."""
 
-    def described(table: Mapping[str, tuple[type | tuple[type, ...], bool]]) -> dict[str, Any]:
+    def described(table: strict_yaml.Schema) -> dict[str, Any]:
         properties = {}
         for key, (kind, _) in table.items():
             kinds = [_JSON[k] for k in (kind if isinstance(kind, tuple) else (kind,))]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from evalkit import baseline, checking, commands, planning, tasks, terminal, watch
+from evalkit import baseline, checking, commands, planning, tasks, terminal, trackers, watch
 from evalkit.baseline import Answered
 from evalkit.errors import UserError
 from evalkit.planning import Asked
@@ -27,12 +27,14 @@ def run(arguments: argparse.Namespace) -> int:
     output: Path = arguments.output_path
     trend = Trend.load(output / "watch.json")
 
+    told = trackers.load(arguments.on_scores) if arguments.on_scores else None
+
     def evaluate(path: Path) -> list[Answered]:
         candidate = commands.checkpoint(str(path), arguments)
         shelf = planning.Shelf(commands.roots(arguments.data_root, loaded))
         asked = Asked(arguments.limit)
         plans = [planning.plan(shelf.get(t), candidate, output, asked, arguments.protocol) for t in loaded]
-        checking.predict(plans, shelf, candidate)
+        checking.predict(plans, shelf, candidate, told)
         return [baseline.of_run(p.folder) for p in plans]
 
     return _loop(arguments, trend, evaluate, base)

@@ -138,7 +138,7 @@ def _(p: Place) -> list[str]:
 
 @case("Task files", "a task that is not there")
 def _(p: Place) -> list[str]:
-    return ["run", "--model", "stub", "--tasks", "docvqa_vall"]
+    return ["run", "--model", "stub", "--tasks", "shapes_refer_seg_tset"]
 
 
 @case("Task files", "a pattern that matches nothing")
@@ -435,6 +435,69 @@ def _(p: Place) -> list[str]:
     p.checkpoint()
     p.weights()
     return p.run("--resolution", "448", model="model")
+
+
+def _adapter(p: Place, **config: Any) -> list[str]:
+    p.checkpoint()
+    p.weights()
+    lora = p.folder / "lora"
+    lora.mkdir()
+    key = "base_model.model.model.language_model.layers.0.self_attn.q_proj.lora_{}.weight"
+    save_file(
+        {key.format("A"): np.zeros((2, 64), np.float32), key.format("B"): np.zeros((64, 2), np.float32)},
+        lora / "adapter_model.safetensors",
+    )
+    content = {"peft_type": "LORA", "r": 2, "lora_alpha": 2} | config
+    (lora / "adapter_config.json").write_text(json.dumps(content))
+    return p.run("--adapter", "lora", model="model")
+
+
+def _module(p: Place, body: str) -> list[str]:
+    (p.folder / "mine.py").write_text(f"class Mine:\n    {body}\n")
+    return p.run(model="module:mine.py:Mine")
+
+
+for _what, _config in (
+    ("an adapter of another base, by its layers", {}),
+    ("an adapter of another base, by its name", {"base_model_name_or_path": "google/paligemma2-3b-pt-224"}),
+    ("an adapter of a kind that is not merged", {"use_dora": True}),
+):
+    CASES.append(("Checkpoints", _what, lambda p, c=_config: _adapter(p, **c)))  # type: ignore[misc]
+
+
+for _what, _body in (
+    ("a class that answers nothing", "def answer(self, image, prompt, max_new_tokens): return None"),
+    ("a class that raises", "def answer(self, image, prompt, max_new_tokens): raise KeyError('cat')"),
+    ("a class without the method", "pass"),
+    ("a class that needs an option", "def __init__(self, weights): pass\n    def answer(self, image): pass"),
+):
+    CASES.append(("Checkpoints", _what, lambda p, b=_body: _module(p, b)))  # type: ignore[misc]
+
+
+@case("Checkpoints", "a .npz without a tokenizer")
+def _(p: Place) -> list[str]:
+    np.savez(p.folder / "x.npz", a=np.zeros(1))
+    return p.run(model="x.npz")
+
+
+@case("Checkpoints", "a .npz of something else")
+def _(p: Place) -> list[str]:
+    p.checkpoint()
+    np.savez(p.folder / "x.npz", a=np.zeros(1))
+    return p.run("--model-args", "tokenizer=model", model="x.npz")
+
+
+@case("Checkpoints", "a quantisation that is not there")
+def _(p: Place) -> list[str]:
+    p.checkpoint()
+    p.weights()
+    return p.run("--quantize", "torchao-int9", model="model")
+
+
+@case("Checkpoints", "a replay that lacks answers")
+def _(p: Place) -> list[str]:
+    (p.folder / "answers.jsonl").write_text('{"id": "q0-0", "text": "red"}\n')
+    return p.run(model="replay:answers.jsonl")
 
 
 @case("Checkpoints", "a demo checkpoint that is not there")

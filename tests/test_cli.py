@@ -219,3 +219,29 @@ def test_run_eval_is_the_same_command_line() -> None:
         [sys.executable, "run_eval.py", "--version"], capture_output=True, text=True, cwd=root, check=True
     )
     assert done.stdout.startswith("evalkit ")
+
+
+def test_runs_are_kept_and_removed(stub: Stub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    task = colours(tmp_path / "data")
+    run(task)
+    old = next(Path("results").iterdir())
+    content = json.loads((old / "run.json").read_text())
+    content["sessions"][-1]["started"] = "2020-01-01"  # an earlier identity of the same checkpoint
+    replaced = old.with_name(old.name.rpartition(".")[0] + ".00000000")
+    old.rename(replaced)
+    (replaced / "run.json").write_text(json.dumps(content))
+    run(task)
+    capsys.readouterr()
+    assert main(["runs", "gc"]) == 0
+    assert capsys.readouterr().out == f"would go {replaced}\n"
+    assert main(["runs", "keep", str(replaced)]) == 0
+    assert main(["runs", "gc", "--yes"]) == 0
+    assert replaced.exists()
+    (replaced / "keep").unlink()
+    assert main(["runs", "gc", "--yes"]) == 0
+    assert not replaced.exists()
+    assert old.exists()
+    assert main(["runs", "rm", str(old), "--yes"]) == 0
+    assert list(Path("results").iterdir()) == []
+    assert main(["runs", "rm"]) == 2
+    assert main(["runs"]) == 0

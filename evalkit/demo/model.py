@@ -89,6 +89,7 @@ def config(vocabulary: int, image_token: int) -> Any:
     whole = PaliGemmaConfig(
         vision_config=vision,
         text_config=text,
+        hidden_size=WIDTH,
         projection_dim=WIDTH,
         image_token_index=image_token,
         bos_token_id=2,

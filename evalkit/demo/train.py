@@ -1,6 +1,6 @@
 """Trains the demo's mask VQ-VAE and its two PaliGemma checkpoints from nothing.
 
-    python -m evalkit.demo.train --out DIR [--minutes 80]
+    python -m evalkit.demo.train --out DIR [--minutes 76]
 
 Takes up again where it was cut: finished stages are read from DIR, the language stage goes on
 from its last save. The files to ship end up in DIR/assets.
@@ -18,7 +18,7 @@ import torch
 from evalkit.demo import check, language, tokenizer, vae, vision, world
 from evalkit.demo import model as m
 
-VISION_SHARE, EARLIER_SHARE = 0.22, 0.25
+VISION_SHARE, EARLIER_SHARE = 0.24, 0.12
 """Of the minutes for the tower; of the language stage at which `earlier` is taken."""
 
 
@@ -26,7 +26,7 @@ def main() -> None:
     """Run all stages."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, default=80.0, help="for tower and language")
+    parser.add_argument("--minutes", type=float, default=76.0, help="for tower and language")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)

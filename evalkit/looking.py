@@ -1,0 +1,171 @@
+"""`evalkit list`, `show`, `data` and `validate`: what there is, and what decides a number. Runs nothing."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+from evalkit import commands, lookup, planning, results, sources, tasks, terminal
+from evalkit.errors import DataError, UserError
+from evalkit.types import Task
+
+
+def list_what(what: str, include: Sequence[Path], output: Path) -> int:
+    """`evalkit list`: names and one line each; imports nothing heavy."""
+    if what == "tasks":
+        rows = [(name, tasks.load(name, extra=include).about) for name in tasks.names(include)]
+    elif what == "suites":
+        rows = [(n, tasks.read_suite(p)["about"]) for n, p in tasks.suites(include).items()]
+    elif what == "runs":
+        rows = [_run_row(folder) for folder in (results.find([output]) if output.exists() else [])]
+    else:
+        rows = [(name, _about(what, name)) for name in lookup.names(what)]
+    width = max((len(name) for name, _ in rows), default=0)
+    for name, about in rows:
+        print(f"{name:<{width}}  {about}".rstrip())
+    return 0
+
+
+def _run_row(folder: results.RunFolder) -> tuple[str, str]:
+    scores = results.scores_of(folder)
+    return folder.name, ", ".join(f"{s.metric} {terminal.value(s)}" for s in scores) or "not scored yet"
+
+
+def runs(what: str, named: Sequence[Path], output: Path, sure: bool) -> int:
+    """`evalkit runs [list|keep|rm|gc]`. Nothing goes without `--yes`, and nothing that is kept ever."""
+    if what == "list":
+        return list_what("runs", [], output)
+    if what == "gc":
+        chosen = _replaced(results.find([output]) if output.exists() else [])
+    elif not named:
+        raise UserError(f"runs {what}: name run folders; `evalkit runs` lists them")
+    else:
+        chosen = results.find(named)
+    if what == "keep":
+        for folder in chosen:
+            folder.keep()
+            print(f"kept     {folder.path}")
+        return 0
+    for folder in chosen:
+        if folder.kept:
+            print(f"kept     {folder.path}")
+        elif sure:
+            folder.remove()
+            print(f"removed  {folder.path}")
+        else:
+            print(f"would go {folder.path}")
+    if not sure and any(not folder.kept for folder in chosen):
+        terminal.say("nothing was removed; say --yes to remove these")
+    return 0
+
+
+def _replaced(folders: Sequence[results.RunFolder]) -> list[results.RunFolder]:
+    """Runs without one answer, and those that a newer run of the same task and checkpoint name replaced
+    with at least as many samples."""
+    told = []
+    for folder in folders:
+        sessions = (folder.read_run() or {}).get("sessions", [])
+        n = max((score.n for score in results.scores_of(folder)), default=0)
+        told.append((folder, n, sessions[-1]["started"] if sessions else ""))
+    gone = []
+    for folder, n, when in told:
+        mine = folder.name.rpartition(".")[0]
+        newer = any(f.name.rpartition(".")[0] == mine and w > when and m >= n for f, m, w in told)
+        if newer or not folder.entries():
+            gone.append(folder)
+    return gone
+
+
+def _about(room: str, name: str) -> str:
+    cls = lookup.find(room, name)
+    return (cls.__doc__ or "").strip().split("\n")[0]
+
+
+def show(arguments: argparse.Namespace) -> int:
+    """`evalkit show TASK`: everything that decides a number, on a real sample where the data is there."""
+    task = tasks.load(arguments.task, extra=arguments.include_path)
+    image = tasks.preparation(task, 224, task.protocol)
+    lines = [
+        f"{task.name} (version {task.version}): {task.about}",
+        f"file       {task.path}",
+        f"licence    {task.license}" + (f"; {task.homepage}" if task.homepage else ""),
+        f"data       {task.data.format}, split {task.data.split}"
+        + (f", {task.data.count:,} samples officially" if task.data.count else ""),
+        f"prompt     {task.prompt!r}" + (f" (source: {task.prompt_source})" if task.prompt_source else ""),
+        f"protocol   {task.protocol}: {image.resize}{' antialiased' if image.antialias else ''}, "
+        f"JPEG {image.jpeg}, EXIF {image.exif}; by the task file, --protocol overrides",
+        f"decode     {_search(task)}, prompt cut at "
+        f"{task.decode.text_length} tokens, at most {task.decode.max_new_tokens} new tokens",
+        f"parser     {lookup.spell(lookup.make('parsers', task.parser))}",
+        *(f"metric     {lookup.spell(lookup.make('metrics', m))}" for m in task.metrics),
+        *(f"source     {', '.join(f'{k}: {v}' for k, v in entry.items())}" for entry in task.data.sources),
+    ]
+    print("\n".join(lines))
+    try:
+        data = planning.dataset(task, commands.roots(arguments.data_root, [task]))
+    except DataError as error:
+        print("sample     none: " + str(error))
+        return 0
+    sample = data.samples[0]
+    print(f"found      {len(data.samples):,} samples below {data.source.root}")
+    print(f"sample     {sample.id}: {', '.join(map(str, sample.images))}")
+    print(
+        f"  prompt   {tasks.prompt(task, sample.fields)!r} (BOS before, newline after it: added by evalkit)"
+    )
+    print(textwrap.shorten(f"  target   {sample.target!r}", 300))
+    absent = [str(i) for s in data.samples for i in s.images if not Path(i.path).exists()]
+    if absent:
+        print(f"missing    {len(absent):,} images, the first is {absent[0]}")
+    return 0
+
+
+def _search(task: Task) -> str:
+    decode = task.decode
+    if decode.samples:
+        return f"sampled at temperature {decode.temperature:g}, top_p {decode.top_p:g}, seed {decode.seed}"
+    return "greedy" if decode.beams == 1 else f"beam {decode.beams}"
+
+
+def data(arguments: argparse.Namespace) -> int:
+    """`evalkit data TASK`: every place looked at, found or missing, and where to get the rest."""
+    complete = True
+    for name in tasks.expand(
+        [n for names in arguments.tasks for n in names.split(",")], arguments.include_path
+    ):
+        task = tasks.load(name, extra=arguments.include_path)
+        found = commands.roots(arguments.data_root, [task])
+        looked = sources.status(task, found)
+        usable = next((s for s in looked if s.complete), None)
+        print(f"{task.name}: {'found below ' + str(usable.root) if usable else 'not found'}")
+        for state in [usable] if usable else looked:
+            print("".join(f"  found    {k}: {p}\n" for k, p in state.found.items()), end="")
+            print("".join(f"  missing  {k}: {p}\n" for k, p in state.missing.items()), end="")
+            print(f"  {state.note}\n" if state.note else "", end="")
+        if not found:
+            print("  no data root is set: --data-root DIR, EVALKIT_DATA, or data = [...] in evalkit.toml")
+        if not usable:
+            complete = False
+            print(f"  get it from {task.homepage or 'its authors'} ({task.license})")
+    return 0 if complete else 1
+
+
+def validate(files: Sequence[str], schema: bool) -> int:
+    """`evalkit validate FILE...`: every file's first mistake, and whether there was one."""
+    if schema:
+        print(json.dumps(tasks.schema(), indent=1))
+        return 0
+    if not files:
+        raise UserError("validate: name task files, or --schema for the JSON schema")
+    mistakes = 0
+    for file in files:
+        try:
+            task = tasks.load(file if file.endswith((".yaml", ".yml")) else f"{file}.yaml")
+            print(f"{file}: sound; {task.name}, {len(task.metrics)} metrics")
+        except UserError as error:
+            mistakes += 1
+            print(f"evalkit: {error}", file=sys.stderr)
+    return 2 if mistakes else 0

@@ -1,0 +1,247 @@
+"""The leaderboard for other places: HTML, LaTeX, spreadsheets, model cards, lm-eval's readers.
+
+Knows cells and grids; computes no score.
+"""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import json
+import math
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from evalkit import leaderboard, lookup
+from evalkit.errors import UserError
+from evalkit.leaderboard import Cell, Grid
+
+_SUFFIXES = {
+    ".md": "md", ".csv": "csv", ".html": "html", ".tex": "latex", ".json": "json", ".txt": "terminal",
+    ".yaml": "model-index", ".yml": "model-index",
+}  # fmt: skip
+
+
+def by_suffix(output: Path | None) -> str | None:
+    """The form that a file's name asks for."""
+    return None if output is None else _SUFFIXES.get(output.suffix)
+
+
+def render(
+    cells: Sequence[Cell], form: str, shape: str | None, pair: bool = False, screen: bool = False
+) -> tuple[str, list[str]]:
+    """The cells in a form, and sentences on what was left out. Raises UserError for a shape that the
+    form does not have, or several models where the form holds one."""
+    if shape == "long" and form in ("model-index", "lm-eval"):
+        raise UserError(f"--shape long: {form} has a shape of its own; leave it out")
+    if form == "model-index":
+        return model_index(cells)
+    if form == "lm-eval":
+        return lm_eval(cells), []
+    if shape == "long" and form not in ("csv", "json"):
+        return _long(cells, form), []
+    wide: dict[str, Callable[[Grid], str]] = {"csv": to_csv, "json": to_json}
+    if form in wide:
+        plain = {"csv": leaderboard.to_csv, "json": leaderboard.to_json}
+        return (
+            wide[form](leaderboard.grid(cells, pair)) if shape == "wide" else plain[form](_sorted(cells))
+        ), []
+    if form == "html":
+        return to_html(cells, pair), []
+    if form == "latex":
+        return to_latex(cells, pair), []
+    if form == "md":
+        return leaderboard.markdown(cells, pair), []
+    width = shutil.get_terminal_size().columns if screen else None
+    return leaderboard.terminal(cells, screen, pair, width), []
+
+
+def _sorted(cells: Sequence[Cell]) -> list[Cell]:
+    """By task, model and resolution, metrics as their task has them: a committed file diffs well."""
+    return sorted(cells, key=lambda c: (c.score.task, c.model, c.resolution or 0))
+
+
+# --- spreadsheets and JSON ------------------------------------------------------------------------------
+
+
+def to_csv(table: Grid) -> str:
+    """Tasks × models: the value and half of its interval, two columns a model."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    head = [name for model in table.columns for name in (model, f"{model} ±")]
+    writer.writerow([leaderboard.neutral(h) for h in ("task", "metric", *head)])
+    for r, (task, metric) in enumerate(table.rows):
+        line: list[Any] = [task, metric]
+        for c in range(len(table.columns)):
+            cell = table.cells.get((r, c))
+            line += ["", ""] if cell is None else [cell.score.value, _half(cell)]
+        writer.writerow([leaderboard.neutral(v) for v in line])
+    return out.getvalue()
+
+
+def _half(cell: Cell) -> float | str:
+    low, high = cell.score.low, cell.score.high
+    return "" if low is None or high is None else (high - low) / 2
+
+
+def to_json(table: Grid) -> str:
+    """{task: {metric: {model: record}}}; `best` says who is, ties included."""
+    content: dict[str, dict[str, dict[str, Any]]] = {}
+    for (r, c), cell in sorted(table.cells.items()):
+        task, metric = table.rows[r]
+        record = leaderboard.record(cell) | {"best": (r, c) in table.best}
+        content.setdefault(task, {}).setdefault(metric, {})[table.columns[c]] = record
+    return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+
+
+# --- documents ---------------------------------------------------------------------------------------------
+
+
+def to_html(cells: Sequence[Cell], pair: bool = False) -> str:
+    """One table with its notes; no script, nothing loaded from elsewhere."""
+    table = leaderboard.grid(cells, pair)
+    header, lines = leaderboard.texts(table)
+    rows = ["<tr>" + "".join(f"<th>{html.escape(h)}</th>" for h in header) + "</tr>"]
+    for line in lines:
+        marked = (f"<b>{html.escape(t)}</b>" if bold else html.escape(t) for t, bold in line)
+        rows.append("<tr>" + "".join(f"<td>{m}</td>" for m in marked) + "</tr>")
+    notes = "".join(f"<p>{html.escape(n)}</p>\n" for n in leaderboard.notes(cells, pair, bool(table.best)))
+    style = "table{border-collapse:collapse;font:14px sans-serif}td,th{padding:2px 8px;text-align:left}"
+    return (
+        f'<!doctype html>\n<meta charset="utf-8">\n<title>evalkit</title>\n<style>{style}</style>\n<table>\n'
+        + "\n".join(rows)
+        + f"\n</table>\n{notes}"
+    )
+
+
+def to_latex(cells: Sequence[Cell], pair: bool = False) -> str:
+    """A booktabs tabular; the notes as comments above it."""
+    table = leaderboard.grid(cells, pair)
+    header, lines = leaderboard.texts(table)
+    out = [f"% {n}" for n in leaderboard.notes(cells, pair, bool(table.best))]
+    out += [f"\\begin{{tabular}}{{ll{'r' * (len(header) - 2)}}}", "\\toprule"]
+    out += [" & ".join(_tex(h) for h in header) + " \\\\", "\\midrule"]
+    for line in lines:
+        out.append(" & ".join(f"\\textbf{{{_tex(t)}}}" if bold else _tex(t) for t, bold in line) + " \\\\")
+    return "\n".join([*out, "\\bottomrule", "\\end{tabular}"]) + "\n"
+
+
+_TEX = {"\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "±": "$\\pm$",
+        "–": "--", "†": "\\dag{}", "‡": "\\ddag{}", "≈": "$\\approx$", "\n": " "}  # fmt: skip
+
+
+def _tex(text: str) -> str:
+    return re.sub(r"[\\~^±–†‡≈\n&%$#_{}]", lambda m: _TEX.get(m[0], f"\\{m[0]}"), text)
+
+
+def _long(cells: Sequence[Cell], form: str) -> str:
+    """A line a score, in Markdown, HTML, LaTeX or for a terminal."""
+    header = ["task", "metric", "model", "px", "value", "n", "invalid"]
+    lines = [
+        [c.score.task, c.score.metric, c.model, str(c.resolution or ""), c.text(), f"{c.score.n}",
+         f"{c.score.invalid}"]
+        for c in _sorted(cells)
+    ]  # fmt: skip
+    if form == "md":
+        rows = [[t.replace("|", "\\|") for t in line] for line in [header, *lines]]
+        bars = ["| " + " | ".join(row) + " |" for row in rows]
+        return "\n".join([bars[0], "|" + " --- |" * len(header), *bars[1:]]) + "\n"
+    if form == "html":
+        rows = [[f"<td>{html.escape(t)}</td>" for t in line] for line in [header, *lines]]
+        return "<table>\n" + "\n".join("<tr>" + "".join(r) + "</tr>" for r in rows) + "\n</table>\n"
+    if form == "latex":
+        body = "\n".join(" & ".join(_tex(t) for t in line) + " \\\\" for line in [header, *lines])
+        return f"\\begin{{tabular}}{{lllrrrr}}\n{body}\n\\end{{tabular}}\n"
+    widths = [max(len(line[i]) for line in [header, *lines]) for i in range(len(header))]
+    shown = [
+        "  ".join(t.ljust(w) for t, w in zip(line, widths, strict=True)).rstrip() for line in [header, *lines]
+    ]
+    return "\n".join(shown) + "\n"
+
+
+# --- model cards and lm-eval -------------------------------------------------------------------------------
+
+
+def model_index(cells: Sequence[Cell]) -> tuple[str, list[str]]:
+    """The `model-index` block of a Hugging Face model card, and which scores were left out and why.
+
+    Only whole, unchanged runs belong on a card. Keys: huggingface.co/docs/hub/model-cards, "Evaluation
+    results". Values are as metrics have them, 0 to 1 (CIDEr unscaled).
+    """
+    whole = [c for c in _sorted(cells) if c.score.coverage == "all" and not c.changed]
+    left = [c for c in cells if c.score.coverage != "all" or c.changed]
+    models: dict[str, dict[str, list[Cell]]] = {}
+    for cell in whole:
+        models.setdefault(cell.model, {}).setdefault(cell.score.task, []).append(cell)
+    content = [
+        {"name": model, "results": [_card(task, of_task) for task, of_task in by_task.items()]}
+        for model, by_task in models.items()
+    ]
+    text = yaml.safe_dump({"model-index": content}, sort_keys=False, allow_unicode=True, width=1000)
+    sentences = [
+        f"left out: {c.model} on {c.score.task}, {c.score.metric}: "
+        f"{'changed prompt or settings' if c.changed else c.score.coverage}; a card holds whole runs"
+        for c in left
+    ]
+    return text, sentences
+
+
+_KINDS = {"boxes": "object-detection", "masks": "image-segmentation"}
+
+
+def _card(task: str, cells: Sequence[Cell]) -> dict[str, Any]:
+    file = cells[0].task_file
+    parser = str(file.get("parser", "text")).partition("(")[0]
+    split = str(file.get("data", {}).get("split", ""))
+    dataset = {"name": str(file.get("about") or task), "type": task}
+    return {
+        "task": {"type": _KINDS.get(parser, "image-text-to-text")},
+        "dataset": dataset | ({"split": split} if split else {}),
+        "metrics": [_card_metric(c) for c in cells],
+    }
+
+
+def _card_metric(cell: Cell) -> dict[str, Any]:
+    s = cell.score
+    told = {"n": s.n, "low": s.low, "high": s.high, "signature": s.signature}
+    return {"type": lookup.parse(s.metric)[0], "name": s.metric, "value": s.value, "args": told}
+
+
+def lm_eval(cells: Sequence[Cell]) -> str:
+    """One model's scores as lm-evaluation-harness 0.4 writes them: `results.TASK["METRIC,none"]` and so on.
+
+    A standard error is the width of the 95 % interval over 3.92. Raises UserError for several models.
+    """
+    models = sorted({c.model for c in cells})
+    if len(models) != 1:
+        raise UserError(
+            f"--format lm-eval: holds one model, here are {len(models)}: {', '.join(models)}; name its runs"
+        )
+    content: dict[str, Any] = {k: {} for k in ("results", "group_subtasks", "configs", "versions", "n-shot",
+                                               "higher_is_better", "n-samples")}  # fmt: skip
+    for cell in cells:
+        s = cell.score
+        name = s.metric.replace(", ", ";").replace(",", ";")
+        result = content["results"].setdefault(s.task, {"alias": s.task})
+        result[f"{name},none"] = s.value if math.isfinite(s.value) else None
+        known = s.low is not None and s.high is not None
+        result[f"{name}_stderr,none"] = (s.high - s.low) / 3.92 if known else "N/A"  # type: ignore[operator]
+        content["group_subtasks"][s.task] = []
+        content["configs"][s.task] = {
+            "task": s.task, "doc_to_text": cell.task_file.get("prompt"), "num_fewshot": 0,
+            "metadata": {"signature": s.signature, "coverage": s.coverage},
+        }  # fmt: skip
+        content["versions"][s.task] = cell.task_file.get("version", 1)
+        content["n-shot"][s.task] = 0
+        content["higher_is_better"].setdefault(s.task, {})[name] = not s.lower_is_better
+        total = cell.task_file.get("data", {}).get("count") or s.n
+        content["n-samples"][s.task] = {"original": total, "effective": s.n}
+    content["config"] = {"model": "paligemma", "model_args": f"pretrained={models[0]}"}
+    content["model_name"] = models[0]
+    return json.dumps(content, ensure_ascii=False, indent=2) + "\n"

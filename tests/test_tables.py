@@ -1,0 +1,213 @@
+"""The leaderboard at scale and in its forms: ties, resolutions, escaping, model cards, lm-eval, trackers."""
+
+from __future__ import annotations
+
+import csv
+import html.parser
+import io
+import json
+import re
+import sys
+import time
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from stub import checkpoint, colours
+from stub_runs import Weighted, go, wrong_at
+
+import evalkit
+from evalkit import commands, leaderboard, results, tables
+from evalkit.cli import main
+from evalkit.leaderboard import Cell
+from evalkit.types import Score
+
+
+def cell(task: str, model: str, value: float, half: float = 0.01, resolution: int = 224, **more: Any) -> Cell:
+    signature = f"task:{task}|metric:exact_match|targets:abc|evalkit:0.1.0"
+    given = {"n": 1000, "clusters": 500, "coverage": "all", "invalid": 0, **more}
+    score = Score(task, "exact_match", signature, value, value - half, value + half, **given)
+    return Cell(score, f"{task}.{model}", model, (), (), resolution)
+
+
+def test_ties_with_the_best_are_marked() -> None:
+    cells = [cell("t", "a", 0.80), cell("t", "b", 0.79), cell("t", "c", 0.70)]
+    text = leaderboard.markdown(cells)
+    assert "**80.0 ±1.0** | **79.0 ±1.0** | 70.0 ±1.0" in text
+    assert "bold: the best, and what does not differ from it significantly (by the two intervals" in text
+    other = cell("t", "d", 0.9, n=10, coverage="limited")
+    assert "**" not in leaderboard.markdown([*cells, other])
+
+
+def test_pairing_breaks_ties(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    task = colours(tmp_path / "data", images=150)
+    go(task, tmp_path / "out", "a", wrong_at(0.3))
+    go(task, tmp_path / "out", "b", wrong_at(0.34))
+    assert main(["table", str(tmp_path / "out"), "--format", "md"]) == 0
+    assert capsys.readouterr().out.count("**") == 4
+    assert main(["table", str(tmp_path / "out"), "--format", "md", "--paired"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("**") == 2
+    assert "paired on the samples" in out
+
+
+def test_models_are_grouped_by_resolution() -> None:
+    cells = [cell("t", "m", 0.5, resolution=r) for r in (896, 224, 448)] + [cell("t", "a", 0.4)]
+    assert leaderboard.grid(cells).columns == ("a", "m 224 px", "m 448 px", "m 896 px")
+
+
+def test_columns_that_do_not_fit_go_below() -> None:
+    cells = [cell("t", f"model-{i:02}", 0.5) for i in range(30)]
+    text = leaderboard.terminal(cells, bold=False, width=100)
+    assert max(len(line) for line in text.splitlines() if "model-" in line) <= 100
+    assert all(f"model-{i:02}" in text for i in range(30))
+
+
+def test_many_models_and_a_hundred_tasks() -> None:
+    cells = [cell(f"task{t}", f"m{m}", (m * 7 + t) % 97 / 97) for t in range(100) for m in range(60)]
+    start = time.perf_counter()
+    for form in ("terminal", "md", "csv", "html", "latex", "json"):
+        for shape in ("wide", "long"):
+            text, _ = tables.render(cells, form, shape)
+            assert "task99" in text
+    assert time.perf_counter() - start < 20
+
+
+EVIL = "=1+1|<b>&%_{}\\"
+
+
+def test_every_form_keeps_odd_names_harmless() -> None:
+    cells = [cell("t", EVIL, 0.5), cell("t", "plain", 0.9)]
+    for shape in ("wide", "long"):
+        rows = list(csv.reader(io.StringIO(tables.render(cells, "csv", shape)[0])))
+        assert not [f for row in rows for f in row if f[:1] in ("=", "+", "@")]
+        page = tables.render(cells, "html", shape)[0]
+        parser = html.parser.HTMLParser()
+        parser.feed(page)
+        assert "&lt;b&gt;" in page
+        tex = tables.render(cells, "latex", shape)[0]
+        assert r"\&\%\_\{\}\textbackslash{}" in tex
+        assert "\\|" in tables.render(cells, "md", shape)[0]
+        assert json.loads(tables.render(cells, "json", shape)[0])
+
+
+def test_a_file_to_commit_and_diff(tmp_path: Path) -> None:
+    task = colours(tmp_path / "data")
+    go(task, tmp_path / "out", "b", wrong_at(0.3))
+    go(task, tmp_path / "out", "a", wrong_at(0.1))
+    out = tmp_path / "leaderboard.csv"
+    assert main(["table", str(tmp_path / "out"), "--output", str(out)]) == 0
+    first = out.read_bytes()
+    assert main(["table", str(tmp_path / "out"), "--output", str(out)]) == 0
+    assert out.read_bytes() == first
+    assert [line.split(",")[2] for line in first.decode().splitlines()] == ["model", "a", "b"]
+
+
+def test_model_cards_hold_whole_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    task = colours(tmp_path / "data")
+    go(task, tmp_path / "out", "good", wrong_at(0.1))
+    go(task, tmp_path / "out", "part", wrong_at(0.1), limit=3)
+    assert main(["table", str(tmp_path / "out"), "--format", "model-index"]) == 0
+    out, err = capsys.readouterr()
+    assert "left out: part on colours_test, exact_match: limited" in err
+    (model,) = yaml.safe_load(out)["model-index"]
+    assert model["name"] == "good"
+    (result,) = model["results"]
+    assert result["dataset"] == {"name": "colours", "type": "colours_test", "split": "test"}
+    assert result["metrics"][0]["type"] == "exact_match"
+    hub = pytest.importorskip("huggingface_hub.repocard_data")
+    name, parsed = hub.model_index_to_eval_results(yaml.safe_load(out)["model-index"])
+    assert (name, parsed[0].metric_value) == ("good", result["metrics"][0]["value"])
+
+
+def test_lm_evals_json(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    task = colours(tmp_path / "data")
+    go(task, tmp_path / "out", "good", wrong_at(0.1))
+    assert main(["table", str(tmp_path / "out"), "--format", "lm-eval"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    result = content["results"]["colours_test"]
+    assert set(result) == {"alias", "exact_match,none", "exact_match_stderr,none"}
+    assert content["n-samples"]["colours_test"] == {"original": 20, "effective": 20}
+    assert content["higher_is_better"]["colours_test"] == {"exact_match": True}
+    go(task, tmp_path / "out", "other", wrong_at(0.1))
+    assert main(["table", str(tmp_path / "out"), "--format", "lm-eval"]) == 2
+    assert "holds one model" in capsys.readouterr().err
+
+
+# --- trackers ------------------------------------------------------------------------------------------
+
+
+class Fake(types.ModuleType):
+    """A tracker that only remembers what it was told."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.told: list[Any] = []
+        self.summary: dict[str, str] = {}
+
+    def init(self, **_: Any) -> Fake:
+        return self
+
+    def log(self, values: Any) -> None:
+        self.told.append(values)
+
+    log_metrics = log
+
+    def start_run(self, run_name: str) -> Fake:
+        return self
+
+    def set_tag(self, key: str, value: str) -> None:
+        self.summary[key] = value
+
+    def __enter__(self) -> Fake:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def SummaryWriter(self, folder: str) -> Fake:
+        return self
+
+    def add_scalar(self, name: str, value: float, step: int) -> None:
+        self.told.append({name: value, "step": step})
+
+    def flush(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("title", ["Weights & Biases", "MLflow", "TensorBoard"])
+def test_the_trackers_of_the_docs(
+    title: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "trackers.md").read_text()
+    code = re.search(rf"## {title}\n\n```python\n(.*?)```", page, re.S)
+    assert code
+    (tmp_path / "track.py").write_text(code[1])
+    fake = Fake("fake")
+    for name in ("wandb", "mlflow", "torch.utils.tensorboard"):
+        monkeypatch.setitem(sys.modules, name, fake)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(commands, "checkpoint", lambda spec, _: checkpoint(Weighted(wrong_at(0.1)), spec))
+    task = colours(tmp_path / "data")
+    words = ["run", "--model", "checkpoint-7", "--tasks", str(task), "--data-root", str(task.parent)]
+    assert main([*words, "--on-scores", "track.py:on_scores"]) == 0
+    (score,) = results.scores_of(results.find([Path("results")])[0])
+    values = {k: v for told in fake.told for k, v in told.items()}
+    assert values["colours_test/exact_match"] == score.value
+    assert values["colours_test/exact_match/low"] == score.low
+    assert values.get("step", 7) == 7
+    for bad, sentence in (("nothing", "write FILE.py:NAME"), ("track.py:none", "has no function none")):
+        assert main([*words, "--on-scores", bad]) == 2
+        assert sentence in capsys.readouterr().err
+
+
+def test_trackers_from_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(commands, "checkpoint", lambda spec, _: checkpoint(Weighted(wrong_at(0.1)), spec))
+    task = colours(tmp_path / "data")
+    told: list[tuple[str, float]] = []
+    evalkit.run("m", task, data_root=task.parent, on_scores=lambda name, s: told.append((name, s[0].value)))
+    assert len(told) == 1
+    assert told[0][0].startswith("colours_test.m.")
