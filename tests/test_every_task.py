@@ -22,7 +22,7 @@ SAME = ("refcoco", "vqav2_train")  # splits and variants whose fixture is anothe
 def fixture(root: Path, name: str) -> tuple[planning.Dataset, Path]:
     """The task's dataset, written below `root` with every image that its samples name."""
     task = tasks.load(name)
-    entry = next(e for e in task.data.sources if "font" not in e)
+    entry = next(e for e in task.data.sources if not {"font", "rotation"} & set(e))
     write(root, entry, copy.deepcopy(OFFICIAL[name]))
     for key, place in sources._files_of(entry):
         path = root / place
