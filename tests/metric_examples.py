@@ -69,6 +69,11 @@ _REGIONS = (
 _MASKS = ((_mask([2, 8, 14]),), (_mask([12, 12]),), (_mask([4, 4, 16]),))
 _RIGHT_MASKS = ((_mask([0, 8, 16]),), (_mask([0, 12, 12]),), (_mask([4, 4, 12, 2, 2]),))
 
+
+def _outlined(text: str, x0: int, y0: int, x1: int, y1: int, legible: bool = True) -> dict[str, Any]:
+    return {"text": text, "vertices": ((x0, y0), (x1, y0), (x1, y1), (x0, y1)), "legible": legible}
+
+
 _NAMES = ("cat", "dog")
 
 
@@ -98,6 +103,21 @@ _DETECTED_RIGHT = (
     (_found("cat", 10, 10, 40, 40), _found("dog", 60, 60, 30, 30)),
     (_found("dog", 0, 0, 100, 100), _found("dog", 64, 64, 20, 20)),
     None,
+)
+_SPOTTED = (
+    {"size": (100, 200), "words": [_outlined("Café", 20, 10, 60, 30), _outlined("24/7", 100, 50, 160, 80)]},
+    {
+        "size": (100, 200),
+        "words": [_outlined("##", 20, 10, 60, 30, legible=False), _outlined("a", 5, 5, 9, 9)],
+    },
+)
+_WORDS = (
+    (Box(0.1, 0.1, 0.3, 0.28, "Café"), Box(0.5, 0.5, 0.8, 0.8, "24/"), Box(0, 0, 0, 0.1, "x")),
+    (Box(0.1, 0.1, 0.3, 0.28, "Café"), Box(0.5, 0.5, 0.8, 0.8, "24/")),
+)
+_WORDS_RIGHT = (
+    (Box(0.1, 0.1, 0.3, 0.3, "Café"), Box(0.5, 0.5, 0.8, 0.8, "24/7")),
+    (Box(0.05, 0.025, 0.09, 0.045, "a"),),
 )
 
 EXAMPLES = {
@@ -129,12 +149,19 @@ EXAMPLES = {
         ACCEPTED,
         tuple(accepted[0] for accepted in ACCEPTED),
     ),
+    "error_rates": Example(
+        ("error_rates", "error_rates(kind='ser')", "error_rates(kind='ler')"),
+        ("4c\t4e\n8d\t.", "=\t=", "", "4c  4d\n\n", "x" * 90),
+        (("4c\t4e\n8d\t8r",), ("=\t=",), ("4c 4d",), ("4c 4d",), ("2.e-", "16ff\t(8a")),
+        ("4c\t4e\n8d\t8r", "=\t=", "4c 4d", "4c 4d", "16ff\t(8a"),
+    ),
     "exact_match": Example(
         ("exact_match", "exact_match(lowercase=True)", "exact_match(normalise='mmf')"),
         TEXTS,
         ACCEPTED,
         tuple(accepted[-1] for accepted in ACCEPTED),
     ),
+    "hiertext_f1": Example(("hiertext_f1", "hiertext_f1(count='found')"), _WORDS, _SPOTTED, _WORDS_RIGHT),
     "mask_iou": Example(("mask_iou",), _MASKS, _REGIONS, _RIGHT_MASKS),
     "relaxed_accuracy": Example(
         ("relaxed_accuracy", "relaxed_accuracy(lowercase=False, tolerance=0.1)"),

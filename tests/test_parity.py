@@ -13,6 +13,7 @@ from pathlib import Path
 import parity_captions
 import parity_questions
 import parity_regions
+import parity_structures
 import pytest
 
 FOLDER = Path(os.environ.get("EVALKIT_PARITY") or Path(__file__).parents[2] / "shared" / "parity")
@@ -24,8 +25,8 @@ TABLE = {
     "chartqa_relaxed.json": parity_questions.relaxed,
     "coco_ap.json": parity_regions.coco_ap,
     "gqa.json": "2 of 7",
-    "grandstaff_cer_ser_ler.json": "2 of 7",
-    "hiertext_words.json": "2 of 7",
+    "grandstaff_cer_ser_ler.json": parity_structures.error_rates,
+    "hiertext_words.json": parity_structures.hiertext,
     "loc_decode.json": parity_regions.loc_decode,
     "nlvr2.json": "2 of 7",
     "pope.json": "2 of 7",

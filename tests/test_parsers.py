@@ -46,6 +46,7 @@ SPELLINGS = {
     "text": ("text", "text(strip=True)"),
     "boxes": ("boxes", "boxes(divisor=1024, form='demo')", "boxes(form='first')"),
     "masks": ("masks", "masks(form='objects', divisor=1024)"),
+    "words": ("words", "words(form='text_first', divisor=1024)"),
 }
 over_all = pytest.mark.parametrize("spelling", [s for some in SPELLINGS.values() for s in some])
 
@@ -108,6 +109,23 @@ CAT = locs(100, 200, 700, 900)
 )
 def test_objects(text: str, labels: list[str] | None) -> None:
     answer = lookup.make("parsers", "boxes").read(predicted(text), None)
+    assert (None if answer is None else [box.label for box in answer]) == labels
+
+
+@pytest.mark.parametrize(
+    ("form", "text", "labels"),
+    [
+        ("box_first", f"{CAT} Café", ["Café"]),
+        ("box_first", f"{CAT} a;b ; {CAT} <b> 24/7 ;", ["a;b", "<b> 24/7 ;"]),
+        ("box_first", f"{CAT};;{CAT}{locs(5, 5, 5, 9)} thin", [";", "", "thin"]),
+        ("text_first", f"Café {CAT} ; 24/7{CAT} left over", ["Café", "24/7"]),
+        ("text_first", f"; {CAT};;{CAT}", [";", ";"]),
+        ("box_first", " ", []),
+        ("box_first", "STOP", None),
+    ],
+)
+def test_words(form: str, text: str, labels: list[str] | None) -> None:
+    answer = lookup.make("parsers", f"words(form={form!r})").read(predicted(text), None)
     assert (None if answer is None else [box.label for box in answer]) == labels
 
 
