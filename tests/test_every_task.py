@@ -11,7 +11,7 @@ import pytest
 from official_files import OFFICIAL, picture, write
 from stub import Stub, checkpoint
 
-from evalkit import planning, runner, sources, tasks
+from evalkit import baseline, leaderboard, planning, runner, sources, tasks
 from evalkit.planning import Asked, Shelf
 from evalkit.types import Sample, Score
 
@@ -83,3 +83,29 @@ def test_task_from_files_to_score(name: str, tmp_path: Path, monkeypatch: pytest
     lines = (plan.folder.path / "rows.jsonl").read_text().splitlines()
     assert len(lines) == len(data.samples)
     json.loads(lines[0])
+
+
+def test_a_task_that_is_not_scored_says_why(tmp_path: Path) -> None:
+    data, root = fixture(tmp_path / "data", "docci_qual_dev")
+    model = checkpoint(Stub(lambda request: "A close up."))
+    plan = planning.plan(data, model, tmp_path / "results", Asked())
+    runner.run([plan], Shelf([root]), model, runner.Options(), lambda *a: None, lambda p, s: None)
+    cells = leaderboard.collect([plan.folder])
+    text = leaderboard.terminal(cells, bold=False)
+    assert "docci_qual_dev: not scored, because the published figure is the share of sentences" in text
+    assert json.loads(leaderboard.to_json(cells))[0]["value"] is None
+
+
+def test_a_mean_over_groups_is_compared_as_such(tmp_path: Path) -> None:
+    data, root = fixture(tmp_path / "data", "xgqa_test")
+    said = {s.id: "women" if s.group in ("de", "en") else "no" for s in data.samples}
+    model = checkpoint(Stub(lambda request: said[request.id]))
+    plan = planning.plan(data, model, tmp_path / "results", Asked())
+    found: list[Score] = []
+    runner.run([plan], Shelf([root]), model, runner.Options(), lambda *a: None, lambda p, s: found.extend(s))
+    (score,) = found
+    assert (score.value, score.groups["de"]["value"]) == (0.5, 0.5)
+    assert score.details == {"mean of all 8 groups": 0.5}
+    (answered,) = baseline.read(plan.folder.path)
+    assert answered.first.startswith("group_mean(of='exact_match', groups=('bn', 'de', ")
+    assert baseline.metric(answered.first).reduce(answered.rows[answered.first]) == score.value
