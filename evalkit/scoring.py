@@ -50,7 +50,7 @@ def score(
     sizes = [s.size or (p.sizes[0] if p.sizes else None) for s, p in zip(chosen, told, strict=True)]
     parser: Parser = lookup.make("parsers", task.parser)
     answers = parser.answers(told, sizes)
-    clusters = ["+".join(p.image_digests) or s.cluster or s.id for s, p in zip(chosen, told, strict=True)]
+    clusters = _clusters(chosen, told)
     groups = [s.group for s in chosen]
     scores, columns = [], []
     for spelling in task.metrics:
@@ -63,6 +63,24 @@ def score(
         )
     invalid = [parser.invalid(a) for a in answers]
     return Scored(scores, _lines(chosen, told, answers, clusters, invalid, columns))
+
+
+def _clusters(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> list[str]:
+    """What is resampled together: samples with the same images, by content, or of one stated cluster
+    (the two halves of a pair). A cluster is named by the least of its images' digests."""
+    keys = ["+".join(p.image_digests) or s.cluster or s.id for s, p in zip(samples, predictions, strict=True)]
+    first: dict[str, str] = {}  # stated cluster -> a key in it
+    parent = {key: key for key in keys}
+
+    def root(key: str) -> str:
+        while parent[key] != key:
+            parent[key] = key = parent[parent[key]]
+        return key
+
+    for sample, key in zip(samples, keys, strict=True):
+        a, b = root(first.setdefault(sample.cluster or sample.id, key)), root(key)
+        parent[max(a, b)] = min(a, b)
+    return [root(key) for key in keys]
 
 
 def group_mean(spelling: str, samples: Sequence[Sample], without: Sequence[str]) -> Any:

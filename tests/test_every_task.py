@@ -118,3 +118,13 @@ def test_a_mean_over_groups_is_compared_as_such(tmp_path: Path) -> None:
     (answered,) = baseline.read(plan.folder.path)
     assert answered.first.startswith("group_mean(of='exact_match', groups=('bn', 'de', ")
     assert baseline.metric(answered.first).reduce(answered.rows[answered.first]) == score.value
+
+
+def test_the_halves_of_a_pair_are_one_cluster(tmp_path: Path) -> None:
+    data, root = fixture(tmp_path / "data", "mmvp_test")
+    model = checkpoint(Stub(lambda request: "Open"))
+    plan = planning.plan(data, model, tmp_path / "results", Asked())
+    runner.run([plan], Shelf([root]), model, runner.Options(), lambda *a: None, lambda p, s: None)
+    lines = [json.loads(line) for line in (plan.folder.path / "rows.jsonl").read_text().splitlines()]
+    assert lines[0]["image"] != lines[1]["image"]
+    assert len({line.get("cluster") or line["image"] for line in lines}) == 1
