@@ -119,6 +119,7 @@ class ImageRef:
     path: str
     member: str = ""
     marks: tuple[Mark, ...] = ()
+    turn: int = 0  # quarter turns against the clock that make it upright, where the data set tells
 
     def __str__(self) -> str:
         return f"{self.path}::{self.member}" if self.member else self.path

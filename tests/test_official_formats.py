@@ -25,7 +25,7 @@ Change = Callable[[dict[str, Any]], Any]
 
 
 def source_of(root: Path, task: Task, files: dict[str, Any]) -> Source:
-    entry = next(e for e in task.data.sources if "font" not in e)
+    entry = next(e for e in task.data.sources if not {"font", "rotation"} & set(e))
     write(root, entry, files)
     return Source(root, entry, task=task.name)
 
