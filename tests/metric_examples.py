@@ -120,6 +120,22 @@ _WORDS_RIGHT = (
     (Box(0.05, 0.025, 0.09, 0.045, "a"),),
 )
 
+
+def _table(*rows: str) -> str:
+    return f"<html><body><table>{''.join(f'<tr>{row}</tr>' for row in rows)}</table></body></html>"
+
+
+_TABLES = (
+    (_table("<td>a</td><td>b</td>", '<td colspan="2">12.3</td>'),),
+    (_table("<td><b>n</b></td><td></td>", "<td>a b</td><td>0</td>"),),
+    (_table("<td>x</td>"), _table("<td>y</td>")),
+)
+_TABLES_READ = (
+    _table("<td>a</td><td>c</td>", "<td>12.3</td>"),
+    _table("<td>n</td>") + "<table>",
+    "<table><tr><td>x</td></tr></table>",
+)
+
 EXAMPLES = {
     "anls": Example(
         ("anls", "anls(lowercase=False)", "anls(variant='rrc')", "anls(variant='mmf')"),
@@ -168,6 +184,12 @@ EXAMPLES = {
         TEXTS,
         ACCEPTED,
         tuple(accepted[0] for accepted in ACCEPTED),
+    ),
+    "teds": Example(
+        ("teds", "teds(structure_only=True)", "teds(ignore=('b', 'i'))"),
+        _TABLES_READ,
+        _TABLES,
+        tuple(accepted[-1] for accepted in _TABLES),
     ),
     "vqa_accuracy": Example(
         (

@@ -37,7 +37,7 @@ TABLE = {
     "rsvqa.json": "2 of 7",
     "statistics.json": "2 of 7",
     "tallyqa_countbenchqa.json": "2 of 7",
-    "teds.json": "2 of 7",
+    "teds.json": parity_structures.teds,
     "vae_decode.json": parity_regions.vae_decode,
     "vae_paste.json": parity_regions.vae_paste,
     "vqa_accuracy.json": parity_questions.vqa_accuracy,
