@@ -20,6 +20,7 @@ class Example:
     targets: tuple[Any, ...]
     perfect: tuple[Any, ...]
     best: float | None = None  # of the perfect answers; None: the metric's maximum
+    java: bool = False
 
 
 TEXTS = ("yes", "a dog", "None", "", "42%", "The  cat.", "2,000", "déjà vu")
@@ -47,6 +48,9 @@ def _mask(runs: list[int]) -> Mask:
     coded = cocomask.frPyObjects({"size": [4, 6], "counts": runs}, 4, 6)
     return Mask((4, 6), coded["counts"].decode(), Box(0.0, 0.0, 0.5, 0.5))
 
+
+CAPTIONED = ("a man on a horse", "dogs in snow", "bus", "")
+CAPTIONS_RIGHT = tuple(references[0] for references in CAPTIONS)
 
 _REFERRED = tuple(
     {"size": (100, 200), "box": box}
@@ -109,13 +113,19 @@ EXAMPLES = {
     ),
     "box_accuracy": Example(("box_accuracy", "box_accuracy(iou=0.75)"), _BOXES, _REFERRED, _RIGHT_BOXES),
     "box_iou": Example(("box_iou",), _BOXES, _REFERRED, _RIGHT_BOXES),
+    "bleu": Example(
+        ("bleu", "bleu(n=1)", "bleu(ptb='batch')"), CAPTIONED, CAPTIONS, CAPTIONS_RIGHT, best=0.999
+    ),
     "cider": Example(
-        ("cider",),
-        ("a man on a horse", "dogs in snow", "bus", ""),
+        ("cider", "cider(ptb='batch')"),
+        CAPTIONED,
         CAPTIONS,
-        tuple(references[0] for references in CAPTIONS),
+        CAPTIONS_RIGHT,
         best=4.5,  # at least: other references differ from the one that was given
     ),
+    "meteor": Example(("meteor",), CAPTIONED, CAPTIONS, CAPTIONS_RIGHT, java=True),
+    "rouge_l": Example(("rouge_l", "rouge_l(ptb='batch')"), CAPTIONED, CAPTIONS, CAPTIONS_RIGHT),
+    "spice": Example(("spice",), CAPTIONED, CAPTIONS, CAPTIONS_RIGHT, java=True),
     "coco_ap": Example(
         ("coco_ap", "coco_ap(rank='logprob')", "coco_ap(rank='class')", "coco_ap(agnostic=True)"),
         _DETECTED,
