@@ -104,6 +104,15 @@ _DETECTED_RIGHT = (
     None,
 )
 
+_GQA = (
+    {"id": "1", "answers": ("yes",), "structural": "verify", "group": "thing", "entailed": ["1", "2"]},
+    {"id": "2", "answers": ("blue",), "structural": "query", "group": "color", "valid": ("blue", "red")},
+    {"id": "3", "answers": ("left",), "structural": "choose", "plausible": ("left",), "steps": 2, "words": 5},
+    {"id": "4", "answers": ("cup",), "structural": "query", "balanced": False, "entailed": ["2"]},
+)
+_TYPED = (("presence", "yes"), ("presence", "no"), ("count", "7"), ("rural_urban", "rural"), ("comp", "no"))
+_PAIRED = (("a", "True"), ("a", "False"), ("b", "True"), ("c", "False"))
+
 EXAMPLES = {
     "anls": Example(
         ("anls", "anls(lowercase=False)", "anls(variant='rrc')", "anls(variant='mmf')"),
@@ -138,6 +147,41 @@ EXAMPLES = {
         TEXTS,
         ACCEPTED,
         tuple(accepted[-1] for accepted in ACCEPTED),
+    ),
+    "error_rates": Example(
+        ("error_rates", "error_rates(unit='ser')", "error_rates(unit='ler')"),
+        ("4c\t4e\n=", "", "*M4/4  *", "8r\n8r\n8r"),
+        (("4c\t4e-\n=",), ("4c",), ("*M4/4 *", "*M3/4"), ("8r\n8r",)),
+        ("4c\t4e-\n=", "4c", "*M4/4 *", "8r\n8r"),
+    ),
+    "gqa": Example(("gqa",), ("yes", "red", "left", None), _GQA, ("yes", "blue", "left", "cup")),
+    "mean_type_accuracy": Example(
+        ("mean_type_accuracy", "mean_type_accuracy(types=('presence', 'comp'), lowercase=False)"),
+        ("yes", "No", "12", "rural", "yes"),
+        tuple({"type": t, "answers": (a,)} for t, a in _TYPED),
+        tuple(a for _, a in _TYPED),
+    ),
+    "paired_accuracy": Example(
+        ("paired_accuracy", "paired_accuracy(lowercase=True)"),
+        ("true", "False", "True", "True"),
+        tuple({"pair": p, "answers": (a,)} for p, a in _PAIRED),
+        tuple(a for _, a in _PAIRED),
+    ),
+    "smiles_match": Example(
+        ("smiles_match", "smiles_match(canonical=False)"),
+        ("CCO", "C1CC1 ", "nothing", "c1ccccc1"),
+        (("CCO",), ("C1CC1",), ("CC(=O)O",), ("C1=CC=CC=C1", "c1ccccc1")),
+        ("CCO", "C1CC1", "CC(=O)O", "c1ccccc1"),
+    ),
+    "yes_no": Example(
+        (
+            "yes_no",
+            "yes_no(variant='official')",
+            *(f"yes_no(figure={figure!r})" for figure in ("precision", "recall", "f1")),
+        ),
+        ("yes", "No", "yes.", "no, it is not", "maybe", "yes"),
+        (("yes",), ("yes",), ("no",), ("no",), ("yes",), ("no",)),
+        ("yes", "yes", "no", "no", "yes", "no"),
     ),
     "mask_iou": Example(("mask_iou",), _MASKS, _REGIONS, _RIGHT_MASKS),
     "relaxed_accuracy": Example(
