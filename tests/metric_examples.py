@@ -98,6 +98,18 @@ _DETECTED = (
     (_found("dog", 0, 0, 90, 100, 0.8), _found("dog", 60, 60, 20, 24, 0.7), _found("dog", 1, 1, 90, 90, 0.7)),
     (_found("dog", 5, 5, 50, 50, 0.2),),
 )
+
+
+def _reads(text: str, x: float, y: float, w: float, h: float, legible: bool = True) -> dict[str, Any]:
+    corners = ((x, y), (x + w, y), (x + w, y + h), (x, y + h))
+    return {"vertices": corners, "text": text, "legible": legible}
+
+
+_READ = (
+    {"size": (128, 128), "words": [_reads("STOP", 10, 10, 20, 20), _reads("GO", 50, 50, 20, 10)]},
+    {"size": (128, 128), "words": [_reads("24/7", 0, 0, 30, 9)]},
+    {"size": (128, 128), "words": [_reads("?", 0, 0, 30, 30, legible=False)]},
+)
 _DETECTED_RIGHT = (
     (_found("cat", 10, 10, 40, 40), _found("dog", 60, 60, 30, 30)),
     (_found("dog", 0, 0, 100, 100), _found("dog", 64, 64, 20, 20)),
@@ -182,6 +194,13 @@ EXAMPLES = {
         ("yes", "No", "yes.", "no, it is not", "maybe", "yes"),
         (("yes",), ("yes",), ("no",), ("no",), ("yes",), ("no",)),
         ("yes", "yes", "no", "no", "yes", "no"),
+    ),
+    "hiertext_f1": Example(
+        ("hiertext_f1", "hiertext_f1(text=False)"),
+        ((_found("stop", 10, 10, 20, 20), _found("GO", 50, 50, 20, 10)), None, (_found("x", 1, 1, 5, 5),)),
+        _READ,
+        ((_found("STOP", 10, 10, 20, 20), _found("GO", 50, 50, 20, 10)), (_found("24/7", 0, 0, 30, 9),), ()),
+        best=0.999999,
     ),
     "mask_iou": Example(("mask_iou",), _MASKS, _REGIONS, _RIGHT_MASKS),
     "relaxed_accuracy": Example(

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from parity_compare import Compared, predicted, score, score_all
+from parity_compare import Compared, predicted, raised, score, score_all
 from pycocotools import mask as cocomask
 
 from evalkit import geometry, lookup, masks
+from evalkit.polygons import Word
 from evalkit.types import Box, Mask
 
 Cases = list[dict[str, Any]]
@@ -223,3 +224,45 @@ def _decoder(folder: Path) -> masks.Decoder:
 
 def _nothing(size: tuple[int, int]) -> str:
     return geometry.empty(size)["counts"].decode()
+
+
+def _word(word: dict[str, Any]) -> Word:
+    return Word(tuple((x, y) for x, y in word["vertices"]), word["text"])
+
+
+def hiertext(cases: Cases, folder: Path) -> Compared:
+    result = Compared()
+    metric = lookup.make("metrics", "hiertext_f1")
+    names = {
+        "Fscore": "F1",
+        "Precision": "precision",
+        "Recall": "recall",
+        "Tightness": "tightness",
+        "PQ": "PQ",
+    }
+    counts = (
+        "tp_det_cnt",
+        "tp_det_tightness_sum",
+        "tp_e2e_cnt",
+        "tp_e2e_tightness_sum",
+        "num_prediction",
+        "num_groundtruth",
+    )
+    for case in cases:
+        images, expected = case["inputs"]["images"], case["expected"]
+        if raised(expected):
+            continue
+        answers = [
+            tuple(Word(tuple(map(tuple, w["vertices"])), w["text"]) for w in i["pred_words"]) for i in images
+        ]
+        rows = metric.rows(answers, [{"size": (1, 1), "words": image["gt_words"]} for image in images])
+        for row, theirs in zip(rows, expected["accumulators_per_image"], strict=True):
+            for ours, name in zip(row, counts, strict=True):
+                result.near(name, ours, theirs[name], case["id"], tolerance=1e-6)
+        ours = metric.details(rows)
+        for prefix, kind in (("Det", "detection"), ("E2E", "end to end")):
+            for theirs, name in names.items():
+                value = expected["metrics"][f"{prefix}-{theirs}"]
+                result.near(f"{prefix}-{theirs}", ours[f"{kind} {name}"], value, case["id"], tolerance=1e-6)
+        result.near("E2E-Fscore", metric.reduce(rows), expected["metrics"]["E2E-Fscore"], case["id"], 1e-6)
+    return result

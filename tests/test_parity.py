@@ -25,7 +25,7 @@ TABLE = {
     "coco_ap.json": parity_regions.coco_ap,
     "gqa.json": parity_questions.gqa,
     "grandstaff_cer_ser_ler.json": parity_questions.error_rates,
-    "hiertext_words.json": "2 of 7",
+    "hiertext_words.json": parity_regions.hiertext,
     "loc_decode.json": parity_regions.loc_decode,
     "nlvr2.json": parity_questions.nlvr2,
     "pope.json": parity_questions.pope,
