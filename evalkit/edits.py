@@ -1,4 +1,4 @@
-"""Levenshtein distance between strings or token sequences; knows no metric."""
+"""Levenshtein distance and longest common subsequence of strings or tokens; knows no metric."""
 
 from __future__ import annotations
 
@@ -90,3 +90,16 @@ def _table(few: Sequence[Sequence[Hashable]], many: Sequence[Sequence[Hashable]]
             line = np.minimum.accumulate(below - steps, axis=1) + steps
         result[i] = line[np.arange(len(many)), lengths]
     return result
+
+
+def common_subsequence(first: Sequence[Hashable], second: Sequence[Hashable]) -> int:
+    """The length of the longest common subsequence, bit-parallel (Hyyrö 2004)."""
+    where: dict[Hashable, int] = {}
+    for i, symbol in enumerate(second):
+        where[symbol] = where.get(symbol, 0) | 1 << i
+    ones = (1 << len(second)) - 1
+    rest = ones  # a zero bit ends one more common symbol
+    for symbol in first:
+        hit = rest & where.get(symbol, 0)
+        rest = (rest + hit | rest - hit) & ones
+    return len(second) - rest.bit_count()

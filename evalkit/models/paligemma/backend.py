@@ -270,7 +270,7 @@ class PaliGemma(Model):
         self._limit = Limit(self._first_batch_size(engine))
 
     def _calm_threads(self) -> None:
-        """One thread for a small model on a CPU: more only wait for each other. The user's own choice stays."""
+        """One thread for a small model on a CPU: more only wait for each other. OMP_NUM_THREADS stands."""
         import torch
 
         cpu = self.device == "cpu" or (self.device == "auto" and not torch.cuda.is_available())
