@@ -171,6 +171,12 @@ EXAMPLES = {
         ACCEPTED,
         tuple(accepted[-1] for accepted in ACCEPTED),
     ),
+    "grits": Example(
+        ("grits", "grits(kind='content')"),
+        _TABLES_READ,
+        _TABLES,
+        tuple(accepted[-1] for accepted in _TABLES),
+    ),
     "hiertext_f1": Example(("hiertext_f1", "hiertext_f1(count='found')"), _WORDS, _SPOTTED, _WORDS_RIGHT),
     "mask_iou": Example(("mask_iou",), _MASKS, _REGIONS, _RIGHT_MASKS),
     "relaxed_accuracy": Example(
@@ -178,6 +184,12 @@ EXAMPLES = {
         TEXTS,
         ACCEPTED,
         tuple(accepted[0] for accepted in ACCEPTED),
+    ),
+    "smiles_match": Example(
+        ("smiles_match", "smiles_match(canonical='plain')", "smiles_match(chirality=False, cistrans=True)"),
+        ("CCO", "C[C@H](N)C(=O)O", "", "not a molecule"),
+        (("CCO",), ("C[C@@H](N)C(=O)O",), ("F/C=C/F",), ("c1ccccc1[R1]", "CC")),
+        ("CCO", "C[C@@H](N)C(=O)O", "F/C=C/F", "CC"),
     ),
     "teds": Example(
         ("teds", "teds(structure_only=True)", "teds(ignore=('b', 'i'))"),
