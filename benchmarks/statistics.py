@@ -169,7 +169,8 @@ def sequential(
         if fixed:
             draws = rng.permutation((np.arange(len(sizes)) + 0.5) / len(sizes))
         lost, gained = (changing + drop) / 2, (changing - drop) / 2
-        sums: Floats = sizes * np.where(draws < lost, -1.0, np.where(draws > 1 - gained, 1.0, 0.0))
+        moved = np.where(draws < lost, -1.0, np.where(draws > 1 - gained, 1.0, 0.0))
+        sums: Floats = (sizes * moved).astype(np.float64)
         decider = Decider(margin, int(sizes.max()), float(sizes.mean()))
         step = block_size(len(sums))
         for start in range(0, len(sums), step):

@@ -44,6 +44,7 @@ class Answered:
     early: Mapping[str, Any] | None  # what a sequential run decided, when it stopped early
     scores: Mapping[str, Score]
     ids: tuple[str, ...]
+    images: tuple[str, ...]  # digests of what was read
     clusters: tuple[str, ...]
     groups: tuple[str, ...]
     texts: tuple[str, ...]
@@ -87,8 +88,8 @@ class Answered:
             m: [r[i] for i in kept] if isinstance(r, list) else r[kept] for m, r in self.rows.items()
         }
         return replace(
-            self, ids=some(self.ids), clusters=some(self.clusters), groups=some(self.groups),
-            texts=some(self.texts), invalid=some(self.invalid), rows=rows,
+            self, ids=some(self.ids), images=some(self.images), clusters=some(self.clusters),
+            groups=some(self.groups), texts=some(self.texts), invalid=some(self.invalid), rows=rows,
         )  # fmt: skip
 
 
@@ -139,6 +140,7 @@ def of_run(folder: RunFolder) -> Answered:
             digest=run["digest"], asked=run["asked"], overrides=run.get("task_file", {}).get("overrides", {}),
             early=run.get("early"), scores={spelled[s.metric]: s for s in scores},
             ids=tuple(line["id"] for line in lines),
+            images=tuple(line["image"] for line in lines),
             clusters=tuple(line.get("cluster") or line["image"] or line["id"] for line in lines),
             groups=tuple(line["group"] for line in lines), texts=tuple(line["text"] for line in lines),
             invalid=tuple(bool(line.get("invalid", line["answer"] is None)) for line in lines),
@@ -197,8 +199,6 @@ def _at_ref(place: str) -> bytes:
 
 # --- the small file -------------------------------------------------------------------------------------
 
-_COLUMNS = ("ids", "clusters", "groups", "texts", "invalid")
-
 
 def save(runs: Sequence[Answered], path: Path) -> None:
     """Writes ids, texts, rows, identity and signatures; compressed when the name ends in .gz."""
@@ -208,12 +208,12 @@ def save(runs: Sequence[Answered], path: Path) -> None:
 
 
 def _packed(run: Answered) -> dict[str, Any]:
-    """One run as JSON; clusters and groups as numbers into lists of names, digests shortened."""
+    """One run as JSON; images, clusters and groups as numbers into lists of names."""
     import dataclasses
 
-    def indexed(column: Sequence[str], length: int | None = None) -> dict[str, Any]:
+    def indexed(column: Sequence[str]) -> dict[str, Any]:
         names = {name: i for i, name in enumerate(dict.fromkeys(column))}
-        return {"names": [n[:length] for n in names], "at": [names[c] for c in column]}
+        return {"names": list(names), "at": [names[c] for c in column]}
 
     plain = {k: getattr(run, k) for k in ("name", "run", "task", "identity", "digest", "asked", "overrides",
                                           "early", "device", "seconds")}  # fmt: skip
@@ -221,7 +221,8 @@ def _packed(run: Answered) -> dict[str, Any]:
         **plain,
         "scores": {m: dataclasses.asdict(s) for m, s in run.scores.items()},
         "ids": run.ids,
-        "clusters": indexed(run.clusters, 64),
+        "images": indexed(run.images),
+        "clusters": None if run.clusters == run.images else indexed(run.clusters),
         "groups": indexed(run.groups),
         "texts": run.texts,
         "invalid": [i for i, bad in enumerate(run.invalid) if bad],
@@ -256,7 +257,8 @@ def _unpacked(run: Mapping[str, Any]) -> Answered:
     )
     columns: dict[str, Any] = {
         "ids": ids,
-        "clusters": named("clusters"),
+        "images": named("images"),
+        "clusters": named("clusters" if run["clusters"] else "images"),
         "groups": named("groups"),
         "texts": tuple(run["texts"]),
         "invalid": tuple(i in bad for i in range(len(ids))),

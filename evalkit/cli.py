@@ -155,6 +155,10 @@ def _asking(verbs: Any) -> None:
         "--tokenizer", type=Path, required=True, metavar="DIR", help="a folder that has PaliGemma's"
     )
 
+    verb = _verb(verbs, "doctor", "engines, batches and precision of a checkpoint; what to set", _doctor)
+    verb.add_argument("--samples", type=_positive, default=32, metavar="N", help="default 32")
+    _model(verb, required=True)
+
     verb = _verb(verbs, "ask", "one question about one image", _ask)
     verb.add_argument("image", type=Path)
     verb.add_argument("prompt")
@@ -343,6 +347,12 @@ def _convert(arguments: argparse.Namespace) -> int:
     from evalkit import commands
 
     return commands.convert(arguments.file, arguments.target, arguments.tokenizer)
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from evalkit import commands
+
+    return commands.examine(arguments)
 
 
 def _ask(arguments: argparse.Namespace) -> int:

@@ -15,6 +15,7 @@ import numpy as np
 from evalkit import intervals, paired, significance
 from evalkit.baseline import Answered, metric
 from evalkit.errors import UserError
+from evalkit.metrics.group_mean import GroupMean
 from evalkit.paired import Difference
 
 MARGIN = 0.01
@@ -58,8 +59,8 @@ def _differences(a: Answered, b: Answered) -> list[tuple[str, str]]:
     for key in ("resize", "antialias", "jpeg", "exif"):
         look("protocol", key, mine["preparation"].get(key), other["preparation"].get(key))
     look("protocol", "decode settings", mine["task"].get("decode"), other["task"].get("decode"))
-    images = dict(zip(b.ids, b.clusters, strict=True))
-    changed = next((i for i, c in zip(a.ids, a.clusters, strict=True) if images.get(i, c) != c), None)
+    images = dict(zip(b.ids, b.images, strict=True))
+    changed = next((i for i, c in zip(a.ids, a.images, strict=True) if images.get(i, c) != c), None)
     if changed is not None:
         found.append(("images", f"image of sample {changed}: its content is not the same"))
     if a.ids != b.ids:
@@ -181,7 +182,11 @@ def task_result(a: Answered, b: Answered, allow: Collection[str], margin: float)
         found = paired.difference(metric(spelling), a.rows[spelling], b.rows[spelling], a.index)
         results.append(MetricResult(spelling, a.scores[spelling].metric, found, flags(found, margin)))
     first = results[0].metric
-    groups = paired.simultaneous(metric(first), a.rows[first], b.rows[first], a.index, a.groups)
+    judge, before, after = metric(first), a.rows[first], b.rows[first]
+    if isinstance(judge, GroupMean):  # a group by itself is judged by the inner metric
+        before, after = judge.narrow(before), judge.narrow(after)
+        judge = judge.metric
+    groups = paired.simultaneous(judge, before, after, a.index, a.groups)
     if results[0].found.clusters < intervals.FEW:
         notes.append(f"{results[0].found.clusters} images only: intervals are rough below {intervals.FEW}")
     return TaskResult(a.task, a, b, tuple(results), groups, tuple(notes))
@@ -378,6 +383,8 @@ def plain(found: Difference, ids: Sequence[str]) -> dict[str, Any]:
     content: dict[str, Any] = {}
     for key in found.__dataclass_fields__:
         value = getattr(found, key)
+        if key == "sizes":
+            continue
         if key in ("gained", "lost"):
             if value is not None:
                 content[key] = [ids[i] for i in value] if ids else len(value)

@@ -156,8 +156,8 @@ def _summary(found: Comparison) -> list[str]:
         if only:
             out.append(f"only of {side.name}: {', '.join(only)}")
     out.append(
-        "values and differences × 100; 95 % intervals, paired, clustered by image; p of a task's first "
-        "metric after Holm over tasks, in brackets of its other metrics as they are"
+        "values and differences × 100; 95 % intervals, paired, clustered by image\n"
+        "p of a task's first metric after Holm over tasks, in brackets of its other metrics as they are"
     )
     return out
 

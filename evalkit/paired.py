@@ -45,6 +45,7 @@ class Difference:
     gained: tuple[int, ...] | None = None  # places in the rows
     lost: tuple[int, ...] | None = None
     others: dict[str, float] = field(default_factory=dict)
+    sizes: tuple[float, float, float, float] | None = None  # of Tango's test: gained, lost, n, scale
 
     def p_above(self, shift: float) -> float:
         """One-sided p against "the difference is at most `shift`": small when it is surely above."""
@@ -60,14 +61,20 @@ class Difference:
         distance = self.value + margin
         if self.error == 0 or abs(distance) < self.error / 100:
             return None
+        if self.changed == 0:  # then the bound falls with n, not with its root
+            return math.ceil(max(self.n * -self.low / margin, self.n + 1))
         count = self.n * ((1.6449 + 0.8416) * self.error / distance) ** 2
         return math.ceil(max(count, self.n + 1)) if count < 1e8 else None
 
     def _tail(self, shift: float, side: int) -> float:
-        from scipy.special import stdtr
+        from scipy.special import ndtr, stdtr
 
         if self.clusters < 2 or math.isnan(self.error):
             return 1.0
+        if self.sizes is not None:
+            gained, lost, n, scale = self.sizes
+            score = side * tango_score(gained, lost, n, shift / scale)
+            return float(ndtr(score) if self.clusters == self.n else stdtr(self.clusters - 1, score))
         if self.error == 0:
             return 0.0 if side * (shift - self.value) > 0 else 1.0
         return float(stdtr(self.clusters - 1, side * (self.value - shift) / self.error))
@@ -99,12 +106,14 @@ def _of_means(metric: Metric, a: Floats, b: Floats, index: Ints, level: float) -
     error = intervals.cluster_error(moved, index)
     sparse = changed < SPARSE and metric.maximum is not None
     scale = 1.0 if binary or metric.maximum is None else metric.maximum - metric.minimum
+    told: tuple[float, float, float, float] | None = None
     if clusters < 2:
         low = high = error = math.nan
         method = "none"
     elif binary or sparse:
-        low, high = tango_clustered(moved / scale, index, level)
-        low, high, method = low * scale, high * scale, "tango"
+        sizes = effective(moved / scale, index)
+        low, high = tango(*sizes, _quantile(clusters, n, level))
+        low, high, method, told = low * scale, high * scale, "tango", (*sizes, scale)
         # with next to no change the plain error is far too sure of itself
         error = max(error, (high - low) / (2 * intervals.student(clusters - 1, level)))
     else:
@@ -114,14 +123,14 @@ def _of_means(metric: Metric, a: Floats, b: Floats, index: Ints, level: float) -
     others["sign_flip"] = flips
     if binary:
         for name in ("exact", "mid"):
-            found = significance.mcnemar(int((moved > 0).sum()), int((moved < 0).sum()), name)  # type: ignore[arg-type]
+            found = significance.mcnemar(int((moved > 0).sum()), int((moved < 0).sum()), name)
             others[f"mcnemar_{name}"] = found.p
     p, test = (others["mcnemar_exact"], "mcnemar") if binary and clusters == n else (flips, "sign_flip")
     return Difference(
         a=float(a.mean()), b=float(b.mean()), n=n, clusters=clusters, value=value, low=low, high=high,
         error=error, p=p, test=test, method=method, detectable=_detectable(error, clusters), changed=changed,
         gained=tuple(np.flatnonzero(moved > 0).tolist()), lost=tuple(np.flatnonzero(moved < 0).tolist()),
-        others=others,
+        others=others, sizes=told,
     )  # fmt: skip
 
 
@@ -147,8 +156,9 @@ def _by_resampling(metric: Metric, a: Rows, b: Rows, index: Ints, level: float) 
         scores = sign * (metric.value(drawn[:, width:]) - metric.value(drawn[:, :width]))
         alike = (a == b).all(axis=1).tolist()
         moved = sign * (metric.value(b) - metric.value(a))
-        gained = tuple(np.flatnonzero(moved > 0).tolist())
-        lost = tuple(np.flatnonzero(moved < 0).tolist())
+        by_sample = not np.isnan(moved).all()  # a mean over groups has no value for one sample
+        gained = tuple(np.flatnonzero(moved > 0).tolist()) if by_sample else None
+        lost = tuple(np.flatnonzero(moved < 0).tolist()) if by_sample else None
     before, after = metric.reduce(a), metric.reduce(b)
     value = sign * (after - before)
     finite = scores[np.isfinite(scores)]
@@ -219,21 +229,25 @@ def _root(gained: float, lost: float, n: float, z: float) -> float:
     return (low + high) / 2
 
 
-def tango_clustered(moved: Floats, index: Ints, level: float) -> tuple[float, float]:
-    """Tango's interval at the effective size n x (variance of independent samples / of clustered ones).
+def effective(moved: Floats, index: Ints) -> tuple[float, float, float]:
+    """(gained, lost, n) of Tango's test at the effective size: n x (variance of independent samples /
+    of clustered ones), never above n.
 
     `moved` is in [-1, 1]; graded values count as fractions, which never makes the interval shorter.
     Where nothing changed the clusters are the size.
     """
     n, clusters = len(moved), int(index.max()) + 1
-    z = intervals.student(clusters - 1, level) if clusters < n else intervals.student(math.inf, level)
     share = 1.0
     if clusters < n:
         plain = float((moved**2).mean() - moved.mean() ** 2) / n
         robust = intervals.cluster_error(moved, index) ** 2
         share = min(1.0, plain / robust) if robust > 0 and plain > 0 else clusters / n
     gained, lost = float(moved[moved > 0].sum()), float(-moved[moved < 0].sum())
-    return tango(gained * share, lost * share, n * share, z)
+    return gained * share, lost * share, n * share
+
+
+def _quantile(clusters: int, n: int, level: float) -> float:
+    return intervals.student(clusters - 1 if clusters < n else math.inf, level)
 
 
 def simultaneous(

@@ -285,6 +285,10 @@ class Metric(ABC):
         """Side figures worth a column of their own (per question type, boxes at .75...)."""
         return {}
 
+    def no_interval(self) -> str:
+        """Why rows cannot be resampled one by one (then there is no interval), or ''."""
+        return ""
+
     def tools(self) -> str:
         """Versions of the outside tools that compute (`pycocotools 2.0.11`), for the signature."""
         return ""

@@ -6,6 +6,7 @@ Knows folders, answered runs and comparisons; not how a checkpoint is evaluated 
 from __future__ import annotations
 
 import csv
+import html
 import io
 import json
 import re
@@ -131,6 +132,7 @@ class Trend:
         content = {"schema": SCHEMA, "points": [asdict(p) for p in self.points]}
         atomic_write(self.path, json.dumps(content, indent=1) + "\n")
         atomic_write(self.path.with_suffix(".csv"), self.to_csv())
+        atomic_write(self.path.with_suffix(".html"), to_html(self))
 
     def names(self) -> set[str]:
         return {p.name for p in self.points}
@@ -213,6 +215,44 @@ def table(trend: Trend) -> str:
     assert best is not None
     out.append(f"best: {best.name}, mean over tasks {100 * best.mean:.1f}")
     return "\n".join(out) + "\n"
+
+
+def to_html(trend: Trend) -> str:
+    """A page with one curve a score, 95 % error bars, drops in red; nothing loaded from elsewhere."""
+    keys = list(dict.fromkeys(k for p in trend.points for k in p.values))
+    curves = "\n".join(f"<h3>{html.escape(k)}</h3>\n{_curve(trend.points, k)}" for k in keys)
+    best = trend.best
+    named = f"<p>best: {html.escape(best.name)}, mean over tasks {100 * best.mean:.1f}</p>" if best else ""
+    fallen = "".join(f"<li>{html.escape(f'{p.name}: {d}')}</li>" for p in trend.points for d in p.drops)
+    style = "body{font:14px sans-serif}svg{background:#fafafa}"
+    head = f'<!doctype html>\n<meta charset="utf-8">\n<title>evalkit watch</title>\n<style>{style}</style>'
+    return f"{head}\n{named}\n<ul>{fallen}</ul>\n{curves}\n"
+
+
+def _curve(points: Sequence[Point], key: str) -> str:
+    """An SVG of 600 x 160: steps to the right, the score upwards."""
+    shown = [(p, *p.values[key][:3]) for p in points if key in p.values]
+    lows = [v if low is None else low for _, v, low, _ in shown]
+    highs = [v if high is None else high for _, v, _, high in shown]
+    bottom, span = min(lows), (max(highs) - min(lows)) or 1.0
+    first, width = shown[0][0].step, (shown[-1][0].step - shown[0][0].step) or 1
+    xs = [20 + 560 * (p.step - first) / width for p, *_ in shown]
+
+    def y(value: float) -> float:
+        return 145 - 125 * (value - bottom) / span
+
+    line = " ".join(f"{x:.1f},{y(v):.1f}" for x, (_, v, _, _) in zip(xs, shown, strict=True))
+    parts = [f'<polyline points="{line}" fill="none" stroke="#36c"/>']
+    for x, (p, v, _, _), low, high in zip(xs, shown, lows, highs, strict=True):
+        colour = "#c33" if any(d.startswith(f"{key.partition(' ')[0]}:") for d in p.drops) else "#36c"
+        told = html.escape(f"{p.name}: {100 * v:.1f} [{100 * low:.1f}, {100 * high:.1f}]")
+        parts.append(
+            f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{y(low):.1f}" y2="{y(high):.1f}" stroke="{colour}"/>'
+        )
+        parts.append(
+            f'<circle cx="{x:.1f}" cy="{y(v):.1f}" r="3" fill="{colour}"><title>{told}</title></circle>'
+        )
+    return f'<svg width="600" height="160" viewBox="0 0 600 160">{"".join(parts)}</svg>'
 
 
 def _shown(value: Any) -> str:

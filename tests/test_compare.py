@@ -108,6 +108,9 @@ def test_nothing_changed_is_not_certainty() -> None:
     found = paired.difference(Mean(), rows(x), rows(x), np.arange(50))
     assert found.low < -0.05
     assert not compare.flags(found, 0.01)
+    many = paired.difference(Mean(), rows(np.ones(300)), rows(np.ones(300)), np.arange(300))
+    assert many.p_above(-0.01) < 0.05 < many.p_above(-0.005)  # the rule of three: 1 % at 300
+    assert found.needed(0.01) == pytest.approx(50 * 0.0713 / 0.01, rel=0.05)
     graded = paired.difference(Mean(), rows(x * 0.5), rows(x * 0.5), np.arange(50))
     assert graded.low < -0.05
     alone = paired.difference(Mean(), rows([1, 0]), rows([0, 0]), np.zeros(2, dtype=int))
@@ -136,6 +139,38 @@ def test_rank_of_three(runs: Path) -> None:
     good, poor, twin = compare.ranks(models)
     assert (good.mean, poor.mean, twin.mean) == (1.5, 3.0, 1.5)
     assert poor.low == 3.0
+
+
+def test_what_belongs_together_is_resampled_together(tmp_path: Path) -> None:
+    """Two pictures that the dataset calls a pair, and two files of the same content, are one cluster each."""
+    task = colours(tmp_path / "data", images=8, questions=1)
+    lines = [json.loads(x) for x in (task.parent / "colours.jsonl").read_text().splitlines()]
+    paired_up = [{**x, "cluster": "pair"} if x["id"] in ("q0-0", "q1-0") else x for x in lines]
+    (task.parent / "colours.jsonl").write_text("".join(json.dumps(x) + "\n" for x in paired_up))
+    (task.parent / "pictures" / "3.png").write_bytes((task.parent / "pictures" / "2.png").read_bytes())
+    run = baseline.read(go(task, tmp_path / "out", "a", right))[0]
+    clusters = dict(zip(run.ids, run.clusters, strict=True))
+    assert clusters["q0-0"] == clusters["q1-0"] == "pair"
+    assert clusters["q2-0"] == clusters["q3-0"]
+    assert len(set(run.clusters)) == 6
+    baseline.save([run], tmp_path / "b.json")
+    assert baseline.read(tmp_path / "b.json")[0].clusters == run.clusters
+
+
+def test_means_over_groups_are_compared_as_such(tmp_path: Path) -> None:
+    task = colours(tmp_path / "data", images=120)
+    lines = [json.loads(x) for x in (task.parent / "colours.jsonl").read_text().splitlines()]
+    text = "".join(json.dumps({**x, "group": x["id"][-1]}) + "\n" for x in lines)
+    (task.parent / "colours.jsonl").write_text(text)
+    task.write_text(task.read_text() + "group_mean: true\n")
+    a = baseline.read(go(task, tmp_path / "out", "a", wrong_at(0.1)))[0]
+    b = baseline.read(go(task, tmp_path / "out", "b", wrong_at(0.3)))[0]
+    found = compare.task_result(a, b, (), 0.01)
+    assert found.first.found.a == pytest.approx(a.scores[a.first].value)
+    assert found.first.found.b == pytest.approx(b.scores[b.first].value)
+    assert found.first.found.high < 0
+    assert set(found.groups) == {"0", "1"}
+    assert all(g.high < 0 for g in found.groups.values())
 
 
 # --- what may be compared ---------------------------------------------------------------------------------

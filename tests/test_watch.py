@@ -94,6 +94,9 @@ def test_each_checkpoint_once_and_drops_warned_of(
     assert rows[0] == "step,checkpoint,task,metric,value,low,high,n,drop"
     assert rows[3].startswith("60,checkpoint-60,colours_test,exact_match,")
     assert rows[3].endswith(",1")
+    page = Path("results/watch.html").read_text()
+    assert page.count("<circle") == 3
+    assert "#c33" in page
     write(training / "checkpoint-70")  # a restart: what is known is not run again
     assert main([*WORDS, "--hook", hook]) == 0
     out, err = capsys.readouterr()

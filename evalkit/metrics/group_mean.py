@@ -68,6 +68,11 @@ class GroupMean(Metric):
         wide[np.arange(len(rows)), [place[g] for g in groups]] = rows
         return wide.reshape(len(rows), len(self.groups) * rows.shape[1])
 
+    def narrow(self, rows: Rows) -> npt.NDArray[np.float64]:
+        """What `spread` made (n, groups · columns) as the inner metric's rows (n, columns) again."""
+        wide = np.asarray(rows, dtype=np.float64)
+        return np.asarray(wide.reshape(len(wide), len(self.groups), -1).sum(axis=1))
+
     def value(self, sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         counted = [name not in self.without for name in self.groups]
         return np.asarray(self._each(sums)[..., counted].mean(axis=-1))
