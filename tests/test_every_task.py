@@ -105,6 +105,15 @@ def test_a_task_that_is_not_scored_says_why(tmp_path: Path) -> None:
     assert json.loads(leaderboard.to_json(cells))[0]["value"] is None
 
 
+def test_a_table_repeats_that_a_prompt_was_never_published(tmp_path: Path) -> None:
+    data, root = fixture(tmp_path / "data", "molecules_chemdraw_test")
+    model = checkpoint(Stub(lambda request: "C"))
+    plan = planning.plan(data, model, tmp_path / "results", Asked())
+    runner.run([plan], Shelf([root]), model, runner.Options(), lambda *a: None, lambda p, s: None)
+    text = leaderboard.terminal(leaderboard.collect([plan.folder]), bold=False)
+    assert "prompt unpublished, so evalkit's own" in text
+
+
 def test_a_mean_over_groups_is_compared_as_such(tmp_path: Path) -> None:
     data, root = fixture(tmp_path / "data", "xgqa_test")
     said = {s.id: "women" if s.group in ("de", "en") else "no" for s in data.samples}
