@@ -151,3 +151,14 @@ def test_the_halves_of_a_pair_are_one_cluster(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (plan.folder.path / "rows.jsonl").read_text().splitlines()]
     assert lines[0]["image"] != lines[1]["image"]
     assert len({line.get("cluster") or line["image"] for line in lines}) == 1
+
+
+def test_what_is_drawn_on_an_image_is_part_of_the_identity(tmp_path: Path) -> None:
+    data, _ = fixture(tmp_path / "one", "widgetcap_test")
+    (tmp_path / "two").mkdir()
+    moved = copy.deepcopy(OFFICIAL["widgetcap_test"])
+    moved["images"]["1234.json"]["activity"]["root"]["children"][1]["bounds"] = [0, 0, 40, 70]
+    write(tmp_path / "two", data.task.data.sources[0], moved)
+    other = planning.dataset(data.task, [tmp_path / "two"])
+    assert other.prompts != data.prompts
+    assert other.targets == data.targets
