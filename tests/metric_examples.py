@@ -208,6 +208,12 @@ EXAMPLES = {
         ACCEPTED,
         tuple(accepted[-1] for accepted in ACCEPTED),
     ),
+    "grits": Example(
+        ("grits", "grits(kind='content')"),
+        _TABLES_READ,
+        _TABLES,
+        tuple(accepted[-1] for accepted in _TABLES),
+    ),
     "hiertext_f1": Example(("hiertext_f1", "hiertext_f1(count='found')"), _WORDS, _SPOTTED, _WORDS_RIGHT),
     "gqa": Example(("gqa",), ("yes", "red", "left", None), _GQA, ("yes", "blue", "left", "cup")),
     "mean_type_accuracy": Example(
@@ -221,12 +227,6 @@ EXAMPLES = {
         ("true", "False", "True", "True"),
         tuple({"pair": p, "answers": (a,)} for p, a in _PAIRED),
         tuple(a for _, a in _PAIRED),
-    ),
-    "smiles_match": Example(
-        ("smiles_match", "smiles_match(canonical=False)"),
-        ("CCO", "C1CC1 ", "nothing", "c1ccccc1"),
-        (("CCO",), ("C1CC1",), ("CC(=O)O",), ("C1=CC=CC=C1", "c1ccccc1")),
-        ("CCO", "C1CC1", "CC(=O)O", "c1ccccc1"),
     ),
     "yes_no": Example(
         (
@@ -244,6 +244,12 @@ EXAMPLES = {
         TEXTS,
         ACCEPTED,
         tuple(accepted[0] for accepted in ACCEPTED),
+    ),
+    "smiles_match": Example(
+        ("smiles_match", "smiles_match(canonical='plain')", "smiles_match(chirality=False, cistrans=True)"),
+        ("CCO", "C[C@H](N)C(=O)O", "", "not a molecule"),
+        (("CCO",), ("C[C@@H](N)C(=O)O",), ("F/C=C/F",), ("c1ccccc1[R1]", "CC")),
+        ("CCO", "C[C@@H](N)C(=O)O", "F/C=C/F", "CC"),
     ),
     "teds": Example(
         ("teds", "teds(structure_only=True)", "teds(ignore=('b', 'i'))"),

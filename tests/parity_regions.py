@@ -12,7 +12,6 @@ from parity_compare import Compared, predicted, score, score_all
 from pycocotools import mask as cocomask
 
 from evalkit import geometry, lookup, masks
-from evalkit.polygons import Word
 from evalkit.types import Box, Mask
 
 Cases = list[dict[str, Any]]
@@ -224,7 +223,3 @@ def _decoder(folder: Path) -> masks.Decoder:
 
 def _nothing(size: tuple[int, int]) -> str:
     return geometry.empty(size)["counts"].decode()
-
-
-def _word(word: dict[str, Any]) -> Word:
-    return Word(tuple((x, y) for x, y in word["vertices"]), word["text"])
