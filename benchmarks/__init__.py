@@ -1,1 +1,1 @@
-"""Measurements, each run with `python -m benchmarks.NAME`: ratios against a named rival, simulations, tables."""
+"""Measurements, run with `python -m benchmarks.NAME`: ratios against a named rival, simulations, tables."""

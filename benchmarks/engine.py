@@ -19,7 +19,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -71,7 +70,8 @@ def race(
     rows = []
     for key, (_, least, _) in theirs.items():
         found = ratios[key]
-        shown = f"{1e3 * statistics.median(times['ours']):.1f} against {1e3 * statistics.median(times[key]):.1f} ms"
+        mine, their = (1e3 * statistics.median(times[k]) for k in ("ours", key))
+        shown = f"{mine:.1f} against {their:.1f} ms"
         rows.append(
             Row(
                 name,

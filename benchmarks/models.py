@@ -20,11 +20,11 @@ SHAPES: dict[str, dict[str, dict[str, int]]] = {
     },
     "thin": {
         "text": {
-            "hidden_size": 64, "intermediate_size": 256, "num_hidden_layers": 18,
-            "num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 16,
+            "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 18,
+            "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32,
         },
         "vision": {
-            "hidden_size": 64, "intermediate_size": 256, "num_hidden_layers": 27, "num_attention_heads": 4,
+            "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 27, "num_attention_heads": 2,
         },
     },
 }  # fmt: skip

@@ -89,7 +89,8 @@ def ours(
     from evalkit.models.paligemma import PaliGemma
     from evalkit.types import Decode, ImageRef, Preparation, Request
 
-    backend = PaliGemma(str(path), dtype=dtype, device="cpu", protocol="hf", engine="fast", **options)
+    settings = {"device": "cpu", "protocol": "hf", "engine": "fast", **options}
+    backend = PaliGemma(str(path), dtype=dtype, **settings)
     backend.load()
     engine: Any = backend._engine
     preparation = Preparation(side, "bicubic", True, "precise", "ignore")

@@ -88,8 +88,8 @@ class Answered:
             m: [r[i] for i in kept] if isinstance(r, list) else r[kept] for m, r in self.rows.items()
         }
         return replace(
-            self, ids=some(self.ids), images=some(self.images), clusters=some(self.clusters), groups=some(self.groups),
-            texts=some(self.texts), invalid=some(self.invalid), rows=rows,
+            self, ids=some(self.ids), images=some(self.images), clusters=some(self.clusters),
+            groups=some(self.groups), texts=some(self.texts), invalid=some(self.invalid), rows=rows,
         )  # fmt: skip
 
 

@@ -310,6 +310,25 @@ def convert(file: Path, target: Path, tokenizer: Path) -> int:
     return 0
 
 
+def examine(arguments: argparse.Namespace) -> int:
+    """`evalkit doctor --model M`: what both engines say, and what to set. 1: they do not agree."""
+    from evalkit import doctor
+
+    well = True
+    for spec in arguments.model:
+        given = {k: getattr(arguments, k, None) for k in models.KEYS} | _model_args(arguments.model_args)
+        path = spec
+        if spec.startswith(f"{DEMO}:"):
+            from evalkit import demo as embedded
+
+            path = str(embedded.checkpoint(spec.partition(":")[2], int(given.get("resolution") or 224)))
+        options = {k: v for k, v in given.items() if v is not None}
+        text, sound = doctor.examine(path, options, arguments.samples, terminal.say)
+        print(text)
+        well = well and sound
+    return 0 if well else 1
+
+
 def ask(arguments: argparse.Namespace) -> int:
     """`evalkit ask IMAGE PROMPT --model M`: one answer, its tokens, boxes and masks, an overlay."""
     reply = reply_to(arguments)

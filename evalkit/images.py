@@ -70,6 +70,8 @@ def prepare(ref: ImageRef, preparation: Preparation) -> Prepared:
     """Reads, decodes and resizes one image. Raises ImageError naming it."""
     data = read_bytes(ref)
     image = _decode(data, preparation.jpeg, preparation.exif, str(ref))
+    if ref.turn % 4:
+        image = np.ascontiguousarray(np.rot90(image, ref.turn))
     size = image.shape[0], image.shape[1]
     for mark in ref.marks:
         if mark.kind == "label":

@@ -336,6 +336,11 @@ def notes(cells: Sequence[Cell], pair: bool = False, marked: bool = True) -> lis
         f"{c.model}: {c.score.task} {c.score.invalid} of {c.score.n}" for c in cells if c.score.invalid
     ]
     found += dict.fromkeys(reasons)
+    own = dict.fromkeys(c.score.task for c in cells if c.task_file.get("prompt_source") == "unpublished")
+    if own:
+        found.append(
+            f"prompt unpublished, so evalkit's own; not to be laid beside the papers: {', '.join(own)}"
+        )
     unique = list(dict.fromkeys(invalid))
     if unique:
         more = f"; and {len(unique) - 6} more" if len(unique) > 6 else ""

@@ -125,9 +125,11 @@ def _read(task: Task, source: Source) -> Iterator[Sample]:
 
 
 def _marks(sample: Sample) -> str:
-    """What is drawn on the images, '' where nothing is; a font by its content, wherever it lies."""
-    marks = [[_named(asdict(m)) for m in image.marks] for image in sample.images if image.marks]
-    return json.dumps(marks, sort_keys=True) if marks else ""
+    """What is done to the images before all else, '' where nothing; a font counts by its content."""
+    if not any(image.marks or image.turn for image in sample.images):
+        return ""
+    done = [[image.turn, *(_named(asdict(m)) for m in image.marks)] for image in sample.images]
+    return json.dumps(done, sort_keys=True)
 
 
 def _named(mark: dict[str, Any]) -> dict[str, Any]:

@@ -66,29 +66,21 @@ def score(
 
 
 def _clusters(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> list[str]:
-    """What is resampled together: samples of the same images by content, or that the dataset says belong
-    together (a pair of images, the segments of a video). Named by the images where they are the same."""
-    parent: dict[str, str] = {}
+    """What is resampled together: samples with the same images, by content, or of one stated cluster
+    (the two halves of a pair). A cluster is named by the least of its images' digests."""
+    keys = ["+".join(p.image_digests) or s.cluster or s.id for s, p in zip(samples, predictions, strict=True)]
+    first: dict[str, str] = {}  # stated cluster -> a key in it
+    parent = {key: key for key in keys}
 
-    def root(name: str) -> str:
-        while parent.setdefault(name, name) != name:
-            parent[name] = name = parent[parent[name]]
-        return name
+    def root(key: str) -> str:
+        while parent[key] != key:
+            parent[key] = key = parent[parent[key]]
+        return key
 
-    keys = []
-    for sample, prediction in zip(samples, predictions, strict=True):
-        said = f"cluster {sample.cluster or sample.id}"
-        seen = "+".join(prediction.image_digests)
-        if seen:
-            parent[root(f"image {seen}")] = root(said)
-        keys.append((said, seen))
-    contents: dict[str, set[str]] = {}
-    names: dict[str, str] = {}
-    for said, seen in keys:
-        contents.setdefault(root(said), set()).add(seen)
-        names[root(said)] = min(names.get(root(said), said), said)
-    found = {r: next(iter(seen)) if len(seen) == 1 else "" for r, seen in contents.items()}
-    return [found[root(said)] or names[root(said)].removeprefix("cluster ") for said, _ in keys]
+    for sample, key in zip(samples, keys, strict=True):
+        a, b = root(first.setdefault(sample.cluster or sample.id, key)), root(key)
+        parent[max(a, b)] = min(a, b)
+    return [root(key) for key in keys]
 
 
 def group_mean(spelling: str, samples: Sequence[Sample], without: Sequence[str]) -> Any:

@@ -223,33 +223,34 @@ def read_lines(path: Path) -> Iterator[tuple[int, Any]]:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
-def read_table(path: Path, delimiter: str = ",") -> list[dict[str, str]]:
-    """A CSV file's rows by its header's names; DataError for rows of another length or no UTF-8."""
+def read_table(path: Path, delimiter: str = ",") -> Iterator[tuple[int, dict[str, str]]]:
+    """A CSV file's rows as (number, cells by the header's names); DataError for rows of another length."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-        rows = list(csv.reader(text.splitlines(keepends=True), delimiter=delimiter, strict=True))
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.reader(file, delimiter=delimiter, strict=True)
+            head = next(rows, None)
+            if not head:
+                raise DataError(f"{path}: is empty; it must be CSV with a header line")
+            for number, row in enumerate(rows, 2):
+                if row and len(row) != len(head):
+                    raise DataError(f"{path}: row {number}: has {len(row)} cells, the header {len(head)}")
+                if row:
+                    yield number, dict(zip(head, row, strict=True))
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: byte {error.start}: is not UTF-8; save the file as UTF-8 CSV") from None
     except csv.Error as error:
         raise DataError(f"{path}: is no valid CSV ({error})") from None
-    if not rows:
-        raise DataError(f"{path}: is empty; it must be CSV with a header line")
-    head, *body = [row for row in rows if row]
-    for number, row in enumerate(body, 2):
-        if len(row) != len(head):
-            raise DataError(f"{path}: row {number}: has {len(row)} cells, the header {len(head)}")
-    return [dict(zip(head, row, strict=True)) for row in body]
 
 
-def image_ref(images: Path, name: str, marks: tuple[Mark, ...] = ()) -> ImageRef:
+def image_ref(images: Path, name: str, marks: tuple[Mark, ...] = (), turn: int = 0) -> ImageRef:
     """The image `name` of a folder, or of an archive that stands for one (`val2014.zip`, `val2014.tar`)."""
     if not members.is_archive(images.name):
-        return ImageRef(os.path.join(images, name), marks=marks)
+        return ImageRef(os.path.join(images, name), marks=marks, turn=turn)
     there = members.names(str(images))
     inside = f"{images.stem}/{name}"  # archives usually hold the folder itself
-    return ImageRef(str(images), inside if inside in there and name not in there else name, marks)
+    return ImageRef(str(images), inside if inside in there and name not in there else name, marks, turn)
 
 
 def read_bytes(ref: ImageRef) -> bytes:

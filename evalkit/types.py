@@ -119,6 +119,7 @@ class ImageRef:
     path: str
     member: str = ""
     marks: tuple[Mark, ...] = ()
+    turn: int = 0  # quarter turns against the clock that make it upright, where the data set tells
 
     def __str__(self) -> str:
         return f"{self.path}::{self.member}" if self.member else self.path
@@ -283,6 +284,10 @@ class Metric(ABC):
     def details(self, rows: Rows) -> dict[str, float]:
         """Side figures worth a column of their own (per question type, boxes at .75...)."""
         return {}
+
+    def no_interval(self) -> str:
+        """Why rows cannot be resampled one by one (then there is no interval), or ''."""
+        return ""
 
     def tools(self) -> str:
         """Versions of the outside tools that compute (`pycocotools 2.0.11`), for the signature."""

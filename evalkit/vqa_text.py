@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 
 _COUNTED = "zero one two three four five six seven eight nine ten"
+_COUNTED_ON = "eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty"
 NUMBERS = {word: str(value) for value, word in enumerate(_COUNTED.split())} | {"none": "0"}
 _ARTICLES = frozenset(("a", "an", "the"))
 
@@ -105,10 +106,22 @@ def mmf(text: str) -> str:
     return _reworded(_punctuation(tidy(text), _OFFICIAL_STOPS), _WORDS)
 
 
+_COUNTS = {w: str(n) for n, w in enumerate(f"{_COUNTED} {_COUNTED_ON}".split())} | {"none": "0"}
+
+
+def count(text: str) -> str:
+    """A number word up to twenty as its digits, any other text as it is; nothing is stripped.
+
+    google-research/big_vision transfers/tallyqa.py @ 0127fb6b.
+    """
+    return _COUNTS.get(text.lower(), text)
+
+
 DIALECTS: dict[str, Callable[[str], str]] = {
     "official": lambda text: official(tidy(text)),
     "big_vision": lambda text: big_vision(tidy(text)),
     "mmf": mmf,
     "vizwiz": lambda text: vizwiz(tidy(text)),
+    "count": count,
 }
 """Raw text to what each dialect compares, by name."""

@@ -20,6 +20,7 @@ class Example:
     targets: tuple[Any, ...]
     perfect: tuple[Any, ...]
     best: float | None = None  # of the perfect answers; None: the metric's maximum
+    java: bool = False
 
 
 TEXTS = ("yes", "a dog", "None", "", "42%", "The  cat.", "2,000", "déjà vu")
@@ -47,6 +48,9 @@ def _mask(runs: list[int]) -> Mask:
     coded = cocomask.frPyObjects({"size": [4, 6], "counts": runs}, 4, 6)
     return Mask((4, 6), coded["counts"].decode(), Box(0.0, 0.0, 0.5, 0.5))
 
+
+CAPTIONED = ("a man on a horse", "dogs in snow", "bus", "")
+CAPTIONS_RIGHT = tuple(references[0] for references in CAPTIONS)
 
 _REFERRED = tuple(
     {"size": (100, 200), "box": box}
@@ -99,6 +103,18 @@ _DETECTED = (
     (_found("dog", 0, 0, 90, 100, 0.8), _found("dog", 60, 60, 20, 24, 0.7), _found("dog", 1, 1, 90, 90, 0.7)),
     (_found("dog", 5, 5, 50, 50, 0.2),),
 )
+
+
+def _reads(text: str, x: float, y: float, w: float, h: float, legible: bool = True) -> dict[str, Any]:
+    corners = ((x, y), (x + w, y), (x + w, y + h), (x, y + h))
+    return {"vertices": corners, "text": text, "legible": legible}
+
+
+_READ = (
+    {"size": (128, 128), "words": [_reads("STOP", 10, 10, 20, 20), _reads("GO", 50, 50, 20, 10)]},
+    {"size": (128, 128), "words": [_reads("24/7", 0, 0, 30, 9)]},
+    {"size": (128, 128), "words": [_reads("?", 0, 0, 30, 30, legible=False)]},
+)
 _DETECTED_RIGHT = (
     (_found("cat", 10, 10, 40, 40), _found("dog", 60, 60, 30, 30)),
     (_found("dog", 0, 0, 100, 100), _found("dog", 64, 64, 20, 20)),
@@ -120,6 +136,31 @@ _WORDS_RIGHT = (
     (Box(0.05, 0.025, 0.09, 0.045, "a"),),
 )
 
+
+def _table(*rows: str) -> str:
+    return f"<html><body><table>{''.join(f'<tr>{row}</tr>' for row in rows)}</table></body></html>"
+
+
+_TABLES = (
+    (_table("<td>a</td><td>b</td>", '<td colspan="2">12.3</td>'),),
+    (_table("<td><b>n</b></td><td></td>", "<td>a b</td><td>0</td>"),),
+    (_table("<td>x</td>"), _table("<td>y</td>")),
+)
+_TABLES_READ = (
+    _table("<td>a</td><td>c</td>", "<td>12.3</td>"),
+    _table("<td>n</td>") + "<table>",
+    "<table><tr><td>x</td></tr></table>",
+)
+
+_GQA = (
+    {"id": "1", "answers": ("yes",), "structural": "verify", "group": "thing", "entailed": ["1", "2"]},
+    {"id": "2", "answers": ("blue",), "structural": "query", "group": "color", "valid": ("blue", "red")},
+    {"id": "3", "answers": ("left",), "structural": "choose", "plausible": ("left",), "steps": 2, "words": 5},
+    {"id": "4", "answers": ("cup",), "structural": "query", "balanced": False, "entailed": ["2"]},
+)
+_TYPED = (("presence", "yes"), ("presence", "no"), ("count", "7"), ("rural_urban", "rural"), ("comp", "no"))
+_PAIRED = (("a", "True"), ("a", "False"), ("b", "True"), ("c", "False"))
+
 EXAMPLES = {
     "anls": Example(
         ("anls", "anls(lowercase=False)", "anls(variant='rrc')", "anls(variant='mmf')"),
@@ -129,13 +170,19 @@ EXAMPLES = {
     ),
     "box_accuracy": Example(("box_accuracy", "box_accuracy(iou=0.75)"), _BOXES, _REFERRED, _RIGHT_BOXES),
     "box_iou": Example(("box_iou",), _BOXES, _REFERRED, _RIGHT_BOXES),
+    "bleu": Example(
+        ("bleu", "bleu(n=1)", "bleu(ptb='batch')"), CAPTIONED, CAPTIONS, CAPTIONS_RIGHT, best=0.999
+    ),
     "cider": Example(
-        ("cider",),
-        ("a man on a horse", "dogs in snow", "bus", ""),
+        ("cider", "cider(ptb='batch')"),
+        CAPTIONED,
         CAPTIONS,
-        tuple(references[0] for references in CAPTIONS),
+        CAPTIONS_RIGHT,
         best=4.5,  # at least: other references differ from the one that was given
     ),
+    "meteor": Example(("meteor",), CAPTIONED, CAPTIONS, CAPTIONS_RIGHT, java=True),
+    "rouge_l": Example(("rouge_l", "rouge_l(ptb='batch')"), CAPTIONED, CAPTIONS, CAPTIONS_RIGHT),
+    "spice": Example(("spice",), CAPTIONED, CAPTIONS, CAPTIONS_RIGHT, java=True),
     "coco_ap": Example(
         ("coco_ap", "coco_ap(rank='logprob')", "coco_ap(rank='class')", "coco_ap(agnostic=True)"),
         _DETECTED,
@@ -161,13 +208,54 @@ EXAMPLES = {
         ACCEPTED,
         tuple(accepted[-1] for accepted in ACCEPTED),
     ),
+    "grits": Example(
+        ("grits", "grits(kind='content')"),
+        _TABLES_READ,
+        _TABLES,
+        tuple(accepted[-1] for accepted in _TABLES),
+    ),
     "hiertext_f1": Example(("hiertext_f1", "hiertext_f1(count='found')"), _WORDS, _SPOTTED, _WORDS_RIGHT),
+    "gqa": Example(("gqa",), ("yes", "red", "left", None), _GQA, ("yes", "blue", "left", "cup")),
+    "mean_type_accuracy": Example(
+        ("mean_type_accuracy", "mean_type_accuracy(types=('presence', 'comp'), lowercase=False)"),
+        ("yes", "No", "12", "rural", "yes"),
+        tuple({"type": t, "answers": (a,)} for t, a in _TYPED),
+        tuple(a for _, a in _TYPED),
+    ),
+    "paired_accuracy": Example(
+        ("paired_accuracy", "paired_accuracy(lowercase=True)"),
+        ("true", "False", "True", "True"),
+        tuple({"pair": p, "answers": (a,)} for p, a in _PAIRED),
+        tuple(a for _, a in _PAIRED),
+    ),
+    "yes_no": Example(
+        (
+            "yes_no",
+            "yes_no(variant='official')",
+            *(f"yes_no(figure={figure!r})" for figure in ("precision", "recall", "f1")),
+        ),
+        ("yes", "No", "yes.", "no, it is not", "maybe", "yes"),
+        (("yes",), ("yes",), ("no",), ("no",), ("yes",), ("no",)),
+        ("yes", "yes", "no", "no", "yes", "no"),
+    ),
     "mask_iou": Example(("mask_iou",), _MASKS, _REGIONS, _RIGHT_MASKS),
     "relaxed_accuracy": Example(
         ("relaxed_accuracy", "relaxed_accuracy(lowercase=False, tolerance=0.1)"),
         TEXTS,
         ACCEPTED,
         tuple(accepted[0] for accepted in ACCEPTED),
+    ),
+    "smiles_match": Example(
+        ("smiles_match", "smiles_match(canonical='plain')", "smiles_match(chirality=False, cistrans=True)"),
+        ("CCO", "C[C@H](N)C(=O)O", "", "not a molecule"),
+        (("CCO",), ("C[C@@H](N)C(=O)O",), ("F/C=C/F",), ("c1ccccc1[R1]", "CC")),
+        ("CCO", "C[C@@H](N)C(=O)O", "F/C=C/F", "CC"),
+    ),
+    "teds": Example(
+        ("teds", "teds(structure_only=True)", "teds(ignore=('b', 'i'))"),
+        _TABLES_READ,
+        _TABLES,
+        tuple(accepted[-1] for accepted in _TABLES),
     ),
     "vqa_accuracy": Example(
         (

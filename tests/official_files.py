@@ -13,6 +13,8 @@ from typing import Any
 import dataset_files as base
 from PIL import Image
 
+from evalkit import tasks
+
 
 class Lines(list[Any]):
     """Written as JSON lines whatever the file is called."""
@@ -46,7 +48,10 @@ def gqa(question: str) -> dict[str, Any]:
             "answer": "women",
             "isBalanced": True,
             "fullAnswer": "The women are wearing a dress.",
-            "groups": {"global": None},
+            "groups": {"global": None, "local": "10q-dress"},
+            "types": {"detailed": "relS", "semantic": "rel", "structural": "query"},
+            "entailed": ["201640614", "201640615"],
+            "semantic": [{"operation": "select", "dependencies": [], "argument": "dress (1)"}],
         },
         "201640615": {"imageId": "7", "question": question, "answer": "no", "isBalanced": True},
     }
@@ -669,10 +674,19 @@ OLDER = {
     "textvqa": ("textvqa_val",),
     "docvqa": ("docvqa_val",),
     "chartqa": ("chartqa_human_test", "chartqa_augmented_test"),
-    "refcoco": ("refcoco_unc_val", "refcoco_unc_testA", "refcoco_unc_seg_val", "refcoco_unc_seg_testA"),
 }
 for _name, _tasks in OLDER.items():
     OFFICIAL |= dict.fromkeys(_tasks, base.DATASETS[_name][3])
+OFFICIAL["vqav2_train"] = {
+    "questions": {**base.QUESTIONS, "data_subtype": "train2014"},
+    "annotations": base.ANSWERS,
+}
+# the RefCOCO family: names end in the split
+OFFICIAL |= {
+    task: {"refs": [{**base.REFS[0], "split": task.rpartition("_")[2]}], "instances": base.INSTANCES}
+    for task in tasks.names()
+    if task.startswith("refcoco")
+}
 
 
 def write(root: Path, entry: Mapping[str, Any], given: Mapping[str, Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from parity_compare import Compared, score_all
+from parity_compare import Compared, raised, score, score_all
 
 from evalkit import lookup
 
@@ -45,4 +45,22 @@ def hiertext(cases: Cases, folder: Path) -> Compared:
                 )
                 for value, key in zip(row[:4], keys, strict=True):
                     result.near("sums", value, sums[key], case["id"], tolerance=1e-6)
+    return result
+
+
+def teds(cases: Cases, folder: Path) -> Compared:
+    result = Compared()
+    spelled = {
+        "TEDS": "teds",
+        "TEDS_struct": "teds(structure_only=True)",
+        "TEDS_ignore_b_i": "teds(ignore=('b', 'i'))",
+    }
+    for case in cases:
+        answer, target = case["inputs"]["pred"], (case["inputs"]["true"],)
+        for name, spelling in spelled.items():
+            ours, theirs = score(spelling, answer, target), case["expected"][name]
+            if not raised(theirs):
+                result.near(name, ours, theirs, case["inputs"])
+            else:  # no rows on either side, or a text that the reference cannot read
+                result.equal(f"{name} raises", ours in (0.0, 1.0), True, case["inputs"])
     return result

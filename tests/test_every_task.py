@@ -7,22 +7,33 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 from official_files import OFFICIAL, picture, write
 from stub import Stub, checkpoint
 
-from evalkit import planning, runner, sources, tasks
+from evalkit import baseline, leaderboard, masks, planning, runner, sources, tasks
 from evalkit.planning import Asked, Shelf
 from evalkit.types import Sample, Score
 
+PERFECT = {
+    "exact_match",
+    "yes_no",
+    "paired_accuracy",
+    "smiles_match",
+    "anls",
+    "relaxed_accuracy",
+    "vqa_accuracy",
+    "teds",
+}
 TASKS = [name for name in tasks.names() if not name.startswith("shapes_")]
-SAME = ("refcoco", "vqav2_train")  # splits and variants whose fixture is another's, or made elsewhere
+MASK = "<loc0100><loc0100><loc0900><loc0900>" + "".join(f"<seg{n:03d}>" for n in range(16)) + " dog"
 
 
 def fixture(root: Path, name: str) -> tuple[planning.Dataset, Path]:
     """The task's dataset, written below `root` with every image that its samples name."""
     task = tasks.load(name)
-    entry = next(e for e in task.data.sources if "font" not in e)
+    entry = next(e for e in task.data.sources if not {"font", "rotation"} & set(e))
     write(root, entry, copy.deepcopy(OFFICIAL[name]))
     for key, place in sources._files_of(entry):
         path = root / place
@@ -39,12 +50,22 @@ def fixture(root: Path, name: str) -> tuple[planning.Dataset, Path]:
 
 
 def right(sample: Sample) -> str:
-    """A text that says what the target says, where it is text."""
-    return sample.target[0] if isinstance(sample.target, tuple) and sample.target else "<loc0001>"
+    """A text that says what the target says, where it is text; else a box with a mask."""
+    target = sample.target.get("answers") if isinstance(sample.target, dict) else sample.target
+    return target[0] if isinstance(target, tuple) and target else MASK
+
+
+@pytest.fixture(scope="module")
+def any_decoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A mask decoder of random numbers."""
+    path = tmp_path_factory.mktemp("decoder") / "random.npz"
+    rng = np.random.default_rng(0)
+    np.savez(path, **{k: rng.normal(size=shape).astype(np.float32) / 9 for k, shape in masks._SHAPES.items()})
+    return path
 
 
 def test_every_task_has_a_fixture() -> None:
-    assert [n for n in TASKS if n not in OFFICIAL and not n.startswith(SAME)] == []
+    assert [name for name in TASKS if name not in OFFICIAL] == []
 
 
 def frames_elsewhere(name: str, root: Path) -> None:
@@ -58,28 +79,86 @@ def frames_elsewhere(name: str, root: Path) -> None:
                     (folder / f"{number:05d}.png").write_bytes(picture(seed=number))
 
 
-@pytest.mark.parametrize("name", [n for n in TASKS if n in OFFICIAL])
-def test_task_from_files_to_score(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.filterwarnings("ignore:.*is not the published")
+def test_task_from_files_to_score(
+    name: str, tmp_path: Path, any_decoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     task = tasks.load(name)
     if task.data.format.startswith(("dense_video",)) or "frames=" in task.data.format:
         frames_elsewhere(name, tmp_path / "data")
-    if task.parser.startswith("masks"):
-        monkeypatch.setattr(planning.masks, "resolve", lambda decoder: None)
-        monkeypatch.setattr(runner, "decoder_digest", lambda task: "")
+    monkeypatch.setenv(masks.ENVIRONMENT, str(any_decoder))
     data, root = fixture(tmp_path / "data", name)
     assert data.samples
-    answers = {s.id: right(s) for s in data.samples}
+    form = "The answer is {}." if task.parser == "letter" else "{}"
+    answers = {s.id: form.format(right(s)) for s in data.samples}
     model = checkpoint(Stub(lambda request: answers[request.id]))
     plan = planning.plan(data, model, tmp_path / "results", Asked())
     found: list[Score] = []
-    if task.parser.startswith("masks"):
-        return  # scoring needs the mask decoder's weights: test_parity has it
     runner.run([plan], Shelf([root]), model, runner.Options(), lambda *a: None, lambda p, s: found.extend(s))
     assert len(found) == len(task.metrics)
     for score in found:
         assert score.n == len(data.samples)
         assert score.coverage == ("incomplete" if data.short_of else "all")
         assert math.isfinite(score.value), score
+        if score.metric.split("(")[0] in PERFECT:
+            assert score.value == 1, score
     lines = (plan.folder.path / "rows.jsonl").read_text().splitlines()
     assert len(lines) == len(data.samples)
     json.loads(lines[0])
+
+
+def test_a_task_that_is_not_scored_says_why(tmp_path: Path) -> None:
+    data, root = fixture(tmp_path / "data", "docci_qual_dev")
+    model = checkpoint(Stub(lambda request: "A close up."))
+    plan = planning.plan(data, model, tmp_path / "results", Asked())
+    runner.run([plan], Shelf([root]), model, runner.Options(), lambda *a: None, lambda p, s: None)
+    cells = leaderboard.collect([plan.folder])
+    text = leaderboard.terminal(cells, bold=False)
+    assert "docci_qual_dev: not scored, because the published figure is the share of sentences" in text
+    assert json.loads(leaderboard.to_json(cells))[0]["value"] is None
+
+
+def test_a_table_repeats_that_a_prompt_was_never_published(tmp_path: Path) -> None:
+    data, root = fixture(tmp_path / "data", "molecules_chemdraw_test")
+    model = checkpoint(Stub(lambda request: "C"))
+    plan = planning.plan(data, model, tmp_path / "results", Asked())
+    runner.run([plan], Shelf([root]), model, runner.Options(), lambda *a: None, lambda p, s: None)
+    text = leaderboard.terminal(leaderboard.collect([plan.folder]), bold=False)
+    assert "prompt unpublished, so evalkit's own" in text
+
+
+def test_a_mean_over_groups_is_compared_as_such(tmp_path: Path) -> None:
+    data, root = fixture(tmp_path / "data", "xgqa_test")
+    said = {s.id: "women" if s.group in ("de", "en") else "no" for s in data.samples}
+    model = checkpoint(Stub(lambda request: said[request.id]))
+    plan = planning.plan(data, model, tmp_path / "results", Asked())
+    found: list[Score] = []
+    runner.run([plan], Shelf([root]), model, runner.Options(), lambda *a: None, lambda p, s: found.extend(s))
+    (score,) = found
+    assert (score.value, score.groups["de"]["value"]) == (0.5, 0.5)
+    assert score.details == {"mean of all 8 groups": 0.5}
+    (answered,) = baseline.read(plan.folder.path)
+    assert answered.first.startswith("group_mean(of='exact_match', groups=('bn', 'de', ")
+    assert baseline.metric(answered.first).reduce(answered.rows[answered.first]) == score.value
+
+
+def test_the_halves_of_a_pair_are_one_cluster(tmp_path: Path) -> None:
+    data, root = fixture(tmp_path / "data", "mmvp_test")
+    model = checkpoint(Stub(lambda request: "Open"))
+    plan = planning.plan(data, model, tmp_path / "results", Asked())
+    runner.run([plan], Shelf([root]), model, runner.Options(), lambda *a: None, lambda p, s: None)
+    lines = [json.loads(line) for line in (plan.folder.path / "rows.jsonl").read_text().splitlines()]
+    assert lines[0]["image"] != lines[1]["image"]
+    assert len({line.get("cluster") or line["image"] for line in lines}) == 1
+
+
+def test_what_is_drawn_on_an_image_is_part_of_the_identity(tmp_path: Path) -> None:
+    data, _ = fixture(tmp_path / "one", "widgetcap_test")
+    (tmp_path / "two").mkdir()
+    moved = copy.deepcopy(OFFICIAL["widgetcap_test"])
+    moved["images"]["1234.json"]["activity"]["root"]["children"][1]["bounds"] = [0, 0, 40, 70]
+    write(tmp_path / "two", data.task.data.sources[0], moved)
+    other = planning.dataset(data.task, [tmp_path / "two"])
+    assert other.prompts != data.prompts
+    assert other.targets == data.targets

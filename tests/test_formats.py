@@ -105,6 +105,18 @@ def test_textvqa(tmp_path: Path) -> None:
     assert read(write(tmp_path, "textvqa", given), "textvqa", split="test")[0].target == ()
 
 
+def test_textvqa_turns_photos_upright(tmp_path: Path) -> None:
+    source = write(tmp_path, "textvqa")
+    told = "ImageID,Subset,Rotation\n003a8ae2ef43b901,train,270.0\nffff,train,\n"
+    (tmp_path / "rotation.csv").write_text(told)
+    turned = Source(tmp_path, {**source.entry, "rotation": "rotation.csv"}, "t")
+    (sample,) = read(turned, "textvqa")
+    assert (sample.images[0].turn, sample.size) == (3, (1024, 664))
+    (tmp_path / "rotation.csv").write_text(told.replace("270.0", "45.0"))
+    with pytest.raises(DataError, match="row 2: Rotation must be"):
+        read(turned, "textvqa")
+
+
 def test_docvqa(tmp_path: Path) -> None:
     (sample,) = read(write(tmp_path, "docvqa"), "docvqa")
     assert (sample.id, sample.target) == ("49153", ("0.28", ".28"))

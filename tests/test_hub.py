@@ -95,7 +95,8 @@ def test_docvqa_layout_with_two_configs(tmp_path: Path) -> None:
 
 def test_refcoco_layout_one_row_an_object(tmp_path: Path) -> None:
     """lmms-lab/RefCOCO: a list of sentences and one box a row; the size is the image's own."""
-    row = {"question_id": "1719310", "question": "Describe", "answer": ["the lady", "blue shirt"], "iscrowd": 0,
+    row = {"question_id": "1719310", "question": "Describe", "iscrowd": 0,
+           "answer": ["the lady", "blue shirt"],
            "segmentation": [1.0, 2.0], "bbox": [8.0, 12.0, 16.0, 24.0], "image": cell(3)}  # fmt: skip
     table(tmp_path / "RefCOCO/data/testA-00000-of-00001.parquet", [row])
     made = "hub(id='question_id', question='', each='answer', bbox='bbox')"

@@ -105,6 +105,15 @@ def test_padding_keeps_the_aspect(tmp_path: Path) -> None:
     assert (prepared.pixels[4:] == 255).all()
 
 
+def test_turns(tmp_path: Path) -> None:
+    page = np.zeros((2, 4, 3), np.uint8)
+    page[0, 3] = 255  # the upper right corner
+    Image.fromarray(page).save(tmp_path / "a.png")
+    turned = images.prepare(ImageRef(str(tmp_path / "a.png"), turn=1), Preparation(4))
+    assert turned.size == (4, 2)
+    assert turned.pixels[0, 0].tolist() == [255, 255, 255]  # against the clock: now the upper left
+
+
 def test_marks(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(png((0, 0, 0), size=(60, 120)))

@@ -5,18 +5,39 @@ from __future__ import annotations
 import json
 import math
 import random
+import shutil
 from typing import Any
 
 import numpy as np
 import pytest
 from metric_examples import EXAMPLES, Example
 
-from evalkit import lookup
+from evalkit import captions, lookup
 from evalkit.errors import UserError
+from evalkit.metrics import spice
 from evalkit.types import Metric
 
+
+def spice_needs() -> str:
+    """The first of SPICE's jars that is not there, or ''."""
+    folder = captions.jar("spice", "spice-1.0.jar").parent / "lib"
+    return next((name for name in spice.MODELS if not (folder / name).is_file()), "")
+
+
+def _marks(name: str, example: Example) -> list[pytest.MarkDecorator]:
+    """Skips with a reason where a metric's outside program is not there."""
+    if not example.java:
+        return []
+    marks = [pytest.mark.java]
+    if not shutil.which("java"):
+        marks.append(pytest.mark.skip(reason="no Java: install openjdk-17-jre-headless"))
+    elif name == "spice" and spice_needs():
+        marks.append(pytest.mark.skip(reason=f"SPICE needs {spice_needs()}"))
+    return marks
+
+
 CASES = [
-    pytest.param(example, spelling, id=spelling)
+    pytest.param(example, spelling, id=spelling, marks=_marks(name, example))
     for name, example in EXAMPLES.items()
     for spelling in example.spellings
 ]
@@ -203,3 +224,40 @@ def test_a_corpus_metric_sees_its_group_alone() -> None:
     rows = mean.own_rows(answers, captions, ["a", "a", "b", "b"])
     alone = mean.metric.rows(answers[:2], captions[:2])
     np.testing.assert_array_equal(rows[:2], alone)
+
+
+@pytest.mark.parametrize("name", ["bleu", "cider", "meteor", "rouge_l", "spice"])
+def test_a_batch_of_captions_has_no_interval(name: str) -> None:
+    assert lookup.make("metrics", f"{name}(ptb='batch')").no_interval()
+    assert not lookup.make("metrics", name).no_interval()
+
+
+def test_batch_keeps_what_captions_do_to_each_other() -> None:
+    targets = [("the dog", "a dog"), ("I'll",)]
+    alone, together = (
+        lookup.make("metrics", f"rouge_l(ptb={mode!r})").rows(["a dog", "i ll"], targets)[:, 0]
+        for mode in ("caption", "batch")
+    )
+    assert alone[0] == together[0] == 1.0
+    assert together[1] == 1.0 > alone[1]  # "I'll" is i 'll before a line end, i ll at the end of a file
+
+
+def test_without_java_the_error_names_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    for name in ("meteor", "spice"):
+        with pytest.raises(UserError, match="openjdk"):
+            lookup.make("metrics", name).rows(["a"], [("a",)])
+
+
+@pytest.mark.java
+@pytest.mark.skipif(not shutil.which("java"), reason="no Java: install openjdk-17-jre-headless")
+def test_spice_without_its_models_says_where_they_are() -> None:
+    if not spice_needs():
+        pytest.skip("SPICE is complete here")
+    with pytest.raises(UserError, match="stanford-corenlp"):
+        lookup.make("metrics", "spice").rows(["a"], [("a",)])
+
+
+def test_bleu_has_four_orders() -> None:
+    with pytest.raises(UserError, match="n=5"):
+        lookup.make("metrics", "bleu(n=5)")

@@ -45,6 +45,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*is not the published")
 SPELLINGS = {
     "text": ("text", "text(strip=True)"),
     "boxes": ("boxes", "boxes(divisor=1024, form='demo')", "boxes(form='first')"),
+    "letter": ("letter", "letter(form='alone')"),
     "masks": ("masks", "masks(form='objects', divisor=1024)"),
     "words": ("words", "words(form='text_first', divisor=1024)"),
 }
@@ -82,6 +83,25 @@ def test_no_text_makes_it_raise(spelling: str, data: st.DataObject) -> None:
     assert answers == [parser.read(p, SIZE) for p in predictions]
     for answer in answers:
         assert answer is not None or parser.invalid(answer)
+
+
+@pytest.mark.parametrize(
+    ("form", "text", "letter"),
+    [
+        ("sentence", "The answer is B.", "b"),
+        ("sentence", "the answer is b. because", "b"),
+        ("sentence", "The answer is B", None),
+        ("sentence", " The answer is B.", None),
+        ("sentence", "The answer is (B).", None),
+        ("alone", "B", "b"),
+        ("alone", "(B) a dog", "b"),
+        ("alone", "b. a dog", "b"),
+        ("alone", "a dog", None),
+        ("alone", "", None),
+    ],
+)
+def test_letters(form: str, text: str, letter: str | None) -> None:
+    assert lookup.make("parsers", f"letter(form={form!r})").read(predicted(text), None) == letter
 
 
 def locs(*values: int) -> str:

@@ -145,7 +145,7 @@ def _captions(root: Path, ask: Any) -> tuple[list[float], list[float]]:
     from pycocoevalcap.cider.cider import Cider
 
     def plain(text: str) -> list[str]:  # what the PTB tokenizer makes of these captions
-        return [text.lower().replace(".", "").replace(",", "")]
+        return [text.lower().replace(",", "")]
 
     notes = _load(root / "coco/captions_demo.json")
     ids = [i["id"] for i in notes["images"]]

@@ -63,7 +63,8 @@ def references(scene: Scene, rng: random.Random) -> list[str]:
     ]
     texts = [plain, plain, *loose]
     rng.shuffle(texts)
-    return [t[0].upper() + t[1:] + "." for t in texts]
+    # no full stop: after a single letter the PTB tokenizer takes it for an initial's
+    return [t[0].upper() + t[1:] for t in texts]
 
 
 def pick(rng: random.Random, count: int) -> int:

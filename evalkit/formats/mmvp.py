@@ -32,8 +32,8 @@ class Mmvp(Format):
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
         path, images = path_of(source, "path", self.keys), path_of(source, "images", self.keys)
         unique = Unique(str(path), "Index")
-        for place, row in enumerate(read_table(path)):
-            record = Record(row, str(path), f"row {place + 2}")
+        for number, row in read_table(path):
+            record = Record(row, str(path), f"row {number}")
             index = record.text("Index").strip()
             if not index.isdecimal() or not 0 < int(index) < 1 << 32:
                 record.wrong("Index", f"is {index[:40]!r}; it must be a number from 1")

@@ -75,8 +75,8 @@ class Questions(FlatRecords):
                 yield number, Record(line, str(path), f"line {number + 1}")
             return
         if suffix in (".csv", ".tsv"):
-            for number, row in enumerate(read_table(path, "\t" if suffix == ".tsv" else ",")):
-                yield number, Record(row, str(path), f"row {number + 2}")
+            for number, row in read_table(path, "\t" if suffix == ".tsv" else ","):
+                yield number - 2, Record(row, str(path), f"row {number}")
             return
         data = read_json(path)
         if self.records:

@@ -1,16 +1,18 @@
 """TextVQA's TextVQA_0.5.1_*.json: questions about text in photos, ten answers each.
 
-Knows no metric; images are taken as distributed (the reference turns some upright first).
+Knows no metric.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
+from evalkit.errors import DataError
 from evalkit.records import Record, Unique, check_split, path_of
-from evalkit.sources import image_ref, read_json
+from evalkit.sources import image_ref, read_json, read_table
 from evalkit.types import Format, Sample, Source
 
 
@@ -18,7 +20,9 @@ from evalkit.types import Format, Sample, Source
 class TextVqa(Format):
     """One sample a question, id = question_id, target = the answers (() where a test split has none).
 
-    Records that state a set_name are read only for the split asked for.
+    Records that state a set_name are read only for the split asked for. The source's `rotation`, Open
+    Images' table (ImageID, ..., Rotation), says which photos lie on their side: they are turned upright,
+    as the reference does (which then saves them as JPEG once more). Without it they stay as they are.
     """
 
     suffix: str = ".jpg"  # image file = image_id + suffix
@@ -33,6 +37,7 @@ class TextVqa(Format):
         stated = {record.text("set_name") for record in records if record.has("set_name")}
         if stated:
             check_split(str(path), split, stated)
+        turns = _turns(source.path("rotation")) if "rotation" in source.entry else {}
         unique = Unique(str(path), "question_id")
         for record in records:
             if record.data.get("set_name", split) != split:
@@ -42,7 +47,26 @@ class TextVqa(Format):
             target: tuple[str, ...] = ()
             if record.has("answers") or not split.startswith("test"):
                 target = record.texts("answers", least=0 if split.startswith("test") else 1)
-            name = record.name("image_id") + self.suffix
+            image = record.name("image_id")
+            name = image + self.suffix
             size = record.size("image_height", "image_width") if record.has("image_height") else None
             fields = {"question": record.text("question")}
-            yield Sample(number, (image_ref(images, name),), fields, target, size=size, cluster=name)
+            ref = image_ref(images, name, turn=turns.get(image, 0))
+            if size and ref.turn % 2:
+                size = size[1], size[0]
+            yield Sample(number, (ref,), fields, target, size=size, cluster=name)
+
+
+def _turns(path: Path) -> dict[str, int]:
+    """Image -> quarter turns against the clock, of those that need any."""
+    found = {}
+    for number, row in read_table(path):
+        told = row.get("Rotation", "0")
+        if told in ("", "0.0", "0"):
+            continue
+        if told not in ("90.0", "180.0", "270.0") or "ImageID" not in row:
+            raise DataError(
+                f"{path}: row {number}: Rotation must be 0.0, 90.0, 180.0 or 270.0, beside ImageID"
+            )
+        found[row["ImageID"]] = round(float(told)) // 90
+    return found

@@ -38,8 +38,8 @@ class WidgetCap(Format):
             raise DataError(f"{listed}: cannot be read ({error}); a split is a list of screens") from None
         unique = Unique(str(path), "screenId and nodeId")
         hierarchy, seen = Record({}, ""), ""
-        for place, row in enumerate(read_table(path)):
-            record = Record(row, str(path), f"row {place + 2}")
+        for number, row in read_table(path):
+            record = Record(row, str(path), f"row {number}")
             screen, node = record.name("screenId"), record.text("nodeId")
             if screen not in screens:
                 continue

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
+from evalkit.accepted import accepted
 from evalkit.edits import distance
 from evalkit.types import Metric, Rows
 
@@ -34,14 +35,15 @@ class Anls(Metric):
     lowercase: bool = True
     variant: Literal["big_vision", "rrc", "mmf"] = "big_vision"
 
-    def rows(self, answers: Sequence[str | None], targets: Sequence[Sequence[str]]) -> Rows:
+    def rows(self, answers: Sequence[str | None], targets: Sequence[Any]) -> Rows:
         """One (similarity, counted) a sample."""
         similarity = {"big_vision": self._big_vision, "rrc": self._rrc, "mmf": self._mmf}[self.variant]
         result = np.zeros((len(targets), 2))
-        for i, (answer, accepted) in enumerate(zip(answers, targets, strict=True)):
-            result[i, 1] = bool(accepted)
+        for i, (answer, target) in enumerate(zip(answers, targets, strict=True)):
+            wanted = accepted(target)
+            result[i, 1] = bool(wanted)
             if answer is not None:
-                result[i, 0] = max((similarity(answer, a) for a in accepted), default=0.0)
+                result[i, 0] = max((similarity(answer, a) for a in wanted), default=0.0)
         return result
 
     def _big_vision(self, answer: str, accepted: str) -> float:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
+import numpy.typing as npt
 
-from evalkit import ptb
+from evalkit import captions
+from evalkit.captions import LONGEST
 from evalkit.types import Metric, Rows
 
-_LONGEST = 4
 _SIGMA = 6.0  # of the penalty for another length
-_Gram = tuple[str, ...]
-_Vector = tuple[list[dict[_Gram, float]], list[float], int]  # weights and norms by n, bigrams
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -24,11 +22,13 @@ class Cider(Metric):
     """Mean over samples of the similarity to all references (targets: tuples of captions), 0 to 10.
 
     Equal to salaniz/pycocoevalcap cider/cider_scorer.py @ ad63453c on tokens of `evalkit.ptb`, which
-    needs no Java. An n-gram's idf comes from the references of the samples handed in, so a subset
-    alone is not comparable with the whole (a limited run is scored with the idf of the whole dataset);
-    one sample alone scores 0. A sample's length is its number of bigrams, as in the reference.
-    Unscaled: papers print it times 100.
+    needs no Java; `ptb` as in `evalkit.captions`. An n-gram's idf comes from the references of the
+    samples handed in, so a subset alone is not comparable with the whole (a limited run is scored with
+    the idf of the whole dataset); one sample alone scores 0. A caption's length is its number of
+    bigrams, as in the reference. Unscaled: papers print it times 100.
     """
+
+    ptb: captions.Tokens = "caption"
 
     columns = ("score", "n")
     maximum = 10.0
@@ -36,51 +36,40 @@ class Cider(Metric):
 
     def rows(self, answers: Sequence[str | None], targets: Sequence[Sequence[str]]) -> Rows:
         """One (score, 1) a sample; unreadable answers score 0."""
-        references = [[_counted(ptb.caption(r)) for r in some] for some in targets]
-        frequency: Counter[_Gram] = Counter()
-        for some in references:
-            frequency.update(set(chain.from_iterable(some)))
-        size = math.log(max(1, len(references)))
-        idf = {gram: size - math.log(count) for gram, count in frequency.items()}
-        result = np.zeros((len(targets), 2))
-        result[:, 1] = 1.0
-        for i, (answer, some) in enumerate(zip(answers, references, strict=True)):
-            if answer is None or not some:
-                continue
-            mine = _vector(_counted(ptb.caption(answer)), idf, size)
-            total = sum(_similarity(mine, _vector(theirs, idf, size)) for theirs in some)
-            result[i, 0] = 10.0 * total / _LONGEST / len(some)
+        ours, theirs = captions.tokenized(answers, targets, self.ptb)
+        samples, owner = len(ours), np.repeat(np.arange(len(ours)), [len(some) for some in theirs])
+        every = captions.grams((*(answer or "" for answer in ours), *chain.from_iterable(theirs)))
+        mine, references = every.part(0, samples), every.part(samples, samples + len(owner))
+        shared = references.keys(owner)
+        ordered = np.sort(shared)  # np.unique hashes, ten times slower here
+        distinct = ordered[np.diff(ordered, prepend=-1) > 0]
+        seen = np.bincount(distinct % max(1, len(every.length)), minlength=len(every.length))
+        idf = np.log(max(1, samples)) - np.log(np.maximum(seen, 1))
+        weights, norms, bigrams = _vectors(mine, idf, samples)
+        other_weights, other_norms, other_bigrams = _vectors(references, idf, len(owner))
+        inside, places = captions.matching(shared, mine.keys(np.arange(samples)))
+        other = other_weights[inside]
+        slots = references.caption[inside] * LONGEST + every.length[references.gram[inside]] - 1
+        products = np.bincount(slots, np.minimum(weights[places], other) * other, len(owner) * LONGEST)
+        scale = norms[owner] * other_norms
+        cosines = np.divide(products.reshape(-1, LONGEST), scale, out=np.zeros_like(scale), where=scale > 0)
+        apart = (bigrams[owner] - other_bigrams).astype(np.float64)
+        alike = cosines.sum(axis=1) * np.exp(-(apart**2) / (2 * _SIGMA**2))
+        result = np.ones((samples, 2))
+        total = np.bincount(owner, alike, samples)
+        result[:, 0] = 10.0 * total / LONGEST / np.maximum(1, np.bincount(owner, minlength=samples))
+        result[[answer is None for answer in ours], 0] = 0.0
         return result
 
-
-def _counted(caption: str) -> Counter[_Gram]:
-    words = caption.split()
-    shifted = [words[i:] for i in range(_LONGEST)]
-    return Counter(chain.from_iterable(zip(*shifted[:n], strict=False) for n in range(1, _LONGEST + 1)))
+    def no_interval(self) -> str:
+        return captions.BATCH_REASON if self.ptb == "batch" else ""
 
 
-def _vector(counts: Counter[_Gram], idf: dict[_Gram, float], unseen: float) -> _Vector:
-    weights: list[dict[_Gram, float]] = [{} for _ in range(_LONGEST)]
-    squares = [0.0] * _LONGEST
-    bigrams = 0
-    for gram, count in counts.items():
-        n = len(gram) - 1
-        weight = count * idf.get(gram, unseen)
-        weights[n][gram] = weight
-        squares[n] += weight * weight
-        if n == 1:
-            bigrams += count
-    return weights, [math.sqrt(s) for s in squares], bigrams
-
-
-def _similarity(mine: _Vector, theirs: _Vector) -> float:
-    """Sum over n of the clipped cosine, times the penalty for another length."""
-    total = 0.0
-    for own, other, own_norm, other_norm in zip(mine[0], theirs[0], mine[1], theirs[1], strict=True):
-        if own_norm == 0.0 or other_norm == 0.0:
-            continue
-        # In the caption's order, never a set's: the last bit of a sum must not change between runs.
-        shared = sum(min(w, other[g]) * other[g] for g, w in own.items() if g in other)
-        total += shared / (own_norm * other_norm)
-    apart = float(mine[2] - theirs[2])
-    return total * math.exp(-(apart * apart) / (2 * _SIGMA * _SIGMA))
+def _vectors(grams: captions.Grams, idf: Floats, captions_: int) -> tuple[Floats, Floats, captions.Ints]:
+    """Each pair's tf-idf weight; norms by caption and n; bigrams of each caption."""
+    weights = grams.count * idf[grams.gram]
+    length = grams.length[grams.gram]
+    squares = np.bincount(grams.caption * LONGEST + length - 1, weights**2, captions_ * LONGEST)
+    pairs = length == 2
+    bigrams = np.bincount(grams.caption[pairs], grams.count[pairs], captions_)
+    return weights, np.sqrt(squares).reshape(-1, LONGEST), bigrams.astype(np.int64)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from evalkit import vqa_text
+from evalkit.accepted import accepted
 from evalkit.types import Metric, Rows
 
 
@@ -18,24 +19,26 @@ class ExactMatch(Metric):
 
     google-research/big_vision transfers/vqa.py @ 0127fb6b: `acc` for a single answer, `acc_any` for
     several; `lowercase` is its `to_lower` (OCR-VQA). `normalise` compares both sides as one of
-    the VQA dialects does: "mmf" is ST-VQA accuracy of facebookresearch/mmf @ b0ffc7fb.
+    the dialects of `evalkit.vqa_text` does: "mmf" is ST-VQA accuracy of facebookresearch/mmf @ b0ffc7fb,
+    "count" is big_vision's tallyqa.py (TallyQA, CountBenchQA; any count, where it stops at 15).
     A sample without accepted answers is left out of n.
     """
 
     lowercase: bool = False
-    normalise: Literal["", "official", "big_vision", "mmf"] = ""
+    normalise: Literal["", "official", "big_vision", "mmf", "count"] = ""
 
-    def rows(self, answers: Sequence[str | None], targets: Sequence[Sequence[str]]) -> Rows:
+    def rows(self, answers: Sequence[str | None], targets: Sequence[Any]) -> Rows:
         """One (correct, counted) a sample."""
         result = np.zeros((len(targets), 2))
-        for i, (answer, accepted) in enumerate(zip(answers, targets, strict=True)):
-            result[i, 1] = bool(accepted)
+        for i, (answer, target) in enumerate(zip(answers, targets, strict=True)):
+            wanted = accepted(target)
+            result[i, 1] = bool(wanted)
             if answer is None:
                 continue
             if self.lowercase:
-                answer, accepted = answer.lower(), [a.lower() for a in accepted]
+                answer, wanted = answer.lower(), [a.lower() for a in wanted]
             if self.normalise:
                 dialect = vqa_text.DIALECTS[self.normalise]
-                answer, accepted = dialect(answer), [dialect(a) for a in accepted]
-            result[i, 0] = answer in tuple(accepted)
+                answer, wanted = dialect(answer), [dialect(a) for a in wanted]
+            result[i, 0] = answer in tuple(wanted)
         return result

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from evalkit.accepted import accepted
 from evalkit.types import Metric, Rows
 
 
@@ -23,13 +25,14 @@ class RelaxedAccuracy(Metric):
     tolerance: float = 0.05
     lowercase: bool = True
 
-    def rows(self, answers: Sequence[str | None], targets: Sequence[Sequence[str]]) -> Rows:
+    def rows(self, answers: Sequence[str | None], targets: Sequence[Any]) -> Rows:
         """One (correct, counted) a sample."""
         result = np.zeros((len(targets), 2))
-        for i, (answer, accepted) in enumerate(zip(answers, targets, strict=True)):
-            result[i, 1] = bool(accepted)
+        for i, (answer, target) in enumerate(zip(answers, targets, strict=True)):
+            wanted = accepted(target)
+            result[i, 1] = bool(wanted)
             if answer is not None:
-                result[i, 0] = any(self._matches(answer, a) for a in accepted)
+                result[i, 0] = any(self._matches(answer, a) for a in wanted)
         return result
 
     def _matches(self, answer: str, accepted: str) -> bool:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from evalkit import vqa_text
+from evalkit.accepted import accepted
 from evalkit.types import Metric, Rows
 
 
@@ -33,7 +34,7 @@ class VqaAccuracy(Metric):
     variant: Literal["official", "big_vision", "mmf", "vizwiz", "plain"] = "big_vision"
     lowercase: bool = False
 
-    def rows(self, answers: Sequence[str | None], targets: Sequence[Sequence[str]]) -> Rows:
+    def rows(self, answers: Sequence[str | None], targets: Sequence[Any]) -> Rows:
         """One (score, counted) a sample; scores are multiples of 1/(3 x humans)."""
         judges: dict[str, Callable[[str, Sequence[str]], float]] = {
             "official": partial(_when_humans_differ, vqa_text.official),
@@ -44,7 +45,8 @@ class VqaAccuracy(Metric):
         }
         judge = judges[self.variant]
         result = np.zeros((len(targets), 2))
-        for i, (answer, humans) in enumerate(zip(answers, targets, strict=True)):
+        for i, (answer, target) in enumerate(zip(answers, targets, strict=True)):
+            humans = accepted(target)
             if not humans:
                 continue
             result[i, 1] = 1.0

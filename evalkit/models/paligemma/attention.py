@@ -48,10 +48,7 @@ def _written(
     cap: float | None,
 ) -> torch.Tensor:
     scores = torch.matmul(q, keys.transpose(-1, -2))
-    if cap is not None:
-        scores = scores.float().mul_(scale / cap).tanh_().mul_(cap)
-    else:
-        scores = scores.mul_(scale)
+    scores = scores.mul_(scale) if cap is None else scores.float().mul_(scale / cap).tanh_().mul_(cap)
     if mask is not None:
         scores.masked_fill_(~mask, float("-inf"))
     return torch.matmul(torch.softmax(scores, dim=-1).to(values.dtype), values)

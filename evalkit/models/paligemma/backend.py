@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import logging
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -28,6 +29,7 @@ ENGINES = ("fast", "plain")
 WINDOW = 4096  # requests planned together by the fast engine: thousands have some twenty lengths
 PIXEL_BYTES = 256 << 20  # of prepared images held at once
 DTYPES = ("float32", "bfloat16", "float16")
+SMALL = 20_000_000  # parameters
 
 log = logging.getLogger("evalkit")
 
@@ -259,12 +261,21 @@ class PaliGemma(Model):
         self._check()
         if self.dtype == "float16":
             log.warning("--dtype float16: Gemma's activations overflow in float16; use bfloat16")
+        self._calm_threads()
         engine = self._load_engine()
         self._features = engine.feature_shape(self.info.resolution)
         checks.check_features(self.info, self._features)
         self._engine = engine
         self._stable = self._stability()
         self._limit = Limit(self._first_batch_size(engine))
+
+    def _calm_threads(self) -> None:
+        """One thread for a small model on a CPU: more only wait for each other. OMP_NUM_THREADS stands."""
+        import torch
+
+        cpu = self.device == "cpu" or (self.device == "auto" and not torch.cuda.is_available())
+        if cpu and self.info.parameters < SMALL and "OMP_NUM_THREADS" not in os.environ:
+            torch.set_num_threads(1)
 
     def _load_engine(self) -> Engine:
         from evalkit.models.paligemma import fast, plain
@@ -313,6 +324,8 @@ class PaliGemma(Model):
         if isinstance(self.batch_size, int):
             return self.batch_size
         budget, most = (4096, 16) if engine.device == "cpu" else (32768, 64)
+        if self.engine == "fast" and engine.device == "cpu":  # its activations are smaller
+            budget, most = 8192, 32
         return max(1, min(most, budget // self.info.image_tokens))
 
     # --- answering ---

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 
 from evalkit.models.paligemma.attention import attend
 
-MLP_ELEMENTS = 1 << 23  # of the widest activation held at once: bounds memory, stays near the cache
+MLP_ELEMENTS = {"cpu": 1 << 19}  # of the widest activation held at once: bounds memory, stays in the cache
+MLP_ROWS = 256  # rows that are worth reading the weights for, at least
 ROOM = 16  # decode steps that a cache grows by when nobody said how many there will be
 
 
@@ -280,7 +281,7 @@ class Decoder:
         x = (x + h).flatten(0, 1)
         out = torch.empty_like(x)
         wide = layer.gate_up.shape[0]
-        step = max(16, MLP_ELEMENTS // wide)
+        step = max(MLP_ROWS, MLP_ELEMENTS.get(self.home.type, 1 << 28) // wide)
         for start in range(0, len(x), step):
             part = x[start : start + step]
             both = F.linear(self._norm(part, layer.before_mlp), layer.gate_up)

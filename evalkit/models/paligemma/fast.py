@@ -22,7 +22,7 @@ from evalkit.models.paligemma.prompt import Rules
 from evalkit.models.paligemma.vision import Memory, Tower
 from evalkit.types import Decode
 
-VISION_TOKENS = 4096  # image tokens that the tower works on at once
+VISION_TOKENS = {"cpu": 1024}  # image tokens that the tower works on at once
 
 
 class FastEngine:
@@ -62,7 +62,7 @@ class FastEngine:
 
     def features(self, pixels: torch.Tensor) -> torch.Tensor:
         """Image tokens as the decoder gets them, (images, tokens, hidden), from uint8 (images, R, R, 3)."""
-        most = 1 if self.strict else max(1, VISION_TOKENS // self.image_tokens)
+        most = 1 if self.strict else max(1, VISION_TOKENS.get(self.home.type, 16384) // self.image_tokens)
         return torch.cat([self.tower(part) for part in pixels.split(most)])
 
     def prefill(
@@ -173,6 +173,30 @@ class FastEngine:
         searches = [Search(decode.beams, decode.max_new_tokens, rules.eos[0]) for _ in prompts]
         search(torch.log_softmax(logits, dim=-1), step, searches)
         return [Answer(tuple(one.tokens), tuple(one.logprobs), "eos", None) for one in searches]
+
+    def likelihood(
+        self, prompt: Prompt, continuations: Sequence[Sequence[int]], rules: Rules
+    ) -> list[tuple[float, ...]]:
+        """Each token's log-probability of each continuation after the prompt, which is read once.
+
+        A continuation's likelihood is the sum; its end token counts where it is among its tokens.
+        """
+        longest = max(len(c) for c in continuations)
+        found: list[list[float]] = [[] for _ in continuations]
+        with torch.inference_mode():
+            logits, state = self.prefill([prompt], rules, room=longest)
+            logits = logits.expand(len(continuations), -1)
+            state.keep([0] * len(continuations))
+            for step in range(longest):
+                fed = torch.tensor([c[min(step, len(c) - 1)] if c else 0 for c in continuations])
+                fed = fed.to(self.home)
+                logp = logits.gather(1, fed[:, None])[:, 0] - logits.logsumexp(dim=-1)
+                for row, value in enumerate(logp.tolist()):
+                    if step < len(continuations[row]):
+                        found[row].append(value)
+                if step + 1 < longest:
+                    logits = self.step(fed, state)
+        return [tuple(row) for row in found]
 
     def provenance(self) -> dict[str, Any]:
         """See `Engine.provenance`."""

@@ -1,0 +1,15 @@
+"""What a question's target accepts as an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def accepted(target: Any) -> Sequence[str]:
+    """The accepted answers of a target: itself, or its `answers` where it is a mapping.
+
+    A format gives a mapping where a metric needs more than the answers (a type, a pair).
+    """
+    found: Sequence[str] = target["answers"] if isinstance(target, Mapping) else target
+    return found

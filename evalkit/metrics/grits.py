@@ -1,0 +1,237 @@
+"""GriTS: similarity of HTML tables as grids of cells, by topology or by content."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from typing import Literal, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from evalkit import html_tree
+from evalkit.types import Metric, Rows
+
+LONGEST = 50_000  # characters; a longer answer, if 4 times its target too, is not read
+WIDEST = 1000  # rows or columns that one cell spans, as HTML has it for columns
+PLACES = 1_000_000  # in a table; with more it is not read
+PAIRS = 16_000_000  # of places; with more, tables are not compared
+LINES = 1_000_000  # likewise: pairs of rows, of columns, or of different texts
+AREA = 25_000_000  # characters x characters; longer texts are equal or not at all alike
+
+Floats = npt.NDArray[np.float64]
+_Span = tuple[int, int, int, int]
+_Value = TypeVar("_Value", _Span, str)
+_Grid = list[
+    list[tuple[_Span, str]]
+]  # of each place its cell's edges (x0, y0, x1, y1) from here, and its text
+_NOTHING: tuple[_Span, str] = ((0, 0, 1, 1), "")
+
+
+@dataclass(frozen=True)
+class Grits(Metric):
+    """F-score of the most alike rows and columns of two tables (targets: tuples of HTML texts).
+
+    microsoft/table-transformer src/grits.py @ 16d124f6 (Smock et al., 2023), grits_from_html:
+    - topology: places are compared by their cell's extent as seen from the place; the overlap is divided
+      by the area of the box around both, as there.
+    - content: by text, which is the pieces between tags joined by blanks; twice what difflib's matching
+      blocks cover over both lengths (not the longest common subsequence: kept).
+
+    td and th anywhere are cells; rows are counted by tr. A table without cells has precision 1, so that
+    it equals another such. Where the reference fails: text that is no XML (a bare &, `coords=<loc..>`, a
+    table that breaks off) is read as `teds` reads it; a span that is no number, or below 1, is 1; places
+    that no cell covers are empty cells; cells before any row are row 0 when there is no row. A span over
+    1000 is 1000. Answers of over 50,000 characters that are 4 times their target, tables with over a million
+    places, and those with over 16 million pairs of places or a million of rows, columns or texts score 0.
+    Of several targets the best counts; a sample without one is left out of n.
+    """
+
+    kind: Literal["topology", "content"] = "topology"
+
+    columns = ("similarity", "n")
+
+    def rows(self, answers: Sequence[str | None], targets: Sequence[Sequence[str]]) -> Rows:
+        """One (F-score, counted) a sample."""
+        result = np.zeros((len(targets), 2))
+        for i, (answer, accepted) in enumerate(zip(answers, targets, strict=True)):
+            result[i, 1] = bool(accepted)
+            if answer is not None and accepted:
+                result[i, 0] = max(self._similarity(answer, text) for text in accepted)
+        return result
+
+    def _similarity(self, answer: str, target: str) -> float:
+        if len(answer) > max(LONGEST, 4 * len(target)):
+            return 0.0
+        given, wanted = _grid(answer), _grid(target)
+        if given is None or wanted is None:
+            return 0.0
+        sizes = [len(grid) * len(grid[0]) if grid else 0 for grid in (wanted, given)]
+        if not all(sizes):
+            return float(sizes[0] == sizes[1])
+        lines = max(len(wanted) * len(given), len(wanted[0]) * len(given[0]))
+        if sizes[0] * sizes[1] > PAIRS or lines > LINES:
+            return 0.0
+        rewards = self._rewards(wanted, given)
+        if rewards is None:
+            return 0.0
+        ours, theirs = _align(rewards)
+        across, down = _align(rewards.transpose(1, 0, 3, 2))
+        matched = sum(
+            rewards[i, across, j, down].sum() for i, j in zip(ours, theirs, strict=True)
+        )  # of the rows that were aligned, the columns that were
+        precision, recall = float(matched) / sizes[1], float(matched) / sizes[0]
+        return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+    def _rewards(self, wanted: _Grid, given: _Grid) -> Floats | None:
+        """How alike each two places are: (rows, columns of the target, rows, columns of the answer)."""
+        if self.kind == "topology":
+            first, known = _numbered([[span for span, _ in row] for row in wanted])
+            second, others = _numbered([[span for span, _ in row] for row in given])
+            table = _overlap(np.array(known)[:, None], np.array(others)[None, :])
+        else:
+            first, texts = _numbered([[text for _, text in row] for row in wanted])
+            second, more = _numbered([[text for _, text in row] for row in given])
+            if len(texts) * len(more) > LINES:
+                return None
+            table = _alike(texts, more)
+        result: Floats = table[first[:, :, None, None], second[None, None, :, :]]
+        return result
+
+
+def _numbered(grid: list[list[_Value]]) -> tuple[npt.NDArray[np.int64], list[_Value]]:
+    """The grid as places in a list of what is in it."""
+    known: dict[_Value, int] = {}
+    numbers = [[known.setdefault(value, len(known)) for value in row] for row in grid]
+    return np.array(numbers, dtype=np.int64), list(known)
+
+
+def _overlap(first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]) -> Floats:
+    """What both cover over the box around both; edges x0, y0, x1, y1 in the last axis."""
+    inner = np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(first[..., :2], second[..., :2])
+    outer = np.maximum(first[..., 2:], second[..., 2:]) - np.minimum(first[..., :2], second[..., :2])
+    result: Floats = np.maximum(inner, 0).prod(axis=-1) / outer.prod(axis=-1)
+    return result
+
+
+def _alike(first: Sequence[str], second: Sequence[str]) -> Floats:
+    """Twice the characters in difflib's matching blocks over both lengths; 1 for two empty texts."""
+    result = np.zeros((len(first), len(second)))
+    letters = [set(text) for text in first]
+    matcher = SequenceMatcher(None)
+    for j, text in enumerate(second):
+        matcher.set_seq2(text)
+        own = set(text)
+        for i, other in enumerate(first):
+            if other == text and len(text) < 200:  # from there difflib passes over what is frequent
+                result[i, j] = 1.0
+            elif len(other) * len(text) > AREA:
+                result[i, j] = float(other == text)
+            elif not own.isdisjoint(letters[i]):
+                matcher.set_seq1(other)
+                shared = sum(block.size for block in matcher.get_matching_blocks())
+                result[i, j] = 2 * shared / (len(other) + len(text))
+    return result
+
+
+def _align(rewards: Floats) -> tuple[list[int], list[int]]:
+    """The lines of both tables that go together best, where lines are aligned by their places.
+
+    Ties go to the pair, then to leaving out a line of the first: as the reference.
+    """
+    count, width, others, breadth = rewards.shape
+    line = np.zeros((breadth + 1, count, others))
+    for i in range(width):
+        above = line
+        line = np.zeros_like(above)
+        for j in range(breadth):
+            paired = above[j] + rewards[:, i, :, j]
+            line[j + 1] = np.maximum(paired, np.maximum(above[j + 1], line[j]))
+    pair = line[breadth].tolist()
+    scores = [[0.0] * (others + 1) for _ in range(count + 1)]
+    for i in range(1, count + 1):
+        for j in range(1, others + 1):
+            scores[i][j] = max(scores[i - 1][j - 1] + pair[i - 1][j - 1], scores[i - 1][j], scores[i][j - 1])
+    first, second, i, j = [], [], count, others
+    while i and j:
+        if scores[i][j] == scores[i - 1][j - 1] + pair[i - 1][j - 1]:
+            i, j = i - 1, j - 1
+            first.append(i)
+            second.append(j)
+        elif scores[i][j] == scores[i - 1][j]:
+            i -= 1
+        else:
+            j -= 1
+    return first[::-1], second[::-1]
+
+
+# --- from HTML to grids ------------------------------------------------------------------------
+
+
+def _grid(text: str) -> _Grid | None:
+    """The table's places by row and column; None when it is too large."""
+    cells: list[tuple[int, int, int, int, str]] = []  # row, column, rows, columns, text
+    occupied: dict[int, set[int]] = defaultdict(set)
+    free: dict[int, int] = defaultdict(int)  # of each row, the first column that may be free
+    row, area = -1, 0
+    for element in _elements(text):
+        row += element.tag == "tr"
+        if element.tag not in ("td", "th"):
+            continue
+        while free[row] in occupied[row]:
+            free[row] += 1
+        column = free[row]
+        height, width = _span(element, "rowspan"), _span(element, "colspan")
+        cells.append((row, column, height, width, " ".join(element.itertext())))
+        area += height * width
+        if area > PLACES:
+            return None
+        for below in range(row, row + height):
+            occupied[below].update(range(column, column + width))
+    if not cells:
+        return []
+    rows = max(row + height for row, _, height, _, _ in cells)
+    if rows < 1:
+        cells, rows = [(0, *cell[1:]) for cell in cells], max(cell[2] for cell in cells)
+    columns = max(column + width for _, column, _, width, _ in cells)
+    if rows * columns > PLACES:
+        return None
+    grid = [[_NOTHING] * columns for _ in range(rows)]
+    for top, left, height, width, written in cells:
+        for y in range(top, top + height):
+            for x in range(left, left + width):
+                grid[y][x] = ((left - x, top - y, left + width - x, top + height - y), written)
+    return grid
+
+
+def _elements(text: str) -> Iterator[ET.Element]:
+    """All elements in the order of their start tags; well-formed XML as such, any other text as HTML."""
+    root = None
+    if "<!DOCTYPE" not in text:  # which may define entities without bound
+        try:
+            root = ET.fromstring(text)
+        except (ET.ParseError, ValueError):
+            root = None
+    if root is None:
+        tree = html_tree.parse(text)
+        if tree is None:
+            return
+        root = _element(tree)
+    yield from root.iter()
+
+
+def _element(node: html_tree.Node) -> ET.Element:
+    element = ET.Element(node.tag, node.attributes)
+    element.text, element.tail = node.text, node.tail
+    element.extend(_element(child) for child in node.children)
+    return element
+
+
+def _span(cell: ET.Element, name: str) -> int:
+    try:
+        return min(max(int(cell.get(name, "1")), 1), WIDEST)
+    except ValueError:
+        return 1

@@ -1,0 +1,106 @@
+"""METEOR 1.5 of captions, matched by its own Java program."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from evalkit import captions
+from evalkit.types import Metric, Rows
+from evalkit.versions import version
+
+_ALPHA, _BETA, _GAMMA, _DELTA = 0.85, 0.2, 0.6, 0.75  # English
+_STAGES = np.array([1.0, 0.6, 0.8, 0.6])  # exact, stem, synonym, paraphrase
+_COUNTS = 23  # what the program prints for a pair
+
+
+@dataclass(frozen=True)
+class Meteor(Metric):
+    """METEOR of the whole corpus, from match counts summed over samples (targets: tuples of captions).
+
+    The counts come from meteor-1.5.jar, called as salaniz/pycocoevalcap meteor/meteor.py @ ad63453c
+    does (-l en -norm), in one run and always in UTF-8; the score is its formula (Denkowski and Lavie
+    2014) over the sums, which lets rows be resampled. Needs Java. `ptb` as in `evalkit.captions`.
+    """
+
+    ptb: captions.Tokens = "caption"
+
+    columns = (
+        "length",
+        "reference length",
+        "function words",
+        "reference function words",
+        *(
+            f"{stage} {side}{kind}"
+            for stage in ("exact", "stem", "synonym", "paraphrase")
+            for kind in ("content", "function")
+            for side in ("", "reference ")
+        ),
+        "chunks",
+        "matches",
+        "reference matches",
+    )
+
+    def rows(self, answers: Sequence[str | None], targets: Sequence[Sequence[str]]) -> Rows:
+        """One row of the program's counts a sample. Raises UserError without Java."""
+        result = np.zeros((len(targets), _COUNTS))
+        ours, theirs = captions.tokenized(answers, targets, self.ptb)
+        asked = [i for i, references in enumerate(theirs) if references]
+        lines = [_line(ours[i] or "", theirs[i]) for i in asked]
+        if not lines:
+            return result
+        printed = _program(captions.jar("meteor", "meteor-1.5.jar")).ask(lines)
+        for i, counts in zip(asked, printed, strict=True):
+            result[i] = [float(number) for number in counts.split()]
+        # A caption matched whole, in one chunk, adds no fragmentation to the corpus.
+        whole = (result[:, 21] == result[:, 0]) & (result[:, 22] == result[:, 1]) & (result[:, 20] == 1)
+        result[whole, 20] = 0.0
+        return result
+
+    def value(self, sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """METEOR of sums of rows (..., columns); 0 where nothing matches."""
+        length, own_function = sums[..., 0], sums[..., 2]
+        other_length, other_function = sums[..., 1], sums[..., 3]
+        matches = sums[..., 4:20].reshape(*sums.shape[:-1], 4, 4)  # stage; content, function; own, other
+        weighted = np.einsum("...sk,s->...k", matches, _STAGES)
+        chunks, own, other = sums[..., 20], sums[..., 21], sums[..., 22]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            precision = _mixed(weighted[..., 0::2], length, own_function)
+            recall = _mixed(weighted[..., 1::2], other_length, other_function)
+            mean = 1 / ((1 - _ALPHA) / precision + _ALPHA / recall)
+            scattered = chunks / ((own + other) / 2)
+            score = mean * (1 - _GAMMA * scattered**_BETA)
+        return np.nan_to_num(score, nan=0.0)
+
+    def no_interval(self) -> str:
+        return captions.BATCH_REASON if self.ptb == "batch" else ""
+
+    def tools(self) -> str:
+        return f"meteor 1.5, {version('pycocoevalcap')}"
+
+
+@cache
+def _program(jar: Path) -> captions.JavaLines:
+    """The program, which needs ten seconds to start and is kept for the next task."""
+    options = ["-Xmx2G", "-jar", jar.name, "-", "-", "-stdio", "-l", "en", "-norm"]
+    return captions.JavaLines(options, jar.parent)
+
+
+def _mixed(
+    matched: npt.NDArray[np.float64], length: npt.NDArray[np.float64], function: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """Matched over all words of one side; content words weigh more than function words."""
+    weights = np.array([_DELTA, 1 - _DELTA])
+    words = np.stack([length - function, function], axis=-1)
+    result: npt.NDArray[np.float64] = (matched @ weights) / (words @ weights)
+    return result
+
+
+def _line(answer: str, references: Sequence[str]) -> str:
+    answer = answer.replace("|||", "").replace("  ", " ")
+    return " ||| ".join(("SCORE", *(r.replace("|||", "") for r in references), answer))

@@ -1,0 +1,74 @@
+"""SPICE of captions: agreement of scene graphs, parsed by its own Java program."""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evalkit import captions
+from evalkit.errors import UserError
+from evalkit.types import Metric, Rows
+from evalkit.versions import version
+
+MODELS = ("stanford-corenlp-3.6.0.jar", "stanford-corenlp-3.6.0-models.jar")
+
+
+@dataclass(frozen=True)
+class Spice(Metric):
+    """Mean over samples of the F-score of scene-graph tuples (targets: tuples of captions).
+
+    spice-1.0.jar, called as salaniz/pycocoevalcap spice/spice.py @ ad63453c does, but with its files in
+    a temporary folder. Needs Java and CoreNLP 3.6.0, which pycocoevalcap can download. An F that the
+    program leaves undefined is 0. `ptb` as in `evalkit.captions`.
+    """
+
+    ptb: captions.Tokens = "caption"
+
+    columns = ("score", "n")
+
+    def rows(self, answers: Sequence[str | None], targets: Sequence[Sequence[str]]) -> Rows:
+        """One (score, 1) a sample. Raises UserError without Java or CoreNLP."""
+        result = np.zeros((len(targets), 2))
+        result[:, 1] = 1.0
+        ours, theirs = captions.tokenized(answers, targets, self.ptb)
+        asked = [
+            {"image_id": i, "test": answer, "refs": references}
+            for i, (answer, references) in enumerate(zip(ours, theirs, strict=True))
+            if answer is not None and references
+        ]
+        for each in _asked(asked) if asked else ():
+            f = each["scores"]["All"]["f"]
+            result[each["image_id"], 0] = f if isinstance(f, float | int) and math.isfinite(f) else 0.0
+        return result
+
+    def no_interval(self) -> str:
+        return captions.BATCH_REASON if self.ptb == "batch" else ""
+
+    def tools(self) -> str:
+        return f"spice 1.0, {version('pycocoevalcap')}"
+
+
+def _asked(captioned: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What the program says of each caption."""
+    jar = captions.jar("spice", "spice-1.0.jar")
+    missing = [name for name in MODELS if not (jar.parent / "lib" / name).is_file()]
+    if missing:
+        raise UserError(
+            f"SPICE needs {missing[0]} in {jar.parent / 'lib'}; it is part of "
+            "stanford-corenlp-full-2015-12-09 (http://nlp.stanford.edu/software), which "
+            f"`cd {jar.parent} && python get_stanford_models.py` downloads"
+        )
+    with tempfile.TemporaryDirectory(prefix="evalkit-spice-") as folder:
+        given, printed = Path(folder) / "given.json", Path(folder) / "printed.json"
+        given.write_text(json.dumps(captioned), encoding="utf-8")
+        options = ["-cache", folder, "-out", str(printed), "-subset", "-silent"]
+        captions.run_java(["-Xmx8G", "-jar", jar.name, str(given), *options], jar.parent)
+        read: list[dict[str, Any]] = json.loads(printed.read_text(encoding="utf-8"))
+    return read

@@ -1,0 +1,166 @@
+"""TEDS: similarity of HTML tables by tree edit distance, with cell contents or structure only."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from evalkit import html_tree, tree_edits
+from evalkit.edits import distances
+from evalkit.html_tree import Node
+from evalkit.types import Metric, Rows
+
+LONGEST = 50_000  # characters; a longer answer, if 4 times its target too, is not read
+PAIRS = 16_000_000  # of nodes; with more the trees are not compared (memory)
+EFFORT = 1_000_000_000  # likewise; about ten seconds
+
+_WHOLE = re.compile(r"\s*<(?:html|!doctype)", re.IGNORECASE)
+_Label = tuple[str, int, int, tuple[str, ...]]  # tag, columns, rows, and a cell's characters and tags
+
+
+@dataclass(frozen=True)
+class Teds(Metric):
+    """1 - tree edit distance / nodes of the larger table (targets: tuples of HTML documents).
+
+    ibm-aur-nlp/PubTabNet src/metric.py @ 8ffde902. `structure_only`: cells are empty (S-TEDS). `ignore`:
+    tags to take out while their content stays, as ("b", "i"). The HTML is read as lxml does, and the
+    reference's ways are kept:
+    - The first table right under body counts. A bare <table> without <html> or <!doctype> at the
+      start scores 0, as do a table inside another element and an empty text.
+    - Nodes are counted without the table itself but with the tags inside cells, where the tree ends.
+      Only a td is a cell: of th, caption and the like no text is compared, spans neither.
+    - A cell's text is compared with its tags, character by character, white space included. Other
+      attributes than colspan and rowspan (so PaliGemma 2's `coords`) are not looked at.
+    - Tables of very different shape may fall below 0.
+
+    Where the reference raises: a span that is no number is 1; two tables without any row are equal;
+    a document without elements scores 0. Trees with more than 16 million pairs of nodes, or that would take
+    far over ten seconds, and answers of over 50,000 characters that are 4 times their target score 0.
+    Of several targets the best counts; a sample without one is left out of n.
+    """
+
+    structure_only: bool = False
+    ignore: tuple[str, ...] = ()
+
+    columns = ("similarity", "n")
+
+    def rows(self, answers: Sequence[str | None], targets: Sequence[Sequence[str]]) -> Rows:
+        """One (similarity, counted) a sample."""
+        result = np.zeros((len(targets), 2))
+        for i, (answer, accepted) in enumerate(zip(answers, targets, strict=True)):
+            result[i, 1] = bool(accepted)
+            if answer and accepted:
+                result[i, 0] = max(self._similarity(answer, text) for text in accepted)
+        return result
+
+    def _similarity(self, answer: str, target: str) -> float:
+        if len(answer) > max(LONGEST, 4 * len(target)):
+            return 0.0
+        given, wanted = self._table(answer), self._table(target)
+        if given is None or wanted is None:
+            return 0.0
+        size = max(_size(given), _size(wanted))
+        labels: tuple[dict[_Label, int], dict[_Label, int]] = ({}, {})
+        ours, theirs = (
+            self._tree(table, known) for table, known in zip((given, wanted), labels, strict=True)
+        )
+        if labels[0] == labels[1] and ours == theirs:
+            return 1.0
+        if len(ours) * len(theirs) > PAIRS or tree_edits.effort(ours, theirs) > EFFORT:
+            return 0.0
+        return 1.0 - tree_edits.distance(ours, theirs, _costs(*map(list, labels))) / size
+
+    def _table(self, text: str) -> Node | None:
+        """The table that counts, or None."""
+        root = html_tree.parse(text)
+        if root is None:
+            return None
+        if not _WHOLE.match(text) and all(child.tag != "head" for child in root.children):
+            return None  # lxml gives what body holds, without body
+        bodies = [child for child in root.children if child.tag == "body"]
+        tables = (child for body in bodies for child in body.children if child.tag == "table")
+        table = next(tables, None)
+        if table is not None and self.ignore:
+            _strip(table, set(self.ignore))
+        return table
+
+    def _tree(self, table: Node, known: dict[_Label, int]) -> tree_edits.Tree:
+        """The table down to its cells; `known` numbers the labels and grows."""
+        labels: list[int] = []
+        leftmost: list[int] = []
+
+        def visit(node: Node) -> int:
+            cell = node.tag == "td"
+            children = () if cell else node.children
+            first = [visit(child) for child in children]
+            label: _Label = (node.tag, 0, 0, ())
+            if cell:
+                content = () if self.structure_only else tuple(_tokens(node)[1:-1])
+                label = ("td", _span(node, "colspan"), _span(node, "rowspan"), content)
+            labels.append(known.setdefault(label, len(known)))
+            leftmost.append(first[0] if first else len(labels) - 1)
+            return leftmost[-1]
+
+        visit(table)
+        return tree_edits.Tree(labels, leftmost)
+
+
+def _size(node: Node) -> int:
+    """Elements below the node."""
+    return sum(1 + _size(child) for child in node.children)
+
+
+def _span(node: Node, name: str) -> int:
+    try:
+        return int(node.attributes.get(name, "1"))
+    except ValueError:
+        return 1
+
+
+def _tokens(node: Node) -> list[str]:
+    """The element as tags and single characters; `unk` has no end tag, and a td's tail is left out."""
+    result = [f"<{node.tag}>", *node.text]
+    for child in node.children:
+        result += _tokens(child)
+    if node.tag != "unk":
+        result.append(f"</{node.tag}>")
+    return result if node.tag == "td" else [*result, *node.tail]
+
+
+def _strip(node: Node, tags: set[str]) -> None:
+    """Takes elements of these tags out from below the node; what they hold stays in their place."""
+    children, node.children = node.children, []
+    for child in children:
+        _strip(child, tags)
+        if child.tag not in tags:
+            node.children.append(child)
+            continue
+        _add(node, child.text)
+        node.children += child.children
+        _add(node, child.tail)
+
+
+def _add(node: Node, text: str) -> None:
+    if node.children:
+        node.children[-1].tail += text
+    else:
+        node.text += text
+
+
+def _costs(ours: Sequence[_Label], theirs: Sequence[_Label]) -> npt.NDArray[np.float64]:
+    """What each label of one tree costs to become each of the other: 0 to 1."""
+    result = np.ones((len(ours), len(theirs)))
+    alike: dict[tuple[str, int, int], tuple[list[int], list[int]]] = {}
+    for side, labels in enumerate((ours, theirs)):
+        for place, label in enumerate(labels):
+            alike.setdefault(label[:3], ([], []))[side].append(place)
+    for rows, columns in alike.values():
+        first, second = [ours[i][3] for i in rows], [theirs[j][3] for j in columns]
+        if first and second:
+            longer = np.maximum.outer([len(c) for c in first], [len(c) for c in second])
+            result[np.ix_(rows, columns)] = distances(first, second) / np.maximum(longer, 1)
+    return result
