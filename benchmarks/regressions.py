@@ -146,8 +146,8 @@ def report(found: dict[str, Tally], asked: str, sets: int, count: int, margin: f
         "# What the gate says of damaged checkpoints",
         "",
         f"`python -m benchmarks.regressions --sets {sets} --scenes {count} --tasks {asked}`",
-        f"damages `{model}`, runs these tasks on {sets} disjoint sets of {count} scenes and asks what `evalkit check --margin "
-        f"{margin:g}` does.",
+        f"damages `{model}`, runs these tasks on {sets} disjoint sets of {count} scenes and asks what "
+        f"`evalkit check --margin {margin:g}` does.",
         "",
         "| damage | pass | inconclusive | fail | fail had the code been at fault (same weights) |",
         "|---|---|---|---|---|",
@@ -157,9 +157,10 @@ def report(found: dict[str, Tally], asked: str, sets: int, count: int, margin: f
         out.append(f"| {name} | {' | '.join(cells)} | {tally.code[gate.FAIL]} |")
     out += [
         "",
-        "With the same weights a differing text fails: damage done by code is judged by the last column. With",
-        "other weights only a loss surely larger than the margin fails: a coordinate moved by one of 1,024 steps",
-        "is a fifth of a pixel here, a true loss below the margin, so \"inconclusive\" is the right answer.",
+        "With the same weights a differing text fails: damage done by code is judged by the last",
+        "column. With other weights only a loss surely larger than the margin fails: a coordinate",
+        "moved by one of 1,024 steps is a fifth of a pixel here, a true loss below the margin, so",
+        '"inconclusive" is the right answer.',
         "",
         "## By score",
         "",
