@@ -140,14 +140,14 @@ def measure(
     return found
 
 
-def report(found: dict[str, Tally], sets: int, count: int, margin: float, model: str) -> str:
+def report(found: dict[str, Tally], asked: str, sets: int, count: int, margin: float, model: str) -> str:
     """The page docs/regressions.md."""
     out = [
         "# What the gate says of damaged checkpoints",
         "",
-        f"`python -m benchmarks.regressions --sets {sets} --scenes {count}` damages `{model}`, runs the",
-        f"demo's tasks on {sets} disjoint sets of {count} scenes and asks what `evalkit check --margin "
-        f"{margin:g}` does.",
+        f"`python -m benchmarks.regressions --sets {sets} --scenes {count} --tasks {asked}`",
+        f"damages `{model}`, runs these tasks on {sets} disjoint sets of {count} scenes and asks what "
+        f"`evalkit check --margin {margin:g}` does.",
         "",
         "| damage | pass | inconclusive | fail | fail had the code been at fault (same weights) |",
         "|---|---|---|---|---|",
@@ -157,7 +157,10 @@ def report(found: dict[str, Tally], sets: int, count: int, margin: float, model:
         out.append(f"| {name} | {' | '.join(cells)} | {tally.code[gate.FAIL]} |")
     out += [
         "",
-        "With the same weights a differing text fails: damage done by code is judged by the last column.",
+        "With the same weights a differing text fails: damage done by code is judged by the last",
+        "column. With other weights only a loss surely larger than the margin fails: a coordinate",
+        "moved by one of 1,024 steps is a fifth of a pixel here, a true loss below the margin, so",
+        '"inconclusive" is the right answer.',
         "",
         "## By score",
         "",
@@ -188,7 +191,9 @@ def main() -> None:
     given = parser.parse_args()
     names = tasks.expand(given.tasks.split(","))
     found = measure(given.model, given.sets, given.scenes, given.work, names, given.margin)
-    results.atomic_write(given.output, report(found, given.sets, given.scenes, given.margin, given.model))
+    results.atomic_write(
+        given.output, report(found, given.tasks, given.sets, given.scenes, given.margin, given.model)
+    )
     print(given.output)
 
 
