@@ -48,7 +48,10 @@ def gqa(question: str) -> dict[str, Any]:
             "answer": "women",
             "isBalanced": True,
             "fullAnswer": "The women are wearing a dress.",
-            "groups": {"global": None},
+            "groups": {"global": None, "local": "10q-dress"},
+            "types": {"detailed": "relS", "semantic": "rel", "structural": "query"},
+            "entailed": ["201640614", "201640615"],
+            "semantic": [{"operation": "select", "dependencies": [], "argument": "dress (1)"}],
         },
         "201640615": {"imageId": "7", "question": question, "answer": "no", "isBalanced": True},
     }

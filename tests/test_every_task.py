@@ -16,6 +16,16 @@ from evalkit import baseline, leaderboard, masks, planning, runner, sources, tas
 from evalkit.planning import Asked, Shelf
 from evalkit.types import Sample, Score
 
+PERFECT = {
+    "exact_match",
+    "yes_no",
+    "paired_accuracy",
+    "smiles_match",
+    "anls",
+    "relaxed_accuracy",
+    "vqa_accuracy",
+    "teds",
+}
 TASKS = [name for name in tasks.names() if not name.startswith("shapes_")]
 MASK = "<loc0100><loc0100><loc0900><loc0900>" + "".join(f"<seg{n:03d}>" for n in range(16)) + " dog"
 
@@ -41,7 +51,8 @@ def fixture(root: Path, name: str) -> tuple[planning.Dataset, Path]:
 
 def right(sample: Sample) -> str:
     """A text that says what the target says, where it is text; else a box with a mask."""
-    return sample.target[0] if isinstance(sample.target, tuple) and sample.target else MASK
+    target = sample.target.get("answers") if isinstance(sample.target, dict) else sample.target
+    return target[0] if isinstance(target, tuple) and target else MASK
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +90,8 @@ def test_task_from_files_to_score(
     monkeypatch.setenv(masks.ENVIRONMENT, str(any_decoder))
     data, root = fixture(tmp_path / "data", name)
     assert data.samples
-    answers = {s.id: right(s) for s in data.samples}
+    form = "The answer is {}." if task.parser == "letter" else "{}"
+    answers = {s.id: form.format(right(s)) for s in data.samples}
     model = checkpoint(Stub(lambda request: answers[request.id]))
     plan = planning.plan(data, model, tmp_path / "results", Asked())
     found: list[Score] = []
@@ -89,6 +101,8 @@ def test_task_from_files_to_score(
         assert score.n == len(data.samples)
         assert score.coverage == ("incomplete" if data.short_of else "all")
         assert math.isfinite(score.value), score
+        if score.metric.split("(")[0] in PERFECT:
+            assert score.value == 1, score
     lines = (plan.folder.path / "rows.jsonl").read_text().splitlines()
     assert len(lines) == len(data.samples)
     json.loads(lines[0])
@@ -137,3 +151,14 @@ def test_the_halves_of_a_pair_are_one_cluster(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (plan.folder.path / "rows.jsonl").read_text().splitlines()]
     assert lines[0]["image"] != lines[1]["image"]
     assert len({line.get("cluster") or line["image"] for line in lines}) == 1
+
+
+def test_what_is_drawn_on_an_image_is_part_of_the_identity(tmp_path: Path) -> None:
+    data, _ = fixture(tmp_path / "one", "widgetcap_test")
+    (tmp_path / "two").mkdir()
+    moved = copy.deepcopy(OFFICIAL["widgetcap_test"])
+    moved["images"]["1234.json"]["activity"]["root"]["children"][1]["bounds"] = [0, 0, 40, 70]
+    write(tmp_path / "two", data.task.data.sources[0], moved)
+    other = planning.dataset(data.task, [tmp_path / "two"])
+    assert other.prompts != data.prompts
+    assert other.targets == data.targets

@@ -61,8 +61,9 @@ def test_pope(tmp_path: Path) -> None:
 def test_two_images(tmp_path: Path) -> None:
     first, second = read(tmp_path, "nlvr2_test")
     assert below(tmp_path, first) == [f"nlvr2/images/test1/test1-0-1-img{n}.png" for n in (0, 1)]
-    assert (first.target, second.target) == (("False",), ("True",))
-    assert first.cluster == second.cluster == "test1-0-1"
+    assert first.target == {"answers": ("False",), "pair": "test1-0-0"}
+    assert (second.target["answers"], second.target["pair"]) == (("True",), "test1-0-1")
+    assert first.cluster == second.cluster == "test1-0"
     samples = read(tmp_path, "marvl_test")
     assert [s.id for s in samples[:3]] == ["id/id-0", "id/id-1", "sw/sw-0"]
     assert below(tmp_path, samples[1]) == [f"marvl/images/id/images/39-Panci/39-{n}.jpg" for n in (8, 1)]
@@ -71,7 +72,11 @@ def test_two_images(tmp_path: Path) -> None:
 
 def test_gqa_and_its_languages(tmp_path: Path) -> None:
     first, _ = read(tmp_path, "gqa_testdev_balanced")
-    assert (first.id, first.target) == ("201640614", ("women",))
+    assert (first.id, first.group) == ("201640614", "query")
+    assert first.target == {
+        "answers": ("women",), "id": "201640614", "balanced": True, "words": 5, "structural": "query",
+        "semantic": "rel", "detailed": "relS", "entailed": ("201640614", "201640615"), "steps": 1,
+    }  # fmt: skip
     assert below(tmp_path, first) == ["gqa/images/n235859.jpg"]
     samples = read(tmp_path, "xgqa_test")
     assert len(samples) == 16
@@ -255,8 +260,9 @@ WRONG: list[tuple[str, Change, str]] = [
     ("pope_test", drop("path.random", 0, "label"), "line 1.label: is missing"),
     ("pope_test", put("path.popular", 1, "image", to="../x"), "below the images folder"),
     ("pope_test", put("path.popular", 1, "question_id", to=1), "question_id 'popular/1' is there twice"),
-    ("gqa_testdev_balanced", put("path", to=[3]), "[0]: is a whole number; it must be an object"),
-    ("gqa_testdev_balanced", put("path", to=3), "is no list; it must hold the records"),
+    ("xgqa_test", put("path.de", to=[3]), "[0]: is a whole number; it must be an object"),
+    ("xgqa_test", put("path.de", to=3), "is no list; it must hold the records"),
+    ("gqa_testdev_balanced", put("path", "201640614", "types", to=[]), "types: is a list"),
     ("gqa_testdev_balanced", put("path", "201640614", "imageId", to="a/../../b"), "below the images"),
     ("nlvr2_test", put("path", 0, "identifier", to="x"), "it must be split-set-pair-sentence"),
     ("nlvr2_test", put("path", 0, "label", to="Maybe"), "it must be 'True' or 'False'"),

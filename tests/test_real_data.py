@@ -100,7 +100,7 @@ def test_pairs_graphs_and_captions_beside_the_official_files() -> None:
     made = lookup.make("formats", tasks.load("gqa_testdev_balanced").data.format)
     entry = {"path": "gqa/questions.json", "images": "gqa/images"}
     graphs = list(made.samples(Source(ROOT, entry), "testdev_balanced"))
-    assert (len(graphs), graphs[0].id, graphs[0].target) == (4, "202218649", ("picture",))
+    assert (len(graphs), graphs[0].id, graphs[0].target["answers"]) == (4, "202218649", ("picture",))
     assert all(Path(sample.images[0].path).is_file() for sample in graphs)
     made = lookup.make("formats", tasks.load("textcaps_val").data.format)
     entry = {"path": "textcaps/TextCaps_0.1_val_first100_noimages.json", "images": "textcaps"}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from evalkit.records import Record, Unique, check_split, path_of
 from evalkit.sources import image_ref, read_lines
@@ -19,7 +19,9 @@ _IDENTIFIER = re.compile(r"([a-z0-9]+)-\d+-\d+-\d+")
 
 @dataclass(frozen=True)
 class Nlvr2(Format):
-    """One sample a sentence, id = identifier, target = (label,), "True" or "False" (() where hidden).
+    """One sample a sentence, id = identifier; target: {"answers": ("True",) or ("False",), "pair": the
+    identifier without its third number}, () where hidden. Sentences of one pair, in NLVR2's sense, are
+    the same about different photos. All photos of one set are a cluster.
 
     Two images, left then right: the identifier without its last number, and -img0.png, -img1.png
     (below `directory`, where a line states one). The split is what the identifiers begin with.
@@ -47,9 +49,12 @@ class Nlvr2(Format):
             pair = name.rpartition("-")[0]
             folder = f"{record.identifier('directory')}/" if record.has("directory") else ""
             refs = tuple(image_ref(images, f"{folder}{pair}-img{side}.png") for side in (0, 1))
-            target: tuple[str, ...] = ()
+            target: Any = ()
             if record.has("label"):
-                target = (record.text("label"),)
-                if target[0] not in ("True", "False"):
-                    record.wrong("label", f"is {target[0][:40]!r}; it must be 'True' or 'False'")
-            yield Sample(name, refs, {"sentence": record.text("sentence")}, target, cluster=pair)
+                label = record.text("label")
+                if label not in ("True", "False"):
+                    record.wrong("label", f"is {label[:40]!r}; it must be 'True' or 'False'")
+                of, number, _, sentence = name.split("-")
+                target = {"answers": (label,), "pair": f"{of}-{number}-{sentence}"}
+            fields = {"sentence": record.text("sentence")}
+            yield Sample(name, refs, fields, target, cluster=pair.rpartition("-")[0])

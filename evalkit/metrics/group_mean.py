@@ -87,5 +87,8 @@ class GroupMean(Metric):
         sums = np.asarray(rows, dtype=np.float64).sum(axis=0)
         return {f"mean of all {len(self.groups)} groups": float(np.nanmean(self._each(sums)))}
 
+    def no_interval(self) -> str:
+        return self.metric.no_interval()
+
     def tools(self) -> str:
         return self.metric.tools()
