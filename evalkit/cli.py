@@ -6,6 +6,7 @@ import argparse
 import os
 import shlex
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -24,6 +25,7 @@ EPILOG = """examples:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command. Mistakes that a person can mend are one line on stderr and status 2."""
     words = _dashed(list(sys.argv[1:] if argv is None else argv))
+    warnings.showwarning = _warn
     if words and words[0].startswith("--") and words[0] not in ("--help", "--version"):
         words.insert(0, "run")  # `evalkit --model ... --tasks ...`, as lm-eval takes it
     arguments = parser().parse_args(words)
@@ -45,6 +47,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `evalkit table | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
+    """A warning as a line for people, without the place in the code."""
+    print(f"evalkit: warning: {message}", file=sys.stderr)
 
 
 def _dashed(words: list[str]) -> list[str]:

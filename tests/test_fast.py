@@ -405,3 +405,25 @@ def test_normalising_leaves_the_bytes_alone() -> None:
     floats = values.float()
     plain.normalise(floats)
     assert torch.equal(floats, values.float())
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_doctor_measures_and_says_what_to_set(dtype: str) -> None:
+    from evalkit import doctor
+
+    said: list[str] = []
+    text, sound = doctor.examine(str(tiny.checkpoint(2)), {"dtype": dtype, "device": "cpu"}, 8, said.append)
+    assert sound, text
+    assert "8 of 8 texts equal" in text
+    assert ("--stable" in text.split("set  ")[1]) == (dtype == "bfloat16")
+    assert len(said) == 3
+
+
+def test_doctor_finds_engines_that_do_not_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    from evalkit import doctor
+
+    tower = fast.Tower.__call__
+    monkeypatch.setattr(fast.Tower, "__call__", lambda self, pixels: 1.1 * tower(self, pixels))
+    text, sound = doctor.examine(str(tiny.checkpoint(1)), {"device": "cpu"}, 4, lambda line: None)
+    assert not sound
+    assert "--engine plain" in text

@@ -41,8 +41,9 @@ def main() -> None:
         return f"{time.strftime('%T')} {check.score(trained, processor, masks, scenes=60)}"
 
     run = language.Run(model, head, args.out / "language.pt", lr=2e-3)
-    language.train(run, processor.tokenizer, masks, minutes, check=report)
-    _ship(args.out, processor, minutes)
+    language.train(run, processor.tokenizer, masks, minutes, check=report, every=3.5)
+    fresh = tokenizer.processor(world.SIZE, m.GRID**2)  # the used one would save its padding
+    _ship(args.out, fresh, minutes)
 
 
 def _masks(out: Path) -> vae.MaskVAE:
