@@ -67,7 +67,7 @@ def score(
 
 def _clusters(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> list[str]:
     """What is resampled together: samples with the same images, by content, or of one stated cluster
-    (the two halves of a pair). A cluster is named by the least of its images' digests."""
+    (the two halves of a pair). A cluster is named by its images' digests, where they differ as stated."""
     keys = ["+".join(p.image_digests) or s.cluster or s.id for s, p in zip(samples, predictions, strict=True)]
     first: dict[str, str] = {}  # stated cluster -> a key in it
     parent = {key: key for key in keys}
@@ -80,7 +80,12 @@ def _clusters(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> l
     for sample, key in zip(samples, keys, strict=True):
         a, b = root(first.setdefault(sample.cluster or sample.id, key)), root(key)
         parent[max(a, b)] = min(a, b)
-    return [root(key) for key in keys]
+    contents: dict[str, set[str]] = {}
+    stated: dict[str, str] = {}
+    for sample, key in zip(samples, keys, strict=True):
+        contents.setdefault(root(key), set()).add(key)
+        stated[root(key)] = min(stated.get(root(key), sample.cluster), sample.cluster)
+    return [key if len(contents[root(key)]) == 1 else stated[root(key)] for key in keys]
 
 
 def group_mean(spelling: str, samples: Sequence[Sample], without: Sequence[str]) -> Any:
