@@ -27,44 +27,19 @@ from evalkit.models.paligemma.prompt import rules
 
 TIE = 2e-3  # top-2 gaps up to here may be decided either way
 LOGITS, SCORES = 1e-3, 2e-3
-MODELS = ("pg1_tiny", "pg2_tiny")
 PAPER = rules("paper", (1,))
-
-COVERED = {
-    "models.json": "tested",
-    "models.json/bf16cache": "tested",
-    "models.json/softcap0": "tested",
-    "models.json/teacher_forced": "tested",
-    "model_extra.json/frames2": "tested",
-    "model_extra.json/frames3": "tested",
-    "model_extra.json/suffix": "tested",
-    "model_extra.json/mask_logits": "tested",
-    "model_pg1_tiny.npz": "tested",
-    "model_pg2_tiny.npz": "tested",
-    "model_extra_pg1_tiny.npz": "tested",
-    "model_extra_pg2_tiny.npz": "tested",
-    "pg1_tiny.safetensors": "tested",
-    "pg2_tiny.safetensors": "tested",
-    "pg1_e2e224.safetensors": "tested",
-    "pg1_tiny.config.json": "tested",
-    "pg2_tiny.config.json": "tested",
-    "pg1_e2e224.config.json": "tested",
-    "decode_models.json/float32/greedy": "tested",
-    "decode_models.json/float32/beam": "tested",
-    "decode_models.json/bfloat16": "tested",
-    "e2e.json/float32/greedy": "tested",
-    "e2e.json/float32/beam": "tested",
-    "e2e.json/bfloat16": "tested",
-    "beam_stub.json": "tested",
-    "beam_stub_tables.npz": "tested",
-    "resize.json/value_range_sha256": "tested",
-    "prompt_tokens.json": "3",  # needs the 256,000-piece tokenizer
-}
 
 
 @cache
 def read(name: str) -> Any:
     return json.loads((FOLDER / name).read_text())
+
+
+# Whatever models the folder records: more are kept back than come with it.
+MODELS = tuple(read("models.json")["models"])
+DECODED = tuple(read("decode_models.json")["models"])
+EXTRA = tuple(dict.fromkeys(key.split("/")[0] for key in read("model_extra.json")["cases"]))
+ENDS = tuple(dict.fromkeys(key.split("/")[0] for key in read("e2e.json")["results"]))
 
 
 AnyEngine = plain.PlainEngine | fast.FastEngine
@@ -75,7 +50,7 @@ LOADERS = {"plain": plain.load, "fast": fast.load}
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, checkpoint.CheckpointInfo]:
     """The oracle's weights as checkpoint folders."""
     found = {}
-    for name in (*MODELS, "pg1_e2e224"):
+    for name in dict.fromkeys((*MODELS, *DECODED, *EXTRA, *ENDS)):
         folder: Path = tmp_path_factory.mktemp(name)
         (folder / "config.json").write_bytes((FOLDER / f"{name}.config.json").read_bytes())
         (folder / "model.safetensors").symlink_to((FOLDER / f"{name}.safetensors").resolve())
@@ -180,7 +155,7 @@ def test_teacher_forced(engines: dict[str, AnyEngine], name: str) -> None:
         assert np.abs(found - wanted).max() <= LOGITS
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", EXTRA)
 @pytest.mark.parametrize("frames", ["frames2", "frames3"])
 def test_several_images(engines: dict[str, AnyEngine], name: str, frames: str) -> None:
     case = read("model_extra.json")["cases"][f"{name}/{frames}"]
@@ -192,7 +167,7 @@ def test_several_images(engines: dict[str, AnyEngine], name: str, frames: str) -
     agree(answers, case["greedy"], case["greedy_score"])
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", EXTRA)
 def test_suffix_goes_on(engines: dict[str, AnyEngine], name: str) -> None:
     """A suffix that is already there is read causally, and decoding goes on after it."""
     case = read("model_extra.json")["cases"][f"{name}/suffix"]
@@ -207,7 +182,7 @@ def test_suffix_goes_on(engines: dict[str, AnyEngine], name: str) -> None:
         assert wanted[: len(case["greedy"][row]), row].argmax(-1).tolist()[:6] == case["greedy"][row][:6]
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", DECODED)
 @pytest.mark.parametrize("rows", [48, 5, 1])
 def test_greedy(engines: dict[str, AnyEngine], name: str, rows: int) -> None:
     case = read("decode_models.json")["models"][name]
@@ -218,7 +193,7 @@ def test_greedy(engines: dict[str, AnyEngine], name: str, rows: int) -> None:
     agree(answers, case["float32"]["greedy"], case["float32"]["greedy_score"])
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", DECODED)
 @pytest.mark.parametrize("beams", [2, 3])
 def test_beam(engines: dict[str, AnyEngine], name: str, beams: int) -> None:
     case = read("decode_models.json")["models"][name]
@@ -246,11 +221,12 @@ def end_to_end_prompts(antialias: bool) -> list[Prompt]:
     return found
 
 
+@pytest.mark.parametrize("name", ENDS)
 @pytest.mark.parametrize("antialias", [False, True], ids=["na", "aa"])
-def test_image_to_greedy_tokens(engines: dict[str, AnyEngine], antialias: bool) -> None:
+def test_image_to_greedy_tokens(engines: dict[str, AnyEngine], name: str, antialias: bool) -> None:
     asked, case = end_to_end_prompts(antialias), read("e2e.json")
-    wanted = case["results"][f"pg1_e2e224/{'aa' if antialias else 'na'}/float32"]
-    engine, decode, answers = engines["pg1_e2e224"], Decode(case["max_decode_len"]), []
+    wanted = case["results"][f"{name}/{'aa' if antialias else 'na'}/float32"]
+    engine, decode, answers = engines[name], Decode(case["max_decode_len"]), []
     for start in range(0, len(asked), 9):
         part = asked[start : start + 9]
         with torch.inference_mode():
@@ -261,12 +237,13 @@ def test_image_to_greedy_tokens(engines: dict[str, AnyEngine], antialias: bool) 
     assert [a.margin for a in answers] == pytest.approx(wanted["min_top2_gap"], abs=SCORES)
 
 
+@pytest.mark.parametrize("name", ENDS)
 @pytest.mark.parametrize("antialias", [False, True], ids=["na", "aa"])
 @pytest.mark.parametrize("beams", [2, 3])
-def test_image_to_beam_tokens(engines: dict[str, AnyEngine], antialias: bool, beams: int) -> None:
+def test_image_to_beam_tokens(engines: dict[str, AnyEngine], name: str, antialias: bool, beams: int) -> None:
     asked, case = end_to_end_prompts(antialias), read("e2e.json")
-    wanted = case["results"][f"pg1_e2e224/{'aa' if antialias else 'na'}/float32"]
-    answers = engines["pg1_e2e224"].answer(asked, Decode(case["max_decode_len"], beams=beams), PAPER)
+    wanted = case["results"][f"{name}/{'aa' if antialias else 'na'}/float32"]
+    answers = engines[name].answer(asked, Decode(case["max_decode_len"], beams=beams), PAPER)
     assert [list(a.tokens) for a in answers] == wanted[f"beam{beams}"]
     assert [sum(a.logprobs) for a in answers] == pytest.approx(wanted[f"beam{beams}_score"], abs=SCORES)
 
@@ -294,9 +271,10 @@ def test_bfloat16_cache_rows(rounded: dict[str, fast.FastEngine]) -> None:
     for name, case in models.items():
         asked = prompts(case["images"], case["prompts"], case["text_len"])
         cases.append((name, asked, case["max_decode_len"], case["bfloat16"]))
-    for antialias, short in ((False, "na"), (True, "aa")):
-        wanted = ends["results"][f"pg1_e2e224/{short}/bfloat16"]
-        cases.append(("pg1_e2e224", end_to_end_prompts(antialias), ends["max_decode_len"], wanted))
+    for name in ENDS:
+        for antialias, short in ((False, "na"), (True, "aa")):
+            wanted = ends["results"][f"{name}/{short}/bfloat16"]
+            cases.append((name, end_to_end_prompts(antialias), ends["max_decode_len"], wanted))
     for name, asked, length, wanted in cases:
         for beams, key in ((1, "greedy"), (2, "beam2"), (3, "beam3")):
             if key not in wanted:
@@ -308,7 +286,7 @@ def test_bfloat16_cache_rows(rounded: dict[str, fast.FastEngine]) -> None:
     assert equal >= 0.97 * total
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", EXTRA)
 def test_forbidden_tokens(engines: dict[str, AnyEngine], name: str) -> None:
     engine = engines[name]
     if not isinstance(engine, fast.FastEngine):
