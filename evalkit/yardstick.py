@@ -131,7 +131,11 @@ def explain(places: Sequence[Path], model: str | None) -> int:
         cells = leaderboard.collect([folder])
         if not cells:
             raise UserError(f"{folder.path}: is not scored yet; `evalkit score {folder.path}` does it")
-        print(("\n" if number else "") + "\n".join(reasons(run, cells, given)))
+        try:
+            lines = reasons(run, cells, given)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{folder.path}: run.json: is not as evalkit writes it ({error})") from None
+        print(("\n" if number else "") + "\n".join(lines))
     return 0
 
 

@@ -133,7 +133,9 @@ def test_only_the_writers_write(path: Path) -> None:
             assert not {"w", "wb", "a", "ab", "x"} & set(map(str, texts)), f"{path.name}:{node.lineno} writes"
 
 
-@pytest.mark.parametrize("command", [["--help"], ["list", "tasks"], ["list", "metrics"], ["list", "models"]])
+@pytest.mark.parametrize(
+    "command", [["--help"], ["list", "tasks"], ["list", "metrics"], ["list", "models"], ["published"]]
+)
 def test_light_commands_import_nothing_heavy(command: list[str]) -> None:
     code = (
         "import sys\nfrom evalkit.cli import main\n"

@@ -254,6 +254,31 @@ def test_table_and_explain(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         assert err.count("\n") == 1
 
 
+def test_what_cannot_be_read_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = go(colours(tmp_path / "data"), tmp_path / "out", "m", wrong_at(0.1))
+    content = json.loads((one / "run.json").read_text())
+    del content["task_file"]["data"]
+    (one / "run.json").write_text(json.dumps(content))
+    assert main(["explain", str(one)]) == 2
+    assert "run.json: is not as evalkit writes it ('data')" in capsys.readouterr().err
+    (one / "scores.json").unlink()
+    assert main(["explain", str(one)]) == 2
+    assert "is not scored yet; `evalkit score" in capsys.readouterr().err
+    (tmp_path / "published.csv").write_text("task,score\na,b\n")
+    for place, sentence in (
+        (tmp_path / "published.csv", "is damaged"),
+        (tmp_path / "no.csv", "No such file"),
+    ):
+        published.load.cache_clear()
+        with monkeypatch.context() as patch:
+            patch.setattr(published, "place", lambda place=place: place)
+            assert main(["published"]) == 2
+        assert sentence in capsys.readouterr().err
+    published.load.cache_clear()
+
+
 def run_of(task: str, model: str) -> dict[str, Any]:
     decode = {"beams": tasks.load(task).decode.beams}
     engine = {"dtype": "bfloat16", "kv_dtype": "bfloat16"}
