@@ -24,6 +24,7 @@ from evalkit import (
     tasks,
     terminal,
     trackers,
+    yardstick,
 )
 from evalkit.errors import UserError
 from evalkit.planning import Asked, Plan
@@ -288,6 +289,9 @@ def table(arguments: argparse.Namespace) -> int:
     output: Path | None = arguments.output
     form = arguments.format or tables.by_suffix(output) or "terminal"
     screen = output is None and sys.stdout.isatty()
+    if arguments.published or arguments.published_model:
+        yardstick.write(arguments, cells, form)
+        return 0
     text, left_out = tables.render(cells, form, arguments.shape, arguments.paired, screen)
     for sentence in left_out:
         terminal.say(sentence)

@@ -1,4 +1,7 @@
-"""The arguments of the verbs that judge: compare, check, baseline, watch. Each imports what it needs."""
+"""The arguments of the verbs that judge: compare, check, baseline, watch, published, explain.
+
+Each imports what it needs.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +38,17 @@ def add(verbs: Any, verb: Adder, model: Adder, data: Adder, where: Adder) -> Non
     model(watch, required=False)
     data(watch)
     where(watch)
+    _papers(verbs, verb)
+
+
+def _papers(verbs: Any, verb: Adder) -> None:
+    papers = verb(verbs, "published", "the papers' numbers, of a task or a model", _published)
+    papers.add_argument("what", nargs="?", metavar="TASK|MODEL", help="default: how many there are")
+
+    about = "why a run's number may differ from the published one, or two runs from each other"
+    explain = verb(verbs, "explain", about, _explain)
+    explain.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run, or two to tell apart")
+    _published_model(explain)
 
 
 def margin(text: str) -> float:
@@ -78,6 +92,15 @@ def table_arguments(verb: argparse.ArgumentParser) -> None:
     )
     verb.add_argument("--paired", action="store_true", help="tell ties with the best by the samples; slower")
     verb.add_argument("--output", type=Path, metavar="FILE", help="write there instead of printing")
+    verb.add_argument("--published", action="store_true", help="the papers' numbers beside, a line a score")
+    _published_model(verb)
+
+
+def _published_model(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "--published-model", metavar="NAME",
+        help="lay runs beside this model's numbers, e.g. paligemma2-3b (default: by the checkpoint's name)",
+    )  # fmt: skip
 
 
 # --- compare -------------------------------------------------------------------------------------------
@@ -163,3 +186,18 @@ def _watch(arguments: argparse.Namespace) -> int:
     from evalkit import watching
 
     return watching.run(arguments)
+
+
+# --- published and explain --------------------------------------------------------------------------------
+
+
+def _published(arguments: argparse.Namespace) -> int:
+    from evalkit import yardstick
+
+    return yardstick.show(arguments.what)
+
+
+def _explain(arguments: argparse.Namespace) -> int:
+    from evalkit import yardstick
+
+    return yardstick.explain(arguments.runs, arguments.published_model)

@@ -50,7 +50,7 @@ def render(
     if form in wide:
         plain = {"csv": leaderboard.to_csv, "json": leaderboard.to_json}
         return (
-            wide[form](leaderboard.grid(cells, pair)) if shape == "wide" else plain[form](_sorted(cells))
+            wide[form](leaderboard.grid(cells, pair)) if shape == "wide" else plain[form](in_order(cells))
         ), []
     if form == "html":
         return to_html(cells, pair), []
@@ -62,7 +62,7 @@ def render(
     return leaderboard.terminal(cells, screen, pair, width), []
 
 
-def _sorted(cells: Sequence[Cell]) -> list[Cell]:
+def in_order(cells: Sequence[Cell]) -> list[Cell]:
     """By task, model and resolution, metrics as their task has them: a committed file diffs well."""
     return sorted(cells, key=lambda c: (c.score.task, c.model, c.resolution or 0))
 
@@ -98,6 +98,17 @@ def to_json(table: Grid) -> str:
         record = leaderboard.record(cell) | {"best": (r, c) in table.best}
         content.setdefault(task, {}).setdefault(metric, {})[table.columns[c]] = record
     return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+
+
+def records(found: Sequence[dict[str, Any]], form: str) -> str:
+    """Dicts of the same keys as CSV or JSON."""
+    if form == "json":
+        return json.dumps(found, ensure_ascii=False, indent=1) + "\n"
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(list(found[0]) if found else [])
+    writer.writerows([leaderboard.neutral(v) for v in line.values()] for line in found)
+    return out.getvalue()
 
 
 # --- documents ---------------------------------------------------------------------------------------------
@@ -146,8 +157,21 @@ def _long(cells: Sequence[Cell], form: str) -> str:
     lines = [
         [c.score.task, c.score.metric, c.model, str(c.resolution or ""), c.text(), f"{c.score.n}",
          f"{c.score.invalid}"]
-        for c in _sorted(cells)
+        for c in in_order(cells)
     ]  # fmt: skip
+    return plain(header, lines, form)
+
+
+def plain(header: list[str], lines: Sequence[list[str]], form: str, notes: Sequence[str] = ()) -> str:
+    """Text in rows as Markdown, HTML, LaTeX or for a terminal, with sentences below."""
+    below = "".join(f"\n{n}  " if form == "md" else f"\n{n}" for n in notes) + ("\n" if notes else "")
+    return _rows(header, lines, form) + (
+        "".join(f"<p>{html.escape(n)}</p>\n" for n in notes) if form == "html"
+        else "".join(f"% {n}\n" for n in notes) if form == "latex" else below
+    )  # fmt: skip
+
+
+def _rows(header: list[str], lines: Sequence[list[str]], form: str) -> str:
     if form == "md":
         rows = [[t.replace("|", "\\|") for t in line] for line in [header, *lines]]
         bars = ["| " + " | ".join(row) + " |" for row in rows]
@@ -157,7 +181,7 @@ def _long(cells: Sequence[Cell], form: str) -> str:
         return "<table>\n" + "\n".join("<tr>" + "".join(r) + "</tr>" for r in rows) + "\n</table>\n"
     if form == "latex":
         body = "\n".join(" & ".join(_tex(t) for t in line) + " \\\\" for line in [header, *lines])
-        return f"\\begin{{tabular}}{{lllrrrr}}\n{body}\n\\end{{tabular}}\n"
+        return f"\\begin{{tabular}}{{lll{'r' * (len(header) - 3)}}}\n{body}\n\\end{{tabular}}\n"
     widths = [max(len(line[i]) for line in [header, *lines]) for i in range(len(header))]
     shown = [
         "  ".join(t.ljust(w) for t, w in zip(line, widths, strict=True)).rstrip() for line in [header, *lines]
@@ -174,7 +198,7 @@ def model_index(cells: Sequence[Cell]) -> tuple[str, list[str]]:
     Only whole, unchanged runs belong on a card. Keys: huggingface.co/docs/hub/model-cards, "Evaluation
     results". Values are as metrics have them, 0 to 1 (CIDEr unscaled).
     """
-    whole = [c for c in _sorted(cells) if c.score.coverage == "all" and not c.changed]
+    whole = [c for c in in_order(cells) if c.score.coverage == "all" and not c.changed]
     left = [c for c in cells if c.score.coverage != "all" or c.changed]
     models: dict[str, dict[str, list[Cell]]] = {}
     for cell in whole:

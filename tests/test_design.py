@@ -35,9 +35,10 @@ ROWS: list[set[str]] = [
         "polygons",
         "versions",
         "accepted",
+        "artefacts",
     },
     {"images", "masks", "pickles", "records", "ptb_rules", "paired", "sequential"},
-    {"ptb", "flat"},
+    {"ptb", "flat", "published"},
     {"captions"},
     {"formats", "parsers", "metrics", "models"},
     {"tasks"},
@@ -48,7 +49,7 @@ ROWS: list[set[str]] = [
     {"compare", "early"},
     {"gate", "leaderboard"},
     {"report", "watch", "export", "demo", "terminal", "asking", "ci", "tables", "trackers"},
-    {"comparing", "doctor"},
+    {"comparing", "doctor", "yardstick"},
     {"commands"},
     {"checking", "looking"},
     {"watching"},
@@ -132,7 +133,9 @@ def test_only_the_writers_write(path: Path) -> None:
             assert not {"w", "wb", "a", "ab", "x"} & set(map(str, texts)), f"{path.name}:{node.lineno} writes"
 
 
-@pytest.mark.parametrize("command", [["--help"], ["list", "tasks"], ["list", "metrics"], ["list", "models"]])
+@pytest.mark.parametrize(
+    "command", [["--help"], ["list", "tasks"], ["list", "metrics"], ["list", "models"], ["published"]]
+)
 def test_light_commands_import_nothing_heavy(command: list[str]) -> None:
     code = (
         "import sys\nfrom evalkit.cli import main\n"
