@@ -50,7 +50,7 @@ ROWS: list[set[str]] = [
     {"report", "watch", "export", "demo", "terminal", "asking", "ci", "tables", "trackers"},
     {"comparing", "doctor"},
     {"commands"},
-    {"checking", "looking"},
+    {"checking", "looking", "exporting"},
     {"watching"},
     {"judging"},
     {"cli"},
