@@ -28,12 +28,13 @@ _PICTURE = (".jpg", ".jpeg", ".png")
 class Form:
     """One way of writing answers down.
 
-    `layout` is list ([{id: ..., text: ...}]), object ({id: {field: ...}}, runs of several fields merge),
-    boxes (one entry a box), lines or table (any run; the text as the model wrote it). `id` and `text`
-    are the keys; `whole`: ids are integers; `picture`: ids are names of image files.
+    `layout` is list ([{id: ..., text: ...}]), map ({id: text}), object ({id: {field: text}}, runs of
+    several fields merge), boxes (one entry a box), lines or table (any run; the text as the model wrote
+    it). `id` and `text` are the keys; `whole`: ids are integers; `picture`: ids are image files' names.
     `tasks` and `formats` say for which tasks `auto` takes it, names before formats. `stems` are
     (pattern, replacement) for the dataset file's name without suffix: the first that fits gives
-    `{stem}` of `file`, else it is the task's name. `file` may also name task, split and model.
+    `{stem}` of `file`, else it is the task's name. `file` may also name task, split, model
+    and setting (mc: a choice, da: a direct answer).
     """
 
     about: str
@@ -82,8 +83,11 @@ FORMS: dict[str, Form] = {
         "GQA's test server and eval.py", id="questionId", text="prediction", whole=False, formats=("gqa",)
     ),
     "aokvqa": Form(
-        "A-OKVQA's leaderboard and scripts", layout="object", whole=False,
+        "A-OKVQA's leaderboard", layout="object", whole=False,
         tasks=("aokvqa_*",), file="predictions_{split}.json",
+    ),
+    "aokvqa_eval": Form(
+        "A-OKVQA's eval_predictions.py", layout="map", whole=False, file="predictions_{split}-{setting}.json"
     ),
     "coco_detections": Form(
         "COCO's detection server and pycocotools", layout="boxes", id="image_id",
@@ -196,13 +200,20 @@ def file_name(answered: Answered, name: str) -> str:
     stem = Path(str(entry.get("questions", entry.get("path", "")))).stem
     told = next((m.expand(to) for p, to in form.stems if (m := re.fullmatch(p, stem))), data.task.name)
     model = re.sub(r"[^A-Za-z0-9.-]+", "-", answered.model).strip("-.") or "model"
-    return form.file.format(stem=told, task=data.task.name, split=data.task.data.split, model=model)
+    setting = "mc" if _chosen(answered) else "da"
+    split = data.task.data.split
+    return form.file.format(stem=told, task=data.task.name, split=split, model=model, setting=setting)
+
+
+def _chosen(answered: Answered) -> bool:
+    """Whether the questions come with choices."""
+    return "choices" in answered.samples[0].fields
 
 
 def write(runs: Sequence[Answered], name: str) -> Written:
     """The file's content. Several runs only where the form merges them (`merges`)."""
     layouts: dict[str, Callable[[Sequence[Answered], str], Written]] = {
-        "list": _list, "object": _object, "boxes": _boxes, "lines": _lines, "table": _table,
+        "list": _list, "map": _map, "object": _object, "boxes": _boxes, "lines": _lines, "table": _table,
     }  # fmt: skip
     return layouts[FORMS[name].layout](runs, name)
 
@@ -221,13 +232,18 @@ def _list(runs: Sequence[Answered], name: str) -> Written:
     return Written(_json(told))
 
 
+def _map(runs: Sequence[Answered], _: str) -> Written:
+    answers = _texts(runs[0])
+    return Written(_json(answers), tuple(_no_choices(runs[0], answers)) if _chosen(runs[0]) else ())
+
+
 def _object(runs: Sequence[Answered], name: str) -> Written:
     """A-OKVQA's {question: {"multiple_choice": a choice, "direct_answer": text}}, one or both."""
     content: dict[str, dict[str, str]] = {}
     taken: dict[str, str] = {}
     notes: list[str] = []
     for answered in runs:
-        key = "multiple_choice" if "choices" in answered.samples[0].fields else "direct_answer"
+        key = "multiple_choice" if _chosen(answered) else "direct_answer"
         if key in taken:
             raise UserError(
                 f"{answered.run}: gives {key}, and so does {taken[key]}; "

@@ -23,7 +23,10 @@ def run(arguments: argparse.Namespace) -> int:
         export.refuse(found, name, arguments.allow_partial)
         files.setdefault(export.merges(found, name), []).append((folder, found))
     if arguments.output is not None and not arguments.output.is_dir() and len(files) > 1:
-        raise UserError(f"--output {arguments.output}: is one file for {len(files)} exports; name a folder")
+        n = len(files)
+        raise UserError(
+            f"--output {arguments.output}: is one file for {n} exports; name a folder that is there"
+        )
     made: dict[Path, tuple[export.Written, str]] = {}
     for (name, *_), parts in files.items():
         runs = [found for _, found in parts]

@@ -202,6 +202,12 @@ def test_aokvqa_merges_both_settings(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "gives multiple_choice, and so does" in capsys.readouterr().err
 
 
+def test_aokvqa_script_reads_one_setting(tmp_path: Path) -> None:
+    path = exported(ran(tmp_path, "aokvqa_mc_val", "none")[0], "--to", "aokvqa_eval")
+    assert path.name == "predictions_val-mc.json"
+    assert json.loads(path.read_text()) == {r["question_id"]: "none" for r in official_files.AOKVQA}
+
+
 # --- any run ---------------------------------------------------------------------------------------
 
 
@@ -297,7 +303,7 @@ def test_two_exports_are_not_one_file(tmp_path: Path, capsys: pytest.CaptureFixt
     assert len((tmp_path / "one.jsonl").read_text().splitlines()) == 20
     ran(tmp_path / "results", "docvqa_val")
     assert main([*words, "--allow-partial", "--output", str(tmp_path / "two.jsonl")]) == 2
-    assert "is one file for 2 exports; name a folder" in capsys.readouterr().err
+    assert "is one file for 2 exports; name a folder that is there" in capsys.readouterr().err
 
 
 def test_the_page_names_every_form() -> None:
