@@ -6,6 +6,7 @@ import fnmatch
 from pathlib import Path
 
 from evalkit import tasks
+from evalkit.leaderboard import SUBMISSION
 from evalkit.types import Task
 
 PAGE = Path(__file__).parent / "tasks.md"
@@ -111,7 +112,8 @@ def _decoding(task: Task) -> str:
 
 def _score(task: Task) -> str:
     if task.not_scored:
-        return f"*not scored, because* {task.not_scored}"
+        head, mark, why = task.not_scored.partition(f"{SUBMISSION}:")
+        return f"*{mark}*{why}" if mark and not head else f"*not scored, because* {task.not_scored}"
     shown = ", ".join(f"`{metric}`" for metric in task.metrics)
     if task.group_mean is None:
         return shown

@@ -118,6 +118,15 @@ def _running(verbs: Any) -> None:
     verb.add_argument("runs", nargs="*", type=Path, metavar="RUN|DIR", help="default: results")
     judging.table_arguments(verb)
 
+    verb = _verb(verbs, "export", "a run's answers as the file that a test server wants", _export)
+    verb.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run folders, or folders of runs")
+    verb.add_argument(
+        "--to", default="auto", metavar="FORM", help="vqav2, docvqa, ..., jsonl, csv (default: by the task)"
+    )
+    verb.add_argument("--output", type=Path, metavar="FILE", help="default: export/ in the run's folder")
+    verb.add_argument("--allow-partial", action="store_true", help="also where answers are missing")
+    _data(verb)
+
 
 def _looking(verbs: Any) -> None:
     verb = _verb(verbs, "list", "what there is", _list)
@@ -318,6 +327,12 @@ def _table(arguments: argparse.Namespace) -> int:
     from evalkit import commands
 
     return commands.table(arguments)
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from evalkit import exporting
+
+    return exporting.run(arguments)
 
 
 def _list(arguments: argparse.Namespace) -> int:

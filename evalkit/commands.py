@@ -249,8 +249,10 @@ def rescore(arguments: argparse.Namespace) -> list[results.RunFolder]:
     return folders
 
 
-def _rescore(folder: results.RunFolder, arguments: argparse.Namespace) -> None:
-    """Scores a run by today's task file, with the overrides that it was run with."""
+def found_again(
+    folder: results.RunFolder, arguments: argparse.Namespace
+) -> tuple[dict[str, Any], planning.Shelf, Task]:
+    """run.json, where its data lies, and today's task file with the overrides that it was run with."""
     run = folder.read_run()
     if run is None:
         raise UserError(f"{folder.path}: holds no run.json")
@@ -258,6 +260,11 @@ def _rescore(folder: results.RunFolder, arguments: argparse.Namespace) -> None:
     name = path if Path(path).is_file() and path.endswith((".yaml", ".yml")) else run["task"]
     task = tasks.load(name, run["task_file"]["overrides"], arguments.include_path)
     shelf = planning.Shelf(roots([*arguments.data_root, Path(run["source"]["root"])], [task]))
+    return run, shelf, task
+
+
+def _rescore(folder: results.RunFolder, arguments: argparse.Namespace) -> None:
+    run, shelf, task = found_again(folder, arguments)
     data = shelf.get(task)
     asked = Asked(**{**run["asked"], "ids": tuple(run["asked"]["ids"]) if run["asked"]["ids"] else None})
     wanted = tuple(s.id for s in planning.choose(data.samples, asked))

@@ -30,6 +30,7 @@ STAMPS = {
     "quantised": ("q", "weights quantised (--quantize)"),
     "unidentified": ("?", "unidentified: the model's class doesn't say what it is, so never gone on with"),
 }
+SUBMISSION = "submission only"  # how a task's `not_scored` begins where the answers are not public
 BOLD, PLAIN = "\033[1m", "\033[0m"
 
 
@@ -61,9 +62,14 @@ class Cell:
         """`92.4 ±1.6†`, in hundredths."""
         score = self.score
         if self.not_scored:
-            return "not scored"
+            return SUBMISSION if self.not_scored.startswith(SUBMISSION) else "not scored"
         half = "" if score.low is None or score.high is None else f" ±{50 * (score.high - score.low):.1f}"
         return f"{100 * score.value:.1f}{half}{self.stamps}"
+
+
+def why_not_scored(why: str) -> str:
+    """A task's `not_scored` as a sentence."""
+    return why if why.startswith(SUBMISSION) else f"not scored, because {why}"
 
 
 def collect(folders: Iterable[RunFolder]) -> list[Cell]:
@@ -322,7 +328,7 @@ def _targets(score: Score) -> str:
 
 def notes(cells: Sequence[Cell], pair: bool = False, marked: bool = True) -> list[str]:
     """What a reader must know of the numbers above."""
-    reasons = [f"{c.score.task}: not scored, because {c.not_scored}" for c in cells if c.not_scored]
+    reasons = [f"{c.score.task}: {why_not_scored(c.not_scored)}" for c in cells if c.not_scored]
     used = {mark for c in cells for mark in c.stamps}
     found = ["values × 100, ± half of the 95 % interval (clustered by image)"]
     if marked:

@@ -51,7 +51,7 @@ ROWS: list[set[str]] = [
     {"report", "watch", "export", "demo", "terminal", "asking", "ci", "tables", "trackers"},
     {"comparing", "doctor", "yardstick"},
     {"commands"},
-    {"checking", "looking"},
+    {"checking", "looking", "exporting"},
     {"watching"},
     {"judging"},
     {"cli"},

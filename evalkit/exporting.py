@@ -1,0 +1,68 @@
+"""`evalkit export`: finds runs and their data again, and writes what a test server wants."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from evalkit import commands, export, leaderboard, results, terminal
+from evalkit.errors import UserError
+
+FOLDER = "export"  # inside the run's own
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Everything is checked and made before the first file is written."""
+    folders = results.find(arguments.runs)
+    if not folders:
+        raise UserError(f"export: no runs below {', '.join(map(str, arguments.runs))}")
+    files: dict[tuple[str, ...], list[tuple[results.RunFolder, export.Answered]]] = {}
+    for folder in folders:
+        found = answered(folder, arguments)
+        name = export.choose(found, arguments.to)
+        export.refuse(found, name, arguments.allow_partial)
+        files.setdefault(export.merges(found, name), []).append((folder, found))
+    if arguments.output is not None and not arguments.output.is_dir() and len(files) > 1:
+        n = len(files)
+        raise UserError(
+            f"--output {arguments.output}: is one file for {n} exports; name a folder that is there"
+        )
+    made: dict[Path, tuple[export.Written, str]] = {}
+    for (name, *_), parts in files.items():
+        runs = [found for _, found in parts]
+        path = _place(parts[0][0], export.file_name(runs[0], name), arguments.output)
+        if path in made:
+            raise UserError(f"{path}: two runs would be written there; export one, or leave --output out")
+        made[path] = export.write(runs, name), told(runs, name)
+    for path, (written, about) in made.items():
+        results.atomic_write(path, written.text)
+        print(f"{path}: {about}")
+        for note in written.notes:
+            terminal.say(f"{path.name}: {note}")
+    return 0
+
+
+def answered(folder: results.RunFolder, arguments: argparse.Namespace) -> export.Answered:
+    """The run with today's data; says so where other questions lie there than were asked."""
+    content, shelf, task = commands.found_again(folder, arguments)
+    data = shelf.get(task)
+    if content["identity"].get("prompts", data.prompts) != data.prompts:
+        terminal.say(f"{folder.name}: the data or its prompts are not those that the run was asked")
+    known = {s.id for s in data.samples}
+    given = {k: e.prediction for k, e in folder.entries().items() if k in known}
+    return export.Answered(folder.name, content["model"], data, given)
+
+
+def told(runs: list[export.Answered], name: str) -> str:
+    """`107,394 answers for VQA's test server; submission only: ...`, never a score."""
+    n = sum(len(r.samples) for r in runs)
+    parts = [f"{n:,} answer{'' if n == 1 else 's'} for {export.FORMS[name].about}"]
+    parts += [f"partial: {r.run} {missing}" for r in runs if (missing := export.gap(r))]
+    why = (leaderboard.why_not_scored(r.task.not_scored).partition(";")[0] for r in runs if r.task.not_scored)
+    return "; ".join([*parts, *dict.fromkeys(why)])
+
+
+def _place(folder: results.RunFolder, name: str, output: Path | None) -> Path:
+    if output is None:
+        return folder.path / FOLDER / name
+    return output / name if output.is_dir() else output

@@ -1,0 +1,314 @@
+"""What the test servers and official scripts read: every form, ids, completeness, file names."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+import dataset_files
+import official_files
+import pytest
+from stub import Stub, checkpoint, colours
+from test_every_task import fixture
+
+from evalkit import export, leaderboard, planning, results, runner, scoring, tasks
+from evalkit.cli import main
+from evalkit.errors import UserError
+from evalkit.planning import Asked, Shelf
+from evalkit.results import RunFolder
+from evalkit.types import Prediction, Request, Score
+
+SUBMISSIONS = [name for name in tasks.names() if tasks.load(name).not_scored.startswith("submission only")]
+# task -> (form, the file's name, what one entry is)
+EXPECTED: dict[str, tuple[str, str, Any]] = {
+    "vqav2_test": (
+        "vqav2", "v2_OpenEnded_mscoco_test2015_org-stub-1_results.json",
+        {"question_id": 42000, "answer": "a"},
+    ),
+    "vqav2_testdev": (
+        "vqav2", "v2_OpenEnded_mscoco_test-dev2015_org-stub-1_results.json",
+        {"question_id": 42000, "answer": "a"},
+    ),
+    "textvqa_test": ("textvqa", "textvqa_test_org-stub-1.json", {"question_id": 34602, "answer": "a"}),
+    "vizwiz_test": (
+        "vizwiz", "vizwiz_test_org-stub-1.json", {"image": "VizWiz_test_00000000.jpg", "answer": "a"},
+    ),
+    "docvqa_test": ("docvqa", "docvqa_test_org-stub-1.json", {"questionId": 49153, "answer": "a"}),
+    "docvqa_val": ("docvqa", "docvqa_val_org-stub-1.json", {"questionId": 49153, "answer": "a"}),
+    "infovqa_test": ("docvqa", "infovqa_test_org-stub-1.json", {"questionId": 1, "answer": "a"}),
+    "stvqa_test": ("stvqa", "stvqa_test_org-stub-1.json", {"question_id": 9, "answer": "a"}),
+    "cococap_val": (
+        "coco_captions", "captions_val2014_org-stub-1_results.json", {"image_id": 42, "caption": "a"},
+    ),
+    "nocaps_val": ("nocaps", "nocaps_val_org-stub-1.json", {"image_id": None, "caption": "a"}),
+    "textcaps_val": (
+        "textcaps", "textcaps_val_org-stub-1.json", {"image_id": "0054c91397f2fe05", "caption": "a"},
+    ),
+    "gqa_testdev_balanced": (
+        "gqa", "gqa_testdev_balanced_org-stub-1.json", {"questionId": None, "prediction": "a"},
+    ),
+}  # fmt: skip
+
+
+def ran(root: Path, name: str, text: str = "a", model: str = "org/stub 1") -> tuple[Path, Path]:
+    """A finished run of the task on its fixture: its folder, and the data root."""
+    data, data_root = fixture(root / "data", name)
+    stub = checkpoint(Stub(lambda request: text), "stub")
+    plan = planning.plan(data, stub, root / "results", Asked())
+    runner.run([plan], Shelf([data_root]), stub, runner.Options(), lambda *a: None, lambda p, s: None)
+    content = plan.folder.read_run()
+    assert content is not None
+    plan.folder.write_run({**content, "model": model})
+    return plan.folder.path, data_root
+
+
+def exported(folder: Path, *more: str) -> Path:
+    """The one file that `evalkit export` writes."""
+    assert main(["export", str(folder), "--allow-partial", *more]) == 0
+    (path,) = (folder / "export").iterdir()
+    return path
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_each_server_gets_its_form(name: str, tmp_path: Path) -> None:
+    form, file, entry = EXPECTED[name]
+    path = exported(ran(tmp_path, name)[0])
+    assert path.name == file
+    first = json.loads(path.read_text())[0]
+    key = export.FORMS[form].id
+    if entry[key] is None:
+        assert isinstance(first[key], int if form == "nocaps" else str)
+        first[key] = None
+    assert first == entry
+
+
+def test_every_submission_has_a_form_and_never_a_score(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert len(SUBMISSIONS) == 9
+    assert {n for n in tasks.names() if "test server" in tasks.load(n).not_scored} == set(SUBMISSIONS)
+    for name in SUBMISSIONS:
+        folder, _ = ran(tmp_path / name, name)
+        assert exported(folder).exists()
+        cells = leaderboard.collect([RunFolder(folder)])
+        (cell,) = cells
+        assert cell.text() == "submission only"
+        assert f"{name}: submission only: the answers are not public" in leaderboard.terminal(
+            cells, bold=False
+        )
+        assert json.loads(leaderboard.to_json(cells))[0]["value"] is None
+        assert results.scores_of(RunFolder(folder)) == []
+    assert "; submission only: the answers are not public" in capsys.readouterr().out
+
+
+def test_vqa_by_a_reading_of_the_official_loader(tmp_path: Path) -> None:
+    """VQA.loadRes: a list, of which the questions are exactly those of the questions file."""
+    path = exported(ran(tmp_path, "vqav2_val")[0])
+    assert path.name == "v2_OpenEnded_mscoco_val2014_org-stub-1_results.json"
+    answers = json.loads(path.read_text())
+    assert isinstance(answers, list)
+    told = [answer["question_id"] for answer in answers]
+    assert set(told) == {q["question_id"] for q in dataset_files.QUESTIONS["questions"]}
+    assert len(told) == len(set(told))
+    assert all(set(a) == {"question_id", "answer"} for a in answers)
+
+
+def test_captions_are_loaded_by_pycocotools(tmp_path: Path) -> None:
+    from pycocotools.coco import COCO
+
+    folder, root = ran(tmp_path, "coco_captions_2017_val", 'a dog\n"läuft"')
+    path = exported(folder)
+    assert path.name == "captions_val2017_org-stub-1_results.json"
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(str(root / "coco/annotations/captions_val2017.json"))
+        loaded = truth.loadRes(str(path))
+    assert {a["image_id"]: a["caption"] for a in loaded.anns.values()} == dict.fromkeys(
+        (4, 9), 'a dog\n"läuft"'
+    )
+
+
+class Sure(Stub):
+    """Gives log-probabilities: surer of the first image (id 9), where the dog is."""
+
+    def predict(
+        self, requests: Sequence[Request], on_bad_image: Callable[..., None] | None = None
+    ) -> Iterator[Prediction]:
+        for answer in super().predict(requests, on_bad_image):
+            numbers = [256000 + int(n) for n in re.findall(r"<loc(\d{4})>", answer.text)]
+            tokens = [t for n in range(0, len(numbers), 4) for t in [*numbers[n : n + 4], 5, 6]]
+            sure = (-0.1 if answer.id == "9" else -2.0,) * len(tokens)
+            yield replace(answer, tokens=tuple(tokens), logprobs=sure)
+
+
+@pytest.mark.parametrize(("rank", "value"), [("constant", 0.5), ("logprob", 1.0), ("class", 1.0)])
+def test_detections_give_the_same_figure_by_pycocotools(rank: str, value: float, tmp_path: Path) -> None:
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    text = "<loc0427><loc0160><loc0852><loc0480> dog ; <loc0010><loc0020><loc0800><loc0900> person ; "
+    text += "<loc0100><loc0160><loc0850><loc0480> wolf"
+    name = "coco_detection_val2017"
+    _, root = fixture(tmp_path / "data", name)
+    task = replace(tasks.load(name), metrics=(f"coco_ap(rank='{rank}')",))
+    data = planning.dataset(task, [root])
+    model = checkpoint(Sure(lambda request: text))
+    plan = planning.plan(data, model, tmp_path / "results", Asked())
+    found: list[Score] = []
+    runner.run([plan], Shelf([root]), model, runner.Options(), lambda *a: None, lambda p, s: found.extend(s))
+    answers = {k: e.prediction for k, e in plan.folder.entries().items()}
+    path = tmp_path / "detections.json"
+    path.write_text(export.write([export.Answered("r", "m", data, answers)], "coco_detections").text)
+    assert exported(plan.folder.path).name == "detections_val2017_stub_results.json"
+    entries = json.loads(path.read_text())
+    assert len(entries) == 4  # two images; the wolf is no category
+    assert entries[0]["category_id"] == 18
+    x, y, width, height = entries[0]["bbox"]  # the image is 64 wide, 48 high
+    assert (x, y) == pytest.approx((160 / 1023 * 64, 427 / 1023 * 48))
+    assert (width, height) == pytest.approx((320 / 1023 * 64, 425 / 1023 * 48))
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(str(root / "coco/annotations/instances_val2017.json"))
+        judge = COCOeval(truth, truth.loadRes(str(path)), "bbox")
+        judge.evaluate()
+        judge.accumulate()
+        judge.summarize()
+    assert judge.stats[0] == pytest.approx(found[0].value)
+    assert found[0].value == pytest.approx(value, abs=0.01)
+
+
+def test_aokvqa_merges_both_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    direct, _ = ran(tmp_path, "aokvqa_da_test", "a surfer")
+    choice, _ = ran(tmp_path, "aokvqa_mc_test", "none of these")
+    assert main(["export", str(tmp_path / "results"), "--allow-partial"]) == 0
+    (path,) = tmp_path.rglob("predictions_test.json")
+    content = json.loads(path.read_text())
+    question = official_files.AOKVQA_TEST[0]["question_id"]
+    assert content[question] == {"multiple_choice": "none of these", "direct_answer": "a surfer"}
+    assert "answers are none of the choices, the first is " in capsys.readouterr().err
+    path.unlink()
+    assert json.loads(exported(direct).read_text())[question] == {"direct_answer": "a surfer"}
+    again = tmp_path / "results" / "again"
+    again.mkdir()
+    (again / "run.json").write_text((choice / "run.json").read_text())
+    (again / "predictions").symlink_to(choice / "predictions")
+    assert main(["export", str(choice), str(again), "--allow-partial"]) == 2
+    assert "gives multiple_choice, and so does" in capsys.readouterr().err
+
+
+def test_aokvqa_script_reads_one_setting(tmp_path: Path) -> None:
+    path = exported(ran(tmp_path, "aokvqa_mc_val", "none")[0], "--to", "aokvqa_eval")
+    assert path.name == "predictions_val-mc.json"
+    assert json.loads(path.read_text()) == {r["question_id"]: "none" for r in official_files.AOKVQA}
+
+
+# --- any run ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> tuple[Path, Path]:
+    """A whole run of a task of one's own: its folder and its task file."""
+    return whole(tmp_path, Asked())
+
+
+def whole(tmp_path: Path, asked: Asked, text: str = "=1+1, über") -> tuple[Path, Path]:
+    path = (
+        colours(tmp_path / "data")
+        if not (tmp_path / "data").exists()
+        else tmp_path / "data/colours_test.yaml"
+    )
+    task = tasks.load(str(path))
+    model = checkpoint(Stub(lambda request: text))
+    plan = planning.plan(planning.dataset(task, [path.parent]), model, tmp_path / "results", asked)
+    shelf = Shelf([path.parent])
+    runner.run([plan], shelf, model, runner.Options(), lambda *a: None, lambda p, s: None)
+    return plan.folder.path, path
+
+
+def test_lines_can_be_scored_again(plain: tuple[Path, Path]) -> None:
+    folder, path = plain
+    assert main(["export", str(folder), "--to", "jsonl"]) == 0
+    (file,) = (folder / "export").iterdir()
+    assert file.name == "colours_test_stub.jsonl"
+    samples = planning.dataset(tasks.load(str(path)), [path.parent]).samples
+    read = scoring.read_predictions(str(file), samples)
+    assert {p.text for p in read.values()} == {"=1+1, über"}
+    assert len(read) == 20
+
+
+def test_a_table_runs_nothing(plain: tuple[Path, Path]) -> None:
+    folder, _ = plain
+    assert main(["export", str(folder), "--to", "csv", "--output", str(folder.parent)]) == 0
+    with open(folder.parent / "colours_test_stub.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows[:2] == [["id", "text"], ["q0-0", "'=1+1, über"]]
+    assert len(rows) == 21
+
+
+def test_what_is_refused(plain: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    folder, _ = plain
+
+    def said(*words: str) -> str:
+        assert main(["export", str(folder), *words]) == 2
+        assert not (folder / "export").exists()
+        err = capsys.readouterr().err
+        assert err.count("\n") == 1
+        return err
+
+    assert "--to docvqu: unknown; did you mean docvqa" in said("--to", "docvqu")
+    assert "has no official form that evalkit knows of; choose one by --to: vqav2, textvqa" in said()
+    assert "wants whole numbers as question_id, and a sample of colours_test is called 'q0-0'" in said(
+        "--to", "stvqa"
+    )
+    assert "wants boxes, but colours_test's parser text gives text" in said("--to", "coco_detections")
+
+
+def test_a_part_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, _ = whole(tmp_path, Asked(ids=("q0-0", "q1-1")))
+    words = ["export", str(folder), "--to", "jsonl"]
+    assert main(words) == 2
+    assert "has 2 of 20 answers, the first missing is q0-1; run the rest, or say --allow-partial" in (
+        capsys.readouterr().err
+    )
+    assert main([*words, "--allow-partial"]) == 0
+    assert "partial: " in capsys.readouterr().out
+
+
+def test_a_part_of_the_official_data_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, _ = ran(tmp_path, "vizwiz_test")
+    assert main(["export", str(folder)]) == 2
+    assert "the data on disk holds 1 of officially 8,000 samples" in capsys.readouterr().err
+
+
+def test_row_numbers_are_no_ids(tmp_path: Path) -> None:
+    folder, root = ran(tmp_path, "chartqa_human_test")
+    data = planning.dataset(tasks.load("chartqa_human_test"), [root])
+    hub = replace(data.source, entry={**data.source.entry, "format": "hub(answers='answer')"})
+    given = {k: e.prediction for k, e in RunFolder(folder).entries().items()}
+    answered = export.Answered("r", "m", replace(data, source=hub), given)
+    with pytest.raises(UserError, match="are row numbers"):
+        export.refuse(answered, "vqav2", True)
+
+
+def test_two_exports_are_not_one_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole(tmp_path, Asked())
+    words = ["export", str(tmp_path / "results"), "--to", "jsonl"]
+    assert main([*words, "--output", str(tmp_path / "one.jsonl")]) == 0
+    assert len((tmp_path / "one.jsonl").read_text().splitlines()) == 20
+    ran(tmp_path / "results", "docvqa_val")
+    assert main([*words, "--allow-partial", "--output", str(tmp_path / "two.jsonl")]) == 2
+    assert "is one file for 2 exports; name a folder that is there" in capsys.readouterr().err
+
+
+def test_the_page_names_every_form() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "export.md").read_text(encoding="utf-8")
+    for name, form in export.FORMS.items():
+        assert f"| `{name}` | {form.about} |" in page
+    patterns = [p for form in export.FORMS.values() for p in form.tasks]
+    assert [p for p in patterns if not any(fnmatch(n, p) for n in tasks.names())] == []
