@@ -288,7 +288,7 @@ def _aligned(
             padded = (_marked(*line[i], marks) + " " * (widths[i] - len(line[i][0])) for i in columns)
             out.append("  ".join(padded).rstrip())
         out.append("")
-    found = notes(cells, pair, bool(table.best))
+    found = notes(cells, pair, bool(table.best) and any(marks))
     return "\n".join(out + ([f"{n}  " for n in found] if markdown else found)) + "\n"
 
 
