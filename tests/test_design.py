@@ -39,7 +39,7 @@ ROWS: list[set[str]] = [
     },
     {"images", "masks", "pickles", "records", "ptb_rules", "paired", "sequential"},
     {"ptb", "flat", "published"},
-    {"captions"},
+    {"captions", "counts"},
     {"formats", "parsers", "metrics", "models"},
     {"tasks"},
     {"scoring", "planning"},
