@@ -50,6 +50,11 @@ def run(arguments: argparse.Namespace, command: str) -> int:
 
 def execute(arguments: argparse.Namespace, command: str) -> list[results.RunFolder]:
     """Does what `evalkit run` is asked for; returns the run folders, models first, then tasks."""
+    if arguments.num_fewshot != "0":
+        raise UserError(
+            f"--num-fewshot {arguments.num_fewshot}: PaliGemma's prompts are zero-shot, transfer and mix "
+            "checkpoints were never trained on examples in the prompt; leave it out, or say 0"
+        )
     wanted = [name for names in arguments.tasks for name in names.split(",") if name]
     overrides = dict(_pair(text) for text in arguments.set)
     if arguments.prompt is not None:

@@ -74,6 +74,10 @@ def run_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--on-scores", metavar="FILE.py:NAME", help="a function told of every run's scores")
     verb.add_argument("--against", metavar="BASELINE", help="compare with these runs, or a baseline file")
     verb.add_argument(
+        "--num-fewshot", "--fewshot", nargs="?", const="1", default="0", metavar="0",
+        help="as in lm-eval, only 0: PaliGemma's prompts are zero-shot",
+    )  # fmt: skip
+    verb.add_argument(
         "--until-decided", action="store_true", help="stop as soon as worse, better or equivalent is certain"
     )
     verb.add_argument(

@@ -72,6 +72,8 @@ def test_flags_as_lm_eval_has_them(stub: Stub, tmp_path: Path) -> None:
         "cpu",
         "--seed",
         "1",
+        "--num_fewshot",
+        "0",
         f"--data_root={task.parent}",
     ]
     assert main(words) == 0
@@ -236,6 +238,8 @@ REFUSED: list[tuple[list[str], str]] = [
     (["run", "--model", "m", "--tasks", "docvqa_val", "--set", "a=b"], "a: unknown key"),
     (["run", "--model", "m", "--tasks", "docvqa_val", "--ids", "none.txt"], "--ids none.txt"),
     (["run", "--model", "m", "--tasks", "none.yaml"], "none.yaml: no such file"),
+    (["--model", "m", "--tasks", "docvqa_val", "--num_fewshot", "5"], "--num-fewshot 5: PaliGemma's prompts"),
+    (["run", "--model", "m", "--tasks", "docvqa_val", "--fewshot"], "prompts are zero-shot"),
     (["table", "nowhere"], "nowhere: no such folder"),
     (["score"], "score: name run folders"),
     (["score", "--predictions", "p.jsonl"], "name the task they answer"),
