@@ -14,6 +14,7 @@ from evalkit import (
     estimate,
     leaderboard,
     masks,
+    means,
     models,
     planning,
     results,
@@ -291,6 +292,8 @@ def score_predictions(arguments: argparse.Namespace) -> tuple[planning.Dataset, 
 def table(arguments: argparse.Namespace) -> int:
     """`evalkit table`: the leaderboard of runs, in the form asked for or told by the file's name."""
     cells = leaderboard.collect(results.find(arguments.runs or [Path("results")]))
+    if arguments.mean_over:
+        cells = means.over_seeds(cells)
     output: Path | None = arguments.output
     form = arguments.format or tables.by_suffix(output) or "terminal"
     screen = output is None and sys.stdout.isatty()

@@ -95,6 +95,10 @@ def table_arguments(verb: argparse.ArgumentParser) -> None:
         "--shape", choices=("wide", "long"), help="tasks × models, or a line a score (csv and json: long)"
     )
     verb.add_argument("--paired", action="store_true", help="tell ties with the best by the samples; slower")
+    verb.add_argument(
+        "--mean-over", choices=("seed",),
+        help="one column for fine-tunes named alike but for -seed0, _s1, -run2 at the end: mean ± deviation",
+    )  # fmt: skip
     verb.add_argument("--output", type=Path, metavar="FILE", help="write there instead of printing")
     verb.add_argument("--published", action="store_true", help="the papers' numbers beside, a line a score")
     _published_model(verb)

@@ -48,7 +48,7 @@ ROWS: list[set[str]] = [
     {"baseline"},
     {"compare", "early"},
     {"gate", "leaderboard"},
-    {"report", "watch", "export", "demo", "terminal", "asking", "ci", "tables", "trackers"},
+    {"means", "report", "watch", "export", "demo", "terminal", "asking", "ci", "tables", "trackers"},
     {"comparing", "doctor", "yardstick"},
     {"commands"},
     {"checking", "looking"},
