@@ -144,6 +144,7 @@ def _looking(verbs: Any) -> None:
         verbs, "data", "where a task's data is looked for, what is found, where to get the rest", _data_of
     )
     verb.add_argument("tasks", nargs="+", metavar="TASK")
+    verb.add_argument("--check", action="store_true", help="read it: counts against the official, images")
     _data(verb)
 
     verb = _verb(verbs, "validate", "check task files without running them", _validate)

@@ -14,6 +14,7 @@ from evalkit import (
     estimate,
     leaderboard,
     masks,
+    means,
     models,
     planning,
     results,
@@ -50,6 +51,11 @@ def run(arguments: argparse.Namespace, command: str) -> int:
 
 def execute(arguments: argparse.Namespace, command: str) -> list[results.RunFolder]:
     """Does what `evalkit run` is asked for; returns the run folders, models first, then tasks."""
+    if arguments.num_fewshot != "0":
+        raise UserError(
+            f"--num-fewshot {arguments.num_fewshot}: PaliGemma's prompts are zero-shot, transfer and mix "
+            "checkpoints were never trained on examples in the prompt; leave it out, or say 0"
+        )
     wanted = [name for names in arguments.tasks for name in names.split(",") if name]
     overrides = dict(_pair(text) for text in arguments.set)
     if arguments.prompt is not None:
@@ -293,6 +299,8 @@ def score_predictions(arguments: argparse.Namespace) -> tuple[planning.Dataset, 
 def table(arguments: argparse.Namespace) -> int:
     """`evalkit table`: the leaderboard of runs, in the form asked for or told by the file's name."""
     cells = leaderboard.collect(results.find(arguments.runs or [Path("results")]))
+    if arguments.mean_over:
+        cells = means.over_seeds(cells)
     output: Path | None = arguments.output
     form = arguments.format or tables.by_suffix(output) or "terminal"
     screen = output is None and sys.stdout.isatty()

@@ -74,6 +74,10 @@ def run_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--on-scores", metavar="FILE.py:NAME", help="a function told of every run's scores")
     verb.add_argument("--against", metavar="BASELINE", help="compare with these runs, or a baseline file")
     verb.add_argument(
+        "--num-fewshot", "--fewshot", nargs="?", const="1", default="0", metavar="0",
+        help="as in lm-eval, only 0: PaliGemma's prompts are zero-shot",
+    )  # fmt: skip
+    verb.add_argument(
         "--until-decided", action="store_true", help="stop as soon as worse, better or equivalent is certain"
     )
     verb.add_argument(
@@ -91,6 +95,10 @@ def table_arguments(verb: argparse.ArgumentParser) -> None:
         "--shape", choices=("wide", "long"), help="tasks × models, or a line a score (csv and json: long)"
     )
     verb.add_argument("--paired", action="store_true", help="tell ties with the best by the samples; slower")
+    verb.add_argument(
+        "--mean-over", choices=("seed",),
+        help="one column for fine-tunes named alike but for -seed0, _s1, -run2 at the end: mean ± deviation",
+    )  # fmt: skip
     verb.add_argument("--output", type=Path, metavar="FILE", help="write there instead of printing")
     verb.add_argument("--published", action="store_true", help="the papers' numbers beside, a line a score")
     _published_model(verb)

@@ -47,6 +47,8 @@ class Cell:
     folder: Path | None = None
     task_file: Mapping[str, Any] = field(default_factory=dict)  # of run.json
     not_scored: str = ""  # why there is no value
+    runs: int = 0  # a mean over so many runs (`--mean-over seed`), 0 where it is a run's own score
+    stdev: float | None = None  # over these runs
 
     @property
     def stamped(self) -> tuple[str, ...]:
@@ -63,6 +65,9 @@ class Cell:
         score = self.score
         if self.not_scored:
             return SUBMISSION if self.not_scored.startswith(SUBMISSION) else "not scored"
+        if self.runs:
+            over = "" if self.stdev is None else f" ±{100 * self.stdev:.1f}"
+            return f"{100 * score.value:.1f}{over} ({_counted(self.runs)}){self.stamps}"
         half = "" if score.low is None or score.high is None else f" ±{50 * (score.high - score.low):.1f}"
         return f"{100 * score.value:.1f}{half}{self.stamps}"
 
@@ -70,6 +75,10 @@ class Cell:
 def why_not_scored(why: str) -> str:
     """A task's `not_scored` as a sentence."""
     return why if why.startswith(SUBMISSION) else f"not scored, because {why}"
+
+
+def _counted(runs: int) -> str:
+    return f"{runs} run" + ("s" if runs > 1 else "")
 
 
 def collect(folders: Iterable[RunFolder]) -> list[Cell]:
@@ -167,10 +176,10 @@ def grid(cells: Sequence[Cell], pair: bool = False) -> Grid:
 
 def _best(row: Mapping[tuple[int, int], Cell], pair: bool) -> set[tuple[int, int]]:
     """The best value and those not significantly below it, where at least two models were scored on the
-    same samples. Runs that a sequential test stopped take no part."""
+    same samples. Runs that a sequential test stopped take no part, nor do means over runs."""
     if len(row) < 2 or len({(c.score.n, c.score.coverage, _targets(c.score)) for c in row.values()}) > 1:
         return set()
-    if any(c.score.coverage == "early" or c.not_scored for c in row.values()):
+    if any(c.score.coverage == "early" or c.not_scored or c.runs for c in row.values()):
         return set()
     sign = -1 if next(iter(row.values())).score.lower_is_better else 1
     top = max(row.values(), key=lambda c: sign * c.score.value)
@@ -237,6 +246,7 @@ def to_csv(cells: Sequence[Cell]) -> str:
 
 def record(cell: Cell) -> dict[str, Any]:
     s = cell.score
+    mean = {"runs": cell.runs, "stdev": cell.stdev} if cell.runs else {}
     return {
         "task": s.task,
         "metric": s.metric,
@@ -253,7 +263,7 @@ def record(cell: Cell) -> dict[str, Any]:
         "stamps": ";".join(cell.stamped),
         "run": cell.run,
         "signature": s.signature,
-    }
+    } | mean
 
 
 def neutral(value: Any) -> Any:
@@ -330,16 +340,18 @@ def notes(cells: Sequence[Cell], pair: bool = False, marked: bool = True) -> lis
     """What a reader must know of the numbers above."""
     reasons = [f"{c.score.task}: {why_not_scored(c.not_scored)}" for c in cells if c.not_scored]
     used = {mark for c in cells for mark in c.stamps}
-    found = ["values × 100, ± half of the 95 % interval (clustered by image)"]
+    found = [f"values × 100, ± {_spread(cells)}"]
     if marked:
         how = "paired on the samples" if pair else "by the two intervals; `evalkit compare` pairs the samples"
         found.append(f"bold: the best, and what does not differ from it significantly ({how})")
-    few = sorted({c.score.task for c in cells if c.score.clusters < FEW})
+    few = sorted({c.score.task for c in cells if c.score.clusters < FEW and not c.runs})
     if few:
         found.append(f"fewer than {FEW} images, so the interval is rough: {', '.join(few)}")
     found += [f"{mark} {meaning}" for mark, meaning in STAMPS.values() if mark in used]
     invalid = [
-        f"{c.model}: {c.score.task} {c.score.invalid} of {c.score.n}" for c in cells if c.score.invalid
+        f"{c.model}: {c.score.task} {c.score.invalid} of {c.score.n * (c.runs or 1)}"
+        for c in cells
+        if c.score.invalid
     ]
     found += dict.fromkeys(reasons)
     own = dict.fromkeys(c.score.task for c in cells if c.task_file.get("prompt_source") == "unpublished")
@@ -352,3 +364,9 @@ def notes(cells: Sequence[Cell], pair: bool = False, marked: bool = True) -> lis
         more = f"; and {len(unique) - 6} more" if len(unique) > 6 else ""
         found.append("unreadable answers, scored as wrong: " + "; ".join(unique[:6]) + more)
     return found
+
+
+def _spread(cells: Sequence[Cell]) -> str:
+    if any(c.runs for c in cells):
+        return "the standard deviation over runs (n − 1) that differ by the seed in their name"
+    return "half of the 95 % interval (clustered by image)"

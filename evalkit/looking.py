@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from evalkit import commands, lookup, planning, results, sources, tasks, terminal
+from evalkit import commands, counts, lookup, planning, results, sources, tasks, terminal
 from evalkit.errors import DataError, UserError
 from evalkit.types import Task
 
@@ -131,7 +131,10 @@ def _search(task: Task) -> str:
 
 
 def data(arguments: argparse.Namespace) -> int:
-    """`evalkit data TASK`: every place looked at, found or missing, and where to get the rest."""
+    """`evalkit data TASK`: every place looked at, found or missing, and where to get the rest.
+
+    With `--check` the data is read: another count than the official one, or missing images, are status 1.
+    """
     complete = True
     for name in tasks.expand(
         [n for names in arguments.tasks for n in names.split(",")], arguments.include_path
@@ -150,7 +153,35 @@ def data(arguments: argparse.Namespace) -> int:
         if not usable:
             complete = False
             print(f"  get it from {task.homepage or 'its authors'} ({task.license})")
+        elif arguments.check:
+            lines, right = _checked(task, found)
+            print("\n".join(f"  {line}" for line in lines))
+            complete = complete and right
     return 0 if complete else 1
+
+
+def _checked(task: Task, roots: Sequence[Path]) -> tuple[list[str], bool]:
+    """What reading the data shows, and whether all is as it should be."""
+    try:
+        data = planning.dataset(task, roots)
+    except DataError as error:
+        return [f"wrong    {error}"], False
+    n, official = len(data.samples), task.data.count
+    if official is None:
+        lines = [f"count    {n:,} samples; no official count is known"]
+    elif n == official:
+        lines = [f"right    {n:,} samples, the official count"]
+    else:
+        known = ((t.name, t.data.count) for t in map(tasks.load, tasks.names()) if t.data.count)
+        alike = [f"; {n:,} is {what}" for what in counts.resembles(task.name, n, known)]
+        lines = [f"wrong    {n:,} samples, officially {official:,} ({n - official:+,})" + "".join(alike)]
+    paths = dict.fromkeys(image.path for sample in data.samples for image in sample.images)
+    absent = [path for path in paths if not Path(path).exists()]
+    if absent:
+        lines.append(f"missing  {len(absent):,} of {len(paths):,} image files, the first is {absent[0]}")
+    elif paths:
+        lines.append(f"right    {len(paths):,} image files, none is missing")
+    return lines, not absent and official in (None, n)
 
 
 def validate(files: Sequence[str], schema: bool) -> int:

@@ -40,6 +40,8 @@ def render(
     form does not have, or several models where the form holds one."""
     if shape == "long" and form in ("model-index", "lm-eval"):
         raise UserError(f"--shape long: {form} has a shape of its own; leave it out")
+    if form in ("model-index", "lm-eval") and any(c.runs for c in cells):
+        raise UserError(f"--mean-over: {form} holds runs, not means over them; leave one of the two out")
     if form == "model-index":
         return model_index(cells)
     if form == "lm-eval":
@@ -71,21 +73,26 @@ def in_order(cells: Sequence[Cell]) -> list[Cell]:
 
 
 def to_csv(table: Grid) -> str:
-    """Tasks × models: the value and half of its interval, two columns a model."""
+    """Tasks × models: the value and half of its interval, of a mean its deviation; two columns a model,
+    and a third for a mean: over how many runs."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    head = [name for model in table.columns for name in (model, f"{model} ±")]
+    means = any(c.runs for c in table.cells.values())
+    head = [h for m in table.columns for h in (m, f"{m} ±", *([f"{m} runs"] if means else []))]
     writer.writerow([leaderboard.neutral(h) for h in ("task", "metric", *head)])
     for r, (task, metric) in enumerate(table.rows):
         line: list[Any] = [task, metric]
         for c in range(len(table.columns)):
             cell = table.cells.get((r, c))
             line += ["", ""] if cell is None else [cell.score.value, _half(cell)]
+            line += [cell.runs if cell else ""] if means else []
         writer.writerow([leaderboard.neutral(v) for v in line])
     return out.getvalue()
 
 
 def _half(cell: Cell) -> float | str:
+    if cell.stdev is not None:
+        return cell.stdev
     low, high = cell.score.low, cell.score.high
     return "" if low is None or high is None else (high - low) / 2
 

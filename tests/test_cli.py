@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
 from stub import Stub, checkpoint, colours
 
-from evalkit import commands
+from evalkit import commands, counts, tasks
 from evalkit.cli import main
 
 
@@ -71,6 +72,8 @@ def test_flags_as_lm_eval_has_them(stub: Stub, tmp_path: Path) -> None:
         "cpu",
         "--seed",
         "1",
+        "--num_fewshot",
+        "0",
         f"--data_root={task.parent}",
     ]
     assert main(words) == 0
@@ -156,6 +159,68 @@ def test_show_and_data(stub: Stub, tmp_path: Path, capsys: pytest.CaptureFixture
     assert "sample     none: docvqa_val: no data root is set" in capsys.readouterr().out
 
 
+def test_data_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    task = colours(tmp_path / "data", questions=1, images=10)
+    words = ["data", str(task), "--data-root", str(task.parent), "--check"]
+    assert main(words) == 0
+    assert "10 samples; no official count is known" in capsys.readouterr().out
+    text = task.read_text()
+    task.write_text(text.replace("split: test\n", "split: test\n  count: 10\n"))
+    assert main(words) == 0
+    out = capsys.readouterr().out
+    assert "right    10 samples, the official count" in out
+    assert "right    10 image files, none is missing" in out
+    task.write_text(text.replace("split: test\n", "split: test\n  count: 12\n"))
+    (task.parent / "pictures" / "3.png").unlink()
+    assert main(words) == 1
+    out = capsys.readouterr().out
+    assert "wrong    10 samples, officially 12 (-2)\n" in out
+    assert "missing  1 of 10 image files, the first is " in out
+    (task.parent / "colours.jsonl").write_text("{")
+    assert main(words) == 1
+    assert "wrong    " in capsys.readouterr().out
+
+
+def test_data_check_names_the_split(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    task = colours(tmp_path / "data", questions=491, images=1)
+    text = task.read_text().replace("split: test\n", "split: test\n  count: 540\n")
+    other = task.with_name("countbenchqa_540_test.yaml")
+    other.write_text(text)
+    assert main(["data", str(other), "--data-root", str(task.parent), "--check"]) == 1
+    assert "491 samples, officially 540 (-49); 491 is the rows whose" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("task", "count", "said"),
+    [
+        ("refcoco_unc_val", 8811, "mixed with google val"),
+        ("refcoco_unc_seg_mix_val", 8811, "mixed with google val"),
+        ("refcocog_umd_val", 7573, "mixed with google val"),
+        ("pope_test", 8910, "2023-10-09"),
+        ("countbenchqa_540_test", 490, "big_vision"),
+        ("cococap_val", 40504, "val2014"),
+        ("vsr_zeroshot_test", 616, "README"),
+        ("xgqa_test", 77328, "few-shot test"),
+        ("vqav2_val", 107394, "that of vqav2_testdev"),
+    ],
+)
+def test_what_a_wrong_count_resembles(task: str, count: int, said: str) -> None:
+    known = [(t.name, t.data.count) for t in map(tasks.load, tasks.names()) if t.data.count]
+    found = counts.resembles(task, count, known)
+    assert len(found) == 1
+    assert said in found[0]
+    assert counts.resembles(task, 7, known) == []
+
+
+def test_counts_are_of_tasks_and_wrong() -> None:
+    official = {name: tasks.load(name).data.count for name in tasks.names()}
+    rows = counts.load()
+    assert len({(p, n) for p, n, _ in rows}) == len(rows)
+    for pattern, _, what in rows:
+        assert [name for name in official if fnmatchcase(name, pattern)], pattern
+        assert what
+
+
 REFUSED: list[tuple[list[str], str]] = [
     (
         ["run", "--model", "m", "--tasks", "vqav2_vall"],
@@ -173,6 +238,8 @@ REFUSED: list[tuple[list[str], str]] = [
     (["run", "--model", "m", "--tasks", "docvqa_val", "--set", "a=b"], "a: unknown key"),
     (["run", "--model", "m", "--tasks", "docvqa_val", "--ids", "none.txt"], "--ids none.txt"),
     (["run", "--model", "m", "--tasks", "none.yaml"], "none.yaml: no such file"),
+    (["--model", "m", "--tasks", "docvqa_val", "--num_fewshot", "5"], "--num-fewshot 5: PaliGemma's prompts"),
+    (["run", "--model", "m", "--tasks", "docvqa_val", "--fewshot"], "prompts are zero-shot"),
     (["table", "nowhere"], "nowhere: no such folder"),
     (["score"], "score: name run folders"),
     (["score", "--predictions", "p.jsonl"], "name the task they answer"),

@@ -19,8 +19,9 @@ from stub import checkpoint, colours
 from stub_runs import Weighted, go, wrong_at
 
 import evalkit
-from evalkit import commands, leaderboard, results, tables
+from evalkit import commands, leaderboard, means, results, tables
 from evalkit.cli import main
+from evalkit.errors import UserError
 from evalkit.leaderboard import Cell
 from evalkit.types import Score
 
@@ -211,3 +212,50 @@ def test_trackers_from_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     evalkit.run("m", task, data_root=task.parent, on_scores=lambda name, s: told.append((name, s[0].value)))
     assert len(told) == 1
     assert told[0][0].startswith("colours_test.m.")
+
+
+def test_the_seed_in_a_name() -> None:
+    said = ("ft-seed0", "ft_s1", "ft-run2", "ft-seed-3", "ft_SEED_4")
+    assert {means.stem(name) for name in said} == {"ft"}
+    assert [means.stem(n) for n in ("ft", "ft-224", "seed0", "ft-seeds", "ft-s", "docs1")] == [None] * 6
+
+
+def test_means_over_seeds() -> None:
+    seeds = [cell("t", f"ft-seed{i}", v, invalid=1) for i, v in enumerate((0.8, 0.81, 0.85))]
+    found = means.over_seeds([*seeds, cell("t", "other", 0.9)])
+    assert [(c.model, c.runs) for c in found] == [("ft", 3), ("other", 1)]
+    assert found[0].score.value == pytest.approx(0.82)
+    assert found[0].stdev == pytest.approx(0.02645751311)
+    assert [c.text() for c in found] == ["82.0 ±2.6 (3 runs)", "90.0 (1 run)"]
+    text = leaderboard.markdown(found)
+    assert "standard deviation over runs" in text
+    assert "**" not in text
+    assert "3 of 3000" in text
+    named = means.over_seeds([*seeds, cell("t", "ft", 0.9)])
+    assert [c.model for c in named] == ["ft (mean)", "ft"]
+    other = [cell("t", "ft-seed0", 0.5), cell("t", "ft-seed1", 0.5, n=10, coverage="limited")]
+    with pytest.raises(UserError, match="differ in coverage, samples"):
+        means.over_seeds(other)
+
+
+def test_means_in_every_form(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    task = colours(tmp_path / "data", images=50)
+    for i in range(3):
+        go(task, tmp_path / "out", f"ft-seed{i}", wrong_at(0.1 + i / 10), weights=f"w{i}")
+    words = ["table", str(tmp_path / "out"), "--mean-over", "seed", "--format"]
+    for form in ("terminal", "md", "html"):
+        assert main([*words, form]) == 0
+        assert re.search(r"±\d+\.\d \(3 runs\)", capsys.readouterr().out)
+    assert main([*words, "csv"]) == 0
+    (line,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert (line["model"], line["runs"]) == ("ft", "3")
+    assert float(line["stdev"]) > 0
+    assert main([*words, "csv", "--shape", "wide"]) == 0
+    (wide,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert (wide["ft"], wide["ft ±"], wide["ft runs"]) == (line["value"], line["stdev"], "3")
+    assert main([*words, "json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["runs"] == 3
+    assert main([*words, "lm-eval"]) == 2
+    assert "--mean-over: lm-eval holds runs" in capsys.readouterr().err
+    assert main(["table", str(tmp_path / "out"), "--mean-over", "seed", "--published"]) == 0
+    assert "(3 runs)" in capsys.readouterr().out
