@@ -103,14 +103,26 @@ class FlatRecords(Format):
         if self.question:
             fields["question"] = record.text(self.question)
         target: Any = self._target(record, fields, size)
+        choices = record.texts(self.choices, least=1) if self.choices and not self.bbox else ()
         group = record.scalar(self.group) if self.group else ""
         cluster = record.identifier(self.cluster) if self.cluster else called
         if not self.each:
-            yield Sample(name, images, fields, target, size=size, group=group, cluster=cluster)
+            yield Sample(
+                name, images, fields, target, size=size, group=group, cluster=cluster, choices=choices
+            )
             return
         for index, text in enumerate(record.texts(self.each, least=1)):
             asked = {**fields, "question": text}
-            yield Sample(f"{name}-{index}", images, asked, target, size=size, group=group, cluster=cluster)
+            yield Sample(
+                f"{name}-{index}",
+                images,
+                asked,
+                target,
+                size=size,
+                group=group,
+                cluster=cluster,
+                choices=choices,
+            )
 
     def _target(self, record: Record, fields: dict[str, str], size: Any) -> Any:
         if self.bbox:

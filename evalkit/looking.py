@@ -125,6 +125,8 @@ def show(arguments: argparse.Namespace) -> int:
 
 def _search(task: Task) -> str:
     decode = task.decode
+    if decode.mode == "likelihood":
+        return f"likelihood of {', '.join(map(repr, task.choices))}"
     if decode.samples:
         return f"sampled at temperature {decode.temperature:g}, top_p {decode.top_p:g}, seed {decode.seed}"
     return "greedy" if decode.beams == 1 else f"beam {decode.beams}"

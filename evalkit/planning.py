@@ -105,7 +105,10 @@ def dataset(task: Task, roots: Sequence[Path]) -> Dataset:
                 f"{task.name}: sample id {sample.id} is there twice in {source.root}; ids are unique"
             )
         seen.add(sample.id)
-    prompts = ((s.id, f"{tasks.prompt(task, s.fields)}\0{len(s.images)}{_marks(s)}") for s in samples)
+    prompts = (
+        (s.id, f"{tasks.prompt(task, s.fields)}\0{len(s.images)}{_marks(s)}{_offered(task, s)}")
+        for s in samples
+    )
     targets = ((s.id, json.dumps(s.target, sort_keys=True, default=str)) for s in samples)
     return Dataset(task, source, samples, _digest(prompts), _digest(targets))
 
@@ -130,6 +133,12 @@ def _marks(sample: Sample) -> str:
         return ""
     done = [[image.turn, *(_named(asdict(m)) for m in image.marks)] for image in sample.images]
     return json.dumps(done, sort_keys=True)
+
+
+def _offered(task: Task, sample: Sample) -> str:
+    """The choices where they are scored by likelihood, '' where text is generated."""
+    found = tasks.choices(task, sample)
+    return "\0" + json.dumps(found) if found else ""
 
 
 def _named(mark: dict[str, Any]) -> dict[str, Any]:
@@ -169,12 +178,20 @@ def choose(samples: Sequence[Sample], asked: Asked) -> list[Sample]:
 
 
 def requests(plan: Plan, samples: Sequence[Sample]) -> list[Request]:
-    """What the model is asked: the prompt filled in, the image and how to prepare it."""
+    """What the model is asked: the prompt filled in, the image and how to prepare it, the choices if any."""
     decode = plan.task.decode
     if plan.protocol == "hf":
         decode = replace(decode, text_length=None)
     return [
-        Request(s.id, s.images, tasks.prompt(plan.task, s.fields), plan.preparation, decode) for s in samples
+        Request(
+            s.id,
+            s.images,
+            tasks.prompt(plan.task, s.fields),
+            plan.preparation,
+            decode,
+            tasks.choices(plan.task, s),
+        )
+        for s in samples
     ]
 
 

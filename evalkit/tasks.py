@@ -18,9 +18,10 @@ import yaml
 
 from evalkit import lookup, strict_yaml
 from evalkit.errors import UserError, nearest
-from evalkit.types import Data, Decode, Format, Preparation, Task
+from evalkit.types import Data, Decode, Format, Preparation, Sample, Task
 
 PROTOCOLS = ("paper", "hf")
+MODES = ("generate", "likelihood")
 _REVISION = re.compile(r"[0-9a-f]{40}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
 
@@ -35,6 +36,7 @@ _TASK: strict_yaml.Schema = {
     "prompt_source": (str, False),
     "image": (dict, False),
     "decode": (dict, False),
+    "choices": (list, False),
     "parser": (str, True),
     "metrics": (list, False),
     "group_mean": ((bool, dict), False),
@@ -55,6 +57,7 @@ _IMAGE: strict_yaml.Schema = {
 }
 _GROUP_MEAN: strict_yaml.Schema = {"without": (list, True)}
 _DECODE: strict_yaml.Schema = {
+    "mode": (str, False),
     "text_length": ((int, type(None)), False),
     "max_new_tokens": (int, False),
     "beams": (int, False),
@@ -164,6 +167,7 @@ def _task(shown: str, name: str, content: dict[str, Any], overrides: dict[str, s
         if decode.get(key) is not None and decode[key] < 1:
             raise UserError(f"{shown}: decode: {key}: is {decode[key]}, must be at least 1")
     _check_sampling(shown, decode)
+    choices = _choices(shown, decode, content.get("choices", []))
     if content.get("protocol", "paper") not in PROTOCOLS:
         raise UserError(f"{shown}: protocol: no '{content['protocol']}'; there are: {', '.join(PROTOCOLS)}")
     return Task(
@@ -177,6 +181,7 @@ def _task(shown: str, name: str, content: dict[str, Any], overrides: dict[str, s
         prompt_source=content.get("prompt_source", ""),
         image=dict(image),
         decode=_decode(decode),
+        choices=choices,
         parser=content["parser"],
         metrics=_pieces(shown, content),
         group_mean=_group_mean(shown, content.get("group_mean", False)),
@@ -203,6 +208,35 @@ def _check_sampling(shown: str, decode: Mapping[str, Any]) -> None:
         raise UserError(f"{shown}: decode: {idle[0]}: decides nothing at temperature 0; set temperature too")
     if temperature and decode.get("beams", 1) > 1:
         raise UserError(f"{shown}: decode: temperature: goes with beams: 1 only; a beam search draws nothing")
+
+
+def _choices(shown: str, decode: Mapping[str, Any], given: list[Any]) -> tuple[str, ...]:
+    """What is offered where answers are scored by likelihood; nothing where they are generated."""
+    mode = decode.get("mode", "generate")
+    if mode not in MODES:
+        raise UserError(f"{shown}: decode: mode: no '{mode}'; there are: {', '.join(MODES)}")
+    if mode == "generate":
+        if given:
+            raise UserError(f"{shown}: choices: decide nothing where text is generated; set decode.mode too")
+        return ()
+    for key, idle in (("beams", 1), ("temperature", 0)):
+        if decode.get(key, idle) != idle:
+            raise UserError(
+                f"{shown}: decode: {key}: goes with mode: generate only; choices are not searched"
+            )
+    for text in given:
+        if not isinstance(text, str) or not text:
+            raise UserError(
+                f"{shown}: choices: {text!r} is no text; put quotes around it, as in ['yes', 'no']"
+            )
+        if given.count(text) > 1:
+            raise UserError(f"{shown}: choices: {text!r} is listed twice")
+    if not given or (len(given) == 1 and "{choice}" not in given[0]):
+        raise UserError(
+            f"{shown}: choices: decode.mode: likelihood needs at least two, such as ['yes', 'no'], "
+            "or ['{choice}'] for those of the dataset"
+        )
+    return tuple(given)
 
 
 def _data(shown: str, data: dict[str, Any]) -> Data:
@@ -322,6 +356,8 @@ def schema() -> dict[str, Any]:
     parts["image"]["properties"]["resize"]["enum"] = ["bilinear", "bicubic"]
     parts["image"]["properties"]["pad"]["enum"] = ["white"]
     parts["protocol"]["enum"] = list(PROTOCOLS)
+    parts["decode"]["properties"]["mode"]["enum"] = list(MODES)
+    parts["choices"] |= {"items": {"type": "string"}}
     parts["metrics"] |= {"items": {"type": "string"}, "minItems": 1}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "evalkit task", **top}
 
@@ -357,6 +393,22 @@ def prompt(task: Task, fields: Mapping[str, str]) -> str:
     return re.sub(r"\{\{|\}\}|\{([A-Za-z_]\w*)\}|[{}]", fill, task.prompt)
 
 
+def choices(task: Task, sample: Sample) -> tuple[str, ...]:
+    """The answers that a sample offers, each once and in order; () where text is generated."""
+    found: dict[str, None] = {}
+    for text in task.choices:
+        if "{choice}" not in text:
+            found[text] = None
+            continue
+        if not sample.choices:
+            raise UserError(
+                f"{task.path}: choices: sample {sample.id} has none of its own that '{{choice}}' could stand "
+                "for; list them in the task"
+            )
+        found.update(dict.fromkeys(text.replace("{choice}", own) for own in sample.choices))
+    return tuple(found)
+
+
 def preparation(task: Task, resolution: int, protocol: str) -> Preparation:
     """How images are prepared: `paper` as big_vision (per task), `hf` as the transformers processor."""
     if protocol == "hf":
@@ -369,11 +421,14 @@ def preparation(task: Task, resolution: int, protocol: str) -> Preparation:
 def text_identity(task: Task) -> dict[str, Any]:
     """The part of a task that decides the model's text. Metrics and parser are not in it: scoring
     the same predictions in another way must not ask for them again (the signature names those).
-    Nor are the settings of sampling where nothing is drawn."""
+    Nor are the settings of sampling where nothing is drawn, nor mode and choices where text is generated."""
     decode = dataclasses.asdict(task.decode)
     if not task.decode.samples:
         for key in ("temperature", "top_p", "seed"):
             del decode[key]
+    likelihood = decode["mode"] == "likelihood"
+    if not likelihood:
+        del decode["mode"]
     return {
         "name": task.name,
         "version": task.version,
@@ -381,4 +436,5 @@ def text_identity(task: Task) -> dict[str, Any]:
         "split": task.data.split,
         "prompt": task.prompt,
         "decode": decode,
+        **({"choices": list(task.choices)} if likelihood else {}),
     }

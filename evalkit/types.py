@@ -42,7 +42,8 @@ class Preparation:
 class Decode:
     """How text is decoded. `text_length` cuts the prompt (BOS and newline counted); None: never.
 
-    A `temperature` above 0 samples: from the smallest set of tokens that holds `top_p` of the
+    `mode` likelihood writes nothing: the most likely of given choices is the answer, `max_new_tokens` cuts
+    none of them. A `temperature` above 0 samples: from the smallest set of tokens that holds `top_p` of the
     probability, with random numbers that hang on `seed` and the sample's id alone.
     """
 
@@ -53,6 +54,7 @@ class Decode:
     temperature: float = 0.0  # 0: greedy, or beam search
     top_p: float = 1.0
     seed: int = 0
+    mode: str = "generate"  # generate | likelihood
 
     @property
     def samples(self) -> bool:
@@ -87,6 +89,7 @@ class Task:
     group_mean: tuple[str, ...] | None = None  # score = mean over groups, without these
     not_scored: str = ""  # why there are no metrics; the run can be exported
     protocol: str = "paper"
+    choices: tuple[str, ...] = ()  # likelihood only; `{choice}` stands for each of the sample's own
     prompt_source: str = ""
     homepage: str = ""
     path: str = ""  # the YAML file, for error messages
@@ -144,7 +147,8 @@ class Sample:
 
     `fields` is what a prompt may name; `target` is plain data (strings, numbers, tuples, lists,
     dicts) in the shape that the format documents and the metric reads; `group` is what scores are
-    broken down by; `cluster` is what is resampled together (before the image is read: its path).
+    broken down by; `cluster` is what is resampled together (before the image is read: its path);
+    `choices` are the answers that are offered, where there are any, spelled as the target.
     """
 
     id: str
@@ -154,6 +158,7 @@ class Sample:
     size: Size | None = None  # of the original image, where the annotations tell
     group: str = ""
     cluster: str = ""
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +188,8 @@ class Prediction:
     """What a model answered; never edited afterwards.
 
     `text` keeps special tokens (`<loc..>`, `<seg..>`) and leaves out the end token; `margin` is
-    the smallest difference between the best and second best logit along the greedy path;
+    the smallest difference between the best and second best logit along the greedy path, or between
+    the log-likelihoods of the best two choices;
     `image_digests` are sha256 of the bytes read, `sizes` the (height, width) they decoded to.
     """
 

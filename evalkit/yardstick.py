@@ -206,6 +206,8 @@ def _of_engine(run: dict[str, Any]) -> Iterator[Cause]:
         yield "≠", "quantised", "the weights are quantised; the second paper measured 0.2 % for its own way"
     if decode.get("temperature"):
         yield "≠", "sampled", "text drawn at a temperature; published greedy or by beam"
+    if decode.get("mode") == "likelihood":
+        yield "≠", "likelihood", "the most likely of given choices; published by generating"
     if model.get("unidentified"):
         yield "?", "model", "does not say what it is"
     file = run["task_file"]

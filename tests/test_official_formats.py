@@ -48,6 +48,13 @@ def below(root: Path, sample: Sample) -> list[str]:
 # --- right data --------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("name", ["ai2d_test", "aokvqa_mc_val", "scienceqa_test"])
+def test_the_choices_hold_the_target(name: str, tmp_path: Path) -> None:
+    for sample in read(tmp_path, name):
+        assert len(sample.choices) > 1
+        assert sample.target[0] in sample.choices
+
+
 def test_pope(tmp_path: Path) -> None:
     samples = read(tmp_path, "pope_test")
     assert [s.id for s in samples[::4]] == ["random/1", "popular/2", "adversarial/3"]

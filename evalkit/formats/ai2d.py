@@ -68,6 +68,7 @@ class Ai2d(Format):
                     target=(choices[place],),
                     group="letters" if question.data.get("abcLabel") is True else "words",
                     cluster=picture,
+                    choices=choices,
                 )
 
 

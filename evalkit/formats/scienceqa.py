@@ -49,6 +49,7 @@ class ScienceQa(Format):
                 target=(_answer(problem),),
                 group=problem.text("subject") if problem.has("subject") else "",
                 cluster=name,
+                choices=tuple(LETTERS[: len(problem.data["choices"])]),
             )
 
 

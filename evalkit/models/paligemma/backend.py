@@ -341,7 +341,8 @@ class PaliGemma(Model):
         requests: Iterable[Request],
         on_bad_image: Callable[[Request, ImageError], None] | None = None,
     ) -> Iterator[Prediction]:
-        """Answers batch by batch; the order inside a window of some batches is by length.
+        """Answers batch by batch; the order inside a window of some batches is by length. Where a request
+        is scored by likelihood, its most likely choice is the answer (`FastEngine.choose`).
 
         A damaged image: `on_bad_image(request, error)` is called and the sample left out; without
         it the error is raised after the rest of its batch was answered.
@@ -361,7 +362,7 @@ class PaliGemma(Model):
         stream = Stream(self._engine, self.rules, self._limit, self._stable, self.strict)
         try:
             for item, images, answer in stream.answers(feed, on_bad_image):
-                yield self._prediction(item.request, images, answer)
+                yield self._prediction(item, images, answer)
         finally:
             feed.close()
 
@@ -380,14 +381,22 @@ class PaliGemma(Model):
             )
         if not request.images:
             raise ModelError(f"sample {request.id}: has no image; PaliGemma needs at least one")
-        if request.choices:
-            raise ModelError(f"sample {request.id}: choices: scoring given answers is not in this version")
         decode = request.decode
+        if (decode.mode == "likelihood") != bool(request.choices):
+            raise ModelError(
+                f"sample {request.id}: choices: go with decode.mode=likelihood, and it with them"
+            )
+        if request.choices and self.engine != "fast":
+            raise ModelError("decode: mode: likelihood needs --engine fast")
         if decode.max_new_tokens < 1 or decode.beams < 1:
             raise ModelError(f"decode: max_new_tokens and beams must be at least 1, not {decode}")
         if decode.samples and decode.beams > 1:
             raise ModelError(f"decode: sampling goes with beams=1 only, not {decode}")
-        return Planned(request, tuple(self.encode(request.prompt, decode.text_length)))
+        ids = tuple(self.encode(request.prompt, decode.text_length))
+        assert self._prompter is not None
+        end = self.rules.eos[0]
+        choices = tuple((*self._prompter.continuation(c), end) for c in request.choices)
+        return Planned(request, ids, choices)
 
     def _prepare(self) -> Prepare:
         if self.prepare is not None:
@@ -396,14 +405,17 @@ class PaliGemma(Model):
 
         return prepare
 
-    def _prediction(self, request: Request, images: list[Any], answer: Answer) -> Prediction:
+    def _prediction(self, item: Planned, images: list[Any], answer: Answer) -> Prediction:
         assert self._prompter is not None
         n = len(answer.tokens) - (answer.stop == "eos")
-        tokens = answer.tokens[:n]
+        tokens, request = answer.tokens[:n], item.request
+        text = self._prompter.decode(tokens)
+        if item.choices:  # as it was given, whatever the tokenizer makes of it
+            text = request.choices[item.choices.index(answer.tokens)]
         return Prediction(
             id=request.id,
             prompt=request.prompt,
-            text=self._prompter.decode(tokens),
+            text=text,
             tokens=tokens,
             logprobs=answer.logprobs[:n] if request.decode.logprobs else None,
             stop=answer.stop,

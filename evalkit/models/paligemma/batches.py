@@ -25,10 +25,11 @@ AHEAD = 2  # batches whose images are read while the model works
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A request with the ids that follow its image tokens."""
+    """A request with the ids that follow its image tokens, and those of each choice, end token included."""
 
     request: Request
     ids: tuple[int, ...]
+    choices: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(slots=True)

@@ -33,7 +33,8 @@ class Prompt:
 class Answer:
     """New tokens of one prompt. `tokens` and `logprobs` (natural log) include the end token where one
     was reached; `margin` is the smallest top-1/top-2 logit difference along the greedy path, the end
-    token's step included (None: beam search or sampling). `logprobs` are the model's own, whatever the
+    token's step included (None: beam search or sampling), or what the best choice is more likely than the
+    second best (None: there is one). `logprobs` are the model's own, whatever the
     temperature."""
 
     tokens: tuple[int, ...]

@@ -4,8 +4,9 @@ computed once. Gives the plain engine's answers."""
 from __future__ import annotations
 
 import gc
-from collections.abc import Sequence
-from typing import Any
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +22,8 @@ from evalkit.models.paligemma.engine import Answer, OutOfMemory, Pixels, Prompt
 from evalkit.models.paligemma.prompt import Rules
 from evalkit.models.paligemma.vision import Memory, Tower
 from evalkit.types import Decode
+
+T = TypeVar("T")
 
 VISION_TOKENS = {"cpu": 1024}  # image tokens that the tower works on at once
 
@@ -141,17 +144,39 @@ class FastEngine:
 
     def answer(self, prompts: Sequence[Prompt], decode: Decode, rules: Rules) -> list[Answer]:
         """See `Engine.answer`; prompts of several lengths are fine."""
+
+        def work() -> list[Answer]:
+            if decode.beams > 1:
+                return self._beam(prompts, decode, rules)
+            return lane.answer(self, prompts, decode, rules)
+
+        return self._fitting(work, f"{len(prompts)} prompts at once")
+
+    def choose(self, prompt: Prompt, choices: Sequence[Sequence[int]], rules: Rules) -> Answer:
+        """The most likely of the choices, each with its end token, as an answer.
+
+        A choice's likelihood is the sum of its tokens' log-probabilities, the end token's included, not
+        divided by its length; of equals the first wins. `margin`: that sum less the second best's.
+        """
+        found = self._fitting(lambda: self.likelihood(prompt, choices, rules), f"{len(choices)} choices")
+        sums = [sum(one) for one in found]
+        if not all(math.isfinite(value) for value in sums):
+            raise self.not_finite()
+        best = max(range(len(sums)), key=sums.__getitem__)
+        others = [value for i, value in enumerate(sums) if i != best]
+        return Answer(tuple(choices[best]), found[best], "eos", sums[best] - max(others) if others else None)
+
+    def _fitting(self, work: Callable[[], T], what: str) -> T:
+        """What `work` gives; raises OutOfMemory where the device has no room for it."""
         try:
             with torch.inference_mode():
-                if decode.beams > 1:
-                    return self._beam(prompts, decode, rules)
-                return lane.answer(self, prompts, decode, rules)
+                return work()
         except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
             if not plain.is_out_of_memory(error):
                 raise
         # Outside the handler, so that the traceback no longer holds the batch's tensors.
         self.free()
-        raise OutOfMemory(f"{len(prompts)} prompts at once do not fit")
+        raise OutOfMemory(f"{what} do not fit")
 
     def free(self) -> None:
         """Gives memory back after running out of it."""

@@ -75,6 +75,11 @@ class Prompter:
         ids += self.newline
         return ids if length is None else ids[:length]
 
+    def continuation(self, text: str) -> list[int]:
+        """The ids of an answer after its prompt: by itself, as big_vision tokenises suffixes; no bos, no
+        end token."""
+        return [i for part in _cut_runs(text) for i in self._ids(part, literal=self._literal)]
+
     def decode(self, ids: Sequence[int]) -> str:
         """The text with `<loc....>` and `<seg...>` kept and no spaces put in; control tokens (bos, eos,
         pad) are left out, as SentencePiece does."""

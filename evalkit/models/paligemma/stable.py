@@ -3,13 +3,15 @@ decided."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from evalkit.models.paligemma.engine import Answer, Engine, Prompt
 from evalkit.models.paligemma.prompt import Rules
 from evalkit.types import Decode
+
+Choices = Sequence[Sequence[int]]
 
 THRESHOLDS = {"float32": 1e-3, "bfloat16": 0.25, "float16": 0.05}
 """Margins (in logits) below which another batch, device or precision might choose another token, where
@@ -29,7 +31,9 @@ class Stable:
         """Counts from zero, as a run begins."""
         self.counts.update(answers=0, close=0, changed=0)
 
-    def decide(self, prompt: Prompt, decode: Decode, rules: Rules, answer: Answer) -> Answer:
+    def decide(
+        self, prompt: Prompt, decode: Decode, rules: Rules, answer: Answer, choices: Choices = ()
+    ) -> Answer:
         """The answer that stands: the given one, or a close call's new one."""
         self.counts["answers"] += 1
         if answer.margin is None or answer.margin >= self.threshold:
@@ -39,7 +43,11 @@ class Stable:
             return answer
         if self._engine is None:
             self._engine = self.exact()
-        again = self._engine.answer([prompt], decode, rules)[0]
+        engine: Any = self._engine
+        if choices:
+            again: Answer = engine.choose(prompt, choices, rules)
+        else:
+            again = engine.answer([prompt], decode, rules)[0]
         self.counts["changed"] += again.tokens != answer.tokens
         return again
 

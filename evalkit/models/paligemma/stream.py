@@ -46,6 +46,9 @@ class Stream:
         bad: list[ImageError] = []
         batches = self._good(feed, on_bad_image, bad)
         for decode, run in itertools.groupby(batches, key=lambda batch: batch[0][0].request.decode):
+            if decode.mode == "likelihood":
+                yield from self._by_likelihood(run, decode)
+                continue
             answer = self._by_lane if self._lane(decode) else self._by_batches
             yield from answer(run, decode)
         if bad:
@@ -99,6 +102,17 @@ class Stream:
                     yield planned, images, self.stable.decide(row.prompt, decode, self.rules, row.answer())
         except OutOfMemory:
             raise self._too_large(lane.tags[0][0].request if lane.tags else None) from None
+
+    def _by_likelihood(self, batches: Iterable[Batch], decode: Decode) -> Iterator[Answered]:
+        """Sample by sample, all choices of one together: no other sample can move its numbers."""
+        engine: Any = self.engine
+        for planned, images in itertools.chain.from_iterable(batches):
+            asked = prompt(planned, images)
+            try:
+                answer = engine.choose(asked, planned.choices, self.rules)
+            except OutOfMemory:
+                raise self._too_large(planned.request) from None
+            yield planned, images, self.stable.decide(asked, decode, self.rules, answer, planned.choices)
 
     # --- any engine ---
 
