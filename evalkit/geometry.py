@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from evalkit.errors import DataError
-from evalkit.types import Mask, Size
+from evalkit.types import Box, Mask, Size
 
 Coordinates = tuple[float, float, float, float]
 Rle = dict[str, Any]
@@ -41,6 +41,16 @@ def fractions(box: Sequence[float], size: Size) -> Coordinates:
     """A box in pixels as fractions of an image of `size` (height, width)."""
     height, width = size
     return box[0] / height, box[1] / width, box[2] / height, box[3] / width
+
+
+def first_iou(answer: Sequence[Box | Mask] | None, target: Mapping[str, Any]) -> float | None:
+    """IoU of the answer's first box (a mask's own box) with `target["box"]`, pixels of `target["size"]`;
+    both as fractions of the image. None when the answer has no box."""
+    if not answer:
+        return None
+    first = answer[0]
+    box = first.box if isinstance(first, Mask) else first
+    return iou(box.coordinates, fractions(target["box"], target["size"]))
 
 
 def pixels(box: Sequence[float], size: Size) -> tuple[int, int, int, int]:

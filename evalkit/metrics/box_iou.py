@@ -30,9 +30,6 @@ class BoxIou(Metric):
         result = np.zeros((len(targets), 2))
         result[:, 1] = 1.0
         for i, (answer, target) in enumerate(zip(answers, targets, strict=True)):
-            if answer:
-                first = answer[0]
-                box = first.box if isinstance(first, Mask) else first
-                wanted = geometry.fractions(target["box"], target["size"])
-                result[i, 0] = geometry.iou(box.coordinates, wanted)
+            found = geometry.first_iou(answer, target)
+            result[i, 0] = found or 0.0
         return result
