@@ -16,7 +16,7 @@ import shutil
 import tempfile
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -25,6 +25,8 @@ from evalkit.errors import ResultsError
 from evalkit.types import Prediction, Score
 
 SCHEMA = 1  # raised when a file's meaning changes; older ones are migrated on reading
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+"""From a schema to the next one; schema 1 is the first, so there is none yet."""
 SYNC_SECONDS = 2.0  # at most this much is computed again after a power cut
 
 ImageStamp = tuple[int, int]
@@ -189,6 +191,13 @@ def _read_json(path: Path) -> dict[str, Any] | None:
         raise ResultsError(f"{path}: not a file of evalkit's; choose another folder")
     if content["schema"] > SCHEMA:
         raise ResultsError(f"{path}: written by a newer evalkit (schema {content['schema']}); update evalkit")
+    while content["schema"] < SCHEMA:
+        step = MIGRATIONS.get(content["schema"])
+        if step is None:
+            raise ResultsError(
+                f"{path}: schema {content['schema']} is too old to be read; run again into another folder"
+            )
+        content = {**step(content), "schema": content["schema"] + 1}
     return content
 
 

@@ -200,3 +200,15 @@ def test_results_that_are_not_ours(tmp_path: Path) -> None:
     blocked.write_text("")
     with pytest.raises(ResultsError, match="a file stands where a folder is needed"):
         results.atomic_write(blocked / "x.json", "{}")
+
+
+def test_older_results_are_migrated_step_by_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "run.json").write_text('{"schema": 1, "model": "a"}')
+    monkeypatch.setattr(results, "SCHEMA", 3)
+    monkeypatch.setattr(
+        results,
+        "MIGRATIONS",
+        {1: lambda c: {**c, "name": c["model"]}, 2: lambda c: {**c, "name": c["name"] * 2}},
+    )
+    found = results.RunFolder(tmp_path).read_run()
+    assert found == {"schema": 3, "model": "a", "name": "aa"}
