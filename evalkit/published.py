@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evalkit import artefacts
 from evalkit.errors import UserError
 from evalkit.types import Score
 
@@ -20,18 +21,6 @@ ROUNDING = 0.0005  # papers print tenths of a point
 _NAME = re.compile(r"(paligemma2?-(?:3|10|28)b)-(pt|mix|ft)(?![a-z0-9])(.*)")
 _REST = re.compile(r"-(?:([a-z][a-z0-9-]*?)-)?(224|448|896)(?![0-9])")
 _KINDS = {"ft": "transfer", "mix": "mix", "pt": "pt"}
-# what a released fine-tune is called by, where that isn't how its task's name begins
-_CALLED = {"vizwizvqa": ("vizwiz",), "refcocoseg": ("refcoco",)}
-# tasks that the papers answer with the fine-tune of another
-_ZERO_SHOT = {
-    "nocaps": "cococap", "xm3600": "coco35l", "xgqa": "gqa", "marvl": "nlvr2", "pope": "vqav2",
-    "mmvp": "vqav2", "countbenchqa": "tallyqa",
-}  # fmt: skip
-# the released fine-tunes were trained on train and val wherever the published figure is of a test set
-TRAINED_ON_VAL = (
-    "aokvqa_da_val", "aokvqa_mc_val", "docvqa_val", "infovqa_val", "stvqa_val", "textvqa_val", "vizwiz_val",
-    "vqav2_val", "vqav2_minival",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -94,10 +83,7 @@ class Beside:
 
 
 def place() -> Path:
-    """Where published.csv lies: beside the package in a checkout, inside it when installed."""
-    here = Path(__file__).resolve().parent
-    own = here.parent / "results" if (here.parent / "pyproject.toml").is_file() else here / "_results"
-    return own / "published.csv"
+    return artefacts.folder() / "published.csv"
 
 
 @functools.cache
@@ -178,11 +164,8 @@ def given(text: str) -> Named:
 
 def _fits(named: Named, task: str) -> bool:
     """Whether a fine-tune on `named.data` is the one that the papers answer the task with."""
-    if not named.data:
-        return True
-    prefix = next((to for start, to in _ZERO_SHOT.items() if task.startswith(start)), None)
-    squeezed = re.sub(r"[^a-z0-9]", "", prefix or task.lower())
-    return any(squeezed.startswith(start) for start in _CALLED.get(named.data, (named.data,)))
+    answering = artefacts.fine_tune(task) or re.sub(r"[^a-z0-9]", "", task.lower())
+    return answering.startswith(named.data)
 
 
 def match(task: str, named: Named, resolution: int | None, metric: str, part: str = "") -> list[Published]:
@@ -210,7 +193,7 @@ def beside(
         return Beside(None, why_not=f"nothing published for {named.model} {named.kind} at {resolution} px")
     row, split = rows[0], task_file.get("data", {}).get("split")
     value = score.value if not part else _part(score, part)
-    own_tuned = named.released and score.task in TRAINED_ON_VAL
+    own_tuned = named.released and bool(artefacts.server(score.task))
     count = task_file.get("data", {}).get("count")
     reasons = (
         (bool(row.differs), row.differs),

@@ -155,7 +155,7 @@ def reasons(run: dict[str, Any], cells: Sequence[Cell], given: Named | None) -> 
                 lines += [f"    also published: {_points(r.score, True)} ({r.source})" for r in others]
     causes = [*_of_split(run, rows, named), *_of_engine(run), *_of_samples(run, cells), *_of_runs(rows)]
     lines += [f"  {mark} {cause:<12} {text}" for mark, cause, text in causes]
-    lines += [f"  ! {'known':<12} {fact}" for fact in artefacts.of(run["task"])]
+    lines += [f"  ! {'known':<12} {fact}" for fact in artefacts.known(run["task"])]
     return lines
 
 
@@ -165,7 +165,7 @@ Cause = tuple[str, str, str]  # mark, cause, what is so
 def _of_split(run: dict[str, Any], rows: Sequence[Published], named: Named | None) -> Iterator[Cause]:
     task, split = run["task"], run["task_file"]["data"]["split"]
     if not rows:
-        servers = [r for r in published.for_task(_test_of(task)) if "test server" in r.differs]
+        servers = [r for r in published.for_task(artefacts.server(task)) if "test server" in r.differs]
         if servers:
             yield "≠", "split", f"the first paper's figures are of the test server, this is {split}"
         else:
@@ -176,15 +176,11 @@ def _of_split(run: dict[str, Any], rows: Sequence[Published], named: Named | Non
         yield "≠", "split", f"published on {rows[0].split}, this is {split}"
     else:
         yield "=", "split", f"{split}, as published"
-    if task in published.TRAINED_ON_VAL:
+    if artefacts.server(task):
         if named is not None and named.released:
             yield "≠", "trained on", "the released fine-tune saw this val split in training"
         else:
             yield "?", "trained on", "published val figures are of fine-tunes on train alone; is yours?"
-
-
-def _test_of(task: str) -> str:
-    return "vqav2_test" if task.startswith("vqav2") else task.replace("_val", "_test")
 
 
 def _of_engine(run: dict[str, Any]) -> Iterator[Cause]:

@@ -7,6 +7,7 @@ import io
 import json
 import re
 from collections import Counter
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from stub_runs import go, wrong_at
 
 from evalkit import artefacts, published, tasks, yardstick
 from evalkit.cli import main
+from evalkit.errors import UserError
 from evalkit.leaderboard import Cell
 from evalkit.published import Published
 from evalkit.types import Score
@@ -315,8 +317,26 @@ def test_every_cause_is_told() -> None:
 
 def test_beams_and_artefacts_name_tasks_that_are() -> None:
     names = tasks.names()
-    for start in [*artefacts.BEAMS, *(start for start, _ in artefacts.ARTEFACTS)]:
-        assert any(name.startswith(start) for name in names), start
+    for pattern, facts in artefacts.load().items():
+        assert any(fnmatchcase(name, pattern) for name in names), pattern
+        assert facts.get("server", names[0]) in names, pattern
     for name in names:
         if not name.startswith(("shapes", "custom", "coco_captions")):
             assert artefacts.beams(name) == tasks.load(name).decode.beams, name
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("docvqa_*: {beam: 2}", "docvqa_*: beam: unknown key; did you mean beams"),
+        ("docvqa_*: {beams: two}", "docvqa_*: beams: is text, must be a whole number"),
+        ("docvqa_*: cut", "docvqa_*: is text, must be a mapping"),
+    ],
+)
+def test_artefacts_are_read_strictly(
+    text: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "artefacts.yaml").write_text(text)
+    monkeypatch.setattr(artefacts, "folder", lambda: tmp_path)
+    with pytest.raises(UserError, match=re.escape(f"results/artefacts.yaml: {sentence}")):
+        artefacts.load.__wrapped__()
