@@ -163,7 +163,8 @@ def gap(answered: Answered) -> str:
     if untold:
         have = f"{len(data.samples) - len(untold):,} of {len(data.samples):,}"
         parts.append(f"has {have} answers, the first missing is {untold[0]}")
-    if (official := data.short_of) is not None:
+    official = data.task.data.count  # servers know nothing of the papers' own copies
+    if official is not None and official != len(data.samples):
         parts.append(f"the data on disk holds {len(data.samples):,} of officially {official:,} samples")
     return ", and ".join(parts)
 

@@ -18,6 +18,7 @@ from evalkit.errors import UserError
 from evalkit.types import Score
 
 ROUNDING = 0.0005  # papers print tenths of a point
+AS_MANY = "as many samples as published; whether the same can't be checked"
 _NAME = re.compile(r"(paligemma2?-(?:3|10|28)b)-(pt|mix|ft)(?![a-z0-9])(.*)")
 _REST = re.compile(r"-(?:([a-z][a-z0-9-]*?)-)?(224|448|896)(?![0-9])")
 _KINDS = {"ft": "transfer", "mix": "mix", "pt": "pt"}
@@ -66,6 +67,7 @@ class Beside:
     row: Published | None
     value: float | None = None
     why_not: str = ""
+    note: str = ""  # what to know where they are compared
 
     @property
     def difference(self) -> float | None:
@@ -191,21 +193,23 @@ def beside(
     rows = match(score.task, named, resolution, score.metric, part)
     if not rows:
         return Beside(None, why_not=f"nothing published for {named.model} {named.kind} at {resolution} px")
-    row, split = rows[0], task_file.get("data", {}).get("split")
+    row, data = rows[0], task_file.get("data", {})
     value = score.value if not part else _part(score, part)
     own_tuned = named.released and bool(artefacts.server(score.task))
-    count = task_file.get("data", {}).get("count")
+    split, count, theirs = (data.get(key) for key in ("split", "count", "published_count"))
     reasons = (
         (bool(row.differs), row.differs),
         (split is not None and split != row.split, f"published on {row.split}, this is {split}"),
         (own_tuned, "the released fine-tune was trained on this val split"),
         (score.coverage != "all", f"coverage is {score.coverage}, not all"),
-        (bool(count) and score.n != count, f"{score.n:,} samples, officially {count or 0:,}"),
+        (bool(theirs) and score.n != theirs, f"{score.n:,} samples, published on {theirs or 0:,}"),
+        (not theirs and bool(count) and score.n != count, f"{score.n:,} samples, officially {count or 0:,}"),
         (bool(changed), f"changed on the command line: {', '.join(changed)}"),
         (task_file.get("prompt_source") == "unpublished", "the prompt was never published"),
         (value is None, f"this run has no {part}"),
     )
-    return Beside(row, value, next((why for holds, why in reasons if holds), ""))
+    note = AS_MANY if theirs else ""
+    return Beside(row, value, next((why for holds, why in reasons if holds), ""), note)
 
 
 def _part(score: Score, part: str) -> float | None:

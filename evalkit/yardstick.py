@@ -88,7 +88,7 @@ def _line(cell: Cell, part: str, found: Beside) -> list[str]:
         "n/a" if row is None else _points(row.score) + deviation,
         "n/a" if gap is None else f"{100 * gap:+.1f}",
         within,
-        found.why_not or (row.source if row else ""),
+        found.why_not or "; ".join(filter(None, (row.source if row else "", found.note))),
     ]
 
 
@@ -103,6 +103,7 @@ def _record(cell: Cell, part: str, found: Beside) -> dict[str, Any]:
         "within": found.within,
         "published_source": row.source if row else "",
         "why_not": found.why_not,
+        "note": "" if found.why_not else found.note,
     }
 
 
@@ -218,8 +219,15 @@ def _of_engine(run: dict[str, Any]) -> Iterator[Cause]:
 def _of_samples(run: dict[str, Any], cells: Sequence[Cell]) -> Iterator[Cause]:
     score = cells[0].score
     yield "=" if score.coverage == "all" else "≠", "coverage", f"{score.coverage}, {score.n:,} samples"
-    count = run["task_file"]["data"].get("count")
-    if count and score.n != count:
+    data = run["task_file"]["data"]
+    count, theirs = data.get("count"), data.get("published_count")
+    if theirs:
+        of = f" (officially {count:,})" if count else ""
+        if score.n == theirs:
+            yield "?", "count", f"{score.n:,}{of}, {published.AS_MANY}"
+        else:
+            yield "≠", "count", f"{score.n:,} samples{of}; published on {theirs:,}, a list that isn't public"
+    elif count and score.n != count:
         yield "≠", "count", f"{score.n:,} samples, officially {count:,}"
     elif not count:
         yield "?", "count", f"{score.n:,} samples; the official number is not known"

@@ -129,7 +129,11 @@ def score(task: str, metric: str, value: float, **more: Any) -> Score:
 
 def file(task: str) -> dict[str, Any]:
     loaded = tasks.load(task)
-    data = {"split": loaded.data.split, "count": loaded.data.count}
+    data = {
+        "split": loaded.data.split,
+        "count": loaded.data.count,
+        "published_count": loaded.data.published_count,
+    }
     return {"data": data, "prompt_source": loaded.prompt_source, "not_scored": loaded.not_scored}
 
 
@@ -166,7 +170,8 @@ def test_no_deviation_no_verdict() -> None:
         ("coco_detection_val2017", "coco_ap", {}, "does not name the split"),
         ("vsr_random_test", "exact_match", {}, "prompt was never published"),
         ("countbenchqa_540_test", "exact_match(normalise='count')", {}, "540 or 490"),
-        ("msvd_qa_test", "exact_match", {"model": "paligemma-3b"}, "10,136 of the 13,157"),
+        ("msvd_qa_test", "exact_match", {"model": "paligemma-3b"}, "13,157 samples, published on 10,136"),
+        ("vatex_test", "cider", {"n": 5000, "coverage": "incomplete"}, "coverage is incomplete"),
     ],
 )
 def test_what_is_not_compared(task: str, metric: str, more: dict[str, Any], why: str) -> None:
@@ -174,6 +179,23 @@ def test_what_is_not_compared(task: str, metric: str, more: dict[str, Any], why:
     assert why in found.why_not
     assert found.difference is None
     assert found.within is None
+
+
+def test_as_many_as_the_papers_had_are_compared_and_it_is_said() -> None:
+    found = beside("msrvtt_cap_test", "cider", 0.71, "paligemma-3b", n=2094)
+    assert found.difference == pytest.approx(0.71 - 0.705)
+    assert found.note == published.AS_MANY
+    one = Cell(
+        score("msrvtt_cap_test", "cider", 0.71, n=2094), "r", "paligemma-3b-ft-msrvtt-cap-224", (), (), 224,
+        None, file("msrvtt_cap_test"),
+    )  # fmt: skip
+    assert "one run of five; as many samples as published; whether" in yardstick.table([one], "md", None)
+    (record,) = json.loads(yardstick.table([one], "json", None))
+    assert record["note"] == published.AS_MANY
+    text = causes("msrvtt_cap_test", "cider", "paligemma-3b", n=2094)
+    assert "? count        2,094 (officially 2,990), as many samples as published" in text
+    text = causes("msrvtt_cap_test", "cider", "paligemma-3b")
+    assert "≠ count        2,990 samples (officially 2,990); published on 2,094, a list that isn't" in text
 
 
 def test_a_wrong_split_is_named() -> None:
