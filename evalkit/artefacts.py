@@ -16,7 +16,7 @@ from evalkit import strict_yaml
 _KEYS: strict_yaml.Schema = {
     "beams": (int, False),
     "fine_tune": (str, False),
-    "server": (str, False),
+    "reported_on": (str, False),
     "known": (str, False),
 }
 
@@ -57,6 +57,6 @@ def fine_tune(task: str) -> str:
     return next(_facts(task, "fine_tune"), "")
 
 
-def server(task: str) -> str:
-    """The test server's task where the first paper reports that one, and trained on this one; or ''."""
-    return next(_facts(task, "server"), "")
+def reported_on(task: str) -> str:
+    """The test set's task that the first paper reports instead, having trained on this one too; or ''."""
+    return next(_facts(task, "reported_on"), "")

@@ -177,10 +177,10 @@ def _table(runs: Sequence[Answered], *_: Any) -> Written:
 
 
 def _boxes(runs: Sequence[Answered], form: Form, name: str) -> Written:
-    """COCO's [x, y, width, height] in pixels; the score is what the task's metric ranks by."""
+    """COCO's [x, y, width, height] in pixels; scored as the metric ranks, or by the class's likelihood."""
     answered = runs[0]
     categories = _categories(answered, form)
-    rank = next((m.rank for m in map(_metric, answered.task.metrics) if hasattr(m, "rank")), "constant")
+    rank = next((m.rank for m in map(_metric, answered.task.metrics) if hasattr(m, "rank")), "class")
     told, unknown = [], 0
     for sample, boxes, (height, width) in _read(answered):
         number = _id(sample, form, name, answered)

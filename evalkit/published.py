@@ -195,12 +195,12 @@ def beside(
         return Beside(None, why_not=f"nothing published for {named.model} {named.kind} at {resolution} px")
     row, data = rows[0], task_file.get("data", {})
     value = score.value if not part else _part(score, part)
-    own_tuned = named.released and bool(artefacts.server(score.task))
+    own_tuned = named.released and bool(artefacts.reported_on(score.task))
     split, count, theirs = (data.get(key) for key in ("split", "count", "published_count"))
     reasons = (
         (bool(row.differs), row.differs),
         (split is not None and split != row.split, f"published on {row.split}, this is {split}"),
-        (own_tuned, "the released fine-tune was trained on this val split"),
+        (own_tuned, "the released fine-tune was trained on this split too"),
         (score.coverage != "all", f"coverage is {score.coverage}, not all"),
         (bool(theirs) and score.n != theirs, f"{score.n:,} samples, published on {theirs or 0:,}"),
         (not theirs and bool(count) and score.n != count, f"{score.n:,} samples, officially {count or 0:,}"),

@@ -166,7 +166,7 @@ Cause = tuple[str, str, str]  # mark, cause, what is so
 def _of_split(run: dict[str, Any], rows: Sequence[Published], named: Named | None) -> Iterator[Cause]:
     task, split = run["task"], run["task_file"]["data"]["split"]
     if not rows:
-        servers = [r for r in published.for_task(artefacts.server(task)) if "test server" in r.differs]
+        servers = [r for r in published.for_task(artefacts.reported_on(task)) if "test server" in r.differs]
         if servers:
             yield "≠", "split", f"the first paper's figures are of the test server, this is {split}"
         else:
@@ -177,11 +177,15 @@ def _of_split(run: dict[str, Any], rows: Sequence[Published], named: Named | Non
         yield "≠", "split", f"published on {rows[0].split}, this is {split}"
     else:
         yield "=", "split", f"{split}, as published"
-    if artefacts.server(task):
+    if artefacts.reported_on(task):
         if named is not None and named.released:
-            yield "≠", "trained on", "the released fine-tune saw this val split in training"
+            yield "≠", "trained on", "the released fine-tune saw this split in training"
         else:
-            yield "?", "trained on", "published val figures are of fine-tunes on train alone; is yours?"
+            yield (
+                "?",
+                "trained on",
+                "published figures of this split are of fine-tunes on train alone; is yours?",
+            )
 
 
 def _of_engine(run: dict[str, Any]) -> Iterator[Cause]:

@@ -143,6 +143,19 @@ def test_a_mean_over_groups_is_compared_as_such(tmp_path: Path) -> None:
     assert baseline.metric(answered.first).reduce(answered.rows[answered.first]) == score.value
 
 
+def test_the_mean_of_two_files(tmp_path: Path) -> None:
+    data, root = fixture(tmp_path / "data", "chartqa_test")
+    by_group = {group: [s for s in data.samples if s.group == group] for group in ("human", "augmented")}
+    assert [len(samples) for samples in by_group.values()] == [2, 2]
+    said = {s.id: right(s) if s.group == "human" else "?" for s in data.samples}
+    model = checkpoint(Stub(lambda request: said[request.id]))
+    plan = planning.plan(data, model, tmp_path / "results", Asked())
+    found: list[Score] = []
+    runner.run([plan], Shelf([root]), model, runner.Options(), lambda *a: None, lambda p, s: found.extend(s))
+    assert {g: v["value"] for g, v in found[0].groups.items()} == {"human": 1, "augmented": 0}
+    assert found[0].value == 0.5
+
+
 def test_the_halves_of_a_pair_are_one_cluster(tmp_path: Path) -> None:
     data, root = fixture(tmp_path / "data", "mmvp_test")
     model = checkpoint(Stub(lambda request: "Open"))

@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import json
+import math
 import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -107,7 +108,7 @@ def test_each_server_gets_its_form(name: str, tmp_path: Path) -> None:
 def test_every_submission_has_a_form_and_never_a_score(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert len(SUBMISSIONS) == 9
+    assert len(SUBMISSIONS) == 10
     assert {n for n in tasks.names() if "test server" in tasks.load(n).not_scored} == set(SUBMISSIONS)
     for name in SUBMISSIONS:
         folder, _ = ran(tmp_path / name, name)
@@ -195,6 +196,21 @@ def test_detections_give_the_same_figure_by_pycocotools(rank: str, value: float,
         judge.summarize()
     assert judge.stats[0] == pytest.approx(found[0].value)
     assert found[0].value == pytest.approx(value, abs=0.01)
+
+
+def test_boxes_for_the_test_server_are_ranked_by_their_class(tmp_path: Path) -> None:
+    name = "coco_detection_testdev2017"
+    _, root = fixture(tmp_path / "data", name)
+    data = planning.dataset(tasks.load(name), [root])
+    text = "<loc0010><loc0020><loc0800><loc0900> dog"
+    tokens, sure = (256010, 256020, 256800, 256900, 5), (-1.0, -1.0, -1.0, -1.0, -0.5)
+    told = {s.id: Prediction(s.id, "", text, tokens, sure) for s in data.samples}
+    answered = Answered("r", "m", data, told)
+    assert export.choose(answered) == "coco_detections"
+    assert export.file_name(answered, "coco_detections") == "detections_test-dev2017_m_results.json"
+    entries = json.loads(export.write([answered], "coco_detections").text)
+    assert {e["category_id"] for e in entries} == {18}
+    assert [e["score"] for e in entries] == [pytest.approx(math.exp(-0.5))] * 2
 
 
 def test_aokvqa_merges_both_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
