@@ -88,7 +88,7 @@ def _row(task: Task) -> str:
         f"`{task.name}`",
         task.about,
         task.data.split,
-        f"{task.data.count:,}" if task.data.count else "",
+        _count(task),
         "`" + task.prompt.replace("\n", "⏎").replace("|", "\\|") + "`",
         "**unpublished**" if task.prompt_source == "unpublished" else task.prompt_source,
         _image(task),
@@ -96,6 +96,11 @@ def _row(task: Task) -> str:
         _score(task),
     ]
     return "| " + " | ".join(_cell(cell) for cell in cells) + " |"
+
+
+def _count(task: Task) -> str:
+    told = [f"{task.data.count:,}"] if task.data.count else []
+    return "; ".join([*told, *([f"published on {n:,}"] if (n := task.data.published_count) else [])])
 
 
 def _image(task: Task) -> str:

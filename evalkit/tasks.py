@@ -47,6 +47,7 @@ _DATA: strict_yaml.Schema = {
     "format": (str, True),
     "split": ((str, int), True),
     "count": (int, False),
+    "published_count": (int, False),
     "sources": (list, True),
 }
 _IMAGE: strict_yaml.Schema = {
@@ -264,6 +265,7 @@ def _data(shown: str, data: dict[str, Any]) -> Data:
         split=str(data["split"]),
         sources=tuple(data["sources"]),
         count=data.get("count"),
+        published_count=data.get("published_count"),
     )
 
 
