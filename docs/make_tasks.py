@@ -107,7 +107,8 @@ def _image(task: Task) -> str:
 def _decoding(task: Task) -> str:
     decode = task.decode
     beam = f"beam {decode.beams}" if decode.beams > 1 else "greedy"
-    return f"L {decode.text_length}, new {decode.max_new_tokens}, {beam}"
+    never = f", never {' or '.join(decode.forbid)}".replace("<", "&lt;") if decode.forbid else ""
+    return f"L {decode.text_length}, new {decode.max_new_tokens}, {beam}{never}"
 
 
 def _score(task: Task) -> str:

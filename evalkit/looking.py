@@ -129,7 +129,8 @@ def _search(task: Task) -> str:
         return f"likelihood of {', '.join(map(repr, task.choices))}"
     if decode.samples:
         return f"sampled at temperature {decode.temperature:g}, top_p {decode.top_p:g}, seed {decode.seed}"
-    return "greedy" if decode.beams == 1 else f"beam {decode.beams}"
+    never = f", never {', '.join(map(repr, decode.forbid))}" if decode.forbid else ""
+    return "greedy" + never if decode.beams == 1 else f"beam {decode.beams}"
 
 
 def data(arguments: argparse.Namespace) -> int:

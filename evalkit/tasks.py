@@ -65,6 +65,7 @@ _DECODE: strict_yaml.Schema = {
     "temperature": ((float, int), False),
     "top_p": ((float, int), False),
     "seed": (int, False),
+    "forbid": (list, False),
 }
 
 
@@ -167,6 +168,7 @@ def _task(shown: str, name: str, content: dict[str, Any], overrides: dict[str, s
         if decode.get(key) is not None and decode[key] < 1:
             raise UserError(f"{shown}: decode: {key}: is {decode[key]}, must be at least 1")
     _check_sampling(shown, decode)
+    _check_forbidden(shown, decode)
     choices = _choices(shown, decode, content.get("choices", []))
     if content.get("protocol", "paper") not in PROTOCOLS:
         raise UserError(f"{shown}: protocol: no '{content['protocol']}'; there are: {', '.join(PROTOCOLS)}")
@@ -194,8 +196,16 @@ def _task(shown: str, name: str, content: dict[str, Any], overrides: dict[str, s
 
 
 def _decode(decode: Mapping[str, Any]) -> Decode:
-    settings: dict[str, Any] = dict(decode)
+    settings: dict[str, Any] = {**decode, "forbid": tuple(decode.get("forbid", ()))}
     return Decode(**settings | {k: float(settings[k]) for k in ("temperature", "top_p") if k in settings})
+
+
+def _check_forbidden(shown: str, decode: Mapping[str, Any]) -> None:
+    for text in decode.get("forbid", ()):
+        if not isinstance(text, str) or not text:
+            raise UserError(f"{shown}: decode: forbid: {text!r} is no text; write e.g. ['<eos>']")
+    if decode.get("forbid") and (decode.get("beams", 1) > 1 or decode.get("mode") == "likelihood"):
+        raise UserError(f"{shown}: decode: forbid: goes with mode: generate and beams: 1 only")
 
 
 def _check_sampling(shown: str, decode: Mapping[str, Any]) -> None:
@@ -357,6 +367,7 @@ def schema() -> dict[str, Any]:
     parts["image"]["properties"]["pad"]["enum"] = ["white"]
     parts["protocol"]["enum"] = list(PROTOCOLS)
     parts["decode"]["properties"]["mode"]["enum"] = list(MODES)
+    parts["decode"]["properties"]["forbid"] |= {"items": {"type": "string"}}
     parts["choices"] |= {"items": {"type": "string"}}
     parts["metrics"] |= {"items": {"type": "string"}, "minItems": 1}
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "evalkit task", **top}
@@ -421,11 +432,15 @@ def preparation(task: Task, resolution: int, protocol: str) -> Preparation:
 def text_identity(task: Task) -> dict[str, Any]:
     """The part of a task that decides the model's text. Metrics and parser are not in it: scoring
     the same predictions in another way must not ask for them again (the signature names those).
-    Nor are the settings of sampling where nothing is drawn, nor mode and choices where text is generated."""
+    Nor are settings that decide nothing: of sampling where nothing is drawn, mode and choices where text is
+    generated, an empty `forbid`."""
     decode = dataclasses.asdict(task.decode)
     if not task.decode.samples:
         for key in ("temperature", "top_p", "seed"):
             del decode[key]
+    decode["forbid"] = list(task.decode.forbid)
+    if not task.decode.forbid:
+        del decode["forbid"]
     likelihood = decode["mode"] == "likelihood"
     if not likelihood:
         del decode["mode"]

@@ -44,7 +44,9 @@ class Decode:
 
     `mode` likelihood writes nothing: the most likely of given choices is the answer, `max_new_tokens` cuts
     none of them. A `temperature` above 0 samples: from the smallest set of tokens that holds `top_p` of the
-    probability, with random numbers that hang on `seed` and the sample's id alone.
+    probability, with random numbers that hang on `seed` and the sample's id alone. `forbid` lists texts that
+    an answer may not contain: the token that would complete one is never chosen, and `<eos>` is every end
+    token; log-probabilities stay the model's own.
     """
 
     max_new_tokens: int = 32
@@ -55,6 +57,7 @@ class Decode:
     top_p: float = 1.0
     seed: int = 0
     mode: str = "generate"  # generate | likelihood
+    forbid: tuple[str, ...] = ()
 
     @property
     def samples(self) -> bool:

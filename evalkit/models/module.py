@@ -146,18 +146,21 @@ class Module(Model):
 
     def _check(self, request: Request) -> None:
         """Raises ModelError for a decoding that the class does not claim to know."""
-        decode = request.decode
-        for key, plain in (("beams", 1), ("temperature", 0.0), ("top_p", 1.0)):
+        decode, unknown = request.decode, list[tuple[str, Any]]()
+        for key, plain in (("beams", 1), ("temperature", 0), ("top_p", 1), ("forbid", ())):
             if getattr(decode, key) != plain and key not in self._takes:
-                raise ModelError(
-                    f"{self.where}: the task asks for decode.{key}={getattr(decode, key)}, but "
-                    f"{self._method}() takes no '{key}'; give it one, or run with "
-                    f"--set decode.{key}={plain:g}"
-                )
+                unknown.append((key, list(plain) if isinstance(plain, tuple) else plain))
+        told = [f"decode.{key}={getattr(decode, key)}" for key, _ in unknown]
+        changed = " ".join(f"--set decode.{key}={plain}" for key, plain in unknown)
         if decode.logprobs:
             raise ModelError(
                 f"{self.where}: the task asks for log-probabilities, which a module cannot give; "
-                "run with --set decode.logprobs=false"
+                f"run with --set decode.logprobs=false {changed}".rstrip()
+            )
+        if unknown:
+            raise ModelError(
+                f"{self.where}: the task asks for {' and '.join(told)}, but {self._method}() takes no "
+                f"'{unknown[0][0]}'; give it one, or run with {changed}"
             )
         if request.choices:
             raise ModelError(f"{self.where}: sample {request.id}: scoring given answers is not for modules")
@@ -188,6 +191,7 @@ class Module(Model):
             "temperature": decode.temperature,
             "top_p": decode.top_p,
             "beams": decode.beams,
+            "forbid": decode.forbid,
         }
         known = {k: v for k, v in known.items() if k in self._takes}
         what = f"sample {asked[0].id}" + (f" to {asked[-1].id}" if len(asked) > 1 else "")

@@ -22,13 +22,14 @@ from evalkit.models.paligemma.engine import Answer, Engine
 from evalkit.models.paligemma.prompt import Prompter, Rules, rules
 from evalkit.models.paligemma.stable import THRESHOLDS, Stable
 from evalkit.models.paligemma.stream import Stream
-from evalkit.types import Checkpoint, Model, Prediction, Request
+from evalkit.types import Checkpoint, Decode, Model, Prediction, Request
 
 TEXT_VERSION = 1  # raised by hand whenever this backend could write other text
 ENGINES = ("fast", "plain")
 WINDOW = 4096  # requests planned together by the fast engine: thousands have some twenty lengths
 PIXEL_BYTES = 256 << 20  # of prepared images held at once
 DTYPES = ("float32", "bfloat16", "float16")
+END = "<eos>"  # in `decode.forbid`
 SMALL = 20_000_000  # parameters
 
 log = logging.getLogger("evalkit")
@@ -386,8 +387,6 @@ class PaliGemma(Model):
             raise ModelError(
                 f"sample {request.id}: choices: go with decode.mode=likelihood, and it with them"
             )
-        if request.choices and self.engine != "fast":
-            raise ModelError("decode: mode: likelihood needs --engine fast")
         if decode.max_new_tokens < 1 or decode.beams < 1:
             raise ModelError(f"decode: max_new_tokens and beams must be at least 1, not {decode}")
         if decode.samples and decode.beams > 1:
@@ -396,7 +395,17 @@ class PaliGemma(Model):
         assert self._prompter is not None
         end = self.rules.eos[0]
         choices = tuple((*self._prompter.continuation(c), end) for c in request.choices)
-        return Planned(request, ids, choices)
+        return Planned(request, ids, choices, self._forbidden(decode))
+
+    def _forbidden(self, decode: Decode) -> tuple[tuple[int, ...], ...]:
+        """The token sequences that an answer may not contain; `<eos>` is every end token."""
+        if not decode.forbid:
+            return ()
+        if decode.beams > 1 or decode.mode == "likelihood":
+            raise ModelError(f"decode: forbid goes with mode=generate and beams=1 only, not {decode}")
+        assert self._prompter is not None
+        ends = [(i,) for i in self.rules.eos] if END in decode.forbid else []
+        return (*ends, *(tuple(self._prompter.pieces(t)) for t in decode.forbid if t != END))
 
     def _prepare(self) -> Prepare:
         if self.prepare is not None:

@@ -25,11 +25,13 @@ AHEAD = 2  # batches whose images are read while the model works
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A request with the ids that follow its image tokens, and those of each choice, end token included."""
+    """A request with the ids that follow its image tokens, those of each choice, end token included, and
+    the sequences that its answer may not contain."""
 
     request: Request
     ids: tuple[int, ...]
     choices: tuple[tuple[int, ...], ...] = ()
+    forbid: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(slots=True)

@@ -3,27 +3,25 @@ computed once. Gives the plain engine's answers."""
 
 from __future__ import annotations
 
-import gc
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 import transformers
 
 from evalkit.errors import ModelError
+from evalkit.models.paligemma import choices as choosing
 from evalkit.models.paligemma import lane, plain
 from evalkit.models.paligemma.batches import pixel_key
 from evalkit.models.paligemma.beam import Search, search
 from evalkit.models.paligemma.checkpoint import CheckpointInfo
 from evalkit.models.paligemma.decoder import ROOM, Decoder, State
-from evalkit.models.paligemma.engine import Answer, OutOfMemory, Pixels, Prompt
+from evalkit.models.paligemma.engine import Answer, Pixels, Prompt
 from evalkit.models.paligemma.prompt import Rules
 from evalkit.models.paligemma.vision import Memory, Tower
 from evalkit.types import Decode
-
-T = TypeVar("T")
 
 VISION_TOKENS = {"cpu": 1024}  # image tokens that the tower works on at once
 
@@ -135,10 +133,7 @@ class FastEngine:
 
     def not_finite(self) -> ModelError:
         """What to say when the numbers break down."""
-        return ModelError(
-            f"the model's logits are not finite in {str(self.dtype).removeprefix('torch.')}; "
-            "use --dtype bfloat16 or float32"
-        )
+        return plain.not_finite(self.dtype)
 
     # --- answers ---
 
@@ -150,40 +145,23 @@ class FastEngine:
                 return self._beam(prompts, decode, rules)
             return lane.answer(self, prompts, decode, rules)
 
-        return self._fitting(work, f"{len(prompts)} prompts at once")
+        return plain.fitting(self, work, f"{len(prompts)} prompts at once")
 
     def choose(self, prompt: Prompt, choices: Sequence[Sequence[int]], rules: Rules) -> Answer:
-        """The most likely of the choices, each with its end token, as an answer.
+        """See `Engine.choose`."""
 
-        A choice's likelihood is the sum of its tokens' log-probabilities, the end token's included, not
-        divided by its length; of equals the first wins. `margin`: that sum less the second best's.
-        """
-        found = self._fitting(lambda: self.likelihood(prompt, choices, rules), f"{len(choices)} choices")
-        sums = [sum(one) for one in found]
-        if not all(math.isfinite(value) for value in sums):
-            raise self.not_finite()
-        best = max(range(len(sums)), key=sums.__getitem__)
-        others = [value for i, value in enumerate(sums) if i != best]
-        return Answer(tuple(choices[best]), found[best], "eos", sums[best] - max(others) if others else None)
+        def work() -> Answer:
+            best = choosing.choose(self, prompt, choices, rules)
+            if not all(map(math.isfinite, best.logprobs)):
+                raise self.not_finite()
+            return best
 
-    def _fitting(self, work: Callable[[], T], what: str) -> T:
-        """What `work` gives; raises OutOfMemory where the device has no room for it."""
-        try:
-            with torch.inference_mode():
-                return work()
-        except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
-            if not plain.is_out_of_memory(error):
-                raise
-        # Outside the handler, so that the traceback no longer holds the batch's tensors.
-        self.free()
-        raise OutOfMemory(f"{what} do not fit")
+        return plain.fitting(self, work, f"{len(choices)} choices")
 
     def free(self) -> None:
         """Gives memory back after running out of it."""
         self.memory.clear()
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        plain.collect()
 
     def _beam(self, prompts: Sequence[Prompt], decode: Decode, rules: Rules) -> list[Answer]:
         """The reference's beam search; its answers always end with the end token."""
@@ -198,30 +176,6 @@ class FastEngine:
         searches = [Search(decode.beams, decode.max_new_tokens, rules.eos[0]) for _ in prompts]
         search(torch.log_softmax(logits, dim=-1), step, searches)
         return [Answer(tuple(one.tokens), tuple(one.logprobs), "eos", None) for one in searches]
-
-    def likelihood(
-        self, prompt: Prompt, continuations: Sequence[Sequence[int]], rules: Rules
-    ) -> list[tuple[float, ...]]:
-        """Each token's log-probability of each continuation after the prompt, which is read once.
-
-        A continuation's likelihood is the sum; its end token counts where it is among its tokens.
-        """
-        longest = max(len(c) for c in continuations)
-        found: list[list[float]] = [[] for _ in continuations]
-        with torch.inference_mode():
-            logits, state = self.prefill([prompt], rules, room=longest)
-            logits = logits.expand(len(continuations), -1)
-            state.keep([0] * len(continuations))
-            for step in range(longest):
-                fed = torch.tensor([c[min(step, len(c) - 1)] if c else 0 for c in continuations])
-                fed = fed.to(self.home)
-                logp = logits.gather(1, fed[:, None])[:, 0] - logits.logsumexp(dim=-1)
-                for row, value in enumerate(logp.tolist()):
-                    if step < len(continuations[row]):
-                        found[row].append(value)
-                if step + 1 < longest:
-                    logits = self.step(fed, state)
-        return [tuple(row) for row in found]
 
     def provenance(self) -> dict[str, Any]:
         """See `Engine.provenance`."""

@@ -14,6 +14,7 @@ import torch
 from evalkit.models.paligemma import plain
 from evalkit.models.paligemma.batches import Limit
 from evalkit.models.paligemma.engine import Answer, OutOfMemory, Prompt
+from evalkit.models.paligemma.forbidding import forbid
 from evalkit.models.paligemma.prompt import Rules
 from evalkit.models.paligemma.sampling import Draws
 from evalkit.types import Decode
@@ -144,8 +145,9 @@ class Lane:
         Log-probabilities are the model's own, whatever is forbidden.
         """
         whole = None
-        if self.forbid is not None or self.decode.samples:
+        if self.forbid is not None or self.decode.samples or any(r.prompt.forbid for r in rows):
             whole = logits.logsumexp(dim=-1)
+        forbid(logits, [(r.prompt.forbid, r.tokens) for r in rows])
         if self.forbid is not None:
             for i, row in enumerate(rows):
                 mask = self.forbid(row)

@@ -7,7 +7,7 @@ import gc
 import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -16,13 +16,17 @@ from transformers.initialization import no_init_weights
 
 from evalkit.errors import ModelError
 from evalkit.models.paligemma import adapter, big_vision, quantize
+from evalkit.models.paligemma import choices as choosing
 from evalkit.models.paligemma.beam import Search, search
 from evalkit.models.paligemma.checkpoint import CheckpointInfo
 from evalkit.models.paligemma.engine import Answer, OutOfMemory, Prompt
+from evalkit.models.paligemma.forbidding import forbid
 from evalkit.models.paligemma.prompt import Rules
 from evalkit.models.paligemma.sampling import Draws
 from evalkit.models.paligemma.tensors import canonical
 from evalkit.types import Decode
+
+T = TypeVar("T")
 
 WINDOW = 1 << 20  # tokens: above any prompt, so Gemma 2's sliding layers see everything, as the reference
 PAD = 0
@@ -121,30 +125,29 @@ class PlainEngine:
         if cap and self.cap is not None:
             logits = torch.tanh(logits / self.cap) * self.cap
         if not bool(torch.isfinite(logits).all()):
-            raise ModelError(
-                f"the model's logits are not finite in {str(self.dtype).removeprefix('torch.')}; "
-                "use --dtype bfloat16 or float32"
-            )
+            raise not_finite(self.dtype)
         return logits
 
     # --- answers ---
 
     def answer(self, prompts: Sequence[Prompt], decode: Decode, rules: Rules) -> list[Answer]:
         """See `Engine.answer`."""
-        try:
-            with torch.inference_mode():
-                if decode.beams > 1:
-                    return self._beam(prompts, decode, rules)
-                draws = Draws([p.seed for p in prompts], decode) if decode.samples else None
-                return self._one_path(prompts, decode, rules, draws)
-        except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-        # Outside the handler, so that the traceback no longer holds the batch's tensors.
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        raise OutOfMemory(f"{len(prompts)} prompts at once do not fit")
+
+        def work() -> list[Answer]:
+            if decode.beams > 1:
+                return self._beam(prompts, decode, rules)
+            draws = Draws([p.seed for p in prompts], decode) if decode.samples else None
+            return self._one_path(prompts, decode, rules, draws)
+
+        return fitting(self, work, f"{len(prompts)} prompts at once")
+
+    def choose(self, prompt: Prompt, choices: Sequence[Sequence[int]], rules: Rules) -> Answer:
+        """See `Engine.choose`."""
+        return fitting(self, lambda: choosing.choose(self, prompt, choices, rules), f"{len(choices)} choices")
+
+    def free(self) -> None:
+        """Gives memory back after running out of it."""
+        collect()
 
     def _one_path(
         self, prompts: Sequence[Prompt], decode: Decode, rules: Rules, draws: Draws | None
@@ -156,12 +159,14 @@ class PlainEngine:
         margins, stops = [float("inf")] * n, ["length"] * n
         logits, state = self.prefill(prompts, rules)
         for index in range(decode.max_new_tokens):
+            whole = logits.logsumexp(dim=-1)
+            forbid(logits, [(p.forbid, said) for p, said in zip(prompts, tokens, strict=True)])
             # argmax: the lowest id among equals, as the reference
             best = logits.argmax(dim=-1) if draws is None else draws.next(logits)
             top = logits.topk(2, dim=-1).values
             gap = (top[:, 0] - top[:, 1]).tolist()
             chosen = best.tolist()
-            score = (logits.gather(1, best[:, None])[:, 0] - logits.logsumexp(dim=-1)).tolist()
+            score = (logits.gather(1, best[:, None])[:, 0] - whole).tolist()
             for row in range(n):
                 if stops[row] == "eos":
                     continue
@@ -200,6 +205,38 @@ class PlainEngine:
             "transformers": transformers.__version__,
             "threads": torch.get_num_threads(),
         }
+
+
+class _Frees(Protocol):
+    def free(self) -> None: ...
+
+
+def fitting(engine: _Frees, work: Callable[[], T], what: str) -> T:
+    """What `work` gives; raises OutOfMemory, memory given back, where the device has no room for it."""
+    try:
+        with torch.inference_mode():
+            return work()
+    except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+    # Outside the handler, so that the traceback no longer holds the batch's tensors.
+    engine.free()
+    raise OutOfMemory(f"{what} do not fit")
+
+
+def collect() -> None:
+    """Has Python and the GPU's allocator let go of what nobody holds any more."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def not_finite(dtype: torch.dtype) -> ModelError:
+    """What to say when the numbers break down."""
+    return ModelError(
+        f"the model's logits are not finite in {str(dtype).removeprefix('torch.')}; "
+        "use --dtype bfloat16 or float32"
+    )
 
 
 def is_out_of_memory(error: BaseException) -> bool:
