@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from evalkit import commands, counts, lookup, planning, results, sources, tasks, terminal
+from evalkit import commands, counts, lookup, planning, results, sources, task_file, tasks, terminal
 from evalkit.errors import DataError, UserError
 from evalkit.types import Task
 
@@ -197,7 +197,7 @@ def _checked(task: Task, roots: Sequence[Path]) -> tuple[list[str], bool]:
 def validate(files: Sequence[str], schema: bool) -> int:
     """`evalkit validate FILE...`: every file's first mistake, and whether there was one."""
     if schema:
-        print(json.dumps(tasks.schema(), indent=1))
+        print(json.dumps(task_file.schema(), indent=1))
         return 0
     if not files:
         raise UserError("validate: name task files, or --schema for the JSON schema")

@@ -203,6 +203,9 @@ def _of_engine(run: dict[str, Any]) -> Iterator[Cause]:
     kv = "; expect drift, of tenths of a point"
     yield against("kv precision", model.get("kv_dtype"), "bfloat16", kv)
     yield against("beam", decode.get("beams", 1), artefacts.beams(run["task"]))
+    told = model.get("protocol")
+    if isinstance(told, dict) and told.get("sliding_window"):
+        yield "≠", "window", "alternate layers see the last tokens only (--sliding-window); published without"
     if model.get("quantisation"):
         yield "≠", "quantised", "the weights are quantised; the second paper measured 0.2 % for its own way"
     if decode.get("temperature"):

@@ -41,6 +41,7 @@ ROWS: list[set[str]] = [
     {"ptb", "flat", "published"},
     {"captions", "counts"},
     {"formats", "parsers", "metrics", "models"},
+    {"task_file"},
     {"tasks"},
     {"scoring", "planning"},
     {"estimate"},

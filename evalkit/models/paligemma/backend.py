@@ -28,6 +28,7 @@ TEXT_VERSION = 1  # raised by hand whenever this backend could write other text
 ENGINES = ("fast", "plain")
 WINDOW = 4096  # requests planned together by the fast engine: thousands have some twenty lengths
 PIXEL_BYTES = 256 << 20  # of prepared images held at once
+WINDOWS = ("none", "transformers")
 DTYPES = ("float32", "bfloat16", "float16")
 END = "<eos>"  # in `decode.forbid`
 SMALL = 20_000_000  # parameters
@@ -44,7 +45,8 @@ class PaliGemma(Model):
     with a size that suits the device and the resolution. Either is halved when memory runs out.
     `engine`: fast, plain, or auto: fast wherever it can be. `kv_dtype` rounds keys and values (bfloat16,
     as big_vision's cache); `stable` has answers below a margin (True: the precision's default) decided
-    again in float32; `strict` keeps every batch at one shape.
+    again in float32; `strict` keeps every batch at one shape. `sliding_window`: none, as the reference,
+    or transformers: what Gemma 2's config names, seen by alternate layers while they decode.
     `adapter` is a LoRA adapter to be merged; where `model` itself is one, `base` is what it is merged
     into (default: what it names). `quantize` rounds the weights; `tokenizer` is another folder's.
     `prepare` reads an image (default: `evalkit.images.prepare`). Making one reads nothing; `info`
@@ -64,6 +66,7 @@ class PaliGemma(Model):
     kv_dtype: str | None = None
     stable: bool | str | float | None = None
     strict: bool = False
+    sliding_window: str = "none"
     adapter: str | None = None
     base: str | None = None
     quantize: str | None = None
@@ -85,6 +88,7 @@ class PaliGemma(Model):
             ("dtype", self.dtype, DTYPES),
             ("engine", self.engine, ENGINES),
             ("protocol", self.protocol, PROTOCOLS),
+            ("sliding-window", self.sliding_window, WINDOWS),
         ):
             if value not in known:
                 raise ModelError(f"--{name} {value}: no such {name}{nearest(value, known)}")
@@ -197,7 +201,7 @@ class PaliGemma(Model):
                 "eos": list(fixed.eos),
                 "first_logits_capped": fixed.cap_first,
                 "first_position": fixed.first_position,
-                "sliding_window": None,
+                "sliding_window": self.info.window if self._sliding else None,
             },
             **({"stable": self._threshold} if self._threshold else {}),
         }
@@ -282,8 +286,10 @@ class PaliGemma(Model):
         from evalkit.models.paligemma import fast, plain
 
         if self.engine == "fast":
-            return fast.load(self.info, self.dtype, self.device, self._kv_dtype, self.strict, self.quantize)
-        return plain.load(self.info, self.dtype, self.device, self.device_map, self.quantize)
+            return fast.load(
+                self.info, self.dtype, self.device, self._kv_dtype, self.strict, self.quantize, self._sliding
+            )
+        return plain.load(self.info, self.dtype, self.device, self.device_map, self.quantize, self._sliding)
 
     def _stability(self) -> Stable:
         """Counts close calls; with `stable` it has them decided by this engine in float32 (where it runs
@@ -310,6 +316,10 @@ class PaliGemma(Model):
         if self.stable is None or self.stable is False:
             return 0.0
         return THRESHOLDS[self.dtype] if self.stable in (True, "auto") else float(self.stable)
+
+    @property
+    def _sliding(self) -> bool:
+        return self.sliding_window == "transformers"
 
     @property
     def _kv_dtype(self) -> str:

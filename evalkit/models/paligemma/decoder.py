@@ -14,6 +14,7 @@ from evalkit.models.paligemma.attention import attend
 
 MLP_ELEMENTS = {"cpu": 1 << 19}  # of the widest activation held at once: bounds memory, stays in the cache
 MLP_ROWS = 256  # rows that are worth reading the weights for, at least
+EVERYTHING = 1 << 20  # tokens: a sliding window above any prompt
 ROOM = 16  # decode steps that a cache grows by when nobody said how many there will be
 
 
@@ -111,6 +112,9 @@ class Decoder:
         attention = language.layers[0].self_attn
         self.scaling = float(attention.scaling)
         self.attention_cap: float | None = getattr(config, "attn_logit_softcapping", None)
+        windows = [getattr(layer.self_attn, "sliding_window", None) for layer in language.layers]
+        self.sliding = [w is not None for w in windows]  # of each layer: whether it sees a window only
+        self.window = min((int(w) for w in windows if w is not None), default=EVERYTHING)
         self.activation = activation(language.layers[0].mlp.act_fn)
         self.frequencies: torch.Tensor = language.rotary_emb.inv_freq.float().cpu()
         self.rotation_scale = float(language.rotary_emb.attention_scaling)
@@ -189,26 +193,37 @@ class Decoder:
             state.reserve(n, longest + ROOM - 1)
         x = self.embed(tokens.to(self.home)[:, None])
         table = self._turn(state.first + longest)
-        mask = rows = at = None
+        mask = near = rows = at = None
+        start = max(0, longest - self.window)  # of what sliding layers see of equal rows
         if min(lengths) + 1 < longest:  # ragged
             at = torch.tensor(lengths, device=self.home)
             rows = torch.arange(n, device=self.home)
             turns = table[at + state.first][:, None, None]
-            mask = (torch.arange(longest, device=self.home) <= at[:, None])[:, None, None]
+            mask, near = self.visible(at, longest)
             fresh = state.keys.new_empty((2, n, self.kv_heads, 1, self.size))
         else:
             turns = table[state.first + longest - 1]
         for i, layer in enumerate(self.layers):
             q, k, v = self._project(self._norm(x, layer.before_attention), layer.qkv, self.heads)
-            keys, values = state.keys[i, :n, :, :longest], state.values[i, :n, :, :longest]
+            begin = start if self.sliding[i] and rows is None else 0
+            keys, values = state.keys[i, :n, :, begin:longest], state.values[i, :n, :, begin:longest]
             if rows is None:
                 self._store(k, v, turns, keys[:, :, -1:], values[:, :, -1:])
             else:
                 self._store(k, v, turns, fresh[0], fresh[1])
                 keys[rows, :, at], values[rows, :, at] = fresh[0, :, :, 0], fresh[1, :, :, 0]
-            x = self._finish(x, self._attend(self._rotate(q, turns), keys, values, mask), layer)
+            seen = near if self.sliding[i] else mask
+            x = self._finish(x, self._attend(self._rotate(q, turns), keys, values, seen), layer)
         state.lengths = [m + 1 for m in lengths]
         return self._norm(x[:, 0], self.norm)
+
+    def visible(self, at: torch.Tensor, room: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Which of `room` places the tokens at places `at` (batch,) see in full and in sliding layers: two
+        masks (batch, 1, 1, room)."""
+        places = torch.arange(room, device=self.home)
+        mask = places <= at[:, None]
+        near = mask if self.window >= room else mask & (places > at[:, None] - self.window)
+        return mask[:, None, None], near[:, None, None]
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Hidden states (batch, hidden) to float32 logits (batch, vocabulary), not capped."""
@@ -230,7 +245,8 @@ class Decoder:
     def _turn(self, n: int) -> torch.Tensor:
         """e^(i · position · frequency) for positions from 0, at least `n` of them: (≥ n, size / 2)."""
         if len(self._turns) < n:
-            angles = torch.arange(max(n, 512), dtype=torch.float32)[:, None] * self.frequencies
+            rows = 1 << max(9, (n - 1).bit_length())  # a step at a time, it would be made anew each step
+            angles = torch.arange(rows, dtype=torch.float32)[:, None] * self.frequencies
             turns = torch.complex(angles.cos(), angles.sin()) * self.rotation_scale
             self._turns = turns.to(self.home)
         return self._turns

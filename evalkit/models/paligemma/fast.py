@@ -204,7 +204,8 @@ def load(
     kv_dtype: str | None = None,
     strict: bool = False,
     scheme: str | None = None,
+    sliding: bool = False,
 ) -> FastEngine:
     """The checkpoint as a fast engine; arguments and errors as `plain.load_model`."""
-    model = plain.load_model(info, dtype, device, scheme=scheme)
+    model = plain.load_model(info, dtype, device, scheme=scheme, sliding=sliding)
     return FastEngine(model, info.image_tokens, getattr(torch, kv_dtype) if kv_dtype else None, strict=strict)
