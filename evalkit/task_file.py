@@ -195,7 +195,7 @@ def _source(shown: str, entry: dict[str, Any], fmt: Format, spelled: str) -> Non
                 f"{shown}: data: sources: {entry['hub']}: revision: must be the 40 hex digits of a commit, "
                 "so that the data cannot change under a score; the dataset's page lists its commits"
             )
-        if "folder" not in fmt.keys:
+        if not fmt.hub:
             raise UserError(
                 f"{shown}: data: sources: {entry['hub']}: format {spelled} reads no hub dataset; give the "
                 "source its own, such as format: hub(question='question', answers='answers')"

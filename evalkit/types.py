@@ -309,6 +309,7 @@ class Format(ABC):
 
     fields: ClassVar[tuple[str, ...]] = ()  # what a prompt may name; () means: each sample tells
     keys: ClassVar[tuple[str, ...]] = ("path", "images")  # what a source entry must name
+    hub: ClassVar[bool] = False  # whether it reads a dataset of the hub too
 
     @abstractmethod
     def samples(self, source: Source, split: str) -> Iterator[Sample]:

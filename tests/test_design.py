@@ -37,7 +37,7 @@ ROWS: list[set[str]] = [
         "versions",
         "accepted",
     },
-    {"images", "masks", "pickles", "records", "ptb_rules", "paired", "sequential", "artefacts"},
+    {"images", "masks", "pickles", "records", "hub_rows", "ptb_rules", "paired", "sequential", "artefacts"},
     {"ptb", "flat", "published"},
     {"captions", "counts"},
     {"formats", "parsers", "metrics", "models"},
