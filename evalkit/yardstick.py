@@ -92,6 +92,17 @@ def _line(cell: Cell, part: str, found: Beside) -> list[str]:
     ]
 
 
+def _verdict(found: Beside, difference: str) -> str:
+    if found.difference is None:
+        return "not compared"
+    said = {
+        True: "within twice the deviation between runs",
+        False: "NOT within twice the deviation between runs",
+        None: "no deviation between runs is published",
+    }
+    return f"difference {difference}, {said[found.within]}"
+
+
 def _record(cell: Cell, part: str, found: Beside) -> dict[str, Any]:
     row = found.row
     return leaderboard.record(cell) | {
@@ -149,7 +160,9 @@ def reasons(run: dict[str, Any], cells: Sequence[Cell], given: Named | None) -> 
     for cell in cells:
         for part, found in _beside(cell, given):
             line = _line(cell, part, found)
-            lines.append(f"  {line[1]}: {line[4]}, published {line[5]}, difference {line[6]}; {line[8]}")
+            lines.append(
+                f"  {line[1]}: {line[4]}, published {line[5]}, {_verdict(found, line[6])}; {line[8]}"
+            )
             rows += [found.row] if found.row is not None else []
             if found.row is not None and named is not None:
                 others = published.match(cell.score.task, named, cell.resolution, found.row.metric, part)[1:]
