@@ -151,6 +151,9 @@ def test_vizwiz_leaves_empty_answers_out(tmp_path: Path) -> None:
     first, _ = read(tmp_path, "vizwiz_val")
     assert first.target == ("unsuitable",) * 8 + ("a dog",)
     assert (first.id, first.group) == ("VizWiz_val_00000000.jpg", "unanswerable")
+    nothing = copy.deepcopy(OFFICIAL["vizwiz_val"])
+    nothing["path"][0]["answers"] = [{"answer": "", "answer_confidence": "no"}] * 10
+    assert read(tmp_path, "vizwiz_val", nothing)[0].target == ()  # counts for no score, as in the reference
 
 
 def test_ocrvqa(tmp_path: Path) -> None:
@@ -210,6 +213,13 @@ def test_rsvqa_leaves_numbers_and_inactive_out(tmp_path: Path) -> None:
     assert [(s.id, s.group) for s in samples] == [("5", "presence"), ("6", "comp")]
     assert below(tmp_path, samples[0]) == ["rsvqa_lr/Images_LR/2.tif"]
     assert below(tmp_path, read(tmp_path, "rsvqa_hr_test")[0]) == ["rsvqa_hr/Data/2.png"]
+
+
+def test_rsvqa_takes_the_first_answer_of_several(tmp_path: Path) -> None:
+    files = copy.deepcopy(OFFICIAL["rsvqa_hr_test"])
+    files["questions"]["questions"][0]["answers_ids"] = [9, 6, 5]  # 9 is inactive
+    files["answers"]["answers"][1]["answer"] = "no"
+    assert read(tmp_path, "rsvqa_hr_test", files)[0].target == ("no",)
 
 
 def test_vsr_and_mmvp(tmp_path: Path) -> None:
