@@ -25,7 +25,7 @@ Change = Callable[[dict[str, Any]], Any]
 
 
 def source_of(root: Path, task: Task, files: dict[str, Any]) -> Source:
-    entry = next(e for e in task.data.sources if not {"font", "rotation"} & set(e))
+    entry = next(e for e in task.data.sources if not {"font", "rotation", "instead"} & set(e))
     write(root, entry, files)
     return Source(root, entry, task=task.name)
 
@@ -173,6 +173,14 @@ def test_infovqa_and_stvqa(tmp_path: Path) -> None:
     first, _ = read(tmp_path, "stvqa_val")
     assert (first.id, first.target) == ("7", ("Coca-Cola",))
     assert below(tmp_path, first) == ["stvqa/train_images/coco-text/COCO_train2014_000000000042.jpg"]
+    entry = tasks.load("stvqa_val").data.sources[0]
+    source = Source(tmp_path, entry)
+    made = lookup.make("formats", tasks.load("stvqa_val").data.format)
+    file = source.path("path")
+    file.write_text(file.read_text().replace("coco-text/COCO", "vizwiz/COCO", 1))
+    small, whole = made.samples(source, "train")
+    assert below(tmp_path, small) == ["stvqa/train_images/vizwiz/COCO_train2014_000000000042.jpg"]
+    assert below(tmp_path, whole) == ["coco/train2014/COCO_train2014_000000000042.jpg"]
 
 
 def test_captions(tmp_path: Path) -> None:
