@@ -20,6 +20,7 @@ from evalkit.models.paligemma.checkpoint import CheckpointInfo
 from evalkit.models.paligemma.decoder import ROOM, Decoder, State
 from evalkit.models.paligemma.engine import Answer, OutOfMemory, Pixels, Prompt
 from evalkit.models.paligemma.prompt import Rules
+from evalkit.models.paligemma.static import StaticSteps
 from evalkit.models.paligemma.vision import Memory, Tower
 from evalkit.types import Decode
 
@@ -54,6 +55,7 @@ class FastEngine:
         self.device = str(self.home)
         self.memory = memory if memory is not None else Memory(*memory_limits(self.home))
         self.strict = strict
+        self.static: StaticSteps | None = None  # runs the decode steps, where graphs or compiling want it
         self.forbid: lane.Forbid | None = None  # what a row may not say next
 
     def feature_shape(self, resolution: int) -> tuple[int, ...]:
@@ -81,9 +83,10 @@ class FastEngine:
             groups.setdefault((len(prompt.pixels), len(prompt.ids)), []).append(row)
         images = self._images(prompts)
         longest = max(len(p.pixels) * self.image_tokens + len(p.ids) for p in prompts)
+        steps = self.static or self.decoder
         if state is None:
-            state = self.decoder.begin(len(prompts), longest + room, rules.first_position)
-        state.reserve(len(state.lengths) + len(prompts), longest + room)
+            state = steps.begin(len(prompts), longest + room, rules.first_position)
+        steps.reserve(state, len(state.lengths) + len(prompts), longest + room)
         before, hidden, order = len(state.lengths), [], []
         for rows in groups.values():
             ids = torch.tensor([prompts[r].ids for r in rows], device=self.home)
@@ -93,10 +96,14 @@ class FastEngine:
         back = sorted(range(len(order)), key=order.__getitem__)
         if len(groups) > 1:
             state.keep([*range(before), *(before + i for i in back)])
-        return self._logits(torch.cat(hidden)[back], rules.cap_first), state
+        read = torch.cat(hidden)
+        return self._logits(read[back] if len(groups) > 1 else read, rules.cap_first), state
 
     def step(self, tokens: torch.Tensor, state: State) -> torch.Tensor:
-        """Reads one new token a row (batch,): float32 logits (batch, vocabulary) of the token after it."""
+        """Reads one new token a row (batch,): float32 logits (batch, vocabulary) of the token after it, the
+        caller's own until the next step."""
+        if self.static is not None:
+            return self.static.step(tokens, state)
         return self._logits(self.decoder.step(tokens, state), True)
 
     def reorder(self, state: State, rows: torch.Tensor) -> None:
@@ -181,6 +188,8 @@ class FastEngine:
     def free(self) -> None:
         """Gives memory back after running out of it."""
         self.memory.clear()
+        if self.static is not None:
+            self.static.clear()
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -233,6 +242,7 @@ class FastEngine:
             "transformers": transformers.__version__,
             "threads": torch.get_num_threads(),
             "image_features": {"computed": self.memory.misses, "reused": self.memory.hits},
+            **({"cuda_graphs": self.static.provenance()} if self.static is not None else {}),
         }
 
 
