@@ -28,6 +28,7 @@ TEXT_VERSION = 1  # raised by hand whenever this backend could write other text
 ENGINES = ("fast", "plain")
 WINDOW = 4096  # requests planned together by the fast engine: thousands have some twenty lengths
 PIXEL_BYTES = 256 << 20  # of prepared images held at once
+GRAPHS = {"auto": None, "on": True, "off": False}
 WINDOWS = ("none", "transformers")
 DTYPES = ("float32", "bfloat16", "float16")
 SMALL = 20_000_000  # parameters
@@ -46,6 +47,8 @@ class PaliGemma(Model):
     as big_vision's cache); `stable` has answers below a margin (True: the precision's default) decided
     again in float32; `strict` keeps every batch at one shape. `sliding_window`: none, as the reference,
     or transformers: what Gemma 2's config names, seen by alternate layers while they decode.
+    `cuda_graphs`: on, off, or auto: on where the device is CUDA; `compile`: torch.compile of the decode
+    step and the vision tower.
     `adapter` is a LoRA adapter to be merged; where `model` itself is one, `base` is what it is merged
     into (default: what it names). `quantize` rounds the weights; `tokenizer` is another folder's.
     `prepare` reads an image (default: `evalkit.images.prepare`). Making one reads nothing; `info`
@@ -66,6 +69,8 @@ class PaliGemma(Model):
     stable: bool | str | float | None = None
     strict: bool = False
     sliding_window: str = "none"
+    cuda_graphs: str = "auto"
+    compile: bool = False
     adapter: str | None = None
     base: str | None = None
     quantize: str | None = None
@@ -88,6 +93,7 @@ class PaliGemma(Model):
             ("engine", self.engine, ENGINES),
             ("protocol", self.protocol, PROTOCOLS),
             ("sliding-window", self.sliding_window, WINDOWS),
+            ("cuda-graphs", self.cuda_graphs, tuple(GRAPHS)),
         ):
             if value not in known:
                 raise ModelError(f"--{name} {value}: no such {name}{nearest(value, known)}")
@@ -109,8 +115,13 @@ class PaliGemma(Model):
         if self.kv_dtype is not None and self.kv_dtype not in DTYPES[:2]:
             raise ModelError(f"--kv-dtype {self.kv_dtype}: must be float32 or bfloat16")
         self.strict = str(self.strict).lower() in ("true", "1")
+        if str(self.compile).lower() not in ("true", "false"):
+            raise ModelError(f"--compile {self.compile}: must be true or false")
+        self.compile = str(self.compile).lower() == "true"
         if self.engine == "plain" and (self.kv_dtype not in (None, self.dtype) or self.strict):
             raise ModelError("--kv-dtype, --strict: need --engine fast")
+        if self.engine == "plain" and (self.compile or self.cuda_graphs == "on"):
+            raise ModelError("--compile, --cuda-graphs: need --engine fast")
         if self.kv_dtype == "float32" and self.dtype != "float32":
             raise ModelError(f"--kv-dtype float32: the cache is no wider than --dtype {self.dtype}")
         try:
@@ -203,6 +214,7 @@ class PaliGemma(Model):
                 "sliding_window": self.info.window if self._sliding else None,
             },
             **({"stable": self._threshold} if self._threshold else {}),
+            **({"compiled": True} if self.compile else {}),  # fused kernels round less often
         }
 
     def provenance(self) -> dict[str, Any]:
@@ -285,9 +297,11 @@ class PaliGemma(Model):
         from evalkit.models.paligemma import fast, plain
 
         if self.engine == "fast":
-            return fast.load(
+            engine = fast.load(
                 self.info, self.dtype, self.device, self._kv_dtype, self.strict, self.quantize, self._sliding
             )
+            engine.speed_up(GRAPHS[self.cuda_graphs], self.compile)
+            return engine
         return plain.load(self.info, self.dtype, self.device, self.device_map, self.quantize, self._sliding)
 
     def _stability(self) -> Stable:

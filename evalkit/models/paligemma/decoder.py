@@ -279,8 +279,13 @@ class Decoder:
         return self._turns
 
     def _rotate(self, x: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
-        """Rotary embedding of neighbouring pairs, in float32: (batch, n, heads, size)."""
-        pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
+        """Rotary embedding of neighbouring pairs, in float32: (batch, n, heads, size). `turns` are complex,
+        or pairs of real numbers under torch.compile, which makes no code for the former."""
+        halves = x.float().unflatten(-1, (-1, 2))
+        if not turns.is_complex():
+            (a, b), (c, s) = halves.unbind(-1), turns.unbind(-1)
+            return torch.stack([a * c - b * s, a * s + b * c], dim=-1).flatten(-2).to(self.dtype)
+        pairs = torch.view_as_complex(halves)
         return torch.view_as_real(pairs * turns).flatten(-2).to(self.dtype)
 
     def _store(

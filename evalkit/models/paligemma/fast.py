@@ -13,14 +13,14 @@ import torch
 import transformers
 
 from evalkit.errors import ModelError
-from evalkit.models.paligemma import lane, plain
+from evalkit.models.paligemma import compiling, lane, plain
 from evalkit.models.paligemma.batches import pixel_key
 from evalkit.models.paligemma.beam import Search, search
 from evalkit.models.paligemma.checkpoint import CheckpointInfo
 from evalkit.models.paligemma.decoder import ROOM, Decoder, State
 from evalkit.models.paligemma.engine import Answer, OutOfMemory, Pixels, Prompt
 from evalkit.models.paligemma.prompt import Rules
-from evalkit.models.paligemma.static import StaticSteps
+from evalkit.models.paligemma.static import CudaCapture, StaticSteps
 from evalkit.models.paligemma.vision import Memory, Tower
 from evalkit.types import Decode
 
@@ -55,6 +55,7 @@ class FastEngine:
         self.device = str(self.home)
         self.memory = memory if memory is not None else Memory(*memory_limits(self.home))
         self.strict = strict
+        self.compiled = False
         self.static: StaticSteps | None = None  # runs the decode steps, where graphs or compiling want it
         self.forbid: lane.Forbid | None = None  # what a row may not say next
 
@@ -62,6 +63,19 @@ class FastEngine:
         """Shape of one image's features (1, tokens, hidden), by trying."""
         with torch.inference_mode():
             return tuple(self.features(torch.zeros((1, resolution, resolution, 3), dtype=torch.uint8)).shape)
+
+    def speed_up(self, graphs: bool | None, compiled: bool) -> None:
+        """Runs decode steps as CUDA graphs (None: where the device is a GPU) and through torch.compile, and
+        the tower through the latter. Raises ModelError where that cannot be."""
+        cuda = self.home.type == "cuda"
+        if graphs and not cuda:
+            raise ModelError(f"--cuda-graphs on: the model runs on {self.device}; graphs need a CUDA device")
+        if compiled:
+            compiling.compile_layers(self.decoder, self.tower)
+        self.compiled = compiled
+        graphs = cuda and graphs is not False
+        if graphs or compiled:
+            self.static = StaticSteps(self.decoder, self.cap, CudaCapture() if graphs else None)
 
     # --- the calls that everything is made of ---
 
@@ -242,7 +256,8 @@ class FastEngine:
             "transformers": transformers.__version__,
             "threads": torch.get_num_threads(),
             "image_features": {"computed": self.memory.misses, "reused": self.memory.hits},
-            **({"cuda_graphs": self.static.provenance()} if self.static is not None else {}),
+            "compiled": self.compiled,
+            "cuda_graphs": self.static.provenance() if self.static is not None else {"on": False},
         }
 
 

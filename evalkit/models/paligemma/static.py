@@ -31,7 +31,8 @@ class StaticSteps:
     multiple of `BUCKET`, what is beyond a row's own length masked.
 
     Inputs and logits have one place each. With `capture`, a shape that comes again is recorded once and
-    then replayed. Where recording fails, or memory does not do for it, steps go on unrecorded: `off` says why.
+    then replayed. Where recording fails, or memory does not do for it, steps go on unrecorded; `off` says
+    why.
     """
 
     def __init__(self, decoder: Decoder, cap: float | None, capture: Capture | None = None) -> None:
@@ -171,8 +172,13 @@ class StaticSteps:
 
     def provenance(self) -> dict[str, Any]:
         """How steps were run."""
-        told = {"captured": self.captured, "replayed": self.replayed, "steps": self.steps}
-        return told | ({"off": self.off} if self.off else {})
+        return {
+            "on": self.capture is not None,
+            "captured": self.captured,
+            "replayed": self.replayed,
+            "steps": self.steps,
+            **({"off": self.off} if self.off else {}),
+        }
 
 
 def _power(n: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +42,7 @@ class Tower:
         self.blocks = [self._take(layer) for layer in tower.encoder.layers]
         self.last = tower.post_layernorm
         self.projection = _pair(projector.linear)
+        self.block: Callable[[torch.Tensor, Block], torch.Tensor] = self._block
         self.dtype: torch.dtype = kernel.dtype
         self.home: torch.device = kernel.device
 
@@ -63,7 +65,7 @@ class Tower:
         values = normalise(patches.reshape(images, grid * grid, -1)).to(self.dtype)
         x = F.linear(values, *self.embed) + self.places
         for block in self.blocks:
-            x = self._block(x, block)
+            x = self.block(x, block)
         return F.linear(self.last(x), *self.projection)
 
     def _block(self, x: torch.Tensor, block: Block) -> torch.Tensor:
