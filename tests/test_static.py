@@ -109,10 +109,11 @@ def test_one_memory_serves_all_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     captured = steps.captured
     assert by_id(model.predict(ask(12))) == again == first
     assert (len(made), steps.captured) == (1, captured)
-    state = steps.begin(4, 8, 0)
-    old = state.keys.data_ptr()
-    state.lengths = [3]
-    steps.reserve(state, 64, 500)
+    with torch.inference_mode():
+        state = steps.begin(4, 8, 0)
+        old = state.keys.data_ptr()
+        state.lengths = [3]
+        steps.reserve(state, 64, 500)
     assert steps._memory is None
     assert state.keys.data_ptr() != old
     assert (state.places, state.room) == (64, 504)

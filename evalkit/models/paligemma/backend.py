@@ -15,8 +15,9 @@ from typing import Any
 
 from evalkit.errors import ImageError, ModelError, nearest
 from evalkit.models.paligemma import adapter as adapters
-from evalkit.models.paligemma import big_vision, checkpoint, cost, quantize
+from evalkit.models.paligemma import batchsize, big_vision, checkpoint, cost, quantize
 from evalkit.models.paligemma.batches import Limit, Planned, Prepare, keyed, plan, with_images
+from evalkit.models.paligemma.batchsize import BatchSize, CudaProbe
 from evalkit.models.paligemma.checkpoint import PROTOCOLS, CheckpointInfo
 from evalkit.models.paligemma.engine import Answer, Engine
 from evalkit.models.paligemma.prompt import Prompter, Rules, rules
@@ -80,6 +81,7 @@ class PaliGemma(Model):
     _engine: Engine | None = field(default=None, init=False, repr=False)
     _prompter: Prompter | None = field(default=None, init=False, repr=False)
     _limit: Limit | None = field(default=None, init=False, repr=False)
+    _sizes: BatchSize | None = field(default=None, init=False, repr=False)
     _stable: Stable | None = field(default=None, init=False, repr=False)
     _features: tuple[int, ...] = field(default=(), init=False, repr=False)
 
@@ -283,7 +285,8 @@ class PaliGemma(Model):
         checks.check_features(self.info, self._features)
         self._engine = engine
         self._stable = self._stability()
-        self._limit = Limit(self._first_batch_size(engine))
+        self._sizes = self._batch_sizes(engine)
+        self._limit = Limit(self.batch_size if isinstance(self.batch_size, int) else self._sizes.first())
 
     def _calm_threads(self) -> None:
         """One thread for a small model on a CPU: more only wait for each other. OMP_NUM_THREADS stands."""
@@ -344,13 +347,18 @@ class PaliGemma(Model):
         assert self._prompter is not None
         checks.check_tokens(self.info, self._prompter, self.rules)
 
-    def _first_batch_size(self, engine: Engine) -> int:
-        if isinstance(self.batch_size, int):
-            return self.batch_size
-        budget, most = (4096, 16) if engine.device == "cpu" else (32768, 64)
-        if self.engine == "fast" and engine.device == "cpu":  # its activations are smaller
-            budget, most = 8192, 32
-        return max(1, min(most, budget // self.info.image_tokens))
+    def _batch_sizes(self, engine: Engine) -> BatchSize:
+        """Learned where the size is left to us and may differ from run to run."""
+        device = engine.device.partition(":")[0]
+        most = batchsize.by_tokens(self.info.image_tokens, device, plain=self.engine == "plain")
+        if device != "cuda" or self.batch_size != "auto" or self.strict or self.device_map:
+            return BatchSize(most)
+        told = engine.provenance()
+        file = batchsize.remembered(
+            told["device_name"], self.info.family, self.info.parameters, self.info.resolution,
+            self.dtype, self.engine, self.quantize, self.compile, self.cuda_graphs,
+        )  # fmt: skip
+        return BatchSize(most, CudaProbe(engine.device), file)
 
     # --- answering ---
 
@@ -375,20 +383,26 @@ class PaliGemma(Model):
         assert self._engine is not None
         assert self._limit is not None
         assert self._stable is not None
+        assert self._sizes is not None
         self._stable.begin()
         planned = (self._planned(r) for r in requests)
         if self.engine == "fast":
-            keep = self._images_kept(self._engine)
+            engine: Any = self._engine
+            keep = self._images_kept(engine)
             batches = plan(planned, self._limit, WINDOW, keep, powers=not self.strict)
-            feed = with_images(batches, keyed(self._prepare()), self.workers, keep)
+            batches = self._sizes.watch(batches, self._limit)
+            feed = with_images(batches, keyed(self._prepare(), engine.send), self.workers, keep)
         else:
-            feed = with_images(plan(planned, self._limit), self._prepare(), self.workers)
+            batches = self._sizes.watch(plan(planned, self._limit), self._limit)
+            feed = with_images(batches, self._prepare(), self.workers)
         stream = Stream(self._engine, self.rules, self._limit, self._stable, self.strict)
         try:
             for item, images, answer in stream.answers(feed, on_bad_image):
+                self._sizes.answered(self._limit)
                 yield self._prediction(item, images, answer)
         finally:
             feed.close()
+            self._sizes.ended(self._limit)
 
     def _images_kept(self, engine: Any) -> int:
         """How many prepared images, and features made of them, a window may hold."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import gc
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,6 +21,7 @@ from evalkit.models.paligemma.decoder import ROOM, Decoder, State
 from evalkit.models.paligemma.engine import Answer, OutOfMemory, Pixels, Prompt
 from evalkit.models.paligemma.prompt import Rules
 from evalkit.models.paligemma.static import CudaCapture, StaticSteps
+from evalkit.models.paligemma.uploads import CudaCross, Uploads
 from evalkit.models.paligemma.vision import Memory, Tower
 from evalkit.types import Decode
 
@@ -57,6 +58,7 @@ class FastEngine:
         self.strict = strict
         self.compiled = False
         self.static: StaticSteps | None = None  # runs the decode steps, where graphs or compiling want it
+        self.uploads: Uploads | None = None  # images sent to the device ahead of their batch
         self.forbid: lane.Forbid | None = None  # what a row may not say next
 
     def feature_shape(self, resolution: int) -> tuple[int, ...]:
@@ -70,6 +72,8 @@ class FastEngine:
         cuda = self.home.type == "cuda"
         if graphs and not cuda:
             raise ModelError(f"--cuda-graphs on: the model runs on {self.device}; graphs need a CUDA device")
+        if cuda:
+            self.uploads = Uploads(CudaCross(self.home))
         if compiled:
             compiling.compile_layers(self.decoder, self.tower)
         self.compiled = compiled
@@ -120,6 +124,12 @@ class FastEngine:
             return self.static.step(tokens, state)
         return self._logits(self.decoder.step(tokens, state), True)
 
+    def send(self, key: str, pixels: Pixels) -> None:
+        """Has an image (R, R, 3) cross to the device before its batch comes, if that is of use; from any
+        thread. `key` names it as `Prompt.keys` will."""
+        if self.uploads is not None and key not in self.memory:
+            self.uploads.send(key, pixels)
+
     def reorder(self, state: State, rows: torch.Tensor) -> None:
         """Makes row i go on from what row `rows[i]` has read (beam search; may change the batch size)."""
         state.keep(rows.tolist())
@@ -137,15 +147,24 @@ class FastEngine:
         for name in wanted:
             kept = self.memory.get(name)
             if kept is not None:
-                found[name] = kept.to(self.home)
+                found[name] = kept.to(self.home, non_blocking=True)
         new = [name for name in wanted if name not in found]
         if new:
-            made = self.features(torch.from_numpy(np.stack([wanted[name] for name in new])))
+            made = self.features(self._pixels(new, wanted))
             for name, features in zip(new, made, strict=True):
                 found[name] = features
                 # a copy of its own: a part of the batch's tensor would keep all of it alive
                 self.memory.put(name, features.clone() if len(new) > 1 else features)
         return [found[n[0]] if len(n) == 1 else torch.cat([found[i] for i in n]) for n in keys]
+
+    def _pixels(self, names: Sequence[str], images: Mapping[str, Pixels]) -> torch.Tensor:
+        """The named images as one batch (images, R, R, 3), on the device where they were sent ahead."""
+        if self.uploads is None:
+            return torch.from_numpy(np.stack([images[name] for name in names]))
+        sent = {name: self.uploads.take(name) for name in names}
+        return torch.stack(
+            [torch.from_numpy(images[n]).to(self.home) if near is None else near for n, near in sent.items()]
+        )
 
     def _logits(self, hidden: torch.Tensor, cap: bool) -> torch.Tensor:
         """float32 before the soft cap: capped in bfloat16, near logits would become ties."""
@@ -202,8 +221,9 @@ class FastEngine:
     def free(self) -> None:
         """Gives memory back after running out of it."""
         self.memory.clear()
-        if self.static is not None:
-            self.static.clear()
+        for held in (self.static, self.uploads):
+            if held is not None:
+                held.clear()
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -256,6 +276,7 @@ class FastEngine:
             "transformers": transformers.__version__,
             "threads": torch.get_num_threads(),
             "image_features": {"computed": self.memory.misses, "reused": self.memory.hits},
+            "images_sent_ahead": self.uploads.taken if self.uploads is not None else 0,
             "compiled": self.compiled,
             "cuda_graphs": self.static.provenance() if self.static is not None else {"on": False},
         }

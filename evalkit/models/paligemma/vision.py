@@ -81,6 +81,14 @@ def _pair(linear: Any) -> tuple[torch.Tensor, torch.Tensor]:
     return linear.weight, linear.bias
 
 
+def _away(features: torch.Tensor) -> torch.Tensor:
+    """In host memory. From a GPU without waiting for it: who copies it back on the same stream finds it."""
+    if features.device.type != "cuda":
+        return features.to("cpu")
+    pinned = torch.empty_like(features, device="cpu", pin_memory=True)
+    return pinned.copy_(features, non_blocking=True)
+
+
 class Memory:
     """Features by key, the least recently used dropped beyond `limit` bytes.
 
@@ -96,6 +104,9 @@ class Memory:
 
     def __len__(self) -> int:
         return len(self._near) + len(self._far)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._near or key in self._far
 
     @property
     def bytes(self) -> int:
@@ -117,7 +128,7 @@ class Memory:
 
     def put(self, key: str, features: torch.Tensor) -> None:
         """Keeps features; those alone larger than the limits are not kept."""
-        if key in self._near or key in self._far:
+        if key in self:
             return
         self._near[key] = features
         self._bytes[0] += features.nbytes
@@ -125,7 +136,7 @@ class Memory:
             old, dropped = self._near.popitem(last=False)
             self._bytes[0] -= dropped.nbytes
             if self.spill:
-                self._far[old] = dropped.to("cpu")
+                self._far[old] = _away(dropped)
                 self._bytes[1] += dropped.nbytes
         while self._bytes[1] > self.spill:
             _, dropped = self._far.popitem(last=False)
