@@ -267,6 +267,7 @@ def schema() -> dict[str, Any]:
     parts["data"]["properties"]["sources"]["items"] = {"type": "object"}
     parts["image"]["properties"]["resize"]["enum"] = ["bilinear", "bicubic"]
     parts["image"]["properties"]["pad"]["enum"] = ["white"]
+    parts["image"]["properties"]["jpeg"]["enum"] = ["fast", "precise"]
     parts["protocol"]["enum"] = list(PROTOCOLS)
     parts["decode"]["properties"]["mode"]["enum"] = list(MODES)
     parts["decode"]["properties"]["forbid"] |= {"items": {"type": "string"}}

@@ -51,12 +51,14 @@ class Keyed:
     key: str
 
 
-def keyed(prepare: Prepare) -> Prepare:
-    """The same, and in the same thread the digest of the pixels and their shape."""
+def keyed(prepare: Prepare, send: Callable[[str, Any], None]) -> Prepare:
+    """The same, and in the same thread the digest of the pixels and their shape; `send` is told of both."""
 
     def read(ref: ImageRef, preparation: Preparation) -> Keyed:
         found = prepare(ref, preparation)
-        return Keyed(found.pixels, found.digest, found.size, pixel_key(found.pixels))
+        key = pixel_key(found.pixels)
+        send(key, found.pixels)
+        return Keyed(found.pixels, found.digest, found.size, key)
 
     return read
 
