@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -128,6 +128,7 @@ class TaskResult:
     metrics: tuple[MetricResult, ...]
     groups: Mapping[str, Difference]  # of the first metric, intervals simultaneous
     notes: tuple[str, ...]
+    offsets: Mapping[str, Difference] = field(default_factory=dict)  # of boxes, in steps: `paired.offsets`
     p: float = 1.0  # of the first metric, after Holm over tasks
 
     @property
@@ -189,7 +190,9 @@ def task_result(a: Answered, b: Answered, allow: Collection[str], margin: float)
     groups = paired.simultaneous(judge, before, after, a.index, a.groups)
     if results[0].found.clusters < intervals.FEW:
         notes.append(f"{results[0].found.clusters} images only: intervals are rough below {intervals.FEW}")
-    return TaskResult(a.task, a, b, tuple(results), groups, tuple(notes))
+    moved = (paired.offsets(metric(m), a.rows[m], b.rows[m], a.index) for m in (r.metric for r in results))
+    offsets = next((found for found in moved if found), {})
+    return TaskResult(a.task, a, b, tuple(results), groups, tuple(notes), offsets)
 
 
 # --- several tasks --------------------------------------------------------------------------------------
@@ -374,6 +377,7 @@ def task_record(t: TaskResult) -> dict[str, Any]:
         "p_holm": t.p,
         "metrics": [{"metric": m.metric, "flags": m.flags, **plain(m.found, t.a.ids)} for m in t.metrics],
         "groups": {name: plain(d, ()) for name, d in t.groups.items()},
+        "offsets": {axis: plain(d, ()) for axis, d in t.offsets.items()},
         "notes": t.notes,
     }
 

@@ -13,6 +13,7 @@ from evalkit import baseline, compare, early, results, terminal
 from evalkit.baseline import Answered
 from evalkit.compare import Comparison, Side, TaskResult
 from evalkit.errors import UserError
+from evalkit.geometry import STEPS
 from evalkit.paired import Difference
 from evalkit.planning import Plan, Shelf
 from evalkit.runner import Options, Progress
@@ -142,6 +143,13 @@ def _below(task: TaskResult, samples: int) -> list[str]:
             for n, g in (moved if len(moved) <= 6 else moved[:3] + moved[-3:])
         ]
         out.append("groups that moved: " + "; ".join(shown))
+    shifts = [
+        f"{o.value:+.1f} [{o.low:+.1f}, {o.high:+.1f}] {axis}"
+        for axis, o in task.offsets.items()
+        if abs(o.value) >= 0.05 and (o.low > 0 or o.high < 0)
+    ]
+    if shifts:
+        out.append(f"boxes moved, in steps of {STEPS:,}: {', '.join(shifts)}")
     if samples and d.lost:
         out.append("lost: " + ", ".join(task.a.ids[i] for i in d.lost[:samples]))
     if samples and d.gained:
