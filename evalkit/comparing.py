@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from evalkit import baseline, compare, early, results, terminal
+from evalkit import baseline, compare, early, ranks, results, terminal
 from evalkit.baseline import Answered
 from evalkit.compare import Comparison, Side, TaskResult
 from evalkit.errors import UserError
@@ -37,7 +37,7 @@ def run(
         return 0
     models = compare.sides(given)
     found = [compare.compare(models[0], other, allow, margin) for other in models[1:]]
-    ranked = compare.ranks(models, allow) if len(models) > 2 else []
+    ranked = ranks.ranks(models, allow)
     if as_json:
         content = {
             "comparisons": [compare.record(c) for c in found],
@@ -51,7 +51,7 @@ def run(
     colour = sys.stdout.isatty()
     print("\n".join(text_of(c, colour, samples) for c in found))
     if ranked:
-        print("\nmean rank over tasks, 1 is best, 95 % interval over resampled images")
+        print("\nmean rank over tasks, 1 is best; 95 % interval, images resampled in all tasks at once")
         width = max(len(r.name) for r in ranked)
         for r in sorted(ranked, key=lambda r: r.mean):
             print(f"  {r.name:<{width}}  {r.mean:.2f} [{r.low:.2f}, {r.high:.2f}]")

@@ -47,7 +47,7 @@ ROWS: list[set[str]] = [
     {"runner"},
     {"baseline"},
     {"compare", "early"},
-    {"gate", "leaderboard"},
+    {"gate", "leaderboard", "ranks"},
     {"means", "report", "watch", "export", "demo", "terminal", "asking", "ci", "tables", "trackers"},
     {"comparing", "doctor", "yardstick"},
     {"commands"},
