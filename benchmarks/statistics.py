@@ -178,7 +178,7 @@ def sequential(
             if decider.look(sums[start : start + step], sizes[start : start + step].astype(float)):
                 break
         verdicts[decider.verdict] += 1
-        used.append(decider.samples)
+        used.append(min(decider.samples, samples))
     return verdicts, used
 
 

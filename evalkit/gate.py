@@ -18,6 +18,7 @@ from evalkit.baseline import Answered
 from evalkit.compare import MARGIN, MetricResult, TaskResult
 from evalkit.errors import UserError, nearest
 from evalkit.geometry import STEPS
+from evalkit.paired import ROUNDING
 
 PASS, FAIL, INCONCLUSIVE = "pass", "fail", "inconclusive"
 EXIT = {PASS: 0, FAIL: 1, INCONCLUSIVE: 3}
@@ -271,7 +272,7 @@ def _first_differing(result: TaskResult) -> dict[str, str] | None:
     for m in result.metrics:
         a, b = result.a.rows[m.metric], result.b.rows[m.metric]
         for i, (x, y) in enumerate(zip(a, b, strict=True)):
-            if not (np.array_equal(x, y) if isinstance(x, np.ndarray) else x == y):
+            if not (np.abs(x - y).max() < ROUNDING if isinstance(x, np.ndarray) else x == y):
                 return {"id": result.a.ids[i], "metric": m.spelled, "baseline": str(x), "candidate": str(y)}
     return None
 

@@ -16,6 +16,7 @@ from evalkit.intervals import Floats, Ints
 from evalkit.types import Metric, Rows
 
 POWER = 0.8
+ROUNDING = 1e-9  # differences below are sums added up in another order, not changes
 SPARSE = 10  # changed clusters below which a resample of them says too little
 
 
@@ -98,6 +99,7 @@ def difference(metric: Metric, a: Rows, b: Rows, index: Ints, level: float = int
 def _of_means(metric: Metric, a: Floats, b: Floats, index: Ints, level: float) -> Difference:
     sign = -1.0 if metric.lower_is_better else 1.0
     moved = sign * (b - a)
+    moved[np.abs(moved) < ROUNDING] = 0.0
     n, clusters = len(moved), int(index.max()) + 1
     sums: Floats = np.bincount(index, weights=moved, minlength=clusters).astype(np.float64)
     changed = len(np.unique(index[moved != 0]))

@@ -46,6 +46,18 @@ def test_same_weights_must_say_the_same(data: Path, base: Path, tmp_path: Path) 
     assert {differing["baseline"], differing["candidate"]} & {"grey"}
 
 
+def test_sums_added_up_in_another_order_are_no_change(base: Path) -> None:
+    """CIDEr's rows of a limited run differ from a whole one's in the last digit."""
+    run = baseline.read(base)[0]
+    fuzzy = {m: np.asarray(r) + 1e-15 for m, r in run.rows.items()}
+    assert "texts and rows equal" in str(gate.check([replace(run, rows=fuzzy)], [run]))
+    other = replace(run, rows=fuzzy, identity={**run.identity, "model": {"weights": "x"}})
+    found = gate.check([other], [run]).tasks[0].metric.found
+    assert (found.changed, found.gained, found.value) == (0, (), 0.0)
+    changed = {m: np.asarray(r) + 1e-6 for m, r in run.rows.items()}
+    assert gate.check([replace(run, rows=changed)], [run]).status == "fail"
+
+
 def test_other_weights_must_not_be_worse(data: Path, base: Path, tmp_path: Path) -> None:
     worse = go(data, tmp_path, "worse", wrong_at(0.3))
     slightly = go(data, tmp_path, "slightly", wrong_at(0.11))
