@@ -106,6 +106,7 @@ def _count(task: Task) -> str:
 def _image(task: Task) -> str:
     more = [f"padded {task.image['pad']}"] if task.image.get("pad") else []
     more += ["floats"] if task.image.get("floats") else []
+    more += [f"JPEG {task.image['jpeg']}"] if task.image.get("jpeg") else []
     return ", ".join(["AA" if task.image.get("antialias") else "NA", *more])
 
 

@@ -50,6 +50,7 @@ _IMAGE: strict_yaml.Schema = {
     "antialias": (bool, False),
     "pad": (str, False),
     "floats": (bool, False),
+    "jpeg": (str, False),
 }
 _GROUP_MEAN: strict_yaml.Schema = {"without": (list, True)}
 _DECODE: strict_yaml.Schema = {
@@ -77,6 +78,8 @@ def read(shown: str, name: str, content: dict[str, Any], overrides: dict[str, st
         raise UserError(f"{shown}: image: resize: no '{image['resize']}'; there are: bicubic, bilinear")
     if image.get("pad", "white") != "white":
         raise UserError(f"{shown}: image: pad: no '{image['pad']}'; there is: white")
+    if image.get("jpeg", "fast") not in ("fast", "precise"):
+        raise UserError(f"{shown}: image: jpeg: no '{image['jpeg']}'; there are: fast, precise")
     for key in ("text_length", "max_new_tokens", "beams"):
         if decode.get(key) is not None and decode[key] < 1:
             raise UserError(f"{shown}: decode: {key}: is {decode[key]}, must be at least 1")
@@ -264,6 +267,7 @@ def schema() -> dict[str, Any]:
     parts["data"]["properties"]["sources"]["items"] = {"type": "object"}
     parts["image"]["properties"]["resize"]["enum"] = ["bilinear", "bicubic"]
     parts["image"]["properties"]["pad"]["enum"] = ["white"]
+    parts["image"]["properties"]["jpeg"]["enum"] = ["fast", "precise"]
     parts["protocol"]["enum"] = list(PROTOCOLS)
     parts["decode"]["properties"]["mode"]["enum"] = list(MODES)
     parts["decode"]["properties"]["forbid"] |= {"items": {"type": "string"}}

@@ -8,6 +8,7 @@ import dataclasses
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import BrokenExecutor, Executor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,8 +16,9 @@ from typing import Any
 
 from evalkit.errors import ImageError, ModelError, nearest
 from evalkit.models.paligemma import adapter as adapters
-from evalkit.models.paligemma import big_vision, checkpoint, cost, quantize
-from evalkit.models.paligemma.batches import Limit, Planned, Prepare, keyed, plan, with_images
+from evalkit.models.paligemma import batchsize, big_vision, checkpoint, cost, quantize, readers
+from evalkit.models.paligemma.batches import Keyed, Keying, Limit, Planned, Prepare, plan, with_images
+from evalkit.models.paligemma.batchsize import BatchSize, CudaProbe
 from evalkit.models.paligemma.checkpoint import PROTOCOLS, CheckpointInfo
 from evalkit.models.paligemma.engine import Answer, Engine
 from evalkit.models.paligemma.prompt import Prompter, Rules, rules
@@ -28,6 +30,7 @@ TEXT_VERSION = 1  # raised by hand whenever this backend could write other text
 ENGINES = ("fast", "plain")
 WINDOW = 4096  # requests planned together by the fast engine: thousands have some twenty lengths
 PIXEL_BYTES = 256 << 20  # of prepared images held at once
+GRAPHS = {"auto": None, "on": True, "off": False}
 WINDOWS = ("none", "transformers")
 DTYPES = ("float32", "bfloat16", "float16")
 END = "<eos>"  # in `decode.forbid`
@@ -47,8 +50,11 @@ class PaliGemma(Model):
     as big_vision's cache); `stable` has answers below a margin (True: the precision's default) decided
     again in float32; `strict` keeps every batch at one shape. `sliding_window`: none, as the reference,
     or transformers: what Gemma 2's config names, seen by alternate layers while they decode.
+    `cuda_graphs`: on, off, or auto: on where the device is CUDA; `compile`: torch.compile of the decode
+    step and the vision tower.
     `adapter` is a LoRA adapter to be merged; where `model` itself is one, `base` is what it is merged
     into (default: what it names). `quantize` rounds the weights; `tokenizer` is another folder's.
+    `workers` threads read images ahead; with `worker_kind` process they are processes.
     `prepare` reads an image (default: `evalkit.images.prepare`). Making one reads nothing; `info`
     and `identity()` read the folder; torch comes with `load()` or the first prediction.
     """
@@ -62,11 +68,14 @@ class PaliGemma(Model):
     batch_size: int | str = "auto"
     engine: str = "auto"
     protocol: str = "paper"
-    workers: int = 2
+    workers: int | str = 2
+    worker_kind: str = "thread"
     kv_dtype: str | None = None
     stable: bool | str | float | None = None
     strict: bool = False
     sliding_window: str = "none"
+    cuda_graphs: str = "auto"
+    compile: bool = False
     adapter: str | None = None
     base: str | None = None
     quantize: str | None = None
@@ -76,6 +85,8 @@ class PaliGemma(Model):
     _engine: Engine | None = field(default=None, init=False, repr=False)
     _prompter: Prompter | None = field(default=None, init=False, repr=False)
     _limit: Limit | None = field(default=None, init=False, repr=False)
+    _sizes: BatchSize | None = field(default=None, init=False, repr=False)
+    _readers: Executor | None = field(default=None, init=False, repr=False)
     _stable: Stable | None = field(default=None, init=False, repr=False)
     _features: tuple[int, ...] = field(default=(), init=False, repr=False)
 
@@ -89,6 +100,7 @@ class PaliGemma(Model):
             ("engine", self.engine, ENGINES),
             ("protocol", self.protocol, PROTOCOLS),
             ("sliding-window", self.sliding_window, WINDOWS),
+            ("cuda-graphs", self.cuda_graphs, tuple(GRAPHS)),
         ):
             if value not in known:
                 raise ModelError(f"--{name} {value}: no such {name}{nearest(value, known)}")
@@ -99,8 +111,7 @@ class PaliGemma(Model):
             self.batch_size = int(size)
         if self.quantize is not None:
             quantize.check(self.quantize)
-        if self.workers < 1:
-            raise ModelError(f"workers={self.workers}: at least one thread must read images")
+        self.workers = readers.check(self.worker_kind, self.workers)
 
     def _check_fast_only(self) -> None:
         if self.engine == "fast" and self.device_map:
@@ -110,8 +121,13 @@ class PaliGemma(Model):
         if self.kv_dtype is not None and self.kv_dtype not in DTYPES[:2]:
             raise ModelError(f"--kv-dtype {self.kv_dtype}: must be float32 or bfloat16")
         self.strict = str(self.strict).lower() in ("true", "1")
+        if str(self.compile).lower() not in ("true", "false"):
+            raise ModelError(f"--compile {self.compile}: must be true or false")
+        self.compile = str(self.compile).lower() == "true"
         if self.engine == "plain" and (self.kv_dtype not in (None, self.dtype) or self.strict):
             raise ModelError("--kv-dtype, --strict: need --engine fast")
+        if self.engine == "plain" and (self.compile or self.cuda_graphs == "on"):
+            raise ModelError("--compile, --cuda-graphs: need --engine fast")
         if self.kv_dtype == "float32" and self.dtype != "float32":
             raise ModelError(f"--kv-dtype float32: the cache is no wider than --dtype {self.dtype}")
         try:
@@ -204,6 +220,7 @@ class PaliGemma(Model):
                 "sliding_window": self.info.window if self._sliding else None,
             },
             **({"stable": self._threshold} if self._threshold else {}),
+            **({"compiled": True} if self.compile else {}),  # fused kernels round less often
         }
 
     def provenance(self) -> dict[str, Any]:
@@ -272,7 +289,9 @@ class PaliGemma(Model):
         checks.check_features(self.info, self._features)
         self._engine = engine
         self._stable = self._stability()
-        self._limit = Limit(self._first_batch_size(engine))
+        self._sizes = self._batch_sizes(engine)
+        self._limit = Limit(self.batch_size if isinstance(self.batch_size, int) else self._sizes.first())
+        self._pool()  # one for all protocols of this checkpoint
 
     def _calm_threads(self) -> None:
         """One thread for a small model on a CPU: more only wait for each other. OMP_NUM_THREADS stands."""
@@ -286,9 +305,11 @@ class PaliGemma(Model):
         from evalkit.models.paligemma import fast, plain
 
         if self.engine == "fast":
-            return fast.load(
+            engine = fast.load(
                 self.info, self.dtype, self.device, self._kv_dtype, self.strict, self.quantize, self._sliding
             )
+            engine.speed_up(GRAPHS[self.cuda_graphs], self.compile)
+            return engine
         return plain.load(self.info, self.dtype, self.device, self.device_map, self.quantize, self._sliding)
 
     def _stability(self) -> Stable:
@@ -331,13 +352,18 @@ class PaliGemma(Model):
         assert self._prompter is not None
         checks.check_tokens(self.info, self._prompter, self.rules)
 
-    def _first_batch_size(self, engine: Engine) -> int:
-        if isinstance(self.batch_size, int):
-            return self.batch_size
-        budget, most = (4096, 16) if engine.device == "cpu" else (32768, 64)
-        if self.engine == "fast" and engine.device == "cpu":  # its activations are smaller
-            budget, most = 8192, 32
-        return max(1, min(most, budget // self.info.image_tokens))
+    def _batch_sizes(self, engine: Engine) -> BatchSize:
+        """Learned where the size is left to us and may differ from run to run."""
+        device = engine.device.partition(":")[0]
+        most = batchsize.by_tokens(self.info.image_tokens, device, plain=self.engine == "plain")
+        if device != "cuda" or self.batch_size != "auto" or self.strict or self.device_map:
+            return BatchSize(most)
+        told = engine.provenance()
+        file = batchsize.remembered(
+            told["device_name"], self.info.family, self.info.parameters, self.info.resolution,
+            self.dtype, self.engine, self.quantize, self.compile, self.cuda_graphs,
+        )  # fmt: skip
+        return BatchSize(most, CudaProbe(engine.device), file)
 
     # --- answering ---
 
@@ -362,20 +388,37 @@ class PaliGemma(Model):
         assert self._engine is not None
         assert self._limit is not None
         assert self._stable is not None
+        assert self._sizes is not None
         self._stable.begin()
         planned = (self._planned(r) for r in requests)
+        pool = self._pool()
         if self.engine == "fast":
-            keep = self._images_kept(self._engine)
+            engine: Any = self._engine
+            keep = self._images_kept(engine)
             batches = plan(planned, self._limit, WINDOW, keep, powers=not self.strict)
-            feed = with_images(batches, keyed(self._prepare()), self.workers, keep)
+            batches = self._sizes.watch(batches, self._limit)
+            sent: Callable[[Keyed], None] = lambda image: engine.send(image.key, image.pixels)  # noqa: E731
+            feed = with_images(batches, Keying(self._prepare()), pool, keep, sent)
         else:
-            feed = with_images(plan(planned, self._limit), self._prepare(), self.workers)
+            batches = self._sizes.watch(plan(planned, self._limit), self._limit)
+            feed = with_images(batches, self._prepare(), pool)
         stream = Stream(self._engine, self.rules, self._limit, self._stable, self.strict)
         try:
             for item, images, answer in stream.answers(feed, on_bad_image):
+                self._sizes.answered(self._limit)
                 yield self._prediction(item, images, answer)
+        except BrokenExecutor:
+            self._readers = None
+            raise readers.ended() from None
         finally:
             feed.close()
+            self._sizes.ended(self._limit)
+
+    def _pool(self) -> Executor:
+        """The readers, kept from task to task: a process takes its time to begin."""
+        if self._readers is None:
+            self._readers = readers.start(self.worker_kind, int(self.workers))
+        return self._readers
 
     def _images_kept(self, engine: Any) -> int:
         """How many prepared images, and features made of them, a window may hold."""
