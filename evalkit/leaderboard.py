@@ -32,6 +32,7 @@ STAMPS = {
     "unidentified": ("?", "unidentified: the model's class doesn't say what it is, so never gone on with"),
 }
 SUBMISSION = "submission only"  # how a task's `not_scored` begins where the answers are not public
+WHOLE = "–"  # stands for the metric where a task has none
 BOLD, PLAIN = "\033[1m", "\033[0m"
 
 
@@ -108,9 +109,10 @@ def collect(folders: Iterable[RunFolder]) -> list[Cell]:
             Cell(score, folder.name, model, changed, _ways(run), resolution, folder.path, file)
             for score in scores
         ]
-        if why := file.get("not_scored", ""):
-            n = len(folder.entries())
-            empty = Score(run["task"], "–", "", math.nan, None, None, n, n, "all", 0)
+        unscored = {WHOLE: file["not_scored"]} if file.get("not_scored") else file.get("unscored", {})
+        for metric, why in unscored.items():
+            n = scores[0].n if scores else len(folder.entries())
+            empty = Score(run["task"], metric, "", math.nan, None, None, n, n, "all", 0)
             told = (folder.name, model, changed, _ways(run), resolution, folder.path, file, why)
             cells.append(Cell(empty, *told))
     return cells
@@ -343,7 +345,7 @@ def _targets(score: Score) -> str:
 
 def notes(cells: Sequence[Cell], pair: bool = False, marked: bool = True) -> list[str]:
     """What a reader must know of the numbers above."""
-    reasons = [f"{c.score.task}: {why_not_scored(c.not_scored)}" for c in cells if c.not_scored]
+    reasons = [_reason(c) for c in cells if c.not_scored]
     used = {mark for c in cells for mark in c.stamps}
     found = [f"values × 100, ± {_spread(cells)}"]
     if marked:
@@ -369,6 +371,11 @@ def notes(cells: Sequence[Cell], pair: bool = False, marked: bool = True) -> lis
         more = f"; and {len(unique) - 6} more" if len(unique) > 6 else ""
         found.append("unreadable answers, scored as wrong: " + "; ".join(unique[:6]) + more)
     return found
+
+
+def _reason(cell: Cell) -> str:
+    of = "" if cell.score.metric == WHOLE else f" {cell.score.metric}"
+    return f"{cell.score.task}{of}: {why_not_scored(cell.not_scored)}"
 
 
 def _spread(cells: Sequence[Cell]) -> str:

@@ -63,8 +63,9 @@ def _beside(cell: Cell, given: Named | None) -> Iterator[tuple[str, Beside]]:
         rows = [
             r for r in published.for_task(cell.score.task)
             if named is not None and r in published.match(r.task, named, cell.resolution, r.metric)
+            and cell.score.metric in (leaderboard.WHOLE, r.metric)
         ]  # fmt: skip
-        yield "", Beside(rows[0] if rows else None, why_not=f"not scored, because {cell.not_scored}")
+        yield "", Beside(rows[0] if rows else None, why_not=leaderboard.why_not_scored(cell.not_scored))
         return
     told = (cell.resolution, cell.task_file, cell.changed)
     yield "", published.beside(cell.score, named, *told)
