@@ -42,18 +42,18 @@ def load(source: Source, split: str, name: str = "") -> Any:
         raise DataError(f"{where}: cannot be loaded ({type(error).__name__}: {problem})") from None
 
 
-def read(rows: Any, image: str, source: Source) -> Iterator[tuple[int, dict[str, Any], tuple[ImageRef, ...]]]:
+def read(
+    rows: Any, image: str, source: Source, limit: int | None = None
+) -> Iterator[tuple[int, dict[str, Any], tuple[ImageRef, ...]]]:
     """(number, the row without pixels, where its images lie): those of the column `image`; "": there is none.
 
-    With `rows` in the source's entry only so many of a stream.
+    `limit`: only so many of a stream.
     """
     import datasets
 
-    on_disk, limit = bool(source.entry.get("folder")), source.entry.get("rows")
-
     kinds = rows.features or {}
     pictures = [name for name, kind in kinds.items() if isinstance(kind, datasets.Image)]
-    if not on_disk:
+    if not source.entry.get("folder"):
         for name in pictures:
             rows = rows.cast_column(name, datasets.Image(decode=False))
         for number, row in enumerate(itertools.islice(rows, limit)):

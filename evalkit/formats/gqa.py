@@ -60,7 +60,8 @@ def _of_hub(source: Source, split: str) -> Iterator[Sample]:
             record.wrong("image", "is null; every row needs an image")
         pictures[record.identifier("id")] = refs[0]
     unique = Unique(where, "id")
-    for number, row, _ in hub_rows.read(hub_rows.load(source, split), "", source):
+    rows = hub_rows.load(source, split)
+    for number, row, _ in hub_rows.read(rows, "", source, source.entry.get("rows")):
         record = Record(row, where, f"row {number}")
         name, image = record.identifier("id"), record.name("imageId")
         unique.add(name)
@@ -91,7 +92,7 @@ def _target(number: str, record: Record) -> dict[str, Any]:
         groups = record.record("groups")
         if groups.data.get("global") is not None:
             target["group"] = groups.text("global")
-    if record.data.get("entailed") is not None:
+    if record.data.get("entailed") not in (None, ""):
         target["entailed"] = _listed(record, "entailed")
     if record.data.get("semantic") is not None:
         target["steps"] = sum(1 for _ in record.records("semantic"))

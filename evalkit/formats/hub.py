@@ -36,7 +36,7 @@ class Hub(FlatRecords):
         columns = list(rows.features) if rows.features else []
         if columns and self.image and self.image.split(".")[0] not in columns:
             raise DataError(f"{where}: no column '{self.image}'{nearest(self.image, columns)}")
-        for number, row, refs in hub_rows.read(rows, self.image, source):
+        for number, row, refs in hub_rows.read(rows, self.image, source, source.entry.get("rows")):
             record = Record(_flattened(row), where, f"row {number}")
 
             def pictures(
