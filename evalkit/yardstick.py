@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from evalkit import artefacts, baseline, compare, leaderboard, published, results, tables
+from evalkit import artefacts, baseline, compare, counts, leaderboard, published, results, tables
 from evalkit.errors import UserError
 from evalkit.leaderboard import Cell
 from evalkit.published import Beside, Named, Published
@@ -249,7 +249,8 @@ def _of_samples(run: dict[str, Any], cells: Sequence[Cell]) -> Iterator[Cause]:
         else:
             yield "≠", "count", f"{score.n:,} samples{of}; published on {theirs:,}, a list that isn't public"
     elif count and score.n != count:
-        yield "≠", "count", f"{score.n:,} samples, officially {count:,}"
+        alike = "".join(f"; {score.n:,} is {what}" for what in counts.resembles(run["task"], score.n))
+        yield "≠", "count", f"{score.n:,} samples, officially {count:,}{alike}"
     elif not count:
         yield "?", "count", f"{score.n:,} samples; the official number is not known"
 

@@ -334,6 +334,10 @@ def test_every_cause_is_told() -> None:
     assert "? trained on   published figures of this split are of fine-tunes on train alone" in text
     assert "? fine-tunes   published: the mean of five, deviation 0.3" in text
     assert "≠ count        100 samples, officially 5,349" in text
+    text = causes("refcoco_unc_seg_val", "mask_iou", "paligemma-3b", n=8811, coverage="incomplete")
+    assert (
+        "≠ count        8,811 samples, officially 10,834; 8,811 is objects of unc val (3,811) mixed" in text
+    )
     text = causes("vqav2_val", "vqa_accuracy", "paligemma-3b")
     assert "≠ split        the first paper's figures are of the test server, this is val" in text
     text = causes("ocrvqa_test", "exact_match(lowercase=True)", "paligemma-3b")
