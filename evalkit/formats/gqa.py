@@ -20,7 +20,8 @@ class Gqa(Format):
 
     Target: {"answers": (answer,), "id": question id, "balanced": bool, "words": of the question} and,
     where the annotations have them, "structural", "semantic", "detailed" (the question's types),
-    "group" (its global group), "entailed" (ids of questions that follow), "steps" (of the program).
+    "group" (its global group), "entailed" (ids of questions that follow), "steps" (of the program;
+    those that the official script does not count are left out).
     """
 
     fields: ClassVar[tuple[str, ...]] = ("question",)
@@ -58,5 +59,11 @@ def _target(number: str, record: Record) -> dict[str, Any]:
     if record.has("entailed"):
         target["entailed"] = record.texts("entailed")
     if record.has("semantic"):
-        target["steps"] = sum(1 for _ in record.records("semantic"))
+        target["steps"] = sum(_is_step(each.data) for each in record.records("semantic"))
     return target
+
+
+def _is_step(operation: dict[str, Any]) -> bool:
+    """As getStepsNum of the official script (MILVLG/openvqa gqa_eval.py @ f8f9966f)."""
+    told = f"{operation.get('operation')}: {operation.get('argument')}"
+    return not any(word in told for word in ("exist", "query: name", "choose name"))
