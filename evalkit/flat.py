@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -15,7 +15,7 @@ from evalkit.records import Record, filled
 from evalkit.types import Format, Sample
 
 LETTERS = "ABCDEFGHIJ"
-LONGEST = 5040  # permutations of one answer's parts: 7! (a list of more parts is kept as it is)
+PARTS = 8  # an answer of more parts is kept as it is: its orders would be hundreds of thousands
 
 
 @dataclass(frozen=True)
@@ -202,6 +202,7 @@ def _permuted(answers: tuple[str, ...], separator: str) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for answer in answers:
         parts = answer.split(separator)
-        orders = itertools.islice(itertools.permutations(parts), LONGEST if len(parts) < 8 else 1)
+        orders: Iterable[Sequence[str]]
+        orders = itertools.permutations(parts) if len(parts) <= PARTS else [parts]
         found.update(dict.fromkeys(separator.join(order) for order in orders))
     return tuple(found)

@@ -59,6 +59,11 @@ REFUSED = [
         "parser: text\nimage: {resize: nearest}",
         "image: resize: no 'nearest'; there are: bicubic",
     ),
+    (
+        "parser: text",
+        "parser: text\nimage: {jpeg: slow}",
+        "image: jpeg: no 'slow'; there are: fast, precise",
+    ),
     ("parser: text", "parser: text\ndecode: {beams: 0}", "decode: beams: is 0, must be at least 1"),
     ("parser: text", "parser: text\ndecode: {max_tokens: 5}", "max_tokens: unknown key"),
     ("parser: text", "parser: text\nprotocol: papper", "protocol: no 'papper'; there are: paper, hf"),

@@ -23,7 +23,8 @@ class Gqa(Format):
 
     Target: {"answers": (answer,), "id": question id, "balanced": bool, "words": of the question} and,
     where the annotations have them, "structural", "semantic", "detailed" (the question's types),
-    "group" (its global group), "entailed" (ids of questions that follow), "steps" (of the program).
+    "group" (its global group), "entailed" (ids of questions that follow), "steps" (of the program;
+    those that the official script does not count are left out).
 
     A hub source has the questions in the config `name` and the images in the config `images`, whose `id`
     is the questions' imageId (lmms-lab/GQA); its samples are those of the file.
@@ -95,7 +96,7 @@ def _target(number: str, record: Record) -> dict[str, Any]:
     if record.data.get("entailed") not in (None, ""):
         target["entailed"] = _listed(record, "entailed")
     if record.data.get("semantic") is not None:
-        target["steps"] = sum(1 for _ in record.records("semantic"))
+        target["steps"] = sum(_is_step(each.data) for each in record.records("semantic"))
     return target
 
 
@@ -109,3 +110,9 @@ def _listed(record: Record, key: str) -> tuple[str, ...]:
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         record.wrong(key, "spells no list; it must be like ['1', '2']")
     return Record({key: parsed}, record.file, record.place).texts(key)
+
+
+def _is_step(operation: dict[str, Any]) -> bool:
+    """As getStepsNum of the official script (MILVLG/openvqa gqa_eval.py @ f8f9966f)."""
+    told = f"{operation.get('operation')}: {operation.get('argument')}"
+    return not any(word in told for word in ("exist", "query: name", "choose name"))
