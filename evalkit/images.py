@@ -11,6 +11,7 @@ import io
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,10 +29,11 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from evalkit import drawing
+from evalkit import drawing, image_cache
 from evalkit.errors import DataError, ImageError
 from evalkit.sources import read_bytes
 from evalkit.types import ImageRef, Preparation, Size
+from evalkit.versions import version
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -67,8 +69,30 @@ class Prepared:
 
 
 def prepare(ref: ImageRef, preparation: Preparation) -> Prepared:
-    """Reads, decodes and resizes one image. Raises ImageError naming it."""
+    """Reads, decodes and resizes one image, or finds it in the cache. Raises ImageError naming it."""
     data = read_bytes(ref)
+    digest = hashlib.sha256(data).hexdigest()
+    cache = image_cache.current()
+    if cache is None or any(mark.font for mark in ref.marks):  # a font's file is not looked into
+        pixels, size = _prepared(data, ref, preparation)
+        return Prepared(pixels, digest, size)
+    key = image_cache.key(digest, preparation, ref.marks, ref.turn, _code())
+    found = cache.get(key)
+    if found is None:
+        found = _prepared(data, ref, preparation)
+        cache.put(key, *found)
+    return Prepared(found[0], digest, found[1])
+
+
+@functools.lru_cache(maxsize=1)
+def _code() -> tuple[str, ...]:
+    """What the pixels depend on besides the image: this code and its libraries."""
+    sources = (Path(__file__), Path(drawing.__file__))
+    digests = (hashlib.sha256(path.read_bytes()).hexdigest() for path in sources)
+    return (*digests, *map(version, ("pillow", "simplejpeg", "numpy")))
+
+
+def _prepared(data: bytes, ref: ImageRef, preparation: Preparation) -> tuple[Pixels | Floats, Size]:
     image = _decode(data, preparation.jpeg, preparation.exif, str(ref))
     if ref.turn % 4:
         image = _turned(image, ref.turn, preparation.jpeg)
@@ -87,7 +111,7 @@ def prepare(ref: ImageRef, preparation: Preparation) -> Prepared:
         if mark.kind == "outline":
             place = drawing.fractions(mark, size, padded=bool(preparation.pad))
             drawing.outline(pixels, place, mark.colour)
-    return Prepared(pixels, hashlib.sha256(data).hexdigest(), size)
+    return pixels, size
 
 
 def _turned(image: Pixels, turn: int, jpeg: str) -> Pixels:

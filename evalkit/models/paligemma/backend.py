@@ -8,6 +8,7 @@ import dataclasses
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import BrokenExecutor, Executor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,8 +16,8 @@ from typing import Any
 
 from evalkit.errors import ImageError, ModelError, nearest
 from evalkit.models.paligemma import adapter as adapters
-from evalkit.models.paligemma import batchsize, big_vision, checkpoint, cost, quantize
-from evalkit.models.paligemma.batches import Limit, Planned, Prepare, keyed, plan, with_images
+from evalkit.models.paligemma import batchsize, big_vision, checkpoint, cost, quantize, readers
+from evalkit.models.paligemma.batches import Keyed, Keying, Limit, Planned, Prepare, plan, with_images
 from evalkit.models.paligemma.batchsize import BatchSize, CudaProbe
 from evalkit.models.paligemma.checkpoint import PROTOCOLS, CheckpointInfo
 from evalkit.models.paligemma.engine import Answer, Engine
@@ -53,6 +54,7 @@ class PaliGemma(Model):
     step and the vision tower.
     `adapter` is a LoRA adapter to be merged; where `model` itself is one, `base` is what it is merged
     into (default: what it names). `quantize` rounds the weights; `tokenizer` is another folder's.
+    `workers` threads read images ahead; with `worker_kind` process they are processes.
     `prepare` reads an image (default: `evalkit.images.prepare`). Making one reads nothing; `info`
     and `identity()` read the folder; torch comes with `load()` or the first prediction.
     """
@@ -66,7 +68,8 @@ class PaliGemma(Model):
     batch_size: int | str = "auto"
     engine: str = "auto"
     protocol: str = "paper"
-    workers: int = 2
+    workers: int | str = 2
+    worker_kind: str = "thread"
     kv_dtype: str | None = None
     stable: bool | str | float | None = None
     strict: bool = False
@@ -83,6 +86,7 @@ class PaliGemma(Model):
     _prompter: Prompter | None = field(default=None, init=False, repr=False)
     _limit: Limit | None = field(default=None, init=False, repr=False)
     _sizes: BatchSize | None = field(default=None, init=False, repr=False)
+    _readers: Executor | None = field(default=None, init=False, repr=False)
     _stable: Stable | None = field(default=None, init=False, repr=False)
     _features: tuple[int, ...] = field(default=(), init=False, repr=False)
 
@@ -107,8 +111,7 @@ class PaliGemma(Model):
             self.batch_size = int(size)
         if self.quantize is not None:
             quantize.check(self.quantize)
-        if self.workers < 1:
-            raise ModelError(f"workers={self.workers}: at least one thread must read images")
+        self.workers = readers.check(self.worker_kind, self.workers)
 
     def _check_fast_only(self) -> None:
         if self.engine == "fast" and self.device_map:
@@ -288,6 +291,7 @@ class PaliGemma(Model):
         self._stable = self._stability()
         self._sizes = self._batch_sizes(engine)
         self._limit = Limit(self.batch_size if isinstance(self.batch_size, int) else self._sizes.first())
+        self._pool()  # one for all protocols of this checkpoint
 
     def _calm_threads(self) -> None:
         """One thread for a small model on a CPU: more only wait for each other. OMP_NUM_THREADS stands."""
@@ -387,23 +391,34 @@ class PaliGemma(Model):
         assert self._sizes is not None
         self._stable.begin()
         planned = (self._planned(r) for r in requests)
+        pool = self._pool()
         if self.engine == "fast":
             engine: Any = self._engine
             keep = self._images_kept(engine)
             batches = plan(planned, self._limit, WINDOW, keep, powers=not self.strict)
             batches = self._sizes.watch(batches, self._limit)
-            feed = with_images(batches, keyed(self._prepare(), engine.send), self.workers, keep)
+            sent: Callable[[Keyed], None] = lambda image: engine.send(image.key, image.pixels)  # noqa: E731
+            feed = with_images(batches, Keying(self._prepare()), pool, keep, sent)
         else:
             batches = self._sizes.watch(plan(planned, self._limit), self._limit)
-            feed = with_images(batches, self._prepare(), self.workers)
+            feed = with_images(batches, self._prepare(), pool)
         stream = Stream(self._engine, self.rules, self._limit, self._stable, self.strict)
         try:
             for item, images, answer in stream.answers(feed, on_bad_image):
                 self._sizes.answered(self._limit)
                 yield self._prediction(item, images, answer)
+        except BrokenExecutor:
+            self._readers = None
+            raise readers.ended() from None
         finally:
             feed.close()
             self._sizes.ended(self._limit)
+
+    def _pool(self) -> Executor:
+        """The readers, kept from task to task: a process takes its time to begin."""
+        if self._readers is None:
+            self._readers = readers.start(self.worker_kind, int(self.workers))
+        return self._readers
 
     def _images_kept(self, engine: Any) -> int:
         """How many prepared images, and features made of them, a window may hold."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,16 +51,15 @@ class Keyed:
     key: str
 
 
-def keyed(prepare: Prepare, send: Callable[[str, Any], None]) -> Prepare:
-    """The same, and in the same thread the digest of the pixels and their shape; `send` is told of both."""
+@dataclass(frozen=True, slots=True)
+class Keying:
+    """`prepare` and, by the same reader, the digest of the pixels. A class, so that it goes to processes."""
 
-    def read(ref: ImageRef, preparation: Preparation) -> Keyed:
-        found = prepare(ref, preparation)
-        key = pixel_key(found.pixels)
-        send(key, found.pixels)
-        return Keyed(found.pixels, found.digest, found.size, key)
+    prepare: Prepare
 
-    return read
+    def __call__(self, ref: ImageRef, preparation: Preparation) -> Keyed:
+        found = self.prepare(ref, preparation)
+        return Keyed(found.pixels, found.digest, found.size, pixel_key(found.pixels))
 
 
 def pixel_key(pixels: Any) -> str:
@@ -122,22 +121,32 @@ def _windows(
 
 
 def with_images(
-    batches: Iterable[list[Planned]], prepare: Prepare, workers: int, keep: int = 0
+    batches: Iterable[list[Planned]],
+    prepare: Prepare,
+    readers: Executor,
+    keep: int = 0,
+    arrived: Callable[[Any], None] | None = None,
 ) -> Generator[Fed, None, None]:
-    """The batches in order, each image as a future that a few threads are working on.
+    """The batches in order, each image as a future that `readers` work on; `arrived` is told of each image
+    once it is read, in a thread of this process.
 
     At most `AHEAD` batches beyond the current one are read; the last `keep` images are remembered, so
     that one image asked about many times is read once. When the consumer leaves (an error, Ctrl-C),
     what has not begun is dropped and nobody waits for the rest.
     """
-    pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="images")
     waiting: deque[Fed] = deque()
     known: OrderedDict[tuple[ImageRef, Preparation], Future[Any]] = OrderedDict()
+
+    def told(future: Future[Any]) -> None:
+        if arrived is not None and not future.cancelled() and future.exception() is None:
+            arrived(future.result())
 
     def read(image: ImageRef, preparation: Preparation) -> Future[Any]:
         key = (image, preparation)
         if key not in known:
-            known[key] = pool.submit(prepare, image, preparation)
+            known[key] = readers.submit(prepare, image, preparation)
+            if arrived is not None:
+                known[key].add_done_callback(told)
         known.move_to_end(key)
         found = known[key]
         while len(known) > keep:
@@ -152,4 +161,6 @@ def with_images(
         while waiting:
             yield waiting.popleft()
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        for _, futures in (entry for batch in waiting for entry in batch):
+            for future in futures:
+                future.cancel()
