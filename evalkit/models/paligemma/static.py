@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 
 from evalkit.models.paligemma import plain
 from evalkit.models.paligemma.decoder import ROOM, Decoder, State
@@ -120,7 +119,7 @@ class StaticSteps:
         home = self.decoder.home
         self._staged = torch.zeros((rows, 3), dtype=torch.long, pin_memory=home.type == "cuda")
         self._inputs = self._staged.to(home, copy=True)
-        self._logits = torch.empty((rows, len(self.decoder.head)), dtype=torch.float32, device=home)
+        self._logits = torch.empty((rows, len(self.decoder.table)), dtype=torch.float32, device=home)
 
     def _work(self, rows: int, keys: torch.Tensor, values: torch.Tensor, table: torch.Tensor) -> Work:
         inputs, logits = self._inputs[:rows], self._logits[:rows]
@@ -128,7 +127,7 @@ class StaticSteps:
         def work() -> None:
             token, at, position = inputs.unbind(1)
             hidden = self.decoder.masked_step(token, at, table[position], keys, values)
-            logits.copy_(F.linear(hidden, self.decoder.head))
+            logits.copy_(self.decoder.logits(hidden))
             if self.cap is not None:  # in float32: capped in bfloat16, near logits would become ties
                 logits.div_(self.cap).tanh_().mul_(self.cap)
 
@@ -192,7 +191,7 @@ class CudaCapture:
     WARM = 2  # runs on a side stream first, in which libraries set themselves up
 
     def __init__(self) -> None:
-        self._pool = torch.cuda.graph_pool_handle()
+        self._alive: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def __call__(self, work: Work) -> Work:
         """Runs the work as a warm-up and records it. Running it again must change nothing."""
@@ -202,9 +201,12 @@ class CudaCapture:
             for _ in range(self.WARM):
                 work()
         torch.cuda.current_stream().wait_stream(side)
+        other = next(iter(self._alive), None)
+        pool = other.pool() if other is not None else None  # a pool ends with its last graph
         graph = torch.cuda.CUDAGraph()
         # thread_local: threads that send pictures to the device meanwhile are none of the graph's business
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+        with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
             work()
+        self._alive.add(graph)
         replay: Work = graph.replay
         return replay
