@@ -309,7 +309,7 @@ def test_what_cannot_be_read_is_one_sentence(
 
 def run_of(task: str, model: str) -> dict[str, Any]:
     decode = {"beams": tasks.load(task).decode.beams}
-    engine = {"dtype": "bfloat16", "kv_dtype": "bfloat16"}
+    engine = {"dtype": "bfloat16", "kv_dtype": "bfloat16", "protocol": {"sliding_window": 4096}}
     identity = {"protocol": "hf", "model": engine, "task": {"decode": decode}}
     given = file(task) | {"prompt": "p", "overrides": {}}
     return {"name": f"{task}.{model}", "task": task, "model": model, "identity": identity, "task_file": given}
@@ -330,6 +330,7 @@ def test_every_cause_is_told() -> None:
     assert "≠ precision    bfloat16; published with float32" in text
     assert "= kv precision bfloat16" in text
     assert "= beam         1" in text
+    assert "≠ window       alternate layers see the last tokens only" in text
     text = causes("docvqa_val", ANLS, "paligemma2-3b", n=100)
     assert "? trained on   published figures of this split are of fine-tunes on train alone" in text
     assert "? fine-tunes   published: the mean of five, deviation 0.3" in text
