@@ -88,7 +88,7 @@ def _row(task: Task) -> str:
         f"`{task.name}`",
         task.about,
         task.data.split,
-        f"{task.data.count:,}" if task.data.count else "",
+        _count(task),
         "`" + task.prompt.replace("\n", "⏎").replace("|", "\\|") + "`",
         "**unpublished**" if task.prompt_source == "unpublished" else task.prompt_source,
         _image(task),
@@ -98,9 +98,15 @@ def _row(task: Task) -> str:
     return "| " + " | ".join(_cell(cell) for cell in cells) + " |"
 
 
+def _count(task: Task) -> str:
+    told = [f"{task.data.count:,}"] if task.data.count else []
+    return "; ".join([*told, *([f"published on {n:,}"] if (n := task.data.published_count) else [])])
+
+
 def _image(task: Task) -> str:
     more = [f"padded {task.image['pad']}"] if task.image.get("pad") else []
     more += ["floats"] if task.image.get("floats") else []
+    more += [f"JPEG {task.image['jpeg']}"] if task.image.get("jpeg") else []
     return ", ".join(["AA" if task.image.get("antialias") else "NA", *more])
 
 

@@ -36,7 +36,7 @@ class FlatRecords(Format):
     where, value     only records in which `where` is `value`
     split_key   only records in which it is the split
     permuted    an answer that holds this separator is accepted with its parts in any order
-    drop_empty  empty answers are left out, where there are others
+    drop_empty  empty answers are left out; a question of none but such counts for no score
     extra       further keys that the prompt may name
     """
 
@@ -136,7 +136,7 @@ class FlatRecords(Format):
             return ()
         found = self._answers(record)
         if self.drop_empty:
-            found = tuple(text for text in found if text) or found
+            found = tuple(text for text in found if text)
         return _permuted(found, self.permuted) if self.permuted else found
 
     def _choice(self, record: Record, choices: tuple[str, ...]) -> tuple[str, ...]:

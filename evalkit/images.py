@@ -10,7 +10,7 @@ import hashlib
 import io
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,7 @@ def prepare(ref: ImageRef, preparation: Preparation) -> Prepared:
     if cache is None or any(mark.font for mark in ref.marks):  # a font's file is not looked into
         pixels, size = _prepared(data, ref, preparation)
         return Prepared(pixels, digest, size)
-    key = image_cache.key(digest, preparation, ref.marks, ref.turn, _code())
+    key = image_cache.key(digest, preparation, replace(ref, path="", member=""), _code())
     found = cache.get(key)
     if found is None:
         found = _prepared(data, ref, preparation)
@@ -95,11 +95,12 @@ def _code() -> tuple[str, ...]:
 def _prepared(data: bytes, ref: ImageRef, preparation: Preparation) -> tuple[Pixels | Floats, Size]:
     image = _decode(data, preparation.jpeg, preparation.exif, str(ref))
     if ref.turn % 4:
-        image = np.ascontiguousarray(np.rot90(image, ref.turn))
+        image = _turned(image, ref.turn, preparation.jpeg)
     size = image.shape[0], image.shape[1]
     for mark in ref.marks:
         if mark.kind == "label":
-            image = drawing.label(_rgb(image), mark)
+            smooth = _opened(data).mode not in ("1", "P")  # as Pillow draws on such an image itself
+            image = drawing.label(_rgb(image), mark, smooth)
     if preparation.pad:
         image = drawing.square(image)
     if preparation.floats and preparation.resize == "bilinear":
@@ -113,11 +114,22 @@ def _prepared(data: bytes, ref: ImageRef, preparation: Preparation) -> tuple[Pix
     return pixels, size
 
 
+def _turned(image: Pixels, turn: int, jpeg: str) -> Pixels:
+    """Turned by quarters against the clock. With the reference's fast JPEG decoding saved as JPEG once
+    more, since it keeps what it turned so (big_vision datasets/textvqa @ 0127fb6b, encode_jpeg)."""
+    image = np.ascontiguousarray(np.rot90(image, turn))
+    if jpeg != "fast":
+        return image
+    grey = image.shape[2] == 1
+    saved = simplejpeg.encode_jpeg(image, 100, "GRAY" if grey else "RGB", "Gray" if grey else "420", False)
+    return _decode(saved, "fast", "ignore", "turned image")
+
+
 def header_size(ref: ImageRef) -> Size:
     """(height, width) as the file's header states it; no pixel is decoded. ImageError naming the file."""
     data = read_bytes(ref)
     try:
-        width, height = Image.open(io.BytesIO(data), formats=_FORMATS).size
+        width, height = _opened(data).size
     except Exception as error:  # as in decoding
         raise ImageError(f"{ref}: is no image of a known kind ({type(error).__name__})") from None
     return height, width
@@ -136,6 +148,11 @@ def decode(data: bytes, jpeg: str = "fast", exif: str = "ignore", where: str = "
     return _rgb(_decode(data, jpeg, exif, where))
 
 
+def _opened(data: bytes) -> Image.Image:
+    """The image with its header read, no pixel yet."""
+    return Image.open(io.BytesIO(data), formats=_FORMATS)
+
+
 def _rgb(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Three channels, contiguous and writable (Pillow's arrays are not, at which torch warns)."""
     if image.shape[2] == 1:
@@ -148,7 +165,7 @@ def _decode(data: bytes, jpeg: str, exif: str, where: str) -> Pixels:
     if not data:
         raise ImageError(f"{where}: is empty; it must be an image file")
     try:
-        image = Image.open(io.BytesIO(data), formats=_FORMATS)  # reads the header only
+        image = _opened(data)
         _check_size(image.size, where)
         turn = _orientation(image) if exif == "apply" else 1
         if image.format in ("JPEG", "MPO") and jpeg == "fast":

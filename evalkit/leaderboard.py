@@ -25,6 +25,7 @@ STAMPS = {
     "limited": ("†", "a part of the samples, on purpose (--limit or --ids)"),
     "early": ("‡", "decided early: a sequential test stopped it (--until-decided); not a score of the task"),
     "incomplete": ("!", "incomplete: samples are missing, from the disk or from the run"),
+    "as published": ("§", "as many samples as the papers' own copy has, not the official number"),
     "changed": ("~", "prompt or settings of the task changed on the command line"),
     "sampled": ("≈", "text drawn at a temperature, not greedy; the seed is in the run's identity"),
     "quantised": ("q", "weights quantised (--quantize)"),
@@ -54,6 +55,10 @@ class Cell:
     def stamped(self) -> tuple[str, ...]:
         """The names of its stamps, in the order of STAMPS."""
         names = {self.score.coverage, *self.ways} | ({"changed"} if self.changed else set())
+        if self.score.coverage == "all" and self.score.n == self.task_file.get("data", {}).get(
+            "published_count"
+        ):
+            names.add("as published")
         return tuple(name for name in STAMPS if name in names)
 
     @property

@@ -73,6 +73,7 @@ class Data:
     split: str
     sources: tuple[Mapping[str, Any], ...]
     count: int | None = None  # the official number of samples
+    published_count: int | None = None  # of the papers' own copy, where that is another
 
 
 @dataclass(frozen=True, slots=True)

@@ -677,6 +677,12 @@ OLDER = {
 }
 for _name, _tasks in OLDER.items():
     OFFICIAL |= dict.fromkeys(_tasks, base.DATASETS[_name][3])
+OFFICIAL["coco_detection_testdev2017"] = {
+    "path": {key: base.INSTANCES[key] for key in ("images", "categories")}
+}
+OFFICIAL["chartqa_test"] = dict.fromkeys(("path.human", "path.augmented"), base.CHARTQA)
+_WIDGETS = OFFICIAL["widgetcap_test"]
+OFFICIAL["widgetcap_dev"] = {**_WIDGETS, "splits": Folder({"dev.txt": "1234\n", "train.txt": "99\n"})}
 OFFICIAL["vqav2_train"] = {
     "questions": {**base.QUESTIONS, "data_subtype": "train2014"},
     "annotations": base.ANSWERS,

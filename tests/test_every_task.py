@@ -33,7 +33,7 @@ MASK = "<loc0100><loc0100><loc0900><loc0900>" + "".join(f"<seg{n:03d}>" for n in
 def fixture(root: Path, name: str) -> tuple[planning.Dataset, Path]:
     """The task's dataset, written below `root` with every image that its samples name."""
     task = tasks.load(name)
-    entry = next(e for e in task.data.sources if not {"font", "rotation"} & set(e))
+    entry = next(e for e in task.data.sources if not {"font", "rotation", "instead"} & set(e))
     write(root, entry, copy.deepcopy(OFFICIAL[name]))
     for key, place in sources._files_of(entry):
         path = root / place
@@ -141,6 +141,19 @@ def test_a_mean_over_groups_is_compared_as_such(tmp_path: Path) -> None:
     (answered,) = baseline.read(plan.folder.path)
     assert answered.first.startswith("group_mean(of='exact_match', groups=('bn', 'de', ")
     assert baseline.metric(answered.first).reduce(answered.rows[answered.first]) == score.value
+
+
+def test_the_mean_of_two_files(tmp_path: Path) -> None:
+    data, root = fixture(tmp_path / "data", "chartqa_test")
+    by_group = {group: [s for s in data.samples if s.group == group] for group in ("human", "augmented")}
+    assert [len(samples) for samples in by_group.values()] == [2, 2]
+    said = {s.id: right(s) if s.group == "human" else "?" for s in data.samples}
+    model = checkpoint(Stub(lambda request: said[request.id]))
+    plan = planning.plan(data, model, tmp_path / "results", Asked())
+    found: list[Score] = []
+    runner.run([plan], Shelf([root]), model, runner.Options(), lambda *a: None, lambda p, s: found.extend(s))
+    assert {g: v["value"] for g, v in found[0].groups.items()} == {"human": 1, "augmented": 0}
+    assert found[0].value == 0.5
 
 
 def test_the_halves_of_a_pair_are_one_cluster(tmp_path: Path) -> None:

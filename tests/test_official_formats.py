@@ -25,7 +25,7 @@ Change = Callable[[dict[str, Any]], Any]
 
 
 def source_of(root: Path, task: Task, files: dict[str, Any]) -> Source:
-    entry = next(e for e in task.data.sources if not {"font", "rotation"} & set(e))
+    entry = next(e for e in task.data.sources if not {"font", "rotation", "instead"} & set(e))
     write(root, entry, files)
     return Source(root, entry, task=task.name)
 
@@ -151,6 +151,9 @@ def test_vizwiz_leaves_empty_answers_out(tmp_path: Path) -> None:
     first, _ = read(tmp_path, "vizwiz_val")
     assert first.target == ("unsuitable",) * 8 + ("a dog",)
     assert (first.id, first.group) == ("VizWiz_val_00000000.jpg", "unanswerable")
+    nothing = copy.deepcopy(OFFICIAL["vizwiz_val"])
+    nothing["path"][0]["answers"] = [{"answer": "", "answer_confidence": "no"}] * 10
+    assert read(tmp_path, "vizwiz_val", nothing)[0].target == ()  # counts for no score, as in the reference
 
 
 def test_ocrvqa(tmp_path: Path) -> None:
@@ -170,6 +173,14 @@ def test_infovqa_and_stvqa(tmp_path: Path) -> None:
     first, _ = read(tmp_path, "stvqa_val")
     assert (first.id, first.target) == ("7", ("Coca-Cola",))
     assert below(tmp_path, first) == ["stvqa/train_images/coco-text/COCO_train2014_000000000042.jpg"]
+    entry = tasks.load("stvqa_val").data.sources[0]
+    source = Source(tmp_path, entry)
+    made = lookup.make("formats", tasks.load("stvqa_val").data.format)
+    file = source.path("path")
+    file.write_text(file.read_text().replace("coco-text/COCO", "vizwiz/COCO", 1))
+    small, whole = made.samples(source, "train")
+    assert below(tmp_path, small) == ["stvqa/train_images/vizwiz/COCO_train2014_000000000042.jpg"]
+    assert below(tmp_path, whole) == ["coco/train2014/COCO_train2014_000000000042.jpg"]
 
 
 def test_captions(tmp_path: Path) -> None:
@@ -210,6 +221,13 @@ def test_rsvqa_leaves_numbers_and_inactive_out(tmp_path: Path) -> None:
     assert [(s.id, s.group) for s in samples] == [("5", "presence"), ("6", "comp")]
     assert below(tmp_path, samples[0]) == ["rsvqa_lr/Images_LR/2.tif"]
     assert below(tmp_path, read(tmp_path, "rsvqa_hr_test")[0]) == ["rsvqa_hr/Data/2.png"]
+
+
+def test_rsvqa_takes_the_first_answer_of_several(tmp_path: Path) -> None:
+    files = copy.deepcopy(OFFICIAL["rsvqa_hr_test"])
+    files["questions"]["questions"][0]["answers_ids"] = [9, 6, 5]  # 9 is inactive
+    files["answers"]["answers"][1]["answer"] = "no"
+    assert read(tmp_path, "rsvqa_hr_test", files)[0].target == ("no",)
 
 
 def test_vsr_and_mmvp(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from evalkit.types import Decode
 
 T = TypeVar("T")
 
-WINDOW = 1 << 20  # tokens: above any prompt, so Gemma 2's sliding layers see everything, as the reference
+WINDOW = 1 << 20  # tokens: above any prompt, so Gemma 2's sliding layers see everything
 PAD = 0
 
 
@@ -253,9 +253,10 @@ def load(
     device: str,
     device_map: str | None = None,
     scheme: str | None = None,
+    sliding: bool = False,
 ) -> PlainEngine:
     """The checkpoint as a plain engine."""
-    return PlainEngine(load_model(info, dtype, device, device_map, scheme), info.image_tokens)
+    return PlainEngine(load_model(info, dtype, device, device_map, scheme, sliding), info.image_tokens)
 
 
 def load_model(
@@ -264,14 +265,19 @@ def load_model(
     device: str,
     device_map: str | None = None,
     scheme: str | None = None,
+    sliding: bool = False,
 ) -> Any:
     """The checkpoint as transformers' model, its adapter merged, its weights quantised by `scheme`.
 
     `device`: auto (the GPU where there is one), cpu, cuda, cuda:N; `device_map`: as transformers
-    (`auto`, `balanced`...), for checkpoints larger than one GPU. Raises ModelError when the device is
-    not there or weights are missing.
+    (`auto`, `balanced`...), for checkpoints larger than one GPU; `sliding`: with the window that Gemma 2's
+    config names. Raises ModelError when the device is not there or weights are missing.
     """
-    model = _from_npz(info, dtype) if info.derived else _from_folder(info, dtype, device, device_map, scheme)
+    config = _config(info, sliding)
+    if info.derived:
+        model = _from_npz(info, config, dtype)
+    else:
+        model = _from_folder(info, config, dtype, device, device_map, scheme)
     if info.adapter is not None:
         adapter.merge(info.adapter, model)
     if scheme == "int8":
@@ -282,9 +288,8 @@ def load_model(
 
 
 def _from_folder(
-    info: CheckpointInfo, dtype: str, device: str, device_map: str | None, scheme: str | None
+    info: CheckpointInfo, config: Any, dtype: str, device: str, device_map: str | None, scheme: str | None
 ) -> Any:
-    config = _config(info)
     if device_map and importlib.util.find_spec("accelerate") is None:
         raise ModelError(f"device_map={device_map}: needs the package accelerate; pip install accelerate")
     options: dict[str, Any] = {"device_map": device_map} if device_map else {}
@@ -323,13 +328,13 @@ def _from_folder(
     return model
 
 
-def _from_npz(info: CheckpointInfo, dtype: str) -> Any:
+def _from_npz(info: CheckpointInfo, config: Any, dtype: str) -> Any:
     """A model of transformers filled weight by weight; no second copy of the weights is held."""
     home = getattr(torch, dtype)
     with no_init_weights():
         model = _quietly(
             lambda: transformers.AutoModelForImageTextToText.from_config(
-                _config(info), dtype=home, attn_implementation=info.attention
+                config, dtype=home, attn_implementation=info.attention
             ),
             info,
         )
@@ -351,12 +356,12 @@ def _from_npz(info: CheckpointInfo, dtype: str) -> Any:
     return model
 
 
-def _config(info: CheckpointInfo) -> Any:
+def _config(info: CheckpointInfo, sliding: bool) -> Any:
     if info.derived is not None:
         config = transformers.PaliGemmaConfig.from_dict(dict(info.derived))
     else:
         config = transformers.PaliGemmaConfig.from_pretrained(info.path, local_files_only=True)
-    if info.family == 2:
+    if info.family == 2 and not sliding:
         # The reference has no sliding window; transformers' would hide the first image tokens at 896 px.
         config.text_config.sliding_window = WINDOW
     return config
