@@ -69,14 +69,16 @@ DAMAGES: dict[str, Damage] = {
 
 
 def damaged(source: Path, target: Path, damage: Damage) -> Path:
-    """A copy of a checkpoint folder with damaged weights; made once."""
+    """A copy of a checkpoint folder with damaged weights; made once, whole when it is there."""
     from safetensors.torch import load_file, save_file
 
-    if not (target / "model.safetensors").is_file():
-        shutil.copytree(source, target, dirs_exist_ok=True)
+    if not target.is_dir():
+        made = target.with_name(f".{target.name}")
+        shutil.copytree(source, made, dirs_exist_ok=True)
         tensors = load_file(source / "model.safetensors")
         damage(tensors, source)
-        save_file(tensors, target / "model.safetensors", metadata={"format": "pt"})
+        save_file(tensors, made / "model.safetensors", metadata={"format": "pt"})
+        made.rename(target)
     return target
 
 
@@ -99,8 +101,7 @@ def answered(model: str, names: list[str], root: Path, output: Path) -> list[Ans
     shelf = planning.Shelf([root])
     loaded = [tasks.load(name) for name in names]
     plans = [planning.plan(shelf.get(t), candidate, output, Asked()) for t in loaded]
-    if any(p.missing or not (p.folder.path / "scores.json").is_file() for p in plans):
-        checking.predict(plans, shelf, candidate)
+    checking.predict(plans, shelf, candidate)  # reads what was predicted and scored before
     return [baseline.of_run(results.RunFolder(p.folder.path)) for p in plans]
 
 

@@ -151,33 +151,34 @@ def _span(most: int) -> str:
 
 def sequential(
     drop: float, runs: int, samples: int = 10_240, changing: float = 0.1, margin: float = 0.02,
-    most: int = 1, fixed: bool = False, seed: int = 5,
+    least: int = 1, most: int = 1, together: bool = True, fixed: bool = False, seed: int = 5,
 ) -> tuple[dict[str, int], list[int]]:  # fmt: skip
     """(verdicts, samples used a run) of `runs` runs against a baseline with `drop` between them.
 
     `fixed`: one benchmark in which the difference is exactly `drop`, in another random order a run;
-    else every run draws new samples from a population with that drop. `most` > 1 makes clusters of 1
-    to `most` samples that change together.
+    else every run draws new samples from a population with that drop. `most` > 1 makes clusters of
+    `least` to `most` samples that change `together`, or each by itself.
     """
     rng = np.random.default_rng(seed)
     verdicts = {"worse": 0, "better": 0, "equivalent": 0, "": 0}
     used = []
     for _ in range(runs):
-        sizes = rng.integers(1, most + 1, size=samples) if most > 1 else np.ones(samples, dtype=int)
+        sizes = rng.integers(least, most + 1, size=samples) if most > 1 else np.ones(samples, dtype=int)
         sizes = sizes[: int(np.searchsorted(np.cumsum(sizes), samples)) + 1]
-        draws = rng.random(len(sizes))
+        draws = rng.random(len(sizes) if together else sizes.sum())
         if fixed:
             draws = rng.permutation((np.arange(len(sizes)) + 0.5) / len(sizes))
         lost, gained = (changing + drop) / 2, (changing - drop) / 2
         moved = np.where(draws < lost, -1.0, np.where(draws > 1 - gained, 1.0, 0.0))
-        sums: Floats = (sizes * moved).astype(np.float64)
+        apart = np.add.reduceat(moved, np.cumsum(sizes) - sizes) if not together else sizes * moved
+        sums: Floats = apart.astype(np.float64)
         decider = Decider(margin, int(sizes.max()), float(sizes.mean()))
-        step = block_size(len(sums))
+        step = block_size(len(sums), float(sizes.mean()))
         for start in range(0, len(sums), step):
             if decider.look(sums[start : start + step], sizes[start : start + step].astype(float)):
                 break
         verdicts[decider.verdict] += 1
-        used.append(decider.samples)
+        used.append(min(decider.samples, samples))
     return verdicts, used
 
 
@@ -193,7 +194,14 @@ SCENARIOS: list[tuple[str, dict[str, Any]]] = [
     ("no change, clusters of 1-5", {"drop": 0.0, "most": 5}),
     ("drop of exactly the margin, clusters of 1-5", {"drop": 0.02, "most": 5}),
     ("3-point drop, clusters of 1-5", {"drop": 0.03, "most": 5}),
-]
+    ("no change, 5 a cluster, each by itself", {"drop": 0.0, "least": 5, "most": 5, "together": False}),
+    ("3-point drop, 5 a cluster, each by itself", {"drop": 0.03, "least": 5, "most": 5, "together": False}),
+    ("drop of exactly the margin, 5 a cluster, each by itself",
+     {"drop": 0.02, "least": 5, "most": 5, "together": False}),
+    ("no change, 50 a cluster, each by itself", {"drop": 0.0, "least": 50, "most": 50, "together": False}),
+    ("5-point drop, 50 a cluster, each by itself",
+     {"drop": 0.05, "least": 50, "most": 50, "together": False}),
+]  # fmt: skip
 
 
 def sequential_table(runs: int) -> Iterator[str]:

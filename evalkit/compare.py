@@ -1,4 +1,4 @@
-"""Are two models different: what may be compared, the verdict a task, wins and ranks over tasks.
+"""Are two models different: what may be compared, the verdict a task, wins over tasks.
 
 Knows answered runs and paired statistics; not how anything is printed, and no policy.
 """
@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
-
-import numpy as np
 
 from evalkit import intervals, paired, significance
 from evalkit.baseline import Answered, metric
@@ -128,6 +126,7 @@ class TaskResult:
     metrics: tuple[MetricResult, ...]
     groups: Mapping[str, Difference]  # of the first metric, intervals simultaneous
     notes: tuple[str, ...]
+    offsets: Mapping[str, Difference] = field(default_factory=dict)  # of boxes, in steps: `paired.offsets`
     p: float = 1.0  # of the first metric, after Holm over tasks
 
     @property
@@ -189,7 +188,9 @@ def task_result(a: Answered, b: Answered, allow: Collection[str], margin: float)
     groups = paired.simultaneous(judge, before, after, a.index, a.groups)
     if results[0].found.clusters < intervals.FEW:
         notes.append(f"{results[0].found.clusters} images only: intervals are rough below {intervals.FEW}")
-    return TaskResult(a.task, a, b, tuple(results), groups, tuple(notes))
+    moved = (paired.offsets(metric(m), a.rows[m], b.rows[m], a.index) for m in (r.metric for r in results))
+    offsets = next((found for found in moved if found), {})
+    return TaskResult(a.task, a, b, tuple(results), groups, tuple(notes), offsets)
 
 
 # --- several tasks --------------------------------------------------------------------------------------
@@ -294,57 +295,6 @@ def way(run: Answered) -> str:
     return ", ".join(str(p) for p in shown if p)
 
 
-# --- ranks ----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Rank:
-    """A model's mean rank over the common tasks (1 is best), with its 95 % interval over resamples."""
-
-    name: str
-    mean: float
-    low: float
-    high: float
-
-
-def ranks(models: Sequence[Side], allow: Collection[str] = ()) -> list[Rank]:
-    """Mean ranks of three or more models, images resampled in every task (ties share a rank)."""
-    common = [t for t in models[0].runs if all(t in m.runs for m in models)]
-    if not common:
-        return []
-    observed, drawn = [], []
-    for task in common:
-        runs = [m.runs[task] for m in models]
-        for other in runs[1:]:
-            aligned(runs[0], other, allow)
-        shared = set.intersection(*(set(r.ids) for r in runs))
-        runs = [r.only(shared) for r in runs]
-        name = next((m for m in runs[0].scores if all(m in r.scores for r in runs)), None)
-        if name is None:
-            continue
-        judge = metric(name)
-        sign = 1 if judge.lower_is_better else -1
-        observed.append(_ranked(sign * np.array([[judge.reduce(r.rows[name])] for r in runs]))[:, 0])
-        scores = [intervals.resampled(judge, r.rows[name], runs[0].index) for r in runs]
-        drawn.append(_ranked(sign * np.stack(scores))[:, : intervals.RESAMPLES_SLOW])
-    if not drawn:
-        return []
-    means, spread = np.mean(observed, axis=0), np.mean(drawn, axis=0)
-    low, high = np.quantile(spread, [0.025, 0.975], axis=1)
-    return [
-        Rank(m.name, float(means[i]), float(min(low[i], means[i])), float(max(high[i], means[i])))
-        for i, m in enumerate(models)
-    ]
-
-
-def _ranked(scores: intervals.Floats) -> intervals.Floats:
-    """Ranks (models, resamples) of scores where less is better; equal ones share the mean rank."""
-    below = (scores[None, :, :] < scores[:, None, :]).sum(axis=1)
-    equal = (scores[None, :, :] == scores[:, None, :]).sum(axis=1)
-    result: intervals.Floats = 1 + below + (equal - 1) / 2
-    return result
-
-
 # --- as data --------------------------------------------------------------------------------------------
 
 
@@ -374,6 +324,7 @@ def task_record(t: TaskResult) -> dict[str, Any]:
         "p_holm": t.p,
         "metrics": [{"metric": m.metric, "flags": m.flags, **plain(m.found, t.a.ids)} for m in t.metrics],
         "groups": {name: plain(d, ()) for name, d in t.groups.items()},
+        "offsets": {axis: plain(d, ()) for axis, d in t.offsets.items()},
         "notes": t.notes,
     }
 

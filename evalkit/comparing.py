@@ -9,10 +9,11 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from evalkit import baseline, compare, early, results, terminal
+from evalkit import baseline, compare, early, ranks, results, terminal
 from evalkit.baseline import Answered
 from evalkit.compare import Comparison, Side, TaskResult
 from evalkit.errors import UserError
+from evalkit.geometry import STEPS
 from evalkit.paired import Difference
 from evalkit.planning import Plan, Shelf
 from evalkit.runner import Options, Progress
@@ -36,7 +37,7 @@ def run(
         return 0
     models = compare.sides(given)
     found = [compare.compare(models[0], other, allow, margin) for other in models[1:]]
-    ranked = compare.ranks(models, allow) if len(models) > 2 else []
+    ranked = ranks.ranks(models, allow)
     if as_json:
         content = {
             "comparisons": [compare.record(c) for c in found],
@@ -50,7 +51,7 @@ def run(
     colour = sys.stdout.isatty()
     print("\n".join(text_of(c, colour, samples) for c in found))
     if ranked:
-        print("\nmean rank over tasks, 1 is best, 95 % interval over resampled images")
+        print("\nmean rank over tasks, 1 is best; 95 % interval, images resampled in all tasks at once")
         width = max(len(r.name) for r in ranked)
         for r in sorted(ranked, key=lambda r: r.mean):
             print(f"  {r.name:<{width}}  {r.mean:.2f} [{r.low:.2f}, {r.high:.2f}]")
@@ -142,6 +143,13 @@ def _below(task: TaskResult, samples: int) -> list[str]:
             for n, g in (moved if len(moved) <= 6 else moved[:3] + moved[-3:])
         ]
         out.append("groups that moved: " + "; ".join(shown))
+    shifts = [
+        f"{o.value:+.1f} [{o.low:+.1f}, {o.high:+.1f}] {axis}"
+        for axis, o in task.offsets.items()
+        if abs(o.value) >= 0.05 and (o.low > 0 or o.high < 0)
+    ]
+    if shifts:
+        out.append(f"boxes moved, in steps of {STEPS:,}: {', '.join(shifts)}")
     if samples and d.lost:
         out.append("lost: " + ", ".join(task.a.ids[i] for i in d.lost[:samples]))
     if samples and d.gained:

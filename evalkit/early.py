@@ -122,8 +122,8 @@ class _Watch:
         wanted = set(plan.wanted) & self.before.keys()
         self.samples = {s.id: s for s in data.samples if s.id in wanted}
         self.order = _permuted(list(self.samples.values()), plan.asked.seed)
-        self.step = block_size(len(self.order))
         sizes = [len(c) for c in self.order]
+        self.step = block_size(len(sizes), float(np.mean(sizes)))
         scale = 1.0 if self.metric.maximum is None else self.metric.maximum - self.metric.minimum
         self.sign = (-1.0 if self.metric.lower_is_better else 1.0) / scale
         self.decider = Decider(margin / scale, max(sizes), float(np.mean(sizes)), alpha)

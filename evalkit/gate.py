@@ -17,6 +17,8 @@ from evalkit import compare, significance, strict_yaml
 from evalkit.baseline import Answered
 from evalkit.compare import MARGIN, MetricResult, TaskResult
 from evalkit.errors import UserError, nearest
+from evalkit.geometry import STEPS
+from evalkit.paired import ROUNDING
 
 PASS, FAIL, INCONCLUSIVE = "pass", "fail", "inconclusive"
 EXIT = {PASS: 0, FAIL: 1, INCONCLUSIVE: 3}
@@ -45,6 +47,8 @@ class Policy:
     groups: str = "warn"  # a group of 50 or more samples surely beyond the margin
     invalid: str = "warn"  # the share of unreadable answers rose by more than `invalid_margin`
     invalid_margin: float = 0.01
+    offset: str = "fail"  # boxes moved, all one way, by more than `offset_margin` steps of 1,024
+    offset_margin: float = 0.5
     speed: str = "warn"  # seconds a sample grew by more than `speed_margin`, on the same device
     speed_margin: float = 0.2
 
@@ -66,12 +70,18 @@ def read_policy(path: Path) -> Policy:
             raise UserError(f"{path}: {key}: unknown key{nearest(str(key), known)}")
         if key == "tasks":
             values[key] = _task_policies(path, value)
-        elif key in ("groups", "invalid", "speed"):
+        elif key in ("groups", "invalid", "offset", "speed"):
             if value is False:  # YAML 1.1 reads a bare `off` as false
                 value = "off"
             if value not in LEVELS:
                 raise UserError(f"{path}: {key}: is {value!r}; it must be one of {', '.join(LEVELS)}")
             values[key] = value
+        elif key == "offset_margin":
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < STEPS:
+                raise UserError(
+                    f"{path}: {key}: is {value!r}; it must be a number of steps, 1,024 of them an image"
+                )
+            values[key] = float(value)
         else:
             values[key] = _share(path, key, value)
     return Policy(**values)
@@ -189,8 +199,10 @@ def check(
     beyond = significance.adjust(
         [1.0 if d.same_weights else d.metric.found.p_below(-d.margin) for d in drafts]
     )
+    displaced = _displaced(drafts, policy.offset_margin)
     decided = tuple(
-        d if d.same_weights else _judged(d, p, policy) for d, p in zip(drafts, beyond, strict=True)
+        d if d.same_weights else _judged(d, p, policy, moved)
+        for d, p, moved in zip(drafts, beyond, displaced, strict=True)
     )
     extra = [t for t in new if t not in old]
     notes = (f"not in the baseline, so not checked: {', '.join(extra)}",) if extra else ()
@@ -260,12 +272,12 @@ def _first_differing(result: TaskResult) -> dict[str, str] | None:
     for m in result.metrics:
         a, b = result.a.rows[m.metric], result.b.rows[m.metric]
         for i, (x, y) in enumerate(zip(a, b, strict=True)):
-            if not (np.array_equal(x, y) if isinstance(x, np.ndarray) else x == y):
+            if not (np.abs(x - y).max() < ROUNDING if isinstance(x, np.ndarray) else x == y):
                 return {"id": result.a.ids[i], "metric": m.spelled, "baseline": str(x), "candidate": str(y)}
     return None
 
 
-def _judged(draft: TaskDecision, beyond: float, policy: Policy) -> TaskDecision:
+def _judged(draft: TaskDecision, beyond: float, policy: Policy, displaced: list[str]) -> TaskDecision:
     """Non-inferior at the margin, beyond it after Holm, or neither; then what warns or fails beside it."""
     d, points = draft.metric.found, f"{100 * draft.margin:g}"
     shown = f"{draft.metric.spelled} {_points(d.value)} [{_points(d.low)}, {_points(d.high)}]"
@@ -282,16 +294,39 @@ def _judged(draft: TaskDecision, beyond: float, policy: Policy) -> TaskDecision:
     for level, found in (
         (policy.groups, _groups(draft)),
         (policy.invalid, _invalid(draft.result, policy)),
+        (policy.offset, displaced),
         (policy.speed, _speed(draft.result, policy)),
     ):
-        warnings += found if level != "off" else []
-        if found and level == "fail":
-            status, why = FAIL, f"{why}; {found[0]}"
+        if level == "warn":
+            warnings += found
+        elif found and level == "fail":
+            status, why = FAIL, "; ".join([why, *found])
     return replace(draft, status=status, why=why, warnings=tuple(warnings), needed=needed)
 
 
 def _points(value: float) -> str:
     return f"{100 * value:+.1f}"
+
+
+def _displaced(drafts: Sequence[TaskDecision], margin: float) -> list[list[str]]:
+    """For each task a sentence where boxes surely moved by more than `margin` steps one way, or none.
+
+    Two-sided, Holm over all axes of all tasks. A candidate whose boxes lie nearer to their targets than
+    the baseline's did has mended something.
+    """
+    places = [
+        (i, axis, d)
+        for i, draft in enumerate(drafts)
+        if not draft.same_weights
+        for axis, d in draft.result.offsets.items()
+    ]
+    ps = [min(1.0, 2 * min(d.p_above(margin), d.p_below(-margin))) for _, _, d in places]
+    found: dict[int, list[str]] = {}
+    for (i, axis, d), p in zip(places, significance.adjust(ps), strict=True):
+        if p <= CERTAIN and abs(d.b) > abs(d.a):
+            found.setdefault(i, []).append(f"{d.value:+.1f} [{d.low:+.1f}, {d.high:+.1f}] {axis}")
+    surely = f"boxes surely moved by more than {margin:g} steps of {STEPS:,}:"
+    return [[f"{surely} {', '.join(found[i])}"] if i in found else [] for i in range(len(drafts))]
 
 
 def _groups(draft: TaskDecision) -> list[str]:

@@ -8,11 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evalkit.errors import DataError
-from evalkit.types import Box, Mask, Size
+import numpy as np
+import numpy.typing as npt
 
+from evalkit.errors import DataError
+from evalkit.types import Box, Mask, Rows, Size
+
+Floats = npt.NDArray[np.float64]
 Coordinates = tuple[float, float, float, float]
 Rle = dict[str, Any]
+STEPS = 1024  # of location tokens across an image
+HIT = 0.5  # IoU from which a box has found its target
 
 
 def area(box: Sequence[float]) -> float:
@@ -43,14 +49,39 @@ def fractions(box: Sequence[float], size: Size) -> Coordinates:
     return box[0] / height, box[1] / width, box[2] / height, box[3] / width
 
 
-def first_iou(answer: Sequence[Box | Mask] | None, target: Mapping[str, Any]) -> float | None:
-    """IoU of the answer's first box (a mask's own box) with `target["box"]`, pixels of `target["size"]`;
-    both as fractions of the image. None when the answer has no box."""
-    if not answer:
-        return None
-    first = answer[0]
-    box = first.box if isinstance(first, Mask) else first
-    return iou(box.coordinates, fractions(target["box"], target["size"]))
+def first_boxes(
+    answers: Sequence[Sequence[Box | Mask] | None], targets: Sequence[Mapping[str, Any]]
+) -> Floats:
+    """The answers' first boxes (a mask's own box) against `target["box"]`, pixels of `target["size"]`.
+
+    Rows (n, 5): IoU, 1, then `shift` down and right, and 1 for a box that found its target (IoU >= `HIT`);
+    zeros where it did not, or there is no box.
+    """
+    result = np.zeros((len(targets), 5))
+    result[:, 1] = 1.0
+    for row, answer, target in zip(result, answers, targets, strict=True):
+        if answer:
+            first = answer[0]
+            box = (first.box if isinstance(first, Mask) else first).coordinates
+            wanted = fractions(target["box"], target["size"])
+            row[0] = iou(box, wanted)
+            if row[0] >= HIT:
+                row[2:] = (*shift(box, wanted), 1.0)
+    return result
+
+
+def shift(box: Sequence[float], target: Sequence[float]) -> tuple[float, float]:
+    """How far down and right of the target a box lies, in steps of location tokens (1/1024 of the image);
+    both boxes as fractions, each axis the mean of its two edges."""
+    down = (box[0] - target[0] + box[2] - target[2]) / 2
+    right = (box[1] - target[1] + box[3] - target[3]) / 2
+    return STEPS * down, STEPS * right
+
+
+def offsets(rows: Rows) -> Floats | None:
+    """The last three columns of `first_boxes`; None for rows that an older evalkit wrote."""
+    array = np.asarray(rows, dtype=np.float64)
+    return array[:, 2:] if array.ndim == 2 and array.shape[1] == 5 else None
 
 
 def pixels(box: Sequence[float], size: Size) -> tuple[int, int, int, int]:

@@ -97,6 +97,6 @@ class Decider:
         return ""
 
 
-def block_size(clusters: int) -> int:
-    """Clusters in a block: about a hundred looks at most, at least 16 clusters a look."""
-    return max(16, math.ceil(clusters / 100))
+def block_size(clusters: int, mean_size: float) -> int:
+    """Clusters in a block: about a hundred looks at most, at least 16 samples a look."""
+    return max(math.ceil(16 / mean_size), math.ceil(clusters / 100))

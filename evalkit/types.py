@@ -295,6 +295,11 @@ class Metric(ABC):
         """Side figures worth a column of their own (per question type, boxes at .75...)."""
         return {}
 
+    def offsets(self, rows: Rows) -> npt.NDArray[np.float64] | None:
+        """How far boxes that found their targets lie from them: (n, 3) of summed distances down and right,
+        in 1/1024 of the image, and how many boxes. None for a metric that looks at no boxes."""
+        return None
+
     def no_interval(self) -> str:
         """Why rows cannot be resampled one by one (then there is no interval), or ''."""
         return ""

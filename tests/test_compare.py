@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from stub import colours
 from stub_runs import go, right, wrong_at
 
-from evalkit import baseline, compare, intervals, paired
+from evalkit import baseline, compare, intervals, paired, ranks
 from evalkit.cli import main
 from evalkit.errors import UserError
 from evalkit.types import Metric, Rows
@@ -136,9 +137,31 @@ def test_the_smallest_drop_seen_is_seen_in_four_of_five() -> None:
 
 def test_rank_of_three(runs: Path) -> None:
     models = compare.sides([(str(runs), baseline.read(runs))])
-    good, poor, twin = compare.ranks(models)
+    good, poor, twin = ranks.ranks(models)
     assert (good.mean, poor.mean, twin.mean) == (1.5, 3.0, 1.5)
     assert poor.low == 3.0
+
+
+def test_an_image_is_drawn_for_all_its_tasks_at_once(runs: Path) -> None:
+    """The same task twice says no more than once: were its copies drawn apart, the interval would shrink."""
+    models = compare.sides([(str(runs), baseline.read(runs))])
+    (run,) = models[0].runs.values()
+    (name,) = run.rows
+    rows = np.asarray(run.rows[name]).copy()
+    rows[:20, 0] = 1 - rows[:20, 0]
+    other = replace(run, rows={name: rows})
+    thrice = [compare.Side("x", dict.fromkeys("abc", run)), compare.Side("y", dict.fromkeys("abc", other))]
+    once = [compare.Side("x", {"a": run}), compare.Side("y", {"a": other})]
+    assert [(r.low, r.high) for r in ranks.ranks(thrice)] == [(r.low, r.high) for r in ranks.ranks(once)]
+
+
+def test_a_rank_of_tasks_without_common_images(runs: Path) -> None:
+    """A small task beside a large one: resamples in which none of its images is drawn do no harm."""
+    (run,) = compare.sides([(str(runs), baseline.read(runs))])[0].runs.values()
+    small = run.only(run.ids[:2])
+    models = [compare.Side(n, {"large": run, "small": small}) for n in "ab"]
+    found = ranks.ranks(models)
+    assert [(r.mean, r.low, r.high) for r in found] == [(1.5, 1.5, 1.5)] * 2
 
 
 def test_what_belongs_together_is_resampled_together(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ ROWS: list[set[str]] = [
     {"runner"},
     {"baseline"},
     {"compare", "early"},
-    {"gate", "leaderboard"},
+    {"gate", "leaderboard", "ranks"},
     {"means", "report", "watch", "layouts", "demo", "terminal", "asking", "ci", "tables", "trackers"},
     {"comparing", "doctor", "yardstick", "export"},
     {"commands"},

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from stub import checkpoint, colours
 from stub_runs import Weighted, go, right, wrong_at
 
 import evalkit
-from evalkit import baseline, checking, ci, commands, gate
+from evalkit import baseline, checking, ci, commands, gate, lookup
+from evalkit.baseline import Answered
 from evalkit.cli import main
 from evalkit.errors import UserError
-from evalkit.types import Request
+from evalkit.types import Box, Request
 
 EVIL = "::error::owned\n::set-output name=x::1\n##[group]x|`<b>@all</b>\x00\ud7ff"
 
@@ -42,6 +46,18 @@ def test_same_weights_must_say_the_same(data: Path, base: Path, tmp_path: Path) 
     assert {differing["baseline"], differing["candidate"]} & {"grey"}
 
 
+def test_sums_added_up_in_another_order_are_no_change(base: Path) -> None:
+    """CIDEr's rows of a limited run differ from a whole one's in the last digit."""
+    run = baseline.read(base)[0]
+    fuzzy = {m: np.asarray(r) + 1e-15 for m, r in run.rows.items()}
+    assert "texts and rows equal" in str(gate.check([replace(run, rows=fuzzy)], [run]))
+    other = replace(run, rows=fuzzy, identity={**run.identity, "model": {"weights": "x"}})
+    found = gate.check([other], [run]).tasks[0].metric.found
+    assert (found.changed, found.gained, found.value) == (0, (), 0.0)
+    changed = {m: np.asarray(r) + 1e-6 for m, r in run.rows.items()}
+    assert gate.check([replace(run, rows=changed)], [run]).status == "fail"
+
+
 def test_other_weights_must_not_be_worse(data: Path, base: Path, tmp_path: Path) -> None:
     worse = go(data, tmp_path, "worse", wrong_at(0.3))
     slightly = go(data, tmp_path, "slightly", wrong_at(0.11))
@@ -67,13 +83,15 @@ def test_a_policy_is_read_strictly(tmp_path: Path, base: Path) -> None:
     path = tmp_path / "gate.yaml"
     path.write_text(
         "margin: 0.02\ntasks:\n  colours_test: {margin: 0.05, metric: exact_match}\n"
-        "groups: fail\ninvalid: off\nspeed: warn\nspeed_margin: 0.5\n"
+        "groups: fail\ninvalid: off\nspeed: warn\nspeed_margin: 0.5\noffset: warn\noffset_margin: 2\n"
     )
     policy = gate.read_policy(path)
     assert (policy.margin, policy.margin_of("colours_test"), policy.invalid) == (0.02, 0.05, "off")
+    assert (policy.offset, policy.offset_margin) == ("warn", 2.0)
     for text, sentence in (
         ("margins: 0.1", "margins: unknown key; did you mean margin"),
         ("margin: 2", "margin: is 2; it must be a number between 0 and 1"),
+        ("offset_margin: 0", "offset_margin: is 0; it must be a number of steps"),
         ("groups: loud", "groups: is 'loud'; it must be one of off, warn, fail"),
         ("tasks: {a: 3}", "tasks.a: is 3"),
         ("tasks: {a: {margine: 0.1}}", "tasks.a.margine: unknown key"),
@@ -96,8 +114,6 @@ def test_a_policy_is_read_strictly(tmp_path: Path, base: Path) -> None:
 def test_groups_and_unreadable_answers_warn_or_fail(base: Path) -> None:
     run = baseline.read(base)[0]
     half = tuple("a" if i < 150 else "b" for i in range(300))
-    from dataclasses import replace
-
     ones = {m: 0 * r + 1 for m, r in run.rows.items()}  # type: ignore[operator]
     mine = replace(run, groups=half, rows=ones)
     rows = {m: r.copy() for m, r in mine.rows.items()}  # type: ignore[union-attr]
@@ -115,13 +131,67 @@ def test_groups_and_unreadable_answers_warn_or_fail(base: Path) -> None:
 
 
 def test_speed_only_on_the_same_device(base: Path) -> None:
-    from dataclasses import replace
-
     run = baseline.read(base)[0]
     fast, slow = replace(run, seconds=100.0, device="x"), replace(run, seconds=150.0, device="x")
     assert "50 % slower" in gate.check([slow], [fast]).tasks[0].warnings[0]
     assert not gate.check([replace(slow, device="y")], [fast]).tasks[0].warnings
     assert not gate.check([fast], [slow]).tasks[0].warnings
+
+
+# --- where boxes lie -------------------------------------------------------------------------------------
+
+
+def boxed(run: Answered, metric: str, steps: float, noise: float = 0.0, seed: int = 0) -> Answered:
+    """The run as if it had drawn boxes: right ones, moved by `steps` and noise, of other weights each."""
+    rng = np.random.default_rng(seed)
+    corners = 100 + 200 * np.random.default_rng(9).random((len(run.ids), 2))
+    judge = baseline.metric(metric)
+    moved = (corners + noise * rng.standard_normal(corners.shape) + steps) / 1024
+    answers = [(Box(y, x, y + 0.4, x + 0.4, "a"),) for y, x in moved.tolist()]
+    size = (1024, 1024)
+    told: list[dict[str, Any]] = []
+    for n, (y, x) in enumerate(corners.tolist()):
+        target = {"size": size, "box": (y, x, y + 409.6, x + 409.6)}
+        thing = {"category": "a", "box": (x, y, 409.6, 409.6), "area": 1e5, "iscrowd": 0}
+        told.append({**target, "image_id": n, "categories": ["a"], "objects": [thing]})
+    spelling = lookup.spell(judge)
+    scores = {spelling: replace(run.scores[run.first], metric=metric)}
+    identity = {**run.identity, "model": {"weights": f"{steps} {noise} {seed}"}}
+    return replace(run, rows={spelling: judge.rows(answers, told)}, scores=scores, identity=identity)
+
+
+@pytest.mark.parametrize("metric", ["box_iou", "box_accuracy(iou=0.5)", "coco_ap"])
+def test_boxes_that_all_move_one_way_fail(base: Path, metric: str) -> None:
+    run = baseline.read(base)[0]
+    old = boxed(run, metric, 0.0)
+    moved = boxed(run, metric, 1.0, noise=0.1)
+    found = gate.check([moved], [old], gate.Policy(margin=0.05))
+    assert found.status == "fail"
+    assert "moved by more than 0.5 steps of 1,024: +1.0 [+1.0, +1.0] down, +1.0" in found.tasks[0].why
+    assert not found.tasks[0].warnings
+    assert gate.check([old], [moved], gate.Policy(margin=0.05)), "boxes nearer to their targets are no fault"
+    warned = gate.check([moved], [old], gate.Policy(margin=0.05, offset="warn"))
+    assert (warned.status, len(warned.tasks[0].warnings)) == ("pass", 1)
+    assert gate.check([moved], [old], gate.Policy(margin=0.05, offset="off"))
+    assert gate.check([moved], [old], gate.Policy(margin=0.05, offset_margin=2))
+    shaken = boxed(run, metric, 0.0, noise=3.0)
+    assert gate.check([shaken], [old], gate.Policy(margin=0.05)), "noise is no displacement"
+
+
+def test_displacement_is_rarely_called_at_its_margin(base: Path) -> None:
+    """Boxes truly moved by exactly the margin: called more than that at most once in twenty times."""
+    run = baseline.read(base)[0]
+    old = boxed(run, "box_iou", 0.0)
+    new = [boxed(run, "box_iou", 0.5, noise=2.0, seed=seed) for seed in range(200)]
+    policy = gate.Policy(margin=0.05)
+    assert sum(gate.check([n], [old], policy).status == "fail" for n in new) <= 10
+
+
+def test_rows_without_places_say_nothing_of_them(base: Path) -> None:
+    run = baseline.read(base)[0]
+    moved, old = boxed(run, "box_iou", 1.0), boxed(run, "box_iou", 0.0)
+    short = replace(old, rows={m: np.asarray(r)[:, :2] for m, r in old.rows.items()})
+    assert gate.check([moved], [short], gate.Policy(margin=0.05))
 
 
 # --- the verb ------------------------------------------------------------------------------------------

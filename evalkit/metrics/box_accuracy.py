@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from evalkit import geometry
 from evalkit.types import Box, Mask, Metric, Rows
 
@@ -22,12 +20,13 @@ class BoxAccuracy(Metric):
     iou: float = 0.5
 
     wants = ("boxes", "masks")
+    columns = ("correct", "n", "down", "right", "found")
 
     def rows(self, answers: Sequence[Sequence[Box | Mask] | None], targets: Sequence[dict[str, Any]]) -> Rows:
-        """One (correct, 1) a sample."""
-        result = np.zeros((len(targets), 2))
-        result[:, 1] = 1.0
-        for i, (answer, target) in enumerate(zip(answers, targets, strict=True)):
-            found = geometry.first_iou(answer, target)
-            result[i, 0] = found is not None and found >= self.iou
-        return result
+        """One (correct, 1, down, right, found) a sample; the last three as in `geometry.first_boxes`."""
+        rows = geometry.first_boxes(answers, targets)
+        rows[:, 0] = (rows[:, 0] >= self.iou) & (rows[:, 0] > 0)
+        return rows
+
+    def offsets(self, rows: Rows) -> geometry.Floats | None:
+        return geometry.offsets(rows)

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from evalkit import geometry
 from evalkit.types import Box, Mask, Metric, Rows
 
@@ -23,13 +21,11 @@ class BoxIou(Metric):
     """
 
     wants = ("boxes", "masks")
-    columns = ("iou", "n")
+    columns = ("iou", "n", "down", "right", "found")
 
     def rows(self, answers: Sequence[Sequence[Box | Mask] | None], targets: Sequence[dict[str, Any]]) -> Rows:
-        """One (iou, 1) a sample."""
-        result = np.zeros((len(targets), 2))
-        result[:, 1] = 1.0
-        for i, (answer, target) in enumerate(zip(answers, targets, strict=True)):
-            found = geometry.first_iou(answer, target)
-            result[i, 0] = found or 0.0
-        return result
+        """One (iou, 1, down, right, found) a sample; the last three as in `geometry.first_boxes`."""
+        return geometry.first_boxes(answers, targets)
+
+    def offsets(self, rows: Rows) -> geometry.Floats | None:
+        return geometry.offsets(rows)

@@ -49,12 +49,18 @@ class CocoAp(Metric):
     columns: ClassVar[tuple[str, ...]] = ()
 
     def rows(self, answers: Sequence[Sequence[Box | Mask] | None], targets: Sequence[dict[str, Any]]) -> Rows:
-        """One dict an image: `image`, `objects` {category: how many in each area range}, `boxes`.
+        """One dict an image: `image`, `objects` {category: how many in each area range}, `boxes`, `offset`.
 
         Each of `boxes` is [category, score, matched, ignored]; the last two are bit sets over area
-        ranges (ten bits each, from the lowest: all, small, medium, large) and thresholds.
+        ranges (ten bits each, from the lowest: all, small, medium, large) and thresholds. `offset` is
+        what `offsets` gives: of every box and the object that it overlaps most, from .5 on.
         """
         return [self._image(a or (), t) for a, t in zip(answers, targets, strict=True)]
+
+    def offsets(self, rows: Rows) -> Floats | None:
+        if not all("offset" in row for row in rows):  # written by an older evalkit
+            return None
+        return np.array([row["offset"] for row in rows], dtype=np.float64).reshape(len(rows), 3)
 
     def reduce(self, rows: Rows, counts: npt.NDArray[Any] | None = None) -> float:
         """AP; `counts` says how often each image is drawn."""
@@ -97,12 +103,15 @@ class CocoAp(Metric):
         for thing in sorted((t for t in answer if t.label in known), key=lambda t: known[t.label]):
             given.setdefault(_ANY if self.agnostic else thing.label, []).append(thing)
         objects, boxes = {}, []
+        offset = np.zeros(3)
         for name in sorted(wanted.keys() | given.keys()):
             things = sorted(given.get(name, ()), key=self._score, reverse=True)[:MOST]
-            counted, bits = self._match(things, wanted.get(name, []), target["size"])
+            counted, bits, moved = self._match(things, wanted.get(name, []), target["size"])
             objects[name] = counted
+            offset += moved
             boxes += [[name, self._score(t), *b] for t, b in zip(things, bits, strict=True)]
-        return {"image": target["image_id"], "objects": objects, "boxes": boxes}
+        told = {"image": target["image_id"], "objects": objects, "boxes": boxes}
+        return {**told, "offset": offset.tolist()}
 
     def _score(self, thing: Box | Mask) -> float:
         box = thing.box if isinstance(thing, Mask) else thing
@@ -114,8 +123,8 @@ class CocoAp(Metric):
 
     def _match(
         self, things: Sequence[Box | Mask], objects: Sequence[dict[str, Any]], size: tuple[int, int]
-    ) -> tuple[list[int], list[tuple[int, int]]]:
-        """(objects that count in each area range, (matched, ignored) of each detection)."""
+    ) -> tuple[list[int], list[tuple[int, int]], Floats]:
+        """(objects that count in each area range, (matched, ignored) of each detection, `_moved`)."""
         from pycocotools import mask
 
         crowd = [int(o.get("iscrowd", 0)) for o in objects]
@@ -125,7 +134,7 @@ class CocoAp(Metric):
         ]
         counted = [len(objects) - sum(p) for p in passed]
         if not things:
-            return counted, []
+            return counted, [], np.zeros(3)
         if self.region == "masks":
             masks = [geometry.mask_rle(t) for t in things if isinstance(t, Mask)]
             there = [geometry.rle(o["segmentation"], size) for o in objects]
@@ -143,7 +152,22 @@ class CocoAp(Metric):
                 if not low <= areas[i] <= high:
                     ignored |= ~matched & 0x3FF
                 result[i] = (result[i][0] | matched << 10 * n, result[i][1] | ignored << 10 * n)
-        return counted, result
+        return counted, result, _moved(pairs, crowd, things, objects, size)
+
+
+def _moved(
+    pairs: list[list[tuple[int, float]]], crowd: list[int], things: Any, objects: Any, size: tuple[int, int]
+) -> Floats:
+    """Steps down and right of the objects that detections overlap most, and how many there are."""
+    result = np.zeros(3)
+    for thing, near in zip(things, pairs, strict=False):  # no pairs where there are no objects
+        near = [pair for pair in near if not crowd[pair[0]]]
+        if near:
+            x, y, width, height = objects[max(near, key=lambda pair: pair[1])[0]]["box"]
+            box = thing.box if isinstance(thing, Mask) else thing
+            there = geometry.fractions((y, x, y + height, x + width), size)
+            result += (*geometry.shift(box.coordinates, there), 1.0)
+    return result
 
 
 def _pixels(things: Sequence[Box | Mask], size: tuple[int, int]) -> Floats:
