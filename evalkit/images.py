@@ -10,7 +10,7 @@ import hashlib
 import io
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,7 @@ def prepare(ref: ImageRef, preparation: Preparation) -> Prepared:
     if cache is None or any(mark.font for mark in ref.marks):  # a font's file is not looked into
         pixels, size = _prepared(data, ref, preparation)
         return Prepared(pixels, digest, size)
-    key = image_cache.key(digest, preparation, ref.marks, ref.turn, _code())
+    key = image_cache.key(digest, preparation, replace(ref, path="", member=""), _code())
     found = cache.get(key)
     if found is None:
         found = _prepared(data, ref, preparation)
