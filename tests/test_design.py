@@ -36,6 +36,7 @@ ROWS: list[set[str]] = [
         "versions",
         "accepted",
         "artefacts",
+        "pages",
     },
     {"images", "masks", "pickles", "records", "ptb_rules", "paired", "sequential"},
     {"ptb", "flat", "published"},
