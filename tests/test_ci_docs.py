@@ -1,4 +1,4 @@
-"""docs/ci.md and the README as they stand: the policy is read, the workflow runs step by step, the pytest example too."""
+"""docs/ci.md and the README as they stand: the policy is read, the workflow and the pytest example run."""
 
 from __future__ import annotations
 
