@@ -1,7 +1,7 @@
 """Seeded damage to a checkpoint and what `evalkit check` says of it, on disjoint sets of scenes.
 
 `python -m benchmarks.regressions [--model demo:later] [--sets 20] [--scenes 300] [--output FILE]` needs
-about 80 CPU minutes; what was predicted is kept in --work, so it goes on where it stopped.
+about 45 CPU minutes; what was predicted is kept in --work, so it goes on where it stopped.
 """
 
 from __future__ import annotations

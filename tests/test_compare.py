@@ -256,8 +256,8 @@ def test_compare_prints_verdicts(runs: Path, capsys: pytest.CaptureFixture[str])
 def test_a_narrow_screen_gets_narrow_lines(runs: Path) -> None:
     good, poor, _ = compare.sides([(str(runs), baseline.read(runs))])
     found = compare.compare(good, poor)
-    wide, narrow = comparing.text_of(found), comparing.text_of(found, width=70)
-    assert max(map(len, narrow.splitlines()[:8])) <= 70 < max(map(len, wide.splitlines()))
+    wide, narrow = comparing.text_of(found), comparing.text_of(found, width=75)
+    assert max(map(len, narrow.splitlines()[:8])) <= 75 < max(map(len, wide.splitlines()))
     assert "\ncolours_test, n 120\n  exact_match" in narrow
     assert comparing.text_of(found, width=200) == wide
 
