@@ -10,6 +10,7 @@ import functools
 import io
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -163,7 +164,7 @@ def grid(cells: Sequence[Cell], pair: bool = False) -> Grid:
 
     With `pair` the ties are told by paired differences on the samples, else by the two intervals alone.
     """
-    keys = sorted({(c.model, c.resolution or 0) for c in cells})
+    keys = sorted({(c.model, c.resolution or 0) for c in cells}, key=lambda k: (_natural(k[0]), k))
     counts = Counter(model for model, _ in keys)
     several = {model for model, count in counts.items() if count > 1}
     names = tuple(f"{m} {r} px" if m in several else m for m, r in keys)
@@ -181,16 +182,25 @@ def grid(cells: Sequence[Cell], pair: bool = False) -> Grid:
     return Grid(names, rows, found, frozenset(best))
 
 
+def _natural(name: str) -> list[tuple[int, str]]:
+    """What sorts 3b before 10b."""
+    return [(int(p), "") if p.isdecimal() else (-1, p) for p in re.split(r"(\d+)", name) if p]
+
+
 def _best(row: Mapping[tuple[int, int], Cell], pair: bool) -> set[tuple[int, int]]:
-    """The best value and those not significantly below it, where at least two models were scored on the
-    same samples. Runs that a sequential test stopped take no part, nor do means over runs."""
-    if len(row) < 2 or len({(c.score.n, c.score.coverage, _targets(c.score)) for c in row.values()}) > 1:
+    """The best value and those not significantly below it, among the models that were scored on the same
+    samples, the most of them, where these are at least two. Runs that a sequential test stopped take no
+    part, nor do means over runs."""
+    alike: dict[tuple[int, str, str], dict[tuple[int, int], Cell]] = {}
+    for at, c in row.items():
+        if c.score.coverage != "early" and not c.not_scored and not c.runs:
+            alike.setdefault((c.score.n, c.score.coverage, _targets(c.score)), {})[at] = c
+    some = max(alike.items(), key=lambda item: (item[0][0], len(item[1])), default=(None, {}))[1]
+    if len(some) < 2:
         return set()
-    if any(c.score.coverage == "early" or c.not_scored or c.runs for c in row.values()):
-        return set()
-    sign = -1 if next(iter(row.values())).score.lower_is_better else 1
-    top = max(row.values(), key=lambda c: sign * c.score.value)
-    return {at for at, c in row.items() if c is top or (_paired_tie(top, c) if pair else _tie(top, c))}
+    sign = -1 if next(iter(some.values())).score.lower_is_better else 1
+    top = max(some.values(), key=lambda c: sign * c.score.value)
+    return {at for at, c in some.items() if c is top or (_paired_tie(top, c) if pair else _tie(top, c))}
 
 
 def _tie(top: Cell, other: Cell) -> bool:
@@ -350,7 +360,9 @@ def notes(cells: Sequence[Cell], pair: bool = False, marked: bool = True) -> lis
     found = [f"values × 100, ± {_spread(cells)}"]
     if marked:
         how = "paired on the samples" if pair else "by the two intervals; `evalkit compare` pairs the samples"
-        found.append(f"bold: the best, and what does not differ from it significantly ({how})")
+        found.append(
+            f"bold: the best on the same samples, and what does not differ from it significantly ({how})"
+        )
     few = sorted({c.score.task for c in cells if c.score.clusters < FEW and not c.runs})
     if few:
         found.append(f"fewer than {FEW} images, so the interval is rough: {', '.join(few)}")

@@ -47,6 +47,7 @@ ROWS: list[set[str]] = [
         "paired",
         "sequential",
         "artefacts",
+        "pages",
     },
     {"images", "ptb", "flat", "published"},
     {"captions", "counts"},
