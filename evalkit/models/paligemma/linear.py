@@ -78,4 +78,4 @@ def _multiplies(dtype: torch.dtype) -> bool:
         made = product(one, mkldnn._reorder_linear_weight(one), then=gelu)
     except (AttributeError, RuntimeError):
         return False
-    return torch.allclose(made, gelu(one), atol=1e-2 if dtype is torch.bfloat16 else 1e-6)
+    return bool(torch.allclose(made, gelu(one), atol=1e-2 if dtype is torch.bfloat16 else 1e-6))
