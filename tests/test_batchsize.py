@@ -74,6 +74,14 @@ def test_what_rows_take_is_measured_once_and_kept(tmp_path: Path) -> None:
     assert memory.marks == 1
 
 
+def test_a_small_batch_says_little(tmp_path: Path) -> None:
+    sizes, limit = BatchSize(64, Memory(100 * MIB, rows=31), tmp_path / "224.json"), Limit(64)
+    next(sizes.watch(iter([batch(31)]), limit))
+    sizes.answered(limit)
+    sizes.ended(limit)
+    assert not (tmp_path / "224.json").exists()
+
+
 def test_several_images_a_row() -> None:
     memory = Memory(100 * MIB, row=4 * MIB, rows=8)
     sizes = BatchSize(8, memory)

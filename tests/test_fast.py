@@ -429,3 +429,15 @@ def test_doctor_finds_engines_that_do_not_agree(monkeypatch: pytest.MonkeyPatch)
     text, sound = doctor.examine(str(tiny.checkpoint(1)), {"device": "cpu"}, 4, lambda line: None)
     assert not sound
     assert "--engine plain" in text
+
+
+@pytest.mark.parametrize("engine", ["plain", "fast"])
+def test_float32_means_float32(engine: str) -> None:
+    """Whatever was set before: TF32 or bfloat16 products would be neither exact nor told."""
+    torch.set_float32_matmul_precision("medium")
+    torch.backends.cudnn.allow_tf32 = True
+    model = quick(1, engine=engine)
+    model.load()
+    assert model.provenance()["float32_products"] == "highest"
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32

@@ -155,6 +155,28 @@ def test_what_cannot_be_recorded_runs_as_it_is(
     assert caplog.text.count("CUDA graphs are off") == 1
 
 
+def test_a_record_that_is_wrong_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replay that gives the logits of when it was recorded, whatever is asked now."""
+    made: list[Any] = []
+
+    def frozen(work: static.Work) -> static.Work:
+        logits = made[0]._logits.clone()
+
+        def replay() -> None:
+            made[0]._logits.copy_(logits)
+
+        return replay
+
+    asked = ask(20, max_new_tokens=60)
+    model = recording(monkeypatch, 1, frozen)
+    made.append(model._engine.static)
+    found = by_id(model.predict(asked))
+    assert texts(found) == texts(by_id(backend(tiny.checkpoint(1), engine="fast").predict(asked)))
+    told = model.provenance()["cuda_graphs"]
+    assert told["off"] == "a replayed step gave other logits"
+    assert told["replayed"] == 0
+
+
 def test_the_tape_notices_what_is_taken_from_python() -> None:
     """The stand-in is as strict as a graph: a number that Python looked up stays what it was."""
     values, place = torch.zeros(4), [0]

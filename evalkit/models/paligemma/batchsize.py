@@ -111,12 +111,13 @@ class BatchSize:
             yield batch
 
     def answered(self, limit: Limit) -> None:
-        """An answer came: after the first one, the first batch is known to fit and what it took is too."""
+        """An answer came: after the first one, the first batch is known to fit and what it took is too. Of a
+        small batch most is no row's own, so that counts from half a batch on."""
         if not self._watching:
             return
         self._watching = False
         assert self._probe is not None
-        if limit.rows == self._began and self._rows * self._images:
+        if limit.rows == self._began and 2 * self._rows >= self._began:
             self._known["bytes_per_row"] = max(1, self._probe.peak() // (self._rows * self._images))
             self._keep()
 

@@ -97,6 +97,10 @@ class FastEngine:
         groups: dict[tuple[int, int], list[int]] = {}
         for row, prompt in enumerate(prompts):
             groups.setdefault((len(prompt.pixels), len(prompt.ids)), []).append(row)
+        # Before anything is queued: a copy from ordinary memory waits for all that is.
+        ids = {
+            key: torch.tensor([prompts[r].ids for r in rows]).to(self.home) for key, rows in groups.items()
+        }
         images = self._images(prompts)
         longest = max(len(p.pixels) * self.image_tokens + len(p.ids) for p in prompts)
         steps = self.static or self.decoder
@@ -104,9 +108,8 @@ class FastEngine:
             state = steps.begin(len(prompts), longest + room, rules.first_position)
         steps.reserve(state, len(state.lengths) + len(prompts), longest + room)
         before, hidden, order = len(state.lengths), [], []
-        for rows in groups.values():
-            ids = torch.tensor([prompts[r].ids for r in rows], device=self.home)
-            x = torch.cat([torch.stack([images[r] for r in rows]), self.decoder.embed(ids)], dim=1)
+        for key, rows in groups.items():
+            x = torch.cat([torch.stack([images[r] for r in rows]), self.decoder.embed(ids[key])], dim=1)
             hidden.append(self.decoder.prefill(x, state))
             order += rows
         back = sorted(range(len(order)), key=order.__getitem__)
@@ -229,6 +232,7 @@ class FastEngine:
             "torch": torch.__version__,
             "transformers": transformers.__version__,
             "threads": torch.get_num_threads(),
+            "float32_products": torch.get_float32_matmul_precision(),
             "image_features": {"computed": self.memory.misses, "reused": self.memory.hits},
             "images_sent_ahead": self.uploads.taken if self.uploads is not None else 0,
             "compiled": self.compiled,

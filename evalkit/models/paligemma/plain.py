@@ -204,6 +204,7 @@ class PlainEngine:
             "torch": torch.__version__,
             "transformers": transformers.__version__,
             "threads": torch.get_num_threads(),
+            "float32_products": torch.get_float32_matmul_precision(),
         }
 
 
@@ -282,9 +283,19 @@ def load_model(
         adapter.merge(info.adapter, model)
     if scheme == "int8":
         quantize.round_int8(model)
+    exact_float32()
     if not device_map and scheme not in quantize.LIBRARIES:
-        model = model.to(_device(device))
+        home = _device(device)
+        model = model.to(home)
+        if home.type == "cuda":
+            torch.cuda.set_device(home)  # whose streams, graphs and compiled kernels are meant from here on
     return model
+
+
+def exact_float32() -> None:
+    """float32 products in float32, whatever was set before: no TF32 on a GPU, no bfloat16 on a CPU."""
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
 
 
 def _from_folder(

@@ -7,17 +7,18 @@ import logging
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 
 from evalkit.models.paligemma import plain
 from evalkit.models.paligemma.decoder import ROOM, Decoder, State
 
 BUCKET = 128  # cache lengths are rounded up to a multiple of this many tokens
 GRAPHS = 48  # recorded steps kept, the least recently used dropped
-USES = 2  # of a shape as it comes before it is recorded: what is seen once is not worth it
+USES = 2  # of a shape before it is recorded: what is seen once is not worth it
+NEAR = 0.01  # of the largest logit: how far a replayed step may be from the step itself
 
 Work = Callable[[], None]
 Capture = Callable[[Work], Work]
@@ -26,20 +27,29 @@ Capture = Callable[[Work], Work]
 log = logging.getLogger("evalkit")
 
 
+@dataclass(slots=True)
+class Known:
+    """A shape that steps came in, and its record once there is one."""
+
+    uses: int = 0
+    replay: Work | None = None
+    trusted: bool = False  # it was seen to give what the step itself gave
+
+
 class StaticSteps:
     """Runs a decoder's steps in fixed shapes: rows rounded up to a power of two, the cache's length to a
     multiple of `BUCKET`, what is beyond a row's own length masked.
 
-    Inputs and logits have one place each. With `capture`, a shape that comes again is recorded once and
-    then replayed. Where recording fails, or memory does not do for it, steps go on unrecorded; `off` says
-    why.
+    Inputs and logits have one place each. With `capture`, a shape that comes again is recorded once, compared
+    with the step itself and then replayed. Where recording fails, a replay is wrong or memory does not do
+    for it, steps go on unrecorded; `off` says why.
     """
 
     def __init__(self, decoder: Decoder, cap: float | None, capture: Capture | None = None) -> None:
         self.decoder, self.cap, self.capture = decoder, cap, capture
         self.off = ""
         self.captured = self.replayed = self.steps = 0
-        self._graphs: OrderedDict[tuple[Any, ...], Work | int] = OrderedDict()
+        self._graphs: OrderedDict[tuple[Any, ...], Known] = OrderedDict()
         self._inputs = self._staged = self._logits = torch.empty(0)
         self._staged_free: Any = None  # event: the staged inputs have been read
         self._memory: tuple[torch.Tensor, torch.Tensor] | None = None
@@ -88,7 +98,7 @@ class StaticSteps:
         key = (rows, room, state.keys.shape, state.keys.data_ptr(), state.values.data_ptr())
         table = self.decoder.turns(state.first + state.room)
         work = self._work(rows, state.keys[:, :rows, :, :room], state.values[:, :rows, :, :room], table)
-        self._run((*key, table.data_ptr()), work)
+        self._run((*key, table.data_ptr()), work, self._logits[:rows])
         state.lengths = [m + 1 for m in state.lengths]
         self.steps += 1
         if self._holder() is state:
@@ -120,7 +130,7 @@ class StaticSteps:
         home = self.decoder.home
         self._staged = torch.zeros((rows, 3), dtype=torch.long, pin_memory=home.type == "cuda")
         self._inputs = self._staged.to(home, copy=True)
-        self._logits = torch.empty((rows, len(self.decoder.head)), dtype=torch.float32, device=home)
+        self._logits = torch.empty((rows, len(self.decoder.table)), dtype=torch.float32, device=home)
 
     def _work(self, rows: int, keys: torch.Tensor, values: torch.Tensor, table: torch.Tensor) -> Work:
         inputs, logits = self._inputs[:rows], self._logits[:rows]
@@ -128,47 +138,50 @@ class StaticSteps:
         def work() -> None:
             token, at, position = inputs.unbind(1)
             hidden = self.decoder.masked_step(token, at, table[position], keys, values)
-            logits.copy_(F.linear(hidden, self.decoder.head))
+            logits.copy_(self.decoder.logits(hidden))
             if self.cap is not None:  # in float32: capped in bfloat16, near logits would become ties
                 logits.div_(self.cap).tanh_().mul_(self.cap)
 
         return work
 
-    def _run(self, key: tuple[Any, ...], work: Work) -> None:
+    def _run(self, key: tuple[Any, ...], work: Work, logits: torch.Tensor) -> None:
         if self.capture is None:
             work()
             return
-        known = self._graphs.setdefault(key, 0)
+        known = self._graphs.setdefault(key, Known())
         self._graphs.move_to_end(key)
         while len(self._graphs) > GRAPHS:
             self._graphs.popitem(last=False)
-        if isinstance(known, int):
-            self._graphs[key] = known + 1
-            if known < USES:
-                work()
-                return
-            recorded = self._record(work)
-            if recorded is None:
-                work()
-                return
-            self._graphs[key] = known = recorded
-        known()
-        self.replayed += 1
-
-    def _record(self, work: Work) -> Work | None:
-        assert self.capture is not None
+        if known.trusted and known.replay is not None:
+            known.replay()
+            self.replayed += 1
+            return
+        work()
+        known.uses += 1
         try:
-            made = self.capture(work)
+            if known.replay is not None:
+                known.trusted = self._same(known.replay, logits)
+            elif known.uses > USES:
+                known.replay = self.capture(work)
+                self.captured += 1
         except (torch.OutOfMemoryError, RuntimeError) as error:
             memory = plain.is_out_of_memory(error)
-            why = "out of memory" if memory else (str(error).strip().splitlines() or ["no reason given"])[0]
-        else:
-            self.captured += 1
-            return made
+            self._give_up("out of memory" if memory else (str(error).strip().splitlines() or ["unknown"])[0])
+            work()
+
+    def _same(self, replay: Work, logits: torch.Tensor) -> bool:
+        """Whether a record, at its first use, gives what the step itself gave: with inputs other than those
+        it was made with. What it gives else is not used."""
+        wanted = logits.clone()
+        replay()
+        if bool((logits - wanted).abs().max() <= NEAR * wanted.abs().max()):
+            return True
+        raise RuntimeError("a replayed step gave other logits")
+
+    def _give_up(self, why: str) -> None:
         self.off, self.capture = why, None
         self._graphs.clear()
-        log.warning("CUDA graphs are off from here on: a decode step could not be recorded (%s)", why)
-        return None
+        log.warning("CUDA graphs are off from here on: %s", why)
 
     def provenance(self) -> dict[str, Any]:
         """How steps were run."""
@@ -192,7 +205,7 @@ class CudaCapture:
     WARM = 2  # runs on a side stream first, in which libraries set themselves up
 
     def __init__(self) -> None:
-        self._pool = torch.cuda.graph_pool_handle()
+        self._alive: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def __call__(self, work: Work) -> Work:
         """Runs the work as a warm-up and records it. Running it again must change nothing."""
@@ -202,9 +215,12 @@ class CudaCapture:
             for _ in range(self.WARM):
                 work()
         torch.cuda.current_stream().wait_stream(side)
+        other = next(iter(self._alive), None)
+        pool = other.pool() if other is not None else None  # a pool ends with its last graph
         graph = torch.cuda.CUDAGraph()
         # thread_local: threads that send pictures to the device meanwhile are none of the graph's business
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+        with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
             work()
+        self._alive.add(graph)
         replay: Work = graph.replay
         return replay
