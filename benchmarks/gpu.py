@@ -2,27 +2,32 @@
 
     python -m benchmarks.gpu [--model FOLDER] [--samples 512] [--json FILE]
 
-Without `--model` it takes random weights in the shape of PaliGemma 3B at 224, 448 and 896 px. The ceiling
-is arithmetic: dense bfloat16 operations of one sample over what the GPU multiplies here, measured first.
+bfloat16, five questions an image, decode steps with and without CUDA graphs. Without `--model` it takes
+random weights in the shape of PaliGemma 3B at 224, 448 and 896 px. The ceiling is arithmetic: operations of
+one sample (`evalkit.models.paligemma.cost`, nothing saved) over what the GPU multiplies here, measured first.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
+import os
+import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks import models, rivals, work
+from evalkit.models.paligemma import checkpoint, cost
 
-TERA = {224: 0.22 + 1.08 + 0.010, 448: 0.98 + 4.27 + 0.010, 896: 5.48 + 18.8 + 0.011}
-"""10¹² operations of one VQA sample of the 3B model: vision, prefill, decoding."""
+SIDES = (224, 448, 896)
+PROMPT, NEW = 16, 5  # tokens of a sample's prompt and answer, as VQAv2's are
 
 models.SHAPES["3b"] = {
     "text": {
@@ -39,6 +44,8 @@ models.ROWS["3b"] = 257_216
 def peak(seconds: float = 2.0) -> float:
     """bfloat16 operations a second of a large product on this GPU, in 10¹²."""
     a = torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16)
+    a @ a  # libraries set themselves up
+    torch.cuda.synchronize()
     done, begun = 0, time.perf_counter()
     while time.perf_counter() - begun < seconds:
         for _ in range(10):
@@ -48,45 +55,92 @@ def peak(seconds: float = 2.0) -> float:
     return done * 2 * 8192**3 / (time.perf_counter() - begun) / 1e12
 
 
-def measure(path: Path, side: int, samples: int, folder: Path, teraflops: float) -> dict[str, Any]:
-    """One resolution's line."""
-    questions = work.vqa(folder / "images", samples // 5)
-    run = rivals.ours(path, "bfloat16", side, 5, device="cuda", workers=8)
-    run(questions[:64])
-    torch.cuda.reset_peak_memory_stats()
-    begun = time.perf_counter()
-    run(questions)
-    rate = len(questions) / (time.perf_counter() - begun)
+def row(
+    side: int, graphs: str, samples: int, seconds: float, flops: float, teraflops: float, held: int
+) -> dict[str, Any]:
+    """One line of the table: `flops` of one sample, `teraflops` of the device, `held` bytes at most."""
+    rate = samples / seconds
+    ceiling = teraflops * 1e12 / flops
     return {
         "resolution": side,
+        "cuda_graphs": graphs,
         "samples_per_second": round(rate, 1),
-        "share_of_ceiling": round(rate * TERA[side] / teraflops, 3),
-        "peak_memory_gib": round(torch.cuda.max_memory_allocated() / 2**30, 1),
+        "ceiling": round(ceiling, 1),
+        "share_of_ceiling": round(rate / ceiling, 3),
+        "peak_memory_gib": round(held / 2**30, 1),
     }
 
 
+def measure(
+    path: Path, samples: int, folder: Path, teraflops: float, graphs: str, device: str = "cuda"
+) -> dict[str, Any]:
+    """One checkpoint's line, after a first pass over some of the samples."""
+    info = checkpoint.inspect(path)
+    questions = work.vqa(folder / "images", max(1, samples // 5))
+    run = rivals.ours(path, "bfloat16", info.resolution, NEW, device=device, workers=8, cuda_graphs=graphs)
+    run(questions[:128])
+    if device == "cuda":
+        torch.cuda.synchronize()
+        torch.cuda.reset_peak_memory_stats()
+    begun = time.perf_counter()
+    answers = run(questions)
+    seconds = time.perf_counter() - begun
+    held = torch.cuda.max_memory_allocated() if device == "cuda" else 0
+    flops = cost.flops(info, 1, PROMPT, NEW)
+    return row(info.resolution, graphs, len(answers), seconds, flops, teraflops, held)
+
+
+def checkpoints(model: Path | None, folder: Path) -> Iterator[Path]:
+    """The given checkpoint, or one of random weights at each resolution, removed after use."""
+    if model is not None:
+        yield model
+        return
+    for side in SIDES:
+        made = models.build(folder / f"3b-{side}", "3b", side, dtype=torch.bfloat16)
+        yield made
+        shutil.rmtree(made)
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """The rows in Markdown, as docs/performance.md would have them."""
+    lines = [
+        "| px | CUDA graphs | samples/s | ceiling | share | peak memory |",
+        "|---|---|---|---|---|---|",
+    ]
+    for r in rows:
+        lines.append(
+            f"| {r['resolution']} | {r['cuda_graphs']} | {r['samples_per_second']} | {r['ceiling']} | "
+            f"{100 * r['share_of_ceiling']:.1f} % | {r['peak_memory_gib']} GiB |"
+        )
+    return "\n".join(lines)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Prints the table; status 1 without a GPU."""
+    """Prints the table; status 2 without a GPU."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--model", type=Path, help="a checkpoint folder; its resolution alone is measured")
     parser.add_argument("--samples", type=int, default=512)
     parser.add_argument("--json", type=Path, metavar="FILE")
     asked = parser.parse_args(argv)
     if not torch.cuda.is_available():
-        print("benchmarks.gpu: no GPU here; nothing was measured", file=sys.stderr)
-        return 1
+        print(
+            "benchmarks.gpu: torch sees no CUDA device here, so nothing was measured; "
+            "run it on a machine with a GPU (on a CPU: python -m benchmarks.engine)",
+            file=sys.stderr,
+        )
+        return 2
     teraflops, rows = peak(), []
     print(f"{torch.cuda.get_device_name()}: {teraflops:.0f} TFLOP/s in bfloat16")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for side in TERA:
-            path = asked.model or models.build(folder / f"3b-{side}", "3b", side)
-            if asked.model:
-                said = json.loads((path / "config.json").read_text())["vision_config"]["image_size"]
-                if said != side:
-                    continue
-            rows.append(measure(path, side, asked.samples, folder, teraflops))
-            print(rows[-1], flush=True)
+        os.environ["EVALKIT_CACHE"] = str(folder / "cache")  # batch sizes as on a first run
+        for path in checkpoints(asked.model, folder):
+            for graphs in ("on", "off"):
+                rows.append(measure(path, asked.samples, folder, teraflops, graphs))
+                print(rows[-1], flush=True)
+                gc.collect()
+                torch.cuda.empty_cache()
+    print(table(rows))
     if asked.json:
         asked.json.write_text(json.dumps({"teraflops": teraflops, "rows": rows}, indent=1) + "\n")
     return 0

@@ -43,8 +43,15 @@ def tokenizer() -> Any:
     return made
 
 
-def build(folder: Path, shape: str, resolution: int = 224, rows: int = 0, family: int = 1) -> Path:
-    """Saves a checkpoint of random float32 weights; `rows` of its embedding table (0: the shape's own)."""
+def build(
+    folder: Path,
+    shape: str,
+    resolution: int = 224,
+    rows: int = 0,
+    family: int = 1,
+    dtype: torch.dtype = torch.float32,
+) -> Path:
+    """Saves a checkpoint of random weights; `rows` of its embedding table (0: the shape's own)."""
     import transformers
 
     tok = tokenizer()
@@ -72,7 +79,7 @@ def build(folder: Path, shape: str, resolution: int = 224, rows: int = 0, family
                 weight.normal_(0, 1.5 * weight[0].numel() ** -0.5)
             if "embed_tokens" in name:
                 weight.normal_(0, 1.0)
-    model.save_pretrained(folder)
+    model.to(dtype).save_pretrained(folder)
     tok.save_pretrained(folder)
     processor = transformers.PaliGemmaProcessor(
         transformers.SiglipImageProcessorPil(

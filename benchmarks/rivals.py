@@ -97,7 +97,7 @@ def ours(
     skip = set(engine_special(backend))
 
     if lengths is not None:
-        engine.forbid = _script(lengths, engine.decoder.table.shape[0])
+        engine.forbid = _script(lengths, engine.decoder.table.shape[0], engine.home)
 
     def requests(questions: Sequence[Question]) -> Iterator[Request]:
         for q in questions:
@@ -120,9 +120,9 @@ def engine_special(backend: Any) -> list[int]:
     return list(backend._prompter.tokenizer.all_special_ids)
 
 
-def _script(lengths: Mapping[str, int], vocabulary: int) -> Callable[[Any], torch.Tensor]:
+def _script(lengths: Mapping[str, int], vocabulary: int, home: torch.device) -> Callable[[Any], torch.Tensor]:
     """The rule of `Scripted` for a lane's rows."""
-    going = torch.zeros(vocabulary, dtype=torch.bool)
+    going = torch.zeros(vocabulary, dtype=torch.bool, device=home)
     going[EOS] = True
     ending = ~going
 

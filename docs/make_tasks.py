@@ -88,7 +88,7 @@ def _row(task: Task) -> str:
         f"`{task.name}`",
         task.about,
         task.data.split,
-        f"{task.data.count:,}" if task.data.count else "",
+        _count(task),
         "`" + task.prompt.replace("\n", "⏎").replace("|", "\\|") + "`",
         "**unpublished**" if task.prompt_source == "unpublished" else task.prompt_source,
         _image(task),
@@ -98,16 +98,23 @@ def _row(task: Task) -> str:
     return "| " + " | ".join(_cell(cell) for cell in cells) + " |"
 
 
+def _count(task: Task) -> str:
+    told = [f"{task.data.count:,}"] if task.data.count else []
+    return "; ".join([*told, *([f"published on {n:,}"] if (n := task.data.published_count) else [])])
+
+
 def _image(task: Task) -> str:
     more = [f"padded {task.image['pad']}"] if task.image.get("pad") else []
     more += ["floats"] if task.image.get("floats") else []
+    more += [f"JPEG {task.image['jpeg']}"] if task.image.get("jpeg") else []
     return ", ".join(["AA" if task.image.get("antialias") else "NA", *more])
 
 
 def _decoding(task: Task) -> str:
     decode = task.decode
     beam = f"beam {decode.beams}" if decode.beams > 1 else "greedy"
-    return f"L {decode.text_length}, new {decode.max_new_tokens}, {beam}"
+    never = f", never {' or '.join(decode.forbid)}".replace("<", "&lt;") if decode.forbid else ""
+    return f"L {decode.text_length}, new {decode.max_new_tokens}, {beam}{never}"
 
 
 def _score(task: Task) -> str:
@@ -115,6 +122,7 @@ def _score(task: Task) -> str:
         head, mark, why = task.not_scored.partition(f"{SUBMISSION}:")
         return f"*{mark}*{why}" if mark and not head else f"*not scored, because* {task.not_scored}"
     shown = ", ".join(f"`{metric}`" for metric in task.metrics)
+    shown += "".join(f"; `{metric}` *not scored, because* {why}" for metric, why in task.unscored.items())
     if task.group_mean is None:
         return shown
     left = f" without {', '.join(task.group_mean)}" if task.group_mean else ""

@@ -1,4 +1,5 @@
-"""The command line's verbs as Python functions, in the same words: run, score, table, ask, metric, parser.
+"""The command line's verbs as Python functions, in the same words: run, score, table, export, ask,
+metric, parser.
 
 Every keyword is a flag of the command line (`batch_size=4` is `--batch-size 4`), checked in the same way;
 mistakes raise `evalkit.errors.UserError` instead of ending the process.
@@ -12,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evalkit import cli, commands, leaderboard, lookup, results, tasks
+from evalkit import cli, commands, exporting, leaderboard, lookup, results, tasks
 from evalkit.asking import Reply
 from evalkit.checking import check
 from evalkit.errors import UserError
@@ -66,6 +67,11 @@ class Run:
                 flat[spelling] = value if math.isfinite(value) else None
         return flat
 
+    def export(self, to: str = "auto", **flags: Any) -> Path:
+        """Writes the file that a test server or official script reads; `to`, `output` and the rest as
+        `evalkit export` takes them. Returns where it lies."""
+        return _exported([self], to, flags)[0]
+
     def __repr__(self) -> str:
         told = ", ".join(f"{s.metric} {leaderboard.Cell(s, '', '', ()).text()}" for s in self.scores.values())
         return f"<Run {self.task} × {self.model}: {told or 'not scored'}>"
@@ -104,6 +110,10 @@ class Runs(Sequence[Run]):
         if format not in forms:
             raise UserError(f"table: no format '{format}'; there are: {', '.join(forms)}")
         return forms[format](self.cells)
+
+    def export(self, to: str = "auto", **flags: Any) -> list[Path]:
+        """As `Run.export`, all or none; runs that one file takes together (A-OKVQA's settings) give one."""
+        return _exported(self, to, flags)
 
     def __repr__(self) -> str:
         return self.table("terminal")
@@ -164,6 +174,11 @@ def parser(spelling: str) -> Parser:
 def load_task(name: str, set: Mapping[str, Any] | None = None, include_path: Sequence[Path] = ()) -> Task:
     """A task by name or YAML file, with overrides."""
     return tasks.load(name, {key: str(value) for key, value in (set or {}).items()}, include_path)
+
+
+def _exported(runs: Iterable[Run], to: str, flags: Mapping[str, Any]) -> list[Path]:
+    words = ["export", *(str(run.folder.path) for run in runs), "--to", to]
+    return list(exporting.execute(_parsed([*words, *(w for k, v in flags.items() for w in _words(k, v))])))
 
 
 def _listed(value: Any) -> list[Any]:

@@ -1,50 +1,62 @@
-"""Why a right evaluation may miss a published number, as data: facts by how a task's name begins."""
+"""What is known of the published evaluations beside their numbers: `results/artefacts.yaml`, read strictly.
+
+Knows no numbers and no runs; the tasks are patterns of that file.
+"""
 
 from __future__ import annotations
 
-# beams of the published numbers; all other tasks are greedy
-BEAMS = {"cococap": 2, "nocaps": 2, "textcaps": 3}
+import functools
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
 
-ARTEFACTS: tuple[tuple[str, str], ...] = (
-    ("vizwiz", "the second paper prints the first model's test-server figures (73.7, 75.5) as val; on val "
-               "the first paper has 76.4 at 224 px, which the second model's 3B equals, so the printed "
-               "gain is not one"),
-    ("countbenchqa", "the papers took 540 images, the released dataset has 490 and nobody scored the papers' "
-                     "checkpoints on those; the second paper doesn't say which it took"),
-    ("stvqa_val", "the authors held 2,628 questions out of train and never published which"),
-    ("vqav2_minival", "the last 10,240 of TFDS's validation, an order that the official files don't tell"),
-    ("vqav2_val", "nothing is published on the whole val; the second paper's minival is a part of it"),
-    ("xm3600", "which references gave the published figures, the raw or the tokenised, is not known; Thai, "
-               "Chinese and Japanese differ most; the README's mean of 35 (41.3, 41.9) is below the paper's "
-               "(41.9, 42.4)"),
-    ("coco35l_dev", "the README's mean of 34 (115.8, 118.0) is above the paper's (113.7, 115.8)"),
-    ("ocrvqa", "the README's figures (73.2, 75.6, 75.9) are one point above the paper's (72.3, 74.6, 74.9), "
-               "unexplained"),
-    ("xgqa", "the papers' mean leaves English out (7 languages), the README's has all 8"),
-    ("textcaps", "the first paper's appendix says test, its code and README say val"),
-    ("pope", "the paper asks `answer en ...`, the open code's default is the bare question; the sets changed "
-             "in autumn 2023"),
-    ("widgetcap", "earlier published figures of other models are of val or of one reference in five"),
-    ("nocaps", "images that could not be read were silently left out of the reference's set"),
-    ("docvqa", "the reference cuts the prompt at 32 tokens (as `--protocol paper` does), so long "
-               "questions lose their end and the newline"),
-    ("msrvtt", "the authors' set has fewer videos or questions than the official one"),
-    ("msvd", "the authors' set has fewer videos or questions than the official one"),
-    ("vatex", "the authors' set has fewer videos or questions than the official one"),
-    ("activitynet", "the authors' set has fewer videos or questions than the official one"),
-    ("pubtabnet", "published on the unfiltered test set"),
-    ("coco_detection", "published with <noise> and the end token masked while sampling; split not named"),
-    ("doclaynet", "published with <noise> and the end token masked while sampling; split not named"),
-    ("mimic_cxr", "the published references were rewritten without mentions of earlier images; not public"),
-    ("docci", "the published figure is a judgement of five people a sentence"),
-)  # fmt: skip
+from evalkit import strict_yaml
+
+_KEYS: strict_yaml.Schema = {
+    "beams": (int, False),
+    "fine_tune": (str, False),
+    "reported_on": (str, False),
+    "known": (str, False),
+}
 
 
-def of(task: str) -> list[str]:
-    """What is known of a task's published numbers."""
-    return [fact for start, fact in ARTEFACTS if task.startswith(start)]
+def folder() -> Path:
+    """Where published numbers and these facts lie: beside the package in a checkout, inside it installed."""
+    here = Path(__file__).resolve().parent
+    return here.parent / "results" if (here.parent / "pyproject.toml").is_file() else here / "_results"
+
+
+@functools.cache
+def load() -> dict[str, dict[str, Any]]:
+    """Pattern of task names to its facts. Raises UserError for keys or values that don't belong there."""
+    shown = "results/artefacts.yaml"
+    content = strict_yaml.read(folder() / "artefacts.yaml", shown)
+    strict_yaml.check_keys(shown, "", content, dict.fromkeys(content, (dict, False)))
+    for pattern, facts in content.items():
+        strict_yaml.check_keys(shown, f"{pattern}: ", facts, _KEYS)
+    return content
+
+
+def _facts(task: str, key: str) -> Iterator[Any]:
+    return (facts[key] for pattern, facts in load().items() if key in facts and fnmatchcase(task, pattern))
+
+
+def known(task: str) -> list[str]:
+    """Why a right evaluation may miss a task's published number."""
+    return list(_facts(task, "known"))
 
 
 def beams(task: str) -> int:
     """The beam of the published number; 1 is greedy."""
-    return next((n for start, n in BEAMS.items() if task.startswith(start)), 1)
+    return next(_facts(task, "beams"), 1)
+
+
+def fine_tune(task: str) -> str:
+    """The released fine-tune that answers the task where it isn't named like it, without hyphens; or ''."""
+    return next(_facts(task, "fine_tune"), "")
+
+
+def reported_on(task: str) -> str:
+    """The test set's task that the first paper reports instead, having trained on this one too; or ''."""
+    return next(_facts(task, "reported_on"), "")

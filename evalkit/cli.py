@@ -274,6 +274,17 @@ def _model(verb: argparse.ArgumentParser, required: bool) -> None:
     verb.add_argument(
         "--strict", action="store_true", default=None, help="one batch shape; out of memory is an error"
     )
+    verb.add_argument(
+        "--sliding-window",
+        choices=("none", "transformers"),
+        help="default none, as the reference; transformers: Gemma 2's window while decoding",
+    )
+    verb.add_argument(
+        "--cuda-graphs", choices=("on", "off"), help="decode steps as CUDA graphs (default: on a GPU, on)"
+    )
+    verb.add_argument(
+        "--compile", action="store_true", default=None, help="torch.compile decode steps and vision tower"
+    )
 
 
 def _data(verb: argparse.ArgumentParser) -> None:

@@ -43,7 +43,7 @@ def examine(
     from evalkit.models.paligemma.diagnose import diagnose
 
     dtype = options.pop("dtype", None) or "float32"
-    for name in ("engine", "stable", "strict", "batch_size", "kv_dtype"):
+    for name in ("engine", "stable", "strict", "batch_size", "kv_dtype", "cuda_graphs", "compile"):
         options.pop(name, None)
     info = PaliGemma(model, **options).info
     requests, prepare = questions(info.resolution, samples)

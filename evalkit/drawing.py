@@ -47,16 +47,18 @@ def fractions(mark: Mark, size: Size, padded: bool = False) -> tuple[float, ...]
     return tuple(c / side for c, side in zip(mark.box, sides, strict=True))
 
 
-def label(image: Pixels, mark: Mark) -> Pixels:
+def label(image: Pixels, mark: Mark, smooth: bool = True) -> Pixels:
     """A white box over a part of (h, w, 3), with the text in the largest size up to 100 that fits.
 
-    As big_vision's AI2D builder: in the middle from left to right, at the top from there downwards.
+    As big_vision's AI2D builder: in the middle from left to right, at the top from there downwards;
+    not `smooth` where Pillow draws letters in black and white only.
     """
     sides = (image.shape[0], image.shape[1]) * 2
     box = zip(fractions(mark, (sides[0], sides[1])), sides, strict=True)
     y0, x0, y1, x1 = mark.box if mark.unit == "pixels" else (c * side for c, side in box)
     canvas = Image.fromarray(image)
     draw = ImageDraw.Draw(canvas)
+    draw.fontmode = "L" if smooth else "1"
     draw.rectangle((min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)), fill="white")
     for points in range(100, 0, -1):
         font = _font(mark.font, points)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from evalkit import planning, results
 from evalkit.planning import Plan, Shelf
-from evalkit.types import Checkpoint
+from evalkit.types import Checkpoint, Request
 
 LETTERS_A_TOKEN = 4  # of English, for prompts that nobody has tokenised yet
 BYTES_A_SAMPLE = 700  # a journal line and a row line, where no earlier run tells
@@ -33,8 +33,7 @@ def estimate(plan: Plan, shelf: Shelf, checkpoint: Checkpoint, output: Path) -> 
     total: float | None = None
     if checkpoint.flops is not None:
         total = sum(
-            checkpoint.flops(len(r.images), prompt_tokens(plan, r.prompt), r.decode.max_new_tokens)
-            for r in asked
+            checkpoint.flops(len(r.images), prompt_tokens(plan, r.prompt), new_tokens(r)) for r in asked
         )
     speed, size = _earlier(output, checkpoint.name)
     return Estimate(
@@ -51,6 +50,14 @@ def prompt_tokens(plan: Plan, prompt: str) -> int:
     tokens = 2 + len(prompt) // LETTERS_A_TOKEN
     longest = plan.task.decode.text_length if plan.protocol == "paper" else None
     return tokens if longest is None else min(tokens, longest)
+
+
+def new_tokens(request: Request) -> int:
+    """At most how many tokens the decoder reads or writes after the prompt: where choices are scored, about
+    all of theirs, end tokens included."""
+    if not request.choices:
+        return request.decode.max_new_tokens
+    return sum(2 + len(choice) // LETTERS_A_TOKEN for choice in request.choices)
 
 
 def _earlier(output: Path, model: str) -> tuple[float | None, float]:

@@ -7,16 +7,24 @@ from pathlib import Path
 
 from evalkit import commands, export, leaderboard, results, terminal
 from evalkit.errors import UserError
+from evalkit.layouts import Answered, Written
 
 FOLDER = "export"  # inside the run's own
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Everything is checked and made before the first file is written."""
+    """Writes the files and says what each is; status 0."""
+    for path, about in execute(arguments).items():
+        print(f"{path}: {about}")
+    return 0
+
+
+def execute(arguments: argparse.Namespace) -> dict[Path, str]:
+    """The files written, and what each is. Everything is checked and made before the first is written."""
     folders = results.find(arguments.runs)
     if not folders:
         raise UserError(f"export: no runs below {', '.join(map(str, arguments.runs))}")
-    files: dict[tuple[str, ...], list[tuple[results.RunFolder, export.Answered]]] = {}
+    files: dict[tuple[str, ...], list[tuple[results.RunFolder, Answered]]] = {}
     for folder in folders:
         found = answered(folder, arguments)
         name = export.choose(found, arguments.to)
@@ -27,22 +35,21 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(
             f"--output {arguments.output}: is one file for {n} exports; name a folder that is there"
         )
-    made: dict[Path, tuple[export.Written, str]] = {}
+    made: dict[Path, tuple[Written, str]] = {}
     for (name, *_), parts in files.items():
         runs = [found for _, found in parts]
         path = _place(parts[0][0], export.file_name(runs[0], name), arguments.output)
         if path in made:
             raise UserError(f"{path}: two runs would be written there; export one, or leave --output out")
         made[path] = export.write(runs, name), told(runs, name)
-    for path, (written, about) in made.items():
+    for path, (written, _) in made.items():
         results.atomic_write(path, written.text)
-        print(f"{path}: {about}")
         for note in written.notes:
             terminal.say(f"{path.name}: {note}")
-    return 0
+    return {path: about for path, (_, about) in made.items()}
 
 
-def answered(folder: results.RunFolder, arguments: argparse.Namespace) -> export.Answered:
+def answered(folder: results.RunFolder, arguments: argparse.Namespace) -> Answered:
     """The run with today's data; says so where other questions lie there than were asked."""
     content, shelf, task = commands.found_again(folder, arguments)
     data = shelf.get(task)
@@ -50,10 +57,10 @@ def answered(folder: results.RunFolder, arguments: argparse.Namespace) -> export
         terminal.say(f"{folder.name}: the data or its prompts are not those that the run was asked")
     known = {s.id for s in data.samples}
     given = {k: e.prediction for k, e in folder.entries().items() if k in known}
-    return export.Answered(folder.name, content["model"], data, given)
+    return Answered(folder.name, content["model"], data, given)
 
 
-def told(runs: list[export.Answered], name: str) -> str:
+def told(runs: list[Answered], name: str) -> str:
     """`107,394 answers for VQA's test server; submission only: ...`, never a score."""
     n = sum(len(r.samples) for r in runs)
     parts = [f"{n:,} answer{'' if n == 1 else 's'} for {export.FORMS[name].about}"]

@@ -10,7 +10,8 @@ import hashlib
 import io
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,10 +29,11 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from evalkit import drawing
+from evalkit import drawing, image_cache
 from evalkit.errors import DataError, ImageError
 from evalkit.sources import read_bytes
 from evalkit.types import ImageRef, Preparation, Size
+from evalkit.versions import version
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -67,33 +69,85 @@ class Prepared:
 
 
 def prepare(ref: ImageRef, preparation: Preparation) -> Prepared:
-    """Reads, decodes and resizes one image. Raises ImageError naming it."""
+    """Reads, decodes and resizes one image, or finds it in the cache. Raises ImageError naming it."""
     data = read_bytes(ref)
-    image = _decode(data, preparation.jpeg, preparation.exif, str(ref))
-    if ref.turn % 4:
-        image = np.ascontiguousarray(np.rot90(image, ref.turn))
+    digest = hashlib.sha256(data).hexdigest()
+    cache = image_cache.current()
+    if cache is None or any(mark.font for mark in ref.marks):  # a font's file is not looked into
+        pixels, size = _prepared(data, ref, preparation)
+        return Prepared(pixels, digest, size)
+    key = image_cache.key(digest, preparation, replace(ref, path="", member=""), _code())
+    found = cache.get(key)
+    if found is None:
+        found = _prepared(data, ref, preparation)
+        cache.put(key, *found)
+    return Prepared(found[0], digest, found[1])
+
+
+@functools.lru_cache(maxsize=1)
+def _code() -> tuple[str, ...]:
+    """What the pixels depend on besides the image: this code and its libraries."""
+    sources = (Path(__file__), Path(drawing.__file__))
+    digests = (hashlib.sha256(path.read_bytes()).hexdigest() for path in sources)
+    return (*digests, *map(version, ("pillow", "simplejpeg", "numpy")))
+
+
+def whole(ref: ImageRef, preparation: Preparation) -> Prepared:
+    """One image at its own size, for a model that resizes by itself: turned and marked as in `prepare`,
+    neither resized nor padded. Raises ImageError naming it."""
+    data = read_bytes(ref)
+    pixels = _rgb(_upright_and_labelled(data, ref, preparation))
+    size = pixels.shape[0], pixels.shape[1]
+    _outline(pixels, ref, size)
+    return Prepared(pixels, hashlib.sha256(data).hexdigest(), size)
+
+
+def _prepared(data: bytes, ref: ImageRef, preparation: Preparation) -> tuple[Pixels | Floats, Size]:
+    image = _upright_and_labelled(data, ref, preparation)
     size = image.shape[0], image.shape[1]
-    for mark in ref.marks:
-        if mark.kind == "label":
-            image = drawing.label(_rgb(image), mark)
     if preparation.pad:
         image = drawing.square(image)
     if preparation.floats and preparation.resize == "bilinear":
         pixels: Pixels | Floats = _rgb(bilinear(image, preparation.resolution, preparation.antialias))
     else:
         pixels = _rgb(resize(image, preparation.resolution, preparation.resize, preparation.antialias))
+    _outline(pixels, ref, size, padded=bool(preparation.pad))
+    return pixels, size
+
+
+def _upright_and_labelled(data: bytes, ref: ImageRef, preparation: Preparation) -> Pixels:
+    image = _decode(data, preparation.jpeg, preparation.exif, str(ref))
+    if ref.turn % 4:
+        image = _turned(image, ref.turn, preparation.jpeg)
+    for mark in ref.marks:
+        if mark.kind == "label":
+            smooth = _opened(data).mode not in ("1", "P")  # as Pillow draws on such an image itself
+            image = drawing.label(_rgb(image), mark, smooth)
+    return image
+
+
+def _outline(pixels: Pixels | Floats, ref: ImageRef, size: Size, padded: bool = False) -> None:
     for mark in ref.marks:
         if mark.kind == "outline":
-            place = drawing.fractions(mark, size, padded=bool(preparation.pad))
-            drawing.outline(pixels, place, mark.colour)
-    return Prepared(pixels, hashlib.sha256(data).hexdigest(), size)
+            drawing.outline(pixels, drawing.fractions(mark, size, padded), mark.colour)
+
+
+def _turned(image: Pixels, turn: int, jpeg: str) -> Pixels:
+    """Turned by quarters against the clock. With the reference's fast JPEG decoding saved as JPEG once
+    more, since it keeps what it turned so (big_vision datasets/textvqa @ 0127fb6b, encode_jpeg)."""
+    image = np.ascontiguousarray(np.rot90(image, turn))
+    if jpeg != "fast":
+        return image
+    grey = image.shape[2] == 1
+    saved = simplejpeg.encode_jpeg(image, 100, "GRAY" if grey else "RGB", "Gray" if grey else "420", False)
+    return _decode(saved, "fast", "ignore", "turned image")
 
 
 def header_size(ref: ImageRef) -> Size:
     """(height, width) as the file's header states it; no pixel is decoded. ImageError naming the file."""
     data = read_bytes(ref)
     try:
-        width, height = Image.open(io.BytesIO(data), formats=_FORMATS).size
+        width, height = _opened(data).size
     except Exception as error:  # as in decoding
         raise ImageError(f"{ref}: is no image of a known kind ({type(error).__name__})") from None
     return height, width
@@ -112,6 +166,11 @@ def decode(data: bytes, jpeg: str = "fast", exif: str = "ignore", where: str = "
     return _rgb(_decode(data, jpeg, exif, where))
 
 
+def _opened(data: bytes) -> Image.Image:
+    """The image with its header read, no pixel yet."""
+    return Image.open(io.BytesIO(data), formats=_FORMATS)
+
+
 def _rgb(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Three channels, contiguous and writable (Pillow's arrays are not, at which torch warns)."""
     if image.shape[2] == 1:
@@ -124,7 +183,7 @@ def _decode(data: bytes, jpeg: str, exif: str, where: str) -> Pixels:
     if not data:
         raise ImageError(f"{where}: is empty; it must be an image file")
     try:
-        image = Image.open(io.BytesIO(data), formats=_FORMATS)  # reads the header only
+        image = _opened(data)
         _check_size(image.size, where)
         turn = _orientation(image) if exif == "apply" else 1
         if image.format in ("JPEG", "MPO") and jpeg == "fast":

@@ -26,12 +26,14 @@ STAMPS = {
     "limited": ("†", "a part of the samples, on purpose (--limit or --ids)"),
     "early": ("‡", "decided early: a sequential test stopped it (--until-decided); not a score of the task"),
     "incomplete": ("!", "incomplete: samples are missing, from the disk or from the run"),
+    "as published": ("§", "as many samples as the papers' own copy has, not the official number"),
     "changed": ("~", "prompt or settings of the task changed on the command line"),
     "sampled": ("≈", "text drawn at a temperature, not greedy; the seed is in the run's identity"),
     "quantised": ("q", "weights quantised (--quantize)"),
     "unidentified": ("?", "unidentified: the model's class doesn't say what it is, so never gone on with"),
 }
 SUBMISSION = "submission only"  # how a task's `not_scored` begins where the answers are not public
+WHOLE = "–"  # stands for the metric where a task has none
 BOLD, PLAIN = "\033[1m", "\033[0m"
 
 
@@ -55,6 +57,10 @@ class Cell:
     def stamped(self) -> tuple[str, ...]:
         """The names of its stamps, in the order of STAMPS."""
         names = {self.score.coverage, *self.ways} | ({"changed"} if self.changed else set())
+        if self.score.coverage == "all" and self.score.n == self.task_file.get("data", {}).get(
+            "published_count"
+        ):
+            names.add("as published")
         return tuple(name for name in STAMPS if name in names)
 
     @property
@@ -104,9 +110,10 @@ def collect(folders: Iterable[RunFolder]) -> list[Cell]:
             Cell(score, folder.name, model, changed, _ways(run), resolution, folder.path, file)
             for score in scores
         ]
-        if why := file.get("not_scored", ""):
-            n = len(folder.entries())
-            empty = Score(run["task"], "–", "", math.nan, None, None, n, n, "all", 0)
+        unscored = {WHOLE: file["not_scored"]} if file.get("not_scored") else file.get("unscored", {})
+        for metric, why in unscored.items():
+            n = scores[0].n if scores else len(folder.entries())
+            empty = Score(run["task"], metric, "", math.nan, None, None, n, n, "all", 0)
             told = (folder.name, model, changed, _ways(run), resolution, folder.path, file, why)
             cells.append(Cell(empty, *told))
     return cells
@@ -348,7 +355,7 @@ def _targets(score: Score) -> str:
 
 def notes(cells: Sequence[Cell], pair: bool = False, marked: bool = True) -> list[str]:
     """What a reader must know of the numbers above."""
-    reasons = [f"{c.score.task}: {why_not_scored(c.not_scored)}" for c in cells if c.not_scored]
+    reasons = [_reason(c) for c in cells if c.not_scored]
     used = {mark for c in cells for mark in c.stamps}
     found = [f"values × 100, ± {_spread(cells)}"]
     if marked:
@@ -376,6 +383,11 @@ def notes(cells: Sequence[Cell], pair: bool = False, marked: bool = True) -> lis
         more = f"; and {len(unique) - 6} more" if len(unique) > 6 else ""
         found.append("unreadable answers, scored as wrong: " + "; ".join(unique[:6]) + more)
     return found
+
+
+def _reason(cell: Cell) -> str:
+    of = "" if cell.score.metric == WHOLE else f" {cell.score.metric}"
+    return f"{cell.score.task}{of}: {why_not_scored(cell.not_scored)}"
 
 
 def _spread(cells: Sequence[Cell]) -> str:

@@ -9,7 +9,7 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from evalkit import commands, counts, lookup, planning, results, sources, tasks, terminal
+from evalkit import commands, counts, lookup, planning, results, sources, task_file, tasks, terminal
 from evalkit.errors import DataError, UserError
 from evalkit.types import Task
 
@@ -94,7 +94,8 @@ def show(arguments: argparse.Namespace) -> int:
         f"file       {task.path}",
         f"licence    {task.license}" + (f"; {task.homepage}" if task.homepage else ""),
         f"data       {task.data.format}, split {task.data.split}"
-        + (f", {task.data.count:,} samples officially" if task.data.count else ""),
+        + (f", {task.data.count:,} samples officially" if task.data.count else "")
+        + (f", published on {task.data.published_count:,}" if task.data.published_count else ""),
         f"prompt     {task.prompt!r}" + (f" (source: {task.prompt_source})" if task.prompt_source else ""),
         f"protocol   {task.protocol}: {image.resize}{' antialiased' if image.antialias else ''}, "
         f"JPEG {image.jpeg}, EXIF {image.exif}; by the task file, --protocol overrides",
@@ -129,7 +130,8 @@ def _search(task: Task) -> str:
         return f"likelihood of {', '.join(map(repr, task.choices))}"
     if decode.samples:
         return f"sampled at temperature {decode.temperature:g}, top_p {decode.top_p:g}, seed {decode.seed}"
-    return "greedy" if decode.beams == 1 else f"beam {decode.beams}"
+    never = f", never {', '.join(map(repr, decode.forbid))}" if decode.forbid else ""
+    return "greedy" + never if decode.beams == 1 else f"beam {decode.beams}"
 
 
 def data(arguments: argparse.Namespace) -> int:
@@ -168,28 +170,34 @@ def _checked(task: Task, roots: Sequence[Path]) -> tuple[list[str], bool]:
         data = planning.dataset(task, roots)
     except DataError as error:
         return [f"wrong    {error}"], False
-    n, official = len(data.samples), task.data.count
-    if official is None:
-        lines = [f"count    {n:,} samples; no official count is known"]
+    n, official, published = len(data.samples), task.data.count, task.data.published_count
+    differs = f"; published on {published:,}" if published else ""
+    if n == published:
+        of = f", officially {official:,}" if official else ""
+        lines = [f"right    {n:,} samples, as many as the papers had{of}"]
+    elif official is None:
+        lines = [f"count    {n:,} samples; no official count is known{differs}"]
     elif n == official:
-        lines = [f"right    {n:,} samples, the official count"]
+        lines = [f"right    {n:,} samples, the official count{differs}"]
     else:
         known = ((t.name, t.data.count) for t in map(tasks.load, tasks.names()) if t.data.count)
         alike = [f"; {n:,} is {what}" for what in counts.resembles(task.name, n, known)]
-        lines = [f"wrong    {n:,} samples, officially {official:,} ({n - official:+,})" + "".join(alike)]
+        lines = [
+            f"wrong    {n:,} samples, officially {official:,} ({n - official:+,}){differs}" + "".join(alike)
+        ]
     paths = dict.fromkeys(image.path for sample in data.samples for image in sample.images)
     absent = [path for path in paths if not Path(path).exists()]
     if absent:
         lines.append(f"missing  {len(absent):,} of {len(paths):,} image files, the first is {absent[0]}")
     elif paths:
         lines.append(f"right    {len(paths):,} image files, none is missing")
-    return lines, not absent and official in (None, n)
+    return lines, not absent and (official is None or n in (official, published))
 
 
 def validate(files: Sequence[str], schema: bool) -> int:
     """`evalkit validate FILE...`: every file's first mistake, and whether there was one."""
     if schema:
-        print(json.dumps(tasks.schema(), indent=1))
+        print(json.dumps(task_file.schema(), indent=1))
         return 0
     if not files:
         raise UserError("validate: name task files, or --schema for the JSON schema")

@@ -24,7 +24,7 @@ FILE = "vae-oid.npz"
 PUBLISHED_SIZE = 8_479_556
 PUBLISHED_SHA256 = "5586010257b8536dddefab65e7755077f21d5672d5674dacf911f73ae95a4447"
 WHERE = "gs://big_vision/paligemma/vae-oid.npz (also in the Hugging Face Space big-vision/paligemma-hf)"
-BATCH = 16  # masks decoded at once, always: see Decoder.decode
+BATCH = 32  # masks decoded at once, always: see Decoder.decode
 REMEMBERED = 4096  # decoded masks kept, 16 KB each
 
 _SHAPES: dict[str, tuple[int, ...]] = {

@@ -45,9 +45,12 @@ class Dataset:
 
     @property
     def short_of(self) -> int | None:
-        """The official count when the disk holds another number of samples, else None."""
-        official = self.task.data.count
-        return official if official is not None and official != len(self.samples) else None
+        """The official count when the disk holds another number of samples, else None.
+
+        As many as the papers' own copy has are as right: they are compared with the published number.
+        """
+        official, published = self.task.data.count, self.task.data.published_count
+        return official if official is not None and len(self.samples) not in (official, published) else None
 
 
 @dataclass(frozen=True)
@@ -250,8 +253,8 @@ def plan(
 
 
 def coverage(plan: Plan, have: int) -> str:
-    """`all` of the official samples, `limited` on purpose, `early` where a sequential test stopped it,
-    or `incomplete`: some wanted are missing."""
+    """`all` of the official samples (or of as many as the papers had), `limited` on purpose, `early` where a
+    sequential test stopped it, or `incomplete`: some wanted are missing."""
     if have < len(plan.wanted) or plan.official is not None:
         return "incomplete"
     return "early" if plan.early else "all" if len(plan.wanted) == plan.total else "limited"

@@ -13,25 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evalkit import artefacts
 from evalkit.errors import UserError
 from evalkit.types import Score
 
 ROUNDING = 0.0005  # papers print tenths of a point
+AS_MANY = "as many samples as published; whether the same can't be checked"
 _NAME = re.compile(r"(paligemma2?-(?:3|10|28)b)-(pt|mix|ft)(?![a-z0-9])(.*)")
 _REST = re.compile(r"-(?:([a-z][a-z0-9-]*?)-)?(224|448|896)(?![0-9])")
 _KINDS = {"ft": "transfer", "mix": "mix", "pt": "pt"}
-# what a released fine-tune is called by, where that isn't how its task's name begins
-_CALLED = {"vizwizvqa": ("vizwiz",), "refcocoseg": ("refcoco",)}
-# tasks that the papers answer with the fine-tune of another
-_ZERO_SHOT = {
-    "nocaps": "cococap", "xm3600": "coco35l", "xgqa": "gqa", "marvl": "nlvr2", "pope": "vqav2",
-    "mmvp": "vqav2", "countbenchqa": "tallyqa",
-}  # fmt: skip
-# the released fine-tunes were trained on train and val wherever the published figure is of a test set
-TRAINED_ON_VAL = (
-    "aokvqa_da_val", "aokvqa_mc_val", "docvqa_val", "infovqa_val", "stvqa_val", "textvqa_val", "vizwiz_val",
-    "vqav2_val", "vqav2_minival",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -77,6 +67,7 @@ class Beside:
     row: Published | None
     value: float | None = None
     why_not: str = ""
+    note: str = ""  # what to know where they are compared
 
     @property
     def difference(self) -> float | None:
@@ -94,10 +85,7 @@ class Beside:
 
 
 def place() -> Path:
-    """Where published.csv lies: beside the package in a checkout, inside it when installed."""
-    here = Path(__file__).resolve().parent
-    own = here.parent / "results" if (here.parent / "pyproject.toml").is_file() else here / "_results"
-    return own / "published.csv"
+    return artefacts.folder() / "published.csv"
 
 
 @functools.cache
@@ -178,11 +166,8 @@ def given(text: str) -> Named:
 
 def _fits(named: Named, task: str) -> bool:
     """Whether a fine-tune on `named.data` is the one that the papers answer the task with."""
-    if not named.data:
-        return True
-    prefix = next((to for start, to in _ZERO_SHOT.items() if task.startswith(start)), None)
-    squeezed = re.sub(r"[^a-z0-9]", "", prefix or task.lower())
-    return any(squeezed.startswith(start) for start in _CALLED.get(named.data, (named.data,)))
+    answering = artefacts.fine_tune(task) or re.sub(r"[^a-z0-9]", "", task.lower())
+    return answering.startswith(named.data)
 
 
 def match(task: str, named: Named, resolution: int | None, metric: str, part: str = "") -> list[Published]:
@@ -207,22 +192,41 @@ def beside(
         return Beside(None, why_not="the checkpoint is not named as a published one; --published-model says")
     rows = match(score.task, named, resolution, score.metric, part)
     if not rows:
-        return Beside(None, why_not=f"nothing published for {named.model} {named.kind} at {resolution} px")
-    row, split = rows[0], task_file.get("data", {}).get("split")
+        return Beside(None, why_not=_nothing(score.task, named, resolution, score.metric, part))
+    row, data = rows[0], task_file.get("data", {})
     value = score.value if not part else _part(score, part)
-    own_tuned = named.released and score.task in TRAINED_ON_VAL
-    count = task_file.get("data", {}).get("count")
+    own_tuned = named.released and bool(artefacts.reported_on(score.task))
+    split, count, theirs = (data.get(key) for key in ("split", "count", "published_count"))
     reasons = (
         (bool(row.differs), row.differs),
         (split is not None and split != row.split, f"published on {row.split}, this is {split}"),
-        (own_tuned, "the released fine-tune was trained on this val split"),
+        (own_tuned, "the released fine-tune was trained on this split too"),
         (score.coverage != "all", f"coverage is {score.coverage}, not all"),
-        (bool(count) and score.n != count, f"{score.n:,} samples, officially {count or 0:,}"),
+        (bool(theirs) and score.n != theirs, f"{score.n:,} samples, published on {theirs or 0:,}"),
+        (not theirs and bool(count) and score.n != count, f"{score.n:,} samples, officially {count or 0:,}"),
         (bool(changed), f"changed on the command line: {', '.join(changed)}"),
         (task_file.get("prompt_source") == "unpublished", "the prompt was never published"),
         (value is None, f"this run has no {part}"),
     )
-    return Beside(row, value, next((why for holds, why in reasons if holds), ""))
+    note = AS_MANY if theirs else ""
+    return Beside(row, value, next((why for holds, why in reasons if holds), ""), note)
+
+
+def _nothing(task: str, named: Named, resolution: int | None, metric: str, part: str) -> str:
+    """Why there is no row: the first of task, metric, checkpoint, fine-tune and resolution that has none."""
+    rows = for_task(task)
+    if not rows:
+        return "nothing is published for this task"
+    of_metric = [r for r in rows if (r.metric, r.part) == (metric, part)]
+    if not of_metric:
+        return f"not published; what is: {', '.join(dict.fromkeys(r.metric for r in rows))}"
+    mine = [r for r in of_metric if (r.model, r.kind) == (named.model, named.kind)]
+    if not mine:
+        return f"nothing published for {named.model} {named.kind}"
+    if not _fits(named, task):
+        return f"fine-tuned on {named.data}; the papers answer this task with another fine-tune"
+    sizes = ", ".join(str(size) for size in sorted({r.resolution for r in mine}))
+    return f"published at {sizes} px, this is {resolution or named.resolution or 'at an unknown size'}"
 
 
 def _part(score: Score, part: str) -> float | None:

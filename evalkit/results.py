@@ -44,14 +44,17 @@ class Entry:
 # --- writing safely ------------------------------------------------------------------------------
 
 
-def atomic_write(path: Path, data: str | bytes) -> None:
-    """Writes under a temporary name in the same folder, syncs, renames: never a half file."""
-    with atomic_file(path) as file:
+def atomic_write(path: Path, data: str | bytes, sync: bool = True) -> None:
+    """Writes under a temporary name in the same folder, syncs, renames: never a half file.
+
+    Without `sync` a power cut may leave one: for what carries a checksum and can be made again.
+    """
+    with atomic_file(path, sync) as file:
         file.write(data.encode() if isinstance(data, str) else data)
 
 
 @contextlib.contextmanager
-def atomic_file(path: Path) -> Iterator[IO[bytes]]:
+def atomic_file(path: Path, sync: bool = True) -> Iterator[IO[bytes]]:
     """A file to write to piece by piece; it has its name once all of it is on the disk, or never."""
     with _refusals(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,7 +63,8 @@ def atomic_file(path: Path) -> Iterator[IO[bytes]]:
             with os.fdopen(handle, "wb") as file:
                 yield file
                 file.flush()
-                os.fsync(file.fileno())
+                if sync:
+                    os.fsync(file.fileno())
             os.chmod(temporary, 0o644)
             os.replace(temporary, path)
         except BaseException:

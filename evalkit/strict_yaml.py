@@ -30,18 +30,7 @@ def read(path: Path, shown: str = "") -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{shown}: cannot be read as UTF-8 text: {error}") from None
     try:
-        depth = 0
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > 20:
-                raise UserError(f"{shown}: nested too deeply to be a task file")
-            mark: Any = event.start_mark
-            line = mark.line + 1
-            if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
-                raise UserError(f"{shown}: line {line}: anchors and aliases are refused; write it out")
-            if tag := getattr(event, "tag", None):
-                raise UserError(f"{shown}: line {line}: YAML tag '{tag}' is refused; use plain values")
-        content = yaml.load(text, Loader=_Loader)
+        content = _content(text, shown, _FAST)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"line {mark.line + 1}: " if mark else ""
@@ -53,8 +42,29 @@ def read(path: Path, shown: str = "") -> dict[str, Any]:
     return content
 
 
-class _Loader(yaml.SafeLoader):
-    """Safe loading that also refuses a key given twice."""
+def _content(text: str, shown: str, loader: Any) -> Any:
+    """What the text holds, read by `loader`; the C loader's complaints are said in the Python one's words."""
+    try:
+        depth = 0
+        for event in yaml.parse(text, Loader=loader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > 20:
+                raise UserError(f"{shown}: nested too deeply to be a task file")
+            mark: Any = event.start_mark
+            line = mark.line + 1
+            if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+                raise UserError(f"{shown}: line {line}: anchors and aliases are refused; write it out")
+            if tag := getattr(event, "tag", None):
+                raise UserError(f"{shown}: line {line}: YAML tag '{tag}' is refused; use plain values")
+        return yaml.load(text, Loader=loader)
+    except yaml.YAMLError:
+        if loader is _Plain:
+            raise
+        return _content(text, shown, _Plain)
+
+
+class _Once:
+    """Refuses a key given twice, of whatever loader it is mixed into."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -65,7 +75,22 @@ class _Loader(yaml.SafeLoader):
                     problem=f"key '{name}' is given twice", problem_mark=key.start_mark
                 )
             seen.add(name)
-        return super().construct_mapping(node, deep)
+        made: dict[Any, Any] = super().construct_mapping(node, deep)  # type: ignore[misc]
+        return made
+
+
+class _Plain(_Once, yaml.SafeLoader):
+    pass
+
+
+try:
+
+    class _Quick(_Once, yaml.CSafeLoader):
+        pass
+
+    _FAST: Any = _Quick
+except AttributeError:  # PyYAML without libyaml
+    _FAST = _Plain
 
 
 def check_keys(

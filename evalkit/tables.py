@@ -222,8 +222,8 @@ def model_index(cells: Sequence[Cell]) -> tuple[str, list[str]]:
     Only whole, unchanged runs belong on a card. Keys: huggingface.co/docs/hub/model-cards, "Evaluation
     results". Values are as metrics have them, 0 to 1 (CIDEr unscaled).
     """
-    whole = [c for c in in_order(cells) if c.score.coverage == "all" and not c.changed]
-    left = [c for c in cells if c.score.coverage != "all" or c.changed]
+    whole = [c for c in in_order(cells) if _fit_for_a_card(c)]
+    left = [c for c in cells if not _fit_for_a_card(c)]
     models: dict[str, dict[str, list[Cell]]] = {}
     for cell in whole:
         models.setdefault(cell.model, {}).setdefault(cell.score.task, []).append(cell)
@@ -233,11 +233,20 @@ def model_index(cells: Sequence[Cell]) -> tuple[str, list[str]]:
     ]
     text = yaml.safe_dump({"model-index": content}, sort_keys=False, allow_unicode=True, width=1000)
     sentences = [
-        f"left out: {c.model} on {c.score.task}, {c.score.metric}: "
-        f"{'changed prompt or settings' if c.changed else c.score.coverage}; a card holds whole runs"
+        f"left out: {c.model} on {c.score.task}, {c.score.metric}: {_why_no_card(c)}; a card holds whole runs"
         for c in left
     ]
     return text, sentences
+
+
+def _fit_for_a_card(cell: Cell) -> bool:
+    return cell.score.coverage == "all" and not cell.changed and not cell.not_scored
+
+
+def _why_no_card(cell: Cell) -> str:
+    if cell.not_scored:
+        return cell.text()
+    return "changed prompt or settings" if cell.changed else cell.score.coverage
 
 
 _KINDS = {"boxes": "object-detection", "masks": "image-segmentation"}
@@ -273,7 +282,7 @@ def lm_eval(cells: Sequence[Cell]) -> str:
         )
     content: dict[str, Any] = {k: {} for k in ("results", "group_subtasks", "configs", "versions", "n-shot",
                                                "higher_is_better", "n-samples")}  # fmt: skip
-    for cell in cells:
+    for cell in (c for c in cells if not c.not_scored):
         s = cell.score
         name = s.metric.replace(", ", ";").replace(",", ";")
         result = content["results"].setdefault(s.task, {"alias": s.task})

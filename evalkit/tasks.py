@@ -1,13 +1,9 @@
-"""Reads task and suite files strictly: every unknown key, tag or wrong type is one clear sentence.
-
-Knows the YAML, not what a format, parser or metric does; those are looked up by name.
-"""
+"""Finds and loads task and suite files, and says what a task asks: prompts, choices, preparation, identity.
+What a file may say stands in `task_file.py`."""
 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -16,57 +12,9 @@ from typing import Any
 
 import yaml
 
-from evalkit import lookup, strict_yaml
+from evalkit import strict_yaml, task_file
 from evalkit.errors import UserError, nearest
-from evalkit.types import Data, Decode, Format, Preparation, Sample, Task
-
-PROTOCOLS = ("paper", "hf")
-MODES = ("generate", "likelihood")
-_REVISION = re.compile(r"[0-9a-f]{40}")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
-
-# key: (type, required). The one description of a task file; `tasks/README.md` tells it in words.
-_TASK: strict_yaml.Schema = {
-    "version": (int, True),
-    "about": (str, True),
-    "license": (str, True),
-    "homepage": (str, False),
-    "data": (dict, True),
-    "prompt": (str, True),
-    "prompt_source": (str, False),
-    "image": (dict, False),
-    "decode": (dict, False),
-    "choices": (list, False),
-    "parser": (str, True),
-    "metrics": (list, False),
-    "group_mean": ((bool, dict), False),
-    "not_scored": (str, False),
-    "protocol": (str, False),
-}
-_DATA: strict_yaml.Schema = {
-    "format": (str, True),
-    "split": ((str, int), True),
-    "count": (int, False),
-    "sources": (list, True),
-}
-_IMAGE: strict_yaml.Schema = {
-    "resize": (str, False),
-    "antialias": (bool, False),
-    "pad": (str, False),
-    "floats": (bool, False),
-}
-_GROUP_MEAN: strict_yaml.Schema = {"without": (list, True)}
-_DECODE: strict_yaml.Schema = {
-    "mode": (str, False),
-    "text_length": ((int, type(None)), False),
-    "max_new_tokens": (int, False),
-    "beams": (int, False),
-    "logprobs": (bool, False),
-    "temperature": ((float, int), False),
-    "top_p": ((float, int), False),
-    "seed": (int, False),
-}
-
+from evalkit.types import Preparation, Sample, Task
 
 # --- where the files are -----------------------------------------------------------------------
 
@@ -131,7 +79,7 @@ def load(name: str, overrides: Mapping[str, str] | None = None, extra: Iterable[
     shown = _shown(path)
     for key, value in (overrides or {}).items():
         _override(content, key, value)
-    return _task(shown, path.stem, content, dict(overrides or {}))
+    return task_file.read(shown, path.stem, content, dict(overrides or {}))
 
 
 def read_suite(path: Path) -> dict[str, Any]:
@@ -149,179 +97,6 @@ def _shown(path: Path) -> str:
     return str(path)
 
 
-# --- a task ------------------------------------------------------------------------------------
-
-
-def _task(shown: str, name: str, content: dict[str, Any], overrides: dict[str, str]) -> Task:
-    strict_yaml.check_keys(shown, "", content, _TASK)
-    if not _NAME.fullmatch(name):
-        raise UserError(f"{shown}: a task is named by its file: letters, digits, '_', '-' and '.' only")
-    image, decode = content.get("image", {}), content.get("decode", {})
-    strict_yaml.check_keys(shown, "image: ", image, _IMAGE)
-    strict_yaml.check_keys(shown, "decode: ", decode, _DECODE)
-    if image.get("resize", "bilinear") not in ("bilinear", "bicubic"):
-        raise UserError(f"{shown}: image: resize: no '{image['resize']}'; there are: bicubic, bilinear")
-    if image.get("pad", "white") != "white":
-        raise UserError(f"{shown}: image: pad: no '{image['pad']}'; there is: white")
-    for key in ("text_length", "max_new_tokens", "beams"):
-        if decode.get(key) is not None and decode[key] < 1:
-            raise UserError(f"{shown}: decode: {key}: is {decode[key]}, must be at least 1")
-    _check_sampling(shown, decode)
-    choices = _choices(shown, decode, content.get("choices", []))
-    if content.get("protocol", "paper") not in PROTOCOLS:
-        raise UserError(f"{shown}: protocol: no '{content['protocol']}'; there are: {', '.join(PROTOCOLS)}")
-    return Task(
-        name=name,
-        version=content["version"],
-        about=content["about"],
-        license=content["license"],
-        homepage=content.get("homepage", ""),
-        data=_data(shown, content["data"]),
-        prompt=content["prompt"],
-        prompt_source=content.get("prompt_source", ""),
-        image=dict(image),
-        decode=_decode(decode),
-        choices=choices,
-        parser=content["parser"],
-        metrics=_pieces(shown, content),
-        group_mean=_group_mean(shown, content.get("group_mean", False)),
-        not_scored=content.get("not_scored", ""),
-        protocol=content.get("protocol", "paper"),
-        path=shown,
-        digest=hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest(),
-        overrides=overrides,
-    )
-
-
-def _decode(decode: Mapping[str, Any]) -> Decode:
-    settings: dict[str, Any] = dict(decode)
-    return Decode(**settings | {k: float(settings[k]) for k in ("temperature", "top_p") if k in settings})
-
-
-def _check_sampling(shown: str, decode: Mapping[str, Any]) -> None:
-    temperature, top_p = decode.get("temperature", 0), decode.get("top_p", 1)
-    if not 0 <= temperature <= 100:
-        raise UserError(f"{shown}: decode: temperature: is {temperature}, must be from 0 (greedy) to 100")
-    if not 0 < top_p <= 1:
-        raise UserError(f"{shown}: decode: top_p: is {top_p}, must be above 0 and at most 1")
-    if not temperature and (idle := sorted({"top_p", "seed"} & set(decode))):
-        raise UserError(f"{shown}: decode: {idle[0]}: decides nothing at temperature 0; set temperature too")
-    if temperature and decode.get("beams", 1) > 1:
-        raise UserError(f"{shown}: decode: temperature: goes with beams: 1 only; a beam search draws nothing")
-
-
-def _choices(shown: str, decode: Mapping[str, Any], given: list[Any]) -> tuple[str, ...]:
-    """What is offered where answers are scored by likelihood; nothing where they are generated."""
-    mode = decode.get("mode", "generate")
-    if mode not in MODES:
-        raise UserError(f"{shown}: decode: mode: no '{mode}'; there are: {', '.join(MODES)}")
-    if mode == "generate":
-        if given:
-            raise UserError(f"{shown}: choices: decide nothing where text is generated; set decode.mode too")
-        return ()
-    for key, idle in (("beams", 1), ("temperature", 0)):
-        if decode.get(key, idle) != idle:
-            raise UserError(
-                f"{shown}: decode: {key}: goes with mode: generate only; choices are not searched"
-            )
-    for text in given:
-        if not isinstance(text, str) or not text:
-            raise UserError(
-                f"{shown}: choices: {text!r} is no text; put quotes around it, as in ['yes', 'no']"
-            )
-        if given.count(text) > 1:
-            raise UserError(f"{shown}: choices: {text!r} is listed twice")
-    if not given or (len(given) == 1 and "{choice}" not in given[0]):
-        raise UserError(
-            f"{shown}: choices: decode.mode: likelihood needs at least two, such as ['yes', 'no'], "
-            "or ['{choice}'] for those of the dataset"
-        )
-    return tuple(given)
-
-
-def _data(shown: str, data: dict[str, Any]) -> Data:
-    strict_yaml.check_keys(shown, "data: ", data, _DATA)
-    if not data["sources"] or not all(isinstance(s, dict) for s in data["sources"]):
-        raise UserError(f"{shown}: data: sources: must be a list of mappings like {{path: ..., images: ...}}")
-    try:
-        fmt = lookup.make("formats", data["format"])
-    except UserError as error:
-        raise UserError(f"{shown}: data: format: {error}") from None
-    for entry in data["sources"]:
-        _source(shown, entry, fmt, data["format"])
-    return Data(
-        format=data["format"],
-        split=str(data["split"]),
-        sources=tuple(data["sources"]),
-        count=data.get("count"),
-    )
-
-
-def _source(shown: str, entry: dict[str, Any], fmt: Format, spelled: str) -> None:
-    """Checks one source: its own format if it names one, the format's keys, a hub dataset's revision."""
-    if "format" in entry:
-        spelled = entry["format"]
-        try:
-            fmt = lookup.make("formats", spelled)
-        except (UserError, TypeError) as error:
-            raise UserError(f"{shown}: data: sources: format: {error}") from None
-    if "hub" in entry:
-        if not _REVISION.fullmatch(str(entry.get("revision", ""))):
-            raise UserError(
-                f"{shown}: data: sources: {entry['hub']}: revision: must be the 40 hex digits of a commit, "
-                "so that the data cannot change under a score; the dataset's page lists its commits"
-            )
-        if "folder" not in fmt.keys:
-            raise UserError(
-                f"{shown}: data: sources: {entry['hub']}: format {spelled} reads no hub dataset; give the "
-                "source its own, such as format: hub(question='question', answers='answers')"
-            )
-        return
-    for key in fmt.keys:
-        if key not in entry:
-            raise UserError(
-                f"{shown}: data: sources: an entry lacks '{key}'; format {spelled} needs: "
-                + ", ".join(fmt.keys)
-            )
-
-
-def _group_mean(shown: str, value: Any) -> tuple[str, ...] | None:
-    """None for the plain score, else the groups that the mean over groups leaves out."""
-    if isinstance(value, bool):
-        return () if value else None
-    strict_yaml.check_keys(shown, "group_mean: ", value, _GROUP_MEAN)
-    return tuple(str(name) for name in value["without"])
-
-
-def _pieces(shown: str, content: Mapping[str, Any]) -> tuple[str, ...]:
-    """Checks that parser and metrics exist, take their parameters and fit together."""
-    try:
-        parser = lookup.make("parsers", content["parser"])
-    except UserError as error:
-        raise UserError(f"{shown}: parser: {error}") from None
-    if not content.get("metrics") and not content.get("not_scored"):
-        raise UserError(f"{shown}: metrics: the list is empty; name one, or say not_scored: why")
-    if content.get("metrics") and content.get("not_scored"):
-        raise UserError(f"{shown}: not_scored: is given beside metrics; a task has one of the two")
-    spellings: list[str] = []
-    for spelling in content.get("metrics", []):
-        if not isinstance(spelling, str):
-            raise UserError(f"{shown}: metrics: {spelling!r} is no text; write e.g. - anls(threshold=0.5)")
-        try:
-            metric = lookup.make("metrics", spelling)
-        except UserError as error:
-            raise UserError(f"{shown}: metrics: {error}") from None
-        if parser.kind not in metric.wants:
-            raise UserError(
-                f"{shown}: metrics: {spelling} reads {' or '.join(metric.wants)}, "
-                f"but parser {content['parser']} gives {parser.kind}"
-            )
-        if spelling in spellings:
-            raise UserError(f"{shown}: metrics: {spelling} is listed twice")
-        spellings.append(spelling)
-    return tuple(spellings)
-
-
 def _override(content: dict[str, Any], key: str, text: str) -> None:
     """`decode.max_new_tokens=64`: the value is read as YAML, the key must fit the schema later."""
     try:
@@ -335,42 +110,6 @@ def _override(content: dict[str, Any], key: str, text: str) -> None:
         if not isinstance(place, dict):
             raise UserError(f"--set {key}: '{part}' holds no keys; `evalkit show TASK` shows what a task has")
     place[last] = value
-
-
-def schema() -> dict[str, Any]:
-    """The JSON schema of a task file, for editors; made of the same tables that `load` checks by."""
-
-    def described(table: strict_yaml.Schema) -> dict[str, Any]:
-        properties = {}
-        for key, (kind, _) in table.items():
-            kinds = [_JSON[k] for k in (kind if isinstance(kind, tuple) else (kind,))]
-            properties[key] = {"type": kinds if len(kinds) > 1 else kinds[0]}
-        required = [key for key, (_, needed) in table.items() if needed]
-        found: dict[str, Any] = {"type": "object", "properties": properties, "additionalProperties": False}
-        return found | ({"required": required} if required else {})
-
-    top = described(_TASK)
-    parts: dict[str, Any] = top["properties"]
-    parts["data"], parts["image"], parts["decode"] = described(_DATA), described(_IMAGE), described(_DECODE)
-    parts["data"]["properties"]["sources"]["items"] = {"type": "object"}
-    parts["image"]["properties"]["resize"]["enum"] = ["bilinear", "bicubic"]
-    parts["image"]["properties"]["pad"]["enum"] = ["white"]
-    parts["protocol"]["enum"] = list(PROTOCOLS)
-    parts["decode"]["properties"]["mode"]["enum"] = list(MODES)
-    parts["choices"] |= {"items": {"type": "string"}}
-    parts["metrics"] |= {"items": {"type": "string"}, "minItems": 1}
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "evalkit task", **top}
-
-
-_JSON = {
-    str: "string",
-    int: "integer",
-    float: "number",
-    bool: "boolean",
-    list: "array",
-    dict: "object",
-    type(None): "null",
-}
 
 
 # --- prompts and protocols -----------------------------------------------------------------------
@@ -421,11 +160,15 @@ def preparation(task: Task, resolution: int, protocol: str) -> Preparation:
 def text_identity(task: Task) -> dict[str, Any]:
     """The part of a task that decides the model's text. Metrics and parser are not in it: scoring
     the same predictions in another way must not ask for them again (the signature names those).
-    Nor are the settings of sampling where nothing is drawn, nor mode and choices where text is generated."""
+    Nor are settings that decide nothing: of sampling where nothing is drawn, mode and choices where text is
+    generated, an empty `forbid`."""
     decode = dataclasses.asdict(task.decode)
     if not task.decode.samples:
         for key in ("temperature", "top_p", "seed"):
             del decode[key]
+    decode["forbid"] = list(task.decode.forbid)
+    if not task.decode.forbid:
+        del decode["forbid"]
     likelihood = decode["mode"] == "likelihood"
     if not likelihood:
         del decode["mode"]

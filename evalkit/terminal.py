@@ -28,6 +28,7 @@ def plan(checkpoint: Checkpoint, plans: Sequence[Plan]) -> None:
             "done" if not p.missing else "to run" if not done else f"{done:,} done, {len(p.missing):,} to go"
         )
         extra = f"; on disk {p.total:,} of the official {p.official:,}" if p.official else ""
+        extra += "; as many as the papers had" if p.total == p.task.data.published_count else ""
         changed = f"; {len(p.changed)} images changed since, run again" if p.changed else ""
         say(
             f"  {p.task.name:<{width}}  {len(p.wanted):>6,}{images} samples  {p.preparation.resolution} px  "

@@ -44,7 +44,9 @@ class Decode:
 
     `mode` likelihood writes nothing: the most likely of given choices is the answer, `max_new_tokens` cuts
     none of them. A `temperature` above 0 samples: from the smallest set of tokens that holds `top_p` of the
-    probability, with random numbers that hang on `seed` and the sample's id alone.
+    probability, with random numbers that hang on `seed` and the sample's id alone. `forbid` lists texts that
+    an answer may not contain: the token that would complete one is never chosen, and `<eos>` is every end
+    token; log-probabilities stay the model's own.
     """
 
     max_new_tokens: int = 32
@@ -55,6 +57,7 @@ class Decode:
     top_p: float = 1.0
     seed: int = 0
     mode: str = "generate"  # generate | likelihood
+    forbid: tuple[str, ...] = ()
 
     @property
     def samples(self) -> bool:
@@ -70,6 +73,7 @@ class Data:
     split: str
     sources: tuple[Mapping[str, Any], ...]
     count: int | None = None  # the official number of samples
+    published_count: int | None = None  # of the papers' own copy, where that is another
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,7 @@ class Task:
     metrics: tuple[str, ...]
     group_mean: tuple[str, ...] | None = None  # score = mean over groups, without these
     not_scored: str = ""  # why there are no metrics; the run can be exported
+    unscored: Mapping[str, str] = field(default_factory=dict)  # published metrics left out, and why
     protocol: str = "paper"
     choices: tuple[str, ...] = ()  # likelihood only; `{choice}` stands for each of the sample's own
     prompt_source: str = ""
@@ -310,6 +315,7 @@ class Format(ABC):
 
     fields: ClassVar[tuple[str, ...]] = ()  # what a prompt may name; () means: each sample tells
     keys: ClassVar[tuple[str, ...]] = ("path", "images")  # what a source entry must name
+    hub: ClassVar[bool] = False  # whether it reads a dataset of the hub too
 
     @abstractmethod
     def samples(self, source: Source, split: str) -> Iterator[Sample]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from evalkit import artefacts, baseline, compare, leaderboard, published, results, tables
+from evalkit import artefacts, baseline, compare, counts, leaderboard, published, results, tables
 from evalkit.errors import UserError
 from evalkit.leaderboard import Cell
 from evalkit.published import Beside, Named, Published
@@ -63,8 +63,9 @@ def _beside(cell: Cell, given: Named | None) -> Iterator[tuple[str, Beside]]:
         rows = [
             r for r in published.for_task(cell.score.task)
             if named is not None and r in published.match(r.task, named, cell.resolution, r.metric)
+            and cell.score.metric in (leaderboard.WHOLE, r.metric)
         ]  # fmt: skip
-        yield "", Beside(rows[0] if rows else None, why_not=f"not scored, because {cell.not_scored}")
+        yield "", Beside(rows[0] if rows else None, why_not=leaderboard.why_not_scored(cell.not_scored))
         return
     told = (cell.resolution, cell.task_file, cell.changed)
     yield "", published.beside(cell.score, named, *told)
@@ -88,8 +89,19 @@ def _line(cell: Cell, part: str, found: Beside) -> list[str]:
         "n/a" if row is None else _points(row.score) + deviation,
         "n/a" if gap is None else f"{100 * gap:+.1f}",
         within,
-        found.why_not or (row.source if row else ""),
+        found.why_not or "; ".join(filter(None, (row.source if row else "", found.note))),
     ]
+
+
+def _verdict(found: Beside, difference: str) -> str:
+    if found.difference is None:
+        return "not compared"
+    said = {
+        True: "within twice the deviation between runs",
+        False: "NOT within twice the deviation between runs",
+        None: "no deviation between runs is published",
+    }
+    return f"difference {difference}, {said[found.within]}"
 
 
 def _record(cell: Cell, part: str, found: Beside) -> dict[str, Any]:
@@ -103,6 +115,7 @@ def _record(cell: Cell, part: str, found: Beside) -> dict[str, Any]:
         "within": found.within,
         "published_source": row.source if row else "",
         "why_not": found.why_not,
+        "note": "" if found.why_not else found.note,
     }
 
 
@@ -148,14 +161,16 @@ def reasons(run: dict[str, Any], cells: Sequence[Cell], given: Named | None) -> 
     for cell in cells:
         for part, found in _beside(cell, given):
             line = _line(cell, part, found)
-            lines.append(f"  {line[1]}: {line[4]}, published {line[5]}, difference {line[6]}; {line[8]}")
+            lines.append(
+                f"  {line[1]}: {line[4]}, published {line[5]}, {_verdict(found, line[6])}; {line[8]}"
+            )
             rows += [found.row] if found.row is not None else []
             if found.row is not None and named is not None:
                 others = published.match(cell.score.task, named, cell.resolution, found.row.metric, part)[1:]
                 lines += [f"    also published: {_points(r.score, True)} ({r.source})" for r in others]
     causes = [*_of_split(run, rows, named), *_of_engine(run), *_of_samples(run, cells), *_of_runs(rows)]
     lines += [f"  {mark} {cause:<12} {text}" for mark, cause, text in causes]
-    lines += [f"  ! {'known':<12} {fact}" for fact in artefacts.of(run["task"])]
+    lines += [f"  ! {'known':<12} {fact}" for fact in artefacts.known(run["task"])]
     return lines
 
 
@@ -165,7 +180,7 @@ Cause = tuple[str, str, str]  # mark, cause, what is so
 def _of_split(run: dict[str, Any], rows: Sequence[Published], named: Named | None) -> Iterator[Cause]:
     task, split = run["task"], run["task_file"]["data"]["split"]
     if not rows:
-        servers = [r for r in published.for_task(_test_of(task)) if "test server" in r.differs]
+        servers = [r for r in published.for_task(artefacts.reported_on(task)) if "test server" in r.differs]
         if servers:
             yield "≠", "split", f"the first paper's figures are of the test server, this is {split}"
         else:
@@ -176,15 +191,15 @@ def _of_split(run: dict[str, Any], rows: Sequence[Published], named: Named | Non
         yield "≠", "split", f"published on {rows[0].split}, this is {split}"
     else:
         yield "=", "split", f"{split}, as published"
-    if task in published.TRAINED_ON_VAL:
+    if artefacts.reported_on(task):
         if named is not None and named.released:
-            yield "≠", "trained on", "the released fine-tune saw this val split in training"
+            yield "≠", "trained on", "the released fine-tune saw this split in training"
         else:
-            yield "?", "trained on", "published val figures are of fine-tunes on train alone; is yours?"
-
-
-def _test_of(task: str) -> str:
-    return "vqav2_test" if task.startswith("vqav2") else task.replace("_val", "_test")
+            yield (
+                "?",
+                "trained on",
+                "published figures of this split are of fine-tunes on train alone; is yours?",
+            )
 
 
 def _of_engine(run: dict[str, Any]) -> Iterator[Cause]:
@@ -202,6 +217,9 @@ def _of_engine(run: dict[str, Any]) -> Iterator[Cause]:
     kv = "; expect drift, of tenths of a point"
     yield against("kv precision", model.get("kv_dtype"), "bfloat16", kv)
     yield against("beam", decode.get("beams", 1), artefacts.beams(run["task"]))
+    told = model.get("protocol")
+    if isinstance(told, dict) and told.get("sliding_window"):
+        yield "≠", "window", "alternate layers see the last tokens only (--sliding-window); published without"
     if model.get("quantisation"):
         yield "≠", "quantised", "the weights are quantised; the second paper measured 0.2 % for its own way"
     if decode.get("temperature"):
@@ -222,9 +240,17 @@ def _of_engine(run: dict[str, Any]) -> Iterator[Cause]:
 def _of_samples(run: dict[str, Any], cells: Sequence[Cell]) -> Iterator[Cause]:
     score = cells[0].score
     yield "=" if score.coverage == "all" else "≠", "coverage", f"{score.coverage}, {score.n:,} samples"
-    count = run["task_file"]["data"].get("count")
-    if count and score.n != count:
-        yield "≠", "count", f"{score.n:,} samples, officially {count:,}"
+    data = run["task_file"]["data"]
+    count, theirs = data.get("count"), data.get("published_count")
+    if theirs:
+        of = f" (officially {count:,})" if count else ""
+        if score.n == theirs:
+            yield "?", "count", f"{score.n:,}{of}, {published.AS_MANY}"
+        else:
+            yield "≠", "count", f"{score.n:,} samples{of}; published on {theirs:,}, a list that isn't public"
+    elif count and score.n != count:
+        alike = "".join(f"; {score.n:,} is {what}" for what in counts.resembles(run["task"], score.n))
+        yield "≠", "count", f"{score.n:,} samples, officially {count:,}{alike}"
     elif not count:
         yield "?", "count", f"{score.n:,} samples; the official number is not known"
 

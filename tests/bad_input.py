@@ -201,6 +201,20 @@ def _(p: Place) -> list[str]:
     return p.run("--model_args", "dtpe=bfloat16", model="model")
 
 
+@case("Options", "a switch of the engine that is neither on nor off")
+def _(p: Place) -> list[str]:
+    p.checkpoint()
+    p.weights()
+    return p.run("--model_args", "cuda_graphs=yes", model="model")
+
+
+@case("Options", "an engine that does not have the switch")
+def _(p: Place) -> list[str]:
+    p.checkpoint()
+    p.weights()
+    return p.run("--engine", "plain", "--compile", model="model")
+
+
 # --- datasets --------------------------------------------------------------------------------------
 
 

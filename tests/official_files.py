@@ -51,7 +51,10 @@ def gqa(question: str) -> dict[str, Any]:
             "groups": {"global": None, "local": "10q-dress"},
             "types": {"detailed": "relS", "semantic": "rel", "structural": "query"},
             "entailed": ["201640614", "201640615"],
-            "semantic": [{"operation": "select", "dependencies": [], "argument": "dress (1)"}],
+            "semantic": [
+                {"operation": "select", "dependencies": [], "argument": "dress (1)"},
+                {"operation": "query", "dependencies": [0], "argument": "name"},  # which isn't counted
+            ],
         },
         "201640615": {"imageId": "7", "question": question, "answer": "no", "isBalanced": True},
     }
@@ -677,6 +680,12 @@ OLDER = {
 }
 for _name, _tasks in OLDER.items():
     OFFICIAL |= dict.fromkeys(_tasks, base.DATASETS[_name][3])
+OFFICIAL["coco_detection_testdev2017"] = {
+    "path": {key: base.INSTANCES[key] for key in ("images", "categories")}
+}
+OFFICIAL["chartqa_test"] = dict.fromkeys(("path.human", "path.augmented"), base.CHARTQA)
+_WIDGETS = OFFICIAL["widgetcap_test"]
+OFFICIAL["widgetcap_dev"] = {**_WIDGETS, "splits": Folder({"dev.txt": "1234\n", "train.txt": "99\n"})}
 OFFICIAL["vqav2_train"] = {
     "questions": {**base.QUESTIONS, "data_subtype": "train2014"},
     "annotations": base.ANSWERS,

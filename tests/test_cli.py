@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from stub import Stub, checkpoint, colours
+from stub_runs import go, wrong_at
 
 from evalkit import commands, counts, tasks
 from evalkit.cli import main
@@ -190,6 +191,34 @@ def test_data_check_names_the_split(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "491 samples, officially 540 (-49); 491 is the rows whose" in capsys.readouterr().out
 
 
+def test_as_many_as_the_papers_had_is_right(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    task = colours(tmp_path / "data", questions=1, images=10)
+    text = task.read_text()
+    words = [str(task), "--data-root", str(task.parent)]
+    for told, status, said in (
+        (
+            "count: 12\n  published_count: 10",
+            0,
+            "right    10 samples, as many as the papers had, officially 12\n",
+        ),
+        ("published_count: 10", 0, "right    10 samples, as many as the papers had\n"),
+        ("count: 10\n  published_count: 8", 0, "right    10 samples, the official count; published on 8\n"),
+        ("count: 12\n  published_count: 8", 1, "wrong    10 samples, officially 12 (-2); published on 8\n"),
+        ("published_count: 8", 0, "count    10 samples; no official count is known; published on 8\n"),
+    ):
+        task.write_text(text.replace("split: test\n", f"split: test\n  {told}\n"))
+        assert main(["data", *words, "--check"]) == status
+        assert said in capsys.readouterr().out
+    task.write_text(text.replace("split: test\n", "split: test\n  count: 12\n  published_count: 10\n"))
+    folder = go(task, tmp_path / "out", "m", wrong_at(0.1))
+    assert main(["table", str(folder)]) == 0
+    out = capsys.readouterr().out
+    assert "§ as many samples as the papers' own copy has, not the official number" in out
+    assert "incomplete" not in out
+    assert main(["show", *words]) == 0
+    assert "12 samples officially, published on 10" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("task", "count", "said"),
     [
@@ -212,7 +241,7 @@ def test_what_a_wrong_count_resembles(task: str, count: int, said: str) -> None:
     assert counts.resembles(task, 7, known) == []
 
 
-def test_counts_are_of_tasks_and_wrong() -> None:
+def test_toldare_of_tasks_and_wrong() -> None:
     official = {name: tasks.load(name).data.count for name in tasks.names()}
     rows = counts.load()
     assert len({(p, n) for p, n, _ in rows}) == len(rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from official_files import OFFICIAL, picture, write
 from stub import Stub, checkpoint
 
 from evalkit import baseline, leaderboard, masks, planning, runner, sources, tasks
+from evalkit.cli import main
 from evalkit.planning import Asked, Shelf
 from evalkit.types import Sample, Score
 
@@ -33,7 +35,7 @@ MASK = "<loc0100><loc0100><loc0900><loc0900>" + "".join(f"<seg{n:03d}>" for n in
 def fixture(root: Path, name: str) -> tuple[planning.Dataset, Path]:
     """The task's dataset, written below `root` with every image that its samples name."""
     task = tasks.load(name)
-    entry = next(e for e in task.data.sources if not {"font", "rotation"} & set(e))
+    entry = next(e for e in task.data.sources if not {"font", "rotation", "instead"} & set(e))
     write(root, entry, copy.deepcopy(OFFICIAL[name]))
     for key, place in sources._files_of(entry):
         path = root / place
@@ -119,6 +121,37 @@ def test_a_task_that_is_not_scored_says_why(tmp_path: Path) -> None:
     assert json.loads(leaderboard.to_json(cells))[0]["value"] is None
 
 
+FORMS = ("terminal", "md", "csv", "json", "html", "latex", "model-index", "lm-eval")
+
+
+@pytest.mark.parametrize("published", [False, True])
+@pytest.mark.parametrize("name", [n for n in TASKS if tasks.load(n).not_scored or tasks.load(n).unscored])
+def test_no_form_of_the_table_shows_what_is_not_scored(
+    name: str, published: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = tasks.load(name)
+    data, root = fixture(tmp_path / "data", name)
+    model = checkpoint(Stub(lambda request: MASK), "paligemma-3b-ft-a-224")
+    plan = planning.plan(data, model, tmp_path / "results", Asked())
+    runner.run([plan], Shelf([root]), model, runner.Options(), lambda *a: None, lambda p, s: None)
+    why = leaderboard.why_not_scored(task.not_scored or task.unscored["radgraph_f1"])
+    words = ["table", str(tmp_path / "results"), *(["--published"] if published else []), "--format"]
+    for form in FORMS[:6] if published else FORMS:
+        assert main([*words, form]) == 0
+        out, err = capsys.readouterr()
+        assert not re.search(r"\bnan\b", out.lower())
+        if form in ("terminal", "md"):
+            assert why in out
+            assert ("submission only" in out) == ("test server" in why)
+        if form == "json":
+            left = [r for r in json.loads(out) if r["metric"] in (leaderboard.WHOLE, "radgraph_f1")]
+            assert [r["value"] for r in left] == [None]
+        if form == "model-index":
+            assert "left out: paligemma-3b-ft-a-224 on " in err
+    assert main(["explain", str(tmp_path / "results")]) == 0
+    assert f"not compared; {why}" in capsys.readouterr().out
+
+
 def test_a_table_repeats_that_a_prompt_was_never_published(tmp_path: Path) -> None:
     data, root = fixture(tmp_path / "data", "molecules_chemdraw_test")
     model = checkpoint(Stub(lambda request: "C"))
@@ -141,6 +174,19 @@ def test_a_mean_over_groups_is_compared_as_such(tmp_path: Path) -> None:
     (answered,) = baseline.read(plan.folder.path)
     assert answered.first.startswith("group_mean(of='exact_match', groups=('bn', 'de', ")
     assert baseline.metric(answered.first).reduce(answered.rows[answered.first]) == score.value
+
+
+def test_the_mean_of_two_files(tmp_path: Path) -> None:
+    data, root = fixture(tmp_path / "data", "chartqa_test")
+    by_group = {group: [s for s in data.samples if s.group == group] for group in ("human", "augmented")}
+    assert [len(samples) for samples in by_group.values()] == [2, 2]
+    said = {s.id: right(s) if s.group == "human" else "?" for s in data.samples}
+    model = checkpoint(Stub(lambda request: said[request.id]))
+    plan = planning.plan(data, model, tmp_path / "results", Asked())
+    found: list[Score] = []
+    runner.run([plan], Shelf([root]), model, runner.Options(), lambda *a: None, lambda p, s: found.extend(s))
+    assert {g: v["value"] for g, v in found[0].groups.items()} == {"human": 1, "augmented": 0}
+    assert found[0].value == 0.5
 
 
 def test_the_halves_of_a_pair_are_one_cluster(tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ import contextlib
 import csv
 import io
 import json
+import math
 import re
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from fnmatch import fnmatch
@@ -17,11 +19,24 @@ import dataset_files
 import official_files
 import pytest
 from stub import Stub, checkpoint, colours
-from test_every_task import fixture
+from test_every_task import MASK, fixture, frames_elsewhere
 
-from evalkit import export, leaderboard, planning, results, runner, scoring, tasks
+import evalkit
+from evalkit import (
+    demo,
+    export,
+    geometry,
+    leaderboard,
+    masks,
+    planning,
+    results,
+    runner,
+    scoring,
+    tasks,
+)
 from evalkit.cli import main
 from evalkit.errors import UserError
+from evalkit.layouts import Answered
 from evalkit.planning import Asked, Shelf
 from evalkit.results import RunFolder
 from evalkit.types import Prediction, Request, Score
@@ -93,7 +108,7 @@ def test_each_server_gets_its_form(name: str, tmp_path: Path) -> None:
 def test_every_submission_has_a_form_and_never_a_score(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert len(SUBMISSIONS) == 9
+    assert len(SUBMISSIONS) == 10
     assert {n for n in tasks.names() if "test server" in tasks.load(n).not_scored} == set(SUBMISSIONS)
     for name in SUBMISSIONS:
         folder, _ = ran(tmp_path / name, name)
@@ -165,7 +180,7 @@ def test_detections_give_the_same_figure_by_pycocotools(rank: str, value: float,
     runner.run([plan], Shelf([root]), model, runner.Options(), lambda *a: None, lambda p, s: found.extend(s))
     answers = {k: e.prediction for k, e in plan.folder.entries().items()}
     path = tmp_path / "detections.json"
-    path.write_text(export.write([export.Answered("r", "m", data, answers)], "coco_detections").text)
+    path.write_text(export.write([Answered("r", "m", data, answers)], "coco_detections").text)
     assert exported(plan.folder.path).name == "detections_val2017_stub_results.json"
     entries = json.loads(path.read_text())
     assert len(entries) == 4  # two images; the wolf is no category
@@ -181,6 +196,21 @@ def test_detections_give_the_same_figure_by_pycocotools(rank: str, value: float,
         judge.summarize()
     assert judge.stats[0] == pytest.approx(found[0].value)
     assert found[0].value == pytest.approx(value, abs=0.01)
+
+
+def test_boxes_for_the_test_server_are_ranked_by_their_class(tmp_path: Path) -> None:
+    name = "coco_detection_testdev2017"
+    _, root = fixture(tmp_path / "data", name)
+    data = planning.dataset(tasks.load(name), [root])
+    text = "<loc0010><loc0020><loc0800><loc0900> dog"
+    tokens, sure = (256010, 256020, 256800, 256900, 5), (-1.0, -1.0, -1.0, -1.0, -0.5)
+    told = {s.id: Prediction(s.id, "", text, tokens, sure) for s in data.samples}
+    answered = Answered("r", "m", data, told)
+    assert export.choose(answered) == "coco_detections"
+    assert export.file_name(answered, "coco_detections") == "detections_test-dev2017_m_results.json"
+    entries = json.loads(export.write([answered], "coco_detections").text)
+    assert {e["category_id"] for e in entries} == {18}
+    assert [e["score"] for e in entries] == [pytest.approx(math.exp(-0.5))] * 2
 
 
 def test_aokvqa_merges_both_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -206,6 +236,104 @@ def test_aokvqa_script_reads_one_setting(tmp_path: Path) -> None:
     path = exported(ran(tmp_path, "aokvqa_mc_val", "none")[0], "--to", "aokvqa_eval")
     assert path.name == "predictions_val-mc.json"
     assert json.loads(path.read_text()) == {r["question_id"]: "none" for r in official_files.AOKVQA}
+
+
+def test_nlvr2_by_a_reading_of_its_script(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """metrics.py cuts lines at commas and compares the second part, whatever its case."""
+    path = exported(ran(tmp_path, "nlvr2_test", "true")[0])
+    assert path.name == "predictions.csv"
+    read = dict(line.strip().split(",") for line in path.read_text().splitlines())
+    wanted = [json.loads(line) for line in (tmp_path / "data/nlvr2/data/test1.json").read_text().splitlines()]
+    assert read == {w["identifier"]: "true" for w in wanted}
+    assert "neither" not in capsys.readouterr().err
+    path = exported(ran(tmp_path / "b", "nlvr2_test", "well, yes\nor no")[0])
+    assert {line.split(",")[1] for line in path.read_text().splitlines()} == {"well yes or no"}
+    assert "2 answers are neither true nor false, the first is test1-" in capsys.readouterr().err
+
+
+def test_captions_of_videos_by_their_id(tmp_path: Path) -> None:
+    frames_elsewhere("vatex_test", tmp_path / "data")
+    path = exported(ran(tmp_path, "vatex_test", "a man climbs")[0])
+    assert path.name == "submission.json"
+    assert json.loads(path.read_text()) == {"Ptf_2VRj-V0_000122_000132": "a man climbs"}
+
+
+@pytest.mark.parametrize("name", ["icdar15_words_test", "totaltext_words_test"])
+def test_words_give_the_same_figure_as_read_back(name: str, tmp_path: Path) -> None:
+    text = "<loc0100><loc0020><loc0300><loc0900> Genaxis ; <loc0000><loc0000><loc1023><loc1023> é;x"
+    folder, root = ran(tmp_path, name, text)
+    (score, _) = results.scores_of(RunFolder(folder))
+    content = json.loads(exported(folder).read_text())
+    data = planning.dataset(tasks.load(name), [root])
+    assert [a["image_id"] for a in content["annotations"]] == [s.id for s in data.samples]
+    words = [
+        [word for p in a["paragraphs"] for line in p["lines"] for word in line["words"]]
+        for a in content["annotations"]
+    ]
+    assert [w["text"] for w in words[0]] == ["Genaxis", "é;x"]
+    metric = evalkit.metric("hiertext_f1")
+    rows = metric.rows(words, [s.target for s in data.samples])
+    assert metric.reduce(rows) == score.value
+    assert metric.details(rows) == pytest.approx(dict(score.details))
+    empty = exported(ran(tmp_path / "b", name, "")[0])
+    assert all(a["paragraphs"] == [] for a in json.loads(empty.read_text())["annotations"])
+
+
+@pytest.mark.parametrize(("name", "key"), [("pubtabnet_val", "PMC1_0.png"), ("fintabnet_test", "1")])
+def test_tables_by_file_name(name: str, key: str, tmp_path: Path) -> None:
+    html = "<html><body><table><tr><td>ü</td></tr></table></body></html>"
+    path = exported(ran(tmp_path, name, html)[0])
+    assert json.loads(path.read_text()) == {key: html}
+
+
+def test_molecules_are_read_by_pandas(tmp_path: Path) -> None:
+    import pandas as pd
+
+    smiles = 'C[C@@H](N)C(=O)O,"x"'
+    path = exported(ran(tmp_path, "molecules_chemdraw_test", smiles)[0])
+    assert path.name == "prediction_chemdraw.csv"
+    found, wanted = pd.read_csv(path), pd.read_csv(tmp_path / "data/molscribe/synthetic/chemdraw.csv")
+    assert list(found["image_id"]) == list(wanted["image_id"])
+    assert list(found["SMILES"]) == [smiles] * len(wanted)
+
+
+def test_masks_give_the_same_figure_by_pycocotools(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pycocotools import mask as coco
+
+    monkeypatch.setenv(masks.ENVIRONMENT, str(demo.mask_decoder()))
+    name, text = "refcoco_unc_seg_val", MASK
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        folder, root = ran(tmp_path, name, text)
+        data = planning.dataset(tasks.load(name), [root])
+        told = json.loads(exported(folder).read_text())
+        score = next(s for s in results.scores_of(RunFolder(folder)) if s.metric == "mask_iou")
+        samples = {int(s.id): s.target for s in data.samples}
+        assert [t["image_id"] for t in told] == list(samples)
+        found = [t["segmentation"] for t in told]
+        wanted = [geometry.rle(t["segmentation"], t["size"]) for t in samples.values()]
+        ious = [coco.iou([a], [b], [False])[0, 0] for a, b in zip(found, wanted, strict=True)]
+        assert sum(ious) / len(ious) == pytest.approx(score.value)
+        assert score.value > 0
+        nothing = exported(ran(tmp_path / "b", name, "no mask")[0])
+    assert json.loads(nothing.read_text()) == []
+    err = capsys.readouterr().err
+    assert "answers are without a mask and left out" in err
+    assert "holds no mask; pycocotools cannot load an empty list" in err
+
+
+def test_from_python(tmp_path: Path) -> None:
+    folder, _ = ran(tmp_path, "docvqa_val")
+    (run,) = runs = evalkit.load(folder)
+    with pytest.raises(UserError, match="of officially 5,349 samples; run the rest"):
+        run.export()
+    path = run.export(allow_partial=True)
+    assert path == folder / "export" / "docvqa_val_org-stub-1.json"
+    paths = runs.export(to="jsonl", output=tmp_path / "own.jsonl", allow_partial=True)
+    assert paths == [tmp_path / "own.jsonl"]
+    assert json.loads(paths[0].read_text().splitlines()[0]) == {"id": "49153", "text": "a"}
 
 
 # --- any run ---------------------------------------------------------------------------------------
@@ -291,7 +419,7 @@ def test_row_numbers_are_no_ids(tmp_path: Path) -> None:
     data = planning.dataset(tasks.load("chartqa_human_test"), [root])
     hub = replace(data.source, entry={**data.source.entry, "format": "hub(answers='answer')"})
     given = {k: e.prediction for k, e in RunFolder(folder).entries().items()}
-    answered = export.Answered("r", "m", replace(data, source=hub), given)
+    answered = Answered("r", "m", replace(data, source=hub), given)
     with pytest.raises(UserError, match="are row numbers"):
         export.refuse(answered, "vqav2", True)
 

@@ -15,7 +15,7 @@ import torch
 from tiny import ask, backend, by_id
 
 from evalkit.errors import ImageError, ModelError
-from evalkit.models.paligemma import batches, fast, lane, plain, stable
+from evalkit.models.paligemma import batches, choices, fast, lane, plain, stable
 from evalkit.models.paligemma.batches import Limit, Planned, pixel_key, plan
 from evalkit.models.paligemma.engine import Answer, Prompt
 from evalkit.models.paligemma.prompt import rules
@@ -76,7 +76,9 @@ def test_likelihood_of_given_answers(family: int) -> None:
     pixels = tiny.prepare(ImageRef("a"), Preparation(28)).pixels[None]
     asked = Prompt(pixels, tuple(model.encode("what is this", 32)))
     given = [(5, 9, 1), (7,), (30, 31, 32, 33, 1), ()]
-    found = model._engine.likelihood(asked, given, PAPER)
+    found = choices.likelihood(model._engine, asked, given, PAPER)
+    again = choices.likelihood(other._engine, asked, given, PAPER)
+    assert all(a == pytest.approx(b, abs=1e-4) for a, b in zip(found, again, strict=True))
     assert [len(f) for f in found] == [len(g) for g in given]
     for tokens, mine in zip(given, found, strict=True):
         with torch.inference_mode():
@@ -427,3 +429,15 @@ def test_doctor_finds_engines_that_do_not_agree(monkeypatch: pytest.MonkeyPatch)
     text, sound = doctor.examine(str(tiny.checkpoint(1)), {"device": "cpu"}, 4, lambda line: None)
     assert not sound
     assert "--engine plain" in text
+
+
+@pytest.mark.parametrize("engine", ["plain", "fast"])
+def test_float32_means_float32(engine: str) -> None:
+    """Whatever was set before: TF32 or bfloat16 products would be neither exact nor told."""
+    torch.set_float32_matmul_precision("medium")
+    torch.backends.cudnn.allow_tf32 = True
+    model = quick(1, engine=engine)
+    model.load()
+    assert model.provenance()["float32_products"] == "highest"
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32

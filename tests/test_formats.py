@@ -46,6 +46,19 @@ def test_karpathy_split(tmp_path: Path) -> None:
     assert sample.images[0].path == str(tmp_path / "coco/val2014/COCO_val2014_000000000042.jpg")
 
 
+def test_coco_detection_without_answers(tmp_path: Path) -> None:
+    source = write(tmp_path, "coco_detection")
+    path = source.path("path")
+    content = json.loads(path.read_text())
+    del content["annotations"]
+    path.write_text(json.dumps(content))
+    samples = list(lookup.make("formats", "coco_detection(hidden=True)").samples(source, "test-dev"))
+    assert [s.target for s in samples] == [(), ()]
+    assert samples[0].size == (48, 64)
+    with pytest.raises(DataError, match="annotations: is missing"):
+        read(source, "coco_detection")
+
+
 def test_coco_detection(tmp_path: Path) -> None:
     full, empty = read(write(tmp_path, "coco_detection"), "coco_detection")
     assert full.target["categories"] == ("person", "dog")

@@ -286,3 +286,18 @@ def test_bicubic_is_the_processor_s(size: tuple[int, int]) -> None:
 def test_unknown_method() -> None:
     with pytest.raises(ValueError, match="no method 'nearest'"):
         images.resize(COLOUR, 8, "nearest")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_turned_photo_is_saved_as_jpeg_once_more(mode: str, tmp_path: Path) -> None:
+    image = Image.effect_noise((61, 40), 60).convert(mode)
+    image.save(tmp_path / "a.png")
+    ref = ImageRef(str(tmp_path / "a.png"), turn=3)
+    turned = image.transpose(Image.Transpose.ROTATE_270)
+    saved = io.BytesIO()
+    turned.save(saved, "JPEG", quality=100, **({"subsampling": 2} if mode == "RGB" else {}))
+    wanted = images.resize(images.decode(saved.getvalue()), 61)
+    assert np.array_equal(images.prepare(ref, Preparation(61)).pixels, wanted)
+    precise = images.prepare(ref, Preparation(61, jpeg="precise")).pixels
+    assert np.array_equal(precise, images.resize(np.asarray(turned.convert("RGB")), 61))
+    assert not np.array_equal(precise, wanted)

@@ -62,12 +62,13 @@ def forced(model: Any, request: Request, protocol: str) -> list[float]:
     return sums
 
 
+@pytest.mark.parametrize("engine", ["fast", "plain"])
 @pytest.mark.parametrize("protocol", ["paper", "hf"])
-def test_the_most_likely_choice_by_teacher_forcing(folder: Path, protocol: str) -> None:
+def test_the_most_likely_choice_by_teacher_forcing(folder: Path, protocol: str, engine: str) -> None:
     other = backend(folder, protocol=protocol)
     other.load()
     asked = offered(16, logprobs=True)
-    found = by_id(backend(folder, engine="fast", protocol=protocol).predict(asked))
+    found = by_id(backend(folder, engine=engine, protocol=protocol).predict(asked))
     picked = set()
     for request in asked:
         sums, one = forced(other, request, protocol), found[request.id]
@@ -96,6 +97,20 @@ def test_batch_and_order_do_not_matter(folder: Path) -> None:
     }
 
 
+def test_several_images(folder: Path) -> None:
+    """Two pictures a prompt: no answer or likelihood hangs on batch, order or engine."""
+    single = offered(10, logprobs=True)
+    asked = [replace(r, images=(r.images[0], single[i - 3].images[0])) for i, r in enumerate(single)]
+    one = by_id(backend(folder, engine="fast", batch_size=1).predict(asked))
+    many = by_id(backend(folder, engine="fast", batch_size=8).predict(reversed(asked)))
+    oracle = by_id(backend(folder).predict(asked))
+    assert len({p.text for p in one.values()}) > 1
+    for name, answer in one.items():
+        assert answer.text == many[name].text == oracle[name].text
+        assert answer.logprobs == pytest.approx(many[name].logprobs, abs=1e-5)
+        assert answer.logprobs == pytest.approx(oracle[name].logprobs, abs=1e-4)
+
+
 def test_of_equals_the_first_and_close_calls_again() -> None:
     model = backend(tiny.checkpoint(1), engine="fast", stable=1e9)
     (request,) = offered(1)
@@ -111,7 +126,7 @@ def test_a_choice_no_device_has_room_for(monkeypatch: pytest.MonkeyPatch) -> Non
     def full(*_: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(model._engine, "likelihood", full)
+    monkeypatch.setattr(model._engine, "prefill", full)
     with pytest.raises(ModelError, match="s0: does not fit into memory"):
         list(model.predict(offered(1)))
 

@@ -129,3 +129,14 @@ def test_marks(tmp_path: Path) -> None:
     wrong = Mark("label", (20, 10, 60, 50), unit="pixels", text="B", font=str(path))
     with pytest.raises(ImageError, match="no TrueType font"):
         images.prepare(ImageRef(str(path), marks=(wrong,)), Preparation(60))
+
+
+def test_letters_on_palette_images_have_no_grey_edges(tmp_path: Path) -> None:
+    label = Mark("label", (0, 0, 40, 40), unit="pixels", text="B")
+    page = Image.new("RGB", (40, 40))
+    seen = {}
+    for mode in ("RGB", "L", "P"):  # as Pillow draws on each
+        page.convert(mode).save(tmp_path / "a.png")
+        ref = ImageRef(str(tmp_path / "a.png"), marks=(label,))
+        seen[mode] = len(np.unique(images.prepare(ref, Preparation(40)).pixels))
+    assert seen["P"] == 2 < seen["RGB"] == seen["L"]

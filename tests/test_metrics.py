@@ -169,6 +169,9 @@ EDGES = [
     # the first 32 full stops only
     ("vqa_accuracy(variant='official')", "." * 33 + "x", ("x",) * 9 + ("y",), 0.0),
     ("vqa_accuracy(variant='big_vision')", "." * 33 + "x", ("x",) * 9 + ("y",), 1.0),
+    # a hub copy's spelling of the target
+    ("yes_no", "no", ("NO",), 1.0),
+    ("yes_no(variant='official')", "yes", ("No",), 0.0),
     # a distance of exactly one half
     ("anls", "ab", ("ac",), 0.0),
     ("anls(variant='rrc')", "ab", ("ac",), 0.5),

@@ -25,7 +25,7 @@ Change = Callable[[dict[str, Any]], Any]
 
 
 def source_of(root: Path, task: Task, files: dict[str, Any]) -> Source:
-    entry = next(e for e in task.data.sources if not {"font", "rotation"} & set(e))
+    entry = next(e for e in task.data.sources if not {"font", "rotation", "instead"} & set(e))
     write(root, entry, files)
     return Source(root, entry, task=task.name)
 
@@ -151,6 +151,9 @@ def test_vizwiz_leaves_empty_answers_out(tmp_path: Path) -> None:
     first, _ = read(tmp_path, "vizwiz_val")
     assert first.target == ("unsuitable",) * 8 + ("a dog",)
     assert (first.id, first.group) == ("VizWiz_val_00000000.jpg", "unanswerable")
+    nothing = copy.deepcopy(OFFICIAL["vizwiz_val"])
+    nothing["path"][0]["answers"] = [{"answer": "", "answer_confidence": "no"}] * 10
+    assert read(tmp_path, "vizwiz_val", nothing)[0].target == ()  # counts for no score, as in the reference
 
 
 def test_ocrvqa(tmp_path: Path) -> None:
@@ -167,9 +170,20 @@ def test_infovqa_and_stvqa(tmp_path: Path) -> None:
     assert len(sample.target) == 7  # six orders of three parts, and one answer
     assert sample.target[:2] == ("pinterest, x, y", "pinterest, y, x")
     assert "twitter" in sample.target
+    files = copy.deepcopy(OFFICIAL["infovqa_val"])
+    files["path"]["data"][0]["answers"] = [", ".join("abcdefgh"), ", ".join("abcdefghi")]
+    assert len(read(tmp_path, "infovqa_val", files)[0].target) == 40_320 + 1
     first, _ = read(tmp_path, "stvqa_val")
     assert (first.id, first.target) == ("7", ("Coca-Cola",))
     assert below(tmp_path, first) == ["stvqa/train_images/coco-text/COCO_train2014_000000000042.jpg"]
+    entry = tasks.load("stvqa_val").data.sources[0]
+    source = Source(tmp_path, entry)
+    made = lookup.make("formats", tasks.load("stvqa_val").data.format)
+    file = source.path("path")
+    file.write_text(file.read_text().replace("coco-text/COCO", "vizwiz/COCO", 1))
+    small, whole = made.samples(source, "train")
+    assert below(tmp_path, small) == ["stvqa/train_images/vizwiz/COCO_train2014_000000000042.jpg"]
+    assert below(tmp_path, whole) == ["coco/train2014/COCO_train2014_000000000042.jpg"]
 
 
 def test_captions(tmp_path: Path) -> None:
@@ -212,12 +226,44 @@ def test_rsvqa_leaves_numbers_and_inactive_out(tmp_path: Path) -> None:
     assert below(tmp_path, read(tmp_path, "rsvqa_hr_test")[0]) == ["rsvqa_hr/Data/2.png"]
 
 
+def test_rsvqa_takes_the_first_answer_of_several(tmp_path: Path) -> None:
+    files = copy.deepcopy(OFFICIAL["rsvqa_hr_test"])
+    files["questions"]["questions"][0]["answers_ids"] = [9, 6, 5]  # 9 is inactive
+    files["answers"]["answers"][1]["answer"] = "no"
+    assert read(tmp_path, "rsvqa_hr_test", files)[0].target == ("no",)
+
+
 def test_vsr_and_mmvp(tmp_path: Path) -> None:
     first, second = read(tmp_path, "vsr_zeroshot_test")
     assert (first.target, second.target, first.id) == (("True",), ("False",), "0")
     opened, closed = read(tmp_path, "mmvp_test")
     assert opened.cluster == closed.cluster == "pair 1"
     assert below(tmp_path, closed) == ["mmvp/MMVP Images/2.jpg"]
+    files = copy.deepcopy(OFFICIAL["mmvp_test"])
+    files["path"][0][0] = "lndex"  # the published table's own spelling
+    assert [s.id for s in read(tmp_path, "mmvp_test", files)] == ["1", "2"]
+
+
+def test_doclaynet_counts_a_page_once(tmp_path: Path) -> None:
+    files = copy.deepcopy(OFFICIAL["doclaynet_test"])
+    again = copy.deepcopy(files["path"]["images"][0]) | {"id": 77, "precedence": 1}
+    files["path"]["images"].append(again)
+    files["path"]["annotations"].append(files["path"]["annotations"][0] | {"id": 77, "image_id": 77})
+    assert [s.id for s in read(tmp_path, "doclaynet_test", files)] == [
+        s.id for s in read(tmp_path, "doclaynet_test")
+    ]
+
+
+def test_totaltext_goes_on_over_lines(tmp_path: Path) -> None:
+    long = "x: [[1 2 3\n 4]], y: [[5 6\n  7 8]], ornt: [u'c'], transcriptions: [u'caf\\xe9']\n"
+    odd = "x: [[1 2 3]], y: [[1 2 3]], ornt: [u'h'], transcriptions: [u\"it's\"]\n"
+    torn = "x: [[1 2 3]], y: [[1 2 3]], ornt: [u'h'], transcriptions: [u'it's']\n"
+    files = copy.deepcopy(OFFICIAL["totaltext_words_test"])
+    files["words"]["poly_gt_img1.txt"] = long + odd + torn
+    (sample,) = read(tmp_path, "totaltext_words_test", files)
+    cafe, quoted, raw = sample.target["words"]
+    assert (cafe["text"], cafe["vertices"]) == ("café", ((1, 5), (2, 6), (3, 7), (4, 8)))
+    assert quoted["text"] == raw["text"] == "it's"
 
 
 def test_tables_words_music_molecules(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ if not (FOLDER / "models.json").is_file():
 
 import torch
 
-from evalkit.models.paligemma import beam, checkpoint, fast, lane, plain
+from evalkit.models.paligemma import beam, checkpoint, fast, plain
 from evalkit.models.paligemma.engine import Answer, Prompt
 from evalkit.models.paligemma.prompt import rules
 
@@ -288,15 +289,10 @@ def test_bfloat16_cache_rows(rounded: dict[str, fast.FastEngine]) -> None:
 
 @pytest.mark.parametrize("name", EXTRA)
 def test_forbidden_tokens(engines: dict[str, AnyEngine], name: str) -> None:
-    engine = engines[name]
-    if not isinstance(engine, fast.FastEngine):
-        pytest.skip("the plain engine forbids nothing")
     case = read("model_extra.json")["cases"][f"{name}/mask_logits"]
-    asked = prompts(case["images"], case["prompts"], case["text_len"])
-    banned = torch.zeros(1000, dtype=torch.bool)
-    banned[case["banned"]] = True
-    with torch.inference_mode():
-        answers = lane.answer(engine, asked, Decode(case["max_decode_len"]), PAPER, lambda row: banned)
+    never = tuple((token,) for token in case["banned"])
+    asked = [replace(p, forbid=never) for p in prompts(case["images"], case["prompts"], case["text_len"])]
+    answers = engines[name].answer(asked, Decode(case["max_decode_len"]), PAPER)
     assert [list(a.tokens) for a in answers] == case["tokens"]
     assert np.abs(np.array([a.logprobs for a in answers]) - np.array(case["logp"])).max() <= SCORES
 

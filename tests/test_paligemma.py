@@ -310,7 +310,7 @@ def test_predictions_tell_about_images() -> None:
         ({"preparation": Preparation(448)}, "448 px, this checkpoint takes 28 px"),
         ({"choices": ("a",)}, "choices: go with decode.mode"),
         ({"decode": Decode(mode="likelihood")}, "choices: go with decode.mode"),
-        ({"choices": ("a",), "decode": Decode(mode="likelihood")}, "needs --engine fast"),
+        ({"decode": Decode(beams=2, forbid=("<eos>",))}, "forbid goes with"),
         ({"decode": Decode(max_new_tokens=0)}, "max_new_tokens"),
     ],
 )

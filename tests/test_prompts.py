@@ -32,13 +32,16 @@ FIELDS = {
 def frozen(name: str) -> dict[str, Any]:
     """What decides the text: the prompt on fixed fields, the image's preparation, decoding."""
     task = tasks.load(name)
-    decode = {k: v for k, v in dataclasses.asdict(task.decode).items() if v not in (None, False)}
+    decode = {k: v for k, v in dataclasses.asdict(task.decode).items() if v not in (None, False, ())}
+    decode |= {"forbid": list(task.decode.forbid)} if task.decode.forbid else {}
     return {
         "version": task.version,
         "prompt": tasks.prompt(task, FIELDS),
         "image": dict(task.image),
         "decode": {
-            k: decode[k] for k in ("text_length", "max_new_tokens", "beams", "logprobs") if k in decode
+            k: decode[k]
+            for k in ("text_length", "max_new_tokens", "beams", "logprobs", "forbid")
+            if k in decode
         },
     }
 

@@ -7,6 +7,7 @@ import io
 import json
 import re
 from collections import Counter
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from stub_runs import go, wrong_at
 
 from evalkit import artefacts, published, tasks, yardstick
 from evalkit.cli import main
+from evalkit.errors import UserError
 from evalkit.leaderboard import Cell
 from evalkit.published import Published
 from evalkit.types import Score
@@ -31,10 +33,9 @@ def row(task: str, metric: str, model: str, resolution: int, kind: str = "transf
 
 
 def test_every_row_fits_its_task() -> None:
-    """Left out of 646 transcribed numbers are 10: DOCCI's lengths (6), ChartQA's mean of two sets (2) and
-    WidgetCap's dev (2)."""
+    """Left out of 646 transcribed numbers are 6, the lengths of DOCCI's texts: results/README.md."""
     rows = published.load()
-    assert len(rows) == 636
+    assert len(rows) == 640
     known = {name: tasks.load(name) for name in {r.task for r in rows}}
     for r in rows:
         task = known[r.task]
@@ -127,14 +128,18 @@ def score(task: str, metric: str, value: float, **more: Any) -> Score:
 
 def file(task: str) -> dict[str, Any]:
     loaded = tasks.load(task)
-    data = {"split": loaded.data.split, "count": loaded.data.count}
+    data = {
+        "split": loaded.data.split,
+        "count": loaded.data.count,
+        "published_count": loaded.data.published_count,
+    }
     return {"data": data, "prompt_source": loaded.prompt_source, "not_scored": loaded.not_scored}
 
 
 def beside(task: str, metric: str, value: float, model: str = "paligemma2-3b", **more: Any) -> Any:
-    changed = more.pop("changed", ())
+    changed, resolution = more.pop("changed", ()), more.pop("resolution", 224)
     named = published.name(model) or published.given(model)
-    return published.beside(score(task, metric, value, **more), named, 224, file(task), changed)
+    return published.beside(score(task, metric, value, **more), named, resolution, file(task), changed)
 
 
 @pytest.mark.parametrize(
@@ -157,14 +162,20 @@ def test_no_deviation_no_verdict() -> None:
         ("docvqa_val", ANLS, {"coverage": "limited"}, "coverage is limited, not all"),
         ("docvqa_val", ANLS, {"n": 17}, "17 samples, officially 5,349"),
         ("docvqa_val", ANLS, {"changed": ("prompt",)}, "changed on the command line: prompt"),
-        ("docvqa_val", ANLS, {"model": "paligemma-3b-ft-docvqa-224"}, "was trained on this val split"),
+        ("docvqa_val", ANLS, {"model": "paligemma-3b-ft-docvqa-224"}, "was trained on this split too"),
         ("docvqa_val", ANLS, {"model": "paligemma2-3b-mix-224"}, "nothing published for paligemma2-3b mix"),
+        ("docvqa_val", ANLS, {"model": "paligemma-3b-ft-chartqa-224"}, "fine-tuned on chartqa; the papers"),
+        ("docvqa_val", "exact_match", {}, "not published; what is: anls(threshold=0.5, lowercase=True)"),
+        ("okvqa_val", "vqa_accuracy(variant='plain')", {"resolution": 896}, "at 224, 448 px, this is 896"),
+        ("custom_vqa", "exact_match", {}, "nothing is published for this task"),
+        ("widgetcap_dev", "cider", {"model": "paligemma-3b-ft-widgetcap-224"}, "trained on this split too"),
         ("stvqa_val", ANLS, {}, "whose list is not public"),
         ("vqav2_minival", "vqa_accuracy", {}, "cannot be checked"),
-        ("coco_detection_val2017", "coco_ap", {}, "does not name the split"),
+        ("coco_detection_val2017", "coco_ap(rank='class')", {}, "does not name the split"),
         ("vsr_random_test", "exact_match", {}, "prompt was never published"),
         ("countbenchqa_540_test", "exact_match(normalise='count')", {}, "540 or 490"),
-        ("msvd_qa_test", "exact_match", {"model": "paligemma-3b"}, "10,136 of the 13,157"),
+        ("msvd_qa_test", "exact_match", {"model": "paligemma-3b"}, "13,157 samples, published on 10,136"),
+        ("vatex_test", "cider", {"n": 5000, "coverage": "incomplete"}, "coverage is incomplete"),
     ],
 )
 def test_what_is_not_compared(task: str, metric: str, more: dict[str, Any], why: str) -> None:
@@ -172,6 +183,23 @@ def test_what_is_not_compared(task: str, metric: str, more: dict[str, Any], why:
     assert why in found.why_not
     assert found.difference is None
     assert found.within is None
+
+
+def test_as_many_as_the_papers_had_are_compared_and_it_is_said() -> None:
+    found = beside("msrvtt_cap_test", "cider", 0.71, "paligemma-3b", n=2094)
+    assert found.difference == pytest.approx(0.71 - 0.705)
+    assert found.note == published.AS_MANY
+    one = Cell(
+        score("msrvtt_cap_test", "cider", 0.71, n=2094), "r", "paligemma-3b-ft-msrvtt-cap-224", (), (), 224,
+        None, file("msrvtt_cap_test"),
+    )  # fmt: skip
+    assert "one run of five; as many samples as published; whether" in yardstick.table([one], "md", None)
+    (record,) = json.loads(yardstick.table([one], "json", None))
+    assert record["note"] == published.AS_MANY
+    text = causes("msrvtt_cap_test", "cider", "paligemma-3b", n=2094)
+    assert "? count        2,094 (officially 2,990), as many samples as published" in text
+    text = causes("msrvtt_cap_test", "cider", "paligemma-3b")
+    assert "≠ count        2,990 samples (officially 2,990); published on 2,094, a list that isn't" in text
 
 
 def test_a_wrong_split_is_named() -> None:
@@ -228,7 +256,7 @@ def test_table_and_explain(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     part = go(task, tmp_path / "part", "c", wrong_at(0.3), limit=3, overrides={"prompt": "{question}"})
     runs = str(tmp_path / "out")
     assert main(["table", runs, "--published"]) == 0
-    assert "nothing published for paligemma-3b mix at 224 px" in capsys.readouterr().out
+    assert "nothing is published for this task" in capsys.readouterr().out
     assert main(["explain", str(part)]) == 0
     out = capsys.readouterr().out
     assert "≠ coverage     limited" in out
@@ -281,7 +309,7 @@ def test_what_cannot_be_read_is_one_sentence(
 
 def run_of(task: str, model: str) -> dict[str, Any]:
     decode = {"beams": tasks.load(task).decode.beams}
-    engine = {"dtype": "bfloat16", "kv_dtype": "bfloat16"}
+    engine = {"dtype": "bfloat16", "kv_dtype": "bfloat16", "protocol": {"sliding_window": 4096}}
     identity = {"protocol": "hf", "model": engine, "task": {"decode": decode}}
     given = file(task) | {"prompt": "p", "overrides": {}}
     return {"name": f"{task}.{model}", "task": task, "model": model, "identity": identity, "task_file": given}
@@ -297,26 +325,50 @@ def causes(task: str, metric: str, model: str, **more: Any) -> str:
 
 def test_every_cause_is_told() -> None:
     text = causes("docvqa_val", ANLS, "paligemma-3b-ft-docvqa-224")
-    assert "≠ trained on   the released fine-tune saw this val split" in text
+    assert "≠ trained on   the released fine-tune saw this split" in text
     assert "≠ protocol     hf; published with paper" in text
     assert "≠ precision    bfloat16; published with float32" in text
     assert "= kv precision bfloat16" in text
     assert "= beam         1" in text
+    assert "≠ window       alternate layers see the last tokens only" in text
     text = causes("docvqa_val", ANLS, "paligemma2-3b", n=100)
-    assert "? trained on   published val figures are of fine-tunes on train alone" in text
+    assert "? trained on   published figures of this split are of fine-tunes on train alone" in text
     assert "? fine-tunes   published: the mean of five, deviation 0.3" in text
     assert "≠ count        100 samples, officially 5,349" in text
+    text = causes("refcoco_unc_seg_val", "mask_iou", "paligemma-3b", n=8811, coverage="incomplete")
+    assert (
+        "≠ count        8,811 samples, officially 10,834; 8,811 is objects of unc val (3,811) mixed" in text
+    )
     text = causes("vqav2_val", "vqa_accuracy", "paligemma-3b")
     assert "≠ split        the first paper's figures are of the test server, this is val" in text
     text = causes("ocrvqa_test", "exact_match(lowercase=True)", "paligemma-3b")
+    assert "published 72.3 ±0.4, difference -32.3, NOT within twice the deviation between runs" in text
     assert "also published: 73.24 (big_vision paligemma/README.md" in text
     assert "one point above the paper's" in text
 
 
 def test_beams_and_artefacts_name_tasks_that_are() -> None:
     names = tasks.names()
-    for start in [*artefacts.BEAMS, *(start for start, _ in artefacts.ARTEFACTS)]:
-        assert any(name.startswith(start) for name in names), start
+    for pattern, facts in artefacts.load().items():
+        assert any(fnmatchcase(name, pattern) for name in names), pattern
+        assert facts.get("reported_on", names[0]) in names, pattern
     for name in names:
         if not name.startswith(("shapes", "custom", "coco_captions")):
             assert artefacts.beams(name) == tasks.load(name).decode.beams, name
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("docvqa_*: {beam: 2}", "docvqa_*: beam: unknown key; did you mean beams"),
+        ("docvqa_*: {beams: two}", "docvqa_*: beams: is text, must be a whole number"),
+        ("docvqa_*: cut", "docvqa_*: is text, must be a mapping"),
+    ],
+)
+def test_artefacts_are_read_strictly(
+    text: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "artefacts.yaml").write_text(text)
+    monkeypatch.setattr(artefacts, "folder", lambda: tmp_path)
+    with pytest.raises(UserError, match=re.escape(f"results/artefacts.yaml: {sentence}")):
+        artefacts.load.__wrapped__()

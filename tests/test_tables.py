@@ -248,6 +248,9 @@ def test_means_over_seeds() -> None:
     other = [cell("t", "ft-seed0", 0.5), cell("t", "ft-seed1", 0.5, n=10, coverage="limited")]
     with pytest.raises(UserError, match="differ in coverage, samples"):
         means.over_seeds(other)
+    with pytest.raises(UserError, match="ft-seed0 ran in several ways, one of them"):
+        means.over_seeds([cell("t", "ft-seed0 [hf, 12ab]", 0.5), cell("t", "ft-seed0 [paper, 34cd]", 0.5)])
+    assert means.over_seeds([cell("t", "ft [hf, 12ab]", 0.5)])[0].runs == 1
 
 
 def test_means_in_every_form(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 ASSETS = Path(__file__).parent / "assets"
+SCENES = "shapes"  # the folder of the generated benchmark
 CHECKPOINTS = ("later", "earlier")
 RESOLUTIONS = (224, 448, 896)
 SHARED = (

@@ -8,13 +8,13 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from evalkit.demo import data, mask_decoder
+from evalkit.demo import SCENES, data, mask_decoder
 from evalkit.sources import cache_folder
 
-SCENES = 300
+COUNT = 300
 
 
-def benchmark(scenes: int = SCENES) -> Path:
+def benchmark(scenes: int = COUNT) -> Path:
     """A data root that holds `shapes/` (official formats, images, mask decoder); made if it is not there.
 
     The folder is named by the generator's own source, so another version never reads old scenes.
@@ -27,8 +27,8 @@ def benchmark(scenes: int = SCENES) -> Path:
     root.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=root.parent))
     try:
-        data.write(work / "shapes", scenes)
-        shutil.copyfile(mask_decoder(), work / "shapes" / "vae-oid.npz")
+        data.write(work / SCENES, scenes)
+        shutil.copyfile(mask_decoder(), work / SCENES / "vae-oid.npz")
         os.rename(work, root)
     except FileExistsError:  # another process was quicker
         shutil.rmtree(work)

@@ -1,6 +1,6 @@
 """ChartQA's {split}_human.json and {split}_augmented.json: a list of {imgname, query, label}.
 
-Knows no metric; which of the two files is read is the source's choice.
+Knows no metric; which of the two files is read, or both, is the source's choice.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from evalkit.errors import DataError
-from evalkit.records import Record, path_of
+from evalkit.records import Record, path_of, paths_of
 from evalkit.sources import image_ref, read_json
 from evalkit.types import Format, Sample, Source
 
@@ -19,20 +19,25 @@ from evalkit.types import Format, Sample, Source
 class ChartQa(Format):
     """One sample a record, id = its index in the list (the file has no ids), target = (label,).
 
-    The file doesn't state its split, so `split` is not compared with it.
+    `path` may map groups to files; ids are `group/index` then. No file states its split, so `split` is
+    not compared with it.
     """
 
     fields: ClassVar[tuple[str, ...]] = ("question",)
     keys: ClassVar[tuple[str, ...]] = ("path", "images")
 
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
-        path, images = path_of(source, "path", self.keys), path_of(source, "images", self.keys)
-        data = read_json(path)
-        if not isinstance(data, list):
-            raise DataError(f"{path}: top level: is no list; it must be a list of {{imgname, query, label}}")
-        for index, entry in enumerate(data):
-            record = Record(entry, str(path), f"[{index}]")
-            name = record.name("imgname")
-            fields = {"question": record.text("query")}
-            target = (record.text("label"),)
-            yield Sample(str(index), (image_ref(images, name),), fields, target, cluster=name)
+        images = path_of(source, "images", self.keys)
+        for group, path in paths_of(source, "path", self.keys).items():
+            data = read_json(path)
+            if not isinstance(data, list):
+                raise DataError(
+                    f"{path}: top level: is no list; it must be a list of {{imgname, query, label}}"
+                )
+            for index, entry in enumerate(data):
+                record = Record(entry, str(path), f"[{index}]")
+                name = record.name("imgname")
+                fields = {"question": record.text("query")}
+                target = (record.text("label"),)
+                number = f"{group}/{index}" if group else str(index)
+                yield Sample(number, (image_ref(images, name),), fields, target, group=group, cluster=name)

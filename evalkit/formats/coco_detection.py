@@ -1,4 +1,4 @@
-"""COCO instances: instances_*.json, all objects of an image as one sample's target.
+"""COCO instances: instances_*.json, all objects of an image as one sample's target; or image_info_*.json.
 
 Knows no metric: boxes, areas, crowds and masks are handed on as the file has them.
 """
@@ -21,8 +21,12 @@ class CocoDetection(Format):
     Target: {"size": (h, w), "image_id": int, "categories": every category's name (one shared
     tuple), "objects": [{"category": name, "box": (x, y, w, h) pixels, "area": pixels,
     "iscrowd": 0 or 1, "segmentation": as in the file, where it is there}]}.
-    The file is one split and doesn't say which, so `split` is not compared with it.
+    The file is one split and doesn't say which, so `split` is not compared with it. Pages that DocLayNet
+    had annotated twice or three times (`precedence` above 0) count once.
+    `hidden`: the file is of images and categories alone (image_info_*.json), every target is ().
     """
+
+    hidden: bool = False
 
     fields: ClassVar[tuple[str, ...]] = ("categories",)  # "person ; bicycle ; ...", as `detect` lists them
     keys: ClassVar[tuple[str, ...]] = ("path", "images")
@@ -33,18 +37,18 @@ class CocoDetection(Format):
         names = _categories(top)
         categories = tuple(names.values())
         fields = {"categories": " ; ".join(categories)}
-        listed = list(top.records("images"))
-        objects = _objects(top, names, listed)
+        every = list(top.records("images"))
+        objects = {} if self.hidden else _objects(top, names, every)
+        listed = [image for image in every if not image.data.get("precedence")]
+        unique = Unique(top.file, "image id")
         for image in listed:
-            number, name = image.data["id"], image.name("file_name")
-            target = {
-                "size": image.size(),
-                "image_id": number,
-                "categories": categories,
-                "objects": objects[number],
-            }
-            ref = image_ref(images, name)
-            yield Sample(str(number), (ref,), fields, target, size=image.size(), cluster=name)
+            number, name, size = image.integer("id"), image.name("file_name"), image.size()
+            unique.add(number)
+            target: Any = ()
+            if not self.hidden:
+                told = {"size": size, "image_id": number, "categories": categories}
+                target = {**told, "objects": objects[number]}
+            yield Sample(str(number), (image_ref(images, name),), fields, target, size=size, cluster=name)
 
 
 def _categories(top: Record) -> dict[int, str]:
@@ -61,10 +65,9 @@ def _categories(top: Record) -> dict[int, str]:
 def _objects(top: Record, names: dict[int, str], listed: list[Record]) -> dict[int, list[dict[str, Any]]]:
     """image id -> its objects in file order."""
     sizes: dict[int, Size] = {}
-    images, annotations = Unique(top.file, "image id"), Unique(top.file, "annotation id")
+    annotations = Unique(top.file, "annotation id")
     for image in listed:
-        images.add(image.integer("id"))
-        sizes[image.data["id"]] = image.size()
+        sizes[image.integer("id")] = image.size()
     result: dict[int, list[dict[str, Any]]] = {number: [] for number in sizes}
     for annotation in top.records("annotations"):
         annotations.add(annotation.integer("id"))

@@ -27,7 +27,8 @@ class Questions(FlatRecords):
 
     A source's `path` may be a mapping of groups to files ({de: a.json, en: b.json}): ids then begin
     with the group. A source may name a file `answers`, of records with the same id that hold the
-    answers. `image_map`: a file of lines `<file name> <image>`, for files named otherwise.
+    answers. `image_map`: a file of lines `<file name> <image>`, for files named otherwise. `instead`:
+    {folder that names begin with: where its images are taken from instead}.
     A file that states its split as `dataset_split` must state the one asked for.
     """
 
@@ -42,6 +43,7 @@ class Questions(FlatRecords):
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
         images = path_of(source, "images", self.keys)
         renamed = _image_map(source.path("image_map")) if "image_map" in source.entry else {}
+        instead = paths_of(source, "instead", self.keys) if "instead" in source.entry else {}
         files = paths_of(source, "path", self.keys)
         answers = self._answers_file(source) if "answers" in source.entry else None
         unique = Unique(str(next(iter(files.values()))), self.id or "id")
@@ -51,7 +53,7 @@ class Questions(FlatRecords):
             if self.frames:
                 refs = tuple(r for n in names for r in frame_refs(images, n, self.frames, self.stride))
             else:
-                refs = tuple(image_ref(images, name) for name in names)
+                refs = tuple(image_ref(*_moved(images, name, instead)) for name in names)
             size = record.size(self.height, self.width) if record.has(self.height) and self.bbox else None
             return refs, " ".join(names), size
 
@@ -103,6 +105,12 @@ class Questions(FlatRecords):
             unique.add(record.identifier(self.id))
             found[record.identifier(self.id)] = record
         return found
+
+
+def _moved(images: Path, name: str, instead: dict[str, Path]) -> tuple[Path, str]:
+    """The folder and the name in it of an image that may lie elsewhere."""
+    first, _, rest = name.partition("/")
+    return (instead[first], rest) if rest and first in instead else (images, name)
 
 
 def _gathered(samples: Iterator[Sample]) -> Iterator[Sample]:

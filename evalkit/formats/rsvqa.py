@@ -17,7 +17,8 @@ from evalkit.types import Format, Sample, Source
 
 @dataclass(frozen=True)
 class Rsvqa(Format):
-    """One sample an active question of a kind that isn't left out, group = its type, target = (answer,).
+    """One sample an active question of a kind that isn't left out, group = its type, target = (answer,):
+    the first of those it names, as google-research/big_vision datasets/rsvqa_hr @ 0127fb6b takes.
 
     `image_name`: the image file of an img_id, "%d.tif" (low resolution) or "%d.png" (high).
     `leave_out`: types that are not asked (numeric ones, in the published figures).
@@ -42,13 +43,13 @@ class Rsvqa(Format):
             number = question.integer("id")
             unique.add(number)
             listed = question.get("answers_ids", "it must be a list of answers' ids")
-            chosen = [answers[i] for i in listed if i in answers] if _are_ids(listed) else []
-            if not chosen:
+            chosen = next((i for i in listed if i in answers), None) if _are_ids(listed) else None
+            if chosen is None:
                 question.wrong("answers_ids", "names no active answer; it must be a list of answers' ids")
             name = self.image_name.replace("%d", str(question.integer("img_id", least=0)))
             fields = {"question": question.text("question")}
             ref = image_ref(images, name)
-            yield Sample(str(number), (ref,), fields, tuple(chosen), group=kind, cluster=name)
+            yield Sample(str(number), (ref,), fields, (answers[chosen],), group=kind, cluster=name)
 
 
 def _answers(path: Path) -> dict[int, str]:

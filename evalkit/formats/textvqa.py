@@ -22,7 +22,7 @@ class TextVqa(Format):
 
     Records that state a set_name are read only for the split asked for. The source's `rotation`, Open
     Images' table (ImageID, ..., Rotation), says which photos lie on their side: they are turned upright,
-    as the reference does (which then saves them as JPEG once more). Without it they stay as they are.
+    as the reference does. Without it they stay as they are.
     """
 
     suffix: str = ".jpg"  # image file = image_id + suffix

@@ -17,7 +17,7 @@ _FIGURES = ("accuracy", "precision", "recall", "f1", "yes_rate")
 
 @dataclass(frozen=True)
 class YesNo(Metric):
-    """One figure over questions whose target is ("yes",) or ("no",); `details` has them all.
+    """One figure over questions whose target is ("yes",) or ("no",), in any case; `details` has them all.
 
     `variant`:
     - strict: google-research/big_vision transfers/pope.py @ 0127fb6b. The lower-cased answer must be
@@ -38,7 +38,7 @@ class YesNo(Metric):
         """One row with a single 1 a sample."""
         result = np.zeros((len(targets), 6))
         for i, (answer, target) in enumerate(zip(answers, targets, strict=True)):
-            wanted = accepted(target)[0] != "no"
+            wanted = accepted(target)[0].lower() != "no"  # a copy of POPE on the hub may write "NO"
             said = None if answer is None else self._said(answer)
             if said is None:
                 result[i, 4 if wanted else 5] = 1.0

@@ -15,11 +15,15 @@ from evalkit.types import Checkpoint
 KEYS = (
     "revision", "dtype", "device", "device_map", "batch_size", "engine", "resolution",
     "adapter", "base", "quantize", "tokenizer",
-    "kv_dtype", "stable", "strict",
+    "kv_dtype", "stable", "strict", "sliding_window", "cuda_graphs", "compile", "workers", "worker_kind",
 )  # fmt: skip
 """What a PaliGemma checkpoint takes, as flags and in --model_args."""
 
-_OURS = ("engine", "batch_size", "resolution", "kv_dtype", "stable", "strict")  # no module's business
+_OURS = (
+    "engine", "batch_size", "resolution", "kv_dtype", "stable", "strict", "sliding_window",
+    "cuda_graphs", "compile", "workers", "worker_kind",
+)  # fmt: skip
+"""No module's business."""
 
 
 def open_checkpoint(

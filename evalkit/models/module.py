@@ -21,11 +21,11 @@ from typing import Any
 
 from PIL import Image
 
-from evalkit import images, sources
+from evalkit import images
 from evalkit.errors import ImageError, ModelError, nearest
 from evalkit.types import Checkpoint, Model, Prediction, Request
 
-TEXT_VERSION = 1  # raised by hand whenever the same class could be made to write other text
+TEXT_VERSION = 2  # raised by hand whenever the same class could be made to write other text
 RESOLUTION = 224  # where the class says none
 BATCH = 8  # of `answer_batch`, where --batch-size says auto
 
@@ -146,18 +146,21 @@ class Module(Model):
 
     def _check(self, request: Request) -> None:
         """Raises ModelError for a decoding that the class does not claim to know."""
-        decode = request.decode
-        for key, plain in (("beams", 1), ("temperature", 0.0), ("top_p", 1.0)):
+        decode, unknown = request.decode, list[tuple[str, Any]]()
+        for key, plain in (("beams", 1), ("temperature", 0), ("top_p", 1), ("forbid", ())):
             if getattr(decode, key) != plain and key not in self._takes:
-                raise ModelError(
-                    f"{self.where}: the task asks for decode.{key}={getattr(decode, key)}, but "
-                    f"{self._method}() takes no '{key}'; give it one, or run with "
-                    f"--set decode.{key}={plain:g}"
-                )
+                unknown.append((key, list(plain) if isinstance(plain, tuple) else plain))
+        told = [f"decode.{key}={getattr(decode, key)}" for key, _ in unknown]
+        changed = " ".join(f"--set decode.{key}={plain}" for key, plain in unknown)
         if decode.logprobs:
             raise ModelError(
                 f"{self.where}: the task asks for log-probabilities, which a module cannot give; "
-                "run with --set decode.logprobs=false"
+                f"run with --set decode.logprobs=false {changed}".rstrip()
+            )
+        if unknown:
+            raise ModelError(
+                f"{self.where}: the task asks for {' and '.join(told)}, but {self._method}() takes no "
+                f"'{unknown[0][0]}'; give it one, or run with {changed}"
             )
         if request.choices:
             raise ModelError(f"{self.where}: sample {request.id}: scoring given answers is not for modules")
@@ -166,17 +169,11 @@ class Module(Model):
         """(what the class gets, sha256 of the bytes, (height, width)) of each image."""
         handed, digests, sizes = [], [], []
         for ref in request.images:
-            if self._prepares:
-                made = images.prepare(ref, request.preparation)
-                found, digest, size = made.pixels, made.digest, made.size
-            else:
-                data, how = sources.read_bytes(ref), request.preparation
-                pixels = images.decode(data, how.jpeg, how.exif, str(ref))
-                digest, size = hashlib.sha256(data).hexdigest(), (pixels.shape[0], pixels.shape[1])
-                found = Image.fromarray(pixels)
-            handed.append(found)
-            digests.append(digest)
-            sizes.append(size)
+            make = images.prepare if self._prepares else images.whole
+            made = make(ref, request.preparation)
+            handed.append(made.pixels if self._prepares else Image.fromarray(made.pixels))
+            digests.append(made.digest)
+            sizes.append(made.size)
         return handed, tuple(digests), tuple(sizes)
 
     def _answers(self, good: list[tuple[Request, list[Any], Any, Any]]) -> Iterator[Prediction]:
@@ -188,6 +185,7 @@ class Module(Model):
             "temperature": decode.temperature,
             "top_p": decode.top_p,
             "beams": decode.beams,
+            "forbid": decode.forbid,
         }
         known = {k: v for k, v in known.items() if k in self._takes}
         what = f"sample {asked[0].id}" + (f" to {asked[-1].id}" if len(asked) > 1 else "")

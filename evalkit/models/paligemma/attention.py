@@ -5,7 +5,11 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-SCORES = 1 << 22  # scores held at once where they are written out: bounds memory, stays near the cache
+SCORES = {
+    "cpu": 1 << 22
+}  # scores held at once where they are written out: bounds memory, stays near the cache
+ALONE = {"cpu"}  # devices whose rows go one at a time there
+GPU_SCORES = 1 << 26  # so that launches don't outnumber products
 MANY = 32  # queries from which on bfloat16 products pay on a CPU
 
 
@@ -27,15 +31,19 @@ def attend(
     if plain:
         return F.scaled_dot_product_attention(q, keys, values, mask, scale=scale)
     out = torch.empty_like(q)
-    step = max(1, SCORES // (q.shape[1] * keys.shape[2]))
+    most, wide = SCORES.get(q.device.type, GPU_SCORES), q.shape[1] * keys.shape[2]
+    step = max(1, most // wide)
     if q.shape[2] == 1 or (q.shape[2] < MANY and q.shape[0] > 1):  # decoding: all rows at once
         out.copy_(_written(q, keys, values, scale, mask, cap))
         return out
-    for row in range(q.shape[0]):  # one at a time: the same shapes whatever the batch
-        seen = None if mask is None else mask[row]
+    # One row at a time: the same shapes whatever the batch, and all that a CPU's cache holds.
+    together = 1 if q.device.type in ALONE else max(1, most // (wide * q.shape[2]))
+    for row in range(0, q.shape[0], together):
+        part = slice(row, row + together)
+        seen = None if mask is None else mask[part]
         for start in range(0, q.shape[2], step):
-            part = q[row, :, start : start + step]
-            out[row, :, start : start + step] = _written(part, keys[row], values[row], scale, seen, cap)
+            some = part, slice(None), slice(start, start + step)
+            out[some] = _written(q[some], keys[part], values[part], scale, seen, cap)
     return out
 
 

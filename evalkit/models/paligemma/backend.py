@@ -8,6 +8,7 @@ import dataclasses
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import BrokenExecutor, Executor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -15,20 +16,24 @@ from typing import Any
 
 from evalkit.errors import ImageError, ModelError, nearest
 from evalkit.models.paligemma import adapter as adapters
-from evalkit.models.paligemma import big_vision, checkpoint, cost, quantize
-from evalkit.models.paligemma.batches import Limit, Planned, Prepare, keyed, plan, with_images
+from evalkit.models.paligemma import batchsize, big_vision, checkpoint, cost, quantize, readers
+from evalkit.models.paligemma.batches import Keying, Limit, Planned, Prepare, plan, with_images
+from evalkit.models.paligemma.batchsize import BatchSize, CudaProbe
 from evalkit.models.paligemma.checkpoint import PROTOCOLS, CheckpointInfo
 from evalkit.models.paligemma.engine import Answer, Engine
 from evalkit.models.paligemma.prompt import Prompter, Rules, rules
 from evalkit.models.paligemma.stable import THRESHOLDS, Stable
 from evalkit.models.paligemma.stream import Stream
-from evalkit.types import Checkpoint, Model, Prediction, Request
+from evalkit.types import Checkpoint, Decode, Model, Prediction, Request
 
 TEXT_VERSION = 1  # raised by hand whenever this backend could write other text
 ENGINES = ("fast", "plain")
 WINDOW = 4096  # requests planned together by the fast engine: thousands have some twenty lengths
 PIXEL_BYTES = 256 << 20  # of prepared images held at once
+GRAPHS = {"auto": None, "on": True, "off": False}
+WINDOWS = ("none", "transformers")
 DTYPES = ("float32", "bfloat16", "float16")
+END = "<eos>"  # in `decode.forbid`
 SMALL = 20_000_000  # parameters
 
 log = logging.getLogger("evalkit")
@@ -43,9 +48,13 @@ class PaliGemma(Model):
     with a size that suits the device and the resolution. Either is halved when memory runs out.
     `engine`: fast, plain, or auto: fast wherever it can be. `kv_dtype` rounds keys and values (bfloat16,
     as big_vision's cache); `stable` has answers below a margin (True: the precision's default) decided
-    again in float32; `strict` keeps every batch at one shape.
+    again in float32; `strict` keeps every batch at one shape. `sliding_window`: none, as the reference,
+    or transformers: what Gemma 2's config names, seen by alternate layers while they decode.
+    `cuda_graphs`: on, off, or auto: on where the device is CUDA; `compile`: torch.compile of the decode
+    step and the vision tower.
     `adapter` is a LoRA adapter to be merged; where `model` itself is one, `base` is what it is merged
     into (default: what it names). `quantize` rounds the weights; `tokenizer` is another folder's.
+    `workers` threads read images ahead; with `worker_kind` process they are processes.
     `prepare` reads an image (default: `evalkit.images.prepare`). Making one reads nothing; `info`
     and `identity()` read the folder; torch comes with `load()` or the first prediction.
     """
@@ -59,10 +68,14 @@ class PaliGemma(Model):
     batch_size: int | str = "auto"
     engine: str = "auto"
     protocol: str = "paper"
-    workers: int = 2
+    workers: int | str = 2
+    worker_kind: str = "thread"
     kv_dtype: str | None = None
     stable: bool | str | float | None = None
     strict: bool = False
+    sliding_window: str = "none"
+    cuda_graphs: str = "auto"
+    compile: bool = False
     adapter: str | None = None
     base: str | None = None
     quantize: str | None = None
@@ -72,6 +85,8 @@ class PaliGemma(Model):
     _engine: Engine | None = field(default=None, init=False, repr=False)
     _prompter: Prompter | None = field(default=None, init=False, repr=False)
     _limit: Limit | None = field(default=None, init=False, repr=False)
+    _readers: Executor | None = field(default=None, init=False, repr=False)
+    _sizes: BatchSize | None = field(default=None, init=False, repr=False)
     _stable: Stable | None = field(default=None, init=False, repr=False)
     _features: tuple[int, ...] = field(default=(), init=False, repr=False)
 
@@ -84,6 +99,8 @@ class PaliGemma(Model):
             ("dtype", self.dtype, DTYPES),
             ("engine", self.engine, ENGINES),
             ("protocol", self.protocol, PROTOCOLS),
+            ("sliding-window", self.sliding_window, WINDOWS),
+            ("cuda-graphs", self.cuda_graphs, tuple(GRAPHS)),
         ):
             if value not in known:
                 raise ModelError(f"--{name} {value}: no such {name}{nearest(value, known)}")
@@ -94,8 +111,7 @@ class PaliGemma(Model):
             self.batch_size = int(size)
         if self.quantize is not None:
             quantize.check(self.quantize)
-        if self.workers < 1:
-            raise ModelError(f"workers={self.workers}: at least one thread must read images")
+        self.workers = readers.check(self.worker_kind, self.workers)
 
     def _check_fast_only(self) -> None:
         if self.engine == "fast" and self.device_map:
@@ -105,8 +121,13 @@ class PaliGemma(Model):
         if self.kv_dtype is not None and self.kv_dtype not in DTYPES[:2]:
             raise ModelError(f"--kv-dtype {self.kv_dtype}: must be float32 or bfloat16")
         self.strict = str(self.strict).lower() in ("true", "1")
+        if str(self.compile).lower() not in ("true", "false"):
+            raise ModelError(f"--compile {self.compile}: must be true or false")
+        self.compile = str(self.compile).lower() == "true"
         if self.engine == "plain" and (self.kv_dtype not in (None, self.dtype) or self.strict):
             raise ModelError("--kv-dtype, --strict: need --engine fast")
+        if self.engine == "plain" and (self.compile or self.cuda_graphs == "on"):
+            raise ModelError("--compile, --cuda-graphs: need --engine fast")
         if self.kv_dtype == "float32" and self.dtype != "float32":
             raise ModelError(f"--kv-dtype float32: the cache is no wider than --dtype {self.dtype}")
         try:
@@ -196,9 +217,10 @@ class PaliGemma(Model):
                 "eos": list(fixed.eos),
                 "first_logits_capped": fixed.cap_first,
                 "first_position": fixed.first_position,
-                "sliding_window": None,
+                "sliding_window": self.info.window if self._sliding else None,
             },
             **({"stable": self._threshold} if self._threshold else {}),
+            **({"compiled": True} if self.compile else {}),  # fused kernels round less often
         }
 
     def provenance(self) -> dict[str, Any]:
@@ -267,7 +289,9 @@ class PaliGemma(Model):
         checks.check_features(self.info, self._features)
         self._engine = engine
         self._stable = self._stability()
-        self._limit = Limit(self._first_batch_size(engine))
+        self._sizes = self._batch_sizes(engine)
+        self._limit = Limit(self.batch_size if isinstance(self.batch_size, int) else self._sizes.first())
+        self._pool()  # one for all protocols of this checkpoint
 
     def _calm_threads(self) -> None:
         """One thread for a small model on a CPU: more only wait for each other. OMP_NUM_THREADS stands."""
@@ -281,8 +305,12 @@ class PaliGemma(Model):
         from evalkit.models.paligemma import fast, plain
 
         if self.engine == "fast":
-            return fast.load(self.info, self.dtype, self.device, self._kv_dtype, self.strict, self.quantize)
-        return plain.load(self.info, self.dtype, self.device, self.device_map, self.quantize)
+            engine = fast.load(
+                self.info, self.dtype, self.device, self._kv_dtype, self.strict, self.quantize, self._sliding
+            )
+            engine.speed_up(GRAPHS[self.cuda_graphs], self.compile)
+            return engine
+        return plain.load(self.info, self.dtype, self.device, self.device_map, self.quantize, self._sliding)
 
     def _stability(self) -> Stable:
         """Counts close calls; with `stable` it has them decided by this engine in float32 (where it runs
@@ -311,6 +339,10 @@ class PaliGemma(Model):
         return THRESHOLDS[self.dtype] if self.stable in (True, "auto") else float(self.stable)
 
     @property
+    def _sliding(self) -> bool:
+        return self.sliding_window == "transformers"
+
+    @property
     def _kv_dtype(self) -> str:
         return self.kv_dtype or self.dtype
 
@@ -320,13 +352,18 @@ class PaliGemma(Model):
         assert self._prompter is not None
         checks.check_tokens(self.info, self._prompter, self.rules)
 
-    def _first_batch_size(self, engine: Engine) -> int:
-        if isinstance(self.batch_size, int):
-            return self.batch_size
-        budget, most = (4096, 16) if engine.device == "cpu" else (32768, 64)
-        if self.engine == "fast" and engine.device == "cpu":  # its activations are smaller
-            budget, most = 8192, 32
-        return max(1, min(most, budget // self.info.image_tokens))
+    def _batch_sizes(self, engine: Engine) -> BatchSize:
+        """Learned where the size is left to us and may differ from run to run."""
+        device = engine.device.partition(":")[0]
+        most = batchsize.by_tokens(self.info.image_tokens, device, plain=self.engine == "plain")
+        if device != "cuda" or self.batch_size != "auto" or self.strict or self.device_map:
+            return BatchSize(most)
+        told = engine.provenance()
+        file = batchsize.remembered(
+            told["device_name"], self.info.family, self.info.parameters, self.info.resolution,
+            self.dtype, self.engine, self.quantize, self.compile, self.cuda_graphs,
+        )  # fmt: skip
+        return BatchSize(most, CudaProbe(engine.device), file)
 
     # --- answering ---
 
@@ -351,20 +388,37 @@ class PaliGemma(Model):
         assert self._engine is not None
         assert self._limit is not None
         assert self._stable is not None
+        assert self._sizes is not None
         self._stable.begin()
         planned = (self._planned(r) for r in requests)
+        pool = self._pool()
         if self.engine == "fast":
-            keep = self._images_kept(self._engine)
+            engine: Any = self._engine
+            keep = self._images_kept(engine)
             batches = plan(planned, self._limit, WINDOW, keep, powers=not self.strict)
-            feed = with_images(batches, keyed(self._prepare()), self.workers, keep)
+            batches = self._sizes.watch(batches, self._limit)
+            here, later = (engine.send, None) if self.worker_kind == "thread" else (None, engine.send)
+            feed = with_images(batches, Keying(self._prepare(), here), pool, keep, later)
         else:
-            feed = with_images(plan(planned, self._limit), self._prepare(), self.workers)
+            batches = self._sizes.watch(plan(planned, self._limit), self._limit)
+            feed = with_images(batches, self._prepare(), pool)
         stream = Stream(self._engine, self.rules, self._limit, self._stable, self.strict)
         try:
             for item, images, answer in stream.answers(feed, on_bad_image):
+                self._sizes.answered(self._limit)
                 yield self._prediction(item, images, answer)
+        except BrokenExecutor:
+            self._readers = None
+            raise readers.ended() from None
         finally:
             feed.close()
+            self._sizes.ended(self._limit)
+
+    def _pool(self) -> Executor:
+        """The readers, kept from task to task: a process takes its time to begin."""
+        if self._readers is None:
+            self._readers = readers.start(self.worker_kind, int(self.workers))
+        return self._readers
 
     def _images_kept(self, engine: Any) -> int:
         """How many prepared images, and features made of them, a window may hold."""
@@ -386,8 +440,6 @@ class PaliGemma(Model):
             raise ModelError(
                 f"sample {request.id}: choices: go with decode.mode=likelihood, and it with them"
             )
-        if request.choices and self.engine != "fast":
-            raise ModelError("decode: mode: likelihood needs --engine fast")
         if decode.max_new_tokens < 1 or decode.beams < 1:
             raise ModelError(f"decode: max_new_tokens and beams must be at least 1, not {decode}")
         if decode.samples and decode.beams > 1:
@@ -396,7 +448,17 @@ class PaliGemma(Model):
         assert self._prompter is not None
         end = self.rules.eos[0]
         choices = tuple((*self._prompter.continuation(c), end) for c in request.choices)
-        return Planned(request, ids, choices)
+        return Planned(request, ids, choices, self._forbidden(decode))
+
+    def _forbidden(self, decode: Decode) -> tuple[tuple[int, ...], ...]:
+        """The token sequences that an answer may not contain; `<eos>` is every end token."""
+        if not decode.forbid:
+            return ()
+        if decode.beams > 1 or decode.mode == "likelihood":
+            raise ModelError(f"decode: forbid goes with mode=generate and beams=1 only, not {decode}")
+        assert self._prompter is not None
+        ends = [(i,) for i in self.rules.eos] if END in decode.forbid else []
+        return (*ends, *(tuple(self._prompter.pieces(t)) for t in decode.forbid if t != END))
 
     def _prepare(self) -> Prepare:
         if self.prepare is not None:

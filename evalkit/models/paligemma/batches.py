@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections import OrderedDict, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,11 +26,13 @@ AHEAD = 2  # batches whose images are read while the model works
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A request with the ids that follow its image tokens, and those of each choice, end token included."""
+    """A request with the ids that follow its image tokens, those of each choice, end token included, and
+    the sequences that its answer may not contain."""
 
     request: Request
     ids: tuple[int, ...]
     choices: tuple[tuple[int, ...], ...] = ()
+    forbid: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(slots=True)
@@ -49,14 +52,20 @@ class Keyed:
     key: str
 
 
-def keyed(prepare: Prepare) -> Prepare:
-    """The same, and in the same thread the digest of the pixels and their shape."""
+@dataclass(frozen=True, slots=True)
+class Keying:
+    """`prepare` and, by the same reader, the digest of the pixels; `send` is told of both. A class, so that
+    without `send` it goes to processes."""
 
-    def read(ref: ImageRef, preparation: Preparation) -> Keyed:
-        found = prepare(ref, preparation)
-        return Keyed(found.pixels, found.digest, found.size, pixel_key(found.pixels))
+    prepare: Prepare
+    send: Callable[[str, Any], None] | None = None
 
-    return read
+    def __call__(self, ref: ImageRef, preparation: Preparation) -> Keyed:
+        found = self.prepare(ref, preparation)
+        key = pixel_key(found.pixels)
+        if self.send is not None:
+            self.send(key, found.pixels)
+        return Keyed(found.pixels, found.digest, found.size, key)
 
 
 def pixel_key(pixels: Any) -> str:
@@ -118,22 +127,28 @@ def _windows(
 
 
 def with_images(
-    batches: Iterable[list[Planned]], prepare: Prepare, workers: int, keep: int = 0
+    batches: Iterable[list[Planned]],
+    prepare: Prepare,
+    readers: Executor,
+    keep: int = 0,
+    send: Callable[[str, Any], None] | None = None,
 ) -> Generator[Fed, None, None]:
-    """The batches in order, each image as a future that a few threads are working on.
+    """The batches in order, each image as a future that `readers` work on; `send` is told, in this process,
+    of the key and pixels of every image read.
 
     At most `AHEAD` batches beyond the current one are read; the last `keep` images are remembered, so
     that one image asked about many times is read once. When the consumer leaves (an error, Ctrl-C),
     what has not begun is dropped and nobody waits for the rest.
     """
-    pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="images")
     waiting: deque[Fed] = deque()
     known: OrderedDict[tuple[ImageRef, Preparation], Future[Any]] = OrderedDict()
 
     def read(image: ImageRef, preparation: Preparation) -> Future[Any]:
         key = (image, preparation)
         if key not in known:
-            known[key] = pool.submit(prepare, image, preparation)
+            known[key] = readers.submit(prepare, image, preparation)
+            if send is not None:
+                known[key].add_done_callback(functools.partial(_send, send))
         known.move_to_end(key)
         found = known[key]
         while len(known) > keep:
@@ -148,4 +163,11 @@ def with_images(
         while waiting:
             yield waiting.popleft()
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        for _, futures in (entry for batch in waiting for entry in batch):
+            for future in futures:
+                future.cancel()
+
+
+def _send(send: Callable[[str, Any], None], read: Future[Any]) -> None:
+    if not read.cancelled() and read.exception() is None:
+        send(read.result().key, read.result().pixels)

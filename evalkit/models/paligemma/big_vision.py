@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evalkit.errors import ModelError
-from evalkit.models.paligemma.checkpoint import CheckpointInfo, tokenizer_files
+from evalkit.models.paligemma.checkpoint import CheckpointInfo, tokenizer_files, window
 from evalkit.models.paligemma.tensors import canonical
 
 Array = npt.NDArray[Any]
@@ -310,6 +310,7 @@ def inspect(file: Path, tokenizer: Path | None) -> CheckpointInfo:
         tokenizer=tokenizer_files(tokenizer),
         processor=(),
         protocol="",
+        window=window(family, config["text_config"]),
         shapes=shapes,
         derived=config,
     )

@@ -50,6 +50,7 @@ class CheckpointInfo:
     processor: tuple[Path, ...]
     protocol: str  # what its `evalkit.yaml` says it was trained with: paper, hf, or "" without one
     shapes: Mapping[str, tuple[int, ...]]  # of every tensor, by `tensors.canonical` name
+    window: int | None = None  # tokens that alternate layers see when transformers decodes (Gemma 2)
     adapter: Adapter | None = None  # to be merged into the weights when they are loaded
     derived: Mapping[str, Any] | None = None  # config.json as made from a .npz, which has none
 
@@ -103,8 +104,15 @@ def inspect(path: str | Path, tokenizer: Path | None = None) -> CheckpointInfo:
         tokenizer=tokenizer_files(tokenizer or folder),
         processor=tuple(folder / name for name in PROCESSOR_FILES if (folder / name).is_file()),
         protocol=_protocol(folder),
+        window=window(family, text),
         shapes={tensors.canonical(name): shape for name, shape in shapes.items()},
     )
+
+
+def window(family: int, text: Mapping[str, Any]) -> int | None:
+    """The sliding window that a text config means to transformers, in tokens; None: Gemma 1 has none."""
+    said = text.get("sliding_window", 4096) if family == 2 else None  # 4096: Gemma2Config's own default
+    return None if said is None else int(said)
 
 
 def tokenizer_files(folder: Path) -> tuple[Path, ...]:

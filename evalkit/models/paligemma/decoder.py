@@ -14,6 +14,7 @@ from evalkit.models.paligemma.attention import attend
 
 MLP_ELEMENTS = {"cpu": 1 << 19}  # of the widest activation held at once: bounds memory, stays in the cache
 MLP_ROWS = 256  # rows that are worth reading the weights for, at least
+EVERYTHING = 1 << 20  # tokens: a sliding window above any prompt
 ROOM = 16  # decode steps that a cache grows by when nobody said how many there will be
 
 
@@ -32,7 +33,7 @@ class Layer:
     after_mlp: torch.Tensor | None  # Gemma 2
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True)
 class State:
     """A batch under way: a cache with a place a row. The first `len(lengths)` places are taken; row b has
     read `lengths[b]` tokens, what lies behind them is junk."""
@@ -111,10 +112,14 @@ class Decoder:
         attention = language.layers[0].self_attn
         self.scaling = float(attention.scaling)
         self.attention_cap: float | None = getattr(config, "attn_logit_softcapping", None)
+        windows = [getattr(layer.self_attn, "sliding_window", None) for layer in language.layers]
+        self.sliding = [w is not None and w < EVERYTHING for w in windows]  # layers that see a window only
+        self.window = min((int(w) for w in windows if w is not None), default=EVERYTHING)
         self.activation = activation(language.layers[0].mlp.act_fn)
         self.frequencies: torch.Tensor = language.rotary_emb.inv_freq.float().cpu()
         self.rotation_scale = float(language.rotary_emb.attention_scaling)
         self.layers = [self._take(layer) for layer in language.layers]
+        self.masked_layer: Callable[..., torch.Tensor] = self._masked_layer
         self._turns = torch.empty((0, self.size // 2), dtype=torch.complex64, device=self.home)
 
     def _take(self, layer: Any) -> Layer:
@@ -154,6 +159,10 @@ class Decoder:
         keys = torch.zeros(shape, dtype=self.dtype, device=self.home)
         return State(keys, torch.zeros_like(keys), first, [])
 
+    def reserve(self, state: State, places: int, room: int) -> None:
+        """As `State.reserve`."""
+        state.reserve(places, room)
+
     def prefill(self, x: torch.Tensor, state: State) -> torch.Tensor:
         """Reads prefixes (batch, length, hidden) as new rows of the state, all of each seeing all of it.
 
@@ -163,7 +172,7 @@ class Decoder:
         start, first = len(state.lengths), state.first
         end = start + batch
         state.reserve(end, length)
-        turns = self._turn(first + length)[first : first + length, None]
+        turns = self.turns(first + length)[first : first + length, None]
         for i, layer in enumerate(self.layers):
             keys, values = state.keys[i, start:end, :, :length], state.values[i, start:end, :, :length]
             h = self._norm(x, layer.before_attention)
@@ -187,28 +196,61 @@ class Decoder:
         longest = max(lengths) + 1
         if longest > state.room:
             state.reserve(n, longest + ROOM - 1)
-        x = self.embed(tokens.to(self.home)[:, None])
-        table = self._turn(state.first + longest)
-        mask = rows = at = None
+        table = self.turns(state.first + longest)
+        state.lengths = [m + 1 for m in lengths]
         if min(lengths) + 1 < longest:  # ragged
             at = torch.tensor(lengths, device=self.home)
-            rows = torch.arange(n, device=self.home)
-            turns = table[at + state.first][:, None, None]
-            mask = (torch.arange(longest, device=self.home) <= at[:, None])[:, None, None]
-            fresh = state.keys.new_empty((2, n, self.kv_heads, 1, self.size))
-        else:
-            turns = table[state.first + longest - 1]
+            keys, values = state.keys[:, :n, :, :longest], state.values[:, :n, :, :longest]
+            return self.masked_step(tokens.to(self.home), at, table[at + state.first], keys, values)
+        x = self.embed(tokens.to(self.home)[:, None])
+        turns = table[state.first + longest - 1]
         for i, layer in enumerate(self.layers):
+            begin = max(0, longest - self.window) if self.sliding[i] else 0
+            keys, values = state.keys[i, :n, :, begin:longest], state.values[i, :n, :, begin:longest]
             q, k, v = self._project(self._norm(x, layer.before_attention), layer.qkv, self.heads)
-            keys, values = state.keys[i, :n, :, :longest], state.values[i, :n, :, :longest]
-            if rows is None:
-                self._store(k, v, turns, keys[:, :, -1:], values[:, :, -1:])
-            else:
-                self._store(k, v, turns, fresh[0], fresh[1])
-                keys[rows, :, at], values[rows, :, at] = fresh[0, :, :, 0], fresh[1, :, :, 0]
-            x = self._finish(x, self._attend(self._rotate(q, turns), keys, values, mask), layer)
-        state.lengths = [m + 1 for m in lengths]
+            self._store(k, v, turns, keys[:, :, -1:], values[:, :, -1:])
+            x = self._finish(x, self._attend(self._rotate(q, turns), keys, values, None), layer)
         return self._norm(x[:, 0], self.norm)
+
+    def masked_step(
+        self,
+        tokens: torch.Tensor,
+        at: torch.Tensor,
+        turns: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+    ) -> torch.Tensor:
+        """Reads one token a row (batch,) into places `at` (batch,) of a cache (layers, batch, kv heads, room,
+        head), rotated by `turns` (batch, size / 2); each sees what lies before it.
+
+        All it needs to know is in tensors and their shapes, so that it can be recorded and run again.
+        Returns the hidden states after them, (batch, hidden).
+        """
+        x = self.embed(tokens[:, None])
+        turns = turns[:, None, None]
+        places = torch.arange(keys.shape[3], device=self.home)
+        seen = (places <= at[:, None])[:, None, None]
+        near = seen & (places > at[:, None] - self.window)[:, None, None] if any(self.sliding) else seen
+        for i, layer in enumerate(self.layers):
+            x = self.masked_layer(x, layer, at, turns, keys[i], values[i], near if self.sliding[i] else seen)
+        return self._norm(x[:, 0], self.norm)
+
+    def _masked_layer(
+        self,
+        x: torch.Tensor,
+        layer: Layer,
+        at: torch.Tensor,
+        turns: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        seen: torch.Tensor,
+    ) -> torch.Tensor:
+        q, k, v = self._project(self._norm(x, layer.before_attention), layer.qkv, self.heads)
+        fresh = keys.new_empty((2, len(x), self.kv_heads, 1, self.size))
+        self._store(k, v, turns, fresh[0], fresh[1])
+        rows = torch.arange(len(x), device=self.home)
+        keys[rows, :, at], values[rows, :, at] = fresh[0, :, :, 0], fresh[1, :, :, 0]
+        return self._finish(x, self._attend(self._rotate(q, turns), keys, values, seen), layer)
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Hidden states (batch, hidden) to float32 logits (batch, vocabulary), not capped."""
@@ -227,17 +269,23 @@ class Decoder:
         end = heads + self.kv_heads
         return fused[:, :, :heads], fused[:, :, heads:end], fused[:, :, end:]
 
-    def _turn(self, n: int) -> torch.Tensor:
+    def turns(self, n: int) -> torch.Tensor:
         """e^(i · position · frequency) for positions from 0, at least `n` of them: (≥ n, size / 2)."""
         if len(self._turns) < n:
-            angles = torch.arange(max(n, 512), dtype=torch.float32)[:, None] * self.frequencies
+            rows = 1 << max(9, (n - 1).bit_length())  # a step at a time, it would be made anew each step
+            angles = torch.arange(rows, dtype=torch.float32)[:, None] * self.frequencies
             turns = torch.complex(angles.cos(), angles.sin()) * self.rotation_scale
             self._turns = turns.to(self.home)
         return self._turns
 
     def _rotate(self, x: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
-        """Rotary embedding of neighbouring pairs, in float32: (batch, n, heads, size)."""
-        pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
+        """Rotary embedding of neighbouring pairs, in float32: (batch, n, heads, size). `turns` are complex,
+        or pairs of real numbers under torch.compile, which makes no code for the former."""
+        halves = x.float().unflatten(-1, (-1, 2))
+        if not turns.is_complex():
+            (a, b), (c, s) = halves.unbind(-1), turns.unbind(-1)
+            return torch.stack([a * c - b * s, a * s + b * c], dim=-1).flatten(-2).to(self.dtype)
+        pairs = torch.view_as_complex(halves)
         return torch.view_as_real(pairs * turns).flatten(-2).to(self.dtype)
 
     def _store(

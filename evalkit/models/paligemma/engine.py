@@ -21,12 +21,13 @@ Pixels = npt.NDArray[np.uint8]
 class Prompt:
     """One prompt ready for the model: pixels, and the ids that follow the image tokens; `seed` of its
     own random numbers, where the decoding draws; `keys` name the images' pixels (their digests) where
-    somebody knows them already."""
+    somebody knows them already; `forbid` are token sequences that the answer may not contain."""
 
     pixels: Pixels
     ids: tuple[int, ...]
     seed: int = 0
     keys: tuple[str, ...] = ()
+    forbid: tuple[tuple[int, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,11 @@ class Engine(Protocol):
 
         Raises OutOfMemory when the batch does not fit, ModelError when the numbers break down.
         """
+        ...
+
+    def choose(self, prompt: Prompt, choices: Sequence[Sequence[int]], rules: Rules) -> Answer:
+        """The most likely of the choices (token ids with their end token), see `choices.choose`; raises as
+        `answer`."""
         ...
 
     def feature_shape(self, resolution: int) -> tuple[int, ...]:

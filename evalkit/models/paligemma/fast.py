@@ -3,27 +3,27 @@ computed once. Gives the plain engine's answers."""
 
 from __future__ import annotations
 
-import gc
 import math
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 import transformers
 
 from evalkit.errors import ModelError
-from evalkit.models.paligemma import lane, plain
+from evalkit.models.paligemma import choices as choosing
+from evalkit.models.paligemma import compiling, lane, plain
 from evalkit.models.paligemma.batches import pixel_key
 from evalkit.models.paligemma.beam import Search, search
 from evalkit.models.paligemma.checkpoint import CheckpointInfo
 from evalkit.models.paligemma.decoder import ROOM, Decoder, State
-from evalkit.models.paligemma.engine import Answer, OutOfMemory, Pixels, Prompt
+from evalkit.models.paligemma.engine import Answer, Pixels, Prompt
 from evalkit.models.paligemma.prompt import Rules
+from evalkit.models.paligemma.static import CudaCapture, StaticSteps
+from evalkit.models.paligemma.uploads import CudaCross, Uploads
 from evalkit.models.paligemma.vision import Memory, Tower
 from evalkit.types import Decode
-
-T = TypeVar("T")
 
 VISION_TOKENS = {"cpu": 1024}  # image tokens that the tower works on at once
 
@@ -54,12 +54,30 @@ class FastEngine:
         self.device = str(self.home)
         self.memory = memory if memory is not None else Memory(*memory_limits(self.home))
         self.strict = strict
+        self.compiled = False
+        self.static: StaticSteps | None = None  # runs the decode steps, where graphs or compiling want it
+        self.uploads: Uploads | None = None  # images sent to the device ahead of their batch
         self.forbid: lane.Forbid | None = None  # what a row may not say next
 
     def feature_shape(self, resolution: int) -> tuple[int, ...]:
         """Shape of one image's features (1, tokens, hidden), by trying."""
         with torch.inference_mode():
             return tuple(self.features(torch.zeros((1, resolution, resolution, 3), dtype=torch.uint8)).shape)
+
+    def speed_up(self, graphs: bool | None, compiled: bool) -> None:
+        """Runs decode steps as CUDA graphs (None: where the device is a GPU) and through torch.compile, and
+        the tower through the latter. Raises ModelError where that cannot be."""
+        cuda = self.home.type == "cuda"
+        if graphs and not cuda:
+            raise ModelError(f"--cuda-graphs on: the model runs on {self.device}; graphs need a CUDA device")
+        if cuda:
+            self.uploads = Uploads(CudaCross(self.home))
+        if compiled:
+            compiling.compile_layers(self.decoder, self.tower)
+        self.compiled = compiled
+        graphs = cuda and graphs is not False
+        if graphs or compiled:
+            self.static = StaticSteps(self.decoder, self.cap, CudaCapture() if graphs else None)
 
     # --- the calls that everything is made of ---
 
@@ -79,25 +97,39 @@ class FastEngine:
         groups: dict[tuple[int, int], list[int]] = {}
         for row, prompt in enumerate(prompts):
             groups.setdefault((len(prompt.pixels), len(prompt.ids)), []).append(row)
+        # Before anything is queued: a copy from ordinary memory waits for all that is.
+        ids = {
+            key: torch.tensor([prompts[r].ids for r in rows]).to(self.home) for key, rows in groups.items()
+        }
         images = self._images(prompts)
         longest = max(len(p.pixels) * self.image_tokens + len(p.ids) for p in prompts)
+        steps = self.static or self.decoder
         if state is None:
-            state = self.decoder.begin(len(prompts), longest + room, rules.first_position)
-        state.reserve(len(state.lengths) + len(prompts), longest + room)
+            state = steps.begin(len(prompts), longest + room, rules.first_position)
+        steps.reserve(state, len(state.lengths) + len(prompts), longest + room)
         before, hidden, order = len(state.lengths), [], []
-        for rows in groups.values():
-            ids = torch.tensor([prompts[r].ids for r in rows], device=self.home)
-            x = torch.cat([torch.stack([images[r] for r in rows]), self.decoder.embed(ids)], dim=1)
+        for key, rows in groups.items():
+            x = torch.cat([torch.stack([images[r] for r in rows]), self.decoder.embed(ids[key])], dim=1)
             hidden.append(self.decoder.prefill(x, state))
             order += rows
         back = sorted(range(len(order)), key=order.__getitem__)
         if len(groups) > 1:
             state.keep([*range(before), *(before + i for i in back)])
-        return self._logits(torch.cat(hidden)[back], rules.cap_first), state
+        read = torch.cat(hidden)
+        return self._logits(read[back] if len(groups) > 1 else read, rules.cap_first), state
 
     def step(self, tokens: torch.Tensor, state: State) -> torch.Tensor:
-        """Reads one new token a row (batch,): float32 logits (batch, vocabulary) of the token after it."""
+        """Reads one new token a row (batch,): float32 logits (batch, vocabulary) of the token after it, the
+        caller's own until the next step."""
+        if self.static is not None:
+            return self.static.step(tokens, state)
         return self._logits(self.decoder.step(tokens, state), True)
+
+    def send(self, key: str, pixels: Pixels) -> None:
+        """Has an image (R, R, 3) cross to the device before its batch comes, if that is of use; from any
+        thread. `key` names it as `Prompt.keys` will."""
+        if self.uploads is not None and key not in self.memory:
+            self.uploads.send(key, pixels)
 
     def reorder(self, state: State, rows: torch.Tensor) -> None:
         """Makes row i go on from what row `rows[i]` has read (beam search; may change the batch size)."""
@@ -116,15 +148,24 @@ class FastEngine:
         for name in wanted:
             kept = self.memory.get(name)
             if kept is not None:
-                found[name] = kept.to(self.home)
+                found[name] = kept.to(self.home, non_blocking=True)
         new = [name for name in wanted if name not in found]
         if new:
-            made = self.features(torch.from_numpy(np.stack([wanted[name] for name in new])))
+            made = self.features(self._pixels(new, wanted))
             for name, features in zip(new, made, strict=True):
                 found[name] = features
                 # a copy of its own: a part of the batch's tensor would keep all of it alive
                 self.memory.put(name, features.clone() if len(new) > 1 else features)
         return [found[n[0]] if len(n) == 1 else torch.cat([found[i] for i in n]) for n in keys]
+
+    def _pixels(self, names: Sequence[str], images: Mapping[str, Pixels]) -> torch.Tensor:
+        """The named images as one batch (images, R, R, 3), on the device where they were sent ahead."""
+        if self.uploads is None:
+            return torch.from_numpy(np.stack([images[name] for name in names]))
+        sent = {name: self.uploads.take(name) for name in names}
+        return torch.stack(
+            [torch.from_numpy(images[n]).to(self.home) if near is None else near for n, near in sent.items()]
+        )
 
     def _logits(self, hidden: torch.Tensor, cap: bool) -> torch.Tensor:
         """float32 before the soft cap: capped in bfloat16, near logits would become ties."""
@@ -135,10 +176,7 @@ class FastEngine:
 
     def not_finite(self) -> ModelError:
         """What to say when the numbers break down."""
-        return ModelError(
-            f"the model's logits are not finite in {str(self.dtype).removeprefix('torch.')}; "
-            "use --dtype bfloat16 or float32"
-        )
+        return plain.not_finite(self.dtype)
 
     # --- answers ---
 
@@ -150,40 +188,26 @@ class FastEngine:
                 return self._beam(prompts, decode, rules)
             return lane.answer(self, prompts, decode, rules)
 
-        return self._fitting(work, f"{len(prompts)} prompts at once")
+        return plain.fitting(self, work, f"{len(prompts)} prompts at once")
 
     def choose(self, prompt: Prompt, choices: Sequence[Sequence[int]], rules: Rules) -> Answer:
-        """The most likely of the choices, each with its end token, as an answer.
+        """See `Engine.choose`."""
 
-        A choice's likelihood is the sum of its tokens' log-probabilities, the end token's included, not
-        divided by its length; of equals the first wins. `margin`: that sum less the second best's.
-        """
-        found = self._fitting(lambda: self.likelihood(prompt, choices, rules), f"{len(choices)} choices")
-        sums = [sum(one) for one in found]
-        if not all(math.isfinite(value) for value in sums):
-            raise self.not_finite()
-        best = max(range(len(sums)), key=sums.__getitem__)
-        others = [value for i, value in enumerate(sums) if i != best]
-        return Answer(tuple(choices[best]), found[best], "eos", sums[best] - max(others) if others else None)
+        def work() -> Answer:
+            best = choosing.choose(self, prompt, choices, rules)
+            if not all(map(math.isfinite, best.logprobs)):
+                raise self.not_finite()
+            return best
 
-    def _fitting(self, work: Callable[[], T], what: str) -> T:
-        """What `work` gives; raises OutOfMemory where the device has no room for it."""
-        try:
-            with torch.inference_mode():
-                return work()
-        except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
-            if not plain.is_out_of_memory(error):
-                raise
-        # Outside the handler, so that the traceback no longer holds the batch's tensors.
-        self.free()
-        raise OutOfMemory(f"{what} do not fit")
+        return plain.fitting(self, work, f"{len(choices)} choices")
 
     def free(self) -> None:
         """Gives memory back after running out of it."""
         self.memory.clear()
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        for held in (self.static, self.uploads):
+            if held is not None:
+                held.clear()
+        plain.collect()
 
     def _beam(self, prompts: Sequence[Prompt], decode: Decode, rules: Rules) -> list[Answer]:
         """The reference's beam search; its answers always end with the end token."""
@@ -199,30 +223,6 @@ class FastEngine:
         search(torch.log_softmax(logits, dim=-1), step, searches)
         return [Answer(tuple(one.tokens), tuple(one.logprobs), "eos", None) for one in searches]
 
-    def likelihood(
-        self, prompt: Prompt, continuations: Sequence[Sequence[int]], rules: Rules
-    ) -> list[tuple[float, ...]]:
-        """Each token's log-probability of each continuation after the prompt, which is read once.
-
-        A continuation's likelihood is the sum; its end token counts where it is among its tokens.
-        """
-        longest = max(len(c) for c in continuations)
-        found: list[list[float]] = [[] for _ in continuations]
-        with torch.inference_mode():
-            logits, state = self.prefill([prompt], rules, room=longest)
-            logits = logits.expand(len(continuations), -1)
-            state.keep([0] * len(continuations))
-            for step in range(longest):
-                fed = torch.tensor([c[min(step, len(c) - 1)] if c else 0 for c in continuations])
-                fed = fed.to(self.home)
-                logp = logits.gather(1, fed[:, None])[:, 0] - logits.logsumexp(dim=-1)
-                for row, value in enumerate(logp.tolist()):
-                    if step < len(continuations[row]):
-                        found[row].append(value)
-                if step + 1 < longest:
-                    logits = self.step(fed, state)
-        return [tuple(row) for row in found]
-
     def provenance(self) -> dict[str, Any]:
         """See `Engine.provenance`."""
         name = torch.cuda.get_device_name(self.home) if self.home.type == "cuda" else "cpu"
@@ -232,7 +232,11 @@ class FastEngine:
             "torch": torch.__version__,
             "transformers": transformers.__version__,
             "threads": torch.get_num_threads(),
+            "float32_products": torch.get_float32_matmul_precision(),
             "image_features": {"computed": self.memory.misses, "reused": self.memory.hits},
+            "images_sent_ahead": self.uploads.taken if self.uploads is not None else 0,
+            "compiled": self.compiled,
+            "cuda_graphs": self.static.provenance() if self.static is not None else {"on": False},
         }
 
 
@@ -250,7 +254,8 @@ def load(
     kv_dtype: str | None = None,
     strict: bool = False,
     scheme: str | None = None,
+    sliding: bool = False,
 ) -> FastEngine:
     """The checkpoint as a fast engine; arguments and errors as `plain.load_model`."""
-    model = plain.load_model(info, dtype, device, scheme=scheme)
+    model = plain.load_model(info, dtype, device, scheme=scheme, sliding=sliding)
     return FastEngine(model, info.image_tokens, getattr(torch, kv_dtype) if kv_dtype else None, strict=strict)

@@ -7,6 +7,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,8 +15,9 @@ import torch
 from evalkit.models.paligemma import plain
 from evalkit.models.paligemma.batches import Limit
 from evalkit.models.paligemma.engine import Answer, OutOfMemory, Prompt
+from evalkit.models.paligemma.forbidding import forbid
 from evalkit.models.paligemma.prompt import Rules
-from evalkit.models.paligemma.sampling import Draws
+from evalkit.models.paligemma.sampling import choose
 from evalkit.types import Decode
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ class Row:
     margin: float | None = math.inf
     stop: str = ""
     told: bool = False
-    draws: Draws | None = None
+    draws: Random | None = None
 
     def answer(self) -> Answer:
         """What was said, once it has ended."""
@@ -144,8 +146,9 @@ class Lane:
         Log-probabilities are the model's own, whatever is forbidden.
         """
         whole = None
-        if self.forbid is not None or self.decode.samples:
+        if self.forbid is not None or self.decode.samples or any(r.prompt.forbid for r in rows):
             whole = logits.logsumexp(dim=-1)
+        forbid(logits, [(r.prompt.forbid, r.tokens) for r in rows])
         if self.forbid is not None:
             for i, row in enumerate(rows):
                 mask = self.forbid(row)
@@ -160,7 +163,8 @@ class Lane:
             score = value - whole
         else:
             score = others.sub_(value[:, None]).exp_().sum(dim=-1).log1p_().neg_()
-        told = torch.stack([best.double(), gap.double(), score.double()]).tolist()  # one wait for the device
+        # One wait for the device. float32 holds every id of a vocabulary exactly.
+        told = torch.stack([best.float(), gap, score]).tolist()
         chosen = [int(t) for t in told[0]]
         self._record(rows, chosen, told[1], told[2])
         return chosen
@@ -169,8 +173,9 @@ class Lane:
         """As `_read`, with each row's own random numbers."""
         assert whole is not None
         for row in rows:
-            row.draws = row.draws or Draws([row.prompt.seed], self.decode)
-        drawn = torch.cat([r.draws.next(logits[i : i + 1]) for i, r in enumerate(rows) if r.draws])
+            row.draws = row.draws or Random(row.prompt.seed)
+        numbers = [row.draws.random() for row in rows if row.draws]
+        drawn = choose(logits, numbers, self.decode)
         score = (logits.gather(1, drawn[:, None])[:, 0] - whole).tolist()
         chosen: list[int] = drawn.tolist()
         self._record(rows, chosen, None, score)

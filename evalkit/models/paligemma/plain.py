@@ -7,7 +7,7 @@ import gc
 import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -16,15 +16,19 @@ from transformers.initialization import no_init_weights
 
 from evalkit.errors import ModelError
 from evalkit.models.paligemma import adapter, big_vision, quantize
+from evalkit.models.paligemma import choices as choosing
 from evalkit.models.paligemma.beam import Search, search
 from evalkit.models.paligemma.checkpoint import CheckpointInfo
 from evalkit.models.paligemma.engine import Answer, OutOfMemory, Prompt
+from evalkit.models.paligemma.forbidding import forbid
 from evalkit.models.paligemma.prompt import Rules
 from evalkit.models.paligemma.sampling import Draws
 from evalkit.models.paligemma.tensors import canonical
 from evalkit.types import Decode
 
-WINDOW = 1 << 20  # tokens: above any prompt, so Gemma 2's sliding layers see everything, as the reference
+T = TypeVar("T")
+
+WINDOW = 1 << 20  # tokens: above any prompt, so Gemma 2's sliding layers see everything
 PAD = 0
 
 
@@ -121,30 +125,29 @@ class PlainEngine:
         if cap and self.cap is not None:
             logits = torch.tanh(logits / self.cap) * self.cap
         if not bool(torch.isfinite(logits).all()):
-            raise ModelError(
-                f"the model's logits are not finite in {str(self.dtype).removeprefix('torch.')}; "
-                "use --dtype bfloat16 or float32"
-            )
+            raise not_finite(self.dtype)
         return logits
 
     # --- answers ---
 
     def answer(self, prompts: Sequence[Prompt], decode: Decode, rules: Rules) -> list[Answer]:
         """See `Engine.answer`."""
-        try:
-            with torch.inference_mode():
-                if decode.beams > 1:
-                    return self._beam(prompts, decode, rules)
-                draws = Draws([p.seed for p in prompts], decode) if decode.samples else None
-                return self._one_path(prompts, decode, rules, draws)
-        except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-        # Outside the handler, so that the traceback no longer holds the batch's tensors.
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        raise OutOfMemory(f"{len(prompts)} prompts at once do not fit")
+
+        def work() -> list[Answer]:
+            if decode.beams > 1:
+                return self._beam(prompts, decode, rules)
+            draws = Draws([p.seed for p in prompts], decode) if decode.samples else None
+            return self._one_path(prompts, decode, rules, draws)
+
+        return fitting(self, work, f"{len(prompts)} prompts at once")
+
+    def choose(self, prompt: Prompt, choices: Sequence[Sequence[int]], rules: Rules) -> Answer:
+        """See `Engine.choose`."""
+        return fitting(self, lambda: choosing.choose(self, prompt, choices, rules), f"{len(choices)} choices")
+
+    def free(self) -> None:
+        """Gives memory back after running out of it."""
+        collect()
 
     def _one_path(
         self, prompts: Sequence[Prompt], decode: Decode, rules: Rules, draws: Draws | None
@@ -156,12 +159,14 @@ class PlainEngine:
         margins, stops = [float("inf")] * n, ["length"] * n
         logits, state = self.prefill(prompts, rules)
         for index in range(decode.max_new_tokens):
+            whole = logits.logsumexp(dim=-1)
+            forbid(logits, [(p.forbid, said) for p, said in zip(prompts, tokens, strict=True)])
             # argmax: the lowest id among equals, as the reference
             best = logits.argmax(dim=-1) if draws is None else draws.next(logits)
             top = logits.topk(2, dim=-1).values
             gap = (top[:, 0] - top[:, 1]).tolist()
             chosen = best.tolist()
-            score = (logits.gather(1, best[:, None])[:, 0] - logits.logsumexp(dim=-1)).tolist()
+            score = (logits.gather(1, best[:, None])[:, 0] - whole).tolist()
             for row in range(n):
                 if stops[row] == "eos":
                     continue
@@ -199,7 +204,40 @@ class PlainEngine:
             "torch": torch.__version__,
             "transformers": transformers.__version__,
             "threads": torch.get_num_threads(),
+            "float32_products": torch.get_float32_matmul_precision(),
         }
+
+
+class _Frees(Protocol):
+    def free(self) -> None: ...
+
+
+def fitting(engine: _Frees, work: Callable[[], T], what: str) -> T:
+    """What `work` gives; raises OutOfMemory, memory given back, where the device has no room for it."""
+    try:
+        with torch.inference_mode():
+            return work()
+    except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+    # Outside the handler, so that the traceback no longer holds the batch's tensors.
+    engine.free()
+    raise OutOfMemory(f"{what} do not fit")
+
+
+def collect() -> None:
+    """Has Python and the GPU's allocator let go of what nobody holds any more."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def not_finite(dtype: torch.dtype) -> ModelError:
+    """What to say when the numbers break down."""
+    return ModelError(
+        f"the model's logits are not finite in {str(dtype).removeprefix('torch.')}; "
+        "use --dtype bfloat16 or float32"
+    )
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -216,9 +254,10 @@ def load(
     device: str,
     device_map: str | None = None,
     scheme: str | None = None,
+    sliding: bool = False,
 ) -> PlainEngine:
     """The checkpoint as a plain engine."""
-    return PlainEngine(load_model(info, dtype, device, device_map, scheme), info.image_tokens)
+    return PlainEngine(load_model(info, dtype, device, device_map, scheme, sliding), info.image_tokens)
 
 
 def load_model(
@@ -227,27 +266,41 @@ def load_model(
     device: str,
     device_map: str | None = None,
     scheme: str | None = None,
+    sliding: bool = False,
 ) -> Any:
     """The checkpoint as transformers' model, its adapter merged, its weights quantised by `scheme`.
 
     `device`: auto (the GPU where there is one), cpu, cuda, cuda:N; `device_map`: as transformers
-    (`auto`, `balanced`...), for checkpoints larger than one GPU. Raises ModelError when the device is
-    not there or weights are missing.
+    (`auto`, `balanced`...), for checkpoints larger than one GPU; `sliding`: with the window that Gemma 2's
+    config names. Raises ModelError when the device is not there or weights are missing.
     """
-    model = _from_npz(info, dtype) if info.derived else _from_folder(info, dtype, device, device_map, scheme)
+    config = _config(info, sliding)
+    if info.derived:
+        model = _from_npz(info, config, dtype)
+    else:
+        model = _from_folder(info, config, dtype, device, device_map, scheme)
     if info.adapter is not None:
         adapter.merge(info.adapter, model)
     if scheme == "int8":
         quantize.round_int8(model)
+    exact_float32()
     if not device_map and scheme not in quantize.LIBRARIES:
-        model = model.to(_device(device))
+        home = _device(device)
+        model = model.to(home)
+        if home.type == "cuda":
+            torch.cuda.set_device(home)  # whose streams, graphs and compiled kernels are meant from here on
     return model
 
 
+def exact_float32() -> None:
+    """float32 products in float32, whatever was set before: no TF32 on a GPU, no bfloat16 on a CPU."""
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+
+
 def _from_folder(
-    info: CheckpointInfo, dtype: str, device: str, device_map: str | None, scheme: str | None
+    info: CheckpointInfo, config: Any, dtype: str, device: str, device_map: str | None, scheme: str | None
 ) -> Any:
-    config = _config(info)
     if device_map and importlib.util.find_spec("accelerate") is None:
         raise ModelError(f"device_map={device_map}: needs the package accelerate; pip install accelerate")
     options: dict[str, Any] = {"device_map": device_map} if device_map else {}
@@ -286,13 +339,13 @@ def _from_folder(
     return model
 
 
-def _from_npz(info: CheckpointInfo, dtype: str) -> Any:
+def _from_npz(info: CheckpointInfo, config: Any, dtype: str) -> Any:
     """A model of transformers filled weight by weight; no second copy of the weights is held."""
     home = getattr(torch, dtype)
     with no_init_weights():
         model = _quietly(
             lambda: transformers.AutoModelForImageTextToText.from_config(
-                _config(info), dtype=home, attn_implementation=info.attention
+                config, dtype=home, attn_implementation=info.attention
             ),
             info,
         )
@@ -314,12 +367,12 @@ def _from_npz(info: CheckpointInfo, dtype: str) -> Any:
     return model
 
 
-def _config(info: CheckpointInfo) -> Any:
+def _config(info: CheckpointInfo, sliding: bool) -> Any:
     if info.derived is not None:
         config = transformers.PaliGemmaConfig.from_dict(dict(info.derived))
     else:
         config = transformers.PaliGemmaConfig.from_pretrained(info.path, local_files_only=True)
-    if info.family == 2:
+    if info.family == 2 and not sliding:
         # The reference has no sliding window; transformers' would hide the first image tokens at 896 px.
         config.text_config.sliding_window = WINDOW
     return config

@@ -80,6 +80,10 @@ class Prompter:
         end token."""
         return [i for part in _cut_runs(text) for i in self._ids(part, literal=self._literal)]
 
+    def pieces(self, text: str) -> list[int]:
+        """The ids of a text in which special tokens are themselves (`<loc0000>`, a checkpoint's own)."""
+        return self._ids(text)
+
     def decode(self, ids: Sequence[int]) -> str:
         """The text with `<loc....>` and `<seg...>` kept and no spaces put in; control tokens (bos, eos,
         pad) are left out, as SentencePiece does."""

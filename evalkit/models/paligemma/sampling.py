@@ -9,28 +9,40 @@ import torch
 
 from evalkit.types import Decode
 
+ROWS = 16  # drawn for at once: the probabilities are held several times, in float64
+
 
 class Draws:
-    """One stream of random numbers a row, by `random.Random`, whose numbers stay the same over versions.
-
-    Each step takes one number of every row and finds it in the cumulated probabilities of the kept
-    tokens, in the order of their ids. Batching moves probabilities by their rounding (1e-6 in float32),
-    and so a draw only where its number falls that close to an edge.
-    """
+    """One stream of random numbers a row, by `random.Random`, whose numbers stay the same over versions."""
 
     def __init__(self, seeds: Sequence[int], decode: Decode) -> None:
         self._streams = [random.Random(seed) for seed in seeds]
-        self._temperature, self._top_p = decode.temperature, decode.top_p
+        self._decode = decode
 
     def next(self, logits: torch.Tensor) -> torch.Tensor:
         """Tokens (batch,) drawn from float32 logits (batch, vocabulary)."""
-        probabilities = nucleus(torch.softmax(logits.double() / self._temperature, dim=-1), self._top_p)
-        edges = probabilities.cumsum(dim=-1)
-        numbers = torch.tensor([[s.random()] for s in self._streams], dtype=edges.dtype, device=edges.device)
-        # right=True: a token of no probability is never chosen, not even by the number 0
-        chosen = torch.searchsorted(edges, numbers * edges[:, -1:], right=True)[:, 0]
-        last = probabilities.shape[-1] - 1 - (probabilities.flip(-1) > 0).int().argmax(dim=-1)
-        return torch.minimum(chosen, last)
+        return choose(logits, [s.random() for s in self._streams], self._decode)
+
+
+def choose(logits: torch.Tensor, numbers: Sequence[float], decode: Decode) -> torch.Tensor:
+    """Tokens (batch,) from float32 logits (batch, vocabulary) by one number in [0, 1) a row.
+
+    Each finds its number in the cumulated probabilities of the kept tokens, in the order of their ids.
+    Batching moves probabilities by their rounding (1e-6 in float32), and so a draw only where its number
+    falls that close to an edge.
+    """
+    drawn = torch.tensor(numbers, dtype=torch.float64)[:, None].to(logits.device)
+    parts = zip(logits.split(ROWS), drawn.split(ROWS), strict=True)
+    return torch.cat([_choose(part, some, decode) for part, some in parts])
+
+
+def _choose(logits: torch.Tensor, numbers: torch.Tensor, decode: Decode) -> torch.Tensor:
+    probabilities = nucleus(torch.softmax(logits.double() / decode.temperature, dim=-1), decode.top_p)
+    edges = probabilities.cumsum(dim=-1)
+    # right=True: a token of no probability is never chosen, not even by the number 0
+    chosen = torch.searchsorted(edges, numbers * edges[:, -1:], right=True)[:, 0]
+    last = probabilities.shape[-1] - 1 - (probabilities.flip(-1) > 0).int().argmax(dim=-1)
+    return torch.minimum(chosen, last)
 
 
 def nucleus(probabilities: torch.Tensor, top_p: float) -> torch.Tensor:

@@ -43,11 +43,10 @@ class Stable:
             return answer
         if self._engine is None:
             self._engine = self.exact()
-        engine: Any = self._engine
         if choices:
-            again: Answer = engine.choose(prompt, choices, rules)
+            again = self._engine.choose(prompt, choices, rules)
         else:
-            again = engine.answer([prompt], decode, rules)[0]
+            again = self._engine.answer([prompt], decode, rules)[0]
         self.counts["changed"] += again.tokens != answer.tokens
         return again
 

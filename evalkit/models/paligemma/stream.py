@@ -105,11 +105,10 @@ class Stream:
 
     def _by_likelihood(self, batches: Iterable[Batch], decode: Decode) -> Iterator[Answered]:
         """Sample by sample, all choices of one together: no other sample can move its numbers."""
-        engine: Any = self.engine
         for planned, images in itertools.chain.from_iterable(batches):
             asked = prompt(planned, images)
             try:
-                answer = engine.choose(asked, planned.choices, self.rules)
+                answer = self.engine.choose(asked, planned.choices, self.rules)
             except OutOfMemory:
                 raise self._too_large(planned.request) from None
             yield planned, images, self.stable.decide(asked, decode, self.rules, answer, planned.choices)
@@ -154,4 +153,4 @@ def prompt(planned: Planned, images: list[Any]) -> Prompt:
     """One request as an engine takes it."""
     pixels = images[0].pixels[None] if len(images) == 1 else np.stack([i.pixels for i in images])
     keys = tuple(getattr(i, "key", "") for i in images)
-    return Prompt(pixels, planned.ids, planned.request.seed, keys if all(keys) else ())
+    return Prompt(pixels, planned.ids, planned.request.seed, keys if all(keys) else (), planned.forbid)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +42,7 @@ class Tower:
         self.blocks = [self._take(layer) for layer in tower.encoder.layers]
         self.last = tower.post_layernorm
         self.projection = _pair(projector.linear)
+        self.block: Callable[[torch.Tensor, Block], torch.Tensor] = self._block
         self.dtype: torch.dtype = kernel.dtype
         self.home: torch.device = kernel.device
 
@@ -63,7 +65,7 @@ class Tower:
         values = normalise(patches.reshape(images, grid * grid, -1)).to(self.dtype)
         x = F.linear(values, *self.embed) + self.places
         for block in self.blocks:
-            x = self._block(x, block)
+            x = self.block(x, block)
         return F.linear(self.last(x), *self.projection)
 
     def _block(self, x: torch.Tensor, block: Block) -> torch.Tensor:
@@ -77,6 +79,14 @@ class Tower:
 
 def _pair(linear: Any) -> tuple[torch.Tensor, torch.Tensor]:
     return linear.weight, linear.bias
+
+
+def _away(features: torch.Tensor) -> torch.Tensor:
+    """In host memory. From a GPU without waiting for it: who copies it back on the same stream finds it."""
+    if features.device.type != "cuda":
+        return features.to("cpu")
+    pinned = torch.empty_like(features, device="cpu", pin_memory=True)
+    return pinned.copy_(features, non_blocking=True)
 
 
 class Memory:
@@ -94,6 +104,9 @@ class Memory:
 
     def __len__(self) -> int:
         return len(self._near) + len(self._far)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._near or key in self._far
 
     @property
     def bytes(self) -> int:
@@ -115,7 +128,7 @@ class Memory:
 
     def put(self, key: str, features: torch.Tensor) -> None:
         """Keeps features; those alone larger than the limits are not kept."""
-        if key in self._near or key in self._far:
+        if key in self:
             return
         self._near[key] = features
         self._bytes[0] += features.nbytes
@@ -123,7 +136,7 @@ class Memory:
             old, dropped = self._near.popitem(last=False)
             self._bytes[0] -= dropped.nbytes
             if self.spill:
-                self._far[old] = dropped.to("cpu")
+                self._far[old] = _away(dropped)
                 self._bytes[1] += dropped.nbytes
         while self._bytes[1] > self.spill:
             _, dropped = self._far.popitem(last=False)

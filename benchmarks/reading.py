@@ -1,0 +1,84 @@
+"""Reading images ahead: threads against processes, and the cache of prepared images, without a model.
+
+    python -m benchmarks.reading [--workers 2] [--images 200]
+
+For each: images a second of wall time, and the CPU time that the
+parent's process pays for an image, which is what a loop that feeds a GPU has to share its interpreter with.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks import work
+from evalkit import images
+from evalkit.image_cache import ENVIRONMENT
+from evalkit.models.paligemma import readers
+from evalkit.models.paligemma.batches import Keying
+from evalkit.types import ImageRef, Preparation
+
+PREPARATIONS = {
+    "paper, 224 px": Preparation(224, "bilinear", False, "fast"),
+    "hf, 224 px": Preparation(224, "bicubic", True, "precise"),
+    "hf, 448 px": Preparation(448, "bicubic", True, "precise"),
+    "hf, 896 px": Preparation(896, "bicubic", True, "precise"),
+}
+
+
+def measure(kind: str, workers: int, paths: Sequence[str], preparation: Preparation) -> dict[str, Any]:
+    """One pass over the files by `workers` readers that have begun already, 32 images ahead."""
+    read = Keying(images.prepare)
+    pool = readers.start(kind, workers)
+    for future in [pool.submit(read, ImageRef(p), preparation) for p in paths[: 4 * workers]]:
+        future.result()
+    wall, parent = time.perf_counter(), time.process_time()
+    ahead = []
+    for path in paths:
+        ahead.append(pool.submit(read, ImageRef(path), preparation))
+        if len(ahead) > 32:
+            ahead.pop(0).result()
+    for future in ahead:
+        future.result()
+    wall, parent = time.perf_counter() - wall, time.process_time() - parent
+    pool.shutdown()
+    return {"images a second": len(paths) / wall, "parent": 1e3 * parent / len(paths)}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--images", type=int, default=200)
+    asked = parser.parse_args(argv)
+    os.environ.pop(ENVIRONMENT, None)
+    with tempfile.TemporaryDirectory() as name:
+        os.environ["EVALKIT_CACHE"] = name
+        paths = [work.picture(Path(name) / "pictures", i) for i in range(asked.images)]
+        for title, preparation in PREPARATIONS.items():
+            for kind in readers.KINDS:
+                _tell(f"{title}, {kind}", measure(kind, asked.workers, paths, preparation))
+            os.environ[ENVIRONMENT] = "4"
+            measure("thread", asked.workers, paths, preparation)
+            _tell(
+                f"{title}, thread, found in the cache", measure("thread", asked.workers, paths, preparation)
+            )
+            del os.environ[ENVIRONMENT]
+    return 0
+
+
+def _tell(name: str, found: dict[str, Any]) -> None:
+    print(
+        f"{name}: {found['images a second']:.0f} images/s, {found['parent']:.2f} ms of the parent's CPU each",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,52 @@
+"""Threads or processes that read images ahead of the model; processes end when their parent does."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+
+from evalkit.errors import ModelError, nearest
+
+KINDS = ("thread", "process")
+
+
+def start(kind: str, workers: int) -> Executor:
+    """A pool of `workers` readers; nothing runs before the first image is asked for."""
+    if kind == "thread":
+        return ThreadPoolExecutor(max_workers=workers, thread_name_prefix="images")
+    # Forked, a process would take over locks that torch's threads hold; a fresh one imports no torch.
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=_begin)
+
+
+def check(kind: str, workers: int | str) -> int:
+    """How many workers, as a number. Raises ModelError."""
+    if kind not in KINDS:
+        raise ModelError(f"worker_kind={kind}: no such kind of reader{nearest(kind, KINDS)}")
+    if not str(workers).isdecimal() or int(workers) < 1:
+        raise ModelError(f"workers={workers}: at least one must read images; a number from 1")
+    return int(workers)
+
+
+def ended() -> ModelError:
+    """What to say when a reading process is gone: the system kills those that take too much memory."""
+    return ModelError(
+        "workers: a process that reads images ended early (killed, or out of memory); "
+        "set fewer workers, or worker_kind=thread"
+    )
+
+
+def _begin() -> None:
+    """Ctrl-C is the parent's business; its end, however it comes, is ours."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_follow, daemon=True).start()
+
+
+def _follow() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()  # a pipe that the system closes, also after kill -9
+    os._exit(1)

@@ -1,0 +1,145 @@
+"""Images read ahead by threads or processes: the same answers and errors, and no process left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+from PIL import Image
+
+from evalkit.errors import ImageError, ModelError
+from evalkit.models.paligemma import PaliGemma
+from evalkit.models.paligemma.batches import pixel_key
+from evalkit.types import Decode, ImageRef, Preparation, Request
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def requests(tmp_path_factory: pytest.TempPathFactory) -> list[Request]:
+    folder, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(1)
+    for i in range(6):
+        Image.fromarray(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(folder / f"{i}.png")
+    return [
+        Request(
+            f"s{i}",
+            (ImageRef(str(folder / f"{i % 6}.png")),),
+            tiny.PROMPTS[i % 5],
+            Preparation(28),
+            Decode(8),
+        )
+        for i in range(18)
+    ]
+
+
+def backend(**options: Any) -> PaliGemma:
+    return tiny.backend(tiny.checkpoint(1), engine="fast", prepare=None, **options)
+
+
+def test_processes_answer_as_threads_do(requests: list[Request]) -> None:
+    threads = tiny.by_id(backend(workers=2).predict(requests))
+    processes = backend(workers="2", worker_kind="process")
+    assert tiny.by_id(processes.predict(requests)) == threads
+    assert tiny.by_id(processes.predict(requests)) == threads  # the same processes once more
+
+
+def test_a_damaged_image_is_told_by_its_own_error(requests: list[Request], tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    bad = Request("bad", (ImageRef(str(tmp_path / "bad.png")),), "", Preparation(28), Decode(8))
+    told = []
+    for kind in ("thread", "process"):
+        found: list[tuple[str, str]] = []
+        answers = backend(worker_kind=kind).predict(
+            [*requests[:3], bad], lambda request, error, found=found: found.append((request.id, str(error)))
+        )
+        assert len(list(answers)) == 3
+        told.append(found)
+        with pytest.raises(ImageError, match=r"bad\.png: is no image"):
+            list(backend(worker_kind=kind).predict([bad]))
+    assert told[0] == told[1] == [("bad", f"{tmp_path / 'bad.png'}: is no image of a known kind; PNG, JPEG, "
+                                          "WebP, GIF, BMP are")]  # fmt: skip
+
+
+def ends(ref: ImageRef, preparation: Preparation) -> Any:
+    """A reader's process that the system kills."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_process_that_is_killed_is_told_in_a_sentence(requests: list[Request]) -> None:
+    model = tiny.backend(tiny.checkpoint(1), engine="fast", prepare=ends, worker_kind="process")
+    with pytest.raises(ModelError, match="a process that reads images ended early"):
+        list(model.predict(requests))
+    model.prepare = tiny.prepare
+    assert len(list(model.predict(requests))) == len(requests)  # the next run has new processes
+
+
+def test_what_processes_read_is_sent_to_the_device_from_here(requests: list[Request]) -> None:
+    sent: dict[str, Any] = {}
+    model = backend(worker_kind="process")
+    model.load()
+    model._engine.send = sent.__setitem__  # type: ignore[union-attr]
+    assert len(list(model.predict(requests))) == len(requests)
+    assert len(sent) == 6
+    assert all(pixel_key(pixels) == key for key, pixels in sent.items())
+
+
+def test_another_kind_is_refused() -> None:
+    with pytest.raises(
+        ModelError, match="worker_kind=fork: no such kind of reader; there are: process, thread"
+    ):
+        backend(worker_kind="fork")
+
+
+PARENT = """
+import os, time
+from evalkit.models.paligemma import readers
+
+if __name__ == "__main__":
+    pool = readers.start("process", 2)
+    busy = [pool.submit(time.sleep, 600), pool.submit(os.getpid), pool.submit(time.sleep, 600)]
+    print(*pool._processes, flush=True)
+    busy[1].result()
+    print("running", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_processes_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(PARENT)
+    parent = subprocess.Popen(
+        [sys.executable, str(script)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+    assert parent.stdout is not None
+    children = [int(pid) for pid in parent.stdout.readline().split()]
+    assert parent.stdout.readline() == "running\n"
+    assert len(children) == 2
+    assert all(map(alive, children))
+    parent.kill()
+    parent.wait()
+    until = time.monotonic() + 20
+    while any(map(alive, children)) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not any(map(alive, children))
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that ended and that nobody has asked about yet does not."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    status = Path(f"/proc/{pid}/stat")
+    return not (status.exists() and status.read_text().rpartition(")")[2].split()[0] == "Z")
