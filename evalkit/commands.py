@@ -45,7 +45,8 @@ def run(arguments: argparse.Namespace, command: str) -> int:
     print()
     print(leaderboard.terminal(leaderboard.collect(folders), bold=sys.stdout.isatty()), end="", flush=True)
     if arguments.against and not arguments.until_decided:
-        comparing.after_run(arguments.against, folders, arguments.margin)
+        part = arguments.limit is not None or arguments.ids is not None
+        comparing.after_run(arguments.against, folders, arguments.margin, ("samples",) if part else ())
     return 0
 
 

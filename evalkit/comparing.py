@@ -39,7 +39,7 @@ def run(
         return 0
     models = compare.sides(given)
     found = [compare.compare(models[0], other, allow, margin) for other in models[1:]]
-    ranked = ranks.ranks(models, allow)
+    ranked = ranks.ranks(models, allow) if len(models) > 2 or len(found[0].tasks) > 1 else []
     if as_json:
         content = {
             "comparisons": [compare.record(c) for c in found],
@@ -81,13 +81,15 @@ def until_decided(against: str | None, margin: float | None) -> Callable[..., No
     return act
 
 
-def after_run(against: str, folders: Sequence[results.RunFolder], margin: float | None) -> None:
+def after_run(
+    against: str, folders: Sequence[results.RunFolder], margin: float | None, allow: Collection[str] = ()
+) -> None:
     """`evalkit run --against`: what was run now against a baseline, every model."""
     base = only_side(baseline.read(against), against)
     found = [baseline.of_run(folder) for folder in folders]
     for name in dict.fromkeys(r.name for r in found):
         side = only_side([r for r in found if r.name == name], name)
-        found_now = compare.compare(base, side, (), margin or compare.MARGIN)
+        found_now = compare.compare(base, side, allow, margin or compare.MARGIN)
         print("\n" + text_of(found_now, sys.stdout.isatty(), width=_screen()))
 
 

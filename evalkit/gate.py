@@ -62,6 +62,8 @@ class Policy:
 
 def read_policy(path: Path) -> Policy:
     """A gate.yaml, strictly: unknown keys, wrong types and tags are one sentence. Raises UserError."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; a policy is a YAML file such as `margin: 0.02`")
     content = strict_yaml.read(path)
     known = dict.fromkeys(Policy.__dataclass_fields__)
     values: dict[str, Any] = {}

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evalkit import baseline, compare, pages, significance
+from evalkit import baseline, compare, leaderboard, pages, significance
 from evalkit.baseline import Answered
 from evalkit.compare import TaskResult
 from evalkit.errors import UserError
@@ -156,7 +156,8 @@ class Trend:
             for key, (value, low, high, n) in p.values.items():
                 task, _, metric = key.partition(" ")
                 dropped = any(d.startswith(f"{task}:") for d in p.drops)
-                writer.writerow([p.step, p.name, task, metric, value, low, high, n, int(dropped)])
+                line = [p.step, p.name, task, metric, value, low, high, n, int(dropped)]
+                writer.writerow([leaderboard.neutral(v) for v in line])
         return out.getvalue()
 
 

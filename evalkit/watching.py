@@ -76,10 +76,11 @@ def _loop(arguments: argparse.Namespace, trend: Trend, evaluate: Evaluate, base:
 
 
 def _take(trend: Trend, step: int, path: Path, runs: Sequence[Answered], base: Sequence[Answered]) -> None:
-    """Puts a checkpoint into the trend, with what it lost against the best so far and the baseline."""
+    """Puts a checkpoint into the trend, with what it lost against the best so far and the baseline, on the
+    samples they share: --limit needs no limited baseline."""
     best = trend.best
-    fallen = watch.drops(runs, trend.runs(best), best.name) if best else []
-    fallen += watch.drops(runs, base, base[0].name) if base else []
+    fallen = watch.drops(runs, trend.runs(best), best.name, ("samples",)) if best else []
+    fallen += watch.drops(runs, base, base[0].name, ("samples",)) if base else []
     for sentence in fallen:
         terminal.say(f"warning: {path.name}: {sentence}")
     trend.points.append(watch.point(step, path.name, runs, fallen))

@@ -157,6 +157,9 @@ def test_against_without_a_stop_compares_afterwards(
 ) -> None:
     assert main(words(data, base)) == 0
     assert "worse, beyond 1" in capsys.readouterr().out
+    few = ["--limit", "50", "--output-path", "few"]
+    assert main([*words(data, base), *few]) == 0  # a part on purpose is compared on that part
+    assert "100 shared" in capsys.readouterr().out
     assert main(["run", "--model", "m", "--tasks", str(data), "--data-root", str(data.parent),
                  "--until-decided"]) == 2  # fmt: skip
     assert "against what?" in capsys.readouterr().err

@@ -103,6 +103,8 @@ def test_a_policy_is_read_strictly(tmp_path: Path, base: Path) -> None:
         with pytest.raises(UserError) as error:
             gate.read_policy(path)
         assert sentence in str(error.value)
+    with pytest.raises(UserError, match="a policy is a YAML file"):
+        gate.read_policy(tmp_path / "none.yaml")
     path.write_text("tasks: {other: {margin: 0.1}}")
     with pytest.raises(UserError, match=r"tasks\.other: the baseline has no such task"):
         evalkit.check(base, base, policy=path)
