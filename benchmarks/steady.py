@@ -1,6 +1,6 @@
 """A long run's overhead and memory: CPU time outside model and images, resident memory as samples go by.
 
-    python -m benchmarks.steady [--samples 20000] [--shape thin]
+    python -m benchmarks.steady [--samples 20000] [--seconds 300] [--shape thin]
 
 A tiny checkpoint answers so fast that memory can be watched over many samples; the share of overhead is
 taken on `--shape`, whose calls cost what a model's do.
@@ -9,22 +9,28 @@ taken on `--shape`, whose calls cost what a model's do.
 from __future__ import annotations
 
 import argparse
+import itertools
+import json
 import os
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import numpy as np
 import torch
+from PIL import Image
 
+import evalkit
 from benchmarks import models, work
 from evalkit import images
-from evalkit.models.paligemma import PaliGemma, lane
+from evalkit.models.paligemma import PaliGemma, fast, lane
+from evalkit.results import Entry, Journal
 from evalkit.types import Decode, ImageRef, Preparation, Request
 
 models.SHAPES["tiny"] = {
@@ -59,8 +65,9 @@ class Clock:
         return timed
 
 
-def overhead(folder: Path, shape: str, scenes: int) -> float:
-    """Share of CPU time that goes neither into the model nor into reading images, after the first batch."""
+def overhead(folder: Path, shape: str, scenes: int, seconds: float) -> tuple[float, int, float]:
+    """Share of CPU time that goes neither into the model nor into reading images, after the first batch; of
+    how many samples, in how many seconds of wall time."""
     path = models.build(folder / shape, shape)
     clock = Clock()
     backend = PaliGemma(str(path), device="cpu", protocol="hf", prepare=clock.wrap(images.prepare))
@@ -71,38 +78,59 @@ def overhead(folder: Path, shape: str, scenes: int) -> float:
     lane.Lane._read = clock.wrap(lane.Lane._read)  # type: ignore[method-assign]
     questions = work.vqa(folder / "images", scenes)
     preparation = Preparation(224, "bicubic", True, "precise")
-    asked = [Request(q.id, (ImageRef(q.image),), q.prompt, preparation, Decode(5, None)) for q in questions]
+    asked = (
+        Request(f"{turn}-{q.id}", (ImageRef(q.image),), q.prompt, preparation, Decode(5, None))
+        for turn in itertools.count()
+        for q in questions
+    )
     answers = backend.predict(asked)
-    for _ in range(16):
+    for _ in range(32):
         next(answers)
-    clock.spent, begun = 0.0, time.process_time()
+    clock.spent, begun, wall, done = 0.0, time.process_time(), time.monotonic(), 0
     for _ in answers:
-        pass
-    return 1 - clock.spent / (time.process_time() - begun)
+        done += 1
+        if time.monotonic() - wall > seconds:
+            break
+    used, wall = time.process_time() - begun, time.monotonic() - wall
+    answers.close()  # type: ignore[attr-defined]
+    return 1 - clock.spent / used, done, wall
 
 
-def memory(folder: Path, samples: int) -> list[tuple[int, float]]:
-    """(samples answered, resident MiB) along one run of a tiny checkpoint at 28 px."""
+def memory(folder: Path, samples: int) -> list[tuple[str, float]]:
+    """What is resident, in MiB, along one run of a tiny checkpoint at 28 px, journal and all, five
+    questions an image; and when it is scored."""
     path = models.build(folder / "tiny", "tiny", 28)
-    pixels = images.resize(images.decode(Path(work.picture(folder / "images", 0)).read_bytes()), 28)
-
-    def prepare(ref: ImageRef, preparation: Preparation) -> images.Prepared:
-        changed = pixels.copy()
-        changed[0, :4, 0] = [int(ref.path) >> shift & 255 for shift in (0, 8, 16, 24)]
-        return images.Prepared(changed, ref.path, (480, 640))
-
-    def asked() -> Iterator[Request]:
+    data = folder / "custom"
+    (data / "images").mkdir(parents=True)
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+    with (data / "vqa.jsonl").open("w") as lines:
         for i in range(samples):
-            image = (ImageRef(str(i // 5)),)
-            yield Request(str(i), image, "ab"[: 1 + i % 2] * (1 + i % 7), Preparation(28), Decode(2))
+            if i % 5 == 0:
+                pixels[0, :4, 0] = [i >> shift & 255 for shift in (0, 8, 16, 24)]
+                Image.fromarray(pixels).save(data / "images" / f"{i // 5}.png", compress_level=1)
+            line = {
+                "id": i,
+                "image": f"{i // 5}.png",
+                "question": "ab"[: 1 + i % 2] * (1 + i % 7),
+                "answer": "a",
+            }
+            lines.write(json.dumps(line) + "\n")
+    fast.memory_limits = lambda device: (1 << 20, 0)  # full by the first thousand, as a real model's soon is
+    marks = sorted({1000, 10_000, 50_000, samples})
+    found, written, write = [], itertools.count(1), Journal.write
 
-    backend = PaliGemma(str(path), device="cpu", prepare=prepare, batch_size=64)
-    marks = sorted({1000, 5000, 10_000, 20_000, 50_000, samples})
-    found = []
-    for done, _ in enumerate(backend.predict(asked()), start=1):
+    def counted(self: Journal, entry: Entry) -> None:
+        write(self, entry)
+        done = next(written)
         if done in marks:
-            found.append((done, _resident()))
-    return found
+            found.append((f"{done:,} samples", _resident()))
+
+    Journal.write = counted  # type: ignore[method-assign]
+    evalkit.run(
+        path, "custom_vqa", data_root=folder, output_path=folder / "results", device="cpu", batch_size=64,
+        set={"decode.max_new_tokens": 2},
+    )  # fmt: skip
+    return [*found, ("scored", _resident())]
 
 
 def _resident() -> float:
@@ -115,14 +143,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--samples", type=int, default=20_000)
     parser.add_argument("--scenes", type=int, default=32)
+    parser.add_argument("--seconds", type=float, default=300.0)
     parser.add_argument("--shape", choices=("thin", "half"), default="thin")
     asked = parser.parse_args(argv)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
-        for done, mib in memory(Path(name), asked.samples):
-            print(f"{done:,} samples: {mib:.0f} MiB resident")
-        share = overhead(Path(name), asked.shape, asked.scenes)
-        print(f"{asked.shape}: {100 * share:.1f} % of CPU time outside model and images")
+        for when, mib in memory(Path(name), asked.samples):
+            print(f"{when}: {mib:.0f} MiB resident", flush=True)
+        share, done, wall = overhead(Path(name), asked.shape, asked.scenes, asked.seconds)
+        print(
+            f"{asked.shape}: {100 * share:.1f} % of CPU time outside model and images "
+            f"({done:,} samples in {wall:.0f} s)"
+        )
     return 0
 
 

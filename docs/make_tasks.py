@@ -122,6 +122,7 @@ def _score(task: Task) -> str:
         head, mark, why = task.not_scored.partition(f"{SUBMISSION}:")
         return f"*{mark}*{why}" if mark and not head else f"*not scored, because* {task.not_scored}"
     shown = ", ".join(f"`{metric}`" for metric in task.metrics)
+    shown += "".join(f"; `{metric}` *not scored, because* {why}" for metric, why in task.unscored.items())
     if task.group_mean is None:
         return shown
     left = f" without {', '.join(task.group_mean)}" if task.group_mean else ""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -49,7 +51,7 @@ def run(
             return 0
         results.atomic_write(Path(as_json), text)
     colour = sys.stdout.isatty()
-    print("\n".join(text_of(c, colour, samples) for c in found))
+    print("\n".join(text_of(c, colour, samples, _screen()) for c in found))
     if ranked:
         print("\nmean rank over tasks, 1 is best; 95 % interval, images resampled in all tasks at once")
         width = max(len(r.name) for r in ranked)
@@ -86,41 +88,56 @@ def after_run(against: str, folders: Sequence[results.RunFolder], margin: float 
     for name in dict.fromkeys(r.name for r in found):
         side = only_side([r for r in found if r.name == name], name)
         found_now = compare.compare(base, side, (), margin or compare.MARGIN)
-        print("\n" + text_of(found_now, sys.stdout.isatty()))
+        print("\n" + text_of(found_now, sys.stdout.isatty(), width=_screen()))
 
 
-def text_of(found: Comparison, colour: bool = False, samples: int = 0) -> str:
-    """One comparison for a terminal."""
+def _screen() -> int | None:
+    """Columns of the screen that is printed to; None for a file or a pipe."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def text_of(found: Comparison, colour: bool = False, samples: int = 0, width: int | None = None) -> str:
+    """One comparison for a terminal; where its lines are longer than `width`, tasks stand above their
+    metrics."""
     header = ["task", "metric", "n", "A", "B", "B − A", "p", "verdict"]
-    lines: list[tuple[list[str], list[str]]] = []  # cells, and what stands below them
+    lines: list[list[str]] = []
+    below: dict[int, list[str]] = {}  # what stands below a line
     for task in found.tasks:
         for place, m in enumerate(task.metrics):
             first = place == 0
             d = m.found
-            cells = [
+            lines.append([
                 task.task if first else "", m.spelled, f"{d.n:,}" if first else "", hundredths(d.a),
                 hundredths(d.b), difference(d), p_value(task.p if first else d.p, first),
                 task.verdict if first else ", ".join(m.flags) or "undecided",
-            ]  # fmt: skip
-            lines.append((cells, _below(task, samples) if place == len(task.metrics) - 1 else []))
-    widths = [max(len(h), *(len(cells[i]) for cells, _ in lines)) for i, h in enumerate(header)]
-    out = [f"A {found.a.name}    B {found.b.name}", ""]
-    out += [_line(header, widths), "  ".join("─" * w for w in widths)]
-    for cells, below in lines:
-        line = _line(cells, widths)
+            ])  # fmt: skip
+        below[len(lines) - 1] = _below(task, samples)
+    narrow = width is not None and max(len(line) for line in _table(header, lines)) > width
+    heads = {i: f"{line[0]}, n {line[2]}" for i, line in enumerate(lines) if narrow and line[0]}
+    if narrow:
+        header, lines = ["  metric", *header[3:]], [[f"  {line[1]}", *line[3:]] for line in lines]
+    head, rule, *rows = _table(header, lines)
+    out = [f"A {found.a.name}    B {found.b.name}", "", head, rule]
+    for i, (row, cells) in enumerate(zip(rows, lines, strict=True)):
+        out += [heads[i]] if i in heads else []
         paint = RED if "worse" in cells[-1] else GREEN if "better" in cells[-1] else ""
-        out.append(f"{paint}{line}{PLAIN}" if colour and paint else line)
-        out += [f"    {text}" for text in below]
+        out.append(f"{paint}{row}{PLAIN}" if colour and paint else row)
+        for text in below.get(i, ()):
+            out += textwrap.wrap(text, width or 10_000, initial_indent=" " * 4, subsequent_indent=" " * 6)
     out += ["", *_summary(found)]
     return "\n".join(out) + "\n"
 
 
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    right = {2, 3, 4, 6}
-    shown = [
-        c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))
-    ]
-    return "  ".join(shown).rstrip()
+def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
+    """The header, a rule and the lines; numbers to the right, but for differences."""
+    widths = [max(len(h), *(len(line[i]) for line in lines)) for i, h in enumerate(header)]
+    right = {i for i, h in enumerate(header) if h in ("n", "A", "B", "p")}
+
+    def joined(cells: Sequence[str]) -> str:
+        padded = (c.rjust(widths[i]) if i in right else c.ljust(widths[i]) for i, c in enumerate(cells))
+        return "  ".join(padded).rstrip()
+
+    return [joined(header), "  ".join("─" * w for w in widths), *map(joined, lines)]
 
 
 def _below(task: TaskResult, samples: int) -> list[str]:
@@ -220,6 +237,7 @@ def grid_table(runs: Sequence[Answered]) -> str:
             "from the best",
             "s/sample",
             "minutes",
+            "device",
         ]
         rows = [_point(r, best, metric) for r in sorted(some, key=_axes)]
         widths = [max(len(h), *(len(row[i]) for row in rows)) for i, h in enumerate(header)]
@@ -236,7 +254,7 @@ def _axes(run: Answered) -> tuple[str, int, str, str, str]:
     model = run.identity.get("model", {})
     return (
         run.name, int(run.identity["preparation"]["resolution"]), str(model.get("dtype", "")),
-        str(run.identity.get("protocol", "")), str(run.identity["task"].get("prompt", "")),
+        str(run.identity.get("protocol", "")), repr(run.identity["task"].get("prompt", "")),
     )  # fmt: skip
 
 
@@ -264,6 +282,7 @@ def _point(run: Answered, best: Answered, metric: str) -> list[str]:
         apart,
         cost,
         minutes,
+        run.device,
     ]
 
 

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import ast
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from evalkit.records import Record, filled
 from evalkit.types import Format, Sample
 
-LONGEST = 5040  # permutations of one answer's parts: 7! (a list of more parts is kept as it is)
+LETTERS = "ABCDEFGHIJ"
+PARTS = 8  # an answer of more parts is kept as it is: its orders would be hundreds of thousands
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ class FlatRecords(Format):
                 hold it under `inner`; '' for a test split whose answers are hidden; `names`: a number
                 (or true, false) chooses one of these; `literal`: a string that spells a Python list
     choices     a list that the prompt's `{choices}` shows joined by `joined`; `correct` is the key of
-                the right one's place (a number or a letter): the target is then its text
+                the right one's place (a number or a letter): the target is then its text; `letters`:
+                the prompt's `{options}` has them as "(A) a, (B) b", and the target is the letter
     each        a list of strings: one sample for each, as the prompt's `{question}`
     bbox        the target is a box [x, y, width, height] in pixels (`corners`: [x0, y0, x1, y1]), in the
                 shape that box metrics read; `height`, `width`: keys of the image's size
@@ -37,7 +39,7 @@ class FlatRecords(Format):
     split_key   only records in which it is the split
     permuted    an answer that holds this separator is accepted with its parts in any order
     drop_empty  empty answers are left out; a question of none but such counts for no score
-    extra       further keys that the prompt may name
+    extra       further keys that the prompt may name; an empty one is shown as `blank`
     """
 
     id: str = ""
@@ -51,6 +53,7 @@ class FlatRecords(Format):
     choices: str = ""
     joined: str = " \t "
     correct: str = ""
+    letters: bool = False
     each: str = ""
     bbox: str = ""
     corners: bool = False
@@ -64,6 +67,7 @@ class FlatRecords(Format):
     permuted: str = ""
     drop_empty: bool = False
     extra: tuple[str, ...] = ()
+    blank: str = ""
 
     fields: ClassVar[tuple[str, ...]] = ()
 
@@ -99,11 +103,12 @@ class FlatRecords(Format):
         """
         name = record.identifier(self.id) if self.id else str(place)
         images, called, size = pictures(record)
-        fields = {key: record.scalar(key) for key in self.extra}
+        fields = {key: self._shown(record, key) for key in self.extra}
         if self.question:
             fields["question"] = record.text(self.question)
         target: Any = self._target(record, fields, size)
         choices = record.texts(self.choices, least=1) if self.choices and not self.bbox else ()
+        choices = tuple(LETTERS[: len(choices)]) if self.letters else choices
         group = record.scalar(self.group) if self.group else ""
         cluster = record.identifier(self.cluster) if self.cluster else called
         if not self.each:
@@ -124,12 +129,23 @@ class FlatRecords(Format):
                 choices=choices,
             )
 
+    def _shown(self, record: Record, key: str) -> str:
+        empty = self.blank and record.data.get(key) in (None, "")
+        return self.blank if empty else record.scalar(key)
+
     def _target(self, record: Record, fields: dict[str, str], size: Any) -> Any:
         if self.bbox:
             return self._box(record, size)
         if self.choices:
             choices = record.texts(self.choices, least=1)
             fields["choices"] = self.joined.join(choices)
+            if self.letters:
+                if len(choices) > len(LETTERS):
+                    record.wrong(
+                        self.choices, f"holds {len(choices)}; at most {len(LETTERS)} can be lettered"
+                    )
+                lettered = zip(LETTERS, choices, strict=False)
+                fields["options"] = ", ".join(f"({letter}) {choice}" for letter, choice in lettered)
             if self.correct:
                 return self._choice(record, choices)
         if not self.answers:
@@ -142,10 +158,10 @@ class FlatRecords(Format):
     def _choice(self, record: Record, choices: tuple[str, ...]) -> tuple[str, ...]:
         value = record.get(self.correct, "it must be the right choice's place, from 0")
         if isinstance(value, str):
-            value = int(value) if value.isdigit() else "ABCDEFGHIJ".find(value.strip("() ").upper() or "-")
+            value = int(value) if value.isdigit() else LETTERS.find(value.strip("() ").upper() or "-")
         if type(value) is not int or not 0 <= value < len(choices):
             record.wrong(self.correct, f"is no place among {len(choices)} choices; it must be from 0")
-        return (choices[value],)
+        return (LETTERS[value] if self.letters else choices[value],)
 
     def _answers(self, record: Record) -> tuple[str, ...]:
         value = record.get(self.answers, "it must hold the answer, or a list of them")
@@ -186,6 +202,7 @@ def _permuted(answers: tuple[str, ...], separator: str) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for answer in answers:
         parts = answer.split(separator)
-        orders = itertools.islice(itertools.permutations(parts), LONGEST if len(parts) < 8 else 1)
+        orders: Iterable[Sequence[str]]
+        orders = itertools.permutations(parts) if len(parts) <= PARTS else [parts]
         found.update(dict.fromkeys(separator.join(order) for order in orders))
     return tuple(found)

@@ -10,7 +10,7 @@ import hashlib
 import io
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,7 @@ def prepare(ref: ImageRef, preparation: Preparation) -> Prepared:
     if cache is None or any(mark.font for mark in ref.marks):  # a font's file is not looked into
         pixels, size = _prepared(data, ref, preparation)
         return Prepared(pixels, digest, size)
-    key = image_cache.key(digest, preparation, ref.marks, ref.turn, _code())
+    key = image_cache.key(digest, preparation, replace(ref, path="", member=""), _code())
     found = cache.get(key)
     if found is None:
         found = _prepared(data, ref, preparation)
@@ -92,26 +92,44 @@ def _code() -> tuple[str, ...]:
     return (*digests, *map(version, ("pillow", "simplejpeg", "numpy")))
 
 
+def whole(ref: ImageRef, preparation: Preparation) -> Prepared:
+    """One image at its own size, for a model that resizes by itself: turned and marked as in `prepare`,
+    neither resized nor padded. Raises ImageError naming it."""
+    data = read_bytes(ref)
+    pixels = _rgb(_upright_and_labelled(data, ref, preparation))
+    size = pixels.shape[0], pixels.shape[1]
+    _outline(pixels, ref, size)
+    return Prepared(pixels, hashlib.sha256(data).hexdigest(), size)
+
+
 def _prepared(data: bytes, ref: ImageRef, preparation: Preparation) -> tuple[Pixels | Floats, Size]:
-    image = _decode(data, preparation.jpeg, preparation.exif, str(ref))
-    if ref.turn % 4:
-        image = _turned(image, ref.turn, preparation.jpeg)
+    image = _upright_and_labelled(data, ref, preparation)
     size = image.shape[0], image.shape[1]
-    for mark in ref.marks:
-        if mark.kind == "label":
-            smooth = _opened(data).mode not in ("1", "P")  # as Pillow draws on such an image itself
-            image = drawing.label(_rgb(image), mark, smooth)
     if preparation.pad:
         image = drawing.square(image)
     if preparation.floats and preparation.resize == "bilinear":
         pixels: Pixels | Floats = _rgb(bilinear(image, preparation.resolution, preparation.antialias))
     else:
         pixels = _rgb(resize(image, preparation.resolution, preparation.resize, preparation.antialias))
+    _outline(pixels, ref, size, padded=bool(preparation.pad))
+    return pixels, size
+
+
+def _upright_and_labelled(data: bytes, ref: ImageRef, preparation: Preparation) -> Pixels:
+    image = _decode(data, preparation.jpeg, preparation.exif, str(ref))
+    if ref.turn % 4:
+        image = _turned(image, ref.turn, preparation.jpeg)
+    for mark in ref.marks:
+        if mark.kind == "label":
+            smooth = _opened(data).mode not in ("1", "P")  # as Pillow draws on such an image itself
+            image = drawing.label(_rgb(image), mark, smooth)
+    return image
+
+
+def _outline(pixels: Pixels | Floats, ref: ImageRef, size: Size, padded: bool = False) -> None:
     for mark in ref.marks:
         if mark.kind == "outline":
-            place = drawing.fractions(mark, size, padded=bool(preparation.pad))
-            drawing.outline(pixels, place, mark.colour)
-    return pixels, size
+            drawing.outline(pixels, drawing.fractions(mark, size, padded), mark.colour)
 
 
 def _turned(image: Pixels, turn: int, jpeg: str) -> Pixels:

@@ -10,6 +10,7 @@ import functools
 import io
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ STAMPS = {
     "unidentified": ("?", "unidentified: the model's class doesn't say what it is, so never gone on with"),
 }
 SUBMISSION = "submission only"  # how a task's `not_scored` begins where the answers are not public
+WHOLE = "–"  # stands for the metric where a task has none
 BOLD, PLAIN = "\033[1m", "\033[0m"
 
 
@@ -108,9 +110,10 @@ def collect(folders: Iterable[RunFolder]) -> list[Cell]:
             Cell(score, folder.name, model, changed, _ways(run), resolution, folder.path, file)
             for score in scores
         ]
-        if why := file.get("not_scored", ""):
-            n = len(folder.entries())
-            empty = Score(run["task"], "–", "", math.nan, None, None, n, n, "all", 0)
+        unscored = {WHOLE: file["not_scored"]} if file.get("not_scored") else file.get("unscored", {})
+        for metric, why in unscored.items():
+            n = scores[0].n if scores else len(folder.entries())
+            empty = Score(run["task"], metric, "", math.nan, None, None, n, n, "all", 0)
             told = (folder.name, model, changed, _ways(run), resolution, folder.path, file, why)
             cells.append(Cell(empty, *told))
     return cells
@@ -161,7 +164,7 @@ def grid(cells: Sequence[Cell], pair: bool = False) -> Grid:
 
     With `pair` the ties are told by paired differences on the samples, else by the two intervals alone.
     """
-    keys = sorted({(c.model, c.resolution or 0) for c in cells})
+    keys = sorted({(c.model, c.resolution or 0) for c in cells}, key=lambda k: (_natural(k[0]), k))
     counts = Counter(model for model, _ in keys)
     several = {model for model, count in counts.items() if count > 1}
     names = tuple(f"{m} {r} px" if m in several else m for m, r in keys)
@@ -179,16 +182,25 @@ def grid(cells: Sequence[Cell], pair: bool = False) -> Grid:
     return Grid(names, rows, found, frozenset(best))
 
 
+def _natural(name: str) -> list[tuple[int, str]]:
+    """What sorts 3b before 10b."""
+    return [(int(p), "") if p.isdecimal() else (-1, p) for p in re.split(r"(\d+)", name) if p]
+
+
 def _best(row: Mapping[tuple[int, int], Cell], pair: bool) -> set[tuple[int, int]]:
-    """The best value and those not significantly below it, where at least two models were scored on the
-    same samples. Runs that a sequential test stopped take no part, nor do means over runs."""
-    if len(row) < 2 or len({(c.score.n, c.score.coverage, _targets(c.score)) for c in row.values()}) > 1:
+    """The best value and those not significantly below it, among the models that were scored on the same
+    samples, the most of them, where these are at least two. Runs that a sequential test stopped take no
+    part, nor do means over runs."""
+    alike: dict[tuple[int, str, str], dict[tuple[int, int], Cell]] = {}
+    for at, c in row.items():
+        if c.score.coverage != "early" and not c.not_scored and not c.runs:
+            alike.setdefault((c.score.n, c.score.coverage, _targets(c.score)), {})[at] = c
+    some = max(alike.items(), key=lambda item: (item[0][0], len(item[1])), default=(None, {}))[1]
+    if len(some) < 2:
         return set()
-    if any(c.score.coverage == "early" or c.not_scored or c.runs for c in row.values()):
-        return set()
-    sign = -1 if next(iter(row.values())).score.lower_is_better else 1
-    top = max(row.values(), key=lambda c: sign * c.score.value)
-    return {at for at, c in row.items() if c is top or (_paired_tie(top, c) if pair else _tie(top, c))}
+    sign = -1 if next(iter(some.values())).score.lower_is_better else 1
+    top = max(some.values(), key=lambda c: sign * c.score.value)
+    return {at for at, c in some.items() if c is top or (_paired_tie(top, c) if pair else _tie(top, c))}
 
 
 def _tie(top: Cell, other: Cell) -> bool:
@@ -343,12 +355,14 @@ def _targets(score: Score) -> str:
 
 def notes(cells: Sequence[Cell], pair: bool = False, marked: bool = True) -> list[str]:
     """What a reader must know of the numbers above."""
-    reasons = [f"{c.score.task}: {why_not_scored(c.not_scored)}" for c in cells if c.not_scored]
+    reasons = [_reason(c) for c in cells if c.not_scored]
     used = {mark for c in cells for mark in c.stamps}
     found = [f"values × 100, ± {_spread(cells)}"]
     if marked:
         how = "paired on the samples" if pair else "by the two intervals; `evalkit compare` pairs the samples"
-        found.append(f"bold: the best, and what does not differ from it significantly ({how})")
+        found.append(
+            f"bold: the best on the same samples, and what does not differ from it significantly ({how})"
+        )
     few = sorted({c.score.task for c in cells if c.score.clusters < FEW and not c.runs})
     if few:
         found.append(f"fewer than {FEW} images, so the interval is rough: {', '.join(few)}")
@@ -369,6 +383,11 @@ def notes(cells: Sequence[Cell], pair: bool = False, marked: bool = True) -> lis
         more = f"; and {len(unique) - 6} more" if len(unique) > 6 else ""
         found.append("unreadable answers, scored as wrong: " + "; ".join(unique[:6]) + more)
     return found
+
+
+def _reason(cell: Cell) -> str:
+    of = "" if cell.score.metric == WHOLE else f" {cell.score.metric}"
+    return f"{cell.score.task}{of}: {why_not_scored(cell.not_scored)}"
 
 
 def _spread(cells: Sequence[Cell]) -> str:

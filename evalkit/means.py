@@ -20,6 +20,7 @@ from evalkit.types import Score
 
 # `name-seed0`, `name_s1`, `name-run2`, `name-seed-3`: the end of a checkpoint's name, any case
 SEED = re.compile(r"(?P<stem>.+)[-_](?:seed|run|s)[-_]?\d+", re.IGNORECASE)
+_TWO_WAYS = re.compile(r"(.+) \[[^\]]*\]")  # as the leaderboard calls one checkpoint that ran in two ways
 
 
 def stem(model: str) -> str | None:
@@ -36,6 +37,11 @@ def over_seeds(cells: Sequence[Cell]) -> list[Cell]:
     bare = {c.model for c in cells if stem(c.model) is None}
     groups: dict[tuple[Any, ...], list[Cell]] = {}
     for cell in cells:
+        if (named := _TWO_WAYS.fullmatch(cell.model)) and stem(named[1]):
+            raise UserError(
+                f"--mean-over seed: {named[1]} ran in several ways, one of them {cell.run}; "
+                "name the runs that are alike"
+            )
         name = stem(cell.model)
         label = cell.model if name is None else f"{name} (mean)" if name in bare else name
         groups.setdefault((cell.score.task, cell.score.metric, label, cell.resolution), []).append(cell)

@@ -156,8 +156,9 @@ def _by_resampling(metric: Metric, a: Rows, b: Rows, index: Ints, level: float) 
         width = a.shape[1]
         drawn = intervals.resampled_sums(intervals.cluster_sums(np.hstack([a, b]), index))
         scores = sign * (metric.value(drawn[:, width:]) - metric.value(drawn[:, :width]))
-        alike = (a == b).all(axis=1).tolist()
+        alike = [bool((np.abs(x - y) < ROUNDING).all()) for x, y in zip(a, b, strict=True)]
         moved = sign * (metric.value(b) - metric.value(a))
+        moved[np.abs(moved) < ROUNDING] = 0.0
         by_sample = not np.isnan(moved).all()  # a mean over groups has no value for one sample
         gained = tuple(np.flatnonzero(moved > 0).tolist()) if by_sample else None
         lost = tuple(np.flatnonzero(moved < 0).tolist()) if by_sample else None

@@ -5,16 +5,17 @@ salaniz/pycocoevalcap tokenizer/ptbtokenizer.py @ ad63453c, which then drops pun
 lengths of look-ahead are offered because the tokenizer looks across line ends: `caption` treats a text
 as a line with another after it, the normal case; `batch` treats a whole list as the reference does.
 
-Not matched: a capital sigma beside an apostrophe or underscore (Java decides otherwise where a word
-ends), letters that Unicode got after 6.2 in scripts that no list here names, and batches of more than
+Not matched: letters that Unicode got after 6.2 in scripts that no list here names, and batches of more than
 16,384 characters in which an abbreviation meets one of JFlex 1.4's stale look-ahead marks (never seen).
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 
@@ -129,5 +130,43 @@ def _printed(text: str) -> Iterator[str]:
                 token = token[:-1]
         elif name in _REWRITES:
             token = _REWRITES[name](token)
-        yield token.lower() if fresh else " " + token.lower()
+        yield _lowered(token) if fresh else " " + _lowered(token)
         fresh = False
+
+
+# --- lower case ----------------------------------------------------------------------------------
+
+_SIGMA = "\u03a3"
+# A word as java.text.BreakIterator sees it: letters with single dashes, stops, quotes between them, and
+# numbers. By kinds of characters: Letter, Mark, Digit, Punctuation in words, Quote or stop, Comma.
+_EAST_ASIAN = re.compile("[\u3005\u3041-\u3094\u3099-\u309c\u30a1-\u30fe\u4e00-\u9fa5\uf900-\ufa2d]")
+_CASED = re.compile(
+    "[\u02b0-\u02b8\u02c0\u02c1\u02e0-\u02e4\u0345\u037a\u1d2c-\u1d61\u2160-\u217f\u24b6-\u24e9]"
+)
+_JAVA_WORD = re.compile("(?:L[LM]*(?:[PQ]L[LM]*)*|D[DM]*(?:[QC]D[DM]*)*)+")
+_KINDS = {**dict.fromkeys(".'\"", "Q"), **dict.fromkeys(",\u066b", "C"), "\u2027": "P"}
+
+
+def _kind(c: str) -> str:
+    group = unicodedata.category(c)
+    if group in ("Mn", "Me", "Cf"):
+        return "M"
+    if _EAST_ASIAN.match(c):
+        return "O"
+    return _KINDS.get(c) or {"L": "L", "N": "D"}.get(group[0]) or ("P" if group in ("Pd", "Pc") else "O")
+
+
+def _lowered(token: str) -> str:
+    """As Java's toLowerCase, which ends a capital sigma's word where its own word breaks lie."""
+    if _SIGMA not in token:
+        return token.lower()
+    cased = [unicodedata.category(c) in ("Lu", "Ll", "Lt") or _CASED.match(c) for c in token]
+    final = set[int]()
+    for word in _JAVA_WORD.finditer("".join(map(_kind, token))):
+        letters = [i for i in range(*word.span()) if cased[i]]
+        if len(letters) > 1:
+            final.add(letters[-1])
+    places = [-1, *(i for i, c in enumerate(token) if c == _SIGMA), len(token)]
+    pieces = [token[a + 1 : b].lower() for a, b in pairwise(places)]
+    ends = ["\u03c2" if i in final else "\u03c3" for i in places[1:-1]]
+    return "".join(p + e for p, e in zip(pieces, [*ends, ""], strict=True))

@@ -192,7 +192,7 @@ def beside(
         return Beside(None, why_not="the checkpoint is not named as a published one; --published-model says")
     rows = match(score.task, named, resolution, score.metric, part)
     if not rows:
-        return Beside(None, why_not=f"nothing published for {named.model} {named.kind} at {resolution} px")
+        return Beside(None, why_not=_nothing(score.task, named, resolution, score.metric, part))
     row, data = rows[0], task_file.get("data", {})
     value = score.value if not part else _part(score, part)
     own_tuned = named.released and bool(artefacts.reported_on(score.task))
@@ -210,6 +210,23 @@ def beside(
     )
     note = AS_MANY if theirs else ""
     return Beside(row, value, next((why for holds, why in reasons if holds), ""), note)
+
+
+def _nothing(task: str, named: Named, resolution: int | None, metric: str, part: str) -> str:
+    """Why there is no row: the first of task, metric, checkpoint, fine-tune and resolution that has none."""
+    rows = for_task(task)
+    if not rows:
+        return "nothing is published for this task"
+    of_metric = [r for r in rows if (r.metric, r.part) == (metric, part)]
+    if not of_metric:
+        return f"not published; what is: {', '.join(dict.fromkeys(r.metric for r in rows))}"
+    mine = [r for r in of_metric if (r.model, r.kind) == (named.model, named.kind)]
+    if not mine:
+        return f"nothing published for {named.model} {named.kind}"
+    if not _fits(named, task):
+        return f"fine-tuned on {named.data}; the papers answer this task with another fine-tune"
+    sizes = ", ".join(str(size) for size in sorted({r.resolution for r in mine}))
+    return f"published at {sizes} px, this is {resolution or named.resolution or 'at an unknown size'}"
 
 
 def _part(score: Score, part: str) -> float | None:

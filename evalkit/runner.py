@@ -95,11 +95,12 @@ def predict(
         try:
             while block:
                 asked = planning.requests(plan, [todo[name] for name in block])
-                answers = []
+                answers = []  # for `following` alone: a long run must not hold what the journal has
                 for prediction in model.predict(asked, skip if options.on_bad_image == "skip" else None):
                     sample = todo[prediction.id]
                     journal.write(Entry(prediction, planning.stamps(sample.images)))
-                    answers.append(prediction)
+                    if following:
+                        answers.append(prediction)
                     done += 1
                     if flops is not None:
                         tokens = estimate.prompt_tokens(plan, prediction.prompt)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import html
 import io
+import itertools
 import json
 import math
 import re
@@ -18,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from evalkit import leaderboard, lookup
+from evalkit import leaderboard, lookup, pages
 from evalkit.errors import UserError
 from evalkit.leaderboard import Cell, Grid
 
@@ -122,20 +123,36 @@ def records(found: Sequence[dict[str, Any]], form: str) -> str:
 
 
 def to_html(cells: Sequence[Cell], pair: bool = False) -> str:
-    """One table with its notes; no script, nothing loaded from elsewhere."""
+    """A page: one table that scrolls under its heads, models above their resolutions, and its notes."""
     table = leaderboard.grid(cells, pair)
     header, lines = leaderboard.texts(table)
-    rows = ["<tr>" + "".join(f"<th>{html.escape(h)}</th>" for h in header) + "</tr>"]
-    for line in lines:
-        marked = (f"<b>{html.escape(t)}</b>" if bold else html.escape(t) for t, bold in line)
-        rows.append("<tr>" + "".join(f"<td>{m}</td>" for m in marked) + "</tr>")
+    models = [re.fullmatch(r"(.*?)(?: (\d+ px))?", name, re.S) for name in header[3:]]
+    named = [(m[1], m[2] or "") for m in models if m]
+    several = any(px for _, px in named)
+    over = [(name, len(list(same))) for name, same in itertools.groupby(named, key=lambda pair: pair[0])]
+    rows = 2 if several else 1
+    head = "".join(f'<th rowspan="{rows}">{h}</th>' for h in header[:3])
+    head += "".join(f'<th class="n" colspan="{n}">{html.escape(name)}</th>' for name, n in over)
+    below = "".join(f'<th class="n">{px}</th>' for _, px in named)
+    out = [f"<tr>{head}</tr>", *([f"<tr>{below}</tr>"] if several else [])]
+    body = []
+    for _, same in itertools.groupby(lines, key=lambda line: line[0]):
+        of_task = list(same)
+        for k, line in enumerate(of_task):
+            task = f'<th rowspan="{len(of_task)}">{html.escape(line[0][0])}</th>' if k == 0 else ""
+            rest = "".join(_cell(text, best) for text, best in line[3:])
+            metric, n = html.escape(line[1][0]), html.escape(line[2][0])
+            body.append(f'<tr>{task}<td>{metric}</td><td class="n">{n}</td>{rest}</tr>')
     notes = "".join(f"<p>{html.escape(n)}</p>\n" for n in leaderboard.notes(cells, pair, bool(table.best)))
-    style = "table{border-collapse:collapse;font:14px sans-serif}td,th{padding:2px 8px;text-align:left}"
-    return (
-        f'<!doctype html>\n<meta charset="utf-8">\n<title>evalkit</title>\n<style>{style}</style>\n<table>\n'
-        + "\n".join(rows)
-        + f"\n</table>\n{notes}"
-    )
+    shown = "<thead>\n" + "\n".join(out) + "\n</thead>\n<tbody>\n" + "\n".join(body) + "\n</tbody>"
+    return pages.page("evalkit", f'<div class="wide"><table>\n{shown}\n</table></div>\n{notes}')
+
+
+def _cell(text: str, best: bool) -> str:
+    """`92.4 ±1.6†` with what follows the value set small."""
+    value, space, rest = html.escape(text).partition(" ±")
+    small = f" <small>±{rest}</small>" if space else ""
+    return f'<td class="{"best" if best else "n"}">{value}{small}</td>'
 
 
 def to_latex(cells: Sequence[Cell], pair: bool = False) -> str:
@@ -205,8 +222,8 @@ def model_index(cells: Sequence[Cell]) -> tuple[str, list[str]]:
     Only whole, unchanged runs belong on a card. Keys: huggingface.co/docs/hub/model-cards, "Evaluation
     results". Values are as metrics have them, 0 to 1 (CIDEr unscaled).
     """
-    whole = [c for c in in_order(cells) if c.score.coverage == "all" and not c.changed]
-    left = [c for c in cells if c.score.coverage != "all" or c.changed]
+    whole = [c for c in in_order(cells) if _fit_for_a_card(c)]
+    left = [c for c in cells if not _fit_for_a_card(c)]
     models: dict[str, dict[str, list[Cell]]] = {}
     for cell in whole:
         models.setdefault(cell.model, {}).setdefault(cell.score.task, []).append(cell)
@@ -216,11 +233,20 @@ def model_index(cells: Sequence[Cell]) -> tuple[str, list[str]]:
     ]
     text = yaml.safe_dump({"model-index": content}, sort_keys=False, allow_unicode=True, width=1000)
     sentences = [
-        f"left out: {c.model} on {c.score.task}, {c.score.metric}: "
-        f"{'changed prompt or settings' if c.changed else c.score.coverage}; a card holds whole runs"
+        f"left out: {c.model} on {c.score.task}, {c.score.metric}: {_why_no_card(c)}; a card holds whole runs"
         for c in left
     ]
     return text, sentences
+
+
+def _fit_for_a_card(cell: Cell) -> bool:
+    return cell.score.coverage == "all" and not cell.changed and not cell.not_scored
+
+
+def _why_no_card(cell: Cell) -> str:
+    if cell.not_scored:
+        return cell.text()
+    return "changed prompt or settings" if cell.changed else cell.score.coverage
 
 
 _KINDS = {"boxes": "object-detection", "masks": "image-segmentation"}
@@ -256,7 +282,7 @@ def lm_eval(cells: Sequence[Cell]) -> str:
         )
     content: dict[str, Any] = {k: {} for k in ("results", "group_subtasks", "configs", "versions", "n-shot",
                                                "higher_is_better", "n-samples")}  # fmt: skip
-    for cell in cells:
+    for cell in (c for c in cells if not c.not_scored):
         s = cell.score
         name = s.metric.replace(", ", ";").replace(",", ";")
         result = content["results"].setdefault(s.task, {"alias": s.task})

@@ -92,6 +92,7 @@ class Task:
     metrics: tuple[str, ...]
     group_mean: tuple[str, ...] | None = None  # score = mean over groups, without these
     not_scored: str = ""  # why there are no metrics; the run can be exported
+    unscored: Mapping[str, str] = field(default_factory=dict)  # published metrics left out, and why
     protocol: str = "paper"
     choices: tuple[str, ...] = ()  # likelihood only; `{choice}` stands for each of the sample's own
     prompt_source: str = ""
@@ -314,6 +315,7 @@ class Format(ABC):
 
     fields: ClassVar[tuple[str, ...]] = ()  # what a prompt may name; () means: each sample tells
     keys: ClassVar[tuple[str, ...]] = ("path", "images")  # what a source entry must name
+    hub: ClassVar[bool] = False  # whether it reads a dataset of the hub too
 
     @abstractmethod
     def samples(self, source: Source, split: str) -> Iterator[Sample]:

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evalkit import baseline, compare, significance
+from evalkit import baseline, compare, pages, significance
 from evalkit.baseline import Answered
 from evalkit.compare import TaskResult
 from evalkit.errors import UserError
@@ -200,59 +200,79 @@ def sparkline(values: Sequence[float]) -> str:
     return "".join(_BARS[min(7, int(8 * (v - low) / span))] for v in values)
 
 
-def table(trend: Trend) -> str:
-    """Checkpoints × scores with error bars, a sparkline a score, the best named."""
+def table(trend: Trend, width: int = 120) -> str:
+    """A line a score: its trend and, by step, the last checkpoints that fit into `width`, with error bars,
+    the best among them always; `*` marks it."""
     if not trend.points:
         return "no checkpoint yet\n"
     keys = list(dict.fromkeys(k for p in trend.points for k in p.values))
-    header = ["checkpoint", *keys]
-    rows = [[p.name, *(_shown(p.values.get(k)) for k in keys)] for p in trend.points]
     lines = [sparkline([p.values[k][0] for p in trend.points if k in p.values][-20:]) for k in keys]
-    rows.append(["trend", *lines])
-    widths = [max(len(h), *(len(r[i]) for r in rows)) for i, h in enumerate(header)]
-    out = ["  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in [header, *rows]]
     best = trend.best
     assert best is not None
-    out.append(f"best: {best.name}, mean over tasks {100 * best.mean:.1f}")
+    columns = {
+        id(p): [str(p.step) + "*" * (p is best), *(_shown(p.values.get(k)) for k in keys)]
+        for p in trend.points
+    }
+    left = [["score by step", *keys], ["trend", *lines]]
+    taken = sum(max(map(len, column)) + 2 for column in left)
+    kept: list[Point] = []
+    for p in [best, *(q for q in reversed(trend.points) if q is not best)]:
+        taken += max(map(len, columns[id(p)])) + 2
+        if kept and taken > width:
+            break
+        kept.append(p)
+    shown = [*left, *(columns[id(p)] for p in trend.points if p in kept)]
+    widths = [max(map(len, column)) for column in shown]
+    rows = zip(*shown, strict=True)
+    out = ["  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in rows]
+    more = len(trend.points) - len(kept)
+    out.append(
+        f"best: {best.name}, mean over tasks {100 * best.mean:.1f}"
+        + (f"; {more} more in {trend.path.with_suffix('.csv').name}" if more else "")
+    )
     return "\n".join(out) + "\n"
 
 
 def to_html(trend: Trend) -> str:
-    """A page with one curve a score, 95 % error bars, drops in red; nothing loaded from elsewhere."""
+    """A page: the best, what fell, one curve a score with 95 % error bars, and the numbers."""
     keys = list(dict.fromkeys(k for p in trend.points for k in p.values))
-    curves = "\n".join(f"<h3>{html.escape(k)}</h3>\n{_curve(trend.points, k)}" for k in keys)
     best = trend.best
-    named = f"<p>best: {html.escape(best.name)}, mean over tasks {100 * best.mean:.1f}</p>" if best else ""
-    fallen = "".join(f"<li>{html.escape(f'{p.name}: {d}')}</li>" for p in trend.points for d in p.drops)
-    style = "body{font:14px sans-serif}svg{background:#fafafa}"
-    head = f'<!doctype html>\n<meta charset="utf-8">\n<title>evalkit watch</title>\n<style>{style}</style>'
-    return f"{head}\n{named}\n<ul>{fallen}</ul>\n{curves}\n"
+    named = f"best: {best.name}, mean over tasks {100 * best.mean:.1f}" if best else "no checkpoint yet"
+    fallen = "".join(f"<li>{html.escape(f'{p.name}: {d}')}</li>\n" for p in trend.points for d in p.drops)
+    curves = "\n".join(
+        f"<figure><figcaption>{html.escape(k)}</figcaption>{_curve(trend.points, k)}</figure>" for k in keys
+    )
+    head = "<th>checkpoint</th>" + "".join(f'<th class="n">{html.escape(k)}</th>' for k in keys)
+    lines = "\n".join(
+        f"<tr><th>{html.escape(p.name)}</th>"
+        + "".join(f'<td class="{"best" if p is best else "n"}">{_shown(p.values.get(k))}</td>' for k in keys)
+        + "</tr>"
+        for p in trend.points
+    )
+    return pages.page(
+        "evalkit watch",
+        f"<h1>{html.escape(named)}</h1>\n"
+        + (f"<p>fell significantly:</p>\n<ul>\n{fallen}</ul>\n" if fallen else "")
+        + "<p>values × 100 by step, 95 % error bars; red: significantly below the best before it, or the "
+        "baseline</p>\n"
+        f'<div class="curves">\n{curves}\n</div>\n'
+        f'<br>\n<div class="wide"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{lines}\n</tbody>\n'
+        "</table></div>\n",
+    )
 
 
 def _curve(points: Sequence[Point], key: str) -> str:
-    """An SVG of 600 x 160: steps to the right, the score upwards."""
-    shown = [(p, *p.values[key][:3]) for p in points if key in p.values]
-    lows = [v if low is None else low for _, v, low, _ in shown]
-    highs = [v if high is None else high for _, v, _, high in shown]
-    bottom, span = min(lows), (max(highs) - min(lows)) or 1.0
-    first, width = shown[0][0].step, (shown[-1][0].step - shown[0][0].step) or 1
-    xs = [20 + 560 * (p.step - first) / width for p, *_ in shown]
-
-    def y(value: float) -> float:
-        return 145 - 125 * (value - bottom) / span
-
-    line = " ".join(f"{x:.1f},{y(v):.1f}" for x, (_, v, _, _) in zip(xs, shown, strict=True))
-    parts = [f'<polyline points="{line}" fill="none" stroke="#36c"/>']
-    for x, (p, v, _, _), low, high in zip(xs, shown, lows, highs, strict=True):
-        colour = "#c33" if any(d.startswith(f"{key.partition(' ')[0]}:") for d in p.drops) else "#36c"
-        told = html.escape(f"{p.name}: {100 * v:.1f} [{100 * low:.1f}, {100 * high:.1f}]")
-        parts.append(
-            f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{y(low):.1f}" y2="{y(high):.1f}" stroke="{colour}"/>'
-        )
-        parts.append(
-            f'<circle cx="{x:.1f}" cy="{y(v):.1f}" r="3" fill="{colour}"><title>{told}</title></circle>'
-        )
-    return f'<svg width="600" height="160" viewBox="0 0 600 160">{"".join(parts)}</svg>'
+    """The SVG of one score over the steps."""
+    task = key.partition(" ")[0]
+    spots = []
+    for p in points:
+        if key in p.values:
+            v, low, high, n = p.values[key]
+            low, high = (v if side is None else side for side in (low, high))
+            label = f"{p.name}: {100 * v:.1f} [{100 * low:.1f}, {100 * high:.1f}], n {n:,}"
+            bad = any(d.startswith(f"{task}:") for d in p.drops)
+            spots.append(pages.Spot(p.step, 100 * v, 100 * low, 100 * high, label, bad))
+    return pages.curve(spots)
 
 
 def _shown(value: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -65,7 +66,7 @@ def _loop(arguments: argparse.Namespace, trend: Trend, evaluate: Evaluate, base:
                 terminal.say(f"{path.name}: {error}")
                 continue
             _hook(trend, path, arguments.hook)
-            print(watch.table(trend), flush=True)
+            print(watch.table(trend, shutil.get_terminal_size((120, 24)).columns), flush=True)
         looks += 1
         if arguments.once and looks > 1:
             if not trend.points:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from evalkit import artefacts, baseline, compare, leaderboard, published, results, tables
+from evalkit import artefacts, baseline, compare, counts, leaderboard, published, results, tables
 from evalkit.errors import UserError
 from evalkit.leaderboard import Cell
 from evalkit.published import Beside, Named, Published
@@ -63,8 +63,9 @@ def _beside(cell: Cell, given: Named | None) -> Iterator[tuple[str, Beside]]:
         rows = [
             r for r in published.for_task(cell.score.task)
             if named is not None and r in published.match(r.task, named, cell.resolution, r.metric)
+            and cell.score.metric in (leaderboard.WHOLE, r.metric)
         ]  # fmt: skip
-        yield "", Beside(rows[0] if rows else None, why_not=f"not scored, because {cell.not_scored}")
+        yield "", Beside(rows[0] if rows else None, why_not=leaderboard.why_not_scored(cell.not_scored))
         return
     told = (cell.resolution, cell.task_file, cell.changed)
     yield "", published.beside(cell.score, named, *told)
@@ -90,6 +91,17 @@ def _line(cell: Cell, part: str, found: Beside) -> list[str]:
         within,
         found.why_not or "; ".join(filter(None, (row.source if row else "", found.note))),
     ]
+
+
+def _verdict(found: Beside, difference: str) -> str:
+    if found.difference is None:
+        return "not compared"
+    said = {
+        True: "within twice the deviation between runs",
+        False: "NOT within twice the deviation between runs",
+        None: "no deviation between runs is published",
+    }
+    return f"difference {difference}, {said[found.within]}"
 
 
 def _record(cell: Cell, part: str, found: Beside) -> dict[str, Any]:
@@ -149,7 +161,9 @@ def reasons(run: dict[str, Any], cells: Sequence[Cell], given: Named | None) -> 
     for cell in cells:
         for part, found in _beside(cell, given):
             line = _line(cell, part, found)
-            lines.append(f"  {line[1]}: {line[4]}, published {line[5]}, difference {line[6]}; {line[8]}")
+            lines.append(
+                f"  {line[1]}: {line[4]}, published {line[5]}, {_verdict(found, line[6])}; {line[8]}"
+            )
             rows += [found.row] if found.row is not None else []
             if found.row is not None and named is not None:
                 others = published.match(cell.score.task, named, cell.resolution, found.row.metric, part)[1:]
@@ -235,7 +249,8 @@ def _of_samples(run: dict[str, Any], cells: Sequence[Cell]) -> Iterator[Cause]:
         else:
             yield "≠", "count", f"{score.n:,} samples{of}; published on {theirs:,}, a list that isn't public"
     elif count and score.n != count:
-        yield "≠", "count", f"{score.n:,} samples, officially {count:,}"
+        alike = "".join(f"; {score.n:,} is {what}" for what in counts.resembles(run["task"], score.n))
+        yield "≠", "count", f"{score.n:,} samples, officially {count:,}{alike}"
     elif not count:
         yield "?", "count", f"{score.n:,} samples; the official number is not known"
 

@@ -51,7 +51,10 @@ def gqa(question: str) -> dict[str, Any]:
             "groups": {"global": None, "local": "10q-dress"},
             "types": {"detailed": "relS", "semantic": "rel", "structural": "query"},
             "entailed": ["201640614", "201640615"],
-            "semantic": [{"operation": "select", "dependencies": [], "argument": "dress (1)"}],
+            "semantic": [
+                {"operation": "select", "dependencies": [], "argument": "dress (1)"},
+                {"operation": "query", "dependencies": [0], "argument": "name"},  # which isn't counted
+            ],
         },
         "201640615": {"imageId": "7", "question": question, "answer": "no", "isBalanced": True},
     }

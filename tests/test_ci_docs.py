@@ -1,4 +1,4 @@
-"""docs/ci.md as it stands: the policy is read, the workflow runs step by step, the pytest example too."""
+"""docs/ci.md and the README as they stand: the policy is read, the workflow and the pytest example run."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from stub_runs import go, wrong_at
 from evalkit import baseline, gate
 
 ROOT = Path(__file__).parent.parent
-PAGE = (ROOT / "docs" / "ci.md").read_text(encoding="utf-8")
 
 
-def block(title: str, language: str) -> str:
-    found = re.search(rf"## {re.escape(title)}\n.*?```{language}\n(.*?)```", PAGE, re.S)
+def block(page: str, title: str, language: str) -> str:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    found = re.search(rf"## {re.escape(title)}\n.*?```{language}\n(.*?)```", text, re.S)
     assert found
     return found[1]
 
 
 def workflow() -> dict[Any, Any]:
-    content: dict[Any, Any] = yaml.safe_load(block("GitHub Actions", "yaml"))
+    content: dict[Any, Any] = yaml.safe_load(block("README.md", "A gate in CI", "yaml"))
     return content
 
 
 def test_the_policy_is_sound(tmp_path: Path) -> None:
     path = tmp_path / "gate.yaml"
-    path.write_text(block("gate.yaml", "yaml"))
+    path.write_text(block("docs/ci.md", "gate.yaml", "yaml"))
     assert gate.read_policy(path).margin_of("shapes_detect_test") == 0.03
 
 
@@ -132,7 +132,7 @@ def test_the_pytest_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         baseline.read(go(task, tmp_path / "b", "demo", wrong_at(0.1))), Path("baselines/demo.json.gz")
     )
     names: dict[str, Any] = {}
-    exec(block("pytest", "python"), names)  # our own documentation
+    exec(block("README.md", "A gate in CI", "python"), names)  # our own documentation
     go(task, Path("results/candidate"), "better", wrong_at(0.05))
     names["test_the_new_checkpoint_is_not_worse"]()
     shutil.rmtree("results/candidate")

@@ -13,7 +13,7 @@ import pytest
 from stub import colours
 from stub_runs import go, right, wrong_at
 
-from evalkit import baseline, compare, intervals, paired, ranks
+from evalkit import baseline, compare, comparing, intervals, paired, ranks
 from evalkit.cli import main
 from evalkit.errors import UserError
 from evalkit.types import Metric, Rows
@@ -251,6 +251,15 @@ def test_compare_prints_verdicts(runs: Path, capsys: pytest.CaptureFixture[str])
     assert "B won 0, lost 1, tied 0 of 1 tasks" in out
     assert main(["compare", str(one(runs, "good")), str(one(runs, "twin"))]) == 0
     assert "identical texts" in capsys.readouterr().out
+
+
+def test_a_narrow_screen_gets_narrow_lines(runs: Path) -> None:
+    good, poor, _ = compare.sides([(str(runs), baseline.read(runs))])
+    found = compare.compare(good, poor)
+    wide, narrow = comparing.text_of(found), comparing.text_of(found, width=75)
+    assert max(map(len, narrow.splitlines()[:8])) <= 75 < max(map(len, wide.splitlines()))
+    assert "\ncolours_test, n 120\n  exact_match" in narrow
+    assert comparing.text_of(found, width=200) == wide
 
 
 def test_compare_json_has_every_p(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from official_files import OFFICIAL, picture, write
 from stub import Stub, checkpoint
 
 from evalkit import baseline, leaderboard, masks, planning, runner, sources, tasks
+from evalkit.cli import main
 from evalkit.planning import Asked, Shelf
 from evalkit.types import Sample, Score
 
@@ -117,6 +119,37 @@ def test_a_task_that_is_not_scored_says_why(tmp_path: Path) -> None:
     text = leaderboard.terminal(cells, bold=False)
     assert "docci_qual_dev: not scored, because the published figure is the share of sentences" in text
     assert json.loads(leaderboard.to_json(cells))[0]["value"] is None
+
+
+FORMS = ("terminal", "md", "csv", "json", "html", "latex", "model-index", "lm-eval")
+
+
+@pytest.mark.parametrize("published", [False, True])
+@pytest.mark.parametrize("name", [n for n in TASKS if tasks.load(n).not_scored or tasks.load(n).unscored])
+def test_no_form_of_the_table_shows_what_is_not_scored(
+    name: str, published: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = tasks.load(name)
+    data, root = fixture(tmp_path / "data", name)
+    model = checkpoint(Stub(lambda request: MASK), "paligemma-3b-ft-a-224")
+    plan = planning.plan(data, model, tmp_path / "results", Asked())
+    runner.run([plan], Shelf([root]), model, runner.Options(), lambda *a: None, lambda p, s: None)
+    why = leaderboard.why_not_scored(task.not_scored or task.unscored["radgraph_f1"])
+    words = ["table", str(tmp_path / "results"), *(["--published"] if published else []), "--format"]
+    for form in FORMS[:6] if published else FORMS:
+        assert main([*words, form]) == 0
+        out, err = capsys.readouterr()
+        assert not re.search(r"\bnan\b", out.lower())
+        if form in ("terminal", "md"):
+            assert why in out
+            assert ("submission only" in out) == ("test server" in why)
+        if form == "json":
+            left = [r for r in json.loads(out) if r["metric"] in (leaderboard.WHOLE, "radgraph_f1")]
+            assert [r["value"] for r in left] == [None]
+        if form == "model-index":
+            assert "left out: paligemma-3b-ft-a-224 on " in err
+    assert main(["explain", str(tmp_path / "results")]) == 0
+    assert f"not compared; {why}" in capsys.readouterr().out
 
 
 def test_a_table_repeats_that_a_prompt_was_never_published(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from official_files import picture
+from official_files import OFFICIAL, picture, write
 from stub import Stub, checkpoint
 
 from evalkit import lookup, planning, runner, sources, tasks
@@ -91,6 +91,89 @@ def test_docvqa_layout_with_two_configs(tmp_path: Path) -> None:
     assert read(folder, "hub(id='questionId')", "val", name="InfographicVQA", split="validation")[0].id == "7"
     with pytest.raises(DataError, match="cannot be loaded"):
         read(folder, "hub(id='questionId')", "val", name="docvqa", split="validation")
+
+
+def plain(sample: Sample) -> tuple[Any, ...]:
+    """All of a sample but where its image lies and what it is called with."""
+    return (sample.fields, sample.target, sample.group, sample.choices, sources.read_bytes(sample.images[0]))
+
+
+def twice(root: Path, name: str) -> tuple[list[Sample], list[Sample]]:
+    """The task's samples from its files, and those of its hub source, written by `root`'s owner."""
+    task = tasks.load(name)
+    entry = next(e for e in task.data.sources if "hub" in e)
+    write(root, task.data.sources[0], OFFICIAL[name])
+    files = lookup.make("formats", task.data.format).samples(
+        Source(root, task.data.sources[0], name), task.data.split
+    )
+    hub = Source(root, {**entry, "folder": entry["hub"]}, name)
+    made = lookup.make("formats", entry.get("format", task.data.format))
+    return list(files), list(made.samples(hub, task.data.split))
+
+
+def card(folder: Path, split: str, *configs: str) -> None:
+    listed = "".join(
+        f"- config_name: {c}\n  data_files:\n  - split: {split}\n    path: {c}/{split}-*\n" for c in configs
+    )
+    (folder / "README.md").write_text(f"---\nconfigs:\n{listed}---\n")
+
+
+def gqa_copy(root: Path, spelled: bool = False, unknown: str = "unused") -> None:
+    """lmms-lab/GQA, questions in one config and images in another, and the images of the official files."""
+    folder, place = root / "lmms-lab/GQA", "testdev-00000-of-00001.parquet"
+    questions = [{"id": n, **record} for n, record in OFFICIAL["gqa_testdev_balanced"]["path"].items()]
+    for question in questions:
+        if "entailed" in question and spelled:
+            question["entailed"] = str(question["entailed"])
+    (folder / "testdev_balanced_instructions").mkdir(parents=True)
+    datasets.Dataset.from_list(questions).to_parquet(str(folder / "testdev_balanced_instructions" / place))
+    images = sorted({q["imageId"] for q in questions})
+    pixels = [{"id": i, "image": cell(n)} for n, i in enumerate(["unused", *images]) if i != unknown]
+    table(folder / "testdev_balanced_images" / place, pixels)
+    card(folder, "testdev", "testdev_balanced_instructions", "testdev_balanced_images")
+    for number, image in enumerate(images, 1):
+        path = root / "gqa/images" / f"{image}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(picture(seed=number))
+
+
+@pytest.mark.parametrize("spelled", [False, True])
+def test_gqa_is_joined_from_two_configs(spelled: bool, tmp_path: Path) -> None:
+    gqa_copy(tmp_path, spelled, unknown="")
+    files, hub = twice(tmp_path, "gqa_testdev_balanced")
+    assert [s.id for s in hub] == [s.id for s in files]
+    assert [s.cluster for s in hub] == [s.cluster for s in files]
+    assert list(map(plain, hub)) == list(map(plain, files))
+    assert any("entailed" in s.target for s in hub)
+
+
+def test_gqa_without_one_of_its_images(tmp_path: Path) -> None:
+    missing = next(iter(OFFICIAL["gqa_testdev_balanced"]["path"].values()))["imageId"]
+    gqa_copy(tmp_path, unknown=missing)
+    with pytest.raises(
+        DataError, match=f"row 0.imageId: '{missing}' is no image of the config testdev_balanced_images"
+    ):
+        twice(tmp_path, "gqa_testdev_balanced")
+
+
+def test_scienceqa_is_lettered(tmp_path: Path) -> None:
+    """lmms-lab/ScienceQA: no pid, so ids are row numbers; all else is as from the files."""
+    problems = OFFICIAL["scienceqa_test"]["problems"]
+    rows = []
+    for number, (pid, problem) in enumerate((p, q) for p, q in problems.items() if q["image"]):
+        kept = {k: v for k, v in problem.items() if k not in ("image", "split")}
+        rows.append({**kept, "image": cell(number)})
+        path = tmp_path / f"scienceqa/images/test/{pid}/image.png"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(picture(seed=number))
+    folder = tmp_path / "lmms-lab/ScienceQA"
+    table(folder / "ScienceQA-IMG/test-00000-of-00001.parquet", rows)
+    card(folder, "test", "ScienceQA-IMG")
+    files, hub = twice(tmp_path, "scienceqa_test")
+    assert [s.id for s in hub] == ["0", "1"]
+    task = tasks.load("scienceqa_test")
+    assert [tasks.prompt(task, s.fields) for s in hub] == [tasks.prompt(task, s.fields) for s in files]
+    assert [plain(s)[1:] for s in hub] == [plain(s)[1:] for s in files]
 
 
 def test_refcoco_layout_one_row_an_object(tmp_path: Path) -> None:

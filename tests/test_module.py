@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from stub import colours
 from evalkit.cli import main
 from evalkit.errors import ModelError
 from evalkit.models.module import Module, read_options
-from evalkit.types import Decode, ImageRef, Preparation, Request
+from evalkit.types import Decode, ImageRef, Mark, Preparation, Request
 
 GLUE = Path(__file__).parent / "glue.py"
 
@@ -123,6 +124,20 @@ def test_images_as_they_are_or_prepared(task: Path, tmp_path: Path) -> None:
     assert [p.text for p in two.predict([ask(picture)])] == ["((28, 28, 3), 'uint8')"]
     three = Module(write(tmp_path, body.format("[i.size for i in image]")))
     assert [p.text for p in three.predict([ask(picture, picture)])] == ["[(56, 40), (56, 40)]"]
+
+
+def test_images_are_handed_over_turned_and_marked(tmp_path: Path) -> None:
+    file = tmp_path / "a.png"
+    Image.new("RGB", (60, 40)).save(file)
+    edge = Mark("outline", (0, 0, 1, 1), colour=(255, 0, 0))
+    label = Mark("label", (30, 20, 50, 40), unit="pixels", text="B")
+    ref = ImageRef(str(file), marks=(edge, label), turn=1)
+    body = "def answer(self, image, prompt, max_new_tokens, seed):\n    return repr({})"
+    spec = write(tmp_path, body.format("[image.size, *map(image.getpixel, ((0, 0), (20, 50), (10, 10)))]"))
+    request = replace(ask(file), images=(ref,), preparation=Preparation(28, jpeg="precise"))
+    (told,) = Module(spec).predict([request])
+    assert told.text == "[(40, 60), (255, 0, 0), (255, 255, 255), (0, 0, 0)]"
+    assert told.sizes == ((60, 40),)
 
 
 def test_batches(task: Path, tmp_path: Path) -> None:

@@ -170,6 +170,9 @@ def test_infovqa_and_stvqa(tmp_path: Path) -> None:
     assert len(sample.target) == 7  # six orders of three parts, and one answer
     assert sample.target[:2] == ("pinterest, x, y", "pinterest, y, x")
     assert "twitter" in sample.target
+    files = copy.deepcopy(OFFICIAL["infovqa_val"])
+    files["path"]["data"][0]["answers"] = [", ".join("abcdefgh"), ", ".join("abcdefghi")]
+    assert len(read(tmp_path, "infovqa_val", files)[0].target) == 40_320 + 1
     first, _ = read(tmp_path, "stvqa_val")
     assert (first.id, first.target) == ("7", ("Coca-Cola",))
     assert below(tmp_path, first) == ["stvqa/train_images/coco-text/COCO_train2014_000000000042.jpg"]
@@ -236,6 +239,31 @@ def test_vsr_and_mmvp(tmp_path: Path) -> None:
     opened, closed = read(tmp_path, "mmvp_test")
     assert opened.cluster == closed.cluster == "pair 1"
     assert below(tmp_path, closed) == ["mmvp/MMVP Images/2.jpg"]
+    files = copy.deepcopy(OFFICIAL["mmvp_test"])
+    files["path"][0][0] = "lndex"  # the published table's own spelling
+    assert [s.id for s in read(tmp_path, "mmvp_test", files)] == ["1", "2"]
+
+
+def test_doclaynet_counts_a_page_once(tmp_path: Path) -> None:
+    files = copy.deepcopy(OFFICIAL["doclaynet_test"])
+    again = copy.deepcopy(files["path"]["images"][0]) | {"id": 77, "precedence": 1}
+    files["path"]["images"].append(again)
+    files["path"]["annotations"].append(files["path"]["annotations"][0] | {"id": 77, "image_id": 77})
+    assert [s.id for s in read(tmp_path, "doclaynet_test", files)] == [
+        s.id for s in read(tmp_path, "doclaynet_test")
+    ]
+
+
+def test_totaltext_goes_on_over_lines(tmp_path: Path) -> None:
+    long = "x: [[1 2 3\n 4]], y: [[5 6\n  7 8]], ornt: [u'c'], transcriptions: [u'caf\\xe9']\n"
+    odd = "x: [[1 2 3]], y: [[1 2 3]], ornt: [u'h'], transcriptions: [u\"it's\"]\n"
+    torn = "x: [[1 2 3]], y: [[1 2 3]], ornt: [u'h'], transcriptions: [u'it's']\n"
+    files = copy.deepcopy(OFFICIAL["totaltext_words_test"])
+    files["words"]["poly_gt_img1.txt"] = long + odd + torn
+    (sample,) = read(tmp_path, "totaltext_words_test", files)
+    cafe, quoted, raw = sample.target["words"]
+    assert (cafe["text"], cafe["vertices"]) == ("café", ((1, 5), (2, 6), (3, 7), (4, 8)))
+    assert quoted["text"] == raw["text"] == "it's"
 
 
 def test_tables_words_music_molecules(tmp_path: Path) -> None:

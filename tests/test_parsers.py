@@ -45,6 +45,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*is not the published")
 SPELLINGS = {
     "text": ("text", "text(strip=True)"),
     "boxes": ("boxes", "boxes(divisor=1024, form='demo')", "boxes(form='first')"),
+    "html": ("html",),
     "letter": ("letter", "letter(form='alone')"),
     "masks": ("masks", "masks(form='objects', divisor=1024)"),
     "words": ("words", "words(form='text_first', divisor=1024)"),
@@ -130,6 +131,33 @@ CAT = locs(100, 200, 700, 900)
 def test_objects(text: str, labels: list[str] | None) -> None:
     answer = lookup.make("parsers", "boxes").read(predicted(text), None)
     assert (None if answer is None else [box.label for box in answer]) == labels
+
+
+ROWS = "<tr><td>a</td><td>b</td></tr>"
+
+
+@pytest.mark.parametrize(
+    ("text", "score"),
+    [
+        (f"<html><body><table>{ROWS}</table></body></html>", 1),
+        (f"\n<!DOCTYPE html><html><body><table>{ROWS}</table></body></html>", 1),
+        (f"<body><table>{ROWS}</table></body>", 1),
+        (f"<table>{ROWS}</table>", 1),
+        (f" <Table border=1>{ROWS}", 1),
+        (ROWS, 1),
+        (f"<thead>{ROWS}</thead>", 0.75),  # of four elements the head is one too many
+        ("<table><tr><td>a</td>", 0.667),  # breaks off: of three elements one is missing
+        (f"the table: <table>{ROWS}</table>", 0),
+        ("<tableau>", 0),
+        ("", 0),
+    ],
+)
+def test_a_bare_table_becomes_a_document(text: str, score: float) -> None:
+    answer = lookup.make("parsers", "html").read(predicted(text), None)
+    assert answer.endswith(text)
+    metric = lookup.make("metrics", "teds")
+    target = f"<html><body><table>{ROWS}</table></body></html>"
+    assert metric.reduce(metric.rows([answer], [(target,)])) == pytest.approx(score, abs=1e-3)
 
 
 @pytest.mark.parametrize(

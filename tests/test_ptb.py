@@ -75,6 +75,7 @@ PIECES = st.sampled_from(
         ".",
         ",",
         "x\xady",
+        "ΟΔΟΣ",
     ]
 )
 

@@ -137,9 +137,9 @@ def file(task: str) -> dict[str, Any]:
 
 
 def beside(task: str, metric: str, value: float, model: str = "paligemma2-3b", **more: Any) -> Any:
-    changed = more.pop("changed", ())
+    changed, resolution = more.pop("changed", ()), more.pop("resolution", 224)
     named = published.name(model) or published.given(model)
-    return published.beside(score(task, metric, value, **more), named, 224, file(task), changed)
+    return published.beside(score(task, metric, value, **more), named, resolution, file(task), changed)
 
 
 @pytest.mark.parametrize(
@@ -164,6 +164,10 @@ def test_no_deviation_no_verdict() -> None:
         ("docvqa_val", ANLS, {"changed": ("prompt",)}, "changed on the command line: prompt"),
         ("docvqa_val", ANLS, {"model": "paligemma-3b-ft-docvqa-224"}, "was trained on this split too"),
         ("docvqa_val", ANLS, {"model": "paligemma2-3b-mix-224"}, "nothing published for paligemma2-3b mix"),
+        ("docvqa_val", ANLS, {"model": "paligemma-3b-ft-chartqa-224"}, "fine-tuned on chartqa; the papers"),
+        ("docvqa_val", "exact_match", {}, "not published; what is: anls(threshold=0.5, lowercase=True)"),
+        ("okvqa_val", "vqa_accuracy(variant='plain')", {"resolution": 896}, "at 224, 448 px, this is 896"),
+        ("custom_vqa", "exact_match", {}, "nothing is published for this task"),
         ("widgetcap_dev", "cider", {"model": "paligemma-3b-ft-widgetcap-224"}, "trained on this split too"),
         ("stvqa_val", ANLS, {}, "whose list is not public"),
         ("vqav2_minival", "vqa_accuracy", {}, "cannot be checked"),
@@ -252,7 +256,7 @@ def test_table_and_explain(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     part = go(task, tmp_path / "part", "c", wrong_at(0.3), limit=3, overrides={"prompt": "{question}"})
     runs = str(tmp_path / "out")
     assert main(["table", runs, "--published"]) == 0
-    assert "nothing published for paligemma-3b mix at 224 px" in capsys.readouterr().out
+    assert "nothing is published for this task" in capsys.readouterr().out
     assert main(["explain", str(part)]) == 0
     out = capsys.readouterr().out
     assert "≠ coverage     limited" in out
@@ -331,9 +335,14 @@ def test_every_cause_is_told() -> None:
     assert "? trained on   published figures of this split are of fine-tunes on train alone" in text
     assert "? fine-tunes   published: the mean of five, deviation 0.3" in text
     assert "≠ count        100 samples, officially 5,349" in text
+    text = causes("refcoco_unc_seg_val", "mask_iou", "paligemma-3b", n=8811, coverage="incomplete")
+    assert (
+        "≠ count        8,811 samples, officially 10,834; 8,811 is objects of unc val (3,811) mixed" in text
+    )
     text = causes("vqav2_val", "vqa_accuracy", "paligemma-3b")
     assert "≠ split        the first paper's figures are of the test server, this is val" in text
     text = causes("ocrvqa_test", "exact_match(lowercase=True)", "paligemma-3b")
+    assert "published 72.3 ±0.4, difference -32.3, NOT within twice the deviation between runs" in text
     assert "also published: 73.24 (big_vision paligemma/README.md" in text
     assert "one point above the paper's" in text
 

@@ -17,6 +17,7 @@ from PIL import Image
 
 from evalkit.errors import ImageError, ModelError
 from evalkit.models.paligemma import PaliGemma
+from evalkit.models.paligemma.batches import pixel_key
 from evalkit.types import Decode, ImageRef, Preparation, Request
 
 ROOT = Path(__file__).parent.parent
@@ -78,6 +79,16 @@ def test_a_process_that_is_killed_is_told_in_a_sentence(requests: list[Request])
         list(model.predict(requests))
     model.prepare = tiny.prepare
     assert len(list(model.predict(requests))) == len(requests)  # the next run has new processes
+
+
+def test_what_processes_read_is_sent_to_the_device_from_here(requests: list[Request]) -> None:
+    sent: dict[str, Any] = {}
+    model = backend(worker_kind="process")
+    model.load()
+    model._engine.send = sent.__setitem__  # type: ignore[union-attr]
+    assert len(list(model.predict(requests))) == len(requests)
+    assert len(sent) == 6
+    assert all(pixel_key(pixels) == key for key, pixels in sent.items())
 
 
 def test_another_kind_is_refused() -> None:

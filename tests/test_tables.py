@@ -37,9 +37,10 @@ def test_ties_with_the_best_are_marked() -> None:
     cells = [cell("t", "a", 0.80), cell("t", "b", 0.79), cell("t", "c", 0.70)]
     text = leaderboard.markdown(cells)
     assert "**80.0 ±1.0** | **79.0 ±1.0** | 70.0 ±1.0" in text
-    assert "bold: the best, and what does not differ from it significantly (by the two intervals" in text
+    assert "bold: the best on the same samples, and what does not differ from it significantly (by" in text
     other = cell("t", "d", 0.9, n=10, coverage="limited")
-    assert "**" not in leaderboard.markdown([*cells, other])
+    assert "**80.0 ±1.0** | **79.0 ±1.0** | 70.0 ±1.0 | 90.0 ±1.0†" in leaderboard.markdown([*cells, other])
+    assert "**" not in leaderboard.markdown([cells[0], other])
 
 
 def test_pairing_breaks_ties(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -57,6 +58,17 @@ def test_pairing_breaks_ties(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 def test_models_are_grouped_by_resolution() -> None:
     cells = [cell("t", "m", 0.5, resolution=r) for r in (896, 224, 448)] + [cell("t", "a", 0.4)]
     assert leaderboard.grid(cells).columns == ("a", "m 224 px", "m 448 px", "m 896 px")
+
+
+def test_a_page_groups_models_and_tasks() -> None:
+    """Names that differ in a number stand in its order; a model's resolutions stand below its name."""
+    cells = [cell("t", f"m-{b}b", 0.5, resolution=r) for b in (28, 3, 10) for r in (224, 448)]
+    page = tables.to_html([*cells, cell("u", "m-3b", 0.4)])
+    heads = [page.index(f'colspan="2">m-{b}b</th>') for b in (3, 10, 28)]
+    assert heads == sorted(heads)
+    assert page.count("448 px") == 3
+    assert '<td class="best">50.0 <small>±1.0</small></td>' in page
+    assert "<script" not in page
 
 
 def test_columns_that_do_not_fit_go_below() -> None:
@@ -236,6 +248,9 @@ def test_means_over_seeds() -> None:
     other = [cell("t", "ft-seed0", 0.5), cell("t", "ft-seed1", 0.5, n=10, coverage="limited")]
     with pytest.raises(UserError, match="differ in coverage, samples"):
         means.over_seeds(other)
+    with pytest.raises(UserError, match="ft-seed0 ran in several ways, one of them"):
+        means.over_seeds([cell("t", "ft-seed0 [hf, 12ab]", 0.5), cell("t", "ft-seed0 [paper, 34cd]", 0.5)])
+    assert means.over_seeds([cell("t", "ft [hf, 12ab]", 0.5)])[0].runs == 1
 
 
 def test_means_in_every_form(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

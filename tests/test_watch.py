@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import threading
 import time
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from stub import checkpoint, colours
 from stub_runs import Weighted, go, wrong_at
 
-from evalkit import commands, watch
+from evalkit import commands, pages, watch
 from evalkit.cli import main
 from evalkit.errors import ModelError
 
@@ -42,6 +43,31 @@ def test_half_written_checkpoints_are_not_complete(tmp_path: Path) -> None:
     assert watch.lacks(folder) == "a readable index"
     (tmp_path / "checkpoint-last").mkdir()
     assert [s for s, _ in watch.checkpoints(tmp_path)] == [1, 2, 3, 4]
+
+
+def test_the_newest_and_the_best_always_fit(tmp_path: Path) -> None:
+    trend = watch.Trend(tmp_path / "watch.json")
+    for step in range(100, 2100, 100):
+        mean = 0.9 if step == 300 else step / 4000
+        values = {"a_task exact_match": (mean, mean - 0.1, mean + 0.1, 10)}
+        trend.points.append(watch.Point(step, f"checkpoint-{step}", (), values, mean))
+    text = watch.table(trend, 80)
+    assert max(map(len, text.splitlines())) <= 80
+    assert "300*" in text
+    assert " 2000" in text
+    assert " 100 " not in text
+    assert "more in watch.csv" in text
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.0, 0.0), (71.2, 71.3), (-3.0, 100.0), (812.0, 830.0)])
+def test_a_curve_has_a_round_scale_that_holds_it(low: float, high: float) -> None:
+    svg = pages.curve([pages.Spot(1, low, low, low, "a<b"), pages.Spot(9, high, low, high, "b", True)])
+    shown = [float(t) for t in re.findall(r'text-anchor="end">(-?[\d.]+)</text>', svg)]
+    assert 2 <= len(shown) - 1 <= 8  # the last is x
+    assert min(shown[:-1]) <= low <= high <= max(shown[:-1])
+    heights = [float(y) for y in re.findall(r'cy="([\d.]+)"', svg)]
+    assert all(0 < y < 180 for y in heights)
+    assert "a&lt;b" in svg
 
 
 def test_sparkline() -> None:
@@ -96,7 +122,7 @@ def test_each_checkpoint_once_and_drops_warned_of(
     assert rows[3].endswith(",1")
     page = Path("results/watch.html").read_text()
     assert page.count("<circle") == 3
-    assert "#c33" in page
+    assert page.count('class="spot bad"') == 1
     write(training / "checkpoint-70")  # a restart: what is known is not run again
     assert main([*WORDS, "--hook", hook]) == 0
     out, err = capsys.readouterr()

@@ -21,7 +21,8 @@ class CocoDetection(Format):
     Target: {"size": (h, w), "image_id": int, "categories": every category's name (one shared
     tuple), "objects": [{"category": name, "box": (x, y, w, h) pixels, "area": pixels,
     "iscrowd": 0 or 1, "segmentation": as in the file, where it is there}]}.
-    The file is one split and doesn't say which, so `split` is not compared with it.
+    The file is one split and doesn't say which, so `split` is not compared with it. Pages that DocLayNet
+    had annotated twice or three times (`precedence` above 0) count once.
     `hidden`: the file is of images and categories alone (image_info_*.json), every target is ().
     """
 
@@ -36,8 +37,9 @@ class CocoDetection(Format):
         names = _categories(top)
         categories = tuple(names.values())
         fields = {"categories": " ; ".join(categories)}
-        listed = list(top.records("images"))
-        objects = {} if self.hidden else _objects(top, names, listed)
+        every = list(top.records("images"))
+        objects = {} if self.hidden else _objects(top, names, every)
+        listed = [image for image in every if not image.data.get("precedence")]
         unique = Unique(top.file, "image id")
         for image in listed:
             number, name, size = image.integer("id"), image.name("file_name"), image.size()

@@ -5,13 +5,16 @@ Knows no metric. Hudson and Manning, 2019; schema as distributed (questions1.2).
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from evalkit.records import Record, path_of
+from evalkit import hub_rows
+from evalkit.errors import DataError
+from evalkit.records import Record, Unique, path_of
 from evalkit.sources import image_ref, read_json
-from evalkit.types import Format, Sample, Source
+from evalkit.types import Format, ImageRef, Sample, Source
 
 
 @dataclass(frozen=True)
@@ -20,23 +23,58 @@ class Gqa(Format):
 
     Target: {"answers": (answer,), "id": question id, "balanced": bool, "words": of the question} and,
     where the annotations have them, "structural", "semantic", "detailed" (the question's types),
-    "group" (its global group), "entailed" (ids of questions that follow), "steps" (of the program).
+    "group" (its global group), "entailed" (ids of questions that follow), "steps" (of the program;
+    those that the official script does not count are left out).
+
+    A hub source has the questions in the config `name` and the images in the config `images`, whose `id`
+    is the questions' imageId (lmms-lab/GQA); its samples are those of the file.
     """
 
     fields: ClassVar[tuple[str, ...]] = ("question",)
     keys: ClassVar[tuple[str, ...]] = ("path", "images")
 
+    hub: ClassVar[bool] = True
+
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
+        if "hub" in source.entry:
+            yield from _of_hub(source, split)
+            return
         path, images = path_of(source, "path", self.keys), path_of(source, "images", self.keys)
         top = Record(read_json(path), str(path))
         for name in top.data:
             number = Record({"id": name}, str(path), "top level").identifier("id")
             record = top.record(name)
             image = record.name("imageId") + ".jpg"
-            fields = {"question": record.text("question")}
-            target = _target(number, record)
-            group = target.get("structural", "")
-            yield Sample(number, (image_ref(images, image),), fields, target, group=group, cluster=image)
+            yield _sample(number, record, image_ref(images, image), image)
+
+
+def _of_hub(source: Source, split: str) -> Iterator[Sample]:
+    """Rows of questions, joined with the rows of their images."""
+    where = hub_rows.place(source)
+    if "images" not in source.entry:
+        raise DataError(f"{where}: data.sources: no 'images'; it names the config that holds the images")
+    pictures: dict[str, ImageRef] = {}
+    rows = hub_rows.load(source, split, str(source.entry["images"]))
+    for number, row, refs in hub_rows.read(rows, "image", source):
+        record = Record(row, where, f"{source.entry['images']} row {number}")
+        if not refs:
+            record.wrong("image", "is null; every row needs an image")
+        pictures[record.identifier("id")] = refs[0]
+    unique = Unique(where, "id")
+    rows = hub_rows.load(source, split)
+    for number, row, _ in hub_rows.read(rows, "", source, source.entry.get("rows")):
+        record = Record(row, where, f"row {number}")
+        name, image = record.identifier("id"), record.name("imageId")
+        unique.add(name)
+        if image not in pictures:
+            record.wrong("imageId", f"{image[:40]!r} is no image of the config {source.entry['images']}")
+        yield _sample(name, record, pictures[image], f"{image}.jpg")
+
+
+def _sample(number: str, record: Record, image: ImageRef, cluster: str) -> Sample:
+    target = _target(number, record)
+    fields = {"question": record.text("question")}
+    return Sample(number, (image,), fields, target, group=target.get("structural", ""), cluster=cluster)
 
 
 def _target(number: str, record: Record) -> dict[str, Any]:
@@ -55,8 +93,26 @@ def _target(number: str, record: Record) -> dict[str, Any]:
         groups = record.record("groups")
         if groups.data.get("global") is not None:
             target["group"] = groups.text("global")
-    if record.has("entailed"):
-        target["entailed"] = record.texts("entailed")
-    if record.has("semantic"):
-        target["steps"] = sum(1 for _ in record.records("semantic"))
+    if record.data.get("entailed") not in (None, ""):
+        target["entailed"] = _listed(record, "entailed")
+    if record.data.get("semantic") is not None:
+        target["steps"] = sum(_is_step(each.data) for each in record.records("semantic"))
     return target
+
+
+def _listed(record: Record, key: str) -> tuple[str, ...]:
+    """A list of ids; copies on the hub may spell it as a string."""
+    value = record.data[key]
+    if not isinstance(value, str):
+        return record.texts(key)
+    try:
+        parsed = ast.literal_eval(value)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        record.wrong(key, "spells no list; it must be like ['1', '2']")
+    return Record({key: parsed}, record.file, record.place).texts(key)
+
+
+def _is_step(operation: dict[str, Any]) -> bool:
+    """As getStepsNum of the official script (MILVLG/openvqa gqa_eval.py @ f8f9966f)."""
+    told = f"{operation.get('operation')}: {operation.get('argument')}"
+    return not any(word in told for word in ("exist", "query: name", "choose name"))

@@ -5,17 +5,14 @@ A folder laid out like a hub repository (Parquet, JSON lines, imagefolder, webda
 
 from __future__ import annotations
 
-import itertools
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from evalkit import members
+from evalkit import hub_rows
 from evalkit.errors import DataError, nearest
 from evalkit.flat import FlatRecords
-from evalkit.records import Record, Unique, path_of
-from evalkit.sources import spool
+from evalkit.records import Record, Unique
 from evalkit.types import ImageRef, Sample, Size, Source
 
 
@@ -31,16 +28,15 @@ class Hub(FlatRecords):
     """
 
     keys: ClassVar[tuple[str, ...]] = ("folder",)
+    hub: ClassVar[bool] = True
 
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
-        folder = str(path_of(source, "folder", self.keys)) if source.entry.get("folder") else ""
-        where = folder or f"hub:{source.entry['hub']}"
-        rows = _load(folder, source, split, where)
+        rows, where = hub_rows.load(source, split), hub_rows.place(source)
         unique = Unique(where, self.id or "id")
         columns = list(rows.features) if rows.features else []
         if columns and self.image and self.image.split(".")[0] not in columns:
             raise DataError(f"{where}: no column '{self.image}'{nearest(self.image, columns)}")
-        for number, row, refs in _rows(rows, self.image, bool(folder), source.entry.get("rows")):
+        for number, row, refs in hub_rows.read(rows, self.image, source, source.entry.get("rows")):
             record = Record(_flattened(row), where, f"row {number}")
 
             def pictures(
@@ -61,76 +57,6 @@ class Hub(FlatRecords):
             for sample in self.read(record, number, pictures):
                 unique.add(sample.id)
                 yield sample
-
-
-def _load(folder: str, source: Source, split: str, where: str) -> Any:
-    """The rows of the split. Raises DataError in one sentence for whatever `datasets` cannot load."""
-    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
-    import datasets
-
-    entry = source.entry
-    wanted = str(entry.get("split", split))
-    if "[" in wanted:
-        raise DataError(f"{where}: split: '{wanted}' cuts the split; name it whole and use --limit")
-    more = {} if folder else {"revision": entry["revision"], "streaming": True}
-    try:
-        return datasets.load_dataset(folder or entry["hub"], entry.get("name"), split=wanted, **more)
-    except Exception as error:  # its loaders fail in dozens of ways
-        problem = " ".join(str(error).split())[:300]
-        raise DataError(f"{where}: cannot be loaded ({type(error).__name__}: {problem})") from None
-
-
-def _rows(
-    rows: Any, image: str, on_disk: bool, limit: Any
-) -> Iterator[tuple[int, dict[str, Any], tuple[ImageRef, ...]]]:
-    """(number, the row without pixels, where its images lie)."""
-    import datasets
-
-    kinds = rows.features or {}
-    pictures = [name for name, kind in kinds.items() if isinstance(kind, datasets.Image)]
-    if not on_disk:
-        for name in pictures:
-            rows = rows.cast_column(name, datasets.Image(decode=False))
-        for number, row in enumerate(itertools.islice(rows, limit)):
-            refs = tuple(ImageRef(str(spool(cell))) for cell in _cells(row.pop(image, None)))
-            yield number, row, refs
-        return
-    if len(rows) == 0:
-        return
-    places = ((p["filename"], i) for p in rows.cache_files for i in range(members.row_count(p["filename"])))
-    counts = _counts(rows, image)
-    plain = rows.remove_columns([n for n in kinds if n == image or n in pictures])
-    for number, (row, (path, place), count) in enumerate(
-        zip(_dicts(plain, len(rows)), places, counts, strict=True)
-    ):
-        if count is None:
-            yield number, row, (ImageRef(path, f"{place}/{image}"),)
-        else:
-            yield number, row, tuple(ImageRef(path, f"{place}.{i}/{image}") for i in range(count))
-
-
-def _dicts(rows: Any, count: int) -> Iterator[dict[str, Any]]:
-    """Rows as dicts, also where no column is left."""
-    return iter(rows) if rows.column_names else ({} for _ in range(count))
-
-
-def _counts(rows: Any, image: str) -> Iterator[int | None]:
-    """How many images each row's cell holds: None for one by itself, 0 for none. No bytes are read."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    for chunk in rows.data.column(image).chunks:
-        if pa.types.is_list(chunk.type) or pa.types.is_large_list(chunk.type):
-            yield from (length or 0 for length in pc.list_value_length(chunk).to_pylist())
-        else:
-            yield from (None if there else 0 for there in pc.is_valid(chunk).to_pylist())
-
-
-def _cells(value: Any) -> Iterator[bytes]:
-    for cell in value if isinstance(value, list) else [value]:
-        data = cell.get("bytes") if isinstance(cell, dict) else cell
-        if isinstance(data, bytes):
-            yield data
 
 
 def _flattened(row: dict[str, Any]) -> dict[str, Any]:

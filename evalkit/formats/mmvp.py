@@ -33,6 +33,8 @@ class Mmvp(Format):
         path, images = path_of(source, "path", self.keys), path_of(source, "images", self.keys)
         unique = Unique(str(path), "Index")
         for number, row in read_table(path):
+            if "lndex" in row:  # as the published table spells it
+                row = {"Index": row["lndex"], **row}
             record = Record(row, str(path), f"row {number}")
             index = record.text("Index").strip()
             if not index.isdecimal() or not 0 < int(index) < 1 << 32:

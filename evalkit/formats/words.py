@@ -5,6 +5,7 @@ Knows no metric. Karatzas et al., 2015; Ch'ng and Chan, 2017; files as distribut
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from evalkit.types import Format, Sample, Source
 _LINE = {
     "x": re.compile(r"x:\s*\[\[([\d\s-]*)\]?\]"),
     "y": re.compile(r"y:\s*\[\[([\d\s-]*)\]?\]"),
-    "text": re.compile(r"transcriptions:\s*\[\s*(?:u?'(.*)'|u?\"(.*)\")?\s*\]\s*$"),
+    "text": re.compile(r"transcriptions:\s*\[\s*(?:u?('.*'|\".*\"))?\s*\]\s*$"),
 }
 _PREFIX = {"icdar15": "gt_", "totaltext": "poly_gt_"}
 
@@ -30,7 +31,8 @@ class Words(Format):
 
     Target: {"size": (h, w), "words": [{"text", "vertices": ((x, y), ...) in pixels, "legible"}]}.
     `form`: icdar15 (gt_img_1.txt: x1,y1,...,x4,y4,text; ### is illegible) or totaltext
-    (poly_gt_img1.txt: x: [[..]], y: [[..]], ornt: .., transcriptions: [..]; # is illegible).
+    (poly_gt_img1.txt: x: [[..]], y: [[..]], ornt: .., transcriptions: [u'..'], which may go on over
+    lines; # is illegible).
     """
 
     form: Literal["icdar15", "totaltext"] = "icdar15"
@@ -52,7 +54,8 @@ class Words(Format):
             ref = image_ref(images, f"{stem}{self.suffix}")
             size = header_size(ref)
             read = _icdar15 if self.form == "icdar15" else _totaltext
-            words = [read(line, f"{path}: line {n}") for n, line in _lines(path)]
+            lines = _lines(path) if self.form == "icdar15" else _entries(_lines(path))
+            words = [read(line, f"{path}: line {n}") for n, line in lines]
             yield Sample(stem, (ref,), {}, {"size": size, "words": words}, size=size, cluster=stem)
 
 
@@ -62,6 +65,17 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read as UTF-8 text ({error})") from None
     return ((number, line) for number, line in enumerate(lines, 1) if line.strip())
+
+
+def _entries(lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, str]]:
+    """Lines that belong together as one: numpy broke those of outlines with many points."""
+    found: list[tuple[int, str]] = []
+    for number, line in lines:
+        if found and not line.lstrip().startswith("x:"):
+            found[-1] = found[-1][0], f"{found[-1][1]} {line}"
+        else:
+            found.append((number, line))
+    return iter(found)
 
 
 def _icdar15(line: str, where: str) -> dict[str, Any]:
@@ -80,8 +94,16 @@ def _totaltext(line: str, where: str) -> dict[str, Any]:
     xs, ys = ([int(n) for n in found[axis].group(1).split()] for axis in "xy")  # type: ignore[union-attr]
     if len(xs) != len(ys) or len(xs) < 3:
         raise DataError(f"{where}: holds {len(xs)} x and {len(ys)} y; an outline has at least three points")
-    text = found["text"].group(1) or found["text"].group(2) or "#"
+    text = _unquoted(found["text"].group(1) or "") or "#"
     return _word(xs, ys, text, text != "#")
+
+
+def _unquoted(quoted: str) -> str:
+    """What a Python string spells, its escapes read; between its quotes as it stands where it is none."""
+    try:
+        return str(ast.literal_eval(quoted)) if quoted else ""
+    except (ValueError, SyntaxError):
+        return quoted[1:-1]
 
 
 def _word(xs: list[int], ys: list[int], text: str, legible: bool) -> dict[str, Any]:

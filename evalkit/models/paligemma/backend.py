@@ -17,7 +17,7 @@ from typing import Any
 from evalkit.errors import ImageError, ModelError, nearest
 from evalkit.models.paligemma import adapter as adapters
 from evalkit.models.paligemma import batchsize, big_vision, checkpoint, cost, quantize, readers
-from evalkit.models.paligemma.batches import Keyed, Keying, Limit, Planned, Prepare, plan, with_images
+from evalkit.models.paligemma.batches import Keying, Limit, Planned, Prepare, plan, with_images
 from evalkit.models.paligemma.batchsize import BatchSize, CudaProbe
 from evalkit.models.paligemma.checkpoint import PROTOCOLS, CheckpointInfo
 from evalkit.models.paligemma.engine import Answer, Engine
@@ -85,8 +85,8 @@ class PaliGemma(Model):
     _engine: Engine | None = field(default=None, init=False, repr=False)
     _prompter: Prompter | None = field(default=None, init=False, repr=False)
     _limit: Limit | None = field(default=None, init=False, repr=False)
-    _sizes: BatchSize | None = field(default=None, init=False, repr=False)
     _readers: Executor | None = field(default=None, init=False, repr=False)
+    _sizes: BatchSize | None = field(default=None, init=False, repr=False)
     _stable: Stable | None = field(default=None, init=False, repr=False)
     _features: tuple[int, ...] = field(default=(), init=False, repr=False)
 
@@ -397,8 +397,8 @@ class PaliGemma(Model):
             keep = self._images_kept(engine)
             batches = plan(planned, self._limit, WINDOW, keep, powers=not self.strict)
             batches = self._sizes.watch(batches, self._limit)
-            sent: Callable[[Keyed], None] = lambda image: engine.send(image.key, image.pixels)  # noqa: E731
-            feed = with_images(batches, Keying(self._prepare()), pool, keep, sent)
+            here, later = (engine.send, None) if self.worker_kind == "thread" else (None, engine.send)
+            feed = with_images(batches, Keying(self._prepare(), here), pool, keep, later)
         else:
             batches = self._sizes.watch(plan(planned, self._limit), self._limit)
             feed = with_images(batches, self._prepare(), pool)

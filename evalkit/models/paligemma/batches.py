@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections import OrderedDict, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -53,13 +54,18 @@ class Keyed:
 
 @dataclass(frozen=True, slots=True)
 class Keying:
-    """`prepare` and, by the same reader, the digest of the pixels. A class, so that it goes to processes."""
+    """`prepare` and, by the same reader, the digest of the pixels; `send` is told of both. A class, so that
+    without `send` it goes to processes."""
 
     prepare: Prepare
+    send: Callable[[str, Any], None] | None = None
 
     def __call__(self, ref: ImageRef, preparation: Preparation) -> Keyed:
         found = self.prepare(ref, preparation)
-        return Keyed(found.pixels, found.digest, found.size, pixel_key(found.pixels))
+        key = pixel_key(found.pixels)
+        if self.send is not None:
+            self.send(key, found.pixels)
+        return Keyed(found.pixels, found.digest, found.size, key)
 
 
 def pixel_key(pixels: Any) -> str:
@@ -125,10 +131,10 @@ def with_images(
     prepare: Prepare,
     readers: Executor,
     keep: int = 0,
-    arrived: Callable[[Any], None] | None = None,
+    send: Callable[[str, Any], None] | None = None,
 ) -> Generator[Fed, None, None]:
-    """The batches in order, each image as a future that `readers` work on; `arrived` is told of each image
-    once it is read, in a thread of this process.
+    """The batches in order, each image as a future that `readers` work on; `send` is told, in this process,
+    of the key and pixels of every image read.
 
     At most `AHEAD` batches beyond the current one are read; the last `keep` images are remembered, so
     that one image asked about many times is read once. When the consumer leaves (an error, Ctrl-C),
@@ -137,16 +143,12 @@ def with_images(
     waiting: deque[Fed] = deque()
     known: OrderedDict[tuple[ImageRef, Preparation], Future[Any]] = OrderedDict()
 
-    def told(future: Future[Any]) -> None:
-        if arrived is not None and not future.cancelled() and future.exception() is None:
-            arrived(future.result())
-
     def read(image: ImageRef, preparation: Preparation) -> Future[Any]:
         key = (image, preparation)
         if key not in known:
             known[key] = readers.submit(prepare, image, preparation)
-            if arrived is not None:
-                known[key].add_done_callback(told)
+            if send is not None:
+                known[key].add_done_callback(functools.partial(_send, send))
         known.move_to_end(key)
         found = known[key]
         while len(known) > keep:
@@ -164,3 +166,8 @@ def with_images(
         for _, futures in (entry for batch in waiting for entry in batch):
             for future in futures:
                 future.cancel()
+
+
+def _send(send: Callable[[str, Any], None], read: Future[Any]) -> None:
+    if not read.cancelled() and read.exception() is None:
+        send(read.result().key, read.result().pixels)
