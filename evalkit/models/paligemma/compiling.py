@@ -24,8 +24,8 @@ def compile_layers(decoder: Decoder, tower: Tower) -> None:
         found: torch.Tensor = compiled(x, layer, at, torch.view_as_real(turns), *rest)
         return found
 
-    decoder.masked_layer = layer
-    tower.block = torch.compile(tower.block)
+    decoder.compiled_layer = layer
+    tower.compiled_block = torch.compile(tower.block)
 
 
 def _check(device: torch.device) -> None:

@@ -123,7 +123,7 @@ class Decoder:
         self.frequencies: torch.Tensor = language.rotary_emb.inv_freq.float().cpu()
         self.rotation_scale = float(language.rotary_emb.attention_scaling)
         self.layers = [self._take(layer) for layer in language.layers]
-        self.masked_layer: Callable[..., torch.Tensor] = self._masked_layer
+        self.compiled_layer: Callable[..., torch.Tensor] | None = None  # in the place of `masked_layer`
         self._turns = torch.empty((0, self.size // 2), dtype=torch.complex64, device=self.home)
 
     def _take(self, layer: Any) -> Layer:
@@ -231,11 +231,12 @@ class Decoder:
         places = torch.arange(keys.shape[3], device=self.home)
         seen = (places <= at[:, None])[:, None, None]
         near = seen & (places > at[:, None] - self.window)[:, None, None] if any(self.sliding) else seen
+        run = self.compiled_layer or self.masked_layer
         for i, layer in enumerate(self.layers):
-            x = self.masked_layer(x, layer, at, turns, keys[i], values[i], near if self.sliding[i] else seen)
+            x = run(x, layer, at, turns, keys[i], values[i], near if self.sliding[i] else seen)
         return self._norm(x[:, 0], self.norm)
 
-    def _masked_layer(
+    def masked_layer(
         self,
         x: torch.Tensor,
         layer: Layer,
@@ -245,6 +246,7 @@ class Decoder:
         values: torch.Tensor,
         seen: torch.Tensor,
     ) -> torch.Tensor:
+        """One layer of `masked_step`; `seen` (batch, 1, 1, room) is true where a key may be seen."""
         q, k, v = self._project(self._norm(x, layer.before_attention), layer, turns)
         fresh = keys.new_empty((2, len(x), self.kv_heads, 1, self.size))
         self._store(k, v, fresh[0], fresh[1])

@@ -42,7 +42,7 @@ class Tower:
         self.blocks = [self._take(layer) for layer in tower.encoder.layers]
         self.last = tower.post_layernorm
         self.projection = Linear(projector.linear.weight, projector.linear.bias)
-        self.block: Callable[[torch.Tensor, Block], torch.Tensor] = self._block
+        self.compiled_block: Callable[[torch.Tensor, Block], torch.Tensor] | None = None  # instead of `block`
         self.dtype: torch.dtype = kernel.dtype
         self.home: torch.device = kernel.device
 
@@ -65,11 +65,13 @@ class Tower:
         patches = pixels.to(self.home).view(images, grid, p, grid, p, channels).transpose(2, 3)
         values = normalise(patches.reshape(images, grid * grid, -1)).to(self.dtype)
         x = self.embed(values) + self.places
+        run = self.compiled_block or self.block
         for block in self.blocks:
-            x = self.block(x, block)
+            x = run(x, block)
         return self.projection(self.last(x))
 
-    def _block(self, x: torch.Tensor, block: Block) -> torch.Tensor:
+    def block(self, x: torch.Tensor, block: Block) -> torch.Tensor:
+        """One encoder block over (images, tokens, hidden)."""
         images, n, hidden = x.shape
         qkv = block.qkv(block.first(x)).view(images, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         out = attend(qkv[0], qkv[1], qkv[2], (hidden // self.heads) ** -0.5)
