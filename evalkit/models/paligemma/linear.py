@@ -39,6 +39,12 @@ class Linear:
         if self._onednn and pack:
             self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous())
 
+    def unpack(self) -> None:
+        """Back to torch's own product, which torch.compile can look into."""
+        if self.weight.is_mkldnn:
+            self.weight = self.weight.to_dense()
+        self._onednn = False
+
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         if self._onednn:
             return product(x, self.weight, self.bias, self._then)
