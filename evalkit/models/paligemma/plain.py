@@ -389,10 +389,9 @@ def load_tokenizer(info: CheckpointInfo) -> Any:
 
 
 def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """The device by its name; a GPU with its number, which torch.cuda.set_device insists on."""
     try:
-        device = torch.device(name)
+        device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
         if device.type not in ("cpu", "cuda", "mps", "xpu"):
             raise RuntimeError
     except RuntimeError:
@@ -401,6 +400,8 @@ def _device(name: str) -> torch.device:
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if (device.index or 0) >= count:
             raise ModelError(f"--device {name}: this machine has {count} usable GPUs; try --device cpu")
+        if device.index is None:
+            return torch.device("cuda", torch.cuda.current_device())
     return device
 
 
