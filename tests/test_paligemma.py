@@ -15,7 +15,7 @@ import torch
 from tiny import PROMPTS, ask, backend, by_id
 
 from evalkit.errors import ImageError, ModelError
-from evalkit.models.paligemma import plain
+from evalkit.models.paligemma import loading, plain
 from evalkit.models.paligemma.batches import Limit, Planned, plan
 from evalkit.models.paligemma.beam import expand
 from evalkit.models.paligemma.engine import Prompt
@@ -333,4 +333,4 @@ def test_a_gpu_is_known_by_its_number(name: str, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
-    assert plain._device(name) == torch.device("cuda:1")
+    assert loading._device(name) == torch.device("cuda:1")

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from evalkit.models.paligemma import plain
 from evalkit.models.paligemma.batches import Limit
 from evalkit.models.paligemma.engine import Answer, OutOfMemory, Prompt
+from evalkit.models.paligemma.fitting import is_out_of_memory
 from evalkit.models.paligemma.forbidding import forbid
 from evalkit.models.paligemma.prompt import Rules
 from evalkit.models.paligemma.sampling import choose
@@ -101,7 +101,7 @@ class Lane:
                 with torch.inference_mode():
                     touched = self._begin(part) if part else self._advance()
             except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
-                if not plain.is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 failed = len(part) or len(self._live)
             if failed is not None:

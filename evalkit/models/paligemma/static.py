@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from evalkit.models.paligemma import plain
 from evalkit.models.paligemma.decoder import ROOM, Decoder, State
+from evalkit.models.paligemma.fitting import is_out_of_memory
 
 BUCKET = 128  # cache lengths are rounded up to a multiple of this many tokens
 GRAPHS = 48  # recorded steps kept, the least recently used dropped
@@ -165,7 +165,7 @@ class StaticSteps:
                 known.replay = self.capture(work)
                 self.captured += 1
         except (torch.OutOfMemoryError, RuntimeError) as error:
-            memory = plain.is_out_of_memory(error)
+            memory = is_out_of_memory(error)
             self._give_up("out of memory" if memory else (str(error).strip().splitlines() or ["unknown"])[0])
             work()
 
