@@ -119,6 +119,22 @@ def test_one_memory_serves_all_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (state.places, state.room) == (64, 504)
 
 
+def test_a_step_has_the_same_shape_whatever_ran_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beams and choices make batches of any size; memory left by a larger batch may not add rows to them."""
+    found = []
+    for before in (0, 20):
+        model = recording(monkeypatch, 1, None)
+        list(model.predict(ask(before)))
+        decoder, shapes = model._engine.decoder, []
+        step = decoder.masked_step
+        monkeypatch.setattr(
+            decoder, "masked_step", lambda *a, s=shapes, f=step: s.append((a[0].shape, a[3].shape)) or f(*a)
+        )
+        list(model.predict(ask(2, beams=3)))
+        found.append(shapes)
+    assert found[0] == found[1] != []
+
+
 def test_graphs_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(static, "GRAPHS", 2)
     asked = ask(20, max_new_tokens=60)

@@ -90,9 +90,9 @@ class StaticSteps:
     def step(self, tokens: torch.Tensor, state: State) -> torch.Tensor:
         """As `FastEngine.step`; the logits are good until the next step."""
         n, longest = len(state.lengths), max(state.lengths) + 1
-        if longest > state.room:
-            self.reserve(state, n, longest + ROOM)
-        rows, room = min(_power(n), state.places), min(self.room(longest), state.room)
+        rows, room = _power(n), self.room(longest)
+        if rows > state.places or room > state.room:  # never fewer rows: what ran before would decide them
+            self.reserve(state, rows, longest + ROOM)
         self._tell(tokens, state, rows)
         # Addresses and not the tensors themselves: a record must not keep a cache alive that has moved on.
         key = (rows, room, state.keys.shape, state.keys.data_ptr(), state.values.data_ptr())
@@ -219,8 +219,12 @@ class CudaCapture:
         pool = other.pool() if other is not None else None  # a pool ends with its last graph
         graph = torch.cuda.CUDAGraph()
         # thread_local: threads that send pictures to the device meanwhile are none of the graph's business
-        with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
-            work()
+        here = torch.cuda.current_stream()
+        try:
+            with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+                work()
+        finally:  # a capture that fails stays on its stream
+            torch.cuda.set_stream(here)
         self._alive.add(graph)
         replay: Work = graph.replay
         return replay
