@@ -254,7 +254,7 @@ def test_compiling_without_a_compiler_is_one_sentence(monkeypatch: pytest.Monkey
         backend(tiny.checkpoint(1), engine="fast", compile=True).load()
 
 
-@pytest.mark.skipif("EVALKIT_SLOW" not in os.environ, reason="compiles for a minute: EVALKIT_SLOW=1 runs it")
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which(os.environ.get("CXX", "g++")) is None, reason="no C++ compiler here")
 @pytest.mark.parametrize("family", [1, 2])
 def test_compiled_steps_give_the_same_answers(family: int) -> None:
