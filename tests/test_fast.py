@@ -459,6 +459,8 @@ def test_float32_means_float32(engine: str) -> None:
     torch.backends.cudnn.allow_tf32 = True
     model = quick(1, engine=engine)
     model.load()
-    assert model.provenance()["float32_products"] == "highest"
+    told = model.provenance()
+    assert told["float32_products"] == "highest"
+    assert told["instructions"] == torch.backends.cpu.get_cpu_capability()
     assert not torch.backends.cudnn.allow_tf32
     assert not torch.backends.cuda.matmul.allow_tf32

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import transformers
 
 from evalkit.errors import ModelError
 from evalkit.models.paligemma import choices as choosing
@@ -20,7 +19,8 @@ from evalkit.models.paligemma.checkpoint import CheckpointInfo
 from evalkit.models.paligemma.decoder import ROOM, Decoder, State
 from evalkit.models.paligemma.engine import Answer, Pixels, Prompt
 from evalkit.models.paligemma.fitting import collect, fitting
-from evalkit.models.paligemma.loading import load_model
+from evalkit.models.paligemma.linear import onednn
+from evalkit.models.paligemma.loading import load_model, machine
 from evalkit.models.paligemma.prompt import Rules
 from evalkit.models.paligemma.static import CudaCapture, StaticSteps
 from evalkit.models.paligemma.uploads import CudaCross, Uploads
@@ -227,14 +227,9 @@ class FastEngine:
 
     def provenance(self) -> dict[str, Any]:
         """See `Engine.provenance`."""
-        name = torch.cuda.get_device_name(self.home) if self.home.type == "cuda" else "cpu"
         return {
-            "device": self.device,
-            "device_name": name,
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-            "threads": torch.get_num_threads(),
-            "float32_products": torch.get_float32_matmul_precision(),
+            **machine(self.home),
+            "onednn": onednn(self.decoder.table),
             "image_features": {"computed": self.memory.misses, "reused": self.memory.hits},
             "images_sent_ahead": self.uploads.taken if self.uploads is not None else 0,
             "compiled": self.compiled,

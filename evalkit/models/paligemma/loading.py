@@ -139,6 +139,20 @@ def _config(info: CheckpointInfo, sliding: bool) -> Any:
     return config
 
 
+def machine(home: torch.device) -> dict[str, Any]:
+    """Of the device and the libraries that compute on it, what is recorded but does not name a run."""
+    cuda = home.type == "cuda"
+    return {
+        "device": str(home),
+        "device_name": torch.cuda.get_device_name(home) if cuda else "cpu",
+        **({} if cuda else {"instructions": torch.backends.cpu.get_cpu_capability()}),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "threads": torch.get_num_threads(),
+        "float32_products": torch.get_float32_matmul_precision(),
+    }
+
+
 def load_tokenizer(info: CheckpointInfo) -> Any:
     """The checkpoint's own tokenizer; ModelError when transformers cannot read it."""
     return _quietly(

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import transformers
 
 from evalkit.errors import ModelError
 from evalkit.models.paligemma import choices as choosing
@@ -18,7 +17,7 @@ from evalkit.models.paligemma.checkpoint import CheckpointInfo
 from evalkit.models.paligemma.engine import Answer, Prompt
 from evalkit.models.paligemma.fitting import collect, fitting
 from evalkit.models.paligemma.forbidding import forbid
-from evalkit.models.paligemma.loading import load_model
+from evalkit.models.paligemma.loading import load_model, machine
 from evalkit.models.paligemma.loading import load_tokenizer as load_tokenizer
 from evalkit.models.paligemma.prompt import Rules
 from evalkit.models.paligemma.sampling import Draws
@@ -192,15 +191,7 @@ class PlainEngine:
 
     def provenance(self) -> dict[str, Any]:
         """See `Engine.provenance`."""
-        name = torch.cuda.get_device_name(self.home) if self.home.type == "cuda" else "cpu"
-        return {
-            "device": self.device,
-            "device_name": name,
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-            "threads": torch.get_num_threads(),
-            "float32_products": torch.get_float32_matmul_precision(),
-        }
+        return machine(self.home)
 
 
 def not_finite(dtype: torch.dtype) -> ModelError:
