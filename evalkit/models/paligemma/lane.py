@@ -213,6 +213,8 @@ class Lane:
             raise OutOfMemory("one prompt does not fit")
         if beginning and going:  # what is under way has its place; what waits comes when it has ended
             self.limit.rows = len(self._live)
+            if self._state is not None:  # which may have read the new prompts already
+                del self._state.lengths[len(self._live) :]
         else:
             self.limit.rows = (rows + 1) // 2
             for row in going:
