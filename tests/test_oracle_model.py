@@ -164,7 +164,7 @@ def test_several_images(engines: dict[str, AnyEngine], name: str, frames: str) -
     wanted = np.load(FOLDER / f"model_extra_{name}.npz")[f"{frames}_logits"]
     found = follow(engines[name], asked, wanted.argmax(-1)[:-1])
     assert np.abs(found - wanted).max() <= LOGITS
-    answers = engines[name].answer(asked, Decode(case["max_decode_len"]), PAPER)
+    answers = engines[name].answer(asked, Decode(case["max_decode_len"], logprobs=True), PAPER)
     agree(answers, case["greedy"], case["greedy_score"])
 
 
@@ -188,7 +188,7 @@ def test_suffix_goes_on(engines: dict[str, AnyEngine], name: str) -> None:
 def test_greedy(engines: dict[str, AnyEngine], name: str, rows: int) -> None:
     case = read("decode_models.json")["models"][name]
     asked = prompts(case["images"], case["prompts"], case["text_len"])
-    decode, answers = Decode(case["max_decode_len"]), []
+    decode, answers = Decode(case["max_decode_len"], logprobs=True), []
     for start in range(0, len(asked), rows):
         answers += engines[name].answer(asked[start : start + rows], decode, PAPER)
     agree(answers, case["float32"]["greedy"], case["float32"]["greedy_score"])
@@ -227,7 +227,7 @@ def end_to_end_prompts(antialias: bool) -> list[Prompt]:
 def test_image_to_greedy_tokens(engines: dict[str, AnyEngine], name: str, antialias: bool) -> None:
     asked, case = end_to_end_prompts(antialias), read("e2e.json")
     wanted = case["results"][f"{name}/{'aa' if antialias else 'na'}/float32"]
-    engine, decode, answers = engines[name], Decode(case["max_decode_len"]), []
+    engine, decode, answers = engines[name], Decode(case["max_decode_len"], logprobs=True), []
     for start in range(0, len(asked), 9):
         part = asked[start : start + 9]
         with torch.inference_mode():
@@ -292,7 +292,7 @@ def test_forbidden_tokens(engines: dict[str, AnyEngine], name: str) -> None:
     case = read("model_extra.json")["cases"][f"{name}/mask_logits"]
     never = tuple((token,) for token in case["banned"])
     asked = [replace(p, forbid=never) for p in prompts(case["images"], case["prompts"], case["text_len"])]
-    answers = engines[name].answer(asked, Decode(case["max_decode_len"]), PAPER)
+    answers = engines[name].answer(asked, Decode(case["max_decode_len"], logprobs=True), PAPER)
     assert [list(a.tokens) for a in answers] == case["tokens"]
     assert np.abs(np.array([a.logprobs for a in answers]) - np.array(case["logp"])).max() <= SCORES
 

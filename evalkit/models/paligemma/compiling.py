@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from evalkit.errors import ModelError
+from evalkit.models.paligemma.linear import Linear
 
 if TYPE_CHECKING:
     from evalkit.models.paligemma.decoder import Decoder, Layer
@@ -16,6 +18,12 @@ if TYPE_CHECKING:
 def compile_layers(decoder: Decoder, tower: Tower) -> None:
     """Has the two compiled when they first run. Raises ModelError where nothing can be compiled."""
     _check(decoder.home)
+    parts: list[Any] = [*decoder.layers, *tower.blocks]
+    for part in parts:
+        for each in dataclasses.fields(part):
+            held = getattr(part, each.name)
+            if isinstance(held, Linear):
+                held.unpack()
     compiled = torch.compile(decoder.masked_layer)
 
     def layer(
@@ -24,8 +32,8 @@ def compile_layers(decoder: Decoder, tower: Tower) -> None:
         found: torch.Tensor = compiled(x, layer, at, torch.view_as_real(turns), *rest)
         return found
 
-    decoder.masked_layer = layer
-    tower.block = torch.compile(tower.block)
+    decoder.compiled_layer = layer
+    tower.compiled_block = torch.compile(tower.block)
 
 
 def _check(device: torch.device) -> None:

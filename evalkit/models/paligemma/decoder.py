@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from evalkit.models.paligemma.attention import attend
+from evalkit.models.paligemma.linear import Activation, Linear, gelu
 
 MLP_ELEMENTS = {"cpu": 1 << 19}  # of the widest activation held at once: bounds memory, stays in the cache
 MLP_ROWS = 256  # rows that are worth reading the weights for, at least
@@ -24,12 +25,13 @@ class Layer:
     in the order that makes a rotary pair neighbours."""
 
     before_attention: torch.Tensor
-    qkv: torch.Tensor  # ((heads + 2 · kv heads) · head, hidden)
-    out: torch.Tensor  # (hidden, heads · head)
+    qkv: Linear  # hidden to (heads + 2 · kv heads) · head
+    out: Linear
     after_attention: torch.Tensor | None  # Gemma 2
     before_mlp: torch.Tensor
-    gate_up: torch.Tensor  # (2 · intermediate, hidden)
-    down: torch.Tensor  # (hidden, intermediate)
+    gate: Linear  # activation included
+    up: Linear
+    down: Linear
     after_mlp: torch.Tensor | None  # Gemma 2
 
 
@@ -106,7 +108,7 @@ class Decoder:
         self.dtype: torch.dtype = self.table.dtype
         self.home: torch.device = self.table.device
         self.scale = torch.as_tensor(language.embed_tokens.embed_scale).to(self.home, self.dtype)
-        self.head: torch.Tensor = head.weight
+        self.head = Linear(head.weight, pack=head.weight is not self.table)
         self.norm = _norm(language.norm)
         self.kv_dtype = kv_dtype if kv_dtype not in (None, self.dtype) else None
         attention = language.layers[0].self_attn
@@ -116,10 +118,12 @@ class Decoder:
         self.sliding = [w is not None and w < EVERYTHING for w in windows]  # layers that see a window only
         self.window = min((int(w) for w in windows if w is not None), default=EVERYTHING)
         self.activation = activation(language.layers[0].mlp.act_fn)
+        wide = 2 * int(config.intermediate_size)
+        self.mlp_rows = max(MLP_ROWS, MLP_ELEMENTS.get(self.home.type, 1 << 28) // wide)
         self.frequencies: torch.Tensor = language.rotary_emb.inv_freq.float().cpu()
         self.rotation_scale = float(language.rotary_emb.attention_scaling)
         self.layers = [self._take(layer) for layer in language.layers]
-        self.masked_layer: Callable[..., torch.Tensor] = self._masked_layer
+        self.compiled_layer: Callable[..., torch.Tensor] | None = None  # in the place of `masked_layer`
         self._turns = torch.empty((0, self.size // 2), dtype=torch.complex64, device=self.home)
 
     def _take(self, layer: Any) -> Layer:
@@ -130,19 +134,22 @@ class Decoder:
             module.weight.view(-1, self.size, module.weight.shape[1])[:, order].flatten(0, 1)
             for module in (attention.q_proj, attention.k_proj)
         ]
-        qkv = torch.cat([*turned, attention.v_proj.weight])
+        qkv = Linear(torch.cat([*turned, attention.v_proj.weight]))
         attention.q_proj = attention.k_proj = attention.v_proj = None
-        gate_up = torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight])
-        mlp.gate_proj = mlp.up_proj = None
+        out, attention.o_proj = Linear(attention.o_proj.weight), None
+        gate, mlp.gate_proj = Linear(mlp.gate_proj.weight, then=self.activation), None
+        up, mlp.up_proj = Linear(mlp.up_proj.weight), None
+        down, mlp.down_proj = Linear(mlp.down_proj.weight), None
         second = getattr(layer, "pre_feedforward_layernorm", None)
         return Layer(
             before_attention=_norm(layer.input_layernorm),
             qkv=qkv,
-            out=attention.o_proj.weight,
+            out=out,
             after_attention=_norm(layer.post_attention_layernorm) if second is not None else None,
             before_mlp=_norm(second if second is not None else layer.post_attention_layernorm),
-            gate_up=gate_up,
-            down=mlp.down_proj.weight,
+            gate=gate,
+            up=up,
+            down=down,
             after_mlp=_norm(layer.post_feedforward_layernorm) if second is not None else None,
         )
 
@@ -175,17 +182,10 @@ class Decoder:
         turns = self.turns(first + length)[first : first + length, None]
         for i, layer in enumerate(self.layers):
             keys, values = state.keys[i, start:end, :, :length], state.values[i, start:end, :, :length]
-            h = self._norm(x, layer.before_attention)
-            if i + 1 < len(self.layers):
-                q, k, v = self._project(h, layer.qkv, self.heads)
-                q = self._rotate(q, turns)
-            else:  # beyond keys and values, only the last position's answer is wanted of the last layer
-                x = x[:, -1:]
-                cut = self.heads * self.size
-                q = F.linear(h[:, -1:], layer.qkv[:cut]).view(batch, 1, -1, self.size)
-                q = self._rotate(q, turns[-1:])
-                _, k, v = self._project(h, layer.qkv[cut:], 0)
-            self._store(k, v, turns, keys, values)
+            q, k, v = self._project(self._norm(x, layer.before_attention), layer, turns)
+            self._store(k, v, keys, values)
+            if i + 1 == len(self.layers):  # of which only the last position's answer is wanted
+                x, q = x[:, -1:], q[:, -1:]
             x = self._finish(x, self._attend(q, keys, values, None), layer)
         state.lengths = [*state.lengths, *[length] * batch]
         return self._norm(x[:, -1], self.norm)
@@ -207,9 +207,9 @@ class Decoder:
         for i, layer in enumerate(self.layers):
             begin = max(0, longest - self.window) if self.sliding[i] else 0
             keys, values = state.keys[i, :n, :, begin:longest], state.values[i, :n, :, begin:longest]
-            q, k, v = self._project(self._norm(x, layer.before_attention), layer.qkv, self.heads)
-            self._store(k, v, turns, keys[:, :, -1:], values[:, :, -1:])
-            x = self._finish(x, self._attend(self._rotate(q, turns), keys, values, None), layer)
+            q, k, v = self._project(self._norm(x, layer.before_attention), layer, turns)
+            self._store(k, v, keys[:, :, -1:], values[:, :, -1:])
+            x = self._finish(x, self._attend(q, keys, values, None), layer)
         return self._norm(x[:, 0], self.norm)
 
     def masked_step(
@@ -231,11 +231,12 @@ class Decoder:
         places = torch.arange(keys.shape[3], device=self.home)
         seen = (places <= at[:, None])[:, None, None]
         near = seen & (places > at[:, None] - self.window)[:, None, None] if any(self.sliding) else seen
+        run = self.compiled_layer or self.masked_layer
         for i, layer in enumerate(self.layers):
-            x = self.masked_layer(x, layer, at, turns, keys[i], values[i], near if self.sliding[i] else seen)
+            x = run(x, layer, at, turns, keys[i], values[i], near if self.sliding[i] else seen)
         return self._norm(x[:, 0], self.norm)
 
-    def _masked_layer(
+    def masked_layer(
         self,
         x: torch.Tensor,
         layer: Layer,
@@ -245,16 +246,17 @@ class Decoder:
         values: torch.Tensor,
         seen: torch.Tensor,
     ) -> torch.Tensor:
-        q, k, v = self._project(self._norm(x, layer.before_attention), layer.qkv, self.heads)
+        """One layer of `masked_step`; `seen` (batch, 1, 1, room) is true where a key may be seen."""
+        q, k, v = self._project(self._norm(x, layer.before_attention), layer, turns)
         fresh = keys.new_empty((2, len(x), self.kv_heads, 1, self.size))
-        self._store(k, v, turns, fresh[0], fresh[1])
+        self._store(k, v, fresh[0], fresh[1])
         rows = torch.arange(len(x), device=self.home)
         keys[rows, :, at], values[rows, :, at] = fresh[0, :, :, 0], fresh[1, :, :, 0]
-        return self._finish(x, self._attend(self._rotate(q, turns), keys, values, seen), layer)
+        return self._finish(x, self._attend(q, keys, values, seen), layer)
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Hidden states (batch, hidden) to float32 logits (batch, vocabulary), not capped."""
-        return F.linear(hidden, self.head).float()
+        return self.head(hidden).float()
 
     # --- parts of a layer ---
 
@@ -262,12 +264,13 @@ class Decoder:
         return F.rms_norm(x.float(), weight.shape, weight, self.eps).to(self.dtype)
 
     def _project(
-        self, h: torch.Tensor, weight: torch.Tensor, heads: int
+        self, h: torch.Tensor, layer: Layer, turns: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Queries (batch, n, heads, size), keys and values (batch, n, kv heads, size) of normed states."""
-        fused = F.linear(h, weight).view(*h.shape[:2], heads + 2 * self.kv_heads, self.size)
-        end = heads + self.kv_heads
-        return fused[:, :, :heads], fused[:, :, heads:end], fused[:, :, end:]
+        """Rotated queries (batch, n, heads, size) and keys, and values (batch, n, kv heads, size) of normed
+        states."""
+        fused = layer.qkv(h).view(*h.shape[:2], -1, self.size)
+        turned = self._rotate(fused[:, :, : -self.kv_heads], turns)
+        return turned[:, :, : self.heads], turned[:, :, self.heads :], fused[:, :, -self.kv_heads :]
 
     def turns(self, n: int) -> torch.Tensor:
         """e^(i · position · frequency) for positions from 0, at least `n` of them: (≥ n, size / 2)."""
@@ -288,17 +291,8 @@ class Decoder:
         pairs = torch.view_as_complex(halves)
         return torch.view_as_real(pairs * turns).flatten(-2).to(self.dtype)
 
-    def _store(
-        self,
-        k: torch.Tensor,
-        v: torch.Tensor,
-        turns: torch.Tensor,
-        keys: torch.Tensor,
-        values: torch.Tensor,
-    ) -> None:
-        """Writes rotated keys and values (batch, n, kv heads, size) into the cache's (batch, kv heads, n,
-        size)."""
-        k = self._rotate(k, turns)
+    def _store(self, k: torch.Tensor, v: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> None:
+        """Writes keys and values (batch, n, kv heads, size) into the cache's (batch, kv heads, n, size)."""
         if self.kv_dtype is not None:
             k, v = k.to(self.kv_dtype), v.to(self.kv_dtype)
         keys.copy_(k.transpose(1, 2))
@@ -323,29 +317,26 @@ class Decoder:
 
     def _finish(self, x: torch.Tensor, attended: torch.Tensor, layer: Layer) -> torch.Tensor:
         """The rest of a layer: projection, residuals and the gated MLP, which goes by parts of the rows."""
-        h = F.linear(attended, layer.out)
+        h = layer.out(attended)
         if layer.after_attention is not None:
             h = self._norm(h, layer.after_attention)
         x = (x + h).flatten(0, 1)
         out = torch.empty_like(x)
-        wide = layer.gate_up.shape[0]
-        step = max(MLP_ROWS, MLP_ELEMENTS.get(self.home.type, 1 << 28) // wide)
-        for start in range(0, len(x), step):
-            part = x[start : start + step]
-            both = F.linear(self._norm(part, layer.before_mlp), layer.gate_up)
-            h = self.activation(both[:, : wide // 2]).mul_(both[:, wide // 2 :])
-            h = F.linear(h, layer.down)
+        for start in range(0, len(x), self.mlp_rows):
+            part = x[start : start + self.mlp_rows]
+            h = self._norm(part, layer.before_mlp)
+            h = layer.down(layer.gate(h).mul_(layer.up(h)))
             if layer.after_mlp is not None:
                 h = self._norm(h, layer.after_mlp)
-            torch.add(part, h, out=out[start : start + step])
+            torch.add(part, h, out=out[start : start + self.mlp_rows])
         return out.view(*attended.shape[:2], -1)
 
 
-def activation(module: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+def activation(module: Any) -> Activation:
     """transformers' activation module as a function that writes a new tensor."""
     probe = torch.linspace(-4, 4, 9)
-    if torch.equal(module(probe), F.gelu(probe, approximate="tanh")):
-        return lambda x: F.gelu(x, approximate="tanh")
+    if torch.equal(module(probe), gelu(probe)):
+        return gelu
     return lambda x: module(x).clone()
 
 

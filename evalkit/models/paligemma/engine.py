@@ -36,7 +36,7 @@ class Answer:
     was reached; `margin` is the smallest top-1/top-2 logit difference along the greedy path, the end
     token's step included (None: beam search or sampling), or what the best choice is more likely than the
     second best (None: there is one). `logprobs` are the model's own, whatever the
-    temperature."""
+    temperature; the fast engine computes them where the decoding asks for them."""
 
     tokens: tuple[int, ...]
     logprobs: tuple[float, ...]

@@ -8,23 +8,23 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 
 from evalkit.models.paligemma.attention import attend
 from evalkit.models.paligemma.decoder import activation
+from evalkit.models.paligemma.linear import Linear
 from evalkit.models.paligemma.plain import normalise
 
 
 @dataclass(slots=True)
 class Block:
-    """One encoder block's (weight, bias) pairs; `qkv` is (3 · hidden, hidden)."""
+    """One encoder block: two norms, and products of which `qkv` gives 3 · hidden, `up` is activated."""
 
     first: Any
-    qkv: tuple[torch.Tensor, torch.Tensor]
-    out: tuple[torch.Tensor, torch.Tensor]
+    qkv: Linear
+    out: Linear
     second: Any
-    up: tuple[torch.Tensor, torch.Tensor]
-    down: tuple[torch.Tensor, torch.Tensor]
+    up: Linear
+    down: Linear
 
 
 class Tower:
@@ -36,25 +36,26 @@ class Tower:
         self.heads = int(config.num_attention_heads)
         self.patch = int(embeddings.patch_size)
         kernel = embeddings.patch_embedding.weight  # (hidden, 3, patch, patch)
-        self.embed = (kernel.permute(0, 2, 3, 1).flatten(1).contiguous(), embeddings.patch_embedding.bias)
+        self.embed = Linear(kernel.permute(0, 2, 3, 1).flatten(1), embeddings.patch_embedding.bias)
         self.places: torch.Tensor = embeddings.position_embedding.weight
         self.activation = activation(tower.encoder.layers[0].mlp.activation_fn)
         self.blocks = [self._take(layer) for layer in tower.encoder.layers]
         self.last = tower.post_layernorm
-        self.projection = _pair(projector.linear)
-        self.block: Callable[[torch.Tensor, Block], torch.Tensor] = self._block
+        self.projection = Linear(projector.linear.weight, projector.linear.bias)
+        self.compiled_block: Callable[[torch.Tensor, Block], torch.Tensor] | None = None  # instead of `block`
         self.dtype: torch.dtype = kernel.dtype
         self.home: torch.device = kernel.device
 
     def _take(self, layer: Any) -> Block:
-        attention = layer.self_attn
+        attention, mlp = layer.self_attn, layer.mlp
         parts = (attention.q_proj, attention.k_proj, attention.v_proj)
-        qkv = torch.cat([p.weight for p in parts]), torch.cat([p.bias for p in parts])
+        qkv = Linear(torch.cat([p.weight for p in parts]), torch.cat([p.bias for p in parts]))
         attention.q_proj = attention.k_proj = attention.v_proj = None
-        return Block(
-            layer.layer_norm1, qkv, _pair(attention.out_proj), layer.layer_norm2,
-            _pair(layer.mlp.fc1), _pair(layer.mlp.fc2),
-        )  # fmt: skip
+        out = Linear(attention.out_proj.weight, attention.out_proj.bias)
+        up = Linear(mlp.fc1.weight, mlp.fc1.bias, self.activation)
+        down = Linear(mlp.fc2.weight, mlp.fc2.bias)
+        attention.out_proj = mlp.fc1 = mlp.fc2 = None
+        return Block(layer.layer_norm1, qkv, out, layer.layer_norm2, up, down)
 
     def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
         """uint8 (images, R, R, 3) to image tokens as the decoder gets them, (images, tokens, hidden)."""
@@ -63,22 +64,19 @@ class Tower:
         # Cut while they are bytes; bytes cross to the device, floats are made there.
         patches = pixels.to(self.home).view(images, grid, p, grid, p, channels).transpose(2, 3)
         values = normalise(patches.reshape(images, grid * grid, -1)).to(self.dtype)
-        x = F.linear(values, *self.embed) + self.places
+        x = self.embed(values) + self.places
+        run = self.compiled_block or self.block
         for block in self.blocks:
-            x = self.block(x, block)
-        return F.linear(self.last(x), *self.projection)
+            x = run(x, block)
+        return self.projection(self.last(x))
 
-    def _block(self, x: torch.Tensor, block: Block) -> torch.Tensor:
+    def block(self, x: torch.Tensor, block: Block) -> torch.Tensor:
+        """One encoder block over (images, tokens, hidden)."""
         images, n, hidden = x.shape
-        qkv = F.linear(block.first(x), *block.qkv).view(images, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        qkv = block.qkv(block.first(x)).view(images, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         out = attend(qkv[0], qkv[1], qkv[2], (hidden // self.heads) ** -0.5)
-        x = F.linear(out.transpose(1, 2).reshape(images, n, hidden), *block.out).add_(x)
-        h = self.activation(F.linear(block.second(x), *block.up))
-        return F.linear(h, *block.down).add_(x)
-
-
-def _pair(linear: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    return linear.weight, linear.bias
+        x = block.out(out.transpose(1, 2).reshape(images, n, hidden)).add_(x)
+        return block.down(block.up(block.second(x))).add_(x)
 
 
 def _away(features: torch.Tensor) -> torch.Tensor:

@@ -1,0 +1,87 @@
+"""Products with fixed weights: on a CPU by oneDNN, whose kernels give a row the same numbers whatever rows
+are beside it; elsewhere torch's own. Knows no model."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+Activation = Callable[[torch.Tensor], torch.Tensor]
+
+
+def gelu(x: torch.Tensor) -> torch.Tensor:
+    """GELU as Gemma and SigLIP approximate it."""
+    return F.gelu(x, approximate="tanh")
+
+
+class Linear:
+    """then(x Wᵀ + bias) for weight (out, in) and x (..., in); oneDNN has `gelu` in the product.
+
+    Packed, the weight is kept in the order that oneDNN reads it in and nowhere else; a weight that others
+    need too (`pack=False`) is reordered in every call.
+    """
+
+    __slots__ = ("_onednn", "_then", "bias", "weight")
+
+    def __init__(
+        self,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None = None,
+        then: Activation | None = None,
+        pack: bool = True,
+    ) -> None:
+        self.weight, self.bias, self._then = weight, bias, then
+        self._onednn = onednn(weight)
+        if self._onednn and pack:
+            self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous())
+
+    def unpack(self) -> None:
+        """Back to torch's own product, which torch.compile can look into."""
+        if self.weight.is_mkldnn:
+            self.weight = self.weight.to_dense()
+        self._onednn = False
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        if self._onednn:
+            return product(x, self.weight, self.bias, self._then)
+        out = F.linear(x, self.weight, self.bias)
+        return out if self._then is None else self._then(out)
+
+
+def product(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None = None,
+    then: Activation | None = None,
+) -> torch.Tensor:
+    """As `Linear`, by oneDNN, for a weight that is packed or not. torch has this for its compiler, under no
+    public name."""
+    post, how = ("gelu", "tanh") if then is gelu else ("none", "")
+    out: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, post, [], how)
+    return out if then is None or then is gelu else then(out)
+
+
+def onednn(x: torch.Tensor) -> bool:
+    """Whether `product` is to be had for tensors like this one."""
+    return x.device.type == "cpu" and _multiplies(x.dtype)
+
+
+@functools.cache
+def _multiplies(dtype: torch.dtype) -> bool:
+    mkldnn: Any = torch.ops.mkldnn
+    try:
+        known = {
+            torch.float32: torch.backends.mkldnn.is_available,
+            torch.bfloat16: mkldnn._is_mkldnn_bf16_supported,
+        }
+        if dtype not in known or not known[dtype]():
+            return False
+        one = torch.eye(16, dtype=dtype)
+        made = product(one, mkldnn._reorder_linear_weight(one), then=gelu)
+    except (AttributeError, RuntimeError):
+        return False
+    return bool(torch.allclose(made, gelu(one), atol=1e-2 if dtype is torch.bfloat16 else 1e-6))
