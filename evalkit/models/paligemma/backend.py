@@ -6,7 +6,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import logging
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor, Executor
 from dataclasses import dataclass, field
@@ -16,15 +15,16 @@ from typing import Any
 
 from evalkit.errors import ImageError, ModelError, nearest
 from evalkit.models.paligemma import adapter as adapters
-from evalkit.models.paligemma import batchsize, big_vision, checkpoint, cost, quantize, readers
-from evalkit.models.paligemma.batches import Keying, Limit, Planned, Prepare, plan, with_images
+from evalkit.models.paligemma import batchsize, big_vision, checkpoint, cost, quantize, readers, translate
+from evalkit.models.paligemma.batches import Keying, Limit, Prepare, plan, with_images
 from evalkit.models.paligemma.batchsize import BatchSize, CudaProbe
 from evalkit.models.paligemma.checkpoint import PROTOCOLS, CheckpointInfo
-from evalkit.models.paligemma.engine import Answer, Engine
+from evalkit.models.paligemma.engine import Engine
+from evalkit.models.paligemma.locate import Found, find
 from evalkit.models.paligemma.prompt import Prompter, Rules, rules
 from evalkit.models.paligemma.stable import THRESHOLDS, Stable
 from evalkit.models.paligemma.stream import Stream
-from evalkit.types import Checkpoint, Decode, Model, Prediction, Request
+from evalkit.types import Checkpoint, Model, Prediction, Request
 
 TEXT_VERSION = 1  # raised by hand whenever this backend could write other text
 ENGINES = ("fast", "plain")
@@ -33,8 +33,6 @@ PIXEL_BYTES = 256 << 20  # of prepared images held at once
 GRAPHS = {"auto": None, "on": True, "off": False}
 WINDOWS = ("none", "transformers")
 DTYPES = ("float32", "bfloat16", "float16")
-END = "<eos>"  # in `decode.forbid`
-SMALL = 20_000_000  # parameters
 
 log = logging.getLogger("evalkit")
 
@@ -140,7 +138,7 @@ class PaliGemma(Model):
     @cached_property
     def info(self) -> CheckpointInfo:
         """The checkpoint as its files tell it, checked; needs neither torch nor transformers."""
-        path, adapter = self._found
+        path, adapter = self._found.weights, self._found.adapter
         tokenizer = checkpoint.resolve(self.tokenizer) if self.tokenizer else None
         if path.suffix == ".npz" and path.is_file():
             info = big_vision.inspect(path, tokenizer)
@@ -152,7 +150,7 @@ class PaliGemma(Model):
             return info
         if self.quantize in quantize.LIBRARIES:
             raise ModelError(f"--quantize {self.quantize}: not together with an adapter; --quantize int8 is")
-        adapters.check_base(adapter, self._base, info.family, info.resolution, info.shapes)
+        adapters.check_base(adapter, self._found.base, info.family, info.resolution, info.shapes)
         return dataclasses.replace(info, adapter=adapter)
 
     def _check_npz(self) -> None:
@@ -163,35 +161,8 @@ class PaliGemma(Model):
                 )
 
     @cached_property
-    def _found(self) -> tuple[Path, adapters.Adapter | None]:
-        """Where the weights lie, and the adapter; `model` may be an adapter that names its base."""
-        path = checkpoint.resolve(str(self.model), self.revision)
-        if not adapters.is_adapter(path):
-            if self.base is not None:
-                raise ModelError(
-                    f"{self.model}: base={self.base}: goes with an adapter as --model; this is none"
-                )
-            chosen = adapters.inspect(checkpoint.resolve(self.adapter)) if self.adapter else None
-            return path, chosen
-        if self.adapter is not None:
-            raise ModelError(f"{self.model}: is an adapter itself; give its base as --model with --adapter")
-        chosen = adapters.inspect(path)
-        base = self.base or chosen.base
-        if not base:
-            raise ModelError(f"{self.model}: is an adapter that names no base; add --model_args base=FOLDER")
-        try:
-            return checkpoint.resolve(base, None if self.base else chosen.revision), chosen
-        except ModelError as error:
-            raise ModelError(
-                f"{self.model}: is an adapter of {base}, which is not to be had ({error}); "
-                "add --model_args base=FOLDER"
-            ) from None
-
-    @property
-    def _base(self) -> str:
-        """How the base of an adapter was called."""
-        path, chosen = self._found
-        return str(self.model) if self.adapter else self.base or (chosen.base if chosen else "") or str(path)
+    def _found(self) -> Found:
+        return find(str(self.model), self.revision, self.adapter, self.base)
 
     @cached_property
     def _digests(self) -> dict[str, Any]:
@@ -283,7 +254,7 @@ class PaliGemma(Model):
         self._check()
         if self.dtype == "float16":
             log.warning("--dtype float16: Gemma's activations overflow in float16; use bfloat16")
-        self._calm_threads()
+        checks.calm_threads(self.info, self.device)
         engine = self._load_engine()
         self._features = engine.feature_shape(self.info.resolution)
         checks.check_features(self.info, self._features)
@@ -292,14 +263,6 @@ class PaliGemma(Model):
         self._sizes = self._batch_sizes(engine)
         self._limit = Limit(self.batch_size if isinstance(self.batch_size, int) else self._sizes.first())
         self._pool()  # one for all protocols of this checkpoint
-
-    def _calm_threads(self) -> None:
-        """One thread for a small model on a CPU: more only wait for each other. OMP_NUM_THREADS stands."""
-        import torch
-
-        cpu = self.device == "cpu" or (self.device == "auto" and not torch.cuda.is_available())
-        if cpu and self.info.parameters < SMALL and "OMP_NUM_THREADS" not in os.environ:
-            torch.set_num_threads(1)
 
     def _load_engine(self) -> Engine:
         from evalkit.models.paligemma import fast, plain
@@ -389,9 +352,10 @@ class PaliGemma(Model):
         assert self._limit is not None
         assert self._stable is not None
         assert self._sizes is not None
+        assert self._prompter is not None
         self._stable.begin()
-        planned = (self._planned(r) for r in requests)
-        pool = self._pool()
+        prompter, rules, info, pool = self._prompter, self.rules, self.info, self._pool()
+        planned = (translate.planned(r, prompter, rules, info) for r in requests)
         if self.engine == "fast":
             engine: Any = self._engine
             keep = self._images_kept(engine)
@@ -402,11 +366,11 @@ class PaliGemma(Model):
         else:
             batches = self._sizes.watch(plan(planned, self._limit), self._limit)
             feed = with_images(batches, self._prepare(), pool)
-        stream = Stream(self._engine, self.rules, self._limit, self._stable, self.strict)
+        stream = Stream(self._engine, rules, self._limit, self._stable, self.strict)
         try:
             for item, images, answer in stream.answers(feed, on_bad_image):
                 self._sizes.answered(self._limit)
-                yield self._prediction(item, images, answer)
+                yield translate.prediction(prompter, item, images, answer)
         except BrokenExecutor:
             self._readers = None
             raise readers.ended() from None
@@ -427,61 +391,9 @@ class PaliGemma(Model):
         within = min(PIXEL_BYTES // pixels, (engine.memory.limit + engine.memory.spill) * 9 // 10 // features)
         return max(2 * self._limit.rows if self._limit else 2, int(within))
 
-    def _planned(self, request: Request) -> Planned:
-        if request.preparation.resolution != self.info.resolution:
-            raise ModelError(
-                f"{self.info.path}: sample {request.id}: images are to be prepared at "
-                f"{request.preparation.resolution} px, this checkpoint takes {self.info.resolution} px"
-            )
-        if not request.images:
-            raise ModelError(f"sample {request.id}: has no image; PaliGemma needs at least one")
-        decode = request.decode
-        if (decode.mode == "likelihood") != bool(request.choices):
-            raise ModelError(
-                f"sample {request.id}: choices: go with decode.mode=likelihood, and it with them"
-            )
-        if decode.max_new_tokens < 1 or decode.beams < 1:
-            raise ModelError(f"decode: max_new_tokens and beams must be at least 1, not {decode}")
-        if decode.samples and decode.beams > 1:
-            raise ModelError(f"decode: sampling goes with beams=1 only, not {decode}")
-        ids = tuple(self.encode(request.prompt, decode.text_length))
-        assert self._prompter is not None
-        end = self.rules.eos[0]
-        choices = tuple((*self._prompter.continuation(c), end) for c in request.choices)
-        return Planned(request, ids, choices, self._forbidden(decode))
-
-    def _forbidden(self, decode: Decode) -> tuple[tuple[int, ...], ...]:
-        """The token sequences that an answer may not contain; `<eos>` is every end token."""
-        if not decode.forbid:
-            return ()
-        if decode.beams > 1 or decode.mode == "likelihood":
-            raise ModelError(f"decode: forbid goes with mode=generate and beams=1 only, not {decode}")
-        assert self._prompter is not None
-        ends = [(i,) for i in self.rules.eos] if END in decode.forbid else []
-        return (*ends, *(tuple(self._prompter.pieces(t)) for t in decode.forbid if t != END))
-
     def _prepare(self) -> Prepare:
         if self.prepare is not None:
             return self.prepare
         from evalkit.images import prepare
 
         return prepare
-
-    def _prediction(self, item: Planned, images: list[Any], answer: Answer) -> Prediction:
-        assert self._prompter is not None
-        n = len(answer.tokens) - (answer.stop == "eos")
-        tokens, request = answer.tokens[:n], item.request
-        text = self._prompter.decode(tokens)
-        if item.choices:  # as it was given, whatever the tokenizer makes of it
-            text = request.choices[item.choices.index(answer.tokens)]
-        return Prediction(
-            id=request.id,
-            prompt=request.prompt,
-            text=text,
-            tokens=tokens,
-            logprobs=answer.logprobs[:n] if request.decode.logprobs else None,
-            stop=answer.stop,
-            margin=answer.margin,
-            image_digests=tuple(str(i.digest) for i in images),
-            sizes=tuple((int(i.size[0]), int(i.size[1])) for i in images),
-        )

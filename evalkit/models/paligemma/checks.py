@@ -1,14 +1,19 @@
-"""What must hold before the first prompt: the text side of a checkpoint, checked once at start-up."""
+"""What is checked and set once at start-up, before the first prompt."""
 
 from __future__ import annotations
 
 import json
 import logging
+import os
 from typing import Any
+
+import torch
 
 from evalkit.errors import ModelError
 from evalkit.models.paligemma.checkpoint import CheckpointInfo
 from evalkit.models.paligemma.prompt import IMAGE, LOCATIONS, SEGMENTS, Prompter, Rules
+
+SMALL = 20_000_000  # parameters
 
 log = logging.getLogger("evalkit")
 
@@ -89,3 +94,10 @@ def check_features(info: CheckpointInfo, shape: tuple[int, ...]) -> None:
             f"{info.path}: one image gives {shape[-2]} features, not {info.image_tokens} "
             f"(({info.resolution} / {info.patch})²)"
         )
+
+
+def calm_threads(info: CheckpointInfo, device: str) -> None:
+    """One thread for a small model on a CPU: more only wait for each other. OMP_NUM_THREADS stands."""
+    cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
+    if cpu and info.parameters < SMALL and "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(1)
