@@ -170,7 +170,8 @@ class Lane:
             row.draws = row.draws or Random(row.prompt.seed)
         numbers = [row.draws.random() for row in rows if row.draws]
         drawn = choose(logits, numbers, self.decode)
-        score = (logits if logp is None else logp).gather(1, drawn[:, None])[:, 0].tolist()
+        # The largest logit, where nothing else is wanted: it is not finite where any is not.
+        score = (logits.amax(dim=-1) if logp is None else logp.gather(1, drawn[:, None])[:, 0]).tolist()
         chosen: list[int] = drawn.tolist()
         self._record(rows, chosen, None, score)
         return chosen

@@ -18,7 +18,6 @@ from evalkit.models.paligemma.engine import Answer, Prompt
 from evalkit.models.paligemma.fitting import collect, fitting
 from evalkit.models.paligemma.forbidding import forbid
 from evalkit.models.paligemma.loading import load_model, machine
-from evalkit.models.paligemma.loading import load_tokenizer as load_tokenizer
 from evalkit.models.paligemma.prompt import Rules
 from evalkit.models.paligemma.sampling import Draws
 from evalkit.types import Decode
