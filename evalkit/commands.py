@@ -63,6 +63,9 @@ def execute(arguments: argparse.Namespace, command: str) -> list[results.RunFold
         overrides["prompt"] = arguments.prompt
     names = tasks.expand(wanted, arguments.include_path)
     loaded = [tasks.load(name, overrides, arguments.include_path) for name in names]
+    reference = None
+    if arguments.against or arguments.until_decided:  # what is wrong with it is said before anything runs
+        reference = comparing.base(arguments.against, [task.name for task in loaded])
     ids = _ids(arguments.ids) if arguments.ids else None
     asked = Asked(arguments.limit if ids is None else None, arguments.seed, ids)
     checkpoints = [checkpoint(spec, arguments) for spec in _models(arguments)]
@@ -76,8 +79,8 @@ def execute(arguments: argparse.Namespace, command: str) -> list[results.RunFold
             print(f"{candidate.name}: {estimate.describe(found)}")
         return []
     act: Callable[..., Any] = runner.run
-    if arguments.until_decided:
-        act = comparing.until_decided(arguments.against, arguments.margin)
+    if arguments.until_decided and reference:
+        act = comparing.until_decided(reference, arguments.margin)
     told = trackers.load(arguments.on_scores) if arguments.on_scores else None
     return _run_all(checkpoints, every, shelf, options, act, told)
 
@@ -190,15 +193,20 @@ def checkpoint(spec: str, arguments: argparse.Namespace) -> Checkpoint:
     args.pop("pretrained", None)
     name = ""
     if spec.startswith(f"{DEMO}:"):
-        from evalkit import demo as embedded
-
         which, resolution = spec.partition(":")[2], int(args.get("resolution", flags.get("resolution", 224)))
         name = f"demo-{which}" + (f"-{resolution}" if resolution != 224 else "")
-        try:
-            spec = str(embedded.checkpoint(which, resolution))
-        except ValueError as error:
-            raise UserError(f"--model {spec}: {error}") from None
+        spec = _embedded(spec, resolution)
     return models.open_checkpoint(spec, flags, args, name, terminal.say)
+
+
+def _embedded(spec: str, resolution: int) -> str:
+    """The folder of `demo:NAME`. Raises UserError for a name or a resolution that is not there."""
+    from evalkit import demo as embedded
+
+    try:
+        return str(embedded.checkpoint(spec.partition(":")[2], resolution))
+    except ValueError as error:
+        raise UserError(f"--model {spec}: {error}") from None
 
 
 def roots(given: Sequence[Path], wanted: Sequence[Task]) -> list[Path]:
@@ -342,9 +350,7 @@ def examine(arguments: argparse.Namespace) -> int:
         given = {k: getattr(arguments, k, None) for k in models.KEYS} | _model_args(arguments.model_args)
         path = spec
         if spec.startswith(f"{DEMO}:"):
-            from evalkit import demo as embedded
-
-            path = str(embedded.checkpoint(spec.partition(":")[2], int(given.get("resolution") or 224)))
+            path = _embedded(spec, int(given.get("resolution") or 224))
         options = {k: v for k, v in given.items() if v is not None}
         text, sound = doctor.examine(path, options, arguments.samples, terminal.say)
         print(text)

@@ -51,7 +51,7 @@ def run(
             return 0
         results.atomic_write(Path(as_json), text)
     colour = sys.stdout.isatty()
-    print("\n".join(text_of(c, colour, samples, _screen()) for c in found))
+    print("\n".join(text_of(c, colour, samples, _screen()) for c in found), end="")
     if ranked:
         print("\nmean rank over tasks, 1 is best; 95 % interval, images resampled in all tasks at once")
         width = max(len(r.name) for r in ranked)
@@ -60,11 +60,19 @@ def run(
     return 0
 
 
-def until_decided(against: str | None, margin: float | None) -> Callable[..., None]:
-    """What runs plans block by block until the difference from `against` is clear, and says so."""
+def base(against: str | None, tasks: Sequence[str]) -> Side:
+    """`--against`: its runs of `tasks`, one a task. Raises UserError where it has none of them, or two."""
     if not against:
         raise UserError("--until-decided: against what? --against BASELINE names a run or baseline file")
-    base = only_side(baseline.read(against), against).runs
+    runs = [run for run in baseline.read(against) if run.task in tasks]
+    if not runs:
+        names = ", ".join(dict.fromkeys(tasks))
+        raise UserError(f"--against {against}: has no run of {names}; run the baseline on it first")
+    return only_side(runs, against)
+
+
+def until_decided(reference: Side, margin: float | None) -> Callable[..., None]:
+    """What runs plans block by block until the difference from `reference` is clear, and says so."""
 
     def act(
         plans: Sequence[Plan],
@@ -74,7 +82,9 @@ def until_decided(against: str | None, margin: float | None) -> Callable[..., No
         progress: Progress,
         done: Callable[[Plan, list[Score]], None],
     ) -> None:
-        found = early.run(plans, shelf, checkpoint, options, progress, done, base, margin or early.MARGIN)
+        found = early.run(
+            plans, shelf, checkpoint, options, progress, done, reference.runs, margin or early.MARGIN
+        )
         for outcome in found:
             terminal.say(f"  {outcome.task}: {outcome}")
 
@@ -85,11 +95,11 @@ def after_run(
     against: str, folders: Sequence[results.RunFolder], margin: float | None, allow: Collection[str] = ()
 ) -> None:
     """`evalkit run --against`: what was run now against a baseline, every model."""
-    base = only_side(baseline.read(against), against)
     found = [baseline.of_run(folder) for folder in folders]
+    reference = base(against, [run.task for run in found])
     for name in dict.fromkeys(r.name for r in found):
         side = only_side([r for r in found if r.name == name], name)
-        found_now = compare.compare(base, side, allow, margin or compare.MARGIN)
+        found_now = compare.compare(reference, side, allow, margin or compare.MARGIN)
         print("\n" + text_of(found_now, sys.stdout.isatty(), width=_screen()))
 
 

@@ -519,6 +519,11 @@ def _(p: Place) -> list[str]:
     return p.run(model="demo:latest")
 
 
+@case("Checkpoints", "a demo checkpoint that is not there, for doctor")
+def _(p: Place) -> list[str]:
+    return ["doctor", "--model", "demo:latest"]
+
+
 # --- predictions made elsewhere ----------------------------------------------------------------------
 
 

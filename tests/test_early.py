@@ -163,3 +163,15 @@ def test_against_without_a_stop_compares_afterwards(
     assert main(["run", "--model", "m", "--tasks", str(data), "--data-root", str(data.parent),
                  "--until-decided"]) == 2  # fmt: skip
     assert "against what?" in capsys.readouterr().err
+
+
+def test_a_baseline_that_cannot_serve_is_said_before_anything_runs(
+    data: Path, base: Path, poor: list[Weighted], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    go(data, tmp_path / "two", "one", wrong_at(0.1))
+    go(data, tmp_path / "two", "other", wrong_at(0.2))
+    for against, sentence in ((tmp_path / "two", "holds two runs of"), (tmp_path / "none", "no such run")):
+        assert main(words(data, against)) == 2
+        assert sentence in capsys.readouterr().err
+    assert not any(model.asked for model in poor)
+    assert not Path("results").exists()
