@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from evalkit import __version__, judging
 from evalkit.errors import UserError
+from evalkit.mistyped import Parser
 
 EPILOG = """examples:
   evalkit demo                                              the whole thing on an embedded model, a minute
@@ -63,7 +64,7 @@ def _dashed(words: list[str]) -> list[str]:
     return out
 
 
-class _Raising(argparse.ArgumentParser):
+class _Raising(Parser):
     """A parser for callers from Python: a wrong flag is an exception, not the process's end."""
 
     def error(self, message: str) -> NoReturn:
@@ -78,7 +79,7 @@ def parse(words: list[str]) -> argparse.Namespace:
 # --- arguments -------------------------------------------------------------------------------------
 
 
-def parser(kind: type[argparse.ArgumentParser] = argparse.ArgumentParser) -> argparse.ArgumentParser:
+def parser(kind: type[Parser] = Parser) -> argparse.ArgumentParser:
     """The whole command line; `kind` decides what a mistake does."""
     top = kind(
         prog="evalkit",

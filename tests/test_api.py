@@ -56,7 +56,7 @@ def test_score_again_and_from_elsewhere(task: Path) -> None:
 
 
 def test_mistakes_are_exceptions(task: Path) -> None:
-    with pytest.raises(UserError, match="unrecognized arguments: --batch-sizes 4"):
+    with pytest.raises(UserError, match="--batch-sizes: no such flag; did you mean --batch-size"):
         evalkit.run("a", task, batch_sizes=4)
     with pytest.raises(UserError, match="--limit"):
         evalkit.run("a", task, limit=0)

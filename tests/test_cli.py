@@ -297,6 +297,27 @@ def test_usage_errors_have_status_2(words: list[str]) -> None:
     assert stop.value.code == 2
 
 
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["tabel"], "did you mean table"),
+        (["run", "--modle", "m", "--tasks", "t"], "--modle: no such flag; did you mean --model"),
+        (["run", "--model", "m", "--tasks", "t", "--limt=3"], "--limt: no such flag; did you mean --limit"),
+        (["run", "--model", "m", "--tasks", "t", "--zzz"], "--zzz: no such flag of this command"),
+        (["run", "--model", "m", "--tasks", "t", "--engine", "fsat"], "'fsat'; did you mean fast"),
+        (["run", "--model", "m", "--tasks", "t", "--engine", "?"], "(choose from "),
+    ],
+)
+def test_a_mistyped_word_is_one_line(
+    words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(words)
+    err = capsys.readouterr().err
+    assert sentence in err
+    assert err.count("\n") == 1
+
+
 def test_a_stop_says_what_is_kept(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -20,6 +20,7 @@ ROWS: list[set[str]] = [
     {"types", "members"},
     {
         "lookup",
+        "mistyped",
         "strict_yaml",
         "significance",
         "intervals",
