@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit import artefacts
-from evalkit.errors import UserError
+from evalkit.errors import UserError, nearest
 from evalkit.types import Score
 
 ROUNDING = 0.0005  # papers print tenths of a point
@@ -129,10 +129,10 @@ def search(what: str) -> list[Published]:
         ]  # fmt: skip
     found = found or [r for r in load() if r.task.startswith(what)]
     if not found:
-        raise UserError(
-            f"published {what}: nothing is published for it; models: {', '.join(models())}; "
-            "tasks: `evalkit published`"
-        )
+        near = nearest(what, {*models(), *(r.task for r in load())})
+        if "did you mean" not in near:
+            near = f"; models: {', '.join(models())}; tasks: `evalkit published`"
+        raise UserError(f"published {what}: nothing is published for it{near}")
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -27,7 +28,7 @@ def show(what: str | None) -> int:
     """`evalkit published [TASK|MODEL]`: the rows, or how many there are of each task."""
     if what is None:
         for task, n in sorted(Counter(row.task for row in published.load()).items()):
-            print(f"{task:<26} {n:>3} numbers")
+            print(f"{task:<26} {n:>3} number{'' if n == 1 else 's'}")
         print(f"models: {', '.join(published.models())}")
         return 0
     rows = published.search(what)
@@ -274,7 +275,7 @@ def _first_difference(one: Path, two: Path) -> int:
         return 0
     model = [k for k in a.identity.get("model", {}) if a.identity["model"][k] != b.identity["model"].get(k)]
     if model:
-        told = (a.identity["model"][model[0]], b.identity["model"].get(model[0]))
+        told = [_named(run.identity["model"].get(model[0])) for run in (a, b)]
         print(f"comparable; the models differ, first in {model[0]}: {told[0]} against {told[1]}")
         return 0
     text = next((i for i, x, y in zip(a.ids, a.texts, b.texts, strict=True) if x != y), None)
@@ -283,6 +284,13 @@ def _first_difference(one: Path, two: Path) -> int:
     else:
         print(f"comparable; the same model, and sample {text} is the first to be answered in another way")
     return 0
+
+
+def _named(value: Any) -> str:
+    """A value of an identity for people; digests by their beginnings, as tables and signatures have them."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_named(v)}" for key, v in value.items())
+    return re.sub(r"\b([0-9a-f]{12})[0-9a-f]{52}\b", r"\1...", str(value))
 
 
 def _only(place: Path) -> baseline.Answered:

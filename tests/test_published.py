@@ -234,6 +234,9 @@ def test_the_table_in_its_forms() -> None:
     assert [line["part"] for line in lines] == ["", "", "", "adversarial", "popular", "random"]
     for form in ("html", "latex"):
         assert "88.0" in yardstick.table(cells(), form, None)
+    page = yardstick.table(cells(), "html", None)  # a whole page, as the other tables' are
+    assert page.startswith("<!doctype html>")
+    assert "<th>published</th>" in page
 
 
 # --- the command line -------------------------------------------------------------------------------------
@@ -247,6 +250,8 @@ def test_published_lists(capsys: pytest.CaptureFixture[str]) -> None:
         assert "arXiv" in (out := capsys.readouterr().out) or "README" in out
     assert main(["published", "no-such"]) == 2
     assert "nothing is published for it; models: paligemma-3b," in capsys.readouterr().err
+    assert main(["published", "docvqa_vall"]) == 2
+    assert "did you mean docvqa_val," in capsys.readouterr().err
 
 
 def test_table_and_explain(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -263,7 +268,9 @@ def test_table_and_explain(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     assert "≠ prompt       changed on the command line: prompt={question}" in out
     assert "= protocol     paper" in out
     assert main(["explain", str(one), str(two)]) == 0
-    assert "comparable; the models differ, first in weights" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "comparable; the models differ, first in weights" in out
+    assert "{" not in out  # for people: no Python
     assert main(["explain", str(one), str(one)]) == 0
     assert "nothing differs" in capsys.readouterr().out
     assert main(["explain", str(one), str(part)]) == 0
