@@ -54,6 +54,7 @@ def run(arguments: argparse.Namespace, allow: Collection[str]) -> int:
     """`evalkit check`: runs the candidate where it is a model, decides, prints, exits by the decision."""
     policy = _policy(arguments.policy, arguments.margin)
     base = baseline.read(arguments.baseline)
+    gate.know(policy, [run.task for run in base])  # before a model runs for hours
     named = [*([arguments.candidate] if arguments.candidate else []), *(arguments.model or [])]
     if len(named) != 1:
         raise UserError("check: name one candidate, a run folder or a model (folder, hub id, demo:later)")
@@ -164,6 +165,6 @@ def save(runs: Sequence[str], file: Path) -> int:
         if Path(place).is_dir():
             for folder in results.find([Path(place)]):
                 folder.keep()  # `runs gc` leaves what a baseline was made of
-    size = file.stat().st_size
-    print(f"{file}: {len(found)} tasks, {sum(len(r.ids) for r in found):,} samples, {size / 1e3:.0f} kB")
+    of = f"{len(found)} task{'' if len(found) == 1 else 's'}, {sum(len(r.ids) for r in found):,} samples"
+    print(f"{file}: {of}, {file.stat().st_size / 1e3:.0f} kB")
     return 0

@@ -89,6 +89,13 @@ def read_policy(path: Path) -> Policy:
     return Policy(**values)
 
 
+def know(policy: Policy, tasks: Collection[str]) -> None:
+    """Raises UserError where the policy names a task that is not among the baseline's `tasks`."""
+    for name in policy.tasks:
+        if name not in tasks:
+            raise UserError(f"policy: tasks.{name}: the baseline has no such task{nearest(name, tasks)}")
+
+
 def _task_policies(path: Path, value: Any) -> dict[str, TaskPolicy]:
     if not isinstance(value, dict):
         raise UserError(f"{path}: tasks: is {value!r}; it must be like {{vqav2_val: {{margin: 0.02}}}}")
@@ -185,11 +192,7 @@ def check(
         raise UserError(
             f"{candidate[0].name}: has no run of {', '.join(missing)}, which the baseline has; run it first"
         )
-    unknown = [t for t in policy.tasks if t not in old]
-    if unknown:
-        raise UserError(
-            f"policy: tasks.{unknown[0]}: the baseline has no such task{nearest(unknown[0], old)}"
-        )
+    know(policy, old)
     wide = {*allow, "samples"} if limit else set(allow)
     drafts = []
     for task in old:

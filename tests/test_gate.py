@@ -255,7 +255,7 @@ def test_a_model_is_run_as_the_baseline_was(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("EVALKIT_TASKS", str(data.parent))
     assert main(["baseline", "save", str(base), "base.json.gz"]) == 0
-    assert "1 tasks, 300 samples" in capsys.readouterr().out
+    assert "1 task, 300 samples" in capsys.readouterr().out
     asked: list[Weighted] = []
 
     def stub(spec: str, _: object) -> object:
