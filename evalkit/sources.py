@@ -57,9 +57,13 @@ def _configured(start: Path) -> list[Path]:
         if not path.is_file():
             continue
         try:
-            listed = tomllib.loads(path.read_text(encoding="utf-8")).get("data", [])
+            content = tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise DataError(f"{path}: {error}; it must be TOML like data = ['/datasets']") from None
+        for key in content:
+            if key != "data":
+                raise DataError(f"{path}: {key}: unknown key; the only one is data = ['/datasets']")
+        listed = content.get("data", [])
         if not isinstance(listed, list) or not all(isinstance(entry, str) for entry in listed):
             raise DataError(f"{path}: data: is no list of folders; write data = ['/datasets']")
         return [folder / Path(entry).expanduser() for entry in listed]

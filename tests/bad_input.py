@@ -251,6 +251,12 @@ def _(p: Place) -> list[str]:
     return ["run", "--model", "stub", "--tasks", "docvqa_val"]
 
 
+@case("Datasets", "an evalkit.toml with another key")
+def _(p: Place) -> list[str]:
+    (p.folder / "evalkit.toml").write_text("dta = ['/datasets']\n")
+    return ["run", "--model", "stub", "--tasks", "docvqa_val"]
+
+
 @case("Datasets", "a file that is not there")
 def _(p: Place) -> list[str]:
     p.lines.unlink()
