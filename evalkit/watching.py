@@ -46,7 +46,7 @@ def _loop(arguments: argparse.Namespace, trend: Trend, evaluate: Evaluate, base:
     failed: dict[Path, Stamp] = {}
     told: dict[Path, str] = {}
     _unfinished_hooks(trend, arguments.hook)
-    looks = 0
+    looks = found = 0
     while True:
         for step, path in watch.checkpoints(arguments.folder, arguments.pattern):
             if path.name in trend.names():
@@ -61,6 +61,7 @@ def _loop(arguments: argparse.Namespace, trend: Trend, evaluate: Evaluate, base:
                 continue
             try:
                 _take(trend, step, path, evaluate(path), base)
+                found += 1
             except UserError as error:
                 failed[path] = now
                 terminal.say(f"{path.name}: {error}")
@@ -69,8 +70,8 @@ def _loop(arguments: argparse.Namespace, trend: Trend, evaluate: Evaluate, base:
             print(watch.table(trend, shutil.get_terminal_size((120, 24)).columns), flush=True)
         looks += 1
         if arguments.once and looks > 1:
-            if not trend.points:
-                print(watch.table(trend), end="")
+            if not found:
+                print(watch.table(trend, shutil.get_terminal_size((120, 24)).columns), end="")
             return 0
         time.sleep(min(arguments.poll, 1.0) if arguments.once else arguments.poll)
 

@@ -128,6 +128,8 @@ def test_each_checkpoint_once_and_drops_warned_of(
     out, err = capsys.readouterr()
     assert "checkpoint-40: a stub" not in err
     assert "best: checkpoint-70" in out
+    assert main([*WORDS]) == 0  # nothing new: what is known already
+    assert "best: checkpoint-70" in capsys.readouterr().out
     assert Path("hooked.txt").read_text().splitlines()[3:] == ["70 checkpoint-70"]
 
 
