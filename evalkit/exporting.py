@@ -61,10 +61,10 @@ def answered(folder: results.RunFolder, arguments: argparse.Namespace) -> Answer
 
 
 def told(runs: list[Answered], name: str) -> str:
-    """`107,394 answers for VQA's test server; submission only: ...`, never a score."""
+    """`107,394 answers as vqav2 (VQA's test server); submission only: ...`, never a score."""
     n = sum(len(r.samples) for r in runs)
-    parts = [f"{n:,} answer{'' if n == 1 else 's'} for {export.FORMS[name].about}"]
-    parts += [f"partial: {r.run} {missing}" for r in runs if (missing := export.gap(r))]
+    parts = [f"{n:,} answer{'' if n == 1 else 's'} as {name} ({export.FORMS[name].about})"]
+    parts += [f"partial: {r.run}: {missing}" for r in runs if (missing := export.gap(r))]
     why = (leaderboard.why_not_scored(r.task.not_scored).partition(";")[0] for r in runs if r.task.not_scored)
     return "; ".join([*parts, *dict.fromkeys(why)])
 
