@@ -239,7 +239,10 @@ def test_refused(
     [
         ("module:mine.py", "write module:FILE.py:CLASS"),
         ("module:none.py:Mine", "none.py: no such file"),
-        ("module:no_such_package:Mine", "cannot be imported: ModuleNotFoundError"),
+        (
+            "module:no_such_package:Mine",
+            "no package no_such_package can be imported; write module:FILE.py:CLASS",
+        ),
         ("module:json.decoder:JSONdecoder", "has no class 'JSONdecoder'; did you mean JSONDecoder"),
     ],
 )

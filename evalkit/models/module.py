@@ -244,6 +244,11 @@ def _class(spec: str) -> type[Any]:
     except Exception as error:
         last = traceback.extract_tb(error.__traceback__)[-1]
         file, line = Path(last.filename).name, last.lineno
+        if isinstance(error, ModuleNotFoundError) and error.name == place.partition(".")[0]:
+            raise ModelError(
+                f"module:{spec}: no package {error.name} can be imported; write module:FILE.py:CLASS "
+                "for a file"
+            ) from None
         if isinstance(error, SyntaxError):
             file, line = Path(error.filename or place).name, error.lineno
         raise ModelError(
