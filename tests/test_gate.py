@@ -79,7 +79,7 @@ def test_holm_keeps_the_failures_of_many_tasks_few() -> None:
     assert significance.adjust([0.02, *[0.9] * 19])[0] > gate.CERTAIN
 
 
-def test_a_policy_is_read_strictly(tmp_path: Path, base: Path) -> None:
+def test_a_policy_is_read_strictly(tmp_path: Path, base: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "gate.yaml"
     path.write_text(
         "margin: 0.02\ntasks:\n  colours_test: {margin: 0.05, metric: exact_match}\n"
@@ -108,6 +108,8 @@ def test_a_policy_is_read_strictly(tmp_path: Path, base: Path) -> None:
     path.write_text("tasks: {other: {margin: 0.1}}")
     with pytest.raises(UserError, match=r"tasks\.other: the baseline has no such task"):
         evalkit.check(base, base, policy=path)
+    assert main(["check", "no-model", "--baseline", str(base), "--policy", str(path)]) == 2
+    assert "tasks.other" in capsys.readouterr().err  # before the candidate is opened, let alone run
     path.write_text("tasks: {colours_test: {metric: iou}}")
     with pytest.raises(UserError, match="metric: no 'iou'"):
         evalkit.check(base, base, policy=path)
