@@ -54,9 +54,11 @@ def _differences(a: Answered, b: Answered) -> list[tuple[str, str]]:
     if not found:
         look("prompt", "prompts of the samples", mine.get("prompts"), other.get("prompts"))
     look("protocol", "protocol", mine.get("protocol"), other.get("protocol"))
-    for key in ("resize", "antialias", "jpeg", "exif"):
-        look("protocol", key, mine["preparation"].get(key), other["preparation"].get(key))
-    look("protocol", "decode settings", mine["task"].get("decode"), other["task"].get("decode"))
+    for key in sorted({*mine["preparation"], *other["preparation"]} - {"resolution"}):
+        look("protocol", f"image.{key}", mine["preparation"].get(key), other["preparation"].get(key))
+    decode, theirs = mine["task"].get("decode") or {}, other["task"].get("decode") or {}
+    for key in sorted({*decode, *theirs}):
+        look("protocol", f"decode.{key}", decode.get(key), theirs.get(key))
     images = dict(zip(b.ids, b.images, strict=True))
     changed = next((i for i, c in zip(a.ids, a.images, strict=True) if images.get(i, c) != c), None)
     if changed is not None:
@@ -82,6 +84,8 @@ def _sample_difference(a: Answered, b: Answered) -> str:
 
 
 def _short(value: Any) -> str:
+    if value is None:
+        return "nothing"
     text = json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else f"'{value}'"
     return text if len(text) <= 80 else text[:77] + "..."
 

@@ -73,7 +73,7 @@ def load(name: str, overrides: Mapping[str, str] | None = None, extra: Iterable[
     else:
         files = _files("tasks", extra)
         if name not in files:
-            raise UserError(f"--tasks: no task '{name}'{nearest(name, files)}")
+            raise UserError(f"no task '{name}'{nearest(name, files)}")
         path = files[name]
     content = strict_yaml.read(path, _shown(path))
     shown = _shown(path)

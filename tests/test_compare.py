@@ -218,7 +218,7 @@ def test_refusals_name_the_first_thing_that_differs(data: Path, runs: Path, tmp_
         "samples",
     )
     longer = {"decode.max_new_tokens": "7"}
-    refused(go(data, tmp_path, "longer", right, overrides=longer), "decode settings: ", "protocol")
+    refused(go(data, tmp_path, "longer", right, overrides=longer), "decode.max_new_tokens: ", "protocol")
     refused(
         go(data, tmp_path, "strict", right, overrides={"parser": "text(strip=True)"}), "parser: 'text", None
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 from typing import Any
 
 from evalkit.errors import ModelError
@@ -12,6 +14,8 @@ from evalkit.models.paligemma.prompt import Prompter, Rules
 from evalkit.types import Decode, Prediction, Request
 
 END = "<eos>"  # in `decode.forbid`
+
+log = logging.getLogger("evalkit")
 
 
 def planned(request: Request, prompter: Prompter, rules: Rules, info: CheckpointInfo) -> Planned:
@@ -42,7 +46,20 @@ def forbidden(decode: Decode, prompter: Prompter, rules: Rules) -> tuple[tuple[i
     if decode.beams > 1 or decode.mode == "likelihood":
         raise ModelError(f"decode: forbid goes with mode=generate and beams=1 only, not {decode}")
     ends = [(i,) for i in rules.eos] if END in decode.forbid else []
-    return (*ends, *(tuple(prompter.pieces(t)) for t in decode.forbid if t != END))
+    texts = {text: tuple(prompter.pieces(text)) for text in decode.forbid if text != END}
+    for text, pieces in texts.items():
+        if len(pieces) > 1:
+            _tell(text, prompter.decode(pieces[-1:]))
+    return (*ends, *texts.values())
+
+
+@functools.lru_cache(maxsize=16)
+def _tell(text: str, last: str) -> None:
+    log.warning(
+        "decode.forbid: %r is no one token of this checkpoint; %r is kept out wherever it would end it",
+        text,
+        last,
+    )
 
 
 def prediction(prompter: Prompter, item: Planned, images: list[Any], answer: Answer) -> Prediction:
