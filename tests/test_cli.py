@@ -227,6 +227,7 @@ def test_as_many_as_the_papers_had_is_right(tmp_path: Path, capsys: pytest.Captu
         ("refcocog_umd_val", 7573, "mixed with google val"),
         ("pope_test", 8910, "2023-10-09"),
         ("countbenchqa_540_test", 490, "big_vision"),
+        ("countbenchqa_test", 491, "without three channels"),
         ("cococap_val", 40504, "val2014"),
         ("vsr_zeroshot_test", 616, "README"),
         ("xgqa_test", 77328, "few-shot test"),
