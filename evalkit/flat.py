@@ -158,7 +158,8 @@ class FlatRecords(Format):
     def _choice(self, record: Record, choices: tuple[str, ...]) -> tuple[str, ...]:
         value = record.get(self.correct, "it must be the right choice's place, from 0")
         if isinstance(value, str):
-            value = int(value) if value.isdigit() else LETTERS.find(value.strip("() ").upper() or "-")
+            letter = value.strip("() ").upper()
+            value = int(value) if value.isdecimal() else (LETTERS.find(letter) if len(letter) == 1 else -1)
         if type(value) is not int or not 0 <= value < len(choices):
             record.wrong(self.correct, f"is no place among {len(choices)} choices; it must be from 0")
         return (LETTERS[value] if self.letters else choices[value],)

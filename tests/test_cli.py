@@ -242,7 +242,7 @@ def test_what_a_wrong_count_resembles(task: str, count: int, said: str) -> None:
     assert counts.resembles(task, 7, known) == []
 
 
-def test_toldare_of_tasks_and_wrong() -> None:
+def test_counts_are_of_tasks_and_wrong() -> None:
     official = {name: tasks.load(name).data.count for name in tasks.names()}
     rows = counts.load()
     assert len({(p, n) for p, n, _ in rows}) == len(rows)
