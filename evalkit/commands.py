@@ -294,6 +294,8 @@ def score_predictions(arguments: argparse.Namespace) -> tuple[planning.Dataset, 
     if not arguments.task or arguments.runs:
         raise UserError("score --predictions FILE: name the task they answer with --task, and no runs")
     task = tasks.load(arguments.task, extra=arguments.include_path)
+    if task.not_scored:
+        raise UserError(f"score: {task.name}: {leaderboard.why_not_scored(task.not_scored)}")
     data = planning.dataset(task, roots(arguments.data_root, [task]))
     predictions = scoring.read_predictions(arguments.predictions, data.samples)
     untold = [s.id for s in data.samples if s.id not in predictions]

@@ -86,7 +86,7 @@ def after_run(
 ) -> None:
     """`evalkit run --against`: what was run now against a baseline, every model."""
     base = only_side(baseline.read(against), against)
-    found = [baseline.of_run(folder) for folder in folders]
+    found = baseline.of_runs(folders)
     for name in dict.fromkeys(r.name for r in found):
         side = only_side([r for r in found if r.name == name], name)
         found_now = compare.compare(base, side, allow, margin or compare.MARGIN)

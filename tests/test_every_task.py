@@ -6,12 +6,14 @@ import copy
 import json
 import math
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from official_files import OFFICIAL, picture, write
-from stub import Stub, checkpoint
+from stub import Stub, checkpoint, colours
+from stub_runs import go, wrong_at
 
 from evalkit import baseline, leaderboard, masks, planning, runner, sources, tasks
 from evalkit.cli import main
@@ -133,6 +135,17 @@ def test_a_task_that_is_not_scored_runs_from_the_command_line(
     said = "docci_qual_dev: not scored, because the published figure is the share"
     assert said in out
     assert said in err
+    (run,) = (tmp_path / "out").iterdir()
+    assert main(["compare", str(run), str(run)]) == 2
+    assert "has no score that could be compared: the published figure" in capsys.readouterr().err
+    words = ["--task", "docci_qual_dev", "--predictions", str(answers), "--data-root", str(root)]
+    assert main(["score", *words]) == 2
+    assert said in capsys.readouterr().err
+    others = tmp_path / "others"
+    shutil.copytree(run, others / "docci")
+    task = colours(tmp_path / "colours", questions=1, images=1)
+    go(task, others / "a", "m", wrong_at(0.0))
+    assert [r.task for r in baseline.read(others)] == ["colours_test"]
 
 
 FORMS = ("terminal", "md", "csv", "json", "html", "latex", "model-index", "lm-eval")
