@@ -8,8 +8,6 @@ Checkpoints are random (`benchmarks/models.py`) and answers compared: `same` say
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -17,31 +15,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import torch
 
-from benchmarks import models, rivals, work
+from benchmarks import models, rivals, table, work
+from benchmarks.table import Row
 from benchmarks.work import Question
 
 Contender = Callable[[Sequence[Question]], dict[str, str]]
 """Questions to texts by question id."""
-
-
-@dataclass
-class Row:
-    """One line of the table: how many times less CPU time a sample takes than with `against`."""
-
-    name: str
-    against: str
-    ratio: float
-    at_least: float
-    spread: tuple[float, float] = (0.0, 0.0)  # lowest and highest of the rounds
-    same: str = ""  # answers equal to the rival's
-    each: str = ""  # CPU time a sample
 
 
 def race(
@@ -194,27 +180,8 @@ ROWS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Prints the table; status 1 when a row is below its bar."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--json", type=Path, metavar="FILE")
-    parser.add_argument("--only", nargs="*", choices=list(ROWS), default=list(ROWS))
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="fewer samples; for trying out")
-    asked = parser.parse_args(argv)
-    torch.set_num_threads(1)
-    found: list[Row] = []
     with tempfile.TemporaryDirectory() as folder:
-        for name in asked.only:
-            for row in ROWS[name](Path(folder), asked.rounds, asked.quick):
-                found.append(row)
-                low, high = row.spread
-                print(
-                    f"{row.ratio:6.2f} x (at least {row.at_least}; {low:.2f} to {high:.2f})  {row.name} "
-                    f"against {row.against}: {row.each}; same {row.same}",
-                    flush=True,
-                )
-    if asked.json:
-        asked.json.write_text(json.dumps([asdict(r) for r in found], indent=1) + "\n")
-    return int(any(r.ratio < r.at_least for r in found))
+        return table.run(__doc__, {name: partial(row, Path(folder)) for name, row in ROWS.items()}, argv)
 
 
 if __name__ == "__main__":

@@ -10,26 +10,21 @@ pycocoevalcap and pycocotools are called as people call them; what no package ho
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import functools
 import io
-import json
 import os
 import resource
 import shutil
 import statistics
 import string
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
-import torch
 from pycocoevalcap.bleu.bleu import Bleu
 from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.rouge.rouge import Rouge
@@ -38,8 +33,8 @@ from pycocotools import mask as cocomask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from benchmarks import references
-from benchmarks.engine import Row
+from benchmarks import references, table
+from benchmarks.table import Row
 from evalkit import captions, demo, lookup, masks, ptb, vqa_text
 from evalkit.types import Box, Mask, Prediction
 
@@ -339,29 +334,5 @@ def _moved(rng: np.random.Generator, x: int, y: int, w: int, h: int) -> tuple[in
 ROWS = {"vqa": vqa, "captions": caption_metrics, "masks": mask_metrics, "coco_ap": average_precision}
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Prints the table; status 1 when a row is below its bar."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--json", type=Path, metavar="FILE")
-    parser.add_argument("--only", nargs="*", choices=list(ROWS), default=list(ROWS))
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="a twentieth of the samples; for trying out")
-    asked = parser.parse_args(argv)
-    torch.set_num_threads(1)
-    found: list[Row] = []
-    for name in asked.only:
-        for row in ROWS[name](asked.rounds, asked.quick):
-            found.append(row)
-            low, high = row.spread
-            print(
-                f"{row.ratio:6.2f} x (at least {row.at_least:.2f}; {low:.2f} to {high:.2f})  {row.name} "
-                f"against {row.against}: {row.each}; {row.same}",
-                flush=True,
-            )
-    if asked.json:
-        asked.json.write_text(json.dumps([asdict(r) for r in found], indent=1) + "\n")
-    return int(any(r.ratio < r.at_least for r in found))
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(table.run(__doc__, ROWS))

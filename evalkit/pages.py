@@ -23,8 +23,8 @@ table{border-collapse:separate;border-spacing:0;font-variant-numeric:tabular-num
 th,td{padding:3px 10px;text-align:left;vertical-align:top;white-space:nowrap;
  border-bottom:1px solid var(--line)}
 th{font-weight:600;background:var(--band)}thead{position:sticky;top:0;z-index:2}
-thead th{vertical-align:bottom;white-space:normal;overflow-wrap:anywhere}
-thead th.n{text-align:right;min-width:6.5em;max-width:14em}
+thead th{vertical-align:bottom}
+thead th.n{white-space:normal;overflow-wrap:anywhere;text-align:right;min-width:6.5em;max-width:14em}
 tbody th,thead tr:first-child th:first-child{position:sticky;left:0;z-index:1}
 td.n{text-align:right}td.best{text-align:right;background:var(--best);font-weight:600}small{color:var(--soft);font-weight:400}
 .curves{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(430px,100%),1fr));gap:1em;margin-top:1em}

@@ -189,9 +189,11 @@ def _long(cells: Sequence[Cell], form: str) -> str:
 def plain(header: list[str], lines: Sequence[list[str]], form: str, notes: Sequence[str] = ()) -> str:
     """Text in rows as Markdown, HTML, LaTeX or for a terminal, with sentences below."""
     below = "".join(f"\n{n}  " if form == "md" else f"\n{n}" for n in notes) + ("\n" if notes else "")
+    if form == "html":
+        told = "".join(f"<p>{html.escape(n)}</p>\n" for n in notes)
+        return pages.page("evalkit", f'<div class="wide">{_rows(header, lines, form)}</div>\n{told}')
     return _rows(header, lines, form) + (
-        "".join(f"<p>{html.escape(n)}</p>\n" for n in notes) if form == "html"
-        else "".join(f"% {n}\n" for n in notes) if form == "latex" else below
+        "".join(f"% {n}\n" for n in notes) if form == "latex" else below
     )  # fmt: skip
 
 
@@ -201,8 +203,10 @@ def _rows(header: list[str], lines: Sequence[list[str]], form: str) -> str:
         bars = ["| " + " | ".join(row) + " |" for row in rows]
         return "\n".join([bars[0], "|" + " --- |" * len(header), *bars[1:]]) + "\n"
     if form == "html":
-        rows = [[f"<td>{html.escape(t)}</td>" for t in line] for line in [header, *lines]]
-        return "<table>\n" + "\n".join("<tr>" + "".join(r) + "</tr>" for r in rows) + "\n</table>\n"
+        head = "".join(f"<th>{html.escape(t)}</th>" for t in header)
+        cells = ("".join(f"<td>{html.escape(t)}</td>" for t in line) for line in lines)
+        body = "\n".join(f"<tr>{line}</tr>" for line in cells)
+        return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
     if form == "latex":
         body = "\n".join(" & ".join(_tex(t) for t in line) + " \\\\" for line in [header, *lines])
         return f"\\begin{{tabular}}{{lll{'r' * (len(header) - 3)}}}\n{body}\n\\end{{tabular}}\n"

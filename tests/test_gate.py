@@ -203,6 +203,7 @@ def test_rows_without_places_say_nothing_of_them(base: Path) -> None:
     moved, old = boxed(run, "box_iou", 1.0), boxed(run, "box_iou", 0.0)
     short = replace(old, rows={m: np.asarray(r)[:, :2] for m, r in old.rows.items()})
     assert gate.check([moved], [short], gate.Policy(margin=0.05))
+    assert "texts and rows equal" in str(gate.check([old], [short]))
 
 
 # --- the verb ------------------------------------------------------------------------------------------
