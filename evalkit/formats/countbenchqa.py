@@ -1,4 +1,5 @@
-"""CountBenchQA: big_vision's countbench_paired_questions.json beside CountBench's Parquet table.
+"""CountBenchQA: big_vision's countbench_paired_questions.json beside CountBench's Parquet table; or its copy
+on the hub.
 
 Knows no metric. Questions: Beyer et al., 2024 (arXiv:2407.07726); images: Paiss et al., 2023.
 """
@@ -12,7 +13,6 @@ from typing import Any, ClassVar
 
 from evalkit import hub_rows
 from evalkit.errors import DataError
-from evalkit.images import header_channels
 from evalkit.records import Record, path_of
 from evalkit.sources import read_json
 from evalkit.types import Format, ImageRef, Sample, Source
@@ -37,6 +37,8 @@ class CountBenchQa(Format):
     hub: ClassVar[bool] = True
 
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
+        from evalkit.images import header_channels
+
         rows = _of_hub(source, split) if "hub" in source.entry else _of_files(source, self.keys)
         for row, record, number, ref in rows:
             if self.grey or header_channels(ref) > 1:
