@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from benchmarks import work
-from evalkit import images
+from evalkit import images, resizing
 from evalkit.models.paligemma.plain import normalise
 
 SIDES = (224, 448, 896)
@@ -34,14 +34,14 @@ def rows(folder: Path, rounds: int, quick: bool) -> list[dict[str, Any]]:
             return processor(Image.fromarray(array), return_tensors="pt")["pixel_values"][0]
 
         def ours(array: Any, side: int = side) -> Any:
-            small = images.resize(array, side, "bicubic", True)
+            small = resizing.resize(array, side, "bicubic", True)
             return normalise(torch.from_numpy(small)).permute(2, 0, 1)
 
         def reference(array: Any, side: int = side) -> Any:
-            return normalise(torch.from_numpy(images.resize(array, side, "bilinear", False)))
+            return normalise(torch.from_numpy(resizing.resize(array, side, "bilinear", False)))
 
         def reference_smooth(array: Any, side: int = side) -> Any:
-            return normalise(torch.from_numpy(images.resize(array, side, "bilinear", True)))
+            return normalise(torch.from_numpy(resizing.resize(array, side, "bilinear", True)))
 
         whole, encode = _whole(side)
 

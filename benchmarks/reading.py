@@ -35,7 +35,7 @@ PREPARATIONS = {
 def measure(kind: str, workers: int, paths: Sequence[str], preparation: Preparation) -> dict[str, Any]:
     """One pass over the files by `workers` readers that have begun already, 32 images ahead."""
     read = Keying(images.prepare)
-    pool = readers.start(kind, workers)
+    pool = readers.Readers(kind, workers).pool()
     for future in [pool.submit(read, ImageRef(p), preparation) for p in paths[: 4 * workers]]:
         future.result()
     wall, parent = time.perf_counter(), time.process_time()

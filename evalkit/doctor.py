@@ -18,7 +18,8 @@ def questions(resolution: int, samples: int) -> tuple[list[Request], Callable[..
     """`samples` requests about a quarter as many generated scenes, and what draws those."""
     from evalkit.demo import questions as asking
     from evalkit.demo import world
-    from evalkit.images import Prepared, resize
+    from evalkit.images import Prepared
+    from evalkit.resizing import resize
 
     def prepare(ref: ImageRef, preparation: Preparation) -> Prepared:
         pixels = world.render(world.make(int(ref.path)))

@@ -30,7 +30,8 @@ ENVIRONMENT = "EVALKIT_IMAGE_CACHE"
 STEP = 20  # a process looks at the folder's size each time it has written one twentieth of the limit
 LEFT = 3600  # seconds after which a temporary file is one that a killed process has left
 
-_HEAD = struct.Struct("<I2I3Ic")  # checksum of all that follows; original size; array's shape and type
+# Checksum of all that follows; original size; array's shape and type; 32 bytes, so that floats are aligned.
+_HEAD = struct.Struct("<I2I3Ic7x")
 
 log = logging.getLogger("evalkit")
 

@@ -1,4 +1,5 @@
-"""What all tests share: property tests without a stopwatch, the same examples on every machine."""
+"""What all tests share: property tests without a stopwatch, the same examples on every machine; `slow` tests
+where they are asked for."""
 
 import os
 import sys
@@ -22,3 +23,12 @@ def radgraph(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     sys.modules.pop("radgraph", None)
     radgraph_f1._scorer.cache_clear()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leaves out the tests marked slow, and says so, unless `-m` names them."""
+    if "slow" in config.option.markexpr:
+        return
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.skip(reason="takes a minute or more: python -m pytest -m slow"))

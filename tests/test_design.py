@@ -36,6 +36,7 @@ ROWS: list[set[str]] = [
         "polygons",
         "versions",
         "accepted",
+        "resizing",
     },
     {
         "image_cache",

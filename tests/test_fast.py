@@ -218,6 +218,23 @@ def test_out_of_memory_for_good(monkeypatch: pytest.MonkeyPatch, strict: bool, m
         list(quick(1, batch_size=4, strict=strict).predict(ask(1)))
 
 
+def test_memory_that_runs_out_once_new_rows_were_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was under way goes on; the new rows, whose prompts the cache holds already, come later."""
+    asked, read, failed = ask(20, max_new_tokens=60), lane.Lane._read, []
+
+    def limited(self: Any, logits: torch.Tensor, rows: list[lane.Row]) -> list[int]:
+        if self._live and rows is not self._live and not failed:
+            failed.append(len(rows))
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return read(self, logits, rows)
+
+    wanted = by_id(quick(1, batch_size=6).predict(asked))
+    monkeypatch.setattr(lane.Lane, "_read", limited)
+    found = by_id(quick(1, batch_size=6).predict(asked))
+    assert failed
+    assert {k: p.tokens for k, p in found.items()} == {k: p.tokens for k, p in wanted.items()}
+
+
 def test_other_errors_are_not_taken_for_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     def wrong(self: Any, *rest: Any) -> Any:
         raise RuntimeError("shapes differ")
@@ -459,6 +476,8 @@ def test_float32_means_float32(engine: str) -> None:
     torch.backends.cudnn.allow_tf32 = True
     model = quick(1, engine=engine)
     model.load()
-    assert model.provenance()["float32_products"] == "highest"
+    told = model.provenance()
+    assert told["float32_products"] == "highest"
+    assert told["instructions"] == torch.backends.cpu.get_cpu_capability()
     assert not torch.backends.cudnn.allow_tf32
     assert not torch.backends.cuda.matmul.allow_tf32

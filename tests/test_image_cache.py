@@ -45,6 +45,7 @@ def same(ours: images.Prepared, theirs: images.Prepared) -> None:
     np.testing.assert_array_equal(ours.pixels, theirs.pixels)
     assert ours.pixels.dtype == theirs.pixels.dtype
     assert ours.pixels.flags.writeable
+    assert ours.pixels.flags.aligned
     assert (ours.size, ours.digest) == (theirs.size, theirs.digest)
 
 

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from evalkit import images
+from evalkit import images, resizing
 from evalkit.errors import ImageError
 from evalkit.types import ImageRef, Preparation
 
@@ -186,7 +186,7 @@ def test_prepare(tmp_path: Path) -> None:
     path.write_bytes(saved(Image.fromarray(GREY), "PNG"))
     done = images.prepare(ImageRef(str(path)), Preparation(28, antialias=True))
     assert (done.size, done.digest) == ((12, 17), hashlib.sha256(path.read_bytes()).hexdigest())
-    same(done.pixels, images.resize(np.stack([GREY] * 3, axis=2), 28, antialias=True))
+    same(done.pixels, resizing.resize(np.stack([GREY] * 3, axis=2), 28, antialias=True))
     path.write_bytes(b"x")
     with pytest.raises(ImageError, match=r"a\.png"):
         images.prepare(ImageRef(str(path)), Preparation(28))
@@ -249,23 +249,23 @@ def slow_antialiased(image: npt.NDArray[np.uint8], out: int) -> npt.NDArray[np.u
 def test_resize_equals_its_formula(height: int, width: int, out: int, antialias: bool, seed: int) -> None:
     image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     slow = slow_antialiased if antialias else slow_plain
-    same(images.resize(image, out, antialias=antialias), slow(image, out))
+    same(resizing.resize(image, out, antialias=antialias), slow(image, out))
 
 
 @pytest.mark.parametrize("antialias", [False, True])
 def test_strips_do_not_change_a_byte(monkeypatch: pytest.MonkeyPatch, antialias: bool) -> None:
     image = RNG.integers(0, 256, (301, 222, 3), dtype=np.uint8)
-    whole = images.resize(image, 64, antialias=antialias)
+    whole = resizing.resize(image, 64, antialias=antialias)
     for floats in (1, 3000, 1 << 30):
-        monkeypatch.setattr(images, "STRIPS", {False: floats, True: floats})
-        same(images.resize(image, 64, antialias=antialias), whole)
+        monkeypatch.setattr(resizing, "STRIPS", {False: floats, True: floats})
+        same(resizing.resize(image, 64, antialias=antialias), whole)
 
 
 @pytest.mark.parametrize("shape", [(1, 100_000, 3), (100_000, 1, 1)])
 def test_very_long_images(shape: tuple[int, int, int]) -> None:
     image = np.full(shape, 77, np.uint8)
     for antialias in (False, True):
-        resized = images.resize(image, 224, antialias=antialias)
+        resized = resizing.resize(image, 224, antialias=antialias)
         assert np.abs(resized.astype(int) - 77).max() <= 1
 
 
@@ -277,15 +277,15 @@ def test_bicubic_is_the_processor_s(size: tuple[int, int]) -> None:
         size={"height": 224, "width": 224}, do_normalize=False, do_rescale=False
     )
     expected = processor(images=Image.fromarray(image), return_tensors="np")["pixel_values"][0]
-    same(images._rgb(images.resize(image, 224, "bicubic")), expected.transpose(1, 2, 0).astype(np.uint8))
-    grey = images.resize(image[..., :1], 224, "bicubic")
+    same(images._rgb(resizing.resize(image, 224, "bicubic")), expected.transpose(1, 2, 0).astype(np.uint8))
+    grey = resizing.resize(image[..., :1], 224, "bicubic")
     expected = processor(images=Image.fromarray(image[..., 0]), return_tensors="np")["pixel_values"][0]
     same(np.repeat(grey, 3, axis=2), expected.transpose(1, 2, 0).astype(np.uint8))
 
 
 def test_unknown_method() -> None:
     with pytest.raises(ValueError, match="no method 'nearest'"):
-        images.resize(COLOUR, 8, "nearest")
+        resizing.resize(COLOUR, 8, "nearest")
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
@@ -296,8 +296,8 @@ def test_a_turned_photo_is_saved_as_jpeg_once_more(mode: str, tmp_path: Path) ->
     turned = image.transpose(Image.Transpose.ROTATE_270)
     saved = io.BytesIO()
     turned.save(saved, "JPEG", quality=100, **({"subsampling": 2} if mode == "RGB" else {}))
-    wanted = images.resize(images.decode(saved.getvalue()), 61)
+    wanted = resizing.resize(images.decode(saved.getvalue()), 61)
     assert np.array_equal(images.prepare(ref, Preparation(61)).pixels, wanted)
     precise = images.prepare(ref, Preparation(61, jpeg="precise")).pixels
-    assert np.array_equal(precise, images.resize(np.asarray(turned.convert("RGB")), 61))
+    assert np.array_equal(precise, resizing.resize(np.asarray(turned.convert("RGB")), 61))
     assert not np.array_equal(precise, wanted)

@@ -16,7 +16,7 @@ from oracle_inputs import ABSENT, FOLDER
 from oracle_inputs import image as generated
 from PIL import Image
 
-from evalkit import drawing, images, members
+from evalkit import drawing, images, members, resizing
 from evalkit.types import ImageRef, Preparation
 
 present = pytest.mark.skipif(not FOLDER.is_dir(), reason=ABSENT)
@@ -39,12 +39,12 @@ def digest(array: npt.NDArray[Any]) -> str:
 def test_resize_is_byte_exact(case: dict[str, Any]) -> None:
     image = generated(case)
     assert digest(image) == case["input_sha256"]
-    resized = images.resize(image, case["res"], "bilinear", case["antialias"])
+    resized = resizing.resize(image, case["res"], "bilinear", case["antialias"])
     grid = resized[np.ix_(case["grid_index"], case["grid_index"])]
     assert grid.tobytes().hex() == case["grid"]
     assert digest(resized) == case["output_sha256"]
     if case["kind"] == "gray":  # the one-channel path gives the same
-        single = images.resize(image[..., :1], case["res"], "bilinear", case["antialias"])
+        single = resizing.resize(image[..., :1], case["res"], "bilinear", case["antialias"])
         assert digest(np.repeat(single, 3, axis=2)) == case["output_sha256"]
 
 
@@ -69,14 +69,14 @@ def test_files_through_decode_and_resize() -> None:
         else:
             pixels = generated(image)
         for name, antialias in (("na", False), ("aa", True)):
-            resized = images.resize(pixels, 224, "bilinear", antialias)
+            resized = resizing.resize(pixels, 224, "bilinear", antialias)
             assert digest(resized) == recorded["resized_uint8_sha256"][name][index], (index, name)
 
 
 @present
 def test_video_frames_stay_floats() -> None:
     case = next(case for case in content("video.json")["cases"] if case["id"] == "float_frame")
-    frame = images.bilinear(generated(case), case["res"], False)
+    frame = resizing.bilinear(generated(case), case["res"], False)
     grid = 2 * (frame[np.ix_(case["grid_index"], case["grid_index"])] / 255) - 1
     np.testing.assert_allclose(grid.ravel()[: len(case["grid_float"])], case["grid_float"], atol=1e-6)
 

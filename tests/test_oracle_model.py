@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from oracle_inputs import ABSENT, FOLDER, image
 
-from evalkit import images
+from evalkit import images, resizing
 from evalkit.types import Decode
 
 if not (FOLDER / "models.json").is_file():
@@ -213,7 +213,7 @@ def end_to_end_prompts(antialias: bool) -> list[Prompt]:
     for index, spec in enumerate(case["images"]):
         encoded = spec["png_base64"]
         pixels = images.decode(base64.b64decode(encoded)) if encoded else image(spec)
-        small = images.resize(pixels, 224, "bilinear", antialias)
+        small = resizing.resize(pixels, 224, "bilinear", antialias)
         wanted = case["resized_uint8_sha256"]["aa" if antialias else "na"][index]
         assert hashlib.sha256(small.tobytes()).hexdigest() == wanted, index
         for ids in case["prompts"]:
@@ -322,7 +322,7 @@ def test_pixels_are_normalised_as_the_reference() -> None:
     for case in read("resize.json")["cases"]:
         if case["res"] != 224:
             continue
-        pixels = images.resize(image(case), 224, "bilinear", case["antialias"])
+        pixels = resizing.resize(image(case), 224, "bilinear", case["antialias"])
         values = plain.normalise(torch.from_numpy(pixels)).numpy()
         assert hashlib.sha256(values.tobytes()).hexdigest() == case["value_range_sha256"], case["id"]
         checked += 1

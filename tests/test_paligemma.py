@@ -15,7 +15,7 @@ import torch
 from tiny import PROMPTS, ask, backend, by_id
 
 from evalkit.errors import ImageError, ModelError
-from evalkit.models.paligemma import plain
+from evalkit.models.paligemma import loading, plain
 from evalkit.models.paligemma.batches import Limit, Planned, plan
 from evalkit.models.paligemma.beam import expand
 from evalkit.models.paligemma.engine import Prompt
@@ -325,3 +325,12 @@ def test_normalising_is_exact() -> None:
     values = np.arange(256, dtype=np.uint8)
     wanted = np.float32(-1) + values.astype(np.float32) / np.float32(255) * np.float32(2)
     assert (plain.normalise(torch.from_numpy(values)).numpy() == wanted).all()
+
+
+@pytest.mark.parametrize("name", ["auto", "cuda", "cuda:1"])
+def test_a_gpu_is_known_by_its_number(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`torch.cuda.set_device` raises for a device without one."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
+    assert loading._device(name) == torch.device("cuda:1")

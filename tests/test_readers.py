@@ -75,10 +75,12 @@ def ends(ref: ImageRef, preparation: Preparation) -> Any:
 
 def test_a_process_that_is_killed_is_told_in_a_sentence(requests: list[Request]) -> None:
     model = tiny.backend(tiny.checkpoint(1), engine="fast", prepare=ends, worker_kind="process")
+    model.load()
     with pytest.raises(ModelError, match="a process that reads images ended early"):
-        list(model.predict(requests))
+        list(model.under("hf").predict(requests))
     model.prepare = tiny.prepare
-    assert len(list(model.predict(requests))) == len(requests)  # the next run has new processes
+    for protocol in ("hf", "paper"):  # the next task has new processes, whatever its protocol
+        assert len(list(model.under(protocol).predict(requests))) == len(requests)
 
 
 def test_what_processes_read_is_sent_to_the_device_from_here(requests: list[Request]) -> None:
@@ -103,7 +105,7 @@ import os, time
 from evalkit.models.paligemma import readers
 
 if __name__ == "__main__":
-    pool = readers.start("process", 2)
+    pool = readers.Readers("process", 2).pool()
     busy = [pool.submit(time.sleep, 600), pool.submit(os.getpid), pool.submit(time.sleep, 600)]
     print(*pool._processes, flush=True)
     busy[1].result()

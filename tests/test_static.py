@@ -119,6 +119,22 @@ def test_one_memory_serves_all_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (state.places, state.room) == (64, 504)
 
 
+def test_a_step_has_the_same_shape_whatever_ran_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beams and choices make batches of any size; memory left by a larger batch may not add rows to them."""
+    found = []
+    for before in (0, 20):
+        model = recording(monkeypatch, 1, None)
+        list(model.predict(ask(before)))
+        decoder, shapes = model._engine.decoder, []
+        step = decoder.masked_step
+        monkeypatch.setattr(
+            decoder, "masked_step", lambda *a, s=shapes, f=step: s.append((a[0].shape, a[3].shape)) or f(*a)
+        )
+        list(model.predict(ask(2, beams=3)))
+        found.append(shapes)
+    assert found[0] == found[1] != []
+
+
 def test_graphs_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(static, "GRAPHS", 2)
     asked = ask(20, max_new_tokens=60)
@@ -238,7 +254,7 @@ def test_compiling_without_a_compiler_is_one_sentence(monkeypatch: pytest.Monkey
         backend(tiny.checkpoint(1), engine="fast", compile=True).load()
 
 
-@pytest.mark.skipif("EVALKIT_SLOW" not in os.environ, reason="compiles for a minute: EVALKIT_SLOW=1 runs it")
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which(os.environ.get("CXX", "g++")) is None, reason="no C++ compiler here")
 @pytest.mark.parametrize("family", [1, 2])
 def test_compiled_steps_give_the_same_answers(family: int) -> None:

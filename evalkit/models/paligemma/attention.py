@@ -5,11 +5,10 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-SCORES = {
-    "cpu": 1 << 22
-}  # scores held at once where they are written out: bounds memory, stays near the cache
-ALONE = {"cpu"}  # devices whose rows go one at a time there
+# Scores held at once where they are written out: bounds memory, stays near a CPU's cache.
+SCORES = {"cpu": 1 << 22}
 GPU_SCORES = 1 << 26  # so that launches don't outnumber products
+ALONE = {"cpu"}  # devices whose rows go one at a time there
 MANY = 32  # queries from which on bfloat16 products pay on a CPU
 
 

@@ -7,7 +7,7 @@ import copy
 import dataclasses
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import BrokenExecutor, Executor
+from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,11 +22,12 @@ from evalkit.models.paligemma.checkpoint import PROTOCOLS, CheckpointInfo
 from evalkit.models.paligemma.engine import Engine
 from evalkit.models.paligemma.locate import Found, find
 from evalkit.models.paligemma.prompt import Prompter, Rules, rules
+from evalkit.models.paligemma.readers import Readers
 from evalkit.models.paligemma.stable import THRESHOLDS, Stable
 from evalkit.models.paligemma.stream import Stream
 from evalkit.types import Checkpoint, Model, Prediction, Request
 
-TEXT_VERSION = 1  # raised by hand whenever this backend could write other text
+TEXT_VERSION = 2  # raised by hand whenever this backend could write other text
 ENGINES = ("fast", "plain")
 WINDOW = 4096  # requests planned together by the fast engine: thousands have some twenty lengths
 PIXEL_BYTES = 256 << 20  # of prepared images held at once
@@ -83,7 +84,7 @@ class PaliGemma(Model):
     _engine: Engine | None = field(default=None, init=False, repr=False)
     _prompter: Prompter | None = field(default=None, init=False, repr=False)
     _limit: Limit | None = field(default=None, init=False, repr=False)
-    _readers: Executor | None = field(default=None, init=False, repr=False)
+    _readers: Readers | None = field(default=None, init=False, repr=False)
     _sizes: BatchSize | None = field(default=None, init=False, repr=False)
     _stable: Stable | None = field(default=None, init=False, repr=False)
     _features: tuple[int, ...] = field(default=(), init=False, repr=False)
@@ -247,10 +248,10 @@ class PaliGemma(Model):
         """Loads tokenizer and weights and runs the start-up checks; does nothing the second time."""
         if self._engine is not None:
             return
-        from evalkit.models.paligemma import checks, plain  # torch and transformers
+        from evalkit.models.paligemma import checks, loading  # torch and transformers
 
         checks.check_processor(self.info)
-        self._prompter = Prompter(plain.load_tokenizer(self.info))
+        self._prompter = Prompter(loading.load_tokenizer(self.info))
         self._check()
         if self.dtype == "float16":
             log.warning("--dtype float16: Gemma's activations overflow in float16; use bfloat16")
@@ -262,7 +263,7 @@ class PaliGemma(Model):
         self._stable = self._stability()
         self._sizes = self._batch_sizes(engine)
         self._limit = Limit(self.batch_size if isinstance(self.batch_size, int) else self._sizes.first())
-        self._pool()  # one for all protocols of this checkpoint
+        self._readers = Readers(self.worker_kind, int(self.workers))  # one for all protocols
 
     def _load_engine(self) -> Engine:
         from evalkit.models.paligemma import fast, plain
@@ -353,8 +354,9 @@ class PaliGemma(Model):
         assert self._stable is not None
         assert self._sizes is not None
         assert self._prompter is not None
+        assert self._readers is not None
         self._stable.begin()
-        prompter, rules, info, pool = self._prompter, self.rules, self.info, self._pool()
+        prompter, rules, info, pool = self._prompter, self.rules, self.info, self._readers.pool()
         planned = (translate.planned(r, prompter, rules, info) for r in requests)
         if self.engine == "fast":
             engine: Any = self._engine
@@ -372,17 +374,11 @@ class PaliGemma(Model):
                 self._sizes.answered(self._limit)
                 yield translate.prediction(prompter, item, images, answer)
         except BrokenExecutor:
-            self._readers = None
+            self._readers.close()
             raise readers.ended() from None
         finally:
             feed.close()
             self._sizes.ended(self._limit)
-
-    def _pool(self) -> Executor:
-        """The readers, kept from task to task: a process takes its time to begin."""
-        if self._readers is None:
-            self._readers = readers.start(self.worker_kind, int(self.workers))
-        return self._readers
 
     def _images_kept(self, engine: Any) -> int:
         """How many prepared images, and features made of them, a window may hold."""

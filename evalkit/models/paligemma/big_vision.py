@@ -1,5 +1,5 @@
 """Checkpoints as big_vision writes them: one `.npz` of stacked layers, read layer by layer under
-transformers' names. Knows no torch; follows transformers' convert_paligemma(2)_weights_to_hf.py."""
+transformers' names. Knows no torch."""
 
 from __future__ import annotations
 
@@ -9,20 +9,17 @@ import math
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from evalkit.errors import ModelError
+from evalkit.models.paligemma.big_vision_names import ATTENTION, ONCE, VISION, Array, stacks
 from evalkit.models.paligemma.checkpoint import CheckpointInfo, tokenizer_files, window
 from evalkit.models.paligemma.tensors import canonical
-
-Array = npt.NDArray[Any]
-Turn = Callable[[Array], Array]
 
 KINDS = {"f4": "F32", "f2": "F16", "f8": "F64", "V2": "BF16", "u2": "BF16"}
 """numpy's kinds to safetensors': numpy has no bfloat16, so it is saved as two bytes of anything."""
@@ -49,105 +46,6 @@ class Tensor:
     name: str
     kind: str
     array: Array
-
-
-# --- names: (transformers' name, how its array is made of ours) ----------------------------------
-
-
-def _same(w: Array) -> Array:
-    return w
-
-
-def _turned(w: Array) -> Array:
-    return w.T
-
-
-def _flat(w: Array) -> Array:
-    return w.reshape(-1)
-
-
-def _heads_out(w: Array) -> Array:
-    """(width, heads, head) to (heads · head, width)."""
-    return w.reshape(w.shape[0], -1).T
-
-
-def _heads_in(w: Array) -> Array:
-    """(heads, head, width) to (width, heads · head)."""
-    return w.reshape(-1, w.shape[-1]).T
-
-
-def _einsum(w: Array) -> Array:
-    """(heads, width, head) to (heads · head, width)."""
-    return w.transpose(0, 2, 1).reshape(-1, w.shape[1])
-
-
-Targets = tuple[tuple[str, Turn], ...]
-ONCE: dict[str, Targets] = {
-    "img/embedding/kernel": (
-        ("vision_tower.vision_model.embeddings.patch_embedding.weight", lambda w: w.transpose(3, 2, 0, 1)),
-    ),
-    "img/embedding/bias": (("vision_tower.vision_model.embeddings.patch_embedding.bias", _same),),
-    "img/pos_embedding": (
-        ("vision_tower.vision_model.embeddings.position_embedding.weight", lambda w: w[0]),
-    ),
-    "img/Transformer/encoder_norm/scale": (("vision_tower.vision_model.post_layernorm.weight", _same),),
-    "img/Transformer/encoder_norm/bias": (("vision_tower.vision_model.post_layernorm.bias", _same),),
-    "img/head/kernel": (("multi_modal_projector.linear.weight", _turned),),
-    "img/head/bias": (("multi_modal_projector.linear.bias", _same),),
-    "llm/embedder/input_embedding": (("language_model.model.embed_tokens.weight", _same),),
-    "llm/final_norm/scale": (("language_model.model.norm.weight", _same),),
-}
-_ATTENTION = "MultiHeadDotProductAttention_0"
-VISION: dict[str, Targets] = {
-    "LayerNorm_0/scale": (("layer_norm1.weight", _same),),
-    "LayerNorm_0/bias": (("layer_norm1.bias", _same),),
-    "LayerNorm_1/scale": (("layer_norm2.weight", _same),),
-    "LayerNorm_1/bias": (("layer_norm2.bias", _same),),
-    "MlpBlock_0/Dense_0/kernel": (("mlp.fc1.weight", _turned),),
-    "MlpBlock_0/Dense_0/bias": (("mlp.fc1.bias", _same),),
-    "MlpBlock_0/Dense_1/kernel": (("mlp.fc2.weight", _turned),),
-    "MlpBlock_0/Dense_1/bias": (("mlp.fc2.bias", _same),),
-    **{
-        f"{_ATTENTION}/{ours}/kernel": ((f"self_attn.{theirs}.weight", _heads_out),)
-        for ours, theirs in (("query", "q_proj"), ("key", "k_proj"), ("value", "v_proj"))
-    },
-    **{
-        f"{_ATTENTION}/{ours}/bias": ((f"self_attn.{theirs}.bias", _flat),)
-        for ours, theirs in (("query", "q_proj"), ("key", "k_proj"), ("value", "v_proj"))
-    },
-    f"{_ATTENTION}/out/kernel": (("self_attn.out_proj.weight", _heads_in),),
-    f"{_ATTENTION}/out/bias": (("self_attn.out_proj.bias", _same),),
-}
-TEXT: dict[str, Targets] = {
-    "attn/q_einsum/w": (("self_attn.q_proj.weight", _einsum),),
-    "attn/kv_einsum/w": (
-        ("self_attn.k_proj.weight", lambda w: _einsum(w[0])),
-        ("self_attn.v_proj.weight", lambda w: _einsum(w[1])),
-    ),
-    "attn/attn_vec_einsum/w": (("self_attn.o_proj.weight", _heads_in),),
-    "mlp/gating_einsum": (
-        ("mlp.gate_proj.weight", lambda w: w[0].T),
-        ("mlp.up_proj.weight", lambda w: w[1].T),
-    ),
-    "mlp/linear": (("mlp.down_proj.weight", _turned),),
-    "pre_attention_norm/scale": (("input_layernorm.weight", _same),),
-}
-NORMS: dict[int, dict[str, Targets]] = {
-    1: {"pre_ffw_norm/scale": (("post_attention_layernorm.weight", _same),)},
-    2: {
-        "post_attention_norm/scale": (("post_attention_layernorm.weight", _same),),
-        "pre_ffw_norm/scale": (("pre_feedforward_layernorm.weight", _same),),
-        "post_ffw_norm/scale": (("post_feedforward_layernorm.weight", _same),),
-    },
-}
-
-
-def _stacks(family: int) -> Iterator[tuple[str, str, Targets]]:
-    """(our key, prefix of transformers' name with `{}` for the layer, targets) of all stacked arrays."""
-    for key, targets in VISION.items():
-        yield f"img/Transformer/encoderblock/{key}", "vision_tower.vision_model.encoder.layers.{}.", targets
-    for key, targets in (TEXT | NORMS[family]).items():
-        yield f"llm/layers/{key}", "language_model.model.layers.{}.", targets
 
 
 # --- what is in the file -------------------------------------------------------------------------
@@ -212,7 +110,7 @@ def read(file: Path) -> Iterator[Tensor]:
             for part in _layers(archive, known[key], stacked=False):
                 for name, turn in targets:
                     yield Tensor(name, known[key].kind, _packed(turn(part)))
-        for key, prefix, targets in _stacks(family):
+        for key, prefix, targets in stacks(family):
             for layer, part in enumerate(_layers(archive, known[key], stacked=True)):
                 for name, turn in targets:
                     made = _packed(turn(part))
@@ -251,7 +149,7 @@ def listing(file: Path) -> Iterator[tuple[str, str, tuple[int, ...]]]:
     for key, targets in ONCE.items():
         for name, _ in targets:
             yield name, known[key].kind, shapes[name]
-    for key, prefix, targets in _stacks(family):
+    for key, prefix, targets in stacks(family):
         for layer in range(known[key].shape[0]):
             for name, _ in targets:
                 full = prefix.format(layer) + name
@@ -273,7 +171,7 @@ def inspect(file: Path, tokenizer: Path | None) -> CheckpointInfo:
         )
     known = members(file)
     family = _family(known)
-    wanted = {*ONCE, *(key for key, _, _ in _stacks(family))}
+    wanted = {*ONCE, *(key for key, _, _ in stacks(family))}
     missing, extra = sorted(wanted - set(known)), sorted(set(known) - wanted)
     if missing or extra:
         what = f"{missing[0]} is missing" if missing else f"{extra[0]} is in no PaliGemma"
@@ -332,7 +230,7 @@ def _shapes(file: Path, known: Mapping[str, Member], family: int) -> dict[str, t
         for key, targets in ONCE.items():
             for name, turn in targets:
                 found[name] = turn(_hollow(known[key].shape)).shape
-        for key, prefix, targets in _stacks(family):
+        for key, prefix, targets in stacks(family):
             depth, *rest = known[key].shape
             if depth != depths[key[:3]]:
                 raise ValueError(f"{key} has {depth} layers, others have {depths[key[:3]]}")
@@ -352,7 +250,7 @@ def _hollow(shape: tuple[int, ...]) -> Array:
 def _config(known: Mapping[str, Member], family: int) -> dict[str, Any]:
     """transformers' config.json, from the shapes. Raises ValueError where they make no sense."""
     block = "img/Transformer/encoderblock"
-    layers, width, heads, _ = known[f"{block}/{_ATTENTION}/query/kernel"].shape
+    layers, width, heads, _ = known[f"{block}/{ATTENTION}/query/kernel"].shape
     patch, rows = known["img/embedding/kernel"].shape[0], known["img/pos_embedding"].shape[1]
     side = math.isqrt(rows)
     if side * side != rows:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import transformers
 
 from evalkit.errors import ModelError
 from evalkit.models.paligemma import choices as choosing
@@ -19,6 +18,9 @@ from evalkit.models.paligemma.beam import Search, search
 from evalkit.models.paligemma.checkpoint import CheckpointInfo
 from evalkit.models.paligemma.decoder import ROOM, Decoder, State
 from evalkit.models.paligemma.engine import Answer, Pixels, Prompt
+from evalkit.models.paligemma.fitting import collect, fitting
+from evalkit.models.paligemma.linear import onednn
+from evalkit.models.paligemma.loading import load_model, machine
 from evalkit.models.paligemma.prompt import Rules
 from evalkit.models.paligemma.static import CudaCapture, StaticSteps
 from evalkit.models.paligemma.uploads import CudaCross, Uploads
@@ -188,7 +190,7 @@ class FastEngine:
                 return self._beam(prompts, decode, rules)
             return lane.answer(self, prompts, decode, rules)
 
-        return plain.fitting(self, work, f"{len(prompts)} prompts at once")
+        return fitting(self, work, f"{len(prompts)} prompts at once")
 
     def choose(self, prompt: Prompt, choices: Sequence[Sequence[int]], rules: Rules) -> Answer:
         """See `Engine.choose`."""
@@ -199,7 +201,7 @@ class FastEngine:
                 raise self.not_finite()
             return best
 
-        return plain.fitting(self, work, f"{len(choices)} choices")
+        return fitting(self, work, f"{len(choices)} choices")
 
     def free(self) -> None:
         """Gives memory back after running out of it."""
@@ -207,7 +209,7 @@ class FastEngine:
         for held in (self.static, self.uploads):
             if held is not None:
                 held.clear()
-        plain.collect()
+        collect()
 
     def _beam(self, prompts: Sequence[Prompt], decode: Decode, rules: Rules) -> list[Answer]:
         """The reference's beam search; its answers always end with the end token."""
@@ -225,14 +227,9 @@ class FastEngine:
 
     def provenance(self) -> dict[str, Any]:
         """See `Engine.provenance`."""
-        name = torch.cuda.get_device_name(self.home) if self.home.type == "cuda" else "cpu"
         return {
-            "device": self.device,
-            "device_name": name,
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-            "threads": torch.get_num_threads(),
-            "float32_products": torch.get_float32_matmul_precision(),
+            **machine(self.home),
+            "onednn": onednn(self.decoder.table),
             "image_features": {"computed": self.memory.misses, "reused": self.memory.hits},
             "images_sent_ahead": self.uploads.taken if self.uploads is not None else 0,
             "compiled": self.compiled,
@@ -256,6 +253,6 @@ def load(
     scheme: str | None = None,
     sliding: bool = False,
 ) -> FastEngine:
-    """The checkpoint as a fast engine; arguments and errors as `plain.load_model`."""
-    model = plain.load_model(info, dtype, device, scheme=scheme, sliding=sliding)
+    """The checkpoint as a fast engine; arguments and errors as `loading.load_model`."""
+    model = load_model(info, dtype, device, scheme=scheme, sliding=sliding)
     return FastEngine(model, info.image_tokens, getattr(torch, kv_dtype) if kv_dtype else None, strict=strict)

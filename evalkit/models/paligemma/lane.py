@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from evalkit.models.paligemma import plain
 from evalkit.models.paligemma.batches import Limit
 from evalkit.models.paligemma.engine import Answer, OutOfMemory, Prompt
+from evalkit.models.paligemma.fitting import is_out_of_memory
 from evalkit.models.paligemma.forbidding import forbid
 from evalkit.models.paligemma.prompt import Rules
 from evalkit.models.paligemma.sampling import choose
@@ -101,7 +101,7 @@ class Lane:
                 with torch.inference_mode():
                     touched = self._begin(part) if part else self._advance()
             except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
-                if not plain.is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 failed = len(part) or len(self._live)
             if failed is not None:
@@ -170,7 +170,8 @@ class Lane:
             row.draws = row.draws or Random(row.prompt.seed)
         numbers = [row.draws.random() for row in rows if row.draws]
         drawn = choose(logits, numbers, self.decode)
-        score = (logits if logp is None else logp).gather(1, drawn[:, None])[:, 0].tolist()
+        # The largest logit, where nothing else is wanted: it is not finite where any is not.
+        score = (logits.amax(dim=-1) if logp is None else logp.gather(1, drawn[:, None])[:, 0]).tolist()
         chosen: list[int] = drawn.tolist()
         self._record(rows, chosen, None, score)
         return chosen
@@ -213,6 +214,8 @@ class Lane:
             raise OutOfMemory("one prompt does not fit")
         if beginning and going:  # what is under way has its place; what waits comes when it has ended
             self.limit.rows = len(self._live)
+            if self._state is not None:  # which may have read the new prompts already
+                del self._state.lengths[len(self._live) :]
         else:
             self.limit.rows = (rows + 1) // 2
             for row in going:

@@ -13,13 +13,29 @@ from evalkit.errors import ModelError, nearest
 KINDS = ("thread", "process")
 
 
-def start(kind: str, workers: int) -> Executor:
-    """A pool of `workers` readers; nothing runs before the first image is asked for."""
-    if kind == "thread":
-        return ThreadPoolExecutor(max_workers=workers, thread_name_prefix="images")
-    # Forked, a process would take over locks that torch's threads hold; a fresh one imports no torch.
-    context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_begin)
+class Readers:
+    """`workers` readers, kept from task to task: a process takes its time to begin."""
+
+    def __init__(self, kind: str, workers: int) -> None:
+        self._kind, self._workers = kind, workers
+        self._pool: Executor | None = None
+
+    def pool(self) -> Executor:
+        """The pool; nothing runs before the first image is asked for."""
+        if self._pool is None:
+            self._pool = self._start()
+        return self._pool
+
+    def close(self) -> None:
+        """Has the next task begin a new pool, as after a reader's death."""
+        self._pool = None
+
+    def _start(self) -> Executor:
+        if self._kind == "thread":
+            return ThreadPoolExecutor(max_workers=self._workers, thread_name_prefix="images")
+        # Forked, a process would take over locks that torch's threads hold; a fresh one imports no torch.
+        context = multiprocessing.get_context("spawn")
+        return ProcessPoolExecutor(self._workers, mp_context=context, initializer=_begin)
 
 
 def check(kind: str, workers: int | str) -> int:

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from evalkit.models.paligemma import plain
 from evalkit.models.paligemma.decoder import ROOM, Decoder, State
+from evalkit.models.paligemma.fitting import is_out_of_memory
 
 BUCKET = 128  # cache lengths are rounded up to a multiple of this many tokens
 GRAPHS = 48  # recorded steps kept, the least recently used dropped
@@ -90,9 +90,9 @@ class StaticSteps:
     def step(self, tokens: torch.Tensor, state: State) -> torch.Tensor:
         """As `FastEngine.step`; the logits are good until the next step."""
         n, longest = len(state.lengths), max(state.lengths) + 1
-        if longest > state.room:
-            self.reserve(state, n, longest + ROOM)
-        rows, room = min(_power(n), state.places), min(self.room(longest), state.room)
+        rows, room = _power(n), self.room(longest)
+        if rows > state.places or room > state.room:  # never fewer rows: what ran before would decide them
+            self.reserve(state, rows, longest + ROOM)
         self._tell(tokens, state, rows)
         # Addresses and not the tensors themselves: a record must not keep a cache alive that has moved on.
         key = (rows, room, state.keys.shape, state.keys.data_ptr(), state.values.data_ptr())
@@ -165,7 +165,7 @@ class StaticSteps:
                 known.replay = self.capture(work)
                 self.captured += 1
         except (torch.OutOfMemoryError, RuntimeError) as error:
-            memory = plain.is_out_of_memory(error)
+            memory = is_out_of_memory(error)
             self._give_up("out of memory" if memory else (str(error).strip().splitlines() or ["unknown"])[0])
             work()
 
@@ -219,8 +219,12 @@ class CudaCapture:
         pool = other.pool() if other is not None else None  # a pool ends with its last graph
         graph = torch.cuda.CUDAGraph()
         # thread_local: threads that send pictures to the device meanwhile are none of the graph's business
-        with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
-            work()
+        here = torch.cuda.current_stream()
+        try:
+            with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
+                work()
+        finally:  # a capture that fails stays on its stream
+            torch.cuda.set_stream(here)
         self._alive.add(graph)
         replay: Work = graph.replay
         return replay

@@ -10,8 +10,8 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from evalkit.models.paligemma import plain
 from evalkit.models.paligemma.engine import Pixels
+from evalkit.models.paligemma.fitting import is_out_of_memory
 
 LIMIT = 256 << 20  # bytes on the device that nobody has taken yet
 
@@ -35,7 +35,7 @@ class Uploads:
         try:
             arrival = self._cross(pixels)
         except (torch.OutOfMemoryError, RuntimeError) as error:
-            if not plain.is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             return
         with self._lock:
