@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 from pathlib import Path
 
-from evalkit import tasks
+from evalkit import lookup, tasks
 from evalkit.leaderboard import SUBMISSION
 from evalkit.types import Task
 
@@ -121,8 +121,8 @@ def _score(task: Task) -> str:
     if task.not_scored:
         head, mark, why = task.not_scored.partition(f"{SUBMISSION}:")
         return f"*{mark}*{why}" if mark and not head else f"*not scored, because* {task.not_scored}"
-    shown = ", ".join(f"`{metric}`" for metric in task.metrics)
-    shown += "".join(f"; `{metric}` *not scored, because* {why}" for metric, why in task.unscored.items())
+    packages = {metric: lookup.make("metrics", metric).package for metric in task.metrics}
+    shown = ", ".join(f"`{m}`" + (f" (with the package {p})" if p else "") for m, p in packages.items())
     if task.group_mean is None:
         return shown
     left = f" without {', '.join(task.group_mean)}" if task.group_mean else ""

@@ -148,7 +148,7 @@ def score(runs: Names | None = None, **flags: Any) -> Runs | list[Score]:
     words = ["score", *([] if runs is None else [str(r) for r in _listed(runs)])]
     arguments = _parsed([*words, *(w for key, value in flags.items() for w in _words(key, value))])
     if arguments.predictions:
-        return commands.score_predictions(arguments)[1]
+        return commands.score_predictions(arguments)[1].scores
     return Runs(Run(folder) for folder in commands.rescore(arguments))
 
 

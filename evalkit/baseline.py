@@ -109,14 +109,14 @@ def parts(signature: str) -> dict[str, str]:
 def read(place: str | Path) -> list[Answered]:
     """The scored runs of a run folder, a folder of runs, a baseline file, or `FILE@REF` in git.
 
-    Raises UserError when there is none, or one is not scored.
+    Raises UserError when there is none, or one is not scored yet.
     """
     path = Path(place)
     if path.is_dir() or path.name == "run.json":
         folders = find([path])
         if not folders:
             raise UserError(f"{place}: holds no runs; give a run folder or a folder of runs")
-        return [of_run(folder) for folder in folders]
+        return of_runs(folders)
     if path.is_file():
         return _parse(path.read_bytes(), str(place))
     if "@" in str(place):
@@ -124,11 +124,23 @@ def read(place: str | Path) -> list[Answered]:
     raise UserError(f"{place}: no such run or baseline; give a run folder, a baseline file, or FILE@GIT_REF")
 
 
+def of_runs(folders: Sequence[RunFolder]) -> list[Answered]:
+    """All that can be compared: runs of tasks without a score are left out, unless there are no others."""
+    return [of_run(f) for f in folders if not _unscored(f.read_run())] or [of_run(f) for f in folders]
+
+
+def _unscored(run: Mapping[str, Any] | None) -> str:
+    """Why the run's task has no score, or ''."""
+    return str((run or {}).get("task_file", {}).get("not_scored", ""))
+
+
 def of_run(folder: RunFolder) -> Answered:
     """A run folder's files. Raises UserError when it is not scored or its rows are damaged."""
     run, scores = folder.read_run(), scores_of(folder)
     if run is None:
         raise UserError(f"{folder.path}: holds no run.json; give a run folder")
+    if why := _unscored(run):
+        raise UserError(f"{folder.path}: has no score that could be compared: {why}")
     if not scores:
         raise UserError(f"{folder.path}: is not scored yet; `evalkit score {folder.path}` does it")
     try:

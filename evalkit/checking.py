@@ -126,7 +126,7 @@ def evaluate(
         plan = planning.plan(shelf.get(task), candidate, output, asked, str(run.identity["protocol"]))
         predict([plan], shelf, candidate)
         folders.append(plan.folder)
-    return [baseline.of_run(folder) for folder in folders]
+    return baseline.of_runs(folders)
 
 
 def predict(

@@ -243,14 +243,16 @@ def score(arguments: argparse.Namespace) -> int:
         folders = rescore(arguments)
         print(leaderboard.terminal(leaderboard.collect(folders), bold=sys.stdout.isatty()), end="")
         return 0
-    data, scores, untold = score_predictions(arguments)
+    data, scored, untold = score_predictions(arguments)
     name = arguments.name or Path(arguments.predictions).stem
-    cells = [leaderboard.Cell(s, arguments.predictions, name, ()) for s in scores]
+    cells = [leaderboard.Cell(s, arguments.predictions, name, ()) for s in scored.scores]
     print(leaderboard.terminal(cells, bold=sys.stdout.isatty()), end="")
     if untold:
         told = f"{len(untold):,} of {len(data.samples):,} samples have no prediction"
         terminal.say(f"{told}, the first is {untold[0]}")
-    for found in scores:
+    for metric, why in scored.not_scored.items():
+        terminal.say(f"{metric}: {leaderboard.why_not_scored(why)}")
+    for found in scored.scores:
         terminal.say(found.signature)
     return 0
 
@@ -295,17 +297,19 @@ def _rescore(folder: results.RunFolder, arguments: argparse.Namespace) -> None:
     runner.score(plan, shelf)
 
 
-def score_predictions(arguments: argparse.Namespace) -> tuple[planning.Dataset, list[Score], list[str]]:
-    """The dataset, its scores by a file of predictions, and the ids that the file leaves out."""
+def score_predictions(arguments: argparse.Namespace) -> tuple[planning.Dataset, scoring.Scored, list[str]]:
+    """The dataset, how a file of predictions scores, and the ids that the file leaves out."""
     if not arguments.task or arguments.runs:
         raise UserError("score --predictions FILE: name the task they answer with --task, and no runs")
     task = tasks.load(arguments.task, extra=arguments.include_path)
+    if task.not_scored:
+        raise UserError(f"score: {task.name}: {leaderboard.why_not_scored(task.not_scored)}")
     data = planning.dataset(task, roots(arguments.data_root, [task]))
     predictions = scoring.read_predictions(arguments.predictions, data.samples)
     untold = [s.id for s in data.samples if s.id not in predictions]
     covered = "incomplete" if untold or data.short_of is not None else "all"
     scored = scoring.score(task, data.samples, predictions, covered, data.targets)
-    return data, scored.scores, untold
+    return data, scored, untold
 
 
 def table(arguments: argparse.Namespace) -> int:

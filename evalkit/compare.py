@@ -191,7 +191,9 @@ def task_result(a: Answered, b: Answered, allow: Collection[str], margin: float)
         judge = judge.metric
     groups = paired.simultaneous(judge, before, after, a.index, a.groups)
     if results[0].found.clusters < intervals.FEW:
-        notes.append(f"{results[0].found.clusters} images only: intervals are rough below {intervals.FEW}")
+        images = results[0].found.clusters
+        few = f"{images} image{'' if images == 1 else 's'} only"
+        notes.append(f"{few}: intervals are rough below {intervals.FEW}")
     moved = (paired.offsets(metric(m), a.rows[m], b.rows[m], a.index) for m in (r.metric for r in results))
     offsets = next((found for found in moved if found), {})
     return TaskResult(a.task, a, b, tuple(results), groups, tuple(notes), offsets)

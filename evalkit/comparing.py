@@ -95,7 +95,7 @@ def after_run(
     against: str, folders: Sequence[results.RunFolder], margin: float | None, allow: Collection[str] = ()
 ) -> None:
     """`evalkit run --against`: what was run now against a baseline, every model."""
-    found = [baseline.of_run(folder) for folder in folders]
+    found = baseline.of_runs(folders)
     reference = base(against, [run.task for run in found])
     for name in dict.fromkeys(r.name for r in found):
         side = only_side([r for r in found if r.name == name], name)

@@ -6,6 +6,7 @@ Knows answered runs, comparisons and policies; not where runs come from or how r
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -320,7 +321,7 @@ def _judged(draft: TaskDecision, beyond: float, policy: Policy, displaced: list[
 
 
 def _points(value: float) -> str:
-    return f"{100 * value:+.1f}"
+    return "unknown" if math.isnan(value) else f"{100 * value:+.1f}"
 
 
 def _displaced(drafts: Sequence[TaskDecision], margin: float) -> list[list[str]]:

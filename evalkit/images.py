@@ -141,12 +141,21 @@ def _turned(image: Pixels, turn: int, jpeg: str) -> Pixels:
 
 def header_size(ref: ImageRef) -> Size:
     """(height, width) as the file's header states it; no pixel is decoded. ImageError naming the file."""
+    width, height = _headed(ref).size
+    return height, width
+
+
+def header_channels(ref: ImageRef) -> int:
+    """How many numbers a pixel has by the file's header: 1 for grey and palettes. Errors as above."""
+    return len(_headed(ref).getbands())
+
+
+def _headed(ref: ImageRef) -> Image.Image:
     data = read_bytes(ref)
     try:
-        width, height = _opened(data).size
+        return _opened(data)
     except Exception as error:  # as in decoding
         raise ImageError(f"{ref}: is no image of a known kind ({type(error).__name__})") from None
-    return height, width
 
 
 # --- decoding ----------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from typing import Any
 
 from evalkit import baseline, paired
 from evalkit.intervals import FEW
-from evalkit.results import RunFolder, scores_of
+from evalkit.results import RunFolder, not_scored_of, scores_of
 from evalkit.types import Score
 
 STAMPS = {
@@ -110,7 +110,7 @@ def collect(folders: Iterable[RunFolder]) -> list[Cell]:
             Cell(score, folder.name, model, changed, _ways(run), resolution, folder.path, file)
             for score in scores
         ]
-        unscored = {WHOLE: file["not_scored"]} if file.get("not_scored") else file.get("unscored", {})
+        unscored = {WHOLE: file["not_scored"]} if file.get("not_scored") else not_scored_of(folder)
         for metric, why in unscored.items():
             n = scores[0].n if scores else len(folder.entries())
             empty = Score(run["task"], metric, "", math.nan, None, None, n, n, "all", 0)

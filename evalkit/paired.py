@@ -60,7 +60,7 @@ class Difference:
         """Samples with which a difference like this one would decide non-inferiority at `margin`
         (80 % power, one-sided 5 %), by the square law; None when no number is within reason."""
         distance = self.value + margin
-        if self.error == 0 or abs(distance) < self.error / 100:
+        if not self.error > 0 or abs(distance) < self.error / 100:
             return None
         if self.changed == 0:  # then the bound falls with n, not with its root
             return math.ceil(max(self.n * -self.low / margin, self.n + 1))

@@ -118,9 +118,10 @@ class RunFolder:
         """scores.json, or None when the run is not scored yet."""
         return _read_json(self.path / "scores.json")
 
-    def write_scores(self, scores: Sequence[Score], inputs: str) -> None:
+    def write_scores(self, scores: Sequence[Score], inputs: str, not_scored: Mapping[str, str]) -> None:
         """`inputs` is the digest of all that the scores were computed from."""
-        content = {"schema": SCHEMA, "inputs": inputs, "scores": [dataclasses.asdict(s) for s in scores]}
+        told = [dataclasses.asdict(s) for s in scores]
+        content = {"schema": SCHEMA, "inputs": inputs, "scores": told, "not_scored": dict(not_scored)}
         atomic_write(self.path / "scores.json", _dump(content))
 
     def write_rows(self, lines: Iterable[Mapping[str, Any]]) -> None:
@@ -167,6 +168,11 @@ def scores_of(folder: RunFolder) -> list[Score]:
     """The scores of a run as objects; [] when it is not scored."""
     content = folder.read_scores()
     return [Score(**s) for s in content["scores"]] if content else []
+
+
+def not_scored_of(folder: RunFolder) -> dict[str, str]:
+    """The metrics of a scored run that have no score, and why."""
+    return dict((folder.read_scores() or {}).get("not_scored", {}))
 
 
 def find(paths: Iterable[Path]) -> list[RunFolder]:

@@ -121,7 +121,8 @@ class _Running:
     def __init__(self, task: Task) -> None:
         self.parser: Parser = lookup.make("parsers", task.parser)
         metrics: list[Metric] = [lookup.make("metrics", m) for m in task.metrics]
-        fitting = [m for m in metrics if not m.corpus] if self.parser.kind != "masks" else []
+        quick = [m for m in metrics if not m.corpus and not m.package]
+        fitting = quick if self.parser.kind != "masks" else []
         self.metric = fitting[0] if fitting else None
         self.sums: Any = 0.0
 
@@ -159,7 +160,7 @@ def score(plan: Plan, shelf: Shelf) -> list[Score]:
     samples = shelf.get(plan.task).samples
     scored = scoring.score(plan.task, samples, predictions, covered, plan.targets)
     plan.folder.write_rows(scored.lines)
-    plan.folder.write_scores(scored.scores, inputs)
+    plan.folder.write_scores(scored.scores, inputs, scored.not_scored)
     return scored.scores
 
 

@@ -6,6 +6,7 @@ Knows no model. What it gets is samples and predictions; what it gives is scores
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,10 +21,11 @@ from evalkit.types import Box, Mask, Metric, Parser, Prediction, Rows, Sample, S
 
 @dataclass(frozen=True)
 class Scored:
-    """Scores and, for rows.jsonl, one line a sample (sorted by id)."""
+    """Scores, for rows.jsonl one line a sample (sorted by id), and why a metric of the task has no score."""
 
     scores: list[Score]
     lines: list[dict[str, Any]]
+    not_scored: dict[str, str]
 
 
 def score(
@@ -52,8 +54,8 @@ def score(
     answers = parser.answers(told, sizes)
     clusters = _clusters(chosen, told)
     groups = [s.group for s in chosen]
-    scores, columns = [], []
-    for spelling in task.metrics:
+    scores, columns, missing = [], [], not_scored(task)
+    for spelling in (m for m in task.metrics if m not in missing):
         metric: Metric = lookup.make("metrics", spelling)
         mean = group_mean(spelling, samples, task.group_mean) if task.group_mean is not None else None
         rows = _rows(metric, chosen, answers, samples, mean)
@@ -62,7 +64,17 @@ def score(
             _score(task, spelling, metric, mean, parser, rows, answers, clusters, groups, coverage, targets)
         )
     invalid = [parser.invalid(a) for a in answers]
-    return Scored(scores, _lines(chosen, told, answers, clusters, invalid, columns))
+    return Scored(scores, _lines(chosen, told, answers, clusters, invalid, columns), missing)
+
+
+def not_scored(task: Task) -> dict[str, str]:
+    """The task's metrics whose optional package is not installed, and the reason that tables give."""
+    needed = {spelling: lookup.make("metrics", spelling).package for spelling in task.metrics}
+    return {
+        spelling: f"the package {package} is not installed"
+        for spelling, package in needed.items()
+        if package and importlib.util.find_spec(package) is None
+    }
 
 
 def _clusters(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> list[str]:
@@ -244,7 +256,8 @@ def inputs_digest(
 ) -> str:
     """sha256 over all that scores are computed from: the same digest, the same scores."""
     digest = hashlib.sha256()
-    head = [__version__, task.version, task.parser, task.metrics, targets, coverage, decoder, task.group_mean]
+    metrics = [task.metrics, list(not_scored(task))]
+    head = [__version__, task.version, task.parser, *metrics, targets, coverage, decoder, task.group_mean]
     digest.update(json.dumps(head).encode())
     for name in sorted(predictions):
         p = predictions[name]

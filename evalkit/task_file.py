@@ -35,7 +35,7 @@ _TASK: strict_yaml.Schema = {
     "parser": (str, True),
     "metrics": (list, False),
     "group_mean": ((bool, dict), False),
-    "not_scored": ((str, dict), False),
+    "not_scored": (str, False),
     "protocol": (str, False),
 }
 _DATA: strict_yaml.Schema = {
@@ -103,7 +103,7 @@ def read(shown: str, name: str, content: dict[str, Any], overrides: dict[str, st
         parser=content["parser"],
         metrics=_pieces(shown, content),
         group_mean=_group_mean(shown, content.get("group_mean", False)),
-        **_unscored(shown, content),
+        not_scored=content.get("not_scored", ""),
         protocol=content.get("protocol", "paper"),
         path=shown,
         digest=hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest(),
@@ -220,25 +220,6 @@ def _group_mean(shown: str, value: Any) -> tuple[str, ...] | None:
     return tuple(str(name) for name in value["without"])
 
 
-def _unscored(shown: str, content: Mapping[str, Any]) -> dict[str, Any]:
-    """Why the task has no score at all (text), or why some published metrics are left out (a mapping)."""
-    why, metrics = content.get("not_scored", ""), content.get("metrics", [])
-    if isinstance(why, str):
-        if metrics and why:
-            raise UserError(
-                f"{shown}: not_scored: is given beside metrics; say why as text without metrics, or for each "
-                "metric that is left out, as {radgraph_f1: why}"
-            )
-        return {"not_scored": why}
-    for metric, reason in why.items():
-        if not isinstance(reason, str) or not reason or not metrics or metric in metrics:
-            raise UserError(
-                f"{shown}: not_scored: {metric}: must be text that says why a metric other than the task's "
-                "own is left out"
-            )
-    return {"unscored": why}
-
-
 def _pieces(shown: str, content: Mapping[str, Any]) -> tuple[str, ...]:
     """Checks that parser and metrics exist, take their parameters and fit together."""
     try:
@@ -247,6 +228,8 @@ def _pieces(shown: str, content: Mapping[str, Any]) -> tuple[str, ...]:
         raise UserError(f"{shown}: parser: {error}") from None
     if not content.get("metrics") and not content.get("not_scored"):
         raise UserError(f"{shown}: metrics: the list is empty; name one, or say not_scored: why")
+    if content.get("metrics") and content.get("not_scored"):
+        raise UserError(f"{shown}: not_scored: is given beside metrics; a task has one of the two")
     spellings: list[str] = []
     for spelling in content.get("metrics", []):
         if not isinstance(spelling, str):

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from evalkit import leaderboard
 from evalkit.planning import Plan
 from evalkit.types import Checkpoint, Score
 
@@ -77,6 +78,9 @@ class Bar:
 
 def scores(plan: Plan, found: Sequence[Score]) -> None:
     """One line a finished task."""
+    if not found:
+        say(f"  {plan.task.name}: {leaderboard.why_not_scored(plan.task.not_scored)}")
+        return
     parts = [f"{s.metric} {value(s)}" for s in found]
     first = found[0]
     notes = [f"n {first.n:,}"]

@@ -92,7 +92,6 @@ class Task:
     metrics: tuple[str, ...]
     group_mean: tuple[str, ...] | None = None  # score = mean over groups, without these
     not_scored: str = ""  # why there are no metrics; the run can be exported
-    unscored: Mapping[str, str] = field(default_factory=dict)  # published metrics left out, and why
     protocol: str = "paper"
     choices: tuple[str, ...] = ()  # likelihood only; `{choice}` stands for each of the sample's own
     prompt_source: str = ""
@@ -275,6 +274,7 @@ class Metric(ABC):
     minimum: ClassVar[float] = 0.0
     lower_is_better: ClassVar[bool] = False
     corpus: ClassVar[bool] = False  # whether a row depends on the other samples (CIDEr's idf)
+    package: ClassVar[str] = ""  # without this package a task's other metrics are scored alone
 
     @abstractmethod
     def rows(self, answers: Sequence[Any | None], targets: Sequence[Any]) -> Rows:

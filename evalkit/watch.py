@@ -145,7 +145,7 @@ class Trend:
     def runs(self, point: Point) -> list[Answered]:
         """The runs of a point that are still there."""
         folders = [RunFolder(self.path.parent / name) for name in point.runs]
-        return [baseline.of_run(f) for f in folders if (f.path / "scores.json").is_file()]
+        return baseline.of_runs([f for f in folders if (f.path / "scores.json").is_file()])
 
     def to_csv(self) -> str:
         """One line a checkpoint and score."""

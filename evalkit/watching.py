@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
         asked = Asked(arguments.limit)
         plans = [planning.plan(shelf.get(t), candidate, output, asked, arguments.protocol) for t in loaded]
         checking.predict(plans, shelf, candidate, told)
-        return [baseline.of_run(p.folder) for p in plans]
+        return baseline.of_runs([p.folder for p in plans])
 
     return _loop(arguments, trend, evaluate, base)
 

@@ -181,6 +181,12 @@ EXAMPLES = {
         best=4.5,  # at least: other references differ from the one that was given
     ),
     "meteor": Example(("meteor",), CAPTIONED, CAPTIONS, CAPTIONS_RIGHT, java=True),
+    "radgraph_f1": Example(
+        ("radgraph_f1", "radgraph_f1(level='complete', model='radgraph-xl')"),
+        CAPTIONED,
+        CAPTIONS,
+        CAPTIONS_RIGHT,
+    ),
     "rouge_l": Example(("rouge_l", "rouge_l(ptb='batch')"), CAPTIONED, CAPTIONS, CAPTIONS_RIGHT),
     "spice": Example(("spice",), CAPTIONED, CAPTIONS, CAPTIONS_RIGHT, java=True),
     "coco_ap": Example(

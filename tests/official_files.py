@@ -374,13 +374,16 @@ MSRVTT = {
 }
 
 
-def picture(size: tuple[int, int] = (64, 48), seed: int = 0) -> bytes:
+def picture(size: tuple[int, int] = (64, 48), seed: int = 0, mode: str = "RGB") -> bytes:
     out = io.BytesIO()
-    Image.new("RGB", size, (seed * 37 % 256, 90, 200)).save(out, "PNG")
+    Image.new("RGB", size, (seed * 37 % 256, 90, 200)).convert(mode).save(out, "PNG")
     return out.getvalue()
 
 
-COUNTS = [{"number": n, "text": "ten", "image": {"bytes": picture(seed=n), "path": None}} for n in (10, 3)]
+COUNTS = [
+    {"number": n, "text": "ten", "image": {"bytes": picture(seed=n, mode=m), "path": None}}
+    for n, m in ((10, "RGB"), (3, "RGB"), (4, "L"))
+]
 COUNTS.append({"number": 2, "text": "gone", "image": None})  # type: ignore[dict-item]
 WORDS = {
     "words": Folder(
@@ -526,13 +529,13 @@ OFFICIAL: dict[str, dict[str, Any]] = {
     "tallyqa_complex_test": {"path": TALLY},
     "countbenchqa_test": {
         "questions": [
-            {"question": f"How many {w} are there in the image?"} for w in ("cats", "dogs", "owls")
+            {"question": f"How many {w} are there in the image?"} for w in ("cats", "dogs", "bats", "owls")
         ],
         "table": COUNTS,
     },
     "countbenchqa_540_test": {
-        "questions": [{"question": "How many cats are there in the image?"}] * 2,
-        "table": COUNTS[:2],
+        "questions": [{"question": "How many cats are there in the image?"}] * 3,
+        "table": COUNTS[:3],
     },
     "ocrvqa_test": {"path": OCRVQA},
     "textvqa_test": {

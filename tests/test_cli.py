@@ -227,6 +227,7 @@ def test_as_many_as_the_papers_had_is_right(tmp_path: Path, capsys: pytest.Captu
         ("refcocog_umd_val", 7573, "mixed with google val"),
         ("pope_test", 8910, "2023-10-09"),
         ("countbenchqa_540_test", 490, "big_vision"),
+        ("countbenchqa_test", 491, "without three channels"),
         ("cococap_val", 40504, "val2014"),
         ("vsr_zeroshot_test", 616, "README"),
         ("xgqa_test", 77328, "few-shot test"),
@@ -241,7 +242,7 @@ def test_what_a_wrong_count_resembles(task: str, count: int, said: str) -> None:
     assert counts.resembles(task, 7, known) == []
 
 
-def test_toldare_of_tasks_and_wrong() -> None:
+def test_counts_are_of_tasks_and_wrong() -> None:
     official = {name: tasks.load(name).data.count for name in tasks.names()}
     rows = counts.load()
     assert len({(p, n) for p, n, _ in rows}) == len(rows)

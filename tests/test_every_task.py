@@ -6,12 +6,14 @@ import copy
 import json
 import math
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from official_files import OFFICIAL, picture, write
-from stub import Stub, checkpoint
+from stub import Stub, checkpoint, colours
+from stub_runs import go, wrong_at
 
 from evalkit import baseline, leaderboard, masks, planning, runner, sources, tasks
 from evalkit.cli import main
@@ -98,7 +100,7 @@ def test_task_from_files_to_score(
     plan = planning.plan(data, model, tmp_path / "results", Asked())
     found: list[Score] = []
     runner.run([plan], Shelf([root]), model, runner.Options(), lambda *a: None, lambda p, s: found.extend(s))
-    assert len(found) == len(task.metrics)
+    assert [s.metric for s in found] == [m for m in task.metrics if m != "radgraph_f1"]
     for score in found:
         assert score.n == len(data.samples)
         assert score.coverage == ("incomplete" if data.short_of else "all")
@@ -121,11 +123,36 @@ def test_a_task_that_is_not_scored_says_why(tmp_path: Path) -> None:
     assert json.loads(leaderboard.to_json(cells))[0]["value"] is None
 
 
+def test_a_task_that_is_not_scored_runs_from_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, root = fixture(tmp_path / "data", "docci_qual_dev")
+    answers = tmp_path / "answers.jsonl"
+    answers.write_text("".join(f'{{"id": "{s.id}", "text": "A close up."}}\n' for s in data.samples))
+    words = ["--tasks", "docci_qual_dev", "--data-root", str(root), "--output_path", str(tmp_path / "out")]
+    assert main(["run", "--model", f"replay:{answers}", *words]) == 0
+    out, err = capsys.readouterr()
+    said = "docci_qual_dev: not scored, because the published figure is the share"
+    assert said in out
+    assert said in err
+    (run,) = (tmp_path / "out").iterdir()
+    assert main(["compare", str(run), str(run)]) == 2
+    assert "has no score that could be compared: the published figure" in capsys.readouterr().err
+    words = ["--task", "docci_qual_dev", "--predictions", str(answers), "--data-root", str(root)]
+    assert main(["score", *words]) == 2
+    assert said in capsys.readouterr().err
+    others = tmp_path / "others"
+    shutil.copytree(run, others / "docci")
+    task = colours(tmp_path / "colours", questions=1, images=1)
+    go(task, others / "a", "m", wrong_at(0.0))
+    assert [r.task for r in baseline.read(others)] == ["colours_test"]
+
+
 FORMS = ("terminal", "md", "csv", "json", "html", "latex", "model-index", "lm-eval")
 
 
 @pytest.mark.parametrize("published", [False, True])
-@pytest.mark.parametrize("name", [n for n in TASKS if tasks.load(n).not_scored or tasks.load(n).unscored])
+@pytest.mark.parametrize("name", [n for n in TASKS if tasks.load(n).not_scored or n == "mimic_cxr_test"])
 def test_no_form_of_the_table_shows_what_is_not_scored(
     name: str, published: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -134,7 +161,7 @@ def test_no_form_of_the_table_shows_what_is_not_scored(
     model = checkpoint(Stub(lambda request: MASK), "paligemma-3b-ft-a-224")
     plan = planning.plan(data, model, tmp_path / "results", Asked())
     runner.run([plan], Shelf([root]), model, runner.Options(), lambda *a: None, lambda p, s: None)
-    why = leaderboard.why_not_scored(task.not_scored or task.unscored["radgraph_f1"])
+    why = leaderboard.why_not_scored(task.not_scored or "the package radgraph is not installed")
     words = ["table", str(tmp_path / "results"), *(["--published"] if published else []), "--format"]
     for form in FORMS[:6] if published else FORMS:
         assert main([*words, form]) == 0
@@ -150,6 +177,30 @@ def test_no_form_of_the_table_shows_what_is_not_scored(
             assert "left out: paligemma-3b-ft-a-224 on " in err
     assert main(["explain", str(tmp_path / "results")]) == 0
     assert f"not compared; {why}" in capsys.readouterr().out
+
+
+def test_radgraph_is_scored_where_its_package_is(
+    tmp_path: Path, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, root = fixture(tmp_path / "data", "mimic_cxr_test")
+    model = checkpoint(Stub(lambda request: right(data.samples[0])))
+    plan = planning.plan(data, model, tmp_path / "results", Asked())
+    found: list[Score] = []
+    again = ([plan], Shelf([root]), model, runner.Options(), lambda *a: None, lambda p, s: found.extend(s))
+    runner.run(*again)
+    assert "radgraph_f1" not in {s.metric for s in found}
+    answers = tmp_path / "answers.jsonl"
+    answers.write_text("".join(f'{{"id": "{s.id}", "text": "A close up."}}\n' for s in data.samples))
+    words = ["--task", "mimic_cxr_test", "--predictions", str(answers), "--data-root", str(root)]
+    assert main(["score", *words]) == 0
+    told = "radgraph_f1: not scored, because the package radgraph is not installed"
+    assert told in capsys.readouterr().err
+    request.getfixturevalue("radgraph")
+    runner.run(*again)  # the same answers, another set of metrics
+    assert found[-1].metric == "radgraph_f1"
+    assert 0 < found[-1].value <= 1
+    assert "metric:radgraph_f1(level='partial', model='radgraph')" in found[-1].signature
+    assert "not scored" not in leaderboard.terminal(leaderboard.collect([plan.folder]), bold=False)
 
 
 def test_a_table_repeats_that_a_prompt_was_never_published(tmp_path: Path) -> None:

@@ -79,6 +79,15 @@ def test_holm_keeps_the_failures_of_many_tasks_few() -> None:
     assert significance.adjust([0.02, *[0.9] * 19])[0] > gate.CERTAIN
 
 
+def test_one_image_decides_nothing(data: Path, base: Path, tmp_path: Path) -> None:
+    run = baseline.read(base)[0].only({"q0-0"})
+    other = {m: 1 - np.asarray(r) * [1, 0] for m, r in run.rows.items()}
+    worse = replace(run, rows=other, identity={**run.identity, "model": {"weights": "x"}})
+    decided = gate.check([worse], [run], allow=("samples",)).tasks[0]
+    assert (decided.status, decided.needed) == ("inconclusive", None)
+    assert "[unknown, unknown]" in decided.why
+
+
 def test_a_policy_is_read_strictly(tmp_path: Path, base: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "gate.yaml"
     path.write_text(

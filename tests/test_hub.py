@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from official_files import OFFICIAL, picture, write
+from official_files import COUNTS, OFFICIAL, picture, write
 from stub import Stub, checkpoint
 
 from evalkit import lookup, planning, runner, sources, tasks
@@ -154,6 +154,15 @@ def test_gqa_without_one_of_its_images(tmp_path: Path) -> None:
         DataError, match=f"row 0.imageId: '{missing}' is no image of the config testdev_balanced_images"
     ):
         twice(tmp_path, "gqa_testdev_balanced")
+
+
+def test_countbenchqa_has_its_questions_in_the_table(tmp_path: Path) -> None:
+    asked = OFFICIAL["countbenchqa_test"]["questions"]
+    rows = [{**row, **question} for row, question in zip(COUNTS, asked, strict=True) if row["image"]]
+    table(tmp_path / "vikhyatk/CountBenchQA/data/test-00000-of-00001.parquet", rows)
+    files, hub = twice(tmp_path, "countbenchqa_test")
+    assert [s.id for s in hub] == ["0", "1"]  # the grey one is left out
+    assert list(map(plain, hub)) == list(map(plain, files))
 
 
 def test_scienceqa_is_lettered(tmp_path: Path) -> None:

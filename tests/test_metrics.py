@@ -6,6 +6,8 @@ import json
 import math
 import random
 import shutil
+import sys
+import types
 from typing import Any
 
 import numpy as np
@@ -34,6 +36,9 @@ def _marks(name: str, example: Example) -> list[pytest.MarkDecorator]:
     elif name == "spice" and spice_needs():
         marks.append(pytest.mark.skip(reason=f"SPICE needs {spice_needs()}"))
     return marks
+
+
+pytestmark = pytest.mark.usefixtures("radgraph")
 
 
 CASES = [
@@ -259,6 +264,19 @@ def test_spice_without_its_models_says_where_they_are() -> None:
         pytest.skip("SPICE is complete here")
     with pytest.raises(UserError, match="stanford-corenlp"):
         lookup.make("metrics", "spice").rows(["a"], [("a",)])
+
+
+def test_radgraph_takes_the_nearest_of_several_reports(capsys: pytest.CaptureFixture[str]) -> None:
+    targets = [("clear lungs", "no clear effusion"), ("clear lungs",), ("",), ("clear lungs",)]
+    rows = lookup.make("metrics", "radgraph_f1").rows(["no effusion", "clear", "clear", ""], targets)
+    np.testing.assert_allclose(rows, [[0.8, 1], [2 / 3, 1], [0, 1], [0, 1]])
+    assert capsys.readouterr().out == ""  # what the package prints would stand in --json
+
+
+def test_radgraph_without_its_model_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "radgraph", types.ModuleType("radgraph"))
+    with pytest.raises(UserError, match="cannot load its model radgraph-xl"):
+        lookup.make("metrics", "radgraph_f1(model='radgraph-xl')").rows(["a"], [("a",)])
 
 
 def test_bleu_has_four_orders() -> None:

@@ -24,7 +24,7 @@ from evalkit.types import Score
 
 ANLS = "anls(threshold=0.5, lowercase=True)"
 # numbers of the papers that no task here computes: they carry a reason and no score
-FOREIGN = {"embedding_similarity", "human_non_entailment", "radgraph_f1"}
+FOREIGN = {"embedding_similarity", "human_non_entailment"}
 
 
 def row(task: str, metric: str, model: str, resolution: int, kind: str = "transfer", part: str = "") -> Any:

@@ -1,4 +1,5 @@
-"""CountBenchQA: big_vision's countbench_paired_questions.json beside CountBench's Parquet table.
+"""CountBenchQA: big_vision's countbench_paired_questions.json beside CountBench's Parquet table; or its copy
+on the hub.
 
 Knows no metric. Questions: Beyer et al., 2024 (arXiv:2407.07726); images: Paiss et al., 2023.
 """
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from evalkit import hub_rows
 from evalkit.errors import DataError
 from evalkit.records import Record, path_of
 from evalkit.sources import read_json
@@ -21,32 +23,55 @@ class CountBenchQa(Format):
     """One sample a row that has an image, id = the row's place, target = the count as digits.
 
     The questions are aligned with the rows by position. Rows whose image is gone are left out; the
-    published table has 491 of 540 left. `leave_out`: rows to leave out beside those (the reference
-    drops the one whose image hasn't three channels).
+    published table has 491 of 540 left. `grey`: whether images of one channel stay. The reference's
+    builder (google-research/big_vision datasets/countbenchqa @ 0127fb6b) drops those, one of the 491;
+    its number is written nowhere, so every image's header is read (no pixel is decoded).
+
+    A hub source has question, number and image in one table (vikhyatk/CountBenchQA).
     """
 
-    leave_out: tuple[int, ...] = ()
+    grey: bool = True
 
     fields: ClassVar[tuple[str, ...]] = ("question",)
     keys: ClassVar[tuple[str, ...]] = ("questions", "table")
+    hub: ClassVar[bool] = True
 
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
-        path, table = path_of(source, "questions", self.keys), path_of(source, "table", self.keys)
-        questions = read_json(path)
-        if not isinstance(questions, list):
-            raise DataError(f"{path}: top level: is no list; it must be a list of {{question}}")
-        numbers = _numbers(table)
-        if len(numbers) != len(questions):
-            raise DataError(
-                f"{path}: holds {len(questions)} questions, {table} {len(numbers)} rows; they belong together"
-            )
-        for row, (entry, number) in enumerate(zip(questions, numbers, strict=True)):
-            record = Record(entry, str(path), f"[{row}]")
-            if number is None or row in self.leave_out:
-                continue
-            ref = ImageRef(str(table), f"{row}/image")
-            fields = {"question": record.text("question")}
-            yield Sample(str(row), (ref,), fields, (str(number),), cluster=f"row {row}")
+        from evalkit.images import header_channels
+
+        rows = _of_hub(source, split) if "hub" in source.entry else _of_files(source, self.keys)
+        for row, record, number, ref in rows:
+            if self.grey or header_channels(ref) > 1:
+                fields = {"question": record.text("question")}
+                yield Sample(str(row), (ref,), fields, (str(number),), cluster=f"row {row}")
+
+
+Row = tuple[int, Record, int, ImageRef]  # its place, what holds the question, the count, the image
+
+
+def _of_hub(source: Source, split: str) -> Iterator[Row]:
+    where = hub_rows.place(source)
+    rows = hub_rows.load(source, split)
+    for row, content, refs in hub_rows.read(rows, "image", source, source.entry.get("rows")):
+        record = Record(content, where, f"row {row}")
+        if refs:
+            yield row, record, record.integer("number"), refs[0]
+
+
+def _of_files(source: Source, keys: tuple[str, ...]) -> Iterator[Row]:
+    path, table = path_of(source, "questions", keys), path_of(source, "table", keys)
+    questions = read_json(path)
+    if not isinstance(questions, list):
+        raise DataError(f"{path}: top level: is no list; it must be a list of {{question}}")
+    numbers = _numbers(table)
+    if len(numbers) != len(questions):
+        raise DataError(
+            f"{path}: holds {len(questions)} questions, {table} {len(numbers)} rows; they belong together"
+        )
+    for row, (entry, number) in enumerate(zip(questions, numbers, strict=True)):
+        record = Record(entry, str(path), f"[{row}]")
+        if number is not None:
+            yield row, record, number, ImageRef(str(table), f"{row}/image")
 
 
 def _numbers(path: Path) -> list[Any]:
