@@ -13,12 +13,12 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from evalkit import baseline, compare, leaderboard, pages, significance
 from evalkit.baseline import Answered
 from evalkit.compare import TaskResult
 from evalkit.errors import UserError
+from evalkit.intervals import FEW
 from evalkit.results import RunFolder, atomic_write
 
 PATTERN = "checkpoint-*"  # as the transformers trainer names them
@@ -102,6 +102,7 @@ class Point:
     values: Mapping[str, tuple[float, float | None, float | None, int]]  # "task metric"
     mean: float  # over tasks of the first metric, turned so that more is better
     drops: tuple[str, ...] = ()  # sentences
+    coverage: Mapping[str, str] = field(default_factory=dict)  # of the values that are not of all samples
     hooked: bool = False
 
 
@@ -151,22 +152,28 @@ class Trend:
         """One line a checkpoint and score."""
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(["step", "checkpoint", "task", "metric", "value", "low", "high", "n", "drop"])
+        writer.writerow(
+            ["step", "checkpoint", "task", "metric", "value", "low", "high", "n", "coverage", "drop"]
+        )
         for p in self.points:
             for key, (value, low, high, n) in p.values.items():
                 task, _, metric = key.partition(" ")
                 dropped = any(d.startswith(f"{task}:") for d in p.drops)
-                line = [p.step, p.name, task, metric, value, low, high, n, int(dropped)]
+                coverage = p.coverage.get(key, "all")
+                line = [p.step, p.name, task, metric, value, low, high, n, coverage, int(dropped)]
                 writer.writerow([leaderboard.neutral(v) for v in line])
         return out.getvalue()
 
 
 def point(step: int, name: str, runs: Sequence[Answered], drops: Sequence[str] = ()) -> Point:
     """A checkpoint's place in the trend."""
-    values = {f"{r.task} {s.metric}": (s.value, s.low, s.high, s.n) for r in runs for s in r.scores.values()}
+    scores = {f"{r.task} {s.metric}": s for r in runs for s in r.scores.values()}
+    values = {key: (s.value, s.low, s.high, s.n) for key, s in scores.items()}
+    coverage = {key: s.coverage for key, s in scores.items() if s.coverage != "all"}
     firsts = [r.scores[r.first] for r in runs]
     turned = [1 - s.value if s.lower_is_better else s.value for s in firsts]
-    return Point(step, name, tuple(r.run for r in runs), values, sum(turned) / len(turned), tuple(drops))
+    mean = sum(turned) / len(turned)
+    return Point(step, name, tuple(r.run for r in runs), values, mean, tuple(drops), coverage)
 
 
 def drops(
@@ -210,10 +217,7 @@ def table(trend: Trend, width: int = 120) -> str:
     lines = [sparkline([p.values[k][0] for p in trend.points if k in p.values][-20:]) for k in keys]
     best = trend.best
     assert best is not None
-    columns = {
-        id(p): [str(p.step) + "*" * (p is best), *(_shown(p.values.get(k)) for k in keys)]
-        for p in trend.points
-    }
+    columns = {id(p): [str(p.step) + "*" * (p is best), *(_shown(p, k) for k in keys)] for p in trend.points}
     left = [["score by step", *keys], ["trend", *lines]]
     taken = sum(max(map(len, column)) + 2 for column in left)
     kept: list[Point] = []
@@ -231,7 +235,7 @@ def table(trend: Trend, width: int = 120) -> str:
         f"best: {best.name}, mean over tasks {100 * best.mean:.1f}"
         + (f"; {more} more in {trend.path.with_suffix('.csv').name}" if more else "")
     )
-    return "\n".join(out) + "\n"
+    return "\n".join([*out, *_legend(trend.points)]) + "\n"
 
 
 def to_html(trend: Trend) -> str:
@@ -246,7 +250,7 @@ def to_html(trend: Trend) -> str:
     head = "<th>checkpoint</th>" + "".join(f'<th class="n">{html.escape(k)}</th>' for k in keys)
     lines = "\n".join(
         f"<tr><th>{html.escape(p.name)}</th>"
-        + "".join(f'<td class="{"best" if p is best else "n"}">{_shown(p.values.get(k))}</td>' for k in keys)
+        + "".join(f'<td class="{"best" if p is best else "n"}">{_shown(p, k)}</td>' for k in keys)
         + "</tr>"
         for p in trend.points
     )
@@ -258,7 +262,7 @@ def to_html(trend: Trend) -> str:
         "baseline</p>\n"
         f'<div class="curves">\n{curves}\n</div>\n'
         f'<br>\n<div class="wide"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{lines}\n</tbody>\n'
-        "</table></div>\n",
+        "</table></div>\n" + "".join(f"<p>{html.escape(line)}</p>\n" for line in _legend(trend.points)),
     )
 
 
@@ -276,8 +280,19 @@ def _curve(points: Sequence[Point], key: str) -> str:
     return pages.curve(spots)
 
 
-def _shown(value: Any) -> str:
-    if value is None:
+def _shown(point: Point, key: str) -> str:
+    """`92.4 ±1.6†`, in hundredths; `–` where there is no such score."""
+    if key not in point.values:
         return "–"
-    v, low, high, _ = value
-    return f"{100 * v:.1f}" + ("" if low is None or high is None else f" ±{50 * (high - low):.1f}")
+    v, low, high, _ = point.values[key]
+    mark = leaderboard.STAMPS[point.coverage[key]][0] if key in point.coverage else ""
+    return f"{100 * v:.1f}" + ("" if low is None or high is None else f" ±{50 * (high - low):.1f}") + mark
+
+
+def _legend(points: Sequence[Point]) -> list[str]:
+    """What the marks mean, and a word on small samples."""
+    used = {coverage for p in points for coverage in p.coverage.values()}
+    lines = [f"{mark} {meaning}" for name, (mark, meaning) in leaderboard.STAMPS.items() if name in used]
+    if any(n < FEW for p in points for *_, n in p.values.values()):
+        lines.append(f"fewer than {FEW} samples: such intervals are rough")
+    return lines
