@@ -27,6 +27,8 @@ def list_what(what: str, include: Sequence[Path], output: Path) -> int:
     width = max((len(name) for name, _ in rows), default=0)
     for name, about in rows:
         print(f"{name:<{width}}  {about}".rstrip())
+    if not rows:
+        terminal.say(f"no {what}" + (f" below {output}" if what == "runs" else ""))
     return 0
 
 
