@@ -22,66 +22,62 @@ SIDES = (224, 448, 896)
 
 def rows(folder: Path, rounds: int, quick: bool) -> list[dict[str, Any]]:
     """The rows of the table as plain dicts."""
-    found = []
     count = 4 if quick else 16
     data = [Path(work.picture(folder / "images", i)).read_bytes() for i in range(count)]
     decoded = [images.decode(d, "precise") for d in data]
+    found = [row for side in SIDES for row in _at(side, decoded, rounds)]
+
+    def fast(d: bytes) -> Any:
+        return images.decode(d, "fast")
+
+    def pillow(d: bytes) -> Any:
+        return np.asarray(Image.open(io.BytesIO(d)).convert("RGB"))
+
+    return [*found, _row("reference's JPEG decode", "Pillow", 1.0, fast, pillow, data, rounds, "")]
+
+
+def _at(side: int, decoded: list[Any], rounds: int) -> list[dict[str, Any]]:
+    """The rows of one resolution."""
+    processor, (whole, encode) = _processor(side), _whole(side)
+    prompt = "answer en what is it"
+
+    def theirs(array: Any) -> Any:
+        return processor(Image.fromarray(array), return_tensors="pt")["pixel_values"][0]
+
+    def ours(array: Any) -> Any:
+        small = resizing.resize(array, side, "bicubic", True)
+        return normalise(torch.from_numpy(small)).permute(2, 0, 1)
+
+    def reference(array: Any) -> Any:
+        return normalise(torch.from_numpy(resizing.resize(array, side, "bilinear", False)))
+
+    def smooth(array: Any) -> Any:
+        return normalise(torch.from_numpy(resizing.resize(array, side, "bilinear", True)))
+
+    def bicubic(image: Image.Image) -> Any:
+        return image.resize((side, side), Image.Resampling.BICUBIC)
+
+    def asked(picture: Any) -> Any:
+        image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+        return whole(images=image, text=f"<image>{prompt}", return_tensors="pt")
+
+    def prepared(array: Any) -> Any:
+        return ours(array), encode(prompt, None, "hf")
+
+    same = sum(bool((ours(a) == theirs(a)).all()) for a in decoded)
+    shown = f"{same}/{len(decoded)} bit-equal"
     opened = [Image.fromarray(array) for array in decoded]
-    for side in SIDES:
-        processor = _processor(side)
-
-        def theirs(array: Any, processor: Any = processor) -> Any:
-            return processor(Image.fromarray(array), return_tensors="pt")["pixel_values"][0]
-
-        def ours(array: Any, side: int = side) -> Any:
-            small = resizing.resize(array, side, "bicubic", True)
-            return normalise(torch.from_numpy(small)).permute(2, 0, 1)
-
-        def reference(array: Any, side: int = side) -> Any:
-            return normalise(torch.from_numpy(resizing.resize(array, side, "bilinear", False)))
-
-        def reference_smooth(array: Any, side: int = side) -> Any:
-            return normalise(torch.from_numpy(resizing.resize(array, side, "bilinear", True)))
-
-        whole, encode = _whole(side)
-
-        def bicubic(image: Image.Image, side: int = side) -> Any:
-            return image.resize((side, side), Image.Resampling.BICUBIC)
-
-        def asked(picture: Any, whole: Any = whole) -> Any:
-            image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
-            return whole(images=image, text="<image>answer en what is it", return_tensors="pt")
-
-        def prepared(array: Any, ours: Any = ours, encode: Any = encode) -> Any:
-            return ours(array), encode("answer en what is it", None, "hf")
-
-        same = sum(bool((ours(a) == theirs(a)).all()) for a in decoded)
-        shown = f"{same}/{count} bit-equal"
-        name = f"resize, normalise and prompt ids, hf, {side} px"
-        found.append(_row(name, "PaliGemmaProcessor", 2.0, prepared, asked, decoded, rounds, shown))
-        name = f"Pillow's bicubic alone, which both call (no ratio above can pass this), {side} px"
-        found.append(_row(name, "PaliGemmaProcessor", 1.0, bicubic, asked, opened, rounds, ""))
-        against = "transformers' image processor"
-        found.append(
-            _row(f"resize and normalise, hf, {side} px", against, 1.0, ours, theirs, decoded, rounds, shown)
+    all_of, alone = "PaliGemmaProcessor", "transformers' image processor"
+    return [
+        _row(f"{name}, {side} px", against, least, made, rival, data, rounds, told)
+        for name, against, least, made, rival, data, told in (
+            ("resize, normalise and prompt ids, hf", all_of, 2.0, prepared, asked, decoded, shown),
+            ("Pillow's bicubic alone, which both call", all_of, 1.0, bicubic, asked, opened, ""),
+            ("resize and normalise, hf", alone, 1.0, ours, theirs, decoded, shown),
+            ("reference's resize", alone, 1.0, reference, theirs, decoded, ""),
+            ("reference's resize, antialiased", alone, 1.0, smooth, theirs, decoded, ""),
         )
-        for name, made in (("", reference), (", antialiased", reference_smooth)):
-            found.append(
-                _row(f"reference's resize{name}, {side} px", against, 1.0, made, theirs, decoded, rounds, "")
-            )
-    found.append(
-        _row(
-            "reference's JPEG decode",
-            "Pillow",
-            1.0,
-            lambda d: images.decode(d, "fast"),
-            lambda d: np.asarray(Image.open(io.BytesIO(d)).convert("RGB")),
-            data,
-            rounds,
-            "",
-        )
-    )
-    return found
+    ]
 
 
 def _whole(side: int) -> tuple[Any, Any]:
