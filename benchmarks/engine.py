@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -33,7 +33,7 @@ Contender = Callable[[Sequence[Question]], dict[str, str]]
 def race(
     name: str,
     ours: Contender,
-    theirs: dict[str, tuple[Contender, float, Sequence[Question]]],
+    theirs: Mapping[str, tuple[Contender, float, Sequence[Question]]],
     questions: Sequence[Question],
     rounds: int,
 ) -> list[Row]:

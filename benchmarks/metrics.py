@@ -260,7 +260,8 @@ def _precision(region: str, rounds: int, quick: bool) -> list[Row]:
 def _detections(region: str, images: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Ground truth and detections as COCO's files hold them."""
     rng = np.random.default_rng(4)
-    objects, detections = [], []
+    objects: list[dict[str, Any]] = []
+    detections: list[dict[str, Any]] = []
     for image in range(images):
         for _ in range(rng.poisson(7.2)):
             box, category = _box(rng), int(rng.integers(1, 81))

@@ -356,7 +356,7 @@ def examine(arguments: argparse.Namespace) -> int:
         if spec.startswith(f"{DEMO}:"):
             path = _embedded(spec, int(given.get("resolution") or 224))
         options = {k: v for k, v in given.items() if v is not None}
-        text, sound = doctor.examine(path, options, arguments.samples, terminal.say)
+        text, sound = doctor.examine(path, options, arguments.samples, terminal.say, spec)
         print(text)
         well = well and sound
     return 0 if well else 1

@@ -38,9 +38,10 @@ def questions(resolution: int, samples: int) -> tuple[list[Request], Callable[..
 
 
 def examine(
-    model: str, options: dict[str, Any], samples: int, say: Callable[[str], None]
+    model: str, options: dict[str, Any], samples: int, say: Callable[[str], None], called: str = ""
 ) -> tuple[str, bool]:
-    """The report as text, and whether all is well. `options` as PaliGemma's (device, dtype, ...)."""
+    """The report as text, and whether all is well. `options` as PaliGemma's (device, dtype, ...); `called` is
+    what people call the model (default: `model`)."""
     from evalkit.models.paligemma.diagnose import diagnose
 
     dtype = options.pop("dtype", None) or "float32"
@@ -55,7 +56,7 @@ def examine(
     sound = found.differing == 0 and found.engines <= TOLERANCE
     changed = sum(found.changed.values())
     lines = [
-        f"{model}: {info.describe()}",
+        f"{called or model}: {info.describe()}",
         f"engines    plain and fast in float32: {n - found.differing} of {n} texts equal, "
         f"logits at most {found.engines:.1e} apart" + ("" if sound else "  <- too far apart"),
         f"batches    {dtype}, against one by one: "
