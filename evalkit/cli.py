@@ -281,7 +281,7 @@ def _model(verb: argparse.ArgumentParser, required: bool) -> None:
         help="default none, as the reference; transformers: Gemma 2's window while decoding",
     )
     verb.add_argument(
-        "--cuda-graphs", choices=("on", "off"), help="decode steps as CUDA graphs (default: on a GPU, on)"
+        "--cuda-graphs", choices=("on", "off"), help="decode steps as CUDA graphs (default: off)"
     )
     verb.add_argument(
         "--compile", action="store_true", default=None, help="torch.compile decode steps and vision tower"

@@ -31,7 +31,7 @@ TEXT_VERSION = 2  # raised by hand whenever this backend could write other text
 ENGINES = ("fast", "plain")
 WINDOW = 4096  # requests planned together by the fast engine: thousands have some twenty lengths
 PIXEL_BYTES = 256 << 20  # of prepared images held at once
-GRAPHS = {"auto": None, "on": True, "off": False}
+SWITCH = ("off", "on")
 WINDOWS = ("none", "transformers")
 DTYPES = ("float32", "bfloat16", "float16")
 
@@ -49,8 +49,8 @@ class PaliGemma(Model):
     as big_vision's cache); `stable` has answers below a margin (True: the precision's default) decided
     again in float32; `strict` keeps every batch at one shape. `sliding_window`: none, as the reference,
     or transformers: what Gemma 2's config names, seen by alternate layers while they decode.
-    `cuda_graphs`: on, off, or auto: on where the device is CUDA; `compile`: torch.compile of the decode
-    step and the vision tower.
+    `cuda_graphs`: on has decode steps recorded and replayed; `compile`: torch.compile of the decode step
+    and the vision tower.
     `adapter` is a LoRA adapter to be merged; where `model` itself is one, `base` is what it is merged
     into (default: what it names). `quantize` rounds the weights; `tokenizer` is another folder's.
     `workers` threads read images ahead; with `worker_kind` process they are processes.
@@ -73,7 +73,7 @@ class PaliGemma(Model):
     stable: bool | str | float | None = None
     strict: bool = False
     sliding_window: str = "none"
-    cuda_graphs: str = "auto"
+    cuda_graphs: str = "off"
     compile: bool = False
     adapter: str | None = None
     base: str | None = None
@@ -99,7 +99,7 @@ class PaliGemma(Model):
             ("engine", self.engine, ENGINES),
             ("protocol", self.protocol, PROTOCOLS),
             ("sliding-window", self.sliding_window, WINDOWS),
-            ("cuda-graphs", self.cuda_graphs, tuple(GRAPHS)),
+            ("cuda-graphs", self.cuda_graphs, SWITCH),
         ):
             if value not in known:
                 raise ModelError(f"--{name} {value}: no such {name}{nearest(value, known)}")
@@ -272,7 +272,7 @@ class PaliGemma(Model):
             engine = fast.load(
                 self.info, self.dtype, self.device, self._kv_dtype, self.strict, self.quantize, self._sliding
             )
-            engine.speed_up(GRAPHS[self.cuda_graphs], self.compile)
+            engine.speed_up(self.cuda_graphs == "on", self.compile)
             return engine
         return plain.load(self.info, self.dtype, self.device, self.device_map, self.quantize, self._sliding)
 

@@ -66,9 +66,9 @@ class FastEngine:
         with torch.inference_mode():
             return tuple(self.features(torch.zeros((1, resolution, resolution, 3), dtype=torch.uint8)).shape)
 
-    def speed_up(self, graphs: bool | None, compiled: bool) -> None:
-        """Runs decode steps as CUDA graphs (None: where the device is a GPU) and through torch.compile, and
-        the tower through the latter. Raises ModelError where that cannot be."""
+    def speed_up(self, graphs: bool, compiled: bool) -> None:
+        """Runs decode steps as CUDA graphs, and these and the tower through torch.compile; images are sent to
+        a GPU ahead of their batch. Raises ModelError where that cannot be."""
         cuda = self.home.type == "cuda"
         if graphs and not cuda:
             raise ModelError(f"--cuda-graphs on: the model runs on {self.device}; graphs need a CUDA device")
@@ -77,7 +77,6 @@ class FastEngine:
         if compiled:
             compiling.compile_layers(self.decoder, self.tower)
         self.compiled = compiled
-        graphs = cuda and graphs is not False
         if graphs or compiled:
             self.static = StaticSteps(self.decoder, self.cap, CudaCapture() if graphs else None)
 
