@@ -27,7 +27,7 @@ from evalkit.models.paligemma.lane import Lane, Row
 from evalkit.models.paligemma.prompt import rules
 from evalkit.types import Decode
 
-END, GO_ON = 1, 0
+END = 1
 PIXELS = np.zeros((1, 1, 1, 3), np.uint8)
 
 

@@ -96,16 +96,6 @@ def wilson(successes: float, n: float, z: float) -> tuple[float, float]:
     return centre - half, centre + half
 
 
-def clopper_pearson(successes: int, n: int) -> tuple[float, float]:
-    """The exact interval for a proportion (Clopper & Pearson 1934): never too short, often too long."""
-    from scipy.stats import beta
-
-    tail = (1 - LEVEL) / 2
-    low = float(beta.ppf(tail, successes, n - successes + 1)) if successes else 0.0
-    high = float(beta.ppf(1 - tail, successes + 1, n - successes)) if successes < n else 1.0
-    return low, high
-
-
 def wilson_clustered(values: Floats, index: Ints) -> tuple[float, float]:
     """Wilson's interval at the effective size p(1-p)/SE², never above n (Korn & Graubard 1998).
 

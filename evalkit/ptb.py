@@ -33,11 +33,6 @@ def caption(text: str) -> str:
     return " ".join(filter(None, map(_kept, lines[:-1])))
 
 
-def last_caption(text: str) -> str:
-    """The same at the end of a batch, where the reference sees the end of its file: "I'll" differs."""
-    return " ".join(filter(None, map(_kept, _lines(text.replace("\n", " ")))))
-
-
 def batch(texts: Sequence[str]) -> list[str]:
     """All captions in one call of the reference, effects across captions included.
 

@@ -75,7 +75,7 @@ BLANK = chars(" \t\xa0" + span("\u2000", "\u200a") + "\u3000")
 LINE = chars("\r\n\u2028\u2029\x0b\x0c\x85") | text("\r\n")
 GAP = BLANK | LINE
 NBSP = chars(" \xa0")
-DOT, COLON, DASH = chars("."), chars(":"), chars("-")
+DOT, DASH = chars("."), chars("-")
 ANY = chars(lambda _: True)
 
 ENTITY = text("&") + chars("aeiouAEIOU") + words("acute grave uml") + text(";")

@@ -242,15 +242,6 @@ def shown(answer: Any) -> Any:
 # --- digests -------------------------------------------------------------------------------------
 
 
-def targets_digest(samples: Sequence[Sample]) -> str:
-    """sha256 over (id, target) of all samples, whatever their order."""
-    each = sorted(
-        hashlib.sha256(f"{s.id}\0{json.dumps(s.target, sort_keys=True, default=str)}".encode()).digest()
-        for s in samples
-    )
-    return hashlib.sha256(b"".join(each)).hexdigest()
-
-
 def inputs_digest(
     task: Task, targets: str, predictions: Mapping[str, Prediction], coverage: str, decoder: str
 ) -> str:

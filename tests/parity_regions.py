@@ -12,6 +12,7 @@ from parity_compare import Compared, predicted, score, score_all
 from pycocotools import mask as cocomask
 
 from evalkit import geometry, lookup, masks
+from evalkit.metrics.coco_ap import _prepare
 from evalkit.types import Box, Mask
 
 Cases = list[dict[str, Any]]
@@ -175,7 +176,10 @@ def coco_ap(cases: Cases, folder: Path) -> Compared:
         for name, theirs in expected["stats"].items():
             ours = _figures(metric, rows).get(name, -1)  # -1: nothing of that kind
             result.near(name, ours, theirs, case["id"])
-        by_category = metric.by_category(rows)
+        prepared = _prepare(rows)
+        counted = [name for name, slots in prepared.categories if slots.objects[:, 0].sum() > 0]
+        curves = (float(np.mean(precision)) for precision, _ in prepared.curves())
+        by_category = dict(zip(counted, curves, strict=True))
         for number, theirs in expected["per_category_AP"].items():
             result.near("by category", by_category.get(names[int(number)], -1), theirs, case["id"])
         if "class_agnostic_stats" in expected:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from evalkit.demo import world
 
 PATCH, GRID, WIDTH = 28, 8, 160
-LOC0, SEG0 = "<loc0000>", "<seg000>"
+LOC0 = "<loc0000>"
 
 
 def attend(

@@ -84,12 +84,6 @@ class CocoAp(Metric):
                 found[f"AR_{name}"] = [recall for _, recall in ranged]
         return {name: float(np.mean(values)) for name, values in found.items() if values}
 
-    def by_category(self, rows: Rows) -> dict[str, float]:
-        """AP of each category that has an object."""
-        prepared = _prepare(rows)
-        names = [name for name, slots in prepared.categories if slots.objects[:, 0].sum() > 0]
-        return dict(zip(names, (float(np.mean(p)) for p, _ in prepared.curves()), strict=True))
-
     def tools(self) -> str:
         return version("pycocotools")
 
