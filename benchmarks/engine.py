@@ -18,13 +18,13 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
 import torch
 
 from benchmarks import models, rivals, table, work
 from benchmarks.table import Row
 from benchmarks.work import Question
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 Contender = Callable[[Sequence[Question]], dict[str, str]]
 """Questions to texts by question id."""

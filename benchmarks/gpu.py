@@ -24,7 +24,8 @@ from typing import Any
 import torch
 
 from benchmarks import models, rivals, work
-from evalkit.models.paligemma import checkpoint, cost
+from evalkit.models.paligemma import flops as cost
+from evalkit.models.paligemma.checkpoint import info as checkpoint_info
 
 SIDES = (224, 448, 896)
 PROMPT, NEW = 16, 5  # tokens of a sample's prompt and answer, as VQAv2's are
@@ -75,7 +76,7 @@ def measure(
     path: Path, samples: int, folder: Path, teraflops: float, graphs: str, device: str = "cuda"
 ) -> dict[str, Any]:
     """One checkpoint's line, after a first pass over some of the samples."""
-    info = checkpoint.inspect(path)
+    info = checkpoint_info.inspect(path)
     questions = work.vqa(folder / "images", max(1, samples // 5))
     run = rivals.ours(path, "bfloat16", info.resolution, NEW, device=device, workers=8, cuda_graphs=graphs)
     run(questions[:128])

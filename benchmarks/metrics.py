@@ -22,8 +22,6 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
 import numpy as np
 from pycocoevalcap.bleu.bleu import Bleu
 from pycocoevalcap.cider.cider import Cider
@@ -35,8 +33,13 @@ from pycocotools.cocoeval import COCOeval
 
 from benchmarks import references, table
 from benchmarks.table import Row
-from evalkit import captions, demo, lookup, masks, ptb, vqa_text
+from evalkit import demo, registry
+from evalkit.geometry import mask_decoder
+from evalkit.text import ngrams, ptb
+from evalkit.text import vqa as vqa_text
 from evalkit.types import Box, Mask, Prediction
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 HEIGHT, WIDTH = SIZE = (480, 640)
 SQUARE = 512  # pixels over a power of two and back are the same floats
@@ -112,7 +115,7 @@ def vqa(rounds: int, quick: bool) -> list[Row]:
         drawn = rng.choice(3, 10, p=[0.7, 0.2, 0.1])
         targets.append(tuple((first, second, third)[i] for i in drawn))
         answers.append((first, second, third)[rng.choice(3, p=[0.7, 0.2, 0.1])])
-    metric = lookup.make("metrics", "vqa_accuracy(variant='official')")
+    metric = registry.make("metrics", "vqa_accuracy(variant='official')")
 
     def ours() -> Any:
         return metric.rows(answers, targets)[:, 0]
@@ -149,7 +152,7 @@ def caption_metrics(rounds: int, quick: bool) -> list[Row]:
     topics = [_zipf(rng, len(words), 12) for _ in range(count)]
     targets = [tuple(caption(topic) for _ in range(5)) for topic in topics]
     answers = [caption(topic) for topic in topics]
-    metrics = [lookup.make("metrics", f"{n}(ptb='caption')") for n in ("bleu", "rouge_l", "cider")]
+    metrics = [registry.make("metrics", f"{n}(ptb='caption')") for n in ("bleu", "rouge_l", "cider")]
 
     def ours() -> list[float]:
         rows = [metric.rows(answers, targets) for metric in metrics]
@@ -167,7 +170,7 @@ def caption_metrics(rounds: int, quick: bool) -> list[Row]:
 
     def forget() -> None:
         ptb.caption.cache_clear()
-        captions.grams.cache_clear()
+        ngrams.grams.cache_clear()
 
     name = f"{count:,} × 5 captions: tokenizer, BLEU, ROUGE-L, CIDEr"
     rivals = {"pycocoevalcap": (pycocoevalcap, 3.0, 1e-9)} if shutil.which("java") else {}
@@ -181,7 +184,7 @@ def mask_metrics(rounds: int, quick: bool) -> list[Row]:
     """The embedded mask decoder's masks, all different, in boxes of many sizes."""
     rng, count = np.random.default_rng(3), 300 if quick else 10_000
     path = demo.mask_decoder()
-    weights = masks._weights(str(path))
+    weights = mask_decoder._weights(str(path))
     corners = np.sort(rng.integers(0, 1024, (count, 2, 2)), axis=1)  # (y0, x0), (y1, x1)
     corners[:, 1] = np.maximum(corners[:, 1], corners[:, 0] + 1)
     tokens = [(*c.ravel().tolist(), *rng.integers(0, 128, 16).tolist()) for c in corners]
@@ -191,8 +194,8 @@ def mask_metrics(rounds: int, quick: bool) -> list[Row]:
     truth = [pool[i % 64] for i in range(count)]
     targets = [{"size": SIZE, "segmentation": coded[i % 64]} for i in range(count)]
     predictions = [Prediction(str(i), "", text, sizes=(SIZE,)) for i, text in enumerate(texts)]
-    parser = lookup.make("parsers", f"masks(decoder={str(path)!r})")
-    metric = lookup.make("metrics", "mask_iou")
+    parser = registry.make("parsers", f"masks(decoder={str(path)!r})")
+    metric = registry.make("metrics", "mask_iou")
 
     def ours() -> Any:
         return metric.rows(parser.answers(predictions, [SIZE] * count), targets)[:, 0]
@@ -205,7 +208,7 @@ def mask_metrics(rounds: int, quick: bool) -> list[Row]:
         "the same, 64 decoded at a time": (reference(64), 0.0, 2e-3),
     }
     name = f"{count:,} masks decoded, pasted and scored at {WIDTH}×{HEIGHT}"
-    return race(name, ours, rivals, rounds, masks._load.cache_clear)
+    return race(name, ours, rivals, rounds, mask_decoder._load.cache_clear)
 
 
 def _blobs(rng: np.random.Generator, count: int) -> list[Any]:
@@ -231,7 +234,7 @@ def average_precision(rounds: int, quick: bool) -> list[Row]:
 def _precision(region: str, rounds: int, quick: bool) -> list[Row]:
     truth, detections = _detections(region, 200 if quick else 5000)
     answers, targets = _as_answers(truth, detections)
-    metric = lookup.make("metrics", f"coco_ap(rank='logprob', region='{region}')")
+    metric = registry.make("metrics", f"coco_ap(rank='logprob', region='{region}')")
     # loadRes takes a detection with a box for a box, whatever else it has
     kind, left_out = ("bbox", "segmentation") if region == "boxes" else ("segm", "bbox")
 

@@ -21,10 +21,8 @@ import torch
 
 from benchmarks import work
 from benchmarks.work import Question
-from evalkit.models.paligemma.batches import Limit
-from evalkit.models.paligemma.engine import Prompt
-from evalkit.models.paligemma.lane import Lane, Row
-from evalkit.models.paligemma.prompt import rules
+from evalkit.models.paligemma.engine.continuous_batching import Lane, Row
+from evalkit.models.paligemma.interface import Limit, Prompt, rules
 from evalkit.types import Decode
 
 END = 1

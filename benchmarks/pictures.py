@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 
 from benchmarks import work
-from evalkit import images, resizing
-from evalkit.models.paligemma.plain import normalise
+from evalkit.images import prepare, resize
+from evalkit.models.paligemma.engine.vision import normalise
 
 SIDES = (224, 448, 896)
 
@@ -24,11 +24,11 @@ def rows(folder: Path, rounds: int, quick: bool) -> list[dict[str, Any]]:
     """The rows of the table as plain dicts."""
     count = 4 if quick else 16
     data = [Path(work.picture(folder / "images", i)).read_bytes() for i in range(count)]
-    decoded = [images.decode(d, "precise") for d in data]
+    decoded = [prepare.decode(d, "precise") for d in data]
     found = [row for side in SIDES for row in _at(side, decoded, rounds)]
 
     def fast(d: bytes) -> Any:
-        return images.decode(d, "fast")
+        return prepare.decode(d, "fast")
 
     def pillow(d: bytes) -> Any:
         return np.asarray(Image.open(io.BytesIO(d)).convert("RGB"))
@@ -45,14 +45,14 @@ def _at(side: int, decoded: list[Any], rounds: int) -> list[dict[str, Any]]:
         return processor(Image.fromarray(array), return_tensors="pt")["pixel_values"][0]
 
     def ours(array: Any) -> Any:
-        small = resizing.resize(array, side, "bicubic", True)
+        small = resize.resize(array, side, "bicubic", True)
         return normalise(torch.from_numpy(small)).permute(2, 0, 1)
 
     def reference(array: Any) -> Any:
-        return normalise(torch.from_numpy(resizing.resize(array, side, "bilinear", False)))
+        return normalise(torch.from_numpy(resize.resize(array, side, "bilinear", False)))
 
     def smooth(array: Any) -> Any:
-        return normalise(torch.from_numpy(resizing.resize(array, side, "bilinear", True)))
+        return normalise(torch.from_numpy(resize.resize(array, side, "bilinear", True)))
 
     def bicubic(image: Image.Image) -> Any:
         return image.resize((side, side), Image.Resampling.BICUBIC)
@@ -85,7 +85,7 @@ def _whole(side: int) -> tuple[Any, Any]:
     from transformers import PaliGemmaProcessor, SiglipImageProcessorPil
 
     from benchmarks.models import tokenizer
-    from evalkit.models.paligemma.prompt import Prompter
+    from evalkit.models.paligemma.tokenizer import Prompter
 
     part = SiglipImageProcessorPil(
         size={"height": side, "width": side}, image_mean=[0.5] * 3, image_std=[0.5] * 3,

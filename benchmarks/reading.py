@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import work
-from evalkit import images
-from evalkit.image_cache import ENVIRONMENT
-from evalkit.models.paligemma import readers
-from evalkit.models.paligemma.batches import Keying
+from evalkit.images import prepare
+from evalkit.images.cache import ENVIRONMENT
+from evalkit.models.paligemma.batching import image_readers
+from evalkit.models.paligemma.batching.batches import Keying
 from evalkit.types import ImageRef, Preparation
 
 PREPARATIONS = {
@@ -34,8 +34,8 @@ PREPARATIONS = {
 
 def measure(kind: str, workers: int, paths: Sequence[str], preparation: Preparation) -> dict[str, Any]:
     """One pass over the files by `workers` readers that have begun already, 32 images ahead."""
-    read = Keying(images.prepare)
-    pool = readers.Readers(kind, workers).pool()
+    read = Keying(prepare.prepare)
+    pool = image_readers.Readers(kind, workers).pool()
     for future in [pool.submit(read, ImageRef(p), preparation) for p in paths[: 4 * workers]]:
         future.result()
     wall, parent = time.perf_counter(), time.process_time()
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.environ["EVALKIT_CACHE"] = name
         paths = [work.picture(Path(name) / "pictures", i) for i in range(asked.images)]
         for title, preparation in PREPARATIONS.items():
-            for kind in readers.KINDS:
+            for kind in image_readers.KINDS:
                 _tell(f"{title}, {kind}", measure(kind, asked.workers, paths, preparation))
             os.environ[ENVIRONMENT] = "4"
             measure("thread", asked.workers, paths, preparation)

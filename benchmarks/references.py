@@ -12,14 +12,14 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
-from evalkit import vqa_text
+from evalkit.text import vqa
 
 # --- VQA: GT-Vision-Lab/VQA PythonEvaluationTools/vqaEvaluation/vqaEval.py @ a013f004 ---------------
 
 _PUNCTUATION = [*';/[]"{}()=+\\_-><@`,?!']
 _PERIOD = re.compile(r"(?!<=\d)(\.)(?!\d)")
 _COMMA = re.compile(r"(\d)(\,)(\d)")
-_CONTRACTIONS = {k: v for k, v in vqa_text._WORDS.items() if not v.isdecimal()}
+_CONTRACTIONS = {k: v for k, v in vqa._WORDS.items() if not v.isdecimal()}
 _ARTICLES = ["a", "an", "the"]
 
 
@@ -27,7 +27,7 @@ class OfficialVqa:
     """The official script's loops over one dictionary a human answer."""
 
     def __init__(self) -> None:
-        self.numbers = dict(vqa_text.NUMBERS)
+        self.numbers = dict(vqa.NUMBERS)
 
     def score(self, answers: Sequence[str], humans: Sequence[Sequence[str]]) -> list[float]:
         """Each question's accuracy; the humans' answers are normalised in place, as there."""

@@ -15,10 +15,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from evalkit import baseline, checking, cli, commands, compare, demo, gate, paired, planning, results, tasks
-from evalkit.baseline import Answered
+from evalkit import demo
+from evalkit.cli.main import parse
+from evalkit.comparison.compare import Side, compare
+from evalkit.comparison.gate import FAIL, INCONCLUSIVE, PASS, Policy, check
 from evalkit.demo import data
-from evalkit.planning import Asked
+from evalkit.evaluation import evaluate
+from evalkit.evaluation.plan import plan
+from evalkit.files import atomic_write
+from evalkit.runs import scored_run, store
+from evalkit.runs.scored_run import Answered
+from evalkit.stats import paired
+from evalkit.tasks import dataset, loader
+from evalkit.tasks.dataset import Asked
 
 Tensors = dict[str, Any]
 Damage = Callable[[Tensors, Path], None]
@@ -96,13 +105,13 @@ def scenes(work: Path, number: int, count: int) -> Path:
 
 def answered(model: str, names: list[str], root: Path, output: Path) -> list[Answered]:
     """The model's scored runs of the tasks on one set of scenes."""
-    arguments = cli.parse(["run", "--model", model, "--tasks", ",".join(names), "--data-root", str(root)])
-    candidate = commands.checkpoint(model, arguments)
-    shelf = planning.Shelf([root])
-    loaded = [tasks.load(name) for name in names]
-    plans = [planning.plan(shelf.get(t), candidate, output, Asked()) for t in loaded]
-    checking.predict(plans, shelf, candidate)  # reads what was predicted and scored before
-    return [baseline.of_run(results.RunFolder(p.folder.path)) for p in plans]
+    arguments = parse(["run", "--model", model, "--tasks", ",".join(names), "--data-root", str(root)])
+    candidate = evaluate.checkpoint(model, arguments)
+    shelf = dataset.Shelf([root])
+    loaded = [loader.load(name) for name in names]
+    plans = [plan(shelf.get(t), candidate, output, Asked()) for t in loaded]
+    evaluate.predict(plans, shelf, candidate)  # reads what was predicted and scored before
+    return [scored_run.of_run(store.RunFolder(p.folder.path)) for p in plans]
 
 
 @dataclass
@@ -129,11 +138,11 @@ def measure(
             folder = damaged(source, work / "models" / name.replace(" ", "-"), damage)
             runs = answered(str(folder), names, root, output)
             tally = found[name]
-            tally.gate[gate.check(runs, clean, gate.Policy(margin=margin)).status] += 1
+            tally.gate[check(runs, clean, Policy(margin=margin)).status] += 1
             same = [replace(r, identity=c.identity) for r, c in zip(runs, clean, strict=True)]
-            tally.code[gate.check(same, clean).status] += 1
-            sides = [compare.Side(n, {r.task: r for r in rs}) for n, rs in (("clean", clean), (name, runs))]
-            for task in compare.compare(sides[0], sides[1], (), margin).tasks:
+            tally.code[check(same, clean).status] += 1
+            sides = [Side(n, {r.task: r for r in rs}) for n, rs in (("clean", clean), (name, runs))]
+            for task in compare(sides[0], sides[1], (), margin).tasks:
                 if task.offsets:
                     shifts = [task.offsets[axis].value for axis in paired.AXES]
                     tally.moved.setdefault(task.task, []).append(shifts)
@@ -158,8 +167,8 @@ def report(found: dict[str, Tally], asked: str, sets: int, count: int, margin: f
         "|---|---|---|---|---|",
     ]  # fmt: skip
     for name, tally in found.items():
-        cells = [str(tally.gate[s]) for s in (gate.PASS, gate.INCONCLUSIVE, gate.FAIL)]
-        out.append(f"| {name} | {' | '.join(cells)} | {tally.code[gate.FAIL]} |")
+        cells = [str(tally.gate[s]) for s in (PASS, INCONCLUSIVE, FAIL)]
+        out.append(f"| {name} | {' | '.join(cells)} | {tally.code[FAIL]} |")
     out += [
         "",
         "With the same weights a differing text fails: damage done by code is judged by the last",
@@ -209,9 +218,9 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("build/regressions"))
     parser.add_argument("--output", type=Path, default=Path("docs/regressions.md"))
     given = parser.parse_args()
-    names = tasks.expand(given.tasks.split(","))
+    names = loader.expand(given.tasks.split(","))
     found = measure(given.model, given.sets, given.scenes, given.work, names, given.margin)
-    results.atomic_write(
+    atomic_write(
         given.output, report(found, given.tasks, given.sets, given.scenes, given.margin, given.model)
     )
     print(given.output)

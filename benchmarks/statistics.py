@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from evalkit import intervals, lookup, paired, significance
-from evalkit.sequential import Decider, block_size
+from evalkit import registry
+from evalkit.stats import intervals, paired, significance
+from evalkit.stats.sequential import Decider, block_size
 from evalkit.types import Metric, Rows
 
 Floats = intervals.Floats
@@ -228,7 +229,7 @@ def speed_table() -> Iterator[str]:
     moved = (rng.random(100_000) < 0.1) * rng.choice([-1.0, 1.0], size=100_000)
     images = detections(5000)
     boxes = sum(len(i["boxes"]) for i in images)
-    metric = lookup.make("metrics", "coco_ap")
+    metric = registry.make("metrics", "coco_ap")
     a, b = _rows(rows[:, 0]), _rows(rows[:, 1] - 1)
     works: list[tuple[str, Callable[[], Any]]] = [
         ("2,000 resamples of 100,000 different rows", lambda: intervals.interval(Ratio(), rows, every)),

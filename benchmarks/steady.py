@@ -20,18 +20,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
 import numpy as np
 import torch
 from PIL import Image
 
 import evalkit
 from benchmarks import models, work
-from evalkit import images
-from evalkit.models.paligemma import PaliGemma, fast, lane
-from evalkit.results import Entry, Journal
+from evalkit.images import prepare
+from evalkit.models.paligemma import PaliGemma
+from evalkit.models.paligemma.engine import continuous_batching, fast
+from evalkit.runs.store import Entry, Journal
 from evalkit.types import Decode, ImageRef, Preparation, Request
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 models.SHAPES["tiny"] = {
     "text": {
@@ -70,12 +71,12 @@ def overhead(folder: Path, shape: str, scenes: int, seconds: float) -> tuple[flo
     how many samples, in how many seconds of wall time."""
     path = models.build(folder / shape, shape)
     clock = Clock()
-    backend = PaliGemma(str(path), device="cpu", protocol="hf", prepare=clock.wrap(images.prepare))
+    backend = PaliGemma(str(path), device="cpu", protocol="hf", prepare=clock.wrap(prepare.prepare))
     backend.load()
     engine: Any = backend._engine
     for name in ("prefill", "step"):
         setattr(engine, name, clock.wrap(getattr(engine, name)))
-    lane.Lane._read = clock.wrap(lane.Lane._read)  # type: ignore[method-assign]
+    continuous_batching.Lane._read = clock.wrap(continuous_batching.Lane._read)  # type: ignore[method-assign]
     questions = work.vqa(folder / "images", scenes)
     preparation = Preparation(224, "bicubic", True, "precise")
     asked = (

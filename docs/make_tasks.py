@@ -5,9 +5,9 @@ from __future__ import annotations
 import fnmatch
 from pathlib import Path
 
-from evalkit import lookup, tasks
-from evalkit.leaderboard import SUBMISSION
-from evalkit.types import Task
+from evalkit import registry
+from evalkit.tasks import loader
+from evalkit.types import SUBMISSION, Task
 
 PAGE = Path(__file__).parent / "tasks.md"
 VIDEO = ["msrvtt*", "msvd*", "vatex*", "activitynet*"]
@@ -66,7 +66,7 @@ def _matches(name: str, pattern: str) -> bool:
 
 
 def page() -> str:
-    loaded = [tasks.load(name) for name in tasks.names()]
+    loaded = [loader.load(name) for name in loader.names()]
     parts = [HEAD]
     for title, said, _ in SECTIONS:
         parts.append(f"## {title}\n" + (f"\n{said}\n" if said else ""))
@@ -75,8 +75,8 @@ def page() -> str:
         parts += [_row(task) for task in loaded if section_of(task.name) == title]
         parts.append("")
     parts.append("## Suites\n\n| suite | what | tasks |\n|---|---|---|")
-    for name, path in tasks.suites().items():
-        suite = tasks.read_suite(path)
+    for name, path in loader.suites().items():
+        suite = loader.read_suite(path)
         parts.append(
             f"| `{name}` | {_cell(suite['about'])} | {', '.join(f'`{t}`' for t in suite['tasks'])} |"
         )
@@ -121,7 +121,7 @@ def _score(task: Task) -> str:
     if task.not_scored:
         head, mark, why = task.not_scored.partition(f"{SUBMISSION}:")
         return f"*{mark}*{why}" if mark and not head else f"*not scored, because* {task.not_scored}"
-    packages = {metric: lookup.make("metrics", metric).package for metric in task.metrics}
+    packages = {metric: registry.make("metrics", metric).package for metric in task.metrics}
     shown = ", ".join(f"`{m}`" + (f" (with the package {p})" if p else "") for m, p in packages.items())
     if task.group_mean is None:
         return shown

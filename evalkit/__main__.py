@@ -2,6 +2,6 @@
 
 import sys
 
-from evalkit.cli import main
+from evalkit.cli.main import main
 
 sys.exit(main())

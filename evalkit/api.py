@@ -9,14 +9,22 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evalkit import cli, commands, exporting, leaderboard, lookup, results, tasks
-from evalkit.asking import Reply
-from evalkit.checking import check
+from evalkit import registry
+from evalkit.cli import main
+from evalkit.comparison import gate
+from evalkit.comparison.gate import Decision, Policy, _policy
 from evalkit.errors import UserError
+from evalkit.evaluation import evaluate
+from evalkit.evaluation.ask import Reply, reply_to
+from evalkit.export import write
+from evalkit.report import formats, leaderboard
+from evalkit.runs import scored_run, store
+from evalkit.runs.scored_run import Answered
+from evalkit.tasks import loader
 from evalkit.types import Metric, Parser, Score, Task
 
 __all__ = ["ask", "check", "load", "load_task", "metric", "parser", "run", "score"]
@@ -27,7 +35,7 @@ Names = str | Path | Sequence[str | Path]
 class Run:
     """One finished run: a task, a checkpoint, and one way of running it."""
 
-    def __init__(self, folder: results.RunFolder) -> None:
+    def __init__(self, folder: store.RunFolder) -> None:
         self.folder = folder
         record = folder.read_run()
         if record is None:
@@ -45,7 +53,7 @@ class Run:
     @property
     def scores(self) -> dict[str, Score]:
         """Every score by its metric as the task spells it."""
-        return {score.metric: score for score in results.scores_of(self.folder)}
+        return {score.metric: score for score in store.scores_of(self.folder)}
 
     def samples(self) -> Any:
         """A pandas DataFrame, one row a sample: id, group, image, text, answer, and a column a metric.
@@ -62,7 +70,7 @@ class Run:
         flat = {key: line[key] for key in ("id", "group", "image", "text", "answer")}
         for spelling, row in line["rows"].items():
             if isinstance(row, list):
-                metric: Metric = lookup.make("metrics", spelling)
+                metric: Metric = registry.make("metrics", spelling)
                 value = float(metric.value(np.asarray(row, dtype=np.float64)))
                 flat[spelling] = value if math.isfinite(value) else None
         return flat
@@ -102,10 +110,10 @@ class Runs(Sequence[Run]):
     def table(self, format: str = "md") -> str:
         """The leaderboard as `md`, `csv`, `json` or `terminal` text."""
         forms: dict[str, Callable[[Sequence[leaderboard.Cell]], str]] = {
-            "md": leaderboard.markdown,
-            "csv": leaderboard.to_csv,
-            "json": leaderboard.to_json,
-            "terminal": lambda cells: leaderboard.terminal(cells, bold=False),
+            "md": formats.markdown,
+            "csv": formats.to_csv,
+            "json": formats.to_json,
+            "terminal": lambda cells: formats.terminal(cells, bold=False),
         }
         if format not in forms:
             raise UserError(f"table: no format '{format}'; there are: {', '.join(forms)}")
@@ -134,13 +142,13 @@ def run(model: Names, tasks: Names, **flags: Any) -> Runs:
     words += [word for key, value in overrides.items() for word in ("--set", f"{key}={value}")]
     arguments = _parsed([*words, *(w for key, value in flags.items() for w in _words(key, value))])
     arguments.on_scores = told
-    return Runs(Run(folder) for folder in commands.execute(arguments, command="evalkit.run"))
+    return Runs(Run(folder) for folder in evaluate.execute(arguments, command="evalkit.run"))
 
 
 def load(runs: Names) -> Runs:
     """Runs from their folders, or all below a folder of runs."""
     paths = [runs] if isinstance(runs, (str, Path)) else runs
-    return Runs(Run(folder) for folder in results.find(Path(p) for p in paths))
+    return Runs(Run(folder) for folder in store.find(Path(p) for p in paths))
 
 
 def score(runs: Names | None = None, **flags: Any) -> Runs | list[Score]:
@@ -148,37 +156,37 @@ def score(runs: Names | None = None, **flags: Any) -> Runs | list[Score]:
     words = ["score", *([] if runs is None else [str(r) for r in _listed(runs)])]
     arguments = _parsed([*words, *(w for key, value in flags.items() for w in _words(key, value))])
     if arguments.predictions:
-        return commands.score_predictions(arguments)[1].scores
-    return Runs(Run(folder) for folder in commands.rescore(arguments))
+        return evaluate.score_predictions(arguments)[1].scores
+    return Runs(Run(folder) for folder in evaluate.rescore(arguments))
 
 
 def ask(image: str | Path, prompt: str, model: str, **flags: Any) -> Reply:
     """What the model answers: `.text`, `.tokens`, `.found` (boxes and masks), `.overlay` (a picture)."""
     words = ["ask", str(image), prompt, "--model", model]
     arguments = _parsed([*words, *(w for key, value in flags.items() for w in _words(key, value))])
-    return commands.reply_to(arguments)
+    return reply_to(arguments)
 
 
 def metric(spelling: str) -> Metric:
     """`metric("anls(threshold=0.5)")`: an object with `.rows(answers, targets)` and `.reduce(rows)`."""
-    made: Metric = lookup.make("metrics", spelling)
+    made: Metric = registry.make("metrics", spelling)
     return made
 
 
 def parser(spelling: str) -> Parser:
     """`parser("boxes")`: an object with `.read(prediction, size)`."""
-    made: Parser = lookup.make("parsers", spelling)
+    made: Parser = registry.make("parsers", spelling)
     return made
 
 
 def load_task(name: str, set: Mapping[str, Any] | None = None, include_path: Sequence[Path] = ()) -> Task:
     """A task by name or YAML file, with overrides."""
-    return tasks.load(name, {key: str(value) for key, value in (set or {}).items()}, include_path)
+    return loader.load(name, {key: str(value) for key, value in (set or {}).items()}, include_path)
 
 
 def _exported(runs: Iterable[Run], to: str, flags: Mapping[str, Any]) -> list[Path]:
     words = ["export", *(str(run.folder.path) for run in runs), "--to", to]
-    return list(exporting.execute(_parsed([*words, *(w for k, v in flags.items() for w in _words(k, v))])))
+    return list(write.execute(_parsed([*words, *(w for k, v in flags.items() for w in _words(k, v))])))
 
 
 def _listed(value: Any) -> list[Any]:
@@ -198,4 +206,25 @@ def _words(key: str, value: Any) -> list[str]:
 
 
 def _parsed(words: list[str]) -> Any:
-    return cli.parse(words)
+    return main.parse(words)
+
+
+def check(
+    candidate: str | Path,
+    baseline: str | Path,
+    margin: float | None = None,
+    policy: str | Path | Policy | None = None,
+    limit: int | None = None,
+    allow: Collection[str] = (),
+) -> Decision:
+    """The gate as an assertion: `assert evalkit.check("results/new", "baseline.json", margin=0.01)`.
+
+    Both are run folders, folders of runs, baseline files or FILE@GIT_REF. The decision is true when
+    it passes and shows every task's reason when printed. Raises UserError for what can't be compared.
+    """
+    chosen = _policy(policy, margin)
+    return gate.check(_read(candidate), _read(baseline), chosen, limit, allow)
+
+
+def _read(place: str | Path) -> list[Answered]:
+    return scored_run.read(place)

@@ -18,6 +18,14 @@ import numpy.typing as npt
 
 from evalkit.errors import ImageError
 
+SUBMISSION = "submission only"  # how a task's `not_scored` begins where the answers are not public
+
+
+def why_not_scored(why: str) -> str:
+    """A task's `not_scored` as a sentence."""
+    return why if why.startswith(SUBMISSION) else f"not scored, because {why}"
+
+
 Size = tuple[int, int]
 """(height, width) in pixels."""
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from from_scratch import FromScratch
 
-from evalkit.sources import file_digest
+from evalkit.files import file_digest
 
 
 class Glue:

@@ -13,7 +13,7 @@ from typing import Any
 import dataset_files as base
 from PIL import Image
 
-from evalkit import tasks
+from evalkit.tasks import loader
 
 
 class Lines(list[Any]):
@@ -696,7 +696,7 @@ OFFICIAL["vqav2_train"] = {
 # the RefCOCO family: names end in the split
 OFFICIAL |= {
     task: {"refs": [{**base.REFS[0], "split": task.rpartition("_")[2]}], "instances": base.INSTANCES}
-    for task in tasks.names()
+    for task in loader.names()
     if task.startswith("refcoco")
 }
 

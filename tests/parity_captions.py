@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from parity_compare import Compared, raised
 
-from evalkit import lookup, ptb
+from evalkit import registry
+from evalkit.text import ptb
 
 Cases = list[dict[str, Any]]
 
@@ -60,7 +61,7 @@ def captions(cases: Cases, folder: Path) -> Compared:
         for name, spelling in METRICS.items():
             if name == "METEOR" and not shutil.which("java"):
                 continue
-            metric, tolerance = lookup.make("metrics", spelling), TOLERANCES.get(name, 1e-9)
+            metric, tolerance = registry.make("metrics", spelling), TOLERANCES.get(name, 1e-9)
             rows = metric.rows(answers, targets)
             expected = case["expected"][name]
             result.near(name, metric.reduce(rows), expected["corpus"], case["id"], tolerance)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from evalkit import lookup
+from evalkit import registry
 from evalkit.types import Prediction
 
 
@@ -36,7 +36,7 @@ def score(spelling: str, answer: Any, target: Any) -> float:
 
 
 def score_all(spelling: str, answers: Sequence[Any], targets: Sequence[Any]) -> float:
-    metric = lookup.make("metrics", spelling)
+    metric = registry.make("metrics", spelling)
     return metric.reduce(metric.rows(answers, targets))
 
 

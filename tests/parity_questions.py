@@ -7,7 +7,8 @@ from typing import Any
 
 from parity_compare import Compared, predicted, raised, score, score_all
 
-from evalkit import lookup, vqa_text
+from evalkit import registry
+from evalkit.text import vqa
 
 Cases = list[dict[str, Any]]
 
@@ -23,7 +24,7 @@ def vqa_normalize(cases: Cases, folder: Path) -> Compared:
     for case in cases:
         text = case["inputs"]["text"]
         for dialect, name in names.items():
-            result.equal(dialect, vqa_text.DIALECTS[dialect](text), case["expected"][name], text)
+            result.equal(dialect, vqa.DIALECTS[dialect](text), case["expected"][name], text)
     return result
 
 
@@ -69,10 +70,10 @@ def _without_answer_ids(answer: str, humans: tuple[str, ...]) -> float:
 
     It leaves out every human who gave the same answer, not just one.
     """
-    tidy = [vqa_text.tidy(h) for h in humans]
-    answer = vqa_text.tidy(answer)
+    tidy = [vqa.tidy(h) for h in humans]
+    answer = vqa.tidy(answer)
     if len(set(tidy)) > 1:
-        tidy, answer = [vqa_text.official(h) for h in tidy], vqa_text.official(answer)
+        tidy, answer = [vqa.official(h) for h in tidy], vqa.official(answer)
     matching = tidy.count(answer)
     return sum(0.0 if h == answer else min(1.0, matching / 3) for h in tidy) / len(tidy)
 
@@ -138,7 +139,7 @@ def exact_match(cases: Cases, folder: Path) -> Compared:
 
 
 def _science(result: Compared, inputs: dict[str, Any], expected: dict[str, Any]) -> None:
-    parser = lookup.make("parsers", "letter")
+    parser = registry.make("parsers", "letter")
     answer, wanted = (parser.read(predicted(inputs[key]), None) for key in ("prediction", "answer"))
     result.equal("science parsed", answer or "failed", expected["parsed"], inputs)
     result.equal("science parsefail", float(parser.invalid(answer)), expected["parsefail"], inputs)
@@ -175,7 +176,9 @@ def pope(cases: Cases, folder: Path) -> Compared:
                 result.equal("big_vision", ours, expected[f"big_vision_correct_if_{label}"], inputs)
             continue
         targets = [(label,) for label in inputs["labels"]]
-        official, strict = (lookup.make("metrics", f"yes_no(variant={v!r})") for v in ("official", "strict"))
+        official, strict = (
+            registry.make("metrics", f"yes_no(variant={v!r})") for v in ("official", "strict")
+        )
         rows = official.rows(inputs["answers"], targets)
         theirs = expected["official"]
         if raised(theirs):  # nobody says yes: precision and F1 are 0 here
@@ -246,7 +249,7 @@ def counts(cases: Cases, folder: Path) -> Compared:
             continue
         ours = score("exact_match(normalise='count')", inputs["prediction"], (inputs["answer"],))
         if raised(expected):  # a count above 15 is counted like any other here
-            same = vqa_text.count(inputs["prediction"]) == vqa_text.count(inputs["answer"])
+            same = vqa.count(inputs["prediction"]) == vqa.count(inputs["answer"])
             result.equal("raises", bool(ours), same, inputs)
         else:
             result.equal("correct", bool(ours), expected["correct"], inputs)
@@ -255,7 +258,7 @@ def counts(cases: Cases, folder: Path) -> Compared:
 
 def gqa(cases: Cases, folder: Path) -> Compared:
     result = Compared()
-    metric = lookup.make("metrics", "gqa")
+    metric = registry.make("metrics", "gqa")
     kinds = {"StructuralType": "structural", "SemanticType": "semantic", "Length": "words", "Steps": "steps"}
     for case in cases:
         inputs, expected = case["inputs"], case["expected"]

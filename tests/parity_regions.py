@@ -11,7 +11,9 @@ import numpy as np
 from parity_compare import Compared, predicted, score, score_all
 from pycocotools import mask as cocomask
 
-from evalkit import geometry, lookup, masks
+from evalkit import registry
+from evalkit.geometry import boxes, mask_decoder
+from evalkit.geometry import rle as run_lengths
 from evalkit.metrics.coco_ap import _prepare
 from evalkit.types import Box, Mask
 
@@ -63,7 +65,7 @@ def _box_accuracy(result: Compared, items: list[dict[str, Any]], expected: dict[
 
 def loc_decode(cases: Cases, folder: Path) -> Compared:
     result = Compared()
-    demo = lookup.make("parsers", "boxes(divisor=1024, form='demo')")
+    demo = registry.make("parsers", "boxes(divisor=1024, form='demo')")
     for case in cases:
         text, width, height = (case["inputs"][key] for key in ("text", "width", "height"))
         scale = (width, height, width, height)
@@ -94,9 +96,9 @@ def vae_paste(cases: Cases, folder: Path) -> Compared:
         inputs, expected = case["inputs"], case["expected"]["big_vision"]
         size = (inputs["height"], inputs["width"])
         box = Box(*(v / 1023 for v in inputs["loc_yxyx"]))
-        y0, x0, y1, x1 = geometry.pixels(box.coordinates, size)
+        y0, x0, y1, x1 = boxes.pixels(box.coordinates, size)
         result.equal("pixels", [x0, y0, x1, y1], expected["xyxy_pixels"], inputs)
-        pasted = masks.paste(values[inputs["m64_row"]], box, size)
+        pasted = mask_decoder.paste(values[inputs["m64_row"]], box, size)
         theirs = expected["mask_rle"]["counts"] if expected["valid"] else _nothing(size)
         result.equal("mask", pasted.counts, theirs, inputs)
     return result
@@ -104,7 +106,7 @@ def vae_paste(cases: Cases, folder: Path) -> Compared:
 
 def refseg(cases: Cases, folder: Path) -> Compared:
     result = Compared()
-    parser = lookup.make("parsers", f"masks(decoder={str(folder / 'vae_random.npz')!r})")
+    parser = registry.make("parsers", f"masks(decoder={str(folder / 'vae_random.npz')!r})")
     for case in cases:
         inputs, expected = case["inputs"], case["expected"]
         if "gt_rle" in inputs:
@@ -171,7 +173,7 @@ def coco_ap(cases: Cases, folder: Path) -> Compared:
         answers, targets, names = detections(inputs)
         region = "boxes" if inputs["iou_type"] == "bbox" else "masks"
         spelled = f"coco_ap(rank='logprob', region='{region}'"
-        metric = lookup.make("metrics", f"{spelled})")
+        metric = registry.make("metrics", f"{spelled})")
         rows = metric.rows(answers, targets)
         for name, theirs in expected["stats"].items():
             ours = _figures(metric, rows).get(name, -1)  # -1: nothing of that kind
@@ -183,7 +185,7 @@ def coco_ap(cases: Cases, folder: Path) -> Compared:
         for number, theirs in expected["per_category_AP"].items():
             result.near("by category", by_category.get(names[int(number)], -1), theirs, case["id"])
         if "class_agnostic_stats" in expected:
-            metric = lookup.make("metrics", f"{spelled}, agnostic=True)")
+            metric = registry.make("metrics", f"{spelled}, agnostic=True)")
             ours = _figures(metric, metric.rows(answers, targets))
             for name, theirs in zip(expected["stats"], expected["class_agnostic_stats"], strict=True):
                 result.near(f"agnostic {name}", ours.get(name, -1), theirs, case["id"])
@@ -221,11 +223,11 @@ def detections(inputs: dict[str, Any]) -> tuple[list[Any], list[Any], dict[int, 
     return [tuple(found) for found in answers.values()], list(targets.values()), names
 
 
-def _decoder(folder: Path) -> masks.Decoder:
+def _decoder(folder: Path) -> mask_decoder.Decoder:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return masks.decoder(str(folder / "vae_random.npz"))
+        return mask_decoder.decoder(str(folder / "vae_random.npz"))
 
 
 def _nothing(size: tuple[int, int]) -> str:
-    return geometry.empty(size)["counts"].decode()
+    return run_lengths.empty(size)["counts"].decode()

@@ -7,7 +7,7 @@ from typing import Any
 
 from parity_compare import Compared, raised, score, score_all
 
-from evalkit import lookup
+from evalkit import registry
 
 Cases = list[dict[str, Any]]
 
@@ -30,7 +30,7 @@ def hiertext(cases: Cases, folder: Path) -> Compared:
         answers = [tuple(image["pred_words"]) for image in images]
         targets = [{"size": (1, 1), "words": image["gt_words"]} for image in images]
         for count, theirs, short in (("found", "Det", "det"), ("read", "E2E", "e2e")):
-            metric = lookup.make("metrics", f"hiertext_f1(count={count!r})")
+            metric = registry.make("metrics", f"hiertext_f1(count={count!r})")
             rows = metric.rows(answers, targets)
             ours = {"fscore": metric.reduce(rows), **metric.details(rows)}
             for name, value in ours.items():

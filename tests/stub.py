@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from evalkit import sources
+from evalkit.data import sources
 from evalkit.errors import ImageError
 from evalkit.types import Checkpoint, Model, Prediction, Request
 

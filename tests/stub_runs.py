@@ -9,8 +9,10 @@ from typing import Any
 
 from stub import Stub, checkpoint
 
-from evalkit import planning, runner, tasks
-from evalkit.planning import Asked
+from evalkit.evaluation import plan as planning
+from evalkit.evaluation.predict import Options, run
+from evalkit.tasks import dataset, loader
+from evalkit.tasks.dataset import Asked
 from evalkit.types import Request
 
 
@@ -49,9 +51,9 @@ def go(
     version: int = 1, overrides: dict[str, str] | None = None, limit: int | None = None,
 ) -> Path:  # fmt: skip
     """One scored run; returns its folder."""
-    task = tasks.load(str(task_file), overrides)
-    shelf = planning.Shelf([task_file.parent])
+    task = loader.load(str(task_file), overrides)
+    shelf = dataset.Shelf([task_file.parent])
     candidate = checkpoint(Weighted(answer, weights or name, version), name)
     plan = planning.plan(shelf.get(task), candidate, output, Asked(limit))
-    runner.run([plan], shelf, candidate, runner.Options(), lambda *_: None, lambda *_: None)
+    run([plan], shelf, candidate, Options(), lambda *_: None, lambda *_: None)
     return plan.folder.path

@@ -16,10 +16,10 @@ from safetensors.torch import load_file, save_file
 from stub import colours
 from tiny import ask, backend, by_id
 
-from evalkit.cli import main
+from evalkit.cli.main import main
 from evalkit.errors import ModelError
-from evalkit.models.paligemma.engine import Prompt
-from evalkit.models.paligemma.tensors import canonical
+from evalkit.models.paligemma.checkpoint.safetensors import canonical
+from evalkit.models.paligemma.interface import Prompt
 
 ATTENTION = "language_model.layers.{}.self_attn.{}_proj"
 

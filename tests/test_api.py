@@ -10,14 +10,14 @@ import pytest
 from stub import Stub, checkpoint, colours
 
 import evalkit
-from evalkit import commands
 from evalkit.errors import UserError
+from evalkit.evaluation import evaluate
 from evalkit.types import Prediction
 
 
 @pytest.fixture
 def task(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    monkeypatch.setattr(commands, "checkpoint", lambda spec, _: checkpoint(Stub(lambda r: "red"), spec))
+    monkeypatch.setattr(evaluate, "checkpoint", lambda spec, _: checkpoint(Stub(lambda r: "red"), spec))
     monkeypatch.chdir(tmp_path)
     return colours(tmp_path / "data")
 

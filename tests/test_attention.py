@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from evalkit.models.paligemma import attention
+from evalkit.models.paligemma.engine import attention
 
 
 @pytest.mark.parametrize("most", [1, 100, 2000, 1 << 22])

@@ -11,9 +11,11 @@ import tiny
 import torch
 from tiny import ask, backend, by_id
 
-from evalkit.models.paligemma import batchsize, fast
-from evalkit.models.paligemma.batches import Limit, Planned
-from evalkit.models.paligemma.batchsize import BatchSize, by_tokens
+from evalkit.models.paligemma.batching import batch_size
+from evalkit.models.paligemma.batching.batch_size import BatchSize, by_tokens
+from evalkit.models.paligemma.batching.batches import Planned
+from evalkit.models.paligemma.engine import fast
+from evalkit.models.paligemma.interface import Limit
 
 MIB = 1 << 20
 
@@ -113,7 +115,7 @@ def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
 
 def test_files_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EVALKIT_CACHE", str(tmp_path))
-    one, other = batchsize.remembered("GPU", 224, "bfloat16"), batchsize.remembered("GPU", 448, "bfloat16")
+    one, other = batch_size.remembered("GPU", 224, "bfloat16"), batch_size.remembered("GPU", 448, "bfloat16")
     assert one != other
     assert one.is_relative_to(tmp_path)
 

@@ -17,9 +17,10 @@ from safetensors.torch import load_file
 from stub import colours
 from tiny import ask, backend, by_id
 
-from evalkit.cli import main
+from evalkit.cli.main import main
 from evalkit.errors import ModelError
-from evalkit.models.paligemma import big_vision, inspect
+from evalkit.models.paligemma import inspect
+from evalkit.models.paligemma.checkpoint import big_vision
 
 
 def answers(model: Any) -> dict[str, Any]:

@@ -16,7 +16,8 @@ import torch
 from tiny import ask, backend, by_id
 
 from evalkit.errors import ModelError
-from evalkit.models.paligemma import PaliGemma, inspect, plain
+from evalkit.models.paligemma import PaliGemma, inspect
+from evalkit.models.paligemma.engine import plain
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ import yaml
 from stub import colours
 from stub_runs import go, wrong_at
 
-from evalkit import baseline, gate
+from evalkit.comparison import gate
+from evalkit.runs import scored_run
 
 ROOT = Path(__file__).parent.parent
 
@@ -68,8 +69,8 @@ def repository(tmp_path: Path) -> Path:
     task = colours(tmp_path / "data", images=40)
     repo = tmp_path / "repo"
     (repo / "baselines").mkdir(parents=True)
-    baseline.save(
-        baseline.read(go(task, tmp_path / "b", "demo", wrong_at(0.1), "demo")),
+    scored_run.save(
+        scored_run.read(go(task, tmp_path / "b", "demo", wrong_at(0.1), "demo")),
         repo / "baselines/demo.json.gz",
     )
     (repo / "gate.yaml").write_text("margin: 0.02\n")
@@ -128,8 +129,8 @@ def test_the_workflow_passes_and_fails(repository: Path) -> None:
 def test_the_pytest_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     task = colours(tmp_path / "data", images=100)
     monkeypatch.chdir(tmp_path)
-    baseline.save(
-        baseline.read(go(task, tmp_path / "b", "demo", wrong_at(0.1))), Path("baselines/demo.json.gz")
+    scored_run.save(
+        scored_run.read(go(task, tmp_path / "b", "demo", wrong_at(0.1))), Path("baselines/demo.json.gz")
     )
     names: dict[str, Any] = {}
     exec(block("README.md", "A gate in CI", "python"), names)  # our own documentation

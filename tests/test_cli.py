@@ -12,15 +12,17 @@ import pytest
 from stub import Stub, checkpoint, colours
 from stub_runs import go, wrong_at
 
-from evalkit import commands, counts, tasks
-from evalkit.cli import main
+from evalkit.cli.main import main
+from evalkit.evaluation import evaluate
+from evalkit.published import counts
+from evalkit.tasks import loader
 
 
 @pytest.fixture
 def stub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stub:
     """Every `--model` is a stub that says red; the working folder is empty."""
     model = Stub(lambda request: "red")
-    monkeypatch.setattr(commands, "checkpoint", lambda spec, _: checkpoint(model, spec))
+    monkeypatch.setattr(evaluate, "checkpoint", lambda spec, _: checkpoint(model, spec))
     monkeypatch.chdir(tmp_path)
     return model
 
@@ -235,7 +237,7 @@ def test_as_many_as_the_papers_had_is_right(tmp_path: Path, capsys: pytest.Captu
     ],
 )
 def test_what_a_wrong_count_resembles(task: str, count: int, said: str) -> None:
-    known = [(t.name, t.data.count) for t in map(tasks.load, tasks.names()) if t.data.count]
+    known = [(t.name, t.data.count) for t in map(loader.load, loader.names()) if t.data.count]
     found = counts.resembles(task, count, known)
     assert len(found) == 1
     assert said in found[0]
@@ -243,7 +245,7 @@ def test_what_a_wrong_count_resembles(task: str, count: int, said: str) -> None:
 
 
 def test_counts_are_of_tasks_and_wrong() -> None:
-    official = {name: tasks.load(name).data.count for name in tasks.names()}
+    official = {name: loader.load(name).data.count for name in loader.names()}
     rows = counts.load()
     assert len({(p, n) for p, n, _ in rows}) == len(rows)
     for pattern, _, what in rows:
@@ -325,7 +327,7 @@ def test_a_stop_says_what_is_kept(
     task = colours(tmp_path / "data")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
-        commands, "checkpoint", lambda spec, _: checkpoint(Stub(lambda r: "red", die_after=5), spec)
+        evaluate, "checkpoint", lambda spec, _: checkpoint(Stub(lambda r: "red", die_after=5), spec)
     )
     assert run(task) == 130
     assert "the same command goes on from here" in capsys.readouterr().err

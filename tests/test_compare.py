@@ -13,9 +13,13 @@ import pytest
 from stub import colours
 from stub_runs import go, right, wrong_at
 
-from evalkit import baseline, compare, comparing, intervals, paired, ranks
-from evalkit.cli import main
+from evalkit.cli.main import main
+from evalkit.comparison import ranks
+from evalkit.comparison.compare import Side, compare, flags, record, sides, task_result
 from evalkit.errors import UserError
+from evalkit.report import comparison
+from evalkit.runs import scored_run
+from evalkit.stats import intervals, paired
 from evalkit.types import Metric, Rows
 
 
@@ -108,7 +112,7 @@ def test_nothing_changed_is_not_certainty() -> None:
     x = np.ones(50)
     found = paired.difference(Mean(), rows(x), rows(x), np.arange(50))
     assert found.low < -0.05
-    assert not compare.flags(found, 0.01)
+    assert not flags(found, 0.01)
     many = paired.difference(Mean(), rows(np.ones(300)), rows(np.ones(300)), np.arange(300))
     assert many.p_above(-0.01) < 0.05 < many.p_above(-0.005)  # the rule of three: 1 % at 300
     assert found.needed(0.01) == pytest.approx(50 * 0.0713 / 0.01, rel=0.05)
@@ -116,7 +120,7 @@ def test_nothing_changed_is_not_certainty() -> None:
     assert graded.low < -0.05
     alone = paired.difference(Mean(), rows([1, 0]), rows([0, 0]), np.zeros(2, dtype=int))
     assert math.isnan(alone.low)
-    assert compare.flags(alone, 0.01) == ()
+    assert flags(alone, 0.01) == ()
 
 
 def test_the_smallest_drop_seen_is_seen_in_four_of_five() -> None:
@@ -136,7 +140,7 @@ def test_the_smallest_drop_seen_is_seen_in_four_of_five() -> None:
 
 
 def test_rank_of_three(runs: Path) -> None:
-    models = compare.sides([(str(runs), baseline.read(runs))])
+    models = sides([(str(runs), scored_run.read(runs))])
     good, poor, twin = ranks.ranks(models)
     assert (good.mean, poor.mean, twin.mean) == (1.5, 3.0, 1.5)
     assert poor.low == 3.0
@@ -144,22 +148,22 @@ def test_rank_of_three(runs: Path) -> None:
 
 def test_an_image_is_drawn_for_all_its_tasks_at_once(runs: Path) -> None:
     """The same task twice says no more than once: were its copies drawn apart, the interval would shrink."""
-    models = compare.sides([(str(runs), baseline.read(runs))])
+    models = sides([(str(runs), scored_run.read(runs))])
     (run,) = models[0].runs.values()
     (name,) = run.rows
     rows = np.asarray(run.rows[name]).copy()
     rows[:20, 0] = 1 - rows[:20, 0]
     other = replace(run, rows={name: rows})
-    thrice = [compare.Side("x", dict.fromkeys("abc", run)), compare.Side("y", dict.fromkeys("abc", other))]
-    once = [compare.Side("x", {"a": run}), compare.Side("y", {"a": other})]
+    thrice = [Side("x", dict.fromkeys("abc", run)), Side("y", dict.fromkeys("abc", other))]
+    once = [Side("x", {"a": run}), Side("y", {"a": other})]
     assert [(r.low, r.high) for r in ranks.ranks(thrice)] == [(r.low, r.high) for r in ranks.ranks(once)]
 
 
 def test_a_rank_of_tasks_without_common_images(runs: Path) -> None:
     """A small task beside a large one: resamples in which none of its images is drawn do no harm."""
-    (run,) = compare.sides([(str(runs), baseline.read(runs))])[0].runs.values()
+    (run,) = sides([(str(runs), scored_run.read(runs))])[0].runs.values()
     small = run.only(run.ids[:2])
-    models = [compare.Side(n, {"large": run, "small": small}) for n in "ab"]
+    models = [Side(n, {"large": run, "small": small}) for n in "ab"]
     found = ranks.ranks(models)
     assert [(r.mean, r.low, r.high) for r in found] == [(1.5, 1.5, 1.5)] * 2
 
@@ -171,13 +175,13 @@ def test_what_belongs_together_is_resampled_together(tmp_path: Path) -> None:
     paired_up = [{**x, "cluster": "pair"} if x["id"] in ("q0-0", "q1-0") else x for x in lines]
     (task.parent / "colours.jsonl").write_text("".join(json.dumps(x) + "\n" for x in paired_up))
     (task.parent / "pictures" / "3.png").write_bytes((task.parent / "pictures" / "2.png").read_bytes())
-    run = baseline.read(go(task, tmp_path / "out", "a", right))[0]
+    run = scored_run.read(go(task, tmp_path / "out", "a", right))[0]
     clusters = dict(zip(run.ids, run.clusters, strict=True))
     assert clusters["q0-0"] == clusters["q1-0"]
     assert clusters["q2-0"] == clusters["q3-0"]
     assert len(set(run.clusters)) == 6
-    baseline.save([run], tmp_path / "b.json")
-    assert baseline.read(tmp_path / "b.json")[0].clusters == run.clusters
+    scored_run.save([run], tmp_path / "b.json")
+    assert scored_run.read(tmp_path / "b.json")[0].clusters == run.clusters
 
 
 def test_means_over_groups_are_compared_as_such(tmp_path: Path) -> None:
@@ -186,9 +190,9 @@ def test_means_over_groups_are_compared_as_such(tmp_path: Path) -> None:
     text = "".join(json.dumps({**x, "group": x["id"][-1]}) + "\n" for x in lines)
     (task.parent / "colours.jsonl").write_text(text)
     task.write_text(task.read_text() + "group_mean: true\n")
-    a = baseline.read(go(task, tmp_path / "out", "a", wrong_at(0.1)))[0]
-    b = baseline.read(go(task, tmp_path / "out", "b", wrong_at(0.3)))[0]
-    found = compare.task_result(a, b, (), 0.01)
+    a = scored_run.read(go(task, tmp_path / "out", "a", wrong_at(0.1)))[0]
+    b = scored_run.read(go(task, tmp_path / "out", "b", wrong_at(0.3)))[0]
+    found = task_result(a, b, (), 0.01)
     assert found.first.found.a == pytest.approx(a.scores[a.first].value)
     assert found.first.found.b == pytest.approx(b.scores[b.first].value)
     assert found.first.found.high < 0
@@ -200,14 +204,14 @@ def test_means_over_groups_are_compared_as_such(tmp_path: Path) -> None:
 
 
 def test_refusals_name_the_first_thing_that_differs(data: Path, runs: Path, tmp_path: Path) -> None:
-    good = baseline.read(one(runs, "good"))[0]
+    good = scored_run.read(one(runs, "good"))[0]
 
     def refused(other: Path, sentence: str, kind: str | None) -> None:
-        found = baseline.read(other)[0]
+        found = scored_run.read(other)[0]
         with pytest.raises(UserError, match=sentence):
-            compare.task_result(good, found, (), 0.01)
+            task_result(good, found, (), 0.01)
         if kind:
-            assert compare.task_result(good, found, (kind,), 0.01).notes
+            assert task_result(good, found, (kind,), 0.01).notes
 
     refused(
         go(data, tmp_path, "asked", right, overrides={"prompt": "{question}"}), "prompt: 'answer", "prompt"
@@ -230,10 +234,10 @@ def test_refusals_name_the_first_thing_that_differs(data: Path, runs: Path, tmp_
 
 def test_arguments_become_sides(runs: Path) -> None:
     paths = [one(runs, n) for n in ("good", "poor")]
-    assert [s.name for s in compare.sides([(str(p), baseline.read(p)) for p in paths])] == ["good", "poor"]
-    assert len(compare.sides([(str(runs), baseline.read(runs))])) == 3
+    assert [s.name for s in sides([(str(p), scored_run.read(p)) for p in paths])] == ["good", "poor"]
+    assert len(sides([(str(runs), scored_run.read(runs))])) == 3
     with pytest.raises(UserError, match="all runs are of one model, good"):
-        compare.sides([("x", baseline.read(paths[0]))])
+        sides([("x", scored_run.read(paths[0]))])
 
 
 # --- the verb ------------------------------------------------------------------------------------------
@@ -254,12 +258,12 @@ def test_compare_prints_verdicts(runs: Path, capsys: pytest.CaptureFixture[str])
 
 
 def test_a_narrow_screen_gets_narrow_lines(runs: Path) -> None:
-    good, poor, _ = compare.sides([(str(runs), baseline.read(runs))])
-    found = compare.compare(good, poor)
-    wide, narrow = comparing.text_of(found), comparing.text_of(found, width=75)
+    good, poor, _ = sides([(str(runs), scored_run.read(runs))])
+    found = compare(good, poor)
+    wide, narrow = comparison.text_of(found), comparison.text_of(found, width=75)
     assert max(map(len, narrow.splitlines()[:8])) <= 75 < max(map(len, wide.splitlines()))
     assert "\ncolours_test, n 120\n  exact_match" in narrow
-    assert comparing.text_of(found, width=200) == wide
+    assert comparison.text_of(found, width=200) == wide
 
 
 def test_compare_json_has_every_p(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -298,21 +302,19 @@ def test_mistakes(words: list[str], sentence: str, capsys: pytest.CaptureFixture
 
 
 def test_a_baseline_file_is_the_run(runs: Path, tmp_path: Path) -> None:
-    whole = baseline.read(runs)
+    whole = scored_run.read(runs)
     for name in ("b.json", "b.json.gz"):
-        baseline.save(whole, tmp_path / name)
-        back = baseline.read(tmp_path / name)
+        scored_run.save(whole, tmp_path / name)
+        back = scored_run.read(tmp_path / name)
         assert [r.ids for r in back] == [r.ids for r in whole]
-        assert compare.record(compare.compare(*compare.sides([("x", back)])[:2])) == compare.record(
-            compare.compare(*compare.sides([("x", whole)])[:2])
-        )
+        assert record(compare(*sides([("x", back)])[:2])) == record(compare(*sides([("x", whole)])[:2]))
     assert (tmp_path / "b.json.gz").stat().st_size < 30_000
     git = ["git", "-C", str(tmp_path), "-c", "user.name=t", "-c", "user.email=t@example.org"]
     subprocess.run([*git, "init", "-q"], check=True)
     subprocess.run([*git, "add", "b.json"], check=True)
     subprocess.run([*git, "commit", "-qm", "b"], check=True)
     (tmp_path / "b.json").unlink()
-    assert len(baseline.read(f"{tmp_path}/b.json@HEAD")) == 3
+    assert len(scored_run.read(f"{tmp_path}/b.json@HEAD")) == 3
     (tmp_path / "bad.json").write_text("{}")
     with pytest.raises(UserError, match="is no baseline"):
-        baseline.read(tmp_path / "bad.json")
+        scored_run.read(tmp_path / "bad.json")

@@ -156,7 +156,7 @@ def test_unknown_checkpoint(name: str, resolution: int) -> None:
 def test_checkpoint_answers(size: int) -> None:
     transformers = pytest.importorskip("transformers")
     torch = pytest.importorskip("torch")
-    from evalkit.demo import check
+    from evalkit.demo.training import check
 
     folder = demo.checkpoint("later", size)
     model = transformers.PaliGemmaForConditionalGeneration.from_pretrained(folder)

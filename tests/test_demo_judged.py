@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from evalkit import baseline, compare, gate
-from evalkit.cli import main
+from evalkit.cli.main import main
+from evalkit.comparison import gate
+from evalkit.comparison.compare import compare, sides
 from evalkit.demo import ASSETS
+from evalkit.runs import scored_run
 
 pytestmark = pytest.mark.skipif(
     not (ASSETS / "later.safetensors").is_file(), reason="the demo checkpoints are not here"
@@ -27,22 +29,22 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def of(runs: Path, name: str) -> list[baseline.Answered]:
-    return [r for r in baseline.read(runs) if r.name == f"demo-{name}"]
+def of(runs: Path, name: str) -> list[scored_run.Answered]:
+    return [r for r in scored_run.read(runs) if r.name == f"demo-{name}"]
 
 
 def test_the_later_checkpoint_is_better_everywhere(runs: Path) -> None:
-    earlier, later = compare.sides([(str(runs), baseline.read(runs))])
+    earlier, later = sides([(str(runs), scored_run.read(runs))])
     assert (earlier.name, later.name) == ("demo-earlier", "demo-later")
-    found = compare.compare(earlier, later)
+    found = compare(earlier, later)
     assert [t.outcome for t in found.tasks] == ["won"] * 3
 
 
 def test_the_gate_passes_itself_and_fails_the_earlier(runs: Path, tmp_path: Path) -> None:
     later = tmp_path / "later.json.gz"
-    baseline.save(of(runs, "later"), later)
-    assert gate.check(of(runs, "later"), baseline.read(later)).exit_status == 0
-    assert gate.check(of(runs, "earlier"), baseline.read(later)).exit_status == 1
+    scored_run.save(of(runs, "later"), later)
+    assert gate.check(of(runs, "later"), scored_run.read(later)).exit_status == 0
+    assert gate.check(of(runs, "earlier"), scored_run.read(later)).exit_status == 1
 
 
 def test_a_small_damage_on_few_scenes_can_not_be_told(runs: Path) -> None:

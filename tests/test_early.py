@@ -11,10 +11,13 @@ from stub import checkpoint, colours
 from stub_runs import Weighted, go, wrong_at
 
 from benchmarks.statistics import sequential
-from evalkit import baseline, commands, compare, leaderboard, results
-from evalkit.cli import main
+from evalkit.cli.main import main
+from evalkit.comparison.compare import task_result
 from evalkit.errors import UserError
-from evalkit.sequential import Decider
+from evalkit.evaluation import evaluate
+from evalkit.report import leaderboard
+from evalkit.runs import scored_run, store
+from evalkit.stats.sequential import Decider
 
 
 @pytest.mark.parametrize(
@@ -70,7 +73,7 @@ def poor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Weighted]:
         made.append(Weighted(wrong_at(0.35), "poor"))
         return checkpoint(made[-1], spec)
 
-    monkeypatch.setattr(commands, "checkpoint", stub)
+    monkeypatch.setattr(evaluate, "checkpoint", stub)
     monkeypatch.chdir(tmp_path)
     return made
 
@@ -90,22 +93,22 @@ def test_a_drop_stops_the_run_and_is_stamped(
     assert f"worse after {asked} of 800 samples" in err
     assert "minutes saved" in err
     assert "‡" in out
-    (folder,) = results.find([Path("results")])
+    (folder,) = store.find([Path("results")])
     run = folder.read_run()
     assert run is not None
     assert run["early"]["verdict"] == "worse"
     assert run["asked"]["limit"] == asked // 2
-    (score,) = results.scores_of(folder)
+    (score,) = store.scores_of(folder)
     assert score.coverage == "early"
     assert "coverage:early" in score.signature
     with pytest.raises(UserError, match=r"samples: 800 against .* stopped early, on purpose"):
-        compare.task_result(baseline.of_run(results.RunFolder(base)), baseline.of_run(folder), (), 0.01)
+        task_result(scored_run.of_run(store.RunFolder(base)), scored_run.of_run(folder), (), 0.01)
     assert leaderboard.collect([folder])[0].stamps == "‡"
 
 
 def test_asked_again_the_decision_is_replayed(data: Path, base: Path, poor: list[Weighted]) -> None:
     assert main(words(data, base, "--until-decided")) == 0
-    (folder,) = results.find([Path("results")])
+    (folder,) = store.find([Path("results")])
     before = {n: (folder.path / n).read_bytes() for n in ("run.json", "scores.json", "rows.jsonl")}
     assert main(words(data, base, "--until-decided")) == 0
     assert poor[-1].asked == []
@@ -115,7 +118,7 @@ def test_asked_again_the_decision_is_replayed(data: Path, base: Path, poor: list
     asked = len(poor[0].asked)
     assert main(words(data, base)) == 0  # all of it, please
     assert len(poor[-1].asked) == 800 - asked
-    assert results.scores_of(folder)[0].coverage == "all"
+    assert store.scores_of(folder)[0].coverage == "all"
     assert not (folder.read_run() or {}).get("early")
 
 
@@ -128,9 +131,9 @@ def test_stopped_anywhere_it_decides_the_same(
         dying = Weighted(wrong_at(0.35), "poor")
         dying.die_after = die
         for model in (dying, Weighted(wrong_at(0.35), "poor")):
-            monkeypatch.setattr(commands, "checkpoint", lambda spec, _, m=model: checkpoint(m, spec))
+            monkeypatch.setattr(evaluate, "checkpoint", lambda spec, _, m=model: checkpoint(m, spec))
             main(words(data, base, "--until-decided", "--output-path", f"out{die}"))
-        (folder,) = results.find([Path(f"out{die}")])
+        (folder,) = store.find([Path(f"out{die}")])
         run = folder.read_run() or {}
         found.append(({**run["early"], "minutes_saved": 0}, (folder.path / "scores.json").read_bytes()))
     assert found[0] == found[1] == found[2]

@@ -15,7 +15,7 @@ import pytest
 import tiny
 from stub import colours
 
-from evalkit.cli import main
+from evalkit.cli.main import main
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,10 @@ import pytest
 from bad_input import CASES, Break, place
 from stub import Stub, checkpoint
 
-from evalkit import commands, images, results
-from evalkit.cli import main
+from evalkit.cli.main import main
+from evalkit.evaluation import evaluate
+from evalkit.images import prepare
+from evalkit.runs import store
 from evalkit.types import Request
 
 PAGE = Path(__file__).parent.parent / "docs" / "errors.md"
@@ -36,7 +38,7 @@ class Decoding(Stub):
         super().__init__(self._open)
 
     def _open(self, request: Request) -> str:
-        images.prepare(request.images[0], request.preparation)
+        prepare.prepare(request.images[0], request.preparation)
         return "red"
 
 
@@ -47,8 +49,8 @@ def meddlers(monkeypatch: pytest.MonkeyPatch) -> dict[str, Stub]:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     def fill() -> None:
-        monkeypatch.setattr(results, "SYNC_SECONDS", -1.0)
-        monkeypatch.setattr(results.os, "fsync", full)
+        monkeypatch.setattr(store, "SYNC_SECONDS", -1.0)
+        monkeypatch.setattr(store.os, "fsync", full)
 
     deeds: dict[str, Callable[[], object]] = {
         "fills-the-disk": fill,
@@ -65,10 +67,10 @@ def meddlers(monkeypatch: pytest.MonkeyPatch) -> dict[str, Stub]:
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    real = commands.checkpoint
+    real = evaluate.checkpoint
     stubs = {"stub": Stub(lambda r: "red"), "decodes": Decoding(), **meddlers(monkeypatch)}
     monkeypatch.setattr(
-        commands,
+        evaluate,
         "checkpoint",
         lambda spec, more: checkpoint(stubs[spec]) if spec in stubs else real(spec, more),
     )

@@ -6,9 +6,9 @@ import dataclasses
 
 import pytest
 
-from evalkit import estimate
-from evalkit.models.paligemma import cost
-from evalkit.models.paligemma.checkpoint import CheckpointInfo
+from evalkit.evaluation import estimate
+from evalkit.models.paligemma import flops
+from evalkit.models.paligemma.checkpoint.info import CheckpointInfo
 
 
 def real(resolution: int) -> CheckpointInfo:
@@ -37,10 +37,10 @@ def test_the_real_model_costs_what_was_counted_by_hand(
     resolution: int, vision: float, prefill: float
 ) -> None:
     info = real(resolution)
-    without = cost.flops(info, 0, 16, 0)
-    assert cost.flops(info, 1, 16, 0) == pytest.approx(vision + prefill, rel=0.03)
+    without = flops.flops(info, 0, 16, 0)
+    assert flops.flops(info, 1, 16, 0) == pytest.approx(vision + prefill, rel=0.03)
     assert without < 0.1e12
-    assert cost.flops(info, 1, 16, 2) - cost.flops(info, 1, 16, 0) == pytest.approx(0.0105e12, rel=0.1)
+    assert flops.flops(info, 1, 16, 2) - flops.flops(info, 1, 16, 0) == pytest.approx(0.0105e12, rel=0.1)
 
 
 def test_lines_for_people() -> None:

@@ -15,10 +15,16 @@ from official_files import OFFICIAL, picture, write
 from stub import Stub, checkpoint, colours
 from stub_runs import go, wrong_at
 
-from evalkit import baseline, leaderboard, masks, planning, runner, sources, tasks
-from evalkit.cli import main
-from evalkit.planning import Asked, Shelf
-from evalkit.types import Sample, Score
+from evalkit.cli.main import main
+from evalkit.data import sources
+from evalkit.evaluation import plan as planning
+from evalkit.evaluation import predict
+from evalkit.geometry import mask_decoder
+from evalkit.report import formats, leaderboard
+from evalkit.runs import scored_run
+from evalkit.tasks import dataset, loader
+from evalkit.tasks.dataset import Asked, Shelf
+from evalkit.types import Sample, Score, why_not_scored
 
 PERFECT = {
     "exact_match",
@@ -30,13 +36,13 @@ PERFECT = {
     "vqa_accuracy",
     "teds",
 }
-TASKS = [name for name in tasks.names() if not name.startswith("shapes_")]
+TASKS = [name for name in loader.names() if not name.startswith("shapes_")]
 MASK = "<loc0100><loc0100><loc0900><loc0900>" + "".join(f"<seg{n:03d}>" for n in range(16)) + " dog"
 
 
-def fixture(root: Path, name: str) -> tuple[planning.Dataset, Path]:
+def fixture(root: Path, name: str) -> tuple[dataset.Dataset, Path]:
     """The task's dataset, written below `root` with every image that its samples name."""
-    task = tasks.load(name)
+    task = loader.load(name)
     entry = next(e for e in task.data.sources if not {"font", "rotation", "instead"} & set(e))
     write(root, entry, copy.deepcopy(OFFICIAL[name]))
     for key, place in sources._files_of(entry):
@@ -44,13 +50,13 @@ def fixture(root: Path, name: str) -> tuple[planning.Dataset, Path]:
         if not path.exists() and key in ("images", "videos"):
             path.mkdir(parents=True)
     source = sources.locate(task, [root])
-    for number, sample in enumerate(planning._read(task, source)):
+    for number, sample in enumerate(dataset._read(task, source)):
         for image in sample.images:
             path = Path(image.path)
             if not path.exists():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(picture(seed=number))
-    return planning.dataset(task, [root]), root
+    return dataset.dataset(task, [root]), root
 
 
 def right(sample: Sample) -> str:
@@ -64,7 +70,10 @@ def any_decoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A mask decoder of random numbers."""
     path = tmp_path_factory.mktemp("decoder") / "random.npz"
     rng = np.random.default_rng(0)
-    np.savez(path, **{k: rng.normal(size=shape).astype(np.float32) / 9 for k, shape in masks._SHAPES.items()})
+    np.savez(
+        path,
+        **{k: rng.normal(size=shape).astype(np.float32) / 9 for k, shape in mask_decoder._SHAPES.items()},
+    )
     return path
 
 
@@ -88,10 +97,10 @@ def frames_elsewhere(name: str, root: Path) -> None:
 def test_task_from_files_to_score(
     name: str, tmp_path: Path, any_decoder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    task = tasks.load(name)
+    task = loader.load(name)
     if task.data.format.startswith(("dense_video",)) or "frames=" in task.data.format:
         frames_elsewhere(name, tmp_path / "data")
-    monkeypatch.setenv(masks.ENVIRONMENT, str(any_decoder))
+    monkeypatch.setenv(mask_decoder.ENVIRONMENT, str(any_decoder))
     data, root = fixture(tmp_path / "data", name)
     assert data.samples
     form = "The answer is {}." if task.parser == "letter" else "{}"
@@ -99,7 +108,9 @@ def test_task_from_files_to_score(
     model = checkpoint(Stub(lambda request: answers[request.id]))
     plan = planning.plan(data, model, tmp_path / "results", Asked())
     found: list[Score] = []
-    runner.run([plan], Shelf([root]), model, runner.Options(), lambda *a: None, lambda p, s: found.extend(s))
+    predict.run(
+        [plan], Shelf([root]), model, predict.Options(), lambda *a: None, lambda p, s: found.extend(s)
+    )
     assert [s.metric for s in found] == [m for m in task.metrics if m != "radgraph_f1"]
     for score in found:
         assert score.n == len(data.samples)
@@ -116,11 +127,11 @@ def test_a_task_that_is_not_scored_says_why(tmp_path: Path) -> None:
     data, root = fixture(tmp_path / "data", "docci_qual_dev")
     model = checkpoint(Stub(lambda request: "A close up."))
     plan = planning.plan(data, model, tmp_path / "results", Asked())
-    runner.run([plan], Shelf([root]), model, runner.Options(), lambda *a: None, lambda p, s: None)
+    predict.run([plan], Shelf([root]), model, predict.Options(), lambda *a: None, lambda p, s: None)
     cells = leaderboard.collect([plan.folder])
-    text = leaderboard.terminal(cells, bold=False)
+    text = formats.terminal(cells, bold=False)
     assert "docci_qual_dev: not scored, because the published figure is the share of sentences" in text
-    assert json.loads(leaderboard.to_json(cells))[0]["value"] is None
+    assert json.loads(formats.to_json(cells))[0]["value"] is None
 
 
 def test_a_task_that_is_not_scored_runs_from_the_command_line(
@@ -145,23 +156,23 @@ def test_a_task_that_is_not_scored_runs_from_the_command_line(
     shutil.copytree(run, others / "docci")
     task = colours(tmp_path / "colours", questions=1, images=1)
     go(task, others / "a", "m", wrong_at(0.0))
-    assert [r.task for r in baseline.read(others)] == ["colours_test"]
+    assert [r.task for r in scored_run.read(others)] == ["colours_test"]
 
 
 FORMS = ("terminal", "md", "csv", "json", "html", "latex", "model-index", "lm-eval")
 
 
 @pytest.mark.parametrize("published", [False, True])
-@pytest.mark.parametrize("name", [n for n in TASKS if tasks.load(n).not_scored or n == "mimic_cxr_test"])
+@pytest.mark.parametrize("name", [n for n in TASKS if loader.load(n).not_scored or n == "mimic_cxr_test"])
 def test_no_form_of_the_table_shows_what_is_not_scored(
     name: str, published: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    task = tasks.load(name)
+    task = loader.load(name)
     data, root = fixture(tmp_path / "data", name)
     model = checkpoint(Stub(lambda request: MASK), "paligemma-3b-ft-a-224")
     plan = planning.plan(data, model, tmp_path / "results", Asked())
-    runner.run([plan], Shelf([root]), model, runner.Options(), lambda *a: None, lambda p, s: None)
-    why = leaderboard.why_not_scored(task.not_scored or "the package radgraph is not installed")
+    predict.run([plan], Shelf([root]), model, predict.Options(), lambda *a: None, lambda p, s: None)
+    why = why_not_scored(task.not_scored or "the package radgraph is not installed")
     words = ["table", str(tmp_path / "results"), *(["--published"] if published else []), "--format"]
     for form in FORMS[:6] if published else FORMS:
         assert main([*words, form]) == 0
@@ -186,8 +197,8 @@ def test_radgraph_is_scored_where_its_package_is(
     model = checkpoint(Stub(lambda request: right(data.samples[0])))
     plan = planning.plan(data, model, tmp_path / "results", Asked())
     found: list[Score] = []
-    again = ([plan], Shelf([root]), model, runner.Options(), lambda *a: None, lambda p, s: found.extend(s))
-    runner.run(*again)
+    again = ([plan], Shelf([root]), model, predict.Options(), lambda *a: None, lambda p, s: found.extend(s))
+    predict.run(*again)
     assert "radgraph_f1" not in {s.metric for s in found}
     answers = tmp_path / "answers.jsonl"
     answers.write_text("".join(f'{{"id": "{s.id}", "text": "A close up."}}\n' for s in data.samples))
@@ -196,19 +207,19 @@ def test_radgraph_is_scored_where_its_package_is(
     told = "radgraph_f1: not scored, because the package radgraph is not installed"
     assert told in capsys.readouterr().err
     request.getfixturevalue("radgraph")
-    runner.run(*again)  # the same answers, another set of metrics
+    predict.run(*again)  # the same answers, another set of metrics
     assert found[-1].metric == "radgraph_f1"
     assert 0 < found[-1].value <= 1
     assert "metric:radgraph_f1(level='partial', model='radgraph')" in found[-1].signature
-    assert "not scored" not in leaderboard.terminal(leaderboard.collect([plan.folder]), bold=False)
+    assert "not scored" not in formats.terminal(leaderboard.collect([plan.folder]), bold=False)
 
 
 def test_a_table_repeats_that_a_prompt_was_never_published(tmp_path: Path) -> None:
     data, root = fixture(tmp_path / "data", "molecules_chemdraw_test")
     model = checkpoint(Stub(lambda request: "C"))
     plan = planning.plan(data, model, tmp_path / "results", Asked())
-    runner.run([plan], Shelf([root]), model, runner.Options(), lambda *a: None, lambda p, s: None)
-    text = leaderboard.terminal(leaderboard.collect([plan.folder]), bold=False)
+    predict.run([plan], Shelf([root]), model, predict.Options(), lambda *a: None, lambda p, s: None)
+    text = formats.terminal(leaderboard.collect([plan.folder]), bold=False)
     assert "prompt unpublished, so evalkit's own" in text
 
 
@@ -218,13 +229,15 @@ def test_a_mean_over_groups_is_compared_as_such(tmp_path: Path) -> None:
     model = checkpoint(Stub(lambda request: said[request.id]))
     plan = planning.plan(data, model, tmp_path / "results", Asked())
     found: list[Score] = []
-    runner.run([plan], Shelf([root]), model, runner.Options(), lambda *a: None, lambda p, s: found.extend(s))
+    predict.run(
+        [plan], Shelf([root]), model, predict.Options(), lambda *a: None, lambda p, s: found.extend(s)
+    )
     (score,) = found
     assert (score.value, score.groups["de"]["value"]) == (0.5, 0.5)
     assert score.details == {"mean of all 8 groups": 0.5}
-    (answered,) = baseline.read(plan.folder.path)
+    (answered,) = scored_run.read(plan.folder.path)
     assert answered.first.startswith("group_mean(of='exact_match', groups=('bn', 'de', ")
-    assert baseline.metric(answered.first).reduce(answered.rows[answered.first]) == score.value
+    assert scored_run.metric(answered.first).reduce(answered.rows[answered.first]) == score.value
 
 
 def test_the_mean_of_two_files(tmp_path: Path) -> None:
@@ -235,7 +248,9 @@ def test_the_mean_of_two_files(tmp_path: Path) -> None:
     model = checkpoint(Stub(lambda request: said[request.id]))
     plan = planning.plan(data, model, tmp_path / "results", Asked())
     found: list[Score] = []
-    runner.run([plan], Shelf([root]), model, runner.Options(), lambda *a: None, lambda p, s: found.extend(s))
+    predict.run(
+        [plan], Shelf([root]), model, predict.Options(), lambda *a: None, lambda p, s: found.extend(s)
+    )
     assert {g: v["value"] for g, v in found[0].groups.items()} == {"human": 1, "augmented": 0}
     assert found[0].value == 0.5
 
@@ -244,7 +259,7 @@ def test_the_halves_of_a_pair_are_one_cluster(tmp_path: Path) -> None:
     data, root = fixture(tmp_path / "data", "mmvp_test")
     model = checkpoint(Stub(lambda request: "Open"))
     plan = planning.plan(data, model, tmp_path / "results", Asked())
-    runner.run([plan], Shelf([root]), model, runner.Options(), lambda *a: None, lambda p, s: None)
+    predict.run([plan], Shelf([root]), model, predict.Options(), lambda *a: None, lambda p, s: None)
     lines = [json.loads(line) for line in (plan.folder.path / "rows.jsonl").read_text().splitlines()]
     assert lines[0]["image"] != lines[1]["image"]
     assert len({line.get("cluster") or line["image"] for line in lines}) == 1
@@ -256,6 +271,6 @@ def test_what_is_drawn_on_an_image_is_part_of_the_identity(tmp_path: Path) -> No
     moved = copy.deepcopy(OFFICIAL["widgetcap_test"])
     moved["images"]["1234.json"]["activity"]["root"]["children"][1]["bounds"] = [0, 0, 40, 70]
     write(tmp_path / "two", data.task.data.sources[0], moved)
-    other = planning.dataset(data.task, [tmp_path / "two"])
+    other = dataset.dataset(data.task, [tmp_path / "two"])
     assert other.prompts != data.prompts
     assert other.targets == data.targets

@@ -22,26 +22,23 @@ from stub import Stub, checkpoint, colours
 from test_every_task import MASK, fixture, frames_elsewhere
 
 import evalkit
-from evalkit import (
-    demo,
-    export,
-    geometry,
-    leaderboard,
-    masks,
-    planning,
-    results,
-    runner,
-    scoring,
-    tasks,
-)
-from evalkit.cli import main
+from evalkit import demo
+from evalkit.cli.main import main
 from evalkit.errors import UserError
-from evalkit.layouts import Answered
-from evalkit.planning import Asked, Shelf
-from evalkit.results import RunFolder
+from evalkit.evaluation import plan as planning
+from evalkit.evaluation import predict as predicting
+from evalkit.evaluation.score import read_predictions
+from evalkit.export import forms
+from evalkit.export.layouts import Answered
+from evalkit.geometry import mask_decoder, rle
+from evalkit.report import formats, leaderboard
+from evalkit.runs import store
+from evalkit.runs.store import RunFolder
+from evalkit.tasks import dataset, loader
+from evalkit.tasks.dataset import Asked, Shelf
 from evalkit.types import Prediction, Request, Score
 
-SUBMISSIONS = [name for name in tasks.names() if tasks.load(name).not_scored.startswith("submission only")]
+SUBMISSIONS = [name for name in loader.names() if loader.load(name).not_scored.startswith("submission only")]
 # task -> (form, the file's name, what one entry is)
 EXPECTED: dict[str, tuple[str, str, Any]] = {
     "vqav2_test": (
@@ -78,7 +75,7 @@ def ran(root: Path, name: str, text: str = "a", model: str = "org/stub 1") -> tu
     data, data_root = fixture(root / "data", name)
     stub = checkpoint(Stub(lambda request: text), "stub")
     plan = planning.plan(data, stub, root / "results", Asked())
-    runner.run([plan], Shelf([data_root]), stub, runner.Options(), lambda *a: None, lambda p, s: None)
+    predicting.run([plan], Shelf([data_root]), stub, predicting.Options(), lambda *a: None, lambda p, s: None)
     content = plan.folder.read_run()
     assert content is not None
     plan.folder.write_run({**content, "model": model})
@@ -98,7 +95,7 @@ def test_each_server_gets_its_form(name: str, tmp_path: Path) -> None:
     path = exported(ran(tmp_path, name)[0])
     assert path.name == file
     first = json.loads(path.read_text())[0]
-    key = export.FORMS[form].id
+    key = forms.FORMS[form].id
     if entry[key] is None:
         assert isinstance(first[key], int if form == "nocaps" else str)
         first[key] = None
@@ -109,18 +106,16 @@ def test_every_submission_has_a_form_and_never_a_score(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert len(SUBMISSIONS) == 10
-    assert {n for n in tasks.names() if "test server" in tasks.load(n).not_scored} == set(SUBMISSIONS)
+    assert {n for n in loader.names() if "test server" in loader.load(n).not_scored} == set(SUBMISSIONS)
     for name in SUBMISSIONS:
         folder, _ = ran(tmp_path / name, name)
         assert exported(folder).exists()
         cells = leaderboard.collect([RunFolder(folder)])
         (cell,) = cells
         assert cell.text() == "submission only"
-        assert f"{name}: submission only: the answers are not public" in leaderboard.terminal(
-            cells, bold=False
-        )
-        assert json.loads(leaderboard.to_json(cells))[0]["value"] is None
-        assert results.scores_of(RunFolder(folder)) == []
+        assert f"{name}: submission only: the answers are not public" in formats.terminal(cells, bold=False)
+        assert json.loads(formats.to_json(cells))[0]["value"] is None
+        assert store.scores_of(RunFolder(folder)) == []
     assert "; submission only: the answers are not public" in capsys.readouterr().out
 
 
@@ -172,15 +167,17 @@ def test_detections_give_the_same_figure_by_pycocotools(rank: str, value: float,
     text += "<loc0100><loc0160><loc0850><loc0480> wolf"
     name = "coco_detection_val2017"
     _, root = fixture(tmp_path / "data", name)
-    task = replace(tasks.load(name), metrics=(f"coco_ap(rank='{rank}')",))
-    data = planning.dataset(task, [root])
+    task = replace(loader.load(name), metrics=(f"coco_ap(rank='{rank}')",))
+    data = dataset.dataset(task, [root])
     model = checkpoint(Sure(lambda request: text))
     plan = planning.plan(data, model, tmp_path / "results", Asked())
     found: list[Score] = []
-    runner.run([plan], Shelf([root]), model, runner.Options(), lambda *a: None, lambda p, s: found.extend(s))
+    predicting.run(
+        [plan], Shelf([root]), model, predicting.Options(), lambda *a: None, lambda p, s: found.extend(s)
+    )
     answers = {k: e.prediction for k, e in plan.folder.entries().items()}
     path = tmp_path / "detections.json"
-    path.write_text(export.write([Answered("r", "m", data, answers)], "coco_detections").text)
+    path.write_text(forms.write([Answered("r", "m", data, answers)], "coco_detections").text)
     assert exported(plan.folder.path).name == "detections_val2017_stub_results.json"
     entries = json.loads(path.read_text())
     assert len(entries) == 4  # two images; the wolf is no category
@@ -201,14 +198,14 @@ def test_detections_give_the_same_figure_by_pycocotools(rank: str, value: float,
 def test_boxes_for_the_test_server_are_ranked_by_their_class(tmp_path: Path) -> None:
     name = "coco_detection_testdev2017"
     _, root = fixture(tmp_path / "data", name)
-    data = planning.dataset(tasks.load(name), [root])
+    data = dataset.dataset(loader.load(name), [root])
     text = "<loc0010><loc0020><loc0800><loc0900> dog"
     tokens, sure = (256010, 256020, 256800, 256900, 5), (-1.0, -1.0, -1.0, -1.0, -0.5)
     told = {s.id: Prediction(s.id, "", text, tokens, sure) for s in data.samples}
     answered = Answered("r", "m", data, told)
-    assert export.choose(answered) == "coco_detections"
-    assert export.file_name(answered, "coco_detections") == "detections_test-dev2017_m_results.json"
-    entries = json.loads(export.write([answered], "coco_detections").text)
+    assert forms.choose(answered) == "coco_detections"
+    assert forms.file_name(answered, "coco_detections") == "detections_test-dev2017_m_results.json"
+    entries = json.loads(forms.write([answered], "coco_detections").text)
     assert {e["category_id"] for e in entries} == {18}
     assert [e["score"] for e in entries] == [pytest.approx(math.exp(-0.5))] * 2
 
@@ -262,9 +259,9 @@ def test_captions_of_videos_by_their_id(tmp_path: Path) -> None:
 def test_words_give_the_same_figure_as_read_back(name: str, tmp_path: Path) -> None:
     text = "<loc0100><loc0020><loc0300><loc0900> Genaxis ; <loc0000><loc0000><loc1023><loc1023> é;x"
     folder, root = ran(tmp_path, name, text)
-    (score, _) = results.scores_of(RunFolder(folder))
+    (score, _) = store.scores_of(RunFolder(folder))
     content = json.loads(exported(folder).read_text())
-    data = planning.dataset(tasks.load(name), [root])
+    data = dataset.dataset(loader.load(name), [root])
     assert [a["image_id"] for a in content["annotations"]] == [s.id for s in data.samples]
     words = [
         [word for p in a["paragraphs"] for line in p["lines"] for word in line["words"]]
@@ -302,18 +299,18 @@ def test_masks_give_the_same_figure_by_pycocotools(
 ) -> None:
     from pycocotools import mask as coco
 
-    monkeypatch.setenv(masks.ENVIRONMENT, str(demo.mask_decoder()))
+    monkeypatch.setenv(mask_decoder.ENVIRONMENT, str(demo.mask_decoder()))
     name, text = "refcoco_unc_seg_val", MASK
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         folder, root = ran(tmp_path, name, text)
-        data = planning.dataset(tasks.load(name), [root])
+        data = dataset.dataset(loader.load(name), [root])
         told = json.loads(exported(folder).read_text())
-        score = next(s for s in results.scores_of(RunFolder(folder)) if s.metric == "mask_iou")
+        score = next(s for s in store.scores_of(RunFolder(folder)) if s.metric == "mask_iou")
         samples = {int(s.id): s.target for s in data.samples}
         assert [t["image_id"] for t in told] == list(samples)
         found = [t["segmentation"] for t in told]
-        wanted = [geometry.rle(t["segmentation"], t["size"]) for t in samples.values()]
+        wanted = [rle.rle(t["segmentation"], t["size"]) for t in samples.values()]
         ious = [coco.iou([a], [b], [False])[0, 0] for a, b in zip(found, wanted, strict=True)]
         assert sum(ious) / len(ious) == pytest.approx(score.value)
         assert score.value > 0
@@ -351,11 +348,11 @@ def whole(tmp_path: Path, asked: Asked, text: str = "=1+1, über") -> tuple[Path
         if not (tmp_path / "data").exists()
         else tmp_path / "data/colours_test.yaml"
     )
-    task = tasks.load(str(path))
+    task = loader.load(str(path))
     model = checkpoint(Stub(lambda request: text))
-    plan = planning.plan(planning.dataset(task, [path.parent]), model, tmp_path / "results", asked)
+    plan = planning.plan(dataset.dataset(task, [path.parent]), model, tmp_path / "results", asked)
     shelf = Shelf([path.parent])
-    runner.run([plan], shelf, model, runner.Options(), lambda *a: None, lambda p, s: None)
+    predicting.run([plan], shelf, model, predicting.Options(), lambda *a: None, lambda p, s: None)
     return plan.folder.path, path
 
 
@@ -364,8 +361,8 @@ def test_lines_can_be_scored_again(plain: tuple[Path, Path]) -> None:
     assert main(["export", str(folder), "--to", "jsonl"]) == 0
     (file,) = (folder / "export").iterdir()
     assert file.name == "colours_test_stub.jsonl"
-    samples = planning.dataset(tasks.load(str(path)), [path.parent]).samples
-    read = scoring.read_predictions(str(file), samples)
+    samples = dataset.dataset(loader.load(str(path)), [path.parent]).samples
+    read = read_predictions(str(file), samples)
     assert {p.text for p in read.values()} == {"=1+1, über"}
     assert len(read) == 20
 
@@ -416,12 +413,12 @@ def test_a_part_of_the_official_data_is_refused(tmp_path: Path, capsys: pytest.C
 
 def test_row_numbers_are_no_ids(tmp_path: Path) -> None:
     folder, root = ran(tmp_path, "chartqa_human_test")
-    data = planning.dataset(tasks.load("chartqa_human_test"), [root])
+    data = dataset.dataset(loader.load("chartqa_human_test"), [root])
     hub = replace(data.source, entry={**data.source.entry, "format": "hub(answers='answer')"})
     given = {k: e.prediction for k, e in RunFolder(folder).entries().items()}
     answered = Answered("r", "m", replace(data, source=hub), given)
     with pytest.raises(UserError, match="are row numbers"):
-        export.refuse(answered, "vqav2", True)
+        forms.refuse(answered, "vqav2", True)
 
 
 def test_two_exports_are_not_one_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -436,7 +433,7 @@ def test_two_exports_are_not_one_file(tmp_path: Path, capsys: pytest.CaptureFixt
 
 def test_the_page_names_every_form() -> None:
     page = (Path(__file__).parent.parent / "docs" / "export.md").read_text(encoding="utf-8")
-    for name, form in export.FORMS.items():
+    for name, form in forms.FORMS.items():
         assert f"| `{name}` | {form.about} |" in page
-    patterns = [p for form in export.FORMS.values() for p in form.tasks]
-    assert [p for p in patterns if not any(fnmatch(n, p) for n in tasks.names())] == []
+    patterns = [p for form in forms.FORMS.values() for p in form.tasks]
+    assert [p for p in patterns if not any(fnmatch(n, p) for n in loader.names())] == []

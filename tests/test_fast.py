@@ -17,12 +17,13 @@ import torch
 from tiny import ask, backend, by_id
 
 from evalkit.errors import ImageError, ModelError
-from evalkit.models.paligemma import batches, choices, fast, lane, plain, stable
-from evalkit.models.paligemma.batches import Limit, Planned, pixel_key, plan
-from evalkit.models.paligemma.engine import Answer, Prompt
-from evalkit.models.paligemma.linear import Linear
-from evalkit.models.paligemma.prompt import rules
-from evalkit.models.paligemma.vision import Memory
+from evalkit.models.paligemma.batching import batches, close_calls
+from evalkit.models.paligemma.batching.batches import Planned, plan
+from evalkit.models.paligemma.decoding import likelihood
+from evalkit.models.paligemma.engine import continuous_batching, fast, vision
+from evalkit.models.paligemma.engine.linear import Linear
+from evalkit.models.paligemma.engine.vision import Memory
+from evalkit.models.paligemma.interface import Answer, Limit, Prompt, pixel_key, rules
 from evalkit.types import Decode, ImageRef, Prediction, Preparation, Request
 
 PAPER = rules("paper", (1,))
@@ -79,8 +80,8 @@ def test_likelihood_of_given_answers(family: int) -> None:
     pixels = tiny.prepare(ImageRef("a"), Preparation(28)).pixels[None]
     asked = Prompt(pixels, tuple(model.encode("what is this", 32)))
     given = [(5, 9, 1), (7,), (30, 31, 32, 33, 1), ()]
-    found = choices.likelihood(model._engine, asked, given, PAPER)
-    again = choices.likelihood(other._engine, asked, given, PAPER)
+    found = likelihood.likelihood(model._engine, asked, given, PAPER)
+    again = likelihood.likelihood(other._engine, asked, given, PAPER)
     assert all(a == pytest.approx(b, abs=1e-4) for a, b in zip(found, again, strict=True))
     assert [len(f) for f in found] == [len(g) for g in given]
     for tokens, mine in zip(given, found, strict=True):
@@ -98,7 +99,7 @@ def test_identity_names_the_engine() -> None:
     rounded, kept = quick(1, kv_dtype="bfloat16").identity(), quick(1).identity()
     assert (rounded["kv_dtype"], kept["kv_dtype"]) == ("bfloat16", "float32")
     assert "stable" not in kept
-    assert quick(1, stable=True).identity()["stable"] == stable.THRESHOLDS["float32"]
+    assert quick(1, stable=True).identity()["stable"] == close_calls.THRESHOLDS["float32"]
 
 
 @pytest.mark.parametrize(
@@ -132,7 +133,7 @@ def test_batches_order_and_resume_change_nothing(dtype: str, family: int, new: i
     for way, (size, requests) in ways.items():
         found = by_id(quick(family, batch_size=size, dtype=dtype).predict(requests))
         changed = [k for k in found if found[k].text != alone[k].text]
-        close = stable.THRESHOLDS[dtype]
+        close = close_calls.THRESHOLDS[dtype]
         assert all((alone[k].margin or 0) < close for k in changed), (way, changed)
         if dtype == "float32":
             assert not changed
@@ -220,16 +221,16 @@ def test_out_of_memory_for_good(monkeypatch: pytest.MonkeyPatch, strict: bool, m
 
 def test_memory_that_runs_out_once_new_rows_were_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was under way goes on; the new rows, whose prompts the cache holds already, come later."""
-    asked, read, failed = ask(20, max_new_tokens=60), lane.Lane._read, []
+    asked, read, failed = ask(20, max_new_tokens=60), continuous_batching.Lane._read, []
 
-    def limited(self: Any, logits: torch.Tensor, rows: list[lane.Row]) -> list[int]:
+    def limited(self: Any, logits: torch.Tensor, rows: list[continuous_batching.Row]) -> list[int]:
         if self._live and rows is not self._live and not failed:
             failed.append(len(rows))
             raise torch.OutOfMemoryError("CUDA out of memory")
         return read(self, logits, rows)
 
     wanted = by_id(quick(1, batch_size=6).predict(asked))
-    monkeypatch.setattr(lane.Lane, "_read", limited)
+    monkeypatch.setattr(continuous_batching.Lane, "_read", limited)
     found = by_id(quick(1, batch_size=6).predict(asked))
     assert failed
     assert {k: p.tokens for k, p in found.items()} == {k: p.tokens for k, p in wanted.items()}
@@ -392,12 +393,12 @@ def test_places_are_filled_again() -> None:
     going = torch.zeros(engine.decoder.table.shape[0], dtype=torch.bool)
     going[1] = True
 
-    def forbid(row: lane.Row) -> torch.Tensor:
+    def forbid(row: continuous_batching.Row) -> torch.Tensor:
         return going if len(row.tokens) + 1 < ends[id(row.prompt)] else ~going
 
     def run(rows: int, refill: bool) -> dict[int, Answer]:
-        made = lane.Lane(engine, Decode(60), PAPER, Limit(rows), refill, forbid)
-        groups = [[lane.Row(p, i)] for i, p in enumerate(asked)]
+        made = continuous_batching.Lane(engine, Decode(60), PAPER, Limit(rows), refill, forbid)
+        groups = [[continuous_batching.Row(p, i)] for i, p in enumerate(asked)]
         return {row.tag: row.answer() for row in made.run(groups)}
 
     alone = run(1, False)
@@ -441,15 +442,15 @@ def test_leaving_early_leaves_no_threads() -> None:
 
 def test_normalising_leaves_the_bytes_alone() -> None:
     values = torch.arange(256, dtype=torch.uint8)
-    plain.normalise(values)
+    vision.normalise(values)
     floats = values.float()
-    plain.normalise(floats)
+    vision.normalise(floats)
     assert torch.equal(floats, values.float())
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_doctor_measures_and_says_what_to_set(dtype: str) -> None:
-    from evalkit import doctor
+    from evalkit.models.paligemma import doctor
 
     said: list[str] = []
     text, sound = doctor.examine(str(tiny.checkpoint(2)), {"dtype": dtype, "device": "cpu"}, 8, said.append)
@@ -460,7 +461,7 @@ def test_doctor_measures_and_says_what_to_set(dtype: str) -> None:
 
 
 def test_doctor_finds_engines_that_do_not_agree(monkeypatch: pytest.MonkeyPatch) -> None:
-    from evalkit import doctor
+    from evalkit.models.paligemma import doctor
 
     tower = fast.Tower.__call__
     monkeypatch.setattr(fast.Tower, "__call__", lambda self, pixels: 1.1 * tower(self, pixels))

@@ -11,9 +11,9 @@ import torch
 from stub import colours
 from tiny import ask, backend, by_id
 
-from evalkit import tasks
 from evalkit.errors import ModelError, UserError
-from evalkit.models.paligemma.forbidding import completing, forbid
+from evalkit.models.paligemma.decoding.forbidden import completing, forbid
+from evalkit.tasks import loader
 
 
 @pytest.fixture(params=[1, 2], ids=["gemma", "gemma2"])
@@ -67,12 +67,12 @@ def test_refused_where_it_cannot_be(folder: Path, tmp_path: Path) -> None:
         ({"decode.forbid": "<eos>"}, "decode: forbid"),
     ):
         with pytest.raises(UserError, match=message):
-            tasks.load(task, settings)
+            loader.load(task, settings)
 
 
 def test_it_is_part_of_the_identity_where_it_forbids(tmp_path: Path) -> None:
     task = str(colours(tmp_path / "data"))
-    assert "forbid" not in tasks.text_identity(tasks.load(task))["decode"]
-    assert tasks.text_identity(tasks.load(task, {"decode.forbid": "['<eos>']"}))["decode"]["forbid"] == [
+    assert "forbid" not in loader.text_identity(loader.load(task))["decode"]
+    assert loader.text_identity(loader.load(task, {"decode.forbid": "['<eos>']"}))["decode"]["forbid"] == [
         "<eos>"
     ]

@@ -16,13 +16,13 @@ from dataset_files import CAPTIONS, DATASETS, REFS, SQUARE, contents, write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from evalkit import lookup
+from evalkit import registry
 from evalkit.errors import DataError
 from evalkit.types import ImageRef, Sample, Source
 
 
 def read(source: Source, name: str, spelling: str = "", split: str = "") -> list[Sample]:
-    made = lookup.make("formats", spelling or DATASETS[name][0])
+    made = registry.make("formats", spelling or DATASETS[name][0])
     return list(made.samples(source, split or DATASETS[name][1]))
 
 
@@ -52,7 +52,7 @@ def test_coco_detection_without_answers(tmp_path: Path) -> None:
     content = json.loads(path.read_text())
     del content["annotations"]
     path.write_text(json.dumps(content))
-    samples = list(lookup.make("formats", "coco_detection(hidden=True)").samples(source, "test-dev"))
+    samples = list(registry.make("formats", "coco_detection(hidden=True)").samples(source, "test-dev"))
     assert [s.target for s in samples] == [(), ()]
     assert samples[0].size == (48, 64)
     with pytest.raises(DataError, match="annotations: is missing"):
@@ -428,5 +428,5 @@ def test_mutated_data_is_read_or_refused(tmp_path: Path, name: str, seed: int, o
 
 
 def test_fixture_is_what_it_claims() -> None:
-    assert {made for made, *_ in DATASETS.values()} <= set(lookup.names("formats"))
+    assert {made for made, *_ in DATASETS.values()} <= set(registry.names("formats"))
     assert CAPTIONS["images"][0]["height"] == 48

@@ -14,10 +14,14 @@ from stub import checkpoint, colours
 from stub_runs import Weighted, go, right, wrong_at
 
 import evalkit
-from evalkit import baseline, checking, ci, commands, gate, lookup
-from evalkit.baseline import Answered
-from evalkit.cli import main
+from evalkit import api, registry
+from evalkit.cli.main import main
+from evalkit.comparison import gate
 from evalkit.errors import UserError
+from evalkit.evaluation import evaluate
+from evalkit.report import decision
+from evalkit.runs import scored_run
+from evalkit.runs.scored_run import Answered
 from evalkit.types import Box, Request
 
 EVIL = "::error::owned\n::set-output name=x::1\n##[group]x|`<b>@all</b>\x00\ud7ff"
@@ -48,7 +52,7 @@ def test_same_weights_must_say_the_same(data: Path, base: Path, tmp_path: Path) 
 
 def test_sums_added_up_in_another_order_are_no_change(base: Path) -> None:
     """CIDEr's rows of a limited run differ from a whole one's in the last digit."""
-    run = baseline.read(base)[0]
+    run = scored_run.read(base)[0]
     fuzzy = {m: np.asarray(r) + np.array([1e-15, 0]) for m, r in run.rows.items()}
     assert "texts and rows equal" in str(gate.check([replace(run, rows=fuzzy)], [run]))
     other = replace(run, rows=fuzzy, identity={**run.identity, "model": {"weights": "x"}})
@@ -73,14 +77,14 @@ def test_other_weights_must_not_be_worse(data: Path, base: Path, tmp_path: Path)
 
 def test_holm_keeps_the_failures_of_many_tasks_few() -> None:
     """A task that alone would just fail does not among twenty that are fine."""
-    from evalkit import significance
+    from evalkit.stats import significance
 
     assert significance.adjust([0.02])[0] <= gate.CERTAIN
     assert significance.adjust([0.02, *[0.9] * 19])[0] > gate.CERTAIN
 
 
 def test_one_image_decides_nothing(data: Path, base: Path, tmp_path: Path) -> None:
-    run = baseline.read(base)[0].only({"q0-0"})
+    run = scored_run.read(base)[0].only({"q0-0"})
     other = {m: 1 - np.asarray(r) * [1, 0] for m, r in run.rows.items()}
     worse = replace(run, rows=other, identity={**run.identity, "model": {"weights": "x"}})
     decided = gate.check([worse], [run], allow=("samples",)).tasks[0]
@@ -125,7 +129,7 @@ def test_a_policy_is_read_strictly(tmp_path: Path, base: Path, capsys: pytest.Ca
 
 
 def test_groups_and_unreadable_answers_warn_or_fail(base: Path) -> None:
-    run = baseline.read(base)[0]
+    run = scored_run.read(base)[0]
     half = tuple("a" if i < 150 else "b" for i in range(300))
     ones = {m: 0 * r + 1 for m, r in run.rows.items()}  # type: ignore[operator]
     mine = replace(run, groups=half, rows=ones)
@@ -144,7 +148,7 @@ def test_groups_and_unreadable_answers_warn_or_fail(base: Path) -> None:
 
 
 def test_speed_only_on_the_same_device(base: Path) -> None:
-    run = baseline.read(base)[0]
+    run = scored_run.read(base)[0]
     fast, slow = replace(run, seconds=100.0, device="x"), replace(run, seconds=150.0, device="x")
     assert "50 % slower" in gate.check([slow], [fast]).tasks[0].warnings[0]
     assert not gate.check([replace(slow, device="y")], [fast]).tasks[0].warnings
@@ -158,7 +162,7 @@ def boxed(run: Answered, metric: str, steps: float, noise: float = 0.0, seed: in
     """The run as if it had drawn boxes: right ones, moved by `steps` and noise, of other weights each."""
     rng = np.random.default_rng(seed)
     corners = 100 + 200 * np.random.default_rng(9).random((len(run.ids), 2))
-    judge = baseline.metric(metric)
+    judge = scored_run.metric(metric)
     moved = (corners + noise * rng.standard_normal(corners.shape) + steps) / 1024
     answers = [(Box(y, x, y + 0.4, x + 0.4, "a"),) for y, x in moved.tolist()]
     size = (1024, 1024)
@@ -167,7 +171,7 @@ def boxed(run: Answered, metric: str, steps: float, noise: float = 0.0, seed: in
         target = {"size": size, "box": (y, x, y + 409.6, x + 409.6)}
         thing = {"category": "a", "box": (x, y, 409.6, 409.6), "area": 1e5, "iscrowd": 0}
         told.append({**target, "image_id": n, "categories": ["a"], "objects": [thing]})
-    spelling = lookup.spell(judge)
+    spelling = registry.spell(judge)
     scores = {spelling: replace(run.scores[run.first], metric=metric)}
     identity = {**run.identity, "model": {"weights": f"{steps} {noise} {seed}"}}
     return replace(run, rows={spelling: judge.rows(answers, told)}, scores=scores, identity=identity)
@@ -175,7 +179,7 @@ def boxed(run: Answered, metric: str, steps: float, noise: float = 0.0, seed: in
 
 @pytest.mark.parametrize("metric", ["box_iou", "box_accuracy(iou=0.5)", "coco_ap"])
 def test_boxes_that_all_move_one_way_fail(base: Path, metric: str) -> None:
-    run = baseline.read(base)[0]
+    run = scored_run.read(base)[0]
     old = boxed(run, metric, 0.0)
     moved = boxed(run, metric, 1.0, noise=0.1)
     found = gate.check([moved], [old], gate.Policy(margin=0.05))
@@ -193,7 +197,7 @@ def test_boxes_that_all_move_one_way_fail(base: Path, metric: str) -> None:
 
 def test_displacement_is_rarely_called_at_its_margin(base: Path) -> None:
     """Boxes truly moved by exactly the margin: called more than that at most once in twenty times."""
-    run = baseline.read(base)[0]
+    run = scored_run.read(base)[0]
     old = boxed(run, "box_iou", 0.0)
     new = [boxed(run, "box_iou", 0.5, noise=2.0, seed=seed) for seed in range(200)]
     policy = gate.Policy(margin=0.05)
@@ -201,7 +205,7 @@ def test_displacement_is_rarely_called_at_its_margin(base: Path) -> None:
 
 
 def test_rows_without_places_say_nothing_of_them(base: Path) -> None:
-    run = baseline.read(base)[0]
+    run = scored_run.read(base)[0]
     moved, old = boxed(run, "box_iou", 1.0), boxed(run, "box_iou", 0.0)
     short = replace(old, rows={m: np.asarray(r)[:, :2] for m, r in old.rows.items()})
     assert gate.check([moved], [short], gate.Policy(margin=0.05))
@@ -243,7 +247,7 @@ def test_check_writes_for_machines(
 
 def test_model_text_starts_no_command() -> None:
     for text in (EVIL, "  ::error::x", "a\r::error::x", "\t##[error]x"):
-        assert not [x for x in ci.neutral(text).splitlines() if x.lstrip().startswith(("::", "##["))]
+        assert not [x for x in decision.neutral(text).splitlines() if x.lstrip().startswith(("::", "##["))]
 
 
 def test_exit_statuses(data: Path, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -273,7 +277,7 @@ def test_a_model_is_run_as_the_baseline_was(
         asked.append(Weighted(wrong_at(0.1), "base"))
         return checkpoint(asked[-1], spec)
 
-    monkeypatch.setattr(commands, "checkpoint", stub)
+    monkeypatch.setattr(evaluate, "checkpoint", stub)
     words = ["check", "mymodel", "--baseline", "base.json.gz", "--data-root", str(data.parent)]
     assert main([*words, "--limit", "20"]) == 0
     assert len(asked[-1].asked) == 40
@@ -283,6 +287,6 @@ def test_a_model_is_run_as_the_baseline_was(
 
 
 def test_the_package_has_check() -> None:
-    assert evalkit.check is checking.check
+    assert evalkit.check is api.check
     with pytest.raises(AttributeError):
         evalkit.nothing  # noqa: B018

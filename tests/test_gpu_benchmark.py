@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from benchmarks import gpu, models
-from evalkit.models.paligemma import checkpoint, cost
+from evalkit.models.paligemma import flops
+from evalkit.models.paligemma.checkpoint import info as checkpoint_info
 
 
 def test_one_line() -> None:
@@ -28,12 +29,12 @@ def test_one_line() -> None:
 
 def test_a_whole_line_can_be_measured(tmp_path: Path) -> None:
     path = models.build(tmp_path / "thin", "thin", 28, dtype=torch.bfloat16)
-    info = checkpoint.inspect(path)
+    info = checkpoint_info.inspect(path)
     assert info.dtype == "bfloat16"
     found = gpu.measure(path, 10, tmp_path, 1.0, "off", device="cpu")
     assert (found["resolution"], found["cuda_graphs"]) == (28, "off")
     assert found["samples_per_second"] > 0
-    assert found["ceiling"] == round(1e12 / cost.flops(info, 1, gpu.PROMPT, gpu.NEW), 1)
+    assert found["ceiling"] == round(1e12 / flops.flops(info, 1, gpu.PROMPT, gpu.NEW), 1)
     assert list(gpu.checkpoints(path, tmp_path)) == [path]
 
 

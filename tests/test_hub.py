@@ -12,10 +12,14 @@ import pytest
 from official_files import COUNTS, OFFICIAL, picture, write
 from stub import Stub, checkpoint
 
-from evalkit import lookup, planning, runner, sources, tasks
-from evalkit.cli import main
+from evalkit import registry
+from evalkit.cli.main import main
+from evalkit.data import sources
 from evalkit.errors import DataError, UserError
-from evalkit.planning import Asked, Shelf
+from evalkit.evaluation import plan as planning
+from evalkit.evaluation.predict import Options, run
+from evalkit.tasks import dataset, loader
+from evalkit.tasks.dataset import Asked, Shelf
 from evalkit.types import Sample, Score, Source
 
 datasets = pytest.importorskip("datasets")
@@ -48,7 +52,7 @@ def cell(seed: int) -> dict[str, Any]:
 
 def read(folder: Path, spelling: str, wanted: str, **entry: Any) -> list[Sample]:
     source = Source(folder.parent, {"folder": folder.name, **entry}, "t")
-    return list(lookup.make("formats", spelling).samples(source, wanted))
+    return list(registry.make("formats", spelling).samples(source, wanted))
 
 
 def test_vqav2_layout(tmp_path: Path) -> None:
@@ -100,14 +104,14 @@ def plain(sample: Sample) -> tuple[Any, ...]:
 
 def twice(root: Path, name: str) -> tuple[list[Sample], list[Sample]]:
     """The task's samples from its files, and those of its hub source, written by `root`'s owner."""
-    task = tasks.load(name)
+    task = loader.load(name)
     entry = next(e for e in task.data.sources if "hub" in e)
     write(root, task.data.sources[0], OFFICIAL[name])
-    files = lookup.make("formats", task.data.format).samples(
+    files = registry.make("formats", task.data.format).samples(
         Source(root, task.data.sources[0], name), task.data.split
     )
     hub = Source(root, {**entry, "folder": entry["hub"]}, name)
-    made = lookup.make("formats", entry.get("format", task.data.format))
+    made = registry.make("formats", entry.get("format", task.data.format))
     return list(files), list(made.samples(hub, task.data.split))
 
 
@@ -180,8 +184,8 @@ def test_scienceqa_is_lettered(tmp_path: Path) -> None:
     card(folder, "test", "ScienceQA-IMG")
     files, hub = twice(tmp_path, "scienceqa_test")
     assert [s.id for s in hub] == ["0", "1"]
-    task = tasks.load("scienceqa_test")
-    assert [tasks.prompt(task, s.fields) for s in hub] == [tasks.prompt(task, s.fields) for s in files]
+    task = loader.load("scienceqa_test")
+    assert [loader.prompt(task, s.fields) for s in hub] == [loader.prompt(task, s.fields) for s in files]
     assert [plain(s)[1:] for s in hub] == [plain(s)[1:] for s in files]
 
 
@@ -297,12 +301,12 @@ def test_a_task_with_a_source_of_the_hub(tmp_path: Path, capsys: pytest.CaptureF
     table(root / "someone/Pages/data/validation-00000-of-00001.parquet", [row, {**row, "questionId": "2"}])
     assert main(["data", str(path), "--data-root", str(root)]) == 0
     assert f"found    hub: {root / 'someone/Pages'}" in capsys.readouterr().out
-    task = tasks.load(str(path))
-    data = planning.dataset(task, [root])
+    task = loader.load(str(path))
+    data = dataset.dataset(task, [root])
     model = checkpoint(Stub(lambda request: "yes"))
     plan = planning.plan(data, model, tmp_path / "results", Asked())
     found: list[Score] = []
-    runner.run([plan], Shelf([root]), model, runner.Options(), lambda *a: None, lambda p, s: found.extend(s))
+    run([plan], Shelf([root]), model, Options(), lambda *a: None, lambda p, s: found.extend(s))
     assert (found[0].value, found[0].n) == (1.0, 2)
 
 
@@ -310,7 +314,7 @@ def test_the_cache_of_the_hub_is_found(tmp_path: Path) -> None:
     snapshot = sources._hub_cache() / f"datasets--someone--Pages/snapshots/{REVISION}"
     row = {"questionId": "1", "question": "What?", "answers": ["yes"], "image": cell(1)}
     table(snapshot / "data/validation-00000-of-00001.parquet", [row])
-    assert len(planning.dataset(tasks.load(str(task_file(tmp_path))), []).samples) == 1
+    assert len(dataset.dataset(loader.load(str(task_file(tmp_path))), []).samples) == 1
 
 
 @pytest.mark.parametrize(
@@ -324,7 +328,7 @@ def test_the_cache_of_the_hub_is_found(tmp_path: Path) -> None:
 )
 def test_task_files_that_are_refused(tmp_path: Path, revision: str, format: str, message: str) -> None:
     with pytest.raises(UserError) as caught:
-        tasks.load(str(task_file(tmp_path, revision, format)))
+        loader.load(str(task_file(tmp_path, revision, format)))
     assert message in str(caught.value)
 
 
@@ -339,6 +343,6 @@ def test_streaming_keeps_images_in_the_cache(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(datasets, "load_dataset", from_folder)
     entry = {"hub": "someone/d", "revision": REVISION, "stream": True, "rows": 3}
-    samples = list(lookup.make("formats", "hub()").samples(Source(Path(), entry, "t"), "test"))
+    samples = list(registry.make("formats", "hub()").samples(Source(Path(), entry, "t"), "test"))
     assert [s.fields["question"] for s in samples] == ["0?", "1?", "2?"]
     assert [sources.read_bytes(s.images[0]) for s in samples] == [picture(seed=n) for n in range(3)]

@@ -14,8 +14,9 @@ import pytest
 import tiny
 from PIL import Image
 
-from evalkit import image_cache, images
 from evalkit.errors import ImageError, UserError
+from evalkit.images import cache as image_cache
+from evalkit.images import prepare
 from evalkit.types import Decode, ImageRef, Mark, Preparation, Request
 
 ROOT = Path(__file__).parent.parent
@@ -41,7 +42,7 @@ def files(cache: Path) -> list[Path]:
     return sorted(p for p in cache.rglob("*") if p.is_file())
 
 
-def same(ours: images.Prepared, theirs: images.Prepared) -> None:
+def same(ours: prepare.Prepared, theirs: prepare.Prepared) -> None:
     np.testing.assert_array_equal(ours.pixels, theirs.pixels)
     assert ours.pixels.dtype == theirs.pixels.dtype
     assert ours.pixels.flags.writeable
@@ -64,31 +65,31 @@ def test_the_same_pixels_with_it_and_each_preparation_its_own(
         Preparation(42, antialias=True),
     ]
     asked = [(ref, kind) for ref in refs for kind in kinds]
-    first = [images.prepare(*each) for each in asked]
+    first = [prepare.prepare(*each) for each in asked]
     assert len(files(cache)) == len(asked)
-    again = [images.prepare(*each) for each in asked]
+    again = [prepare.prepare(*each) for each in asked]
     monkeypatch.delenv(image_cache.ENVIRONMENT)
     for each, one, two in zip(asked, first, again, strict=True):
-        same(one, images.prepare(*each))
+        same(one, prepare.prepare(*each))
         same(two, one)
 
 
 def test_found_by_content_not_by_name(photo: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = images.prepare(ImageRef(str(photo)), Preparation(28))
+    before = prepare.prepare(ImageRef(str(photo)), Preparation(28))
     copy = photo.with_name("copy.jpg")
     copy.write_bytes(photo.read_bytes())
-    monkeypatch.setattr(images, "_prepared", None)  # nothing is decoded again
-    same(images.prepare(ImageRef(str(copy)), Preparation(28)), before)
+    monkeypatch.setattr(prepare, "_prepared", None)  # nothing is decoded again
+    same(prepare.prepare(ImageRef(str(copy)), Preparation(28)), before)
 
 
 @pytest.mark.parametrize("damage", [b"", b"short", None])
 def test_a_torn_file_is_made_again(photo: Path, cache: Path, damage: bytes | None) -> None:
     ref, kind = ImageRef(str(photo)), Preparation(28)
-    before = images.prepare(ref, kind)
+    before = prepare.prepare(ref, kind)
     (file,) = files(cache)
     whole = file.read_bytes()
     file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]) if damage is None else damage)
-    same(images.prepare(ref, kind), before)
+    same(prepare.prepare(ref, kind), before)
     assert file.read_bytes() == whole
 
 
@@ -97,7 +98,7 @@ def test_a_damaged_image_is_no_less_damaged(tmp_path: Path, cache: Path) -> None
     bad.write_bytes(b"no picture")
     for _ in range(2):
         with pytest.raises(ImageError, match=r"bad\.png: is no image"):
-            images.prepare(ImageRef(str(bad)), Preparation(28))
+            prepare.prepare(ImageRef(str(bad)), Preparation(28))
     assert files(cache) == []
 
 
@@ -164,9 +165,9 @@ def test_a_disk_that_refuses_does_not_end_a_run(
     monkeypatch.setenv("EVALKIT_CACHE", str(tmp_path / "file"))
     monkeypatch.setenv(image_cache.ENVIRONMENT, "1")
     with caplog.at_level(logging.WARNING, "evalkit"):
-        found = [images.prepare(ImageRef(str(photo)), Preparation(28)) for _ in range(3)]
+        found = [prepare.prepare(ImageRef(str(photo)), Preparation(28)) for _ in range(3)]
     monkeypatch.delenv(image_cache.ENVIRONMENT)
-    same(found[-1], images.prepare(ImageRef(str(photo)), Preparation(28)))
+    same(found[-1], prepare.prepare(ImageRef(str(photo)), Preparation(28)))
     assert len([r for r in caplog.records if image_cache.ENVIRONMENT in r.message]) == 1
 
 
@@ -176,7 +177,7 @@ def test_a_bound_that_is_none_is_refused(
 ) -> None:
     monkeypatch.setenv(image_cache.ENVIRONMENT, limit)
     with pytest.raises(UserError, match=f"EVALKIT_IMAGE_CACHE={limit}: must be how many GiB"):
-        images.prepare(ImageRef(str(photo)), Preparation(28))
+        prepare.prepare(ImageRef(str(photo)), Preparation(28))
 
 
 def test_texts_are_the_same(photo: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

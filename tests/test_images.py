@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from evalkit import images, resizing
 from evalkit.errors import ImageError
+from evalkit.images import prepare, resize
 from evalkit.types import ImageRef, Preparation
 
 RNG = np.random.default_rng(5)
@@ -45,52 +45,52 @@ def same(array: npt.NDArray[Any], other: npt.NDArray[Any]) -> None:
 def test_lossless_kinds() -> None:
     picture, grey = Image.fromarray(COLOUR), Image.fromarray(GREY)
     for kind, options in (("PNG", {}), ("BMP", {}), ("TIFF", {}), ("WEBP", {"lossless": True}), ("PPM", {})):
-        same(images.decode(saved(picture, kind, **options)), COLOUR)
-    same(images.decode(saved(grey, "PNG")), np.stack([GREY] * 3, axis=2))
+        same(prepare.decode(saved(picture, kind, **options)), COLOUR)
+    same(prepare.decode(saved(grey, "PNG")), np.stack([GREY] * 3, axis=2))
     bits = grey.point(lambda value: 255 * (value > 127)).convert("1")
     same(
-        images.decode(saved(bits, "PNG")),
+        prepare.decode(saved(bits, "PNG")),
         np.where(np.stack([GREY] * 3, axis=2) > 127, 255, 0).astype(np.uint8),
     )
 
 
 def test_alpha_is_dropped_not_blended() -> None:
     layers = np.dstack([COLOUR, np.zeros_like(GREY)])
-    same(images.decode(saved(Image.fromarray(layers), "PNG")), COLOUR)
+    same(prepare.decode(saved(Image.fromarray(layers), "PNG")), COLOUR)
     pair = Image.merge("LA", [Image.fromarray(GREY), Image.fromarray(np.zeros_like(GREY))])
-    same(images.decode(saved(pair, "PNG")), np.stack([GREY] * 3, axis=2))
+    same(prepare.decode(saved(pair, "PNG")), np.stack([GREY] * 3, axis=2))
 
 
 def test_palette_with_and_without_transparency() -> None:
     palette = Image.fromarray(COLOUR).quantize(8)
     shown = np.asarray(palette.convert("RGB"))
-    same(images.decode(saved(palette, "PNG")), shown)
+    same(prepare.decode(saved(palette, "PNG")), shown)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        same(images.decode(saved(palette, "PNG", transparency=bytes([0, 128, 255]))), shown)
+        same(prepare.decode(saved(palette, "PNG", transparency=bytes([0, 128, 255]))), shown)
 
 
 def test_sixteen_bits_keep_the_high_byte() -> None:
     deep = RNG.integers(0, 65536, (5, 6), dtype=np.uint16)
     expected = np.stack([(deep >> 8).astype(np.uint8)] * 3, axis=2)
-    same(images.decode(saved(Image.fromarray(deep), "PNG")), expected)
+    same(prepare.decode(saved(Image.fromarray(deep), "PNG")), expected)
 
 
 def test_animation_gives_its_first_frame() -> None:
     frames = [Image.fromarray(np.full((4, 5, 3), value, np.uint8)) for value in (10, 200)]
     for kind, options in (("GIF", {}), ("WEBP", {"lossless": True}), ("PNG", {})):
         data = saved(frames[0], kind, save_all=True, append_images=frames[1:], duration=40, **options)
-        same(images.decode(data), np.full((4, 5, 3), 10, np.uint8))
+        same(prepare.decode(data), np.full((4, 5, 3), 10, np.uint8))
 
 
 def test_what_a_gif_leaves_open_is_black() -> None:
     palette = Image.fromarray(np.array([[0, 1], [1, 0]], np.uint8), "P")
     palette.putpalette([90, 91, 92, 50, 60, 70])
-    pixels = images.decode(saved(palette, "GIF", transparency=0))
+    pixels = prepare.decode(saved(palette, "GIF", transparency=0))
     same(pixels, np.array([[[0, 0, 0], [50, 60, 70]], [[50, 60, 70], [0, 0, 0]]], np.uint8))
     data = bytearray(saved(palette, "GIF"))
     data[6:10] = struct.pack("<HH", 4, 3)  # a canvas larger than the frame
-    pixels = images.decode(bytes(data))
+    pixels = prepare.decode(bytes(data))
     assert pixels.shape == (3, 4, 3)
     assert pixels[2].max() == pixels[:, 2:].max() == 0
     assert tuple(pixels[0, 0]) == (90, 91, 92)
@@ -103,29 +103,29 @@ def test_exif_is_ignored_or_applied(turn: int, kind: str) -> None:
     exif[0x0112] = turn
     data = saved(Image.fromarray(COLOUR), kind, exif=exif)
     stored = Image.open(io.BytesIO(data))
-    same(images.decode(data, jpeg="precise"), np.asarray(stored.convert("RGB")))
+    same(prepare.decode(data, jpeg="precise"), np.asarray(stored.convert("RGB")))
     upright = (
         ImageOps.exif_transpose(stored.convert("RGB")) if kind == "JPEG" else ImageOps.exif_transpose(stored)
     )
-    same(images.decode(data, jpeg="precise", exif="apply"), np.asarray(upright))
-    assert images.decode(data, exif="apply").shape == np.asarray(upright).shape
+    same(prepare.decode(data, jpeg="precise", exif="apply"), np.asarray(upright))
+    assert prepare.decode(data, exif="apply").shape == np.asarray(upright).shape
 
 
 def test_jpeg_kinds() -> None:
     for mode in ("L", "RGB", "CMYK"):
         data = saved(Image.fromarray(COLOUR).convert(mode), "JPEG", quality=90)
-        precise = images.decode(data, jpeg="precise")
+        precise = prepare.decode(data, jpeg="precise")
         same(precise, np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
-        fast = images.decode(data).astype(int)
+        fast = prepare.decode(data).astype(int)
         assert 0 < np.abs(fast - precise).max() <= 10  # another rounding, the same picture
 
 
 def test_cut_off_jpeg_is_refused_and_an_odd_one_read() -> None:
     data = saved(Image.fromarray(COLOUR), "JPEG")
     with pytest.raises(ImageError, match="cannot be decoded"):
-        images.decode(data[: len(data) * 2 // 3])
+        prepare.decode(data[: len(data) * 2 // 3])
     odd = data[:-2] + b"\x00" * 7 + data[-2:]  # bytes before the end marker: libjpeg warns
-    same(images.decode(odd), images.decode(data))
+    same(prepare.decode(odd), prepare.decode(data))
 
 
 def png_header(width: int, height: int) -> bytes:
@@ -163,7 +163,7 @@ def test_damaged_images_and_bombs(data: bytes, message: str) -> None:
         warnings.simplefilter("error")
         warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
         with pytest.raises(ImageError, match=message) as caught:
-            images.decode(data, where="x.png")
+            prepare.decode(data, where="x.png")
     assert "\n" not in str(caught.value)
 
 
@@ -174,7 +174,7 @@ def test_any_damage_is_read_or_refused(kind: str, data: st.DataObject) -> None:
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     try:
-        pixels = images.decode(bytes(content[: data.draw(st.integers(1, len(content)))]))
+        pixels = prepare.decode(bytes(content[: data.draw(st.integers(1, len(content)))]))
     except ImageError:
         return
     assert pixels.ndim == 3
@@ -184,12 +184,12 @@ def test_any_damage_is_read_or_refused(kind: str, data: st.DataObject) -> None:
 def test_prepare(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(saved(Image.fromarray(GREY), "PNG"))
-    done = images.prepare(ImageRef(str(path)), Preparation(28, antialias=True))
+    done = prepare.prepare(ImageRef(str(path)), Preparation(28, antialias=True))
     assert (done.size, done.digest) == ((12, 17), hashlib.sha256(path.read_bytes()).hexdigest())
-    same(done.pixels, resizing.resize(np.stack([GREY] * 3, axis=2), 28, antialias=True))
+    same(done.pixels, resize.resize(np.stack([GREY] * 3, axis=2), 28, antialias=True))
     path.write_bytes(b"x")
     with pytest.raises(ImageError, match=r"a\.png"):
-        images.prepare(ImageRef(str(path)), Preparation(28))
+        prepare.prepare(ImageRef(str(path)), Preparation(28))
 
 
 # --- resizing ----------------------------------------------------------------------------------
@@ -249,23 +249,23 @@ def slow_antialiased(image: npt.NDArray[np.uint8], out: int) -> npt.NDArray[np.u
 def test_resize_equals_its_formula(height: int, width: int, out: int, antialias: bool, seed: int) -> None:
     image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     slow = slow_antialiased if antialias else slow_plain
-    same(resizing.resize(image, out, antialias=antialias), slow(image, out))
+    same(resize.resize(image, out, antialias=antialias), slow(image, out))
 
 
 @pytest.mark.parametrize("antialias", [False, True])
 def test_strips_do_not_change_a_byte(monkeypatch: pytest.MonkeyPatch, antialias: bool) -> None:
     image = RNG.integers(0, 256, (301, 222, 3), dtype=np.uint8)
-    whole = resizing.resize(image, 64, antialias=antialias)
+    whole = resize.resize(image, 64, antialias=antialias)
     for floats in (1, 3000, 1 << 30):
-        monkeypatch.setattr(resizing, "STRIPS", {False: floats, True: floats})
-        same(resizing.resize(image, 64, antialias=antialias), whole)
+        monkeypatch.setattr(resize, "STRIPS", {False: floats, True: floats})
+        same(resize.resize(image, 64, antialias=antialias), whole)
 
 
 @pytest.mark.parametrize("shape", [(1, 100_000, 3), (100_000, 1, 1)])
 def test_very_long_images(shape: tuple[int, int, int]) -> None:
     image = np.full(shape, 77, np.uint8)
     for antialias in (False, True):
-        resized = resizing.resize(image, 224, antialias=antialias)
+        resized = resize.resize(image, 224, antialias=antialias)
         assert np.abs(resized.astype(int) - 77).max() <= 1
 
 
@@ -277,15 +277,15 @@ def test_bicubic_is_the_processor_s(size: tuple[int, int]) -> None:
         size={"height": 224, "width": 224}, do_normalize=False, do_rescale=False
     )
     expected = processor(images=Image.fromarray(image), return_tensors="np")["pixel_values"][0]
-    same(images._rgb(resizing.resize(image, 224, "bicubic")), expected.transpose(1, 2, 0).astype(np.uint8))
-    grey = resizing.resize(image[..., :1], 224, "bicubic")
+    same(prepare._rgb(resize.resize(image, 224, "bicubic")), expected.transpose(1, 2, 0).astype(np.uint8))
+    grey = resize.resize(image[..., :1], 224, "bicubic")
     expected = processor(images=Image.fromarray(image[..., 0]), return_tensors="np")["pixel_values"][0]
     same(np.repeat(grey, 3, axis=2), expected.transpose(1, 2, 0).astype(np.uint8))
 
 
 def test_unknown_method() -> None:
     with pytest.raises(ValueError, match="no method 'nearest'"):
-        resizing.resize(COLOUR, 8, "nearest")
+        resize.resize(COLOUR, 8, "nearest")
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
@@ -296,8 +296,8 @@ def test_a_turned_photo_is_saved_as_jpeg_once_more(mode: str, tmp_path: Path) ->
     turned = image.transpose(Image.Transpose.ROTATE_270)
     saved = io.BytesIO()
     turned.save(saved, "JPEG", quality=100, **({"subsampling": 2} if mode == "RGB" else {}))
-    wanted = resizing.resize(images.decode(saved.getvalue()), 61)
-    assert np.array_equal(images.prepare(ref, Preparation(61)).pixels, wanted)
-    precise = images.prepare(ref, Preparation(61, jpeg="precise")).pixels
-    assert np.array_equal(precise, resizing.resize(np.asarray(turned.convert("RGB")), 61))
+    wanted = resize.resize(prepare.decode(saved.getvalue()), 61)
+    assert np.array_equal(prepare.prepare(ref, Preparation(61)).pixels, wanted)
+    precise = prepare.prepare(ref, Preparation(61, jpeg="precise")).pixels
+    assert np.array_equal(precise, resize.resize(np.asarray(turned.convert("RGB")), 61))
     assert not np.array_equal(precise, wanted)

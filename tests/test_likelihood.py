@@ -13,10 +13,9 @@ import torch
 from stub import colours
 from tiny import ask, backend, by_id
 
-from evalkit import planning, tasks
 from evalkit.errors import ModelError, UserError
-from evalkit.models.paligemma.engine import Prompt
-from evalkit.models.paligemma.prompt import rules
+from evalkit.models.paligemma.interface import Prompt, rules
+from evalkit.tasks import dataset, loader
 from evalkit.types import Request, Sample
 
 CHOICES = [("yes", "no"), ("a cat", "two red cats on it", "what"), ("dog", "dogs", "the dog"), ("no",)]
@@ -136,10 +135,10 @@ def test_a_choice_no_device_has_room_for(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_generated_text_keeps_its_identity(tmp_path: Path) -> None:
     task = str(colours(tmp_path / "data"))
-    plain = tasks.text_identity(tasks.load(task))
+    plain = loader.text_identity(loader.load(task))
     assert sorted(plain) == ["decode", "format", "name", "prompt", "split", "version"]
     assert "mode" not in plain["decode"]
-    chosen = tasks.text_identity(tasks.load(task, SETTINGS))
+    chosen = loader.text_identity(loader.load(task, SETTINGS))
     assert chosen == {
         **plain,
         "decode": {**plain["decode"], "mode": "likelihood"},
@@ -150,20 +149,20 @@ def test_generated_text_keeps_its_identity(tmp_path: Path) -> None:
 def test_a_sample_offers(tmp_path: Path) -> None:
     task = str(colours(tmp_path / "data"))
     sample = Sample("7", (), {}, (), choices=("A", "B", "A"))
-    assert tasks.choices(tasks.load(task), sample) == ()
-    assert tasks.choices(tasks.load(task, SETTINGS), sample) == ("yes", "no")
-    own = tasks.load(task, {**SETTINGS, "choices": "['It is {choice}.', none]"})
-    assert tasks.choices(own, sample) == ("It is A.", "It is B.", "none")
+    assert loader.choices(loader.load(task), sample) == ()
+    assert loader.choices(loader.load(task, SETTINGS), sample) == ("yes", "no")
+    own = loader.load(task, {**SETTINGS, "choices": "['It is {choice}.', none]"})
+    assert loader.choices(own, sample) == ("It is A.", "It is B.", "none")
     with pytest.raises(UserError, match="sample 7 has none of its own"):
-        tasks.choices(own, replace(sample, choices=()))
+        loader.choices(own, replace(sample, choices=()))
 
 
 def test_what_is_offered_is_in_the_digest(tmp_path: Path) -> None:
     task = str(colours(tmp_path / "data"))
     roots = [tmp_path, tmp_path / "data"]
-    plain = planning.dataset(tasks.load(task), roots)
-    one = planning.dataset(tasks.load(task, SETTINGS), roots)
-    two = planning.dataset(tasks.load(task, {**SETTINGS, "choices": "['no', 'yes']"}), roots)
+    plain = dataset.dataset(loader.load(task), roots)
+    one = dataset.dataset(loader.load(task, SETTINGS), roots)
+    two = dataset.dataset(loader.load(task, {**SETTINGS, "choices": "['no', 'yes']"}), roots)
     assert len({plain.prompts, one.prompts, two.prompts}) == 3
 
 
@@ -176,9 +175,9 @@ def test_formats_hand_over_their_choices(tmp_path: Path) -> None:
         "data:\n  format: \"questions(question='q', choices='c', correct='k')\"\n  split: test\n"
         "  sources: [{path: q.json, images: .}]\n"
     )
-    task = tasks.load(str(file), {**SETTINGS, "choices": "['{choice}']"})
-    (sample,) = planning.dataset(task, [tmp_path]).samples
-    assert (tasks.choices(task, sample), sample.target) == (("sun", "cow"), ("cow",))
+    task = loader.load(str(file), {**SETTINGS, "choices": "['{choice}']"})
+    (sample,) = dataset.dataset(task, [tmp_path]).samples
+    assert (loader.choices(task, sample), sample.target) == (("sun", "cow"), ("cow",))
 
 
 @pytest.mark.parametrize(
@@ -198,4 +197,4 @@ def test_formats_hand_over_their_choices(tmp_path: Path) -> None:
 def test_refused(settings: dict[str, str], sentence: str, tmp_path: Path) -> None:
     task = str(colours(tmp_path / "data"))
     with pytest.raises(UserError, match=sentence):
-        tasks.load(task, settings)
+        loader.load(task, settings)

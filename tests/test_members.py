@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evalkit import images
+from evalkit.data.sources import image_ref, read_bytes
 from evalkit.errors import DataError, ImageError
-from evalkit.sources import image_ref, read_bytes
+from evalkit.images import prepare
 from evalkit.types import ImageRef, Mark, Preparation
 
 
@@ -77,7 +77,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def grey(path: Path, member: str) -> int:
-    return round(float(images.decode(read_bytes(ImageRef(str(path), member))).mean()) / 12)
+    return round(float(prepare.decode(read_bytes(ImageRef(str(path), member))).mean()) / 12)
 
 
 def test_frames_of_a_video(video: Path) -> None:
@@ -99,7 +99,7 @@ def test_no_video(tmp_path: Path) -> None:
 
 def test_padding_keeps_the_aspect(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(png((0, 0, 0), size=(8, 4)))
-    prepared = images.prepare(ImageRef(str(tmp_path / "a.png")), Preparation(8, pad="white"))
+    prepared = prepare.prepare(ImageRef(str(tmp_path / "a.png")), Preparation(8, pad="white"))
     assert prepared.size == (4, 8)
     assert (prepared.pixels[:4] == 0).all()
     assert (prepared.pixels[4:] == 255).all()
@@ -109,7 +109,7 @@ def test_turns(tmp_path: Path) -> None:
     page = np.zeros((2, 4, 3), np.uint8)
     page[0, 3] = 255  # the upper right corner
     Image.fromarray(page).save(tmp_path / "a.png")
-    turned = images.prepare(ImageRef(str(tmp_path / "a.png"), turn=1), Preparation(4))
+    turned = prepare.prepare(ImageRef(str(tmp_path / "a.png"), turn=1), Preparation(4))
     assert turned.size == (4, 2)
     assert turned.pixels[0, 0].tolist() == [255, 255, 255]  # against the clock: now the upper left
 
@@ -118,17 +118,17 @@ def test_marks(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(png((0, 0, 0), size=(60, 120)))
     edge = Mark("outline", (1280, 256, 2560, 1024), unit="canvas", canvas=2560)  # 0.1 and 0.4 heights
-    pixels = images.prepare(ImageRef(str(path), marks=(edge,)), Preparation(101)).pixels
+    pixels = prepare.prepare(ImageRef(str(path), marks=(edge,)), Preparation(101)).pixels
     red = np.argwhere((pixels == (255, 0, 0)).all(axis=2))
     assert (red.min(axis=0).tolist(), red.max(axis=0).tolist()) == ([50, 20], [100, 80])
     label = Mark("label", (20, 10, 60, 50), unit="pixels", text="B")
-    big = images.prepare(ImageRef(str(path), marks=(label,)), Preparation(120)).pixels
+    big = prepare.prepare(ImageRef(str(path), marks=(label,)), Preparation(120)).pixels
     assert (big[21:59, 22:30] > 0).any()  # a white box ...
     assert (big[21:55, 40:80] == 0).any()  # ... with a black letter
     assert (big[:20] == 0).all()
     wrong = Mark("label", (20, 10, 60, 50), unit="pixels", text="B", font=str(path))
     with pytest.raises(ImageError, match="no TrueType font"):
-        images.prepare(ImageRef(str(path), marks=(wrong,)), Preparation(60))
+        prepare.prepare(ImageRef(str(path), marks=(wrong,)), Preparation(60))
 
 
 def test_letters_on_palette_images_have_no_grey_edges(tmp_path: Path) -> None:
@@ -138,5 +138,5 @@ def test_letters_on_palette_images_have_no_grey_edges(tmp_path: Path) -> None:
     for mode in ("RGB", "L", "P"):  # as Pillow draws on each
         page.convert(mode).save(tmp_path / "a.png")
         ref = ImageRef(str(tmp_path / "a.png"), marks=(label,))
-        seen[mode] = len(np.unique(images.prepare(ref, Preparation(40)).pixels))
+        seen[mode] = len(np.unique(prepare.prepare(ref, Preparation(40)).pixels))
     assert seen["P"] == 2 < seen["RGB"] == seen["L"]

@@ -14,15 +14,16 @@ import numpy as np
 import pytest
 from metric_examples import EXAMPLES, Example
 
-from evalkit import captions, lookup
+from evalkit import registry
 from evalkit.errors import UserError
 from evalkit.metrics import spice
+from evalkit.text import java
 from evalkit.types import Metric
 
 
 def spice_needs() -> str:
     """The first of SPICE's jars that is not there, or ''."""
-    folder = captions.jar("spice", "spice-1.0.jar").parent / "lib"
+    folder = java.jar("spice", "spice-1.0.jar").parent / "lib"
     return next((name for name in spice.MODELS if not (folder / name).is_file()), "")
 
 
@@ -54,25 +55,25 @@ def scored(metric: Metric, answers: Any, targets: Any) -> float:
 
 
 def test_every_metric_has_an_example() -> None:
-    assert set(lookup.names("metrics")) == set(EXAMPLES)
+    assert set(registry.names("metrics")) == set(EXAMPLES)
 
 
 def test_every_metric_says_what_it_reads() -> None:
-    for name in lookup.names("metrics"):
-        metric = lookup.find("metrics", name)
+    for name in registry.names("metrics"):
+        metric = registry.find("metrics", name)
         assert set(metric.wants) <= {"text", "boxes", "masks"}
         assert metric.__doc__
 
 
 @over_all
 def test_spelling_is_read_back(example: Example, spelling: str) -> None:
-    metric = lookup.make("metrics", spelling)
-    assert lookup.make("metrics", lookup.spell(metric)) == metric
+    metric = registry.make("metrics", spelling)
+    assert registry.make("metrics", registry.spell(metric)) == metric
 
 
 @over_all
 def test_order_does_not_matter(example: Example, spelling: str) -> None:
-    metric = lookup.make("metrics", spelling)
+    metric = registry.make("metrics", spelling)
     pairs = list(zip(example.answers, example.targets, strict=True))
     before = scored(metric, *zip(*pairs, strict=True))
     random.Random(7).shuffle(pairs)
@@ -81,7 +82,7 @@ def test_order_does_not_matter(example: Example, spelling: str) -> None:
 
 @over_all
 def test_a_perfect_answer_is_best(example: Example, spelling: str) -> None:
-    metric = lookup.make("metrics", spelling)
+    metric = registry.make("metrics", spelling)
     best = scored(metric, example.perfect, example.targets)
     if example.best is None:
         assert best == pytest.approx(metric.minimum if metric.lower_is_better else metric.maximum)
@@ -93,7 +94,7 @@ def test_a_perfect_answer_is_best(example: Example, spelling: str) -> None:
 
 @over_all
 def test_an_unreadable_answer_is_worst(example: Example, spelling: str) -> None:
-    metric = lookup.make("metrics", spelling)
+    metric = registry.make("metrics", spelling)
     nothing = scored(metric, [None] * len(example.targets), example.targets)
     if not metric.lower_is_better:
         assert nothing == metric.minimum
@@ -105,7 +106,7 @@ def test_an_unreadable_answer_is_worst(example: Example, spelling: str) -> None:
 
 @over_all
 def test_scores_stay_in_bounds(example: Example, spelling: str) -> None:
-    metric = lookup.make("metrics", spelling)
+    metric = registry.make("metrics", spelling)
     rows = metric.rows(list(example.answers), list(example.targets))
     for value in (metric.reduce(rows), *metric.details(rows).values()):
         assert value >= metric.minimum
@@ -114,7 +115,7 @@ def test_scores_stay_in_bounds(example: Example, spelling: str) -> None:
 
 @over_all
 def test_rows_are_one_a_sample_and_plain(example: Example, spelling: str) -> None:
-    metric = lookup.make("metrics", spelling)
+    metric = registry.make("metrics", spelling)
     rows = metric.rows(list(example.answers), list(example.targets))
     assert len(rows) == len(example.targets)
     if isinstance(rows, np.ndarray):
@@ -128,14 +129,14 @@ def test_rows_are_one_a_sample_and_plain(example: Example, spelling: str) -> Non
 
 @over_all
 def test_drawing_each_sample_once_changes_nothing(example: Example, spelling: str) -> None:
-    metric = lookup.make("metrics", spelling)
+    metric = registry.make("metrics", spelling)
     rows = metric.rows(list(example.answers), list(example.targets))
     assert metric.reduce(rows, np.ones(len(rows), dtype=int)) == metric.reduce(rows)
 
 
 @over_all
 def test_counts_mean_copies(example: Example, spelling: str) -> None:
-    metric = lookup.make("metrics", spelling)
+    metric = registry.make("metrics", spelling)
     rows = metric.rows(list(example.answers), list(example.targets))
     generator = np.random.default_rng(3)
     for _ in range(10):
@@ -147,13 +148,13 @@ def test_counts_mean_copies(example: Example, spelling: str) -> None:
 
 @over_all
 def test_no_sample_is_no_score(example: Example, spelling: str) -> None:
-    metric = lookup.make("metrics", spelling)
+    metric = registry.make("metrics", spelling)
     assert len(metric.rows([], [])) == 0
 
 
 @over_all
 def test_answers_and_targets_must_pair(example: Example, spelling: str) -> None:
-    metric = lookup.make("metrics", spelling)
+    metric = registry.make("metrics", spelling)
     with pytest.raises(ValueError, match="zip"):
         metric.rows(list(example.answers[:-1]), list(example.targets))
 
@@ -198,35 +199,35 @@ EDGES = [
 
 @pytest.mark.parametrize(("spelling", "answer", "target", "value"), EDGES)
 def test_edge(spelling: str, answer: str, target: tuple[str, ...], value: float) -> None:
-    assert scored(lookup.make("metrics", spelling), [answer], [target]) == pytest.approx(value)
+    assert scored(registry.make("metrics", spelling), [answer], [target]) == pytest.approx(value)
 
 
 @pytest.mark.parametrize("name", ["vqa_accuracy", "exact_match", "anls", "relaxed_accuracy"])
 def test_a_sample_without_accepted_answers_is_not_counted(name: str) -> None:
-    metric = lookup.make("metrics", name)
+    metric = registry.make("metrics", name)
     assert metric.rows(["x", None, "y"], [(), (), ("y",) * 10])[:, 1].tolist() == [0, 0, 1]
 
 
 def test_a_wrong_parameter_is_a_user_error() -> None:
     with pytest.raises(UserError, match="variant"):
-        lookup.make("metrics", "anls(variant='docvqa')")
+        registry.make("metrics", "anls(variant='docvqa')")
     with pytest.raises(UserError, match="threshold"):
-        lookup.make("metrics", "anls(treshold=0.5)")
+        registry.make("metrics", "anls(treshold=0.5)")
 
 
 def test_a_mean_over_groups() -> None:
-    mean: Any = lookup.make("metrics", "group_mean(of='exact_match', groups=('de', 'en'), without=('en',))")
+    mean: Any = registry.make("metrics", "group_mean(of='exact_match', groups=('de', 'en'), without=('en',))")
     groups = ["de", "en", "de", "en", "en"]
     inner = mean.own_rows(["a", "x", "b", "c", "x"], [("a",), ("b",), ("x",), ("c",), ("c",)], groups)
     rows = mean.spread(inner, groups)
     assert mean.reduce(rows) == 0.5
     assert mean.details(rows) == {"mean of all 2 groups": (1 / 2 + 1 / 3) / 2}
     with pytest.raises(UserError, match="no group 'fr'; there are: de"):
-        lookup.make("metrics", "group_mean(of='exact_match', groups=('de',), without=('fr',))")
+        registry.make("metrics", "group_mean(of='exact_match', groups=('de',), without=('fr',))")
 
 
 def test_a_corpus_metric_sees_its_group_alone() -> None:
-    mean: Any = lookup.make("metrics", "group_mean(of='cider', groups=('a', 'b'))")
+    mean: Any = registry.make("metrics", "group_mean(of='cider', groups=('a', 'b'))")
     captions = [("a red bus",), ("a dog runs",), ("ein roter bus",), ("ein hund rennt",)]
     answers = [c[0] for c in captions]
     rows = mean.own_rows(answers, captions, ["a", "a", "b", "b"])
@@ -236,14 +237,14 @@ def test_a_corpus_metric_sees_its_group_alone() -> None:
 
 @pytest.mark.parametrize("name", ["bleu", "cider", "meteor", "rouge_l", "spice"])
 def test_a_batch_of_captions_has_no_interval(name: str) -> None:
-    assert lookup.make("metrics", f"{name}(ptb='batch')").no_interval()
-    assert not lookup.make("metrics", name).no_interval()
+    assert registry.make("metrics", f"{name}(ptb='batch')").no_interval()
+    assert not registry.make("metrics", name).no_interval()
 
 
 def test_batch_keeps_what_captions_do_to_each_other() -> None:
     targets = [("the dog", "a dog"), ("I'll",)]
     alone, together = (
-        lookup.make("metrics", f"rouge_l(ptb={mode!r})").rows(["a dog", "i ll"], targets)[:, 0]
+        registry.make("metrics", f"rouge_l(ptb={mode!r})").rows(["a dog", "i ll"], targets)[:, 0]
         for mode in ("caption", "batch")
     )
     assert alone[0] == together[0] == 1.0
@@ -254,7 +255,7 @@ def test_without_java_the_error_names_the_package(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("PATH", "/nowhere")
     for name in ("meteor", "spice"):
         with pytest.raises(UserError, match="openjdk"):
-            lookup.make("metrics", name).rows(["a"], [("a",)])
+            registry.make("metrics", name).rows(["a"], [("a",)])
 
 
 @pytest.mark.java
@@ -263,12 +264,12 @@ def test_spice_without_its_models_says_where_they_are() -> None:
     if not spice_needs():
         pytest.skip("SPICE is complete here")
     with pytest.raises(UserError, match="stanford-corenlp"):
-        lookup.make("metrics", "spice").rows(["a"], [("a",)])
+        registry.make("metrics", "spice").rows(["a"], [("a",)])
 
 
 def test_radgraph_takes_the_nearest_of_several_reports(capsys: pytest.CaptureFixture[str]) -> None:
     targets = [("clear lungs", "no clear effusion"), ("clear lungs",), ("",), ("clear lungs",)]
-    rows = lookup.make("metrics", "radgraph_f1").rows(["no effusion", "clear", "clear", ""], targets)
+    rows = registry.make("metrics", "radgraph_f1").rows(["no effusion", "clear", "clear", ""], targets)
     np.testing.assert_allclose(rows, [[0.8, 1], [2 / 3, 1], [0, 1], [0, 1]])
     assert capsys.readouterr().out == ""  # what the package prints would stand in --json
 
@@ -276,9 +277,9 @@ def test_radgraph_takes_the_nearest_of_several_reports(capsys: pytest.CaptureFix
 def test_radgraph_without_its_model_says_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "radgraph", types.ModuleType("radgraph"))
     with pytest.raises(UserError, match="cannot load its model radgraph-xl"):
-        lookup.make("metrics", "radgraph_f1(model='radgraph-xl')").rows(["a"], [("a",)])
+        registry.make("metrics", "radgraph_f1(model='radgraph-xl')").rows(["a"], [("a",)])
 
 
 def test_bleu_has_four_orders() -> None:
     with pytest.raises(UserError, match="n=5"):
-        lookup.make("metrics", "bleu(n=5)")
+        registry.make("metrics", "bleu(n=5)")

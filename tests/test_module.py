@@ -14,7 +14,7 @@ import tiny
 from PIL import Image
 from stub import colours
 
-from evalkit.cli import main
+from evalkit.cli.main import main
 from evalkit.errors import ModelError
 from evalkit.models.module import Module, read_options
 from evalkit.types import Decode, ImageRef, Mark, Preparation, Request

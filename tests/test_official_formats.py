@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from official_files import OFFICIAL, SCICAP_VERSION, Folder, Lines, write
 from test_formats import ODD, drop, places, put
 
-from evalkit import lookup, tasks
+from evalkit import registry
 from evalkit.errors import DataError
+from evalkit.tasks import loader
 from evalkit.types import Mark, Sample, Source, Task
 
 Change = Callable[[dict[str, Any]], Any]
@@ -31,14 +32,14 @@ def source_of(root: Path, task: Task, files: dict[str, Any]) -> Source:
 
 
 def read(root: Path, name: str, files: dict[str, Any] | None = None, spelling: str = "") -> list[Sample]:
-    task = tasks.load(name)
+    task = loader.load(name)
     source = source_of(root, task, copy.deepcopy(OFFICIAL[name]) if files is None else files)
-    made = lookup.make("formats", spelling or task.data.format)
+    made = registry.make("formats", spelling or task.data.format)
     return list(made.samples(source, task.data.split))
 
 
 def asked(name: str, sample: Sample) -> str:
-    return tasks.prompt(tasks.load(name), sample.fields)
+    return loader.prompt(loader.load(name), sample.fields)
 
 
 def below(root: Path, sample: Sample) -> list[str]:
@@ -174,9 +175,9 @@ def test_infovqa_and_stvqa(tmp_path: Path) -> None:
     first, _ = read(tmp_path, "stvqa_val")
     assert (first.id, first.target) == ("7", ("Coca-Cola",))
     assert below(tmp_path, first) == ["stvqa/train_images/coco-text/COCO_train2014_000000000042.jpg"]
-    entry = tasks.load("stvqa_val").data.sources[0]
+    entry = loader.load("stvqa_val").data.sources[0]
     source = Source(tmp_path, entry)
-    made = lookup.make("formats", tasks.load("stvqa_val").data.format)
+    made = registry.make("formats", loader.load("stvqa_val").data.format)
     file = source.path("path")
     file.write_text(file.read_text().replace("coco-text/COCO", "vizwiz/COCO", 1))
     small, whole = made.samples(source, "train")
@@ -290,10 +291,10 @@ def test_videos(tmp_path: Path) -> None:
     assert len(caption.images) == 16
     assert below(tmp_path, caption)[:1] == ["msrvtt/frames/video7010/1.png"]  # every ninth of two: the first
     (tmp_path / "activitynet/videos").mkdir(parents=True)
-    task = tasks.load("activitynet_cap_test")
+    task = loader.load("activitynet_cap_test")
     entry = {"path": "activitynet/test.json", "videos": "activitynet/videos"}
     write(tmp_path, entry, OFFICIAL["activitynet_cap_test"])
-    made = lookup.make("formats", task.data.format)
+    made = registry.make("formats", task.data.format)
     first, second = made.samples(Source(tmp_path, entry, "t"), "test")
     assert (first.id, second.target) == ("v_a-B1[0.83-19.86]", (" She dances.",))
     assert first.images[15].member == "15/16x30@0.83-19.86"
@@ -417,13 +418,13 @@ def test_mutated_data_is_read_or_refused(tmp_path: Path, name: str, seed: int, o
         container.append(copy.deepcopy(container[key]))
     else:
         container[key] = odd
-    root, task, said = tmp_path / f"{name}{seed}", tasks.load(name), ""
+    root, task, said = tmp_path / f"{name}{seed}", loader.load(name), ""
     try:
         source = source_of(root, task, files)
     except (TypeError, ValueError, AttributeError, csv.Error, pa.ArrowException):
         return  # such a file cannot be written
     try:
-        samples = list(lookup.make("formats", task.data.format).samples(source, task.data.split))
+        samples = list(registry.make("formats", task.data.format).samples(source, task.data.split))
     except DataError as error:
         samples, said = [], str(error)
     assert "\n" not in said

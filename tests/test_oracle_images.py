@@ -16,7 +16,8 @@ from oracle_inputs import ABSENT, FOLDER
 from oracle_inputs import image as generated
 from PIL import Image
 
-from evalkit import drawing, images, members, resizing
+from evalkit.data import containers
+from evalkit.images import draw, prepare, resize
 from evalkit.types import ImageRef, Preparation
 
 present = pytest.mark.skipif(not FOLDER.is_dir(), reason=ABSENT)
@@ -39,12 +40,12 @@ def digest(array: npt.NDArray[Any]) -> str:
 def test_resize_is_byte_exact(case: dict[str, Any]) -> None:
     image = generated(case)
     assert digest(image) == case["input_sha256"]
-    resized = resizing.resize(image, case["res"], "bilinear", case["antialias"])
+    resized = resize.resize(image, case["res"], "bilinear", case["antialias"])
     grid = resized[np.ix_(case["grid_index"], case["grid_index"])]
     assert grid.tobytes().hex() == case["grid"]
     assert digest(resized) == case["output_sha256"]
     if case["kind"] == "gray":  # the one-channel path gives the same
-        single = resizing.resize(image[..., :1], case["res"], "bilinear", case["antialias"])
+        single = resize.resize(image[..., :1], case["res"], "bilinear", case["antialias"])
         assert digest(np.repeat(single, 3, axis=2)) == case["output_sha256"]
 
 
@@ -52,7 +53,7 @@ def test_resize_is_byte_exact(case: dict[str, Any]) -> None:
 @pytest.mark.parametrize("jpeg", ["fast", "precise"])
 @pytest.mark.parametrize("case", content("decode.json")["cases"], ids=lambda case: case["id"])
 def test_decode_is_byte_exact(case: dict[str, Any], jpeg: str) -> None:
-    pixels = images.decode(base64.b64decode(case["file_base64"]), jpeg=jpeg)
+    pixels = prepare.decode(base64.b64decode(case["file_base64"]), jpeg=jpeg)
     recorded = case[jpeg]
     if "error" in recorded:  # the reference cannot read BMP precisely; for us both ways are one
         recorded = case["fast"]
@@ -65,18 +66,18 @@ def test_files_through_decode_and_resize() -> None:
     recorded = content("e2e.json")
     for index, image in enumerate(recorded["images"]):
         if image["png_base64"]:
-            pixels = images.decode(base64.b64decode(image["png_base64"]))
+            pixels = prepare.decode(base64.b64decode(image["png_base64"]))
         else:
             pixels = generated(image)
         for name, antialias in (("na", False), ("aa", True)):
-            resized = resizing.resize(pixels, 224, "bilinear", antialias)
+            resized = resize.resize(pixels, 224, "bilinear", antialias)
             assert digest(resized) == recorded["resized_uint8_sha256"][name][index], (index, name)
 
 
 @present
 def test_video_frames_stay_floats() -> None:
     case = next(case for case in content("video.json")["cases"] if case["id"] == "float_frame")
-    frame = resizing.bilinear(generated(case), case["res"], False)
+    frame = resize.bilinear(generated(case), case["res"], False)
     grid = 2 * (frame[np.ix_(case["grid_index"], case["grid_index"])] / 255) - 1
     np.testing.assert_allclose(grid.ravel()[: len(case["grid_float"])], case["grid_float"], atol=1e-6)
 
@@ -85,7 +86,7 @@ def test_video_frames_stay_floats() -> None:
 @pytest.mark.parametrize("case", content("draw_bbox.json")["cases"], ids=lambda case: case["id"])
 def test_drawn_box_is_byte_exact(case: dict[str, Any]) -> None:
     image = generated(case)
-    drawing.outline(image, tuple(case["box_ymin_xmin_ymax_xmax"]), (255, 0, 0))
+    draw.outline(image, tuple(case["box_ymin_xmin_ymax_xmax"]), (255, 0, 0))
     assert digest(image) == case["output_uint8_sha256"]
 
 
@@ -94,7 +95,7 @@ def test_order_of_frames() -> None:
     for case in content("video.json")["cases"]:
         if "frame_order" in case:
             there = min(case["num_input_frames"], case["num_frames"])
-            assert members.frame_order(there, case["num_frames"]) == case["frame_order"]
+            assert containers.frame_order(there, case["num_frames"]) == case["frame_order"]
 
 
 @present
@@ -102,6 +103,6 @@ def test_video_frames_stay_floats_when_prepared(tmp_path: Path) -> None:
     case = next(case for case in content("video.json")["cases"] if case["id"] == "float_frame")
     path = tmp_path / "frame.png"
     Image.fromarray(generated(case)).save(path)
-    prepared = images.prepare(ImageRef(str(path)), Preparation(case["res"], floats=True))
+    prepared = prepare.prepare(ImageRef(str(path)), Preparation(case["res"], floats=True))
     grid = prepared.pixels[np.ix_(case["grid_index"], case["grid_index"])] / 255 * 2 - 1
     np.testing.assert_allclose(grid.ravel()[: len(case["grid_float"])], case["grid_float"], atol=1e-6)

@@ -12,19 +12,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from oracle_inputs import ABSENT, FOLDER, image
 
-from evalkit import images, resizing
+from evalkit.images import prepare, resize
+from evalkit.models.paligemma.checkpoint import info as checkpoint_info
+from evalkit.models.paligemma.decoding import beam_search
+from evalkit.models.paligemma.engine import fast, plain, vision
+from evalkit.models.paligemma.interface import Answer, Prompt, rules
 from evalkit.types import Decode
 
 if not (FOLDER / "models.json").is_file():
     pytest.skip(ABSENT, allow_module_level=True)
-
-import torch
-
-from evalkit.models.paligemma import beam, checkpoint, fast, plain
-from evalkit.models.paligemma.engine import Answer, Prompt
-from evalkit.models.paligemma.prompt import rules
 
 TIE = 2e-3  # top-2 gaps up to here may be decided either way
 LOGITS, SCORES = 1e-3, 2e-3
@@ -48,7 +47,7 @@ LOADERS = {"plain": plain.load, "fast": fast.load}
 
 
 @pytest.fixture(scope="module")
-def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, checkpoint.CheckpointInfo]:
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, checkpoint_info.CheckpointInfo]:
     """The oracle's weights as checkpoint folders."""
     found = {}
     for name in dict.fromkeys((*MODELS, *DECODED, *EXTRA, *ENDS)):
@@ -56,20 +55,20 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, checkpoint.Ch
         (folder / "config.json").write_bytes((FOLDER / f"{name}.config.json").read_bytes())
         (folder / "model.safetensors").symlink_to((FOLDER / f"{name}.safetensors").resolve())
         (folder / "tokenizer.json").write_text("{}")  # these have none; only inspect() looks
-        found[name] = checkpoint.inspect(folder)
+        found[name] = checkpoint_info.inspect(folder)
     return found
 
 
 @pytest.fixture(scope="module", params=LOADERS)
 def engines(
-    request: pytest.FixtureRequest, folders: dict[str, checkpoint.CheckpointInfo]
+    request: pytest.FixtureRequest, folders: dict[str, checkpoint_info.CheckpointInfo]
 ) -> dict[str, AnyEngine]:
     """The oracle's weights, loaded through the same path as any checkpoint."""
     return {name: LOADERS[request.param](info, "float32", "cpu") for name, info in folders.items()}
 
 
 @pytest.fixture(scope="module")
-def rounded(folders: dict[str, checkpoint.CheckpointInfo]) -> dict[str, fast.FastEngine]:
+def rounded(folders: dict[str, checkpoint_info.CheckpointInfo]) -> dict[str, fast.FastEngine]:
     """float32 models whose keys and values are rounded to bfloat16, as the reference's default cache."""
     return {n: fast.load(info, "float32", "cpu", kv_dtype="bfloat16") for n, info in folders.items()}
 
@@ -212,8 +211,8 @@ def end_to_end_prompts(antialias: bool) -> list[Prompt]:
     found = []
     for index, spec in enumerate(case["images"]):
         encoded = spec["png_base64"]
-        pixels = images.decode(base64.b64decode(encoded)) if encoded else image(spec)
-        small = resizing.resize(pixels, 224, "bilinear", antialias)
+        pixels = prepare.decode(base64.b64decode(encoded)) if encoded else image(spec)
+        small = resize.resize(pixels, 224, "bilinear", antialias)
         wanted = case["resized_uint8_sha256"]["aa" if antialias else "na"][index]
         assert hashlib.sha256(small.tobytes()).hexdigest() == wanted, index
         for ids in case["prompts"]:
@@ -310,8 +309,8 @@ def test_beam_on_a_stub(beams: int) -> None:
             live[:] = [(live[r] * 31 + t * 7 + 3) % 997 for r, t in zip(rows, tokens, strict=True)]
             return logp[live]
 
-        searches = [beam.Search(beams, case["max_decode_len"], 1) for _ in live]
-        beam.search(logp[live], step, searches)
+        searches = [beam_search.Search(beams, case["max_decode_len"], 1) for _ in live]
+        beam_search.search(logp[live], step, searches)
         assert [s.tokens for s in searches] == case[f"beam{beams}"], (case["table"], case["max_decode_len"])
         scores = [sum(s.logprobs) for s in searches]
         assert scores == pytest.approx(case[f"beam{beams}_score"], abs=1e-4)
@@ -322,8 +321,8 @@ def test_pixels_are_normalised_as_the_reference() -> None:
     for case in read("resize.json")["cases"]:
         if case["res"] != 224:
             continue
-        pixels = resizing.resize(image(case), 224, "bilinear", case["antialias"])
-        values = plain.normalise(torch.from_numpy(pixels)).numpy()
+        pixels = resize.resize(image(case), 224, "bilinear", case["antialias"])
+        values = vision.normalise(torch.from_numpy(pixels)).numpy()
         assert hashlib.sha256(values.tobytes()).hexdigest() == case["value_range_sha256"], case["id"]
         checked += 1
     assert checked

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from oracle_inputs import ABSENT, FOLDER
 
-from evalkit.models.paligemma.prompt import LOCATIONS, SEGMENTS, Prompter
+from evalkit.models.paligemma.tokenizer import LOCATIONS, SEGMENTS, Prompter
 
 VOCABULARY = os.environ.get("EVALKIT_GEMMA_TOKENIZER", "")
 if not (FOLDER / "prompt_tokens.json").is_file():

@@ -15,11 +15,12 @@ import torch
 from tiny import PROMPTS, ask, backend, by_id
 
 from evalkit.errors import ImageError, ModelError
-from evalkit.models.paligemma import loading, plain
-from evalkit.models.paligemma.batches import Limit, Planned, plan
-from evalkit.models.paligemma.beam import expand
-from evalkit.models.paligemma.engine import Prompt
-from evalkit.models.paligemma.prompt import Prompter, rules
+from evalkit.models.paligemma.batching.batches import Planned, plan
+from evalkit.models.paligemma.checkpoint import loading
+from evalkit.models.paligemma.decoding.beam_search import expand
+from evalkit.models.paligemma.engine import plain, vision
+from evalkit.models.paligemma.interface import Limit, Prompt, rules
+from evalkit.models.paligemma.tokenizer import Prompter
 from evalkit.types import Decode, ImageRef, Prediction, Preparation, Request
 
 # --- answers do not depend on their company ------------------------------------------------------
@@ -76,7 +77,7 @@ def test_hf_protocol_equals_generate(family: int) -> None:
             input_ids=inputs,
             attention_mask=torch.ones_like(inputs),
             token_type_ids=torch.zeros_like(inputs),
-            pixel_values=plain.normalise(pixels).permute(0, 3, 1, 2),
+            pixel_values=vision.normalise(pixels).permute(0, 3, 1, 2),
             max_new_tokens=8,
             do_sample=False,
             output_logits=True,
@@ -324,7 +325,7 @@ def test_requests_that_cannot_be_answered(change: dict[str, Any], message: str) 
 def test_normalising_is_exact() -> None:
     values = np.arange(256, dtype=np.uint8)
     wanted = np.float32(-1) + values.astype(np.float32) / np.float32(255) * np.float32(2)
-    assert (plain.normalise(torch.from_numpy(values)).numpy() == wanted).all()
+    assert (vision.normalise(torch.from_numpy(values)).numpy() == wanted).all()
 
 
 @pytest.mark.parametrize("name", ["auto", "cuda", "cuda:1"])

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pycocotools import mask as cocomask
 
-from evalkit import geometry, lookup, masks
+from evalkit import registry
 from evalkit.errors import DataError, ModelError, UserError
+from evalkit.geometry import boxes, mask_decoder, rle
 from evalkit.types import Box, Parser, Prediction
 
 SIZE = (48, 64)
@@ -28,16 +29,18 @@ def decoder_file() -> Path:
     """Random weights in the published layout; also what the environment names in these tests."""
     import tempfile
 
-    path = Path(tempfile.mkdtemp()) / masks.FILE
+    path = Path(tempfile.mkdtemp()) / mask_decoder.FILE
     generator = np.random.default_rng(5)
-    arrays = {k: (generator.standard_normal(s) * 0.1).astype(np.float16) for k, s in masks._SHAPES.items()}
+    arrays = {
+        k: (generator.standard_normal(s) * 0.1).astype(np.float16) for k, s in mask_decoder._SHAPES.items()
+    }
     np.savez(path, **arrays)
     return path
 
 
 @pytest.fixture(autouse=True)
 def _decoder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(masks.ENVIRONMENT, str(decoder_file()))
+    monkeypatch.setenv(mask_decoder.ENVIRONMENT, str(decoder_file()))
 
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is not the published")
@@ -63,13 +66,13 @@ texts = st.one_of(st.text(), st.lists(special, max_size=30).map("".join))
 
 
 def test_every_parser_is_tested_here() -> None:
-    assert set(lookup.names("parsers")) == set(SPELLINGS)
+    assert set(registry.names("parsers")) == set(SPELLINGS)
 
 
 @over_all
 def test_spelling_is_read_back(spelling: str) -> None:
-    parser = lookup.make("parsers", spelling)
-    assert lookup.make("parsers", lookup.spell(parser)) == parser
+    parser = registry.make("parsers", spelling)
+    assert registry.make("parsers", registry.spell(parser)) == parser
     assert parser.kind in {"text", "boxes", "masks"}
     assert isinstance(parser.identity(), str)
 
@@ -77,7 +80,7 @@ def test_spelling_is_read_back(spelling: str) -> None:
 @over_all
 @given(data=st.data())
 def test_no_text_makes_it_raise(spelling: str, data: st.DataObject) -> None:
-    parser: Parser = lookup.make("parsers", spelling)
+    parser: Parser = registry.make("parsers", spelling)
     some = data.draw(st.lists(texts, max_size=3))
     predictions = [predicted(text) for text in some]
     answers = parser.answers(predictions, [SIZE] * len(some))
@@ -102,7 +105,7 @@ def test_no_text_makes_it_raise(spelling: str, data: st.DataObject) -> None:
     ],
 )
 def test_letters(form: str, text: str, letter: str | None) -> None:
-    assert lookup.make("parsers", f"letter(form={form!r})").read(predicted(text), None) == letter
+    assert registry.make("parsers", f"letter(form={form!r})").read(predicted(text), None) == letter
 
 
 def locs(*values: int) -> str:
@@ -129,7 +132,7 @@ CAT = locs(100, 200, 700, 900)
     ],
 )
 def test_objects(text: str, labels: list[str] | None) -> None:
-    answer = lookup.make("parsers", "boxes").read(predicted(text), None)
+    answer = registry.make("parsers", "boxes").read(predicted(text), None)
     assert (None if answer is None else [box.label for box in answer]) == labels
 
 
@@ -153,9 +156,9 @@ ROWS = "<tr><td>a</td><td>b</td></tr>"
     ],
 )
 def test_a_bare_table_becomes_a_document(text: str, score: float) -> None:
-    answer = lookup.make("parsers", "html").read(predicted(text), None)
+    answer = registry.make("parsers", "html").read(predicted(text), None)
     assert answer.endswith(text)
-    metric = lookup.make("metrics", "teds")
+    metric = registry.make("metrics", "teds")
     target = f"<html><body><table>{ROWS}</table></body></html>"
     assert metric.reduce(metric.rows([answer], [(target,)])) == pytest.approx(score, abs=1e-3)
 
@@ -173,14 +176,14 @@ def test_a_bare_table_becomes_a_document(text: str, score: float) -> None:
     ],
 )
 def test_words(form: str, text: str, labels: list[str] | None) -> None:
-    answer = lookup.make("parsers", f"words(form={form!r})").read(predicted(text), None)
+    answer = registry.make("parsers", f"words(form={form!r})").read(predicted(text), None)
     assert (None if answer is None else [box.label for box in answer]) == labels
 
 
 def test_divisors() -> None:
-    (box,) = lookup.make("parsers", "boxes").read(predicted(CAT), None)
+    (box,) = registry.make("parsers", "boxes").read(predicted(CAT), None)
     assert box.coordinates == (100 / 1023, 200 / 1023, 700 / 1023, 900 / 1023)
-    (box,) = lookup.make("parsers", "boxes(divisor=1024)").read(predicted(CAT), None)
+    (box,) = registry.make("parsers", "boxes(divisor=1024)").read(predicted(CAT), None)
     assert box.coordinates == (100 / 1024, 200 / 1024, 700 / 1024, 900 / 1024)
 
 
@@ -197,7 +200,7 @@ def test_divisors() -> None:
     ],
 )
 def test_the_first_box_only(text: str, readable: bool) -> None:
-    answer = lookup.make("parsers", "boxes(form='first')").read(predicted(text), None)
+    answer = registry.make("parsers", "boxes(form='first')").read(predicted(text), None)
     assert (answer is not None) == readable
     assert answer is None or len(answer) == 1
 
@@ -209,7 +212,7 @@ def test_probabilities_of_boxes() -> None:
     text = f"{CAT} cat ; {locs(1, 2, 3, 4)} black dog"
     assert ids["<loc"] == tokens[0] - 100
     prediction = predicted(text, tokens=tuple(tokens), logprobs=logprobs)
-    cat, dog = lookup.make("parsers", "boxes").read(prediction, None)
+    cat, dog = registry.make("parsers", "boxes").read(prediction, None)
     assert cat.score == pytest.approx(-0.1 * np.mean([0, 1, 2, 3, 4]))
     assert cat.class_score == pytest.approx(np.exp(-0.4))
     assert dog.score == pytest.approx(-0.1 * np.mean([7, 8, 9, 10, 11, 12]))
@@ -219,7 +222,7 @@ def test_probabilities_of_boxes() -> None:
 @given(texts, st.lists(st.integers(0, 6000), max_size=30))
 def test_probabilities_that_do_not_fit_are_left_out(text: str, tokens: list[int]) -> None:
     prediction = predicted(text, tokens=tuple(tokens), logprobs=(-1.0,) * len(tokens))
-    for box in lookup.make("parsers", "boxes").read(prediction, None) or ():
+    for box in registry.make("parsers", "boxes").read(prediction, None) or ():
         assert box.score in (1.0, -1.0)
 
 
@@ -240,28 +243,28 @@ SEGS = "".join(f"<seg{v:03}>" for v in range(16))
     ],
 )
 def test_masks(text: str, readable: bool) -> None:
-    parser = lookup.make("parsers", "masks")
+    parser = registry.make("parsers", "masks")
     answer = parser.read(predicted(text), SIZE)
     assert (answer is not None) == readable
     assert parser.invalid(answer) != readable
     if answer:
-        pixels = cocomask.decode(geometry.mask_rle(answer[0]))
+        pixels = cocomask.decode(rle.mask_rle(answer[0]))
         assert pixels.shape == SIZE
-        y0, x0, y1, x1 = geometry.pixels(answer[0].box.coordinates, SIZE)
+        y0, x0, y1, x1 = boxes.pixels(answer[0].box.coordinates, SIZE)
         pixels[y0:y1, x0:x1] = 0
         assert not pixels.any()
 
 
 def test_a_box_that_vanishes_in_pixels_is_invalid_but_keeps_its_box() -> None:
-    parser = lookup.make("parsers", "masks")
+    parser = registry.make("parsers", "masks")
     answer = parser.read(predicted(locs(100, 100, 101, 101) + SEGS), SIZE)
     assert answer
     assert parser.invalid(answer)
-    assert cocomask.area(geometry.mask_rle(answer[0])) == 0
+    assert cocomask.area(rle.mask_rle(answer[0])) == 0
 
 
 def test_several_labelled_masks() -> None:
-    parser = lookup.make("parsers", "masks(form='objects')")
+    parser = registry.make("parsers", "masks(form='objects')")
     text = f"{CAT}{SEGS} cat ; {CAT} no mask ; {locs(0, 0, 1023, 1023)}{SEGS} sky"
     answer = parser.read(predicted(text, sizes=(SIZE,)), None)
     assert [mask.label for mask in answer] == ["cat", "sky"]
@@ -269,50 +272,52 @@ def test_several_labelled_masks() -> None:
 
 def test_a_mask_without_a_size_says_so() -> None:
     with pytest.raises(DataError, match="size"):
-        lookup.make("parsers", "masks").read(predicted(CAT + SEGS), None)
+        registry.make("parsers", "masks").read(predicted(CAT + SEGS), None)
 
 
 def test_decoding_does_not_depend_on_company() -> None:
-    decoder = masks.decoder()
+    decoder = mask_decoder.decoder()
     rows = np.random.default_rng(0).integers(0, 128, (37, 16))
     together = decoder.decode(rows)
     assert together.shape == (37, 64, 64)
-    fresh = masks.Decoder(masks._weights(str(decoder_file())), "")
+    fresh = mask_decoder.Decoder(mask_decoder._weights(str(decoder_file())), "")
     np.testing.assert_array_equal(fresh.decode(rows[3:4])[0], together[3])
     with pytest.raises(ValueError, match="0 to 127"):
         decoder.decode([[128] * 16])
 
 
 def test_the_decoder_names_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(masks.ENVIRONMENT, str(tmp_path / "no.npz"))
+    monkeypatch.setenv(mask_decoder.ENVIRONMENT, str(tmp_path / "no.npz"))
     with pytest.raises(UserError, match=r"Get it from gs://"):
-        masks.decoder()
+        mask_decoder.decoder()
     short = tmp_path / "short.npz"
     np.savez(short, **{"decoder.0.bias": np.zeros(128, np.float32)})
     with pytest.raises(ModelError, match="_vq_vae"):
-        masks.decoder(str(short))
+        mask_decoder.decoder(str(short))
     pickled = tmp_path / "pickled.npz"
-    np.savez(pickled, **{k: np.array([None], dtype=object) for k in masks._SHAPES}, allow_pickle=True)
+    np.savez(pickled, **{k: np.array([None], dtype=object) for k in mask_decoder._SHAPES}, allow_pickle=True)
     with pytest.raises(ModelError, match="plain arrays"):
-        masks.decoder(str(pickled))
+        mask_decoder.decoder(str(pickled))
     (tmp_path / "text.npz").write_text("no archive")
     with pytest.raises(ModelError, match="readable"):
-        masks.decoder(str(tmp_path / "text.npz"))
+        mask_decoder.decoder(str(tmp_path / "text.npz"))
 
 
 def test_a_decoder_in_the_published_place_that_is_another_warns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delenv(masks.ENVIRONMENT)
-    copy = tmp_path / masks.FILE
+    monkeypatch.delenv(mask_decoder.ENVIRONMENT)
+    copy = tmp_path / mask_decoder.FILE
     copy.write_bytes(decoder_file().read_bytes())
-    masks.look_in(tmp_path)
+    mask_decoder.look_in(tmp_path)
     try:
         with pytest.warns(UserWarning, match="is not the published"):
-            digest = masks.decoder().digest
-        assert masks.decoder(masks.FILE).digest == digest  # named by hand: as it is, without a word
+            digest = mask_decoder.decoder().digest
+        assert (
+            mask_decoder.decoder(mask_decoder.FILE).digest == digest
+        )  # named by hand: as it is, without a word
     finally:
-        masks.look_in()
+        mask_decoder.look_in()
     assert len(digest) == 64
 
 
@@ -331,10 +336,10 @@ def test_a_decoder_in_the_published_place_that_is_another_warns(
 )
 def test_a_damaged_segmentation_is_an_error(segmentation: Any) -> None:
     with pytest.raises(DataError, match="segmentation"):
-        geometry.rle(segmentation, (4, 6))
+        rle.rle(segmentation, (4, 6))
 
 
 def test_box_overlap_of_nothing_is_nothing() -> None:
     empty = Box(0.5, 0.5, 0.5, 0.5).coordinates
-    assert geometry.iou(empty, empty) == 0.0
-    assert geometry.iou((0, 0, 1, 1), (0, 0, 1, 1)) == 1.0
+    assert boxes.iou(empty, empty) == 0.0
+    assert boxes.iou((0, 0, 1, 1), (0, 0, 1, 1)) == 1.0

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from evalkit import tasks
+from evalkit.tasks import loader
 
 PLACE = Path(__file__).parent / "prompt_snapshots.json"
 FIELDS = {
@@ -31,12 +31,12 @@ FIELDS = {
 
 def frozen(name: str) -> dict[str, Any]:
     """What decides the text: the prompt on fixed fields, the image's preparation, decoding."""
-    task = tasks.load(name)
+    task = loader.load(name)
     decode = {k: v for k, v in dataclasses.asdict(task.decode).items() if v not in (None, False, ())}
     decode |= {"forbid": list(task.decode.forbid)} if task.decode.forbid else {}
     return {
         "version": task.version,
-        "prompt": tasks.prompt(task, FIELDS),
+        "prompt": loader.prompt(task, FIELDS),
         "image": dict(task.image),
         "decode": {
             k: decode[k]
@@ -46,7 +46,7 @@ def frozen(name: str) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("name", tasks.names())
+@pytest.mark.parametrize("name", loader.names())
 def test_prompt_is_as_frozen(name: str) -> None:
     known = json.loads(PLACE.read_text(encoding="utf-8"))
     assert name in known, f"{name} is new: python tests/test_prompts.py"
@@ -58,9 +58,9 @@ def test_prompt_is_as_frozen(name: str) -> None:
 
 
 def test_no_prompt_is_frozen_without_a_task() -> None:
-    assert set(json.loads(PLACE.read_text(encoding="utf-8"))) == set(tasks.names())
+    assert set(json.loads(PLACE.read_text(encoding="utf-8"))) == set(loader.names())
 
 
 if __name__ == "__main__":
-    everything = {name: frozen(name) for name in tasks.names()}
+    everything = {name: frozen(name) for name in loader.names()}
     PLACE.write_text(json.dumps(everything, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalkit import lexer, ptb
+from evalkit.text import lexer, ptb
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "ptb.json").read_text(encoding="utf-8"))
 

@@ -15,11 +15,14 @@ import pytest
 from stub import colours
 from stub_runs import go, wrong_at
 
-from evalkit import artefacts, published, tasks, yardstick
-from evalkit.cli import main
+from evalkit.cli.main import main
 from evalkit.errors import UserError
-from evalkit.leaderboard import Cell
-from evalkit.published import Published
+from evalkit.published import facts as published_facts
+from evalkit.published import numbers as published_numbers
+from evalkit.published.numbers import Published
+from evalkit.report import explain, published
+from evalkit.report.leaderboard import Cell
+from evalkit.tasks import loader
 from evalkit.types import Score
 
 ANLS = "anls(threshold=0.5, lowercase=True)"
@@ -28,15 +31,15 @@ FOREIGN = {"embedding_similarity", "human_non_entailment"}
 
 
 def row(task: str, metric: str, model: str, resolution: int, kind: str = "transfer", part: str = "") -> Any:
-    named = published.Named(model, kind)
-    return published.match(task, named, resolution, metric, part)[0]
+    named = published_numbers.Named(model, kind)
+    return published_numbers.match(task, named, resolution, metric, part)[0]
 
 
 def test_every_row_fits_its_task() -> None:
     """Left out of 646 transcribed numbers are 6, the lengths of DOCCI's texts: results/README.md."""
-    rows = published.load()
+    rows = published_numbers.load()
     assert len(rows) == 640
-    known = {name: tasks.load(name) for name in {r.task for r in rows}}
+    known = {name: loader.load(name) for name in {r.task for r in rows}}
     for r in rows:
         task = known[r.task]
         assert r.differs or r.split == task.data.split, r
@@ -50,7 +53,7 @@ def test_every_row_fits_its_task() -> None:
 
 def test_no_two_rows_are_the_same_number() -> None:
     counts = Counter(
-        (r.task, r.metric, r.part, r.model, r.kind, r.resolution, r.source) for r in published.load()
+        (r.task, r.metric, r.part, r.model, r.kind, r.resolution, r.source) for r in published_numbers.load()
     )
     assert [key for key, n in counts.items() if n > 1] == []
 
@@ -90,12 +93,12 @@ def test_numbers_as_printed(found: Published, score: float, stdev: float | None)
     ],
 )
 def test_names_of_checkpoints(name: str, named: tuple[Any, ...]) -> None:
-    assert published.name(name) == published.Named(*named)
+    assert published_numbers.name(name) == published_numbers.Named(*named)
 
 
 @pytest.mark.parametrize("name", ["my-finetune", "paligemma-3b", "paligemma-3b-ftune-448", "gemma-3b-pt-224"])
 def test_names_that_say_nothing(name: str) -> None:
-    assert published.name(name) is None
+    assert published_numbers.name(name) is None
 
 
 @pytest.mark.parametrize(
@@ -112,22 +115,22 @@ def test_names_that_say_nothing(name: str) -> None:
 def test_a_fine_tune_is_only_laid_beside_its_own_task(
     checkpoint: str, task: str, metric: str, fits: bool
 ) -> None:
-    named = published.name(checkpoint)
+    named = published_numbers.name(checkpoint)
     assert named is not None
-    assert bool(published.match(task, named, None, metric)) is fits
+    assert bool(published_numbers.match(task, named, None, metric)) is fits
 
 
 # --- beside a score ---------------------------------------------------------------------------------------
 
 
 def score(task: str, metric: str, value: float, **more: Any) -> Score:
-    n = tasks.load(task).data.count or 100
+    n = loader.load(task).data.count or 100
     given = {"n": n, "clusters": n, "coverage": "all", "invalid": 0, **more}
     return Score(task, metric, f"task:{task}|metric:{metric}", value, value - 0.01, value + 0.01, **given)
 
 
 def file(task: str) -> dict[str, Any]:
-    loaded = tasks.load(task)
+    loaded = loader.load(task)
     data = {
         "split": loaded.data.split,
         "count": loaded.data.count,
@@ -138,8 +141,10 @@ def file(task: str) -> dict[str, Any]:
 
 def beside(task: str, metric: str, value: float, model: str = "paligemma2-3b", **more: Any) -> Any:
     changed, resolution = more.pop("changed", ()), more.pop("resolution", 224)
-    named = published.name(model) or published.given(model)
-    return published.beside(score(task, metric, value, **more), named, resolution, file(task), changed)
+    named = published_numbers.name(model) or published_numbers.given(model)
+    return published_numbers.beside(
+        score(task, metric, value, **more), named, resolution, file(task), changed
+    )
 
 
 @pytest.mark.parametrize(
@@ -188,14 +193,14 @@ def test_what_is_not_compared(task: str, metric: str, more: dict[str, Any], why:
 def test_as_many_as_the_papers_had_are_compared_and_it_is_said() -> None:
     found = beside("msrvtt_cap_test", "cider", 0.71, "paligemma-3b", n=2094)
     assert found.difference == pytest.approx(0.71 - 0.705)
-    assert found.note == published.AS_MANY
+    assert found.note == published_numbers.AS_MANY
     one = Cell(
         score("msrvtt_cap_test", "cider", 0.71, n=2094), "r", "paligemma-3b-ft-msrvtt-cap-224", (), (), 224,
         None, file("msrvtt_cap_test"),
     )  # fmt: skip
-    assert "one run of five; as many samples as published; whether" in yardstick.table([one], "md", None)
-    (record,) = json.loads(yardstick.table([one], "json", None))
-    assert record["note"] == published.AS_MANY
+    assert "one run of five; as many samples as published; whether" in published.table([one], "md", None)
+    (record,) = json.loads(published.table([one], "json", None))
+    assert record["note"] == published_numbers.AS_MANY
     text = causes("msrvtt_cap_test", "cider", "paligemma-3b", n=2094)
     assert "? count        2,094 (officially 2,990), as many samples as published" in text
     text = causes("msrvtt_cap_test", "cider", "paligemma-3b")
@@ -204,8 +209,8 @@ def test_as_many_as_the_papers_had_are_compared_and_it_is_said() -> None:
 
 def test_a_wrong_split_is_named() -> None:
     told = {"data": {"split": "test", "count": None}}
-    named = published.given("paligemma2-3b")
-    found = published.beside(score("docvqa_val", ANLS, 0.4), named, 224, told)
+    named = published_numbers.given("paligemma2-3b")
+    found = published_numbers.beside(score("docvqa_val", ANLS, 0.4), named, 224, told)
     assert found.why_not == "published on val, this is test"
 
 
@@ -222,19 +227,19 @@ def cells() -> list[Cell]:
 
 
 def test_the_table_in_its_forms() -> None:
-    text = yardstick.table(cells(), "md", None)
+    text = published.table(cells(), "md", None)
     assert "| mine | 224 | 40.1 ±1.0 | n/a | n/a | n/a | the checkpoint is not named" in text
     assert "| yes_no [random] | paligemma-3b-mix-224 | 224 | 90.0 | 88.0 | +2.0 | – |" in text
     assert "| not scored | 43.7 ±0.5 | n/a | n/a | not scored, because no answers |" in text
-    text = yardstick.table(cells()[:1], "terminal", "paligemma2-3b")
+    text = published.table(cells()[:1], "terminal", "paligemma2-3b")
     assert re.search(r"40\.1 ±1\.0 +39\.9 ±0\.3 +\+0\.2 +yes +arXiv:2412\.03555 table 13", text)
-    (record,) = json.loads(yardstick.table(cells()[:1], "json", "paligemma2-3b"))
+    (record,) = json.loads(published.table(cells()[:1], "json", "paligemma2-3b"))
     assert (record["published"], record["within"]) == (0.399, True)
-    lines = list(csv.DictReader(io.StringIO(yardstick.table(cells(), "csv", None))))
+    lines = list(csv.DictReader(io.StringIO(published.table(cells(), "csv", None))))
     assert [line["part"] for line in lines] == ["", "", "", "adversarial", "popular", "random"]
     for form in ("html", "latex"):
-        assert "88.0" in yardstick.table(cells(), form, None)
-    page = yardstick.table(cells(), "html", None)  # a whole page, as the other tables' are
+        assert "88.0" in published.table(cells(), form, None)
+    page = published.table(cells(), "html", None)  # a whole page, as the other tables' are
     assert page.startswith("<!doctype html>")
     assert "<th>published</th>" in page
 
@@ -306,16 +311,16 @@ def test_what_cannot_be_read_is_one_sentence(
         (tmp_path / "published.csv", "is damaged"),
         (tmp_path / "no.csv", "No such file"),
     ):
-        published.load.cache_clear()
+        published_numbers.load.cache_clear()
         with monkeypatch.context() as patch:
-            patch.setattr(published, "place", lambda place=place: place)
+            patch.setattr(published_numbers, "place", lambda place=place: place)
             assert main(["published"]) == 2
         assert sentence in capsys.readouterr().err
-    published.load.cache_clear()
+    published_numbers.load.cache_clear()
 
 
 def run_of(task: str, model: str) -> dict[str, Any]:
-    decode = {"beams": tasks.load(task).decode.beams}
+    decode = {"beams": loader.load(task).decode.beams}
     engine = {"dtype": "bfloat16", "kv_dtype": "bfloat16", "protocol": {"sliding_window": 4096}}
     identity = {"protocol": "hf", "model": engine, "task": {"decode": decode}}
     given = file(task) | {"prompt": "p", "overrides": {}}
@@ -326,7 +331,9 @@ def causes(task: str, metric: str, model: str, **more: Any) -> str:
     run = run_of(task, model)
     cell = Cell(score(task, metric, 0.4, **more), "r", model, (), (), 224, None, run["task_file"])
     return "\n".join(
-        yardstick.reasons(run, [cell], None if published.name(model) else published.given(model))
+        explain.reasons(
+            run, [cell], None if published_numbers.name(model) else published_numbers.given(model)
+        )
     )
 
 
@@ -355,13 +362,13 @@ def test_every_cause_is_told() -> None:
 
 
 def test_beams_and_artefacts_name_tasks_that_are() -> None:
-    names = tasks.names()
-    for pattern, facts in artefacts.load().items():
+    names = loader.names()
+    for pattern, facts in published_facts.load().items():
         assert any(fnmatchcase(name, pattern) for name in names), pattern
         assert facts.get("reported_on", names[0]) in names, pattern
     for name in names:
         if not name.startswith(("shapes", "custom", "coco_captions")):
-            assert artefacts.beams(name) == tasks.load(name).decode.beams, name
+            assert published_facts.beams(name) == loader.load(name).decode.beams, name
 
 
 @pytest.mark.parametrize(
@@ -376,6 +383,6 @@ def test_artefacts_are_read_strictly(
     text: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "artefacts.yaml").write_text(text)
-    monkeypatch.setattr(artefacts, "folder", lambda: tmp_path)
+    monkeypatch.setattr(published_facts, "folder", lambda: tmp_path)
     with pytest.raises(UserError, match=re.escape(f"results/artefacts.yaml: {sentence}")):
-        artefacts.load.__wrapped__()
+        published_facts.load.__wrapped__()

@@ -11,9 +11,9 @@ import torch
 from stub import colours
 from tiny import ask, backend, by_id
 
-from evalkit.cli import main
+from evalkit.cli.main import main
 from evalkit.errors import ModelError
-from evalkit.models.paligemma.quantize import round_int8
+from evalkit.models.paligemma.checkpoint.quantize import round_int8
 
 
 def test_every_weight_is_one_of_255_steps_of_its_channel() -> None:

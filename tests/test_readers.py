@@ -17,7 +17,7 @@ from PIL import Image
 
 from evalkit.errors import ImageError, ModelError
 from evalkit.models.paligemma import PaliGemma
-from evalkit.models.paligemma.batches import pixel_key
+from evalkit.models.paligemma.interface import pixel_key
 from evalkit.types import Decode, ImageRef, Preparation, Request
 
 ROOT = Path(__file__).parent.parent

@@ -11,7 +11,10 @@ from typing import Any
 
 import pytest
 
-from evalkit import images, lookup, sources, tasks
+from evalkit import registry
+from evalkit.data import sources
+from evalkit.images import prepare
+from evalkit.tasks import loader
 from evalkit.types import Preparation, Sample, Source
 
 BESIDE = Path(__file__).parents[2] / "shared/data/real"
@@ -42,9 +45,9 @@ EXPECTED = {
 
 
 def read(name: str) -> list[Sample]:
-    task = tasks.load(name)
+    task = loader.load(name)
     source = sources.locate(task, [ROOT])
-    return list(lookup.make("formats", task.data.format).samples(source, task.data.split))
+    return list(registry.make("formats", task.data.format).samples(source, task.data.split))
 
 
 @pytest.mark.parametrize("name", EXPECTED)
@@ -64,7 +67,7 @@ def test_every_image_decodes_to_the_stated_size() -> None:
             if ref.path in seen or not Path(ref.path).is_file():
                 continue
             seen.add(ref.path)
-            prepared = images.prepare(ref, Preparation(224, antialias=True))
+            prepared = prepare.prepare(ref, Preparation(224, antialias=True))
             assert prepared.pixels.shape == (224, 224, 3)
             assert sample.size in (None, prepared.size), ref
     assert len(seen) == 179
@@ -78,38 +81,38 @@ def test_crowds_and_captions() -> None:
 
 
 def test_questions_and_pages_beside_the_official_files() -> None:
-    made = lookup.make("formats", "docvqa")
+    made = registry.make("formats", "docvqa")
     entry = {"path": "docvqa/val_v1.0_all_questions_on_these_pages.json", "images": "docvqa/documents"}
     assert len(list(made.samples(Source(ROOT, entry), "val"))) == 45
-    made = lookup.make("formats", "textvqa")
+    made = registry.make("formats", "textvqa")
     entry = {"path": "textvqa/TextVQA_0.5.1_val_first100_noimages.json", "images": "textvqa"}
     assert len(list(made.samples(Source(ROOT, entry), "val"))) == 100
     groups = Counter(sample.group for name in ("vqav2_train", "vqav2_val") for sample in read(name))
     assert set(groups) <= {"yes/no", "number", "other"}
-    made = lookup.make("formats", "jsonl")
+    made = registry.make("formats", "jsonl")
     entry = {"path": "pope/coco_pope_random.json", "images": "vqav2/val2014"}
     samples = list(made.samples(Source(ROOT, entry), "test"))
     assert (len(samples), samples[0].fields["label"]) == (30, "yes")
 
 
 def test_pairs_graphs_and_captions_beside_the_official_files() -> None:
-    made = lookup.make("formats", "nlvr2")
+    made = registry.make("formats", "nlvr2")
     pairs = list(made.samples(Source(ROOT, {"path": "nlvr2/dev.json", "images": "nlvr2/dev"}), "dev"))
     assert len(pairs) == 8
     assert all(Path(image.path).is_file() for sample in pairs for image in sample.images)
-    made = lookup.make("formats", tasks.load("gqa_testdev_balanced").data.format)
+    made = registry.make("formats", loader.load("gqa_testdev_balanced").data.format)
     entry = {"path": "gqa/questions.json", "images": "gqa/images"}
     graphs = list(made.samples(Source(ROOT, entry), "testdev_balanced"))
     assert (len(graphs), graphs[0].id, graphs[0].target["answers"]) == (4, "202218649", ("picture",))
     assert all(Path(sample.images[0].path).is_file() for sample in graphs)
-    made = lookup.make("formats", tasks.load("textcaps_val").data.format)
+    made = registry.make("formats", loader.load("textcaps_val").data.format)
     entry = {"path": "textcaps/TextCaps_0.1_val_first100_noimages.json", "images": "textcaps"}
     captions = list(made.samples(Source(ROOT, entry), "val"))
     assert sum(len(sample.target) for sample in captions) == 100
-    made = lookup.make("formats", tasks.load("pope_test").data.format)
+    made = registry.make("formats", loader.load("pope_test").data.format)
     kinds = ("random", "popular", "adversarial")
     entry = {"path": {k: f"pope/full/coco_pope_{k}.json" for k in kinds}, "images": "coco"}
-    assert sum(1 for _ in made.samples(Source(ROOT, entry), "test")) == tasks.load("pope_test").data.count
+    assert sum(1 for _ in made.samples(Source(ROOT, entry), "test")) == loader.load("pope_test").data.count
 
 
 @pytest.mark.parametrize("task", ["refcoco_unc", "refcocoplus_unc", "refcocog_umd"])
@@ -140,11 +143,11 @@ def test_full_splits_have_the_official_number_of_sentences(task: str, tmp_path: 
     }
     (tmp_path / "instances.json").write_text(json.dumps(content))
     source = Source(tmp_path, {"refs": "refs.p", "instances": "instances.json", "images": "train2014"})
-    made = lookup.make("formats", "refcoco")
-    named = [name for name in tasks.names() if name.startswith(f"{task}_")]
+    made = registry.make("formats", "refcoco")
+    named = [name for name in loader.names() if name.startswith(f"{task}_")]
     assert len(named) in (8, 12)  # boxes and masks, the transfer's prompt and the mix checkpoints'
     for name in named:
-        data = tasks.load(name).data
+        data = loader.load(name).data
         if data.split not in {row["split"] for row in rows}:  # RefCOCOg's test is not among the lists
             continue
         assert sum(1 for _ in made.samples(source, data.split)) == data.count

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from stub import Stub, checkpoint, colours
 
-from evalkit import commands
-from evalkit.cli import main
+from evalkit.cli.main import main
+from evalkit.evaluation import evaluate
 
 LINES = [{"id": f"q{i}-0", "text": "red" if i % 2 else "blue"} for i in range(10)]
 
@@ -46,7 +46,7 @@ def test_a_file(task: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_run_again(task: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(
-            commands, "checkpoint", lambda spec, _: checkpoint(Stub(lambda request: request.id), spec)
+            evaluate, "checkpoint", lambda spec, _: checkpoint(Stub(lambda request: request.id), spec)
         )
         assert run(task, "m") == 0
     (folder,) = Path("results").iterdir()

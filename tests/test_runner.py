@@ -10,12 +10,18 @@ import pytest
 from PIL import Image
 from stub import Stub, checkpoint, colours
 
-from evalkit import leaderboard, planning, results, runner, tasks
+from evalkit import provenance
 from evalkit.errors import DataError, ResultsError, UserError
-from evalkit.planning import Asked
+from evalkit.evaluation import plan as planning
+from evalkit.evaluation import predict
+from evalkit.files import atomic_write
+from evalkit.report import formats, leaderboard
+from evalkit.runs import store
+from evalkit.tasks import dataset, loader
+from evalkit.tasks.dataset import Asked
 from evalkit.types import Request, Score
 
-EVERYTHING, PLAIN = Asked(), runner.Options()
+EVERYTHING, PLAIN = Asked(), predict.Options()
 
 
 def red(request: Request) -> str:
@@ -27,16 +33,16 @@ def go(
     model: Stub,
     output: Path,
     asked: Asked = EVERYTHING,
-    options: runner.Options = PLAIN,
+    options: predict.Options = PLAIN,
     overrides: dict[str, str] | None = None,
 ) -> tuple[planning.Plan, list[Score]]:
     """One task, one model, as the command line does it."""
-    task = tasks.load(str(task_file), overrides)
-    shelf = planning.Shelf([task_file.parent])
+    task = loader.load(str(task_file), overrides)
+    shelf = dataset.Shelf([task_file.parent])
     candidate = checkpoint(model)
     plan = planning.plan(shelf.get(task), candidate, output, asked, missing_images=options.on_bad_image)
     found: list[Score] = []
-    runner.run([plan], shelf, candidate, options, lambda *_: None, lambda _, s: found.extend(s))
+    predict.run([plan], shelf, candidate, options, lambda *_: None, lambda _, s: found.extend(s))
     return plan, found
 
 
@@ -91,7 +97,7 @@ def test_the_second_writer_leaves(tmp_path: Path) -> None:
     task = colours(tmp_path / "data")
     with pytest.raises(KeyboardInterrupt):
         go(task, Stub(red, die_after=3), tmp_path / "out")
-    folder = results.find([tmp_path / "out"])[0]
+    folder = store.find([tmp_path / "out"])[0]
     with folder.journal(), pytest.raises(ResultsError, match="another process is writing"):
         go(task, Stub(red), tmp_path / "out")
 
@@ -151,7 +157,7 @@ def test_missing_and_bad_images(tmp_path: Path) -> None:
     (tmp_path / "data" / "pictures" / "4.png").unlink()
     with pytest.raises(DataError, match=r"4\.png is missing"):
         go(task, Stub(red), tmp_path / "out")
-    plan, (score,) = go(task, Stub(red), tmp_path / "out", options=runner.Options(on_bad_image="skip"))
+    plan, (score,) = go(task, Stub(red), tmp_path / "out", options=predict.Options(on_bad_image="skip"))
     assert (score.n, score.coverage) == (18, "incomplete")
     run = plan.folder.read_run()
     assert run is not None
@@ -162,10 +168,10 @@ def test_other_library_versions_must_be_asked_for(tmp_path: Path, monkeypatch: p
     task = colours(tmp_path / "data")
     with pytest.raises(KeyboardInterrupt):
         go(task, Stub(red, die_after=3), tmp_path / "out")
-    monkeypatch.setattr(runner, "versions", lambda: {"torch": "9.9"})
+    monkeypatch.setattr(provenance, "versions", lambda: {"torch": "9.9"})
     with pytest.raises(ResultsError, match="--resume-across"):
         go(task, Stub(red), tmp_path / "out")
-    _, (score,) = go(task, Stub(red), tmp_path / "out", options=runner.Options(resume_across=True))
+    _, (score,) = go(task, Stub(red), tmp_path / "out", options=predict.Options(resume_across=True))
     assert score.n == 20
 
 
@@ -173,42 +179,42 @@ def test_the_leaderboard_stamps_and_ranks(tmp_path: Path) -> None:
     task = colours(tmp_path / "data")
     go(task, Stub(red), tmp_path / "out", Asked(limit=3))
     other = Stub(lambda r: "blue")
-    shelf = planning.Shelf([task.parent])
+    shelf = dataset.Shelf([task.parent])
     candidate = checkpoint(other, "blue|=1")
-    plan = planning.plan(shelf.get(tasks.load(str(task))), candidate, tmp_path / "out", Asked(limit=3))
-    runner.run([plan], shelf, candidate, runner.Options(), lambda *_: None, lambda *_: None)
-    cells = leaderboard.collect(results.find([tmp_path / "out"]))
-    shown = leaderboard.terminal(cells, bold=True)
+    plan = planning.plan(shelf.get(loader.load(str(task))), candidate, tmp_path / "out", Asked(limit=3))
+    predict.run([plan], shelf, candidate, predict.Options(), lambda *_: None, lambda *_: None)
+    cells = leaderboard.collect(store.find([tmp_path / "out"]))
+    shown = formats.terminal(cells, bold=True)
     assert "†" in shown
     assert "\033[1m" in shown
-    assert "blue\\|=1" in leaderboard.markdown(cells)
-    assert json.loads(leaderboard.to_json(cells))[0]["coverage"] == "limited"
-    assert leaderboard.to_csv(cells).startswith("task,metric,model,value")
+    assert "blue\\|=1" in formats.markdown(cells)
+    assert json.loads(formats.to_json(cells))[0]["coverage"] == "limited"
+    assert formats.to_csv(cells).startswith("task,metric,model,value")
 
 
 def test_results_that_are_not_ours(tmp_path: Path) -> None:
     with pytest.raises(ResultsError, match="no such folder"):
-        results.find([tmp_path / "none"])
+        store.find([tmp_path / "none"])
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.json").write_text("{")
     with pytest.raises(ResultsError, match="damaged"):
-        results.RunFolder(tmp_path / "run").read_run()
+        store.RunFolder(tmp_path / "run").read_run()
     (tmp_path / "run" / "run.json").write_text('{"schema": 99}')
     with pytest.raises(ResultsError, match="newer evalkit"):
-        results.RunFolder(tmp_path / "run").read_run()
+        store.RunFolder(tmp_path / "run").read_run()
     blocked = tmp_path / "file"
     blocked.write_text("")
     with pytest.raises(ResultsError, match="a file stands where a folder is needed"):
-        results.atomic_write(blocked / "x.json", "{}")
+        atomic_write(blocked / "x.json", "{}")
 
 
 def test_older_results_are_migrated_step_by_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "run.json").write_text('{"schema": 1, "model": "a"}')
-    monkeypatch.setattr(results, "SCHEMA", 3)
+    monkeypatch.setattr(store, "SCHEMA", 3)
     monkeypatch.setattr(
-        results,
+        store,
         "MIGRATIONS",
         {1: lambda c: {**c, "name": c["model"]}, 2: lambda c: {**c, "name": c["name"] * 2}},
     )
-    found = results.RunFolder(tmp_path).read_run()
+    found = store.RunFolder(tmp_path).read_run()
     assert found == {"schema": 3, "model": "a", "name": "aa"}

@@ -13,9 +13,9 @@ import torch
 from stub import colours
 from tiny import ask, backend, by_id
 
-from evalkit import tasks
 from evalkit.errors import ModelError, UserError
-from evalkit.models.paligemma.sampling import Draws, nucleus
+from evalkit.models.paligemma.decoding.sampling import Draws, nucleus
+from evalkit.tasks import loader
 from evalkit.types import Decode
 
 WARM: dict[str, Any] = {"temperature": 1.5, "top_p": 0.9}
@@ -76,9 +76,9 @@ def test_the_nucleus_keeps_the_token_that_crosses(top_p: float, kept: set[int]) 
 
 def test_only_what_is_drawn_is_in_the_identity(tmp_path: Path) -> None:
     task = str(colours(tmp_path / "data"))
-    plain = tasks.text_identity(tasks.load(task))
+    plain = loader.text_identity(loader.load(task))
     assert plain["decode"] == {"max_new_tokens": 32, "text_length": 32, "beams": 1, "logprobs": False}
-    drawn = tasks.text_identity(tasks.load(task, {"decode.temperature": "1"}))
+    drawn = loader.text_identity(loader.load(task, {"decode.temperature": "1"}))
     assert drawn["decode"] == {**plain["decode"], "temperature": 1.0, "top_p": 1.0, "seed": 0}
 
 
@@ -97,7 +97,7 @@ def test_only_what_is_drawn_is_in_the_identity(tmp_path: Path) -> None:
 def test_refused(settings: dict[str, str], sentence: str, tmp_path: Path) -> None:
     task = str(colours(tmp_path / "data"))
     with pytest.raises(UserError, match=sentence):
-        tasks.load(task, {f"decode.{k}": v for k, v in settings.items()})
+        loader.load(task, {f"decode.{k}": v for k, v in settings.items()})
 
 
 def test_the_backend_refuses_beams_too() -> None:

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from evalkit import sources
+from evalkit.data import sources
 from evalkit.errors import DataError, ImageError
+from evalkit.files import file_digest, remembered_digest
 from evalkit.types import Data, Decode, ImageRef, Task
 
 
@@ -100,28 +101,28 @@ def test_digests_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     os.utime(path, ns=(1, 1))
     read: list[int] = []
     right = hashlib.sha256(path.read_bytes()).hexdigest()
-    assert sources.remembered_digest(path) is None
-    assert sources.file_digest(path, read.append) == right
-    assert sources.file_digest(path, read.append) == right
+    assert remembered_digest(path) is None
+    assert file_digest(path, read.append) == right
+    assert file_digest(path, read.append) == right
     assert read == [3000]
     path.write_bytes(b"abd" * 1000)
     os.utime(path, ns=(2, 2))
-    assert sources.file_digest(path, read.append) != right
+    assert file_digest(path, read.append) != right
     (entry,) = (tmp_path / "cache/digests").iterdir()
     for damage in (b"", b"[1]", b'{"path": 1}', b"[" * 100_000, b"\xff"):
         entry.write_bytes(damage)
-        assert sources.file_digest(path) == hashlib.sha256(path.read_bytes()).hexdigest()
+        assert file_digest(path) == hashlib.sha256(path.read_bytes()).hexdigest()
     monkeypatch.setenv("EVALKIT_CACHE", "/dev/null/nowhere")  # cannot be written: no error
-    assert sources.file_digest(path) == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert file_digest(path) == hashlib.sha256(path.read_bytes()).hexdigest()
     with pytest.raises(DataError, match="cannot be read"):
-        sources.file_digest(tmp_path / "nowhere")
+        file_digest(tmp_path / "nowhere")
 
 
 def test_a_file_just_written_is_not_remembered(tmp_path: Path) -> None:
     path = tmp_path / "young"
     path.write_bytes(b"x")
-    sources.file_digest(path)
-    assert sources.remembered_digest(path) is None
+    file_digest(path)
+    assert remembered_digest(path) is None
 
 
 def test_images_in_folders_and_archives(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
 from evalkit.errors import ModelError
-from evalkit.models.paligemma import compiling, static
+from evalkit.models.paligemma.engine import compile as compiling
+from evalkit.models.paligemma.engine import cuda_graphs
 from evalkit.types import Prediction
 
 SYNCHRONISE = ("_local_scalar_dense", "nonzero", "masked_select")
@@ -47,7 +48,7 @@ class Tape(TorchDispatchMode):
             made |= {id(old): new for old, new in pairs if isinstance(old, torch.Tensor)}
 
 
-def record(work: static.Work) -> static.Work:
+def record(work: cuda_graphs.Work) -> cuda_graphs.Work:
     """As `CudaCapture`: runs as a warm-up, then on the tape; the recording itself changes nothing."""
     work()
     tape = Tape()
@@ -64,11 +65,11 @@ def recording(
     monkeypatch: pytest.MonkeyPatch, family: int, capture: Any = record, batch_size: int = 7, **options: Any
 ) -> Any:
     """A model whose decode steps are recorded, in buckets of 8 tokens."""
-    monkeypatch.setattr(static, "BUCKET", 8)
+    monkeypatch.setattr(cuda_graphs, "BUCKET", 8)
     model = backend(tiny.checkpoint(family), engine="fast", batch_size=batch_size, **options)
     model.load()
     engine = model._engine
-    engine.static = static.StaticSteps(engine.decoder, engine.cap, capture)
+    engine.static = cuda_graphs.StaticSteps(engine.decoder, engine.cap, capture)
     return model
 
 
@@ -136,7 +137,7 @@ def test_a_step_has_the_same_shape_whatever_ran_before(monkeypatch: pytest.Monke
 
 
 def test_graphs_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(static, "GRAPHS", 2)
+    monkeypatch.setattr(cuda_graphs, "GRAPHS", 2)
     asked = ask(20, max_new_tokens=60)
     model = recording(monkeypatch, 1)
     found = by_id(model.predict(asked))
@@ -157,7 +158,7 @@ def test_graphs_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_cannot_be_recorded_runs_as_it_is(
     error: Exception, why: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fails(work: static.Work) -> static.Work:
+    def fails(work: cuda_graphs.Work) -> cuda_graphs.Work:
         raise error
 
     asked = ask(12)
@@ -175,7 +176,7 @@ def test_a_record_that_is_wrong_is_found_out(monkeypatch: pytest.MonkeyPatch) ->
     """A replay that gives the logits of when it was recorded, whatever is asked now."""
     made: list[Any] = []
 
-    def frozen(work: static.Work) -> static.Work:
+    def frozen(work: cuda_graphs.Work) -> cuda_graphs.Work:
         logits = made[0]._logits.clone()
 
         def replay() -> None:

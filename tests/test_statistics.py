@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evalkit import intervals, significance
+from evalkit.stats import intervals, significance
 from evalkit.types import Metric, Rows
 
 FOLDER = Path(os.environ.get("EVALKIT_PARITY", Path(__file__).parents[2] / "shared" / "parity"))

@@ -11,12 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from evalkit import edits, html_tree, lookup, polygons, tree_edits
+from evalkit import registry
 from evalkit.errors import UserError
+from evalkit.geometry import polygons
+from evalkit.text import edit_distance, tree_edit_distance
+from evalkit.text.html import parse
 
 
 def one(spelling: str, answer: Any, target: Any) -> float:
-    metric = lookup.make("metrics", spelling)
+    metric = registry.make("metrics", spelling)
     return metric.reduce(metric.rows([answer], [target]))
 
 
@@ -99,7 +102,7 @@ MARKUP = st.lists(
 
 @given(st.one_of(st.text(), MARKUP))
 def test_no_text_makes_a_reader_raise(text: str) -> None:
-    html_tree.parse(text)
+    parse(text)
     for spelling in ("teds", "grits", "grits(kind='content')", "smiles_match"):
         assert one(spelling, text, (whole(TD),)) <= 1.0
         assert one(spelling, text, (text,)) <= 1.0
@@ -131,10 +134,10 @@ def test_absurd_tables_end_soon(name: str) -> None:
 
 @given(st.lists(st.text("ab<", max_size=6), max_size=5), st.lists(st.text("ab<", max_size=90), max_size=5))
 def test_many_distances_are_the_distance_of_each(first: list[str], second: list[str]) -> None:
-    found = edits.distances(first, second)
+    found = edit_distance.distances(first, second)
     assert found.shape == (len(first), len(second))
     for i, j in itertools.product(range(len(first)), range(len(second))):
-        assert found[i, j] == edits.distance(first[i], second[j])
+        assert found[i, j] == edit_distance.distance(first[i], second[j])
 
 
 shapes = st.recursive(
@@ -144,7 +147,7 @@ shapes = st.recursive(
 )
 
 
-def numbered(shape: Any) -> tree_edits.Tree:
+def numbered(shape: Any) -> tree_edit_distance.Tree:
     labels: list[int] = []
     leftmost: list[int] = []
 
@@ -155,7 +158,7 @@ def numbered(shape: Any) -> tree_edits.Tree:
         return leftmost[-1]
 
     visit(shape)
-    return tree_edits.Tree(labels, leftmost)
+    return tree_edit_distance.Tree(labels, leftmost)
 
 
 def by_definition(first: tuple[Any, ...], second: tuple[Any, ...], costs: Any) -> float:
@@ -179,7 +182,7 @@ def by_definition(first: tuple[Any, ...], second: tuple[Any, ...], costs: Any) -
 def test_tree_distance_is_the_recursive_one(first: Any, second: Any) -> None:
     costs = np.array([[0, 0.25, 1], [0.5, 0, 0.75], [1, 1, 0]])
     wanted = by_definition((first,), (second,), costs)
-    assert tree_edits.distance(numbered(first), numbered(second), costs) == pytest.approx(wanted)
+    assert tree_edit_distance.distance(numbered(first), numbered(second), costs) == pytest.approx(wanted)
 
 
 def test_polygons() -> None:
@@ -198,12 +201,12 @@ def test_polygons() -> None:
 
 
 def test_molecules_as_plain_text_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    metric = lookup.make("metrics", "smiles_match")
+    metric = registry.make("metrics", "smiles_match")
     monkeypatch.setattr("evalkit.metrics.smiles_match._there", lambda: False)
     assert metric.tools() == "no rdkit: plain text"
     assert metric.rows(["OCC", "CCO", ""], [("CCO",), ("CCO",), ("",)])[:, 0].tolist() == [0, 1, 0]
     with pytest.raises(UserError, match="pip install rdkit"):
-        lookup.make("metrics", "smiles_match(canonical='rdkit')")
+        registry.make("metrics", "smiles_match(canonical='rdkit')")
 
 
 # (answer, target, canon_smiles, graph, with cis/trans) by evaluate.py of thomas0809/MolScribe @ 7296a304
@@ -224,4 +227,4 @@ def test_molecules(answer: str, target: str, exact: int, graph: int, both: int) 
     assert one("smiles_match", answer, (target,)) == exact
     assert one("smiles_match(chirality=False)", answer, (target,)) == graph
     assert one("smiles_match(cistrans=True)", answer, (target,)) == both
-    assert lookup.make("metrics", "smiles_match").tools().startswith("rdkit 2")
+    assert registry.make("metrics", "smiles_match").tools().startswith("rdkit 2")

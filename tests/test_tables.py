@@ -19,10 +19,13 @@ from stub import checkpoint, colours
 from stub_runs import Weighted, go, wrong_at
 
 import evalkit
-from evalkit import commands, leaderboard, means, results, tables
-from evalkit.cli import main
+from evalkit.cli.main import main
 from evalkit.errors import UserError
-from evalkit.leaderboard import Cell
+from evalkit.evaluation import evaluate
+from evalkit.report import formats, leaderboard
+from evalkit.report.leaderboard import Cell
+from evalkit.report.seeds import over_seeds, stem
+from evalkit.runs import store
 from evalkit.types import Score
 
 
@@ -35,12 +38,12 @@ def cell(task: str, model: str, value: float, half: float = 0.01, resolution: in
 
 def test_ties_with_the_best_are_marked() -> None:
     cells = [cell("t", "a", 0.80), cell("t", "b", 0.79), cell("t", "c", 0.70)]
-    text = leaderboard.markdown(cells)
+    text = formats.markdown(cells)
     assert "**80.0 ±1.0** | **79.0 ±1.0** | 70.0 ±1.0" in text
     assert "bold: the best on the same samples, and what does not differ from it significantly (by" in text
     other = cell("t", "d", 0.9, n=10, coverage="limited")
-    assert "**80.0 ±1.0** | **79.0 ±1.0** | 70.0 ±1.0 | 90.0 ±1.0†" in leaderboard.markdown([*cells, other])
-    assert "**" not in leaderboard.markdown([cells[0], other])
+    assert "**80.0 ±1.0** | **79.0 ±1.0** | 70.0 ±1.0 | 90.0 ±1.0†" in formats.markdown([*cells, other])
+    assert "**" not in formats.markdown([cells[0], other])
 
 
 def test_pairing_breaks_ties(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -63,7 +66,7 @@ def test_models_are_grouped_by_resolution() -> None:
 def test_a_page_groups_models_and_tasks() -> None:
     """Names that differ in a number stand in its order; a model's resolutions stand below its name."""
     cells = [cell("t", f"m-{b}b", 0.5, resolution=r) for b in (28, 3, 10) for r in (224, 448)]
-    page = tables.to_html([*cells, cell("u", "m-3b", 0.4)])
+    page = formats.to_html([*cells, cell("u", "m-3b", 0.4)])
     heads = [page.index(f'colspan="2">m-{b}b</th>') for b in (3, 10, 28)]
     assert heads == sorted(heads)
     assert page.count("448 px") == 3
@@ -73,7 +76,7 @@ def test_a_page_groups_models_and_tasks() -> None:
 
 def test_columns_that_do_not_fit_go_below() -> None:
     cells = [cell("t", f"model-{i:02}", 0.5) for i in range(30)]
-    text = leaderboard.terminal(cells, bold=False, width=100)
+    text = formats.terminal(cells, bold=False, width=100)
     assert max(len(line) for line in text.splitlines() if "model-" in line) <= 100
     assert all(f"model-{i:02}" in text for i in range(30))
 
@@ -83,7 +86,7 @@ def test_many_models_and_a_hundred_tasks() -> None:
     start = time.perf_counter()
     for form in ("terminal", "md", "csv", "html", "latex", "json"):
         for shape in ("wide", "long"):
-            text, _ = tables.render(cells, form, shape)
+            text, _ = formats.render(cells, form, shape)
             assert "task99" in text
     assert time.perf_counter() - start < 20
 
@@ -94,16 +97,16 @@ EVIL = "=1+1|<b>&%_{}\\"
 def test_every_form_keeps_odd_names_harmless() -> None:
     cells = [cell("t", EVIL, 0.5), cell("t", "plain", 0.9)]
     for shape in ("wide", "long"):
-        rows = list(csv.reader(io.StringIO(tables.render(cells, "csv", shape)[0])))
+        rows = list(csv.reader(io.StringIO(formats.render(cells, "csv", shape)[0])))
         assert not [f for row in rows for f in row if f[:1] in ("=", "+", "@")]
-        page = tables.render(cells, "html", shape)[0]
+        page = formats.render(cells, "html", shape)[0]
         parser = html.parser.HTMLParser()
         parser.feed(page)
         assert "&lt;b&gt;" in page
-        tex = tables.render(cells, "latex", shape)[0]
+        tex = formats.render(cells, "latex", shape)[0]
         assert r"\&\%\_\{\}\textbackslash{}" in tex
-        assert "\\|" in tables.render(cells, "md", shape)[0]
-        assert json.loads(tables.render(cells, "json", shape)[0])
+        assert "\\|" in formats.render(cells, "md", shape)[0]
+        assert json.loads(formats.render(cells, "json", shape)[0])
 
 
 def test_a_file_to_commit_and_diff(tmp_path: Path) -> None:
@@ -202,11 +205,11 @@ def test_the_trackers_of_the_docs(
     for name in ("wandb", "mlflow", "torch.utils.tensorboard"):
         monkeypatch.setitem(sys.modules, name, fake)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(commands, "checkpoint", lambda spec, _: checkpoint(Weighted(wrong_at(0.1)), spec))
+    monkeypatch.setattr(evaluate, "checkpoint", lambda spec, _: checkpoint(Weighted(wrong_at(0.1)), spec))
     task = colours(tmp_path / "data")
     words = ["run", "--model", "checkpoint-7", "--tasks", str(task), "--data-root", str(task.parent)]
     assert main([*words, "--on-scores", "track.py:on_scores"]) == 0
-    (score,) = results.scores_of(results.find([Path("results")])[0])
+    (score,) = store.scores_of(store.find([Path("results")])[0])
     values = {k: v for told in fake.told for k, v in told.items()}
     assert values["colours_test/exact_match"] == score.value
     assert values["colours_test/exact_match/low"] == score.low
@@ -218,7 +221,7 @@ def test_the_trackers_of_the_docs(
 
 def test_trackers_from_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(commands, "checkpoint", lambda spec, _: checkpoint(Weighted(wrong_at(0.1)), spec))
+    monkeypatch.setattr(evaluate, "checkpoint", lambda spec, _: checkpoint(Weighted(wrong_at(0.1)), spec))
     task = colours(tmp_path / "data")
     told: list[tuple[str, float]] = []
     evalkit.run("m", task, data_root=task.parent, on_scores=lambda name, s: told.append((name, s[0].value)))
@@ -228,29 +231,29 @@ def test_trackers_from_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_the_seed_in_a_name() -> None:
     said = ("ft-seed0", "ft_s1", "ft-run2", "ft-seed-3", "ft_SEED_4")
-    assert {means.stem(name) for name in said} == {"ft"}
-    assert [means.stem(n) for n in ("ft", "ft-224", "seed0", "ft-seeds", "ft-s", "docs1")] == [None] * 6
+    assert {stem(name) for name in said} == {"ft"}
+    assert [stem(n) for n in ("ft", "ft-224", "seed0", "ft-seeds", "ft-s", "docs1")] == [None] * 6
 
 
 def test_means_over_seeds() -> None:
     seeds = [cell("t", f"ft-seed{i}", v, invalid=1) for i, v in enumerate((0.8, 0.81, 0.85))]
-    found = means.over_seeds([*seeds, cell("t", "other", 0.9)])
+    found = over_seeds([*seeds, cell("t", "other", 0.9)])
     assert [(c.model, c.runs) for c in found] == [("ft", 3), ("other", 1)]
     assert found[0].score.value == pytest.approx(0.82)
     assert found[0].stdev == pytest.approx(0.02645751311)
     assert [c.text() for c in found] == ["82.0 ±2.6 (3 runs)", "90.0 (1 run)"]
-    text = leaderboard.markdown(found)
+    text = formats.markdown(found)
     assert "standard deviation over runs" in text
     assert "**" not in text
     assert "3 of 3000" in text
-    named = means.over_seeds([*seeds, cell("t", "ft", 0.9)])
+    named = over_seeds([*seeds, cell("t", "ft", 0.9)])
     assert [c.model for c in named] == ["ft (mean)", "ft"]
     other = [cell("t", "ft-seed0", 0.5), cell("t", "ft-seed1", 0.5, n=10, coverage="limited")]
     with pytest.raises(UserError, match="differ in coverage, samples"):
-        means.over_seeds(other)
+        over_seeds(other)
     with pytest.raises(UserError, match="ft-seed0 ran in several ways, one of them"):
-        means.over_seeds([cell("t", "ft-seed0 [hf, 12ab]", 0.5), cell("t", "ft-seed0 [paper, 34cd]", 0.5)])
-    assert means.over_seeds([cell("t", "ft [hf, 12ab]", 0.5)])[0].runs == 1
+        over_seeds([cell("t", "ft-seed0 [hf, 12ab]", 0.5), cell("t", "ft-seed0 [paper, 34cd]", 0.5)])
+    assert over_seeds([cell("t", "ft [hf, 12ab]", 0.5)])[0].runs == 1
 
 
 def test_means_in_every_form(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from evalkit import lookup, tasks
+from evalkit import registry
 from evalkit.errors import UserError
+from evalkit.tasks import loader
 from evalkit.types import Metric, Parser
 
 GOOD = """\
@@ -73,64 +74,64 @@ def test_refusals_name_file_key_and_what_would_be_right(
     path = tmp_path / "t.yaml"
     path.write_text(GOOD.replace(old, new, 1))
     with pytest.raises(UserError) as error:
-        tasks.load(str(path))
+        loader.load(str(path))
     assert str(error.value).startswith(str(path)), "the file comes first"
     assert sentence in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def load(tmp_path: Path, text: str = GOOD, **overrides: str) -> tasks.Task:
+def load(tmp_path: Path, text: str = GOOD, **overrides: str) -> loader.Task:
     path = tmp_path / "t.yaml"
     path.write_text(text)
-    return tasks.load(str(path), overrides)
+    return loader.load(str(path), overrides)
 
 
 def test_overrides_are_read_as_yaml_and_stamped(tmp_path: Path) -> None:
     plain = load(tmp_path)
     path = str(tmp_path / "t.yaml")
-    changed = tasks.load(path, {"decode.max_new_tokens": "64", "prompt": "{question}: what?"})
+    changed = loader.load(path, {"decode.max_new_tokens": "64", "prompt": "{question}: what?"})
     assert changed.decode.max_new_tokens == 64
     assert changed.prompt == "{question}: what?"
     assert set(changed.overrides) == {"decode.max_new_tokens", "prompt"}
     assert changed.digest != plain.digest
     with pytest.raises(UserError, match="max_tokens: unknown key"):
-        tasks.load(path, {"decode.max_tokens": "64"})
+        loader.load(path, {"decode.max_tokens": "64"})
     with pytest.raises(UserError, match="'parser' holds no keys"):
-        tasks.load(path, {"parser.x": "1"})
+        loader.load(path, {"parser.x": "1"})
 
 
 def test_prompts_are_filled_and_nothing_else_is_touched(tmp_path: Path) -> None:
     task = load(tmp_path, GOOD.replace("answer en {question}", "answer en  {question} {{x}}\\t"))
-    assert tasks.prompt(task, {"question": "Is {this} it? "}) == "answer en  Is {this} it?  {x}\t"
+    assert loader.prompt(task, {"question": "Is {this} it? "}) == "answer en  Is {this} it?  {x}\t"
     with pytest.raises(UserError, match="no field 'question'; did you mean questions"):
-        tasks.prompt(task, {"questions": ""})
+        loader.prompt(task, {"questions": ""})
     broken = load(tmp_path, GOOD.replace("{question}", "{question"))
     with pytest.raises(UserError, match=r"a lone '\{'"):
-        tasks.prompt(broken, {"question": ""})
+        loader.prompt(broken, {"question": ""})
 
 
 def test_names_patterns_suites() -> None:
-    assert tasks.expand(["shapes_vqa_test", "demo"])[0] == "shapes_vqa_test"
-    assert len(tasks.expand(["demo", "demo"])) == len(set(tasks.expand(["demo"])))
-    assert tasks.expand(["shapes_refer*"]) == ["shapes_refer_seg_test", "shapes_refer_test"]
+    assert loader.expand(["shapes_vqa_test", "demo"])[0] == "shapes_vqa_test"
+    assert len(loader.expand(["demo", "demo"])) == len(set(loader.expand(["demo"])))
+    assert loader.expand(["shapes_refer*"]) == ["shapes_refer_seg_test", "shapes_refer_test"]
     with pytest.raises(UserError, match="did you mean shapes_vqa_test"):
-        tasks.expand(["shapes_vqa_tset"])
+        loader.expand(["shapes_vqa_tset"])
     with pytest.raises(UserError, match="no task matches"):
-        tasks.expand(["nothing*"])
+        loader.expand(["nothing*"])
 
 
-@pytest.mark.parametrize("name", tasks.names())
+@pytest.mark.parametrize("name", loader.names())
 def test_every_task_that_comes_along_is_sound(name: str) -> None:
-    task = tasks.load(name)
+    task = loader.load(name)
     assert task.about
     assert task.license
-    parser: Parser = lookup.make("parsers", task.parser)
+    parser: Parser = registry.make("parsers", task.parser)
     for spelling in task.metrics:
-        metric: Metric = lookup.make("metrics", spelling)
+        metric: Metric = registry.make("metrics", spelling)
         assert parser.kind in metric.wants
-        assert lookup.make("metrics", lookup.spell(metric)) == metric
+        assert registry.make("metrics", registry.spell(metric)) == metric
 
 
-@pytest.mark.parametrize("name", tasks.suites())
+@pytest.mark.parametrize("name", loader.suites())
 def test_every_suite_names_tasks(name: str) -> None:
-    assert tasks.expand([name])
+    assert loader.expand([name])

@@ -6,7 +6,7 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
-from evalkit import tasks
+from evalkit.tasks import loader
 
 DOCS = Path(__file__).parent.parent / "docs"
 # every benchmark of both papers: captions, questions, segmentation, video, the second paper's further tasks
@@ -104,14 +104,14 @@ def test_the_page_is_in_step() -> None:
 
 
 def test_every_row_of_the_tables_has_a_task() -> None:
-    names = tasks.names()
+    names = loader.names()
     assert [row for row in ROWS if not any(name == row or name.startswith(f"{row}_") for name in names)] == []
-    assert set(SUITES) <= set(tasks.suites())
+    assert set(SUITES) <= set(loader.suites())
 
 
 def test_every_task_of_the_papers_says_where_its_prompt_is_from() -> None:
-    for name in tasks.names():
-        task = tasks.load(name)
+    for name in loader.names():
+        task = loader.load(name)
         if not name.startswith("shapes_"):
             assert task.prompt_source, name
             assert task.homepage, name

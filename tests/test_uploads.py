@@ -12,7 +12,7 @@ import tiny
 import torch
 from tiny import ask, backend, by_id
 
-from evalkit.models.paligemma.uploads import Uploads
+from evalkit.models.paligemma.engine.uploads import Uploads
 
 
 class Ferry:

@@ -13,9 +13,12 @@ import pytest
 from stub import checkpoint, colours
 from stub_runs import Weighted, go, wrong_at
 
-from evalkit import commands, pages, watch
-from evalkit.cli import main
+from evalkit.cli.main import main
+from evalkit.comparison.trend import Point, Trend, checkpoints, lacks
 from evalkit.errors import ModelError
+from evalkit.evaluation import evaluate
+from evalkit.report.html import Spot, curve
+from evalkit.report.trend import sparkline, table, to_html
 
 
 def write(folder: Path, cut: int = 0) -> Path:
@@ -29,29 +32,29 @@ def write(folder: Path, cut: int = 0) -> Path:
 
 
 def test_half_written_checkpoints_are_not_complete(tmp_path: Path) -> None:
-    assert watch.lacks(write(tmp_path / "checkpoint-1")) == ""
+    assert lacks(write(tmp_path / "checkpoint-1")) == ""
     for cut in (1, 16, 20, 80):
-        assert watch.lacks(write(tmp_path / "checkpoint-2", cut)) == "the end of model.safetensors"
+        assert lacks(write(tmp_path / "checkpoint-2", cut)) == "the end of model.safetensors"
     folder = write(tmp_path / "checkpoint-3")
     (folder / "config.json").unlink()
-    assert watch.lacks(folder) == "config.json"
+    assert lacks(folder) == "config.json"
     folder = write(tmp_path / "checkpoint-4")
     index = {"weight_map": {"a": "model.safetensors", "b": "model-2.safetensors"}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    assert watch.lacks(folder) == "model-2.safetensors"
+    assert lacks(folder) == "model-2.safetensors"
     (folder / "model.safetensors.index.json").write_text("{")
-    assert watch.lacks(folder) == "a readable index"
+    assert lacks(folder) == "a readable index"
     (tmp_path / "checkpoint-last").mkdir()
-    assert [s for s, _ in watch.checkpoints(tmp_path)] == [1, 2, 3, 4]
+    assert [s for s, _ in checkpoints(tmp_path)] == [1, 2, 3, 4]
 
 
 def test_the_newest_and_the_best_always_fit(tmp_path: Path) -> None:
-    trend = watch.Trend(tmp_path / "watch.json")
+    trend = Trend(tmp_path / "watch.json")
     for step in range(100, 2100, 100):
         mean = 0.9 if step == 300 else step / 4000
         values = {"a_task exact_match": (mean, mean - 0.1, mean + 0.1, 10)}
-        trend.points.append(watch.Point(step, f"checkpoint-{step}", (), values, mean))
-    text = watch.table(trend, 80)
+        trend.points.append(Point(step, f"checkpoint-{step}", (), values, mean))
+    text = table(trend, 80)
     assert max(map(len, text.splitlines())) <= 80
     assert "300*" in text
     assert " 2000" in text
@@ -61,7 +64,7 @@ def test_the_newest_and_the_best_always_fit(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, 0.0), (71.2, 71.3), (-3.0, 100.0), (812.0, 830.0)])
 def test_a_curve_has_a_round_scale_that_holds_it(low: float, high: float) -> None:
-    svg = pages.curve([pages.Spot(1, low, low, low, "a<b"), pages.Spot(9, high, low, high, "b", True)])
+    svg = curve([Spot(1, low, low, low, "a<b"), Spot(9, high, low, high, "b", True)])
     shown = [float(t) for t in re.findall(r'text-anchor="end">(-?[\d.]+)</text>', svg)]
     assert 2 <= len(shown) - 1 <= 8  # the last is x
     assert min(shown[:-1]) <= low <= high <= max(shown[:-1])
@@ -71,15 +74,15 @@ def test_a_curve_has_a_round_scale_that_holds_it(low: float, high: float) -> Non
 
 
 def test_what_is_not_of_all_samples_is_marked(tmp_path: Path) -> None:
-    trend = watch.Trend(tmp_path / "watch.json")
+    trend = Trend(tmp_path / "watch.json")
     key = "a_task exact_match"
-    whole = watch.Point(1, "checkpoint-1", (), {key: (0.5, 0.4, 0.6, 500)}, 0.5)
-    part = watch.Point(2, "checkpoint-2", (), {key: (0.5, 0.4, 0.6, 50)}, 0.5, coverage={key: "limited"})
+    whole = Point(1, "checkpoint-1", (), {key: (0.5, 0.4, 0.6, 500)}, 0.5)
+    part = Point(2, "checkpoint-2", (), {key: (0.5, 0.4, 0.6, 50)}, 0.5, coverage={key: "limited"})
     trend.points = [whole]
-    assert "†" not in watch.table(trend)
+    assert "†" not in table(trend)
     trend.points += [part]
     trend.save()
-    for text in (watch.table(watch.Trend.load(trend.path)), watch.to_html(trend)):
+    for text in (table(Trend.load(trend.path)), to_html(trend)):
         assert "50.0 ±10.0†" in text
         assert "† a part of the samples" in text
         assert "fewer than 100 samples" in text
@@ -87,8 +90,8 @@ def test_what_is_not_of_all_samples_is_marked(tmp_path: Path) -> None:
 
 
 def test_sparkline() -> None:
-    assert watch.sparkline([0, 0.5, 1]) == "▁▅█"
-    assert watch.sparkline([1, 1]) == "▁▁"
+    assert sparkline([0, 0.5, 1]) == "▁▅█"
+    assert sparkline([1, 1]) == "▁▁"
 
 
 @pytest.fixture
@@ -106,7 +109,7 @@ def training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             Weighted(wrong_at(0.9 if step == 60 else 0.9 - step / 100), str(step)), Path(spec).name
         )
 
-    monkeypatch.setattr(commands, "checkpoint", stub)
+    monkeypatch.setattr(evaluate, "checkpoint", stub)
     monkeypatch.chdir(tmp_path)
     return tmp_path / "training"
 
@@ -173,18 +176,18 @@ def test_nothing_yet_and_no_folder(training: Path, capsys: pytest.CaptureFixture
 
 def test_a_checkpoint_written_while_watching(training: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Written byte by byte in another thread, it is taken only when it is whole."""
-    from evalkit import watching
+    from evalkit.cli import watch
 
     training.mkdir()
     taken: list[int] = []
-    old = watching._take
+    old = watch._take
 
     def take(*given: object) -> None:
         taken.append((training / "checkpoint-20" / "model.safetensors").stat().st_size)
         old(*given)  # type: ignore[arg-type]
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(watching, "_take", take)
+    monkeypatch.setattr(watch, "_take", take)
 
     def train() -> None:
         for cut in (90, 50, 10, 0):

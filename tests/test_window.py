@@ -12,10 +12,9 @@ import transformers
 from tiny import ask, backend, by_id
 
 from evalkit.errors import ModelError
-from evalkit.models.paligemma import plain
-from evalkit.models.paligemma.engine import Prompt
-from evalkit.models.paligemma.lane import answer
-from evalkit.models.paligemma.prompt import rules
+from evalkit.models.paligemma.engine import vision
+from evalkit.models.paligemma.engine.continuous_batching import answer
+from evalkit.models.paligemma.interface import Prompt, rules
 from evalkit.types import Decode, ImageRef, Preparation
 
 HF = rules("hf", (1,))
@@ -42,7 +41,7 @@ def theirs(prompt: Prompt, tokens: list[int]) -> torch.Tensor:
     with torch.inference_mode():
         out = whole(
             input_ids=ids,
-            pixel_values=plain.normalise(torch.from_numpy(prompt.pixels)).permute(0, 3, 1, 2),
+            pixel_values=vision.normalise(torch.from_numpy(prompt.pixels)).permute(0, 3, 1, 2),
             token_type_ids=torch.zeros_like(ids),
             attention_mask=torch.ones_like(ids),
             use_cache=True,

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from evalkit.demo import SCENES, data, mask_decoder
-from evalkit.sources import cache_folder
+from evalkit.files import cache_folder
 
 COUNT = 300
 

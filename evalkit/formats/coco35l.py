@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from evalkit.data.readers import parse_json, read_json, read_lines
+from evalkit.data.records import Record, path_of
+from evalkit.data.sources import image_ref
 from evalkit.errors import DataError
-from evalkit.records import Record, path_of
-from evalkit.sources import image_ref, parse_json, read_json, read_lines
 from evalkit.types import Format, Sample, Source
 
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from evalkit.records import Record, Unique, check_split, path_of
-from evalkit.sources import image_ref, read_json
+from evalkit.data.readers import read_json
+from evalkit.data.records import Record, Unique, check_split, path_of
+from evalkit.data.sources import image_ref
 from evalkit.types import Format, Sample, Size, Source
 
 

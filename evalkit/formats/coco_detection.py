@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from evalkit.records import Record, Unique, path_of
-from evalkit.sources import image_ref, read_json
+from evalkit.data.readers import read_json
+from evalkit.data.records import Record, Unique, path_of
+from evalkit.data.sources import image_ref
 from evalkit.types import Format, Sample, Size, Source
 
 

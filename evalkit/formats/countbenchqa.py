@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from evalkit import hub_rows
+from evalkit.data.hub import load, place, read
+from evalkit.data.readers import read_json
+from evalkit.data.records import Record, path_of
 from evalkit.errors import DataError
-from evalkit.records import Record, path_of
-from evalkit.sources import read_json
 from evalkit.types import Format, ImageRef, Sample, Source
 
 
@@ -37,7 +37,7 @@ class CountBenchQa(Format):
     hub: ClassVar[bool] = True
 
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
-        from evalkit.images import header_channels
+        from evalkit.images.prepare import header_channels
 
         rows = _of_hub(source, split) if "hub" in source.entry else _of_files(source, self.keys)
         for row, record, number, ref in rows:
@@ -50,9 +50,9 @@ Row = tuple[int, Record, int, ImageRef]  # its place, what holds the question, t
 
 
 def _of_hub(source: Source, split: str) -> Iterator[Row]:
-    where = hub_rows.place(source)
-    rows = hub_rows.load(source, split)
-    for row, content, refs in hub_rows.read(rows, "image", source, source.entry.get("rows")):
+    where = place(source)
+    rows = load(source, split)
+    for row, content, refs in read(rows, "image", source, source.entry.get("rows")):
         record = Record(content, where, f"row {row}")
         if refs:
             yield row, record, record.integer("number"), refs[0]

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from evalkit.records import Record, path_of
-from evalkit.sources import frame_refs, read_json
+from evalkit.data.readers import read_json
+from evalkit.data.records import Record, path_of
+from evalkit.data.sources import frame_refs
 from evalkit.types import Format, Sample, Source
 
 

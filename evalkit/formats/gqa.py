@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from evalkit import hub_rows
+from evalkit.data.hub import load, place, read
+from evalkit.data.readers import read_json
+from evalkit.data.records import Record, Unique, path_of
+from evalkit.data.sources import image_ref
 from evalkit.errors import DataError
-from evalkit.records import Record, Unique, path_of
-from evalkit.sources import image_ref, read_json
 from evalkit.types import Format, ImageRef, Sample, Source
 
 
@@ -50,19 +51,19 @@ class Gqa(Format):
 
 def _of_hub(source: Source, split: str) -> Iterator[Sample]:
     """Rows of questions, joined with the rows of their images."""
-    where = hub_rows.place(source)
+    where = place(source)
     if "images" not in source.entry:
         raise DataError(f"{where}: data.sources: no 'images'; it names the config that holds the images")
     pictures: dict[str, ImageRef] = {}
-    rows = hub_rows.load(source, split, str(source.entry["images"]))
-    for number, row, refs in hub_rows.read(rows, "image", source):
+    rows = load(source, split, str(source.entry["images"]))
+    for number, row, refs in read(rows, "image", source):
         record = Record(row, where, f"{source.entry['images']} row {number}")
         if not refs:
             record.wrong("image", "is null; every row needs an image")
         pictures[record.identifier("id")] = refs[0]
     unique = Unique(where, "id")
-    rows = hub_rows.load(source, split)
-    for number, row, _ in hub_rows.read(rows, "", source, source.entry.get("rows")):
+    rows = load(source, split)
+    for number, row, _ in read(rows, "", source, source.entry.get("rows")):
         record = Record(row, where, f"row {number}")
         name, image = record.identifier("id"), record.name("imageId")
         unique.add(name)

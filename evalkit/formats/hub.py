@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from evalkit import hub_rows
+from evalkit.data.flat_records import FlatRecords
+from evalkit.data.hub import load, place, read
+from evalkit.data.records import Record, Unique
 from evalkit.errors import DataError, nearest
-from evalkit.flat import FlatRecords
-from evalkit.records import Record, Unique
 from evalkit.types import ImageRef, Sample, Size, Source
 
 
@@ -31,12 +31,12 @@ class Hub(FlatRecords):
     hub: ClassVar[bool] = True
 
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
-        rows, where = hub_rows.load(source, split), hub_rows.place(source)
+        rows, where = load(source, split), place(source)
         unique = Unique(where, self.id or "id")
         columns = list(rows.features) if rows.features else []
         if columns and self.image and self.image.split(".")[0] not in columns:
             raise DataError(f"{where}: no column '{self.image}'{nearest(self.image, columns)}")
-        for number, row, refs in hub_rows.read(rows, self.image, source, source.entry.get("rows")):
+        for number, row, refs in read(rows, self.image, source, source.entry.get("rows")):
             record = Record(_flattened(row), where, f"row {number}")
 
             def pictures(
@@ -46,7 +46,7 @@ class Hub(FlatRecords):
                     record.wrong(self.image, "is null or empty; every row needs an image")
                 size = None
                 if self.bbox:
-                    from evalkit.images import header_size
+                    from evalkit.images.prepare import header_size
 
                     size = record.size(self.height, self.width) if record.has(self.height) else None
                     size = size or header_size(refs[0])

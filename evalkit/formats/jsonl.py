@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from evalkit.data.readers import read_lines
+from evalkit.data.records import Record, Unique, check_split, name_problem, path_of
+from evalkit.data.sources import image_ref
 from evalkit.errors import DataError
-from evalkit.records import Record, Unique, check_split, name_problem, path_of
-from evalkit.sources import image_ref, read_lines
 from evalkit.types import Format, ImageRef, Sample, Size, Source
 
 _TEXTS = ("answer", "answers", "references", "suffix")

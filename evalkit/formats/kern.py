@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
+from evalkit.data.records import Record, Unique, path_of
+from evalkit.data.sources import image_ref
 from evalkit.errors import DataError
-from evalkit.records import Record, Unique, path_of
-from evalkit.sources import image_ref
 from evalkit.types import Format, Sample, Source
 
 

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from evalkit.records import Record, Unique, check_split, path_of
-from evalkit.sources import image_ref, read_lines
+from evalkit.data.readers import read_lines
+from evalkit.data.records import Record, Unique, check_split, path_of
+from evalkit.data.sources import image_ref
 from evalkit.types import Format, Sample, Source
 
 _IDENTIFIER = re.compile(r"([a-z0-9]+)-\d+-\d+-\d+")

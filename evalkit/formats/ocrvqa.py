@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import ClassVar
 from urllib.parse import urlsplit
 
-from evalkit.records import Record, check_split, path_of
-from evalkit.sources import image_ref, read_json
+from evalkit.data.readers import read_json
+from evalkit.data.records import Record, check_split, path_of
+from evalkit.data.sources import image_ref
 from evalkit.types import Format, Sample, Source
 
 SPLITS = {1: "train", 2: "val", 3: "test"}

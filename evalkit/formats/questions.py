@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+from evalkit.data.flat_records import FlatRecords
+from evalkit.data.readers import read_json, read_lines, read_table
+from evalkit.data.records import Record, Unique, path_of, paths_of
+from evalkit.data.sources import frame_refs, image_ref
 from evalkit.errors import DataError
-from evalkit.flat import FlatRecords
-from evalkit.records import Record, Unique, path_of, paths_of
-from evalkit.sources import frame_refs, image_ref, read_json, read_lines, read_table
 from evalkit.types import ImageRef, Sample, Size, Source
 
 

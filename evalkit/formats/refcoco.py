@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from evalkit.data.pickles import read_pickle
+from evalkit.data.readers import read_json
+from evalkit.data.records import Record, Unique, check_split, filled, path_of
+from evalkit.data.sources import image_ref
 from evalkit.errors import DataError
-from evalkit.pickles import read_pickle
-from evalkit.records import Record, Unique, check_split, filled, path_of
-from evalkit.sources import image_ref, read_json
 from evalkit.types import Format, Sample, Source
 
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from evalkit.data.readers import read_json
+from evalkit.data.records import Record, Unique, filled, path_of
+from evalkit.data.sources import image_ref
 from evalkit.errors import DataError
-from evalkit.records import Record, Unique, filled, path_of
-from evalkit.sources import image_ref, read_json
 from evalkit.types import Format, Sample, Source
 
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from evalkit.data.records import path_of
+from evalkit.data.sources import image_ref
 from evalkit.errors import DataError
-from evalkit.records import path_of
-from evalkit.sources import image_ref
 from evalkit.types import Format, Sample, Source
 
 _LINE = {
@@ -42,7 +42,7 @@ class Words(Format):
     keys: ClassVar[tuple[str, ...]] = ("words", "images")
 
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
-        from evalkit.images import header_size
+        from evalkit.images.prepare import header_size
 
         folder, images = path_of(source, "words", self.keys), path_of(source, "images", self.keys)
         prefix = _PREFIX[self.form]

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from evalkit.data.readers import read_lines
+from evalkit.data.records import Record, Unique, path_of
+from evalkit.data.sources import image_ref
 from evalkit.errors import DataError
-from evalkit.records import Record, Unique, path_of
-from evalkit.sources import image_ref, read_lines
 from evalkit.types import Format, Sample, Source
 
 

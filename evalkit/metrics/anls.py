@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from evalkit.accepted import accepted
-from evalkit.edits import distance
+from evalkit.text.answers import accepted
+from evalkit.text.edit_distance import distance
 from evalkit.types import Metric, Rows
 
 

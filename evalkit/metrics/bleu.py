@@ -9,8 +9,8 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
-from evalkit import captions
-from evalkit.captions import LONGEST
+from evalkit.text import ngrams
+from evalkit.text.ngrams import LONGEST
 from evalkit.types import Metric, Rows
 
 _TINY, _SMALL = 1e-15, 1e-9  # keep the reference's fractions defined
@@ -25,7 +25,7 @@ class Bleu(Metric):
     """
 
     n: int = 4
-    ptb: captions.Tokens = "caption"
+    ptb: ngrams.Tokens = "caption"
 
     columns = (
         *(f"correct {n}" for n in (1, 2, 3, 4)),
@@ -40,16 +40,16 @@ class Bleu(Metric):
 
     def rows(self, answers: Sequence[str | None], targets: Sequence[Sequence[str]]) -> Rows:
         """One row of counts a sample; an unreadable answer counts as an empty caption."""
-        ours, theirs = captions.tokenized(answers, targets, self.ptb)
+        ours, theirs = ngrams.tokenized(answers, targets, self.ptb)
         texts = [answer or "" for answer in ours]
         samples, owner = len(ours), np.repeat(np.arange(len(ours)), [len(some) for some in theirs])
-        every = captions.grams((*texts, *chain.from_iterable(theirs)))
+        every = ngrams.grams((*texts, *chain.from_iterable(theirs)))
         mine, references = every.part(0, samples), every.part(samples, samples + len(owner))
         keys = references.keys(owner)
         order = np.argsort(keys)
         shared, first = np.unique(keys[order], return_index=True)
         most = np.maximum.reduceat(references.count[order], first) if len(first) else order
-        inside, places = captions.matching(mine.keys(np.arange(samples)), shared)
+        inside, places = ngrams.matching(mine.keys(np.arange(samples)), shared)
         right = np.minimum(mine.count[inside], most[places])
         slots = mine.caption[inside] * LONGEST + every.length[mine.gram[inside]] - 1
         lengths = [len(text.split()) for text in texts]
@@ -70,7 +70,7 @@ class Bleu(Metric):
         return {f"BLEU-{n + 1}": float(score) for n, score in enumerate(scores)}
 
     def no_interval(self) -> str:
-        return captions.BATCH_REASON if self.ptb == "batch" else ""
+        return ngrams.BATCH_REASON if self.ptb == "batch" else ""
 
     def _all(self, sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         correct, guessed = sums[..., :LONGEST], sums[..., LONGEST : 2 * LONGEST]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evalkit import geometry
+from evalkit.geometry import boxes
 from evalkit.types import Box, Mask, Metric, Rows
 
 
@@ -24,9 +24,9 @@ class BoxAccuracy(Metric):
 
     def rows(self, answers: Sequence[Sequence[Box | Mask] | None], targets: Sequence[dict[str, Any]]) -> Rows:
         """One (correct, 1, down, right, found) a sample; the last three as in `geometry.first_boxes`."""
-        rows = geometry.first_boxes(answers, targets)
+        rows = boxes.first_boxes(answers, targets)
         rows[:, 0] = (rows[:, 0] >= self.iou) & (rows[:, 0] > 0)
         return rows
 
-    def offsets(self, rows: Rows) -> geometry.Floats | None:
-        return geometry.offsets(rows)
+    def offsets(self, rows: Rows) -> boxes.Floats | None:
+        return boxes.offsets(rows)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evalkit import geometry
+from evalkit.geometry import boxes
 from evalkit.types import Box, Mask, Metric, Rows
 
 
@@ -25,7 +25,7 @@ class BoxIou(Metric):
 
     def rows(self, answers: Sequence[Sequence[Box | Mask] | None], targets: Sequence[dict[str, Any]]) -> Rows:
         """One (iou, 1, down, right, found) a sample; the last three as in `geometry.first_boxes`."""
-        return geometry.first_boxes(answers, targets)
+        return boxes.first_boxes(answers, targets)
 
-    def offsets(self, rows: Rows) -> geometry.Floats | None:
-        return geometry.offsets(rows)
+    def offsets(self, rows: Rows) -> boxes.Floats | None:
+        return boxes.offsets(rows)

@@ -9,8 +9,8 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
-from evalkit import captions
-from evalkit.captions import LONGEST
+from evalkit.text import ngrams
+from evalkit.text.ngrams import LONGEST
 from evalkit.types import Metric, Rows
 
 _SIGMA = 6.0  # of the penalty for another length
@@ -28,7 +28,7 @@ class Cider(Metric):
     bigrams, as in the reference. Unscaled: papers print it times 100.
     """
 
-    ptb: captions.Tokens = "caption"
+    ptb: ngrams.Tokens = "caption"
 
     columns = ("score", "n")
     maximum = 10.0
@@ -36,9 +36,9 @@ class Cider(Metric):
 
     def rows(self, answers: Sequence[str | None], targets: Sequence[Sequence[str]]) -> Rows:
         """One (score, 1) a sample; unreadable answers score 0."""
-        ours, theirs = captions.tokenized(answers, targets, self.ptb)
+        ours, theirs = ngrams.tokenized(answers, targets, self.ptb)
         samples, owner = len(ours), np.repeat(np.arange(len(ours)), [len(some) for some in theirs])
-        every = captions.grams((*(answer or "" for answer in ours), *chain.from_iterable(theirs)))
+        every = ngrams.grams((*(answer or "" for answer in ours), *chain.from_iterable(theirs)))
         mine, references = every.part(0, samples), every.part(samples, samples + len(owner))
         shared = references.keys(owner)
         ordered = np.sort(shared)  # np.unique hashes, ten times slower here
@@ -47,7 +47,7 @@ class Cider(Metric):
         idf = np.log(max(1, samples)) - np.log(np.maximum(seen, 1))
         weights, norms, bigrams = _vectors(mine, idf, samples)
         other_weights, other_norms, other_bigrams = _vectors(references, idf, len(owner))
-        inside, places = captions.matching(shared, mine.keys(np.arange(samples)))
+        inside, places = ngrams.matching(shared, mine.keys(np.arange(samples)))
         other = other_weights[inside]
         slots = references.caption[inside] * LONGEST + every.length[references.gram[inside]] - 1
         products = np.bincount(slots, np.minimum(weights[places], other) * other, len(owner) * LONGEST)
@@ -62,10 +62,10 @@ class Cider(Metric):
         return result
 
     def no_interval(self) -> str:
-        return captions.BATCH_REASON if self.ptb == "batch" else ""
+        return ngrams.BATCH_REASON if self.ptb == "batch" else ""
 
 
-def _vectors(grams: captions.Grams, idf: Floats, captions_: int) -> tuple[Floats, Floats, captions.Ints]:
+def _vectors(grams: ngrams.Grams, idf: Floats, captions_: int) -> tuple[Floats, Floats, ngrams.Ints]:
     """Each pair's tf-idf weight; norms by caption and n; bigrams of each caption."""
     weights = grams.count * idf[grams.gram]
     length = grams.length[grams.gram]

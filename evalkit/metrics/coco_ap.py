@@ -9,9 +9,10 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from evalkit import geometry
+from evalkit.geometry import boxes as box_geometry
+from evalkit.geometry import rle
+from evalkit.provenance import version
 from evalkit.types import Box, Mask, Metric, Rows
-from evalkit.versions import version
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -130,8 +131,8 @@ class CocoAp(Metric):
         if not things:
             return counted, [], np.zeros(3)
         if self.region == "masks":
-            masks = [geometry.mask_rle(t) for t in things if isinstance(t, Mask)]
-            there = [geometry.rle(o["segmentation"], size) for o in objects]
+            masks = [rle.mask_rle(t) for t in things if isinstance(t, Mask)]
+            there = [rle.rle(o["segmentation"], size) for o in objects]
             areas = mask.area(masks).tolist()
             overlaps = mask.iou(masks, there, crowd) if objects else ()
         else:
@@ -159,8 +160,8 @@ def _moved(
         if near:
             x, y, width, height = objects[max(near, key=lambda pair: pair[1])[0]]["box"]
             box = thing.box if isinstance(thing, Mask) else thing
-            there = geometry.fractions((y, x, y + height, x + width), size)
-            result += (*geometry.shift(box.coordinates, there), 1.0)
+            there = box_geometry.fractions((y, x, y + height, x + width), size)
+            result += (*box_geometry.shift(box.coordinates, there), 1.0)
     return result
 
 

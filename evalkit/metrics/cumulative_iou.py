@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from evalkit import geometry
+from evalkit.geometry import rle
+from evalkit.provenance import version
 from evalkit.types import Mask, Metric, Rows
-from evalkit.versions import version
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class CumulativeIou(Metric):
         result = np.zeros((len(targets), 2))
         for i, (answer, target) in enumerate(zip(answers, targets, strict=True)):
             size = target["size"]
-            got = geometry.mask_rle(answer[0]) if answer else geometry.empty(size)
-            result[i] = geometry.overlap(got, geometry.rle(target["segmentation"], size))
+            got = rle.mask_rle(answer[0]) if answer else rle.empty(size)
+            result[i] = rle.overlap(got, rle.rle(target["segmentation"], size))
         return result
 
     def tools(self) -> str:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from evalkit.edits import distance
+from evalkit.text.edit_distance import distance
 from evalkit.types import Metric, Rows
 
 

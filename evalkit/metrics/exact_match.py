@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from evalkit import vqa_text
-from evalkit.accepted import accepted
+from evalkit.text import vqa
+from evalkit.text.answers import accepted
 from evalkit.types import Metric, Rows
 
 
@@ -38,7 +38,7 @@ class ExactMatch(Metric):
             if self.lowercase:
                 answer, wanted = answer.lower(), [a.lower() for a in wanted]
             if self.normalise:
-                dialect = vqa_text.DIALECTS[self.normalise]
+                dialect = vqa.DIALECTS[self.normalise]
                 answer, wanted = dialect(answer), [dialect(a) for a in wanted]
             result[i, 0] = answer in tuple(wanted)
         return result

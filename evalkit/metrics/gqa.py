@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evalkit.accepted import accepted
+from evalkit.text.answers import accepted
 from evalkit.types import Metric, Rows
 
 _COMMON = ("color", "material", "shape")  # what "... common" questions accept

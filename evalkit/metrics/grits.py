@@ -12,7 +12,7 @@ from typing import Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from evalkit import html_tree
+from evalkit.text.html import Node, parse
 from evalkit.types import Metric, Rows
 
 LONGEST = 50_000  # characters; a longer answer, if 4 times its target too, is not read
@@ -216,14 +216,14 @@ def _elements(text: str) -> Iterator[ET.Element]:
         except (ET.ParseError, ValueError):
             root = None
     if root is None:
-        tree = html_tree.parse(text)
+        tree = parse(text)
         if tree is None:
             return
         root = _element(tree)
     yield from root.iter()
 
 
-def _element(node: html_tree.Node) -> ET.Element:
+def _element(node: Node) -> ET.Element:
     element = ET.Element(node.tag, node.attributes)
     element.text, element.tail = node.text, node.tail
     element.extend(_element(child) for child in node.children)

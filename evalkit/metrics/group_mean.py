@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from evalkit import lookup
+from evalkit import registry
 from evalkit.errors import DataError
 from evalkit.types import Metric, Rows
 
@@ -29,7 +29,7 @@ class GroupMean(Metric):
     metric: Metric = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        metric: Metric = lookup.make("metrics", self.of)
+        metric: Metric = registry.make("metrics", self.of)
         object.__setattr__(self, "metric", metric)
         for told in ("groups", "without"):
             object.__setattr__(self, told, tuple(getattr(self, told)))

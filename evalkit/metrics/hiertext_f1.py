@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from evalkit import polygons
+from evalkit.geometry import polygons
 from evalkit.types import Box, Metric, Rows
 
 EPSILON = 1e-5  # square pixels; the reference's, in every division and as the least area

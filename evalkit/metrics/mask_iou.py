@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from evalkit import geometry
+from evalkit.geometry import rle
+from evalkit.provenance import version
 from evalkit.types import Mask, Metric, Rows
-from evalkit.versions import version
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class MaskIou(Metric):
         result[:, 1] = 1.0
         for i, (answer, target) in enumerate(zip(answers, targets, strict=True)):
             if answer:
-                wanted = geometry.rle(target["segmentation"], target["size"])
-                shared, union = geometry.overlap(geometry.mask_rle(answer[0]), wanted)
+                wanted = rle.rle(target["segmentation"], target["size"])
+                shared, union = rle.overlap(rle.mask_rle(answer[0]), wanted)
                 result[i, 0] = shared / union if union else 0.0
         return result
 

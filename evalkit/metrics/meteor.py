@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from evalkit import captions
+from evalkit.provenance import version
+from evalkit.text import java, ngrams
 from evalkit.types import Metric, Rows
-from evalkit.versions import version
 
 _ALPHA, _BETA, _GAMMA, _DELTA = 0.85, 0.2, 0.6, 0.75  # English
 _STAGES = np.array([1.0, 0.6, 0.8, 0.6])  # exact, stem, synonym, paraphrase
@@ -28,7 +28,7 @@ class Meteor(Metric):
     2014) over the sums, which lets rows be resampled. Needs Java. `ptb` as in `evalkit.captions`.
     """
 
-    ptb: captions.Tokens = "caption"
+    ptb: ngrams.Tokens = "caption"
 
     columns = (
         "length",
@@ -49,12 +49,12 @@ class Meteor(Metric):
     def rows(self, answers: Sequence[str | None], targets: Sequence[Sequence[str]]) -> Rows:
         """One row of the program's counts a sample. Raises UserError without Java."""
         result = np.zeros((len(targets), _COUNTS))
-        ours, theirs = captions.tokenized(answers, targets, self.ptb)
+        ours, theirs = ngrams.tokenized(answers, targets, self.ptb)
         asked = [i for i, references in enumerate(theirs) if references]
         lines = [_line(ours[i] or "", theirs[i]) for i in asked]
         if not lines:
             return result
-        printed = _program(captions.jar("meteor", "meteor-1.5.jar")).ask(lines)
+        printed = _program(java.jar("meteor", "meteor-1.5.jar")).ask(lines)
         for i, counts in zip(asked, printed, strict=True):
             result[i] = [float(number) for number in counts.split()]
         # A caption matched whole, in one chunk, adds no fragmentation to the corpus.
@@ -78,17 +78,17 @@ class Meteor(Metric):
         return np.nan_to_num(score, nan=0.0)
 
     def no_interval(self) -> str:
-        return captions.BATCH_REASON if self.ptb == "batch" else ""
+        return ngrams.BATCH_REASON if self.ptb == "batch" else ""
 
     def tools(self) -> str:
         return f"meteor 1.5, {version('pycocoevalcap')}"
 
 
 @cache
-def _program(jar: Path) -> captions.JavaLines:
+def _program(jar: Path) -> java.JavaLines:
     """The program, which needs ten seconds to start and is kept for the next task."""
     options = ["-Xmx2G", "-jar", jar.name, "-", "-", "-stdio", "-l", "en", "-norm"]
-    return captions.JavaLines(options, jar.parent)
+    return java.JavaLines(options, jar.parent)
 
 
 def _mixed(

@@ -11,10 +11,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from evalkit.accepted import accepted
 from evalkit.errors import UserError
+from evalkit.provenance import version
+from evalkit.text.answers import accepted
 from evalkit.types import Metric, Rows
-from evalkit.versions import version
 
 
 @dataclass(frozen=True)

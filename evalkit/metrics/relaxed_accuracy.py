@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from evalkit.accepted import accepted
+from evalkit.text.answers import accepted
 from evalkit.types import Metric, Rows
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evalkit import captions
-from evalkit.edits import common_subsequence
+from evalkit.text import ngrams
+from evalkit.text.edit_distance import common_subsequence
 from evalkit.types import Metric, Rows
 
 _BETA = 1.2
@@ -23,7 +23,7 @@ class RougeL(Metric):
     counts as one empty word (which an empty reference matches): both as in the reference.
     """
 
-    ptb: captions.Tokens = "caption"
+    ptb: ngrams.Tokens = "caption"
 
     columns = ("score", "n")
 
@@ -31,14 +31,14 @@ class RougeL(Metric):
         """One (score, 1) a sample; unreadable answers score 0."""
         result = np.zeros((len(targets), 2))
         result[:, 1] = 1.0
-        ours, theirs = captions.tokenized(answers, targets, self.ptb)
+        ours, theirs = ngrams.tokenized(answers, targets, self.ptb)
         for i, (answer, references) in enumerate(zip(ours, theirs, strict=True)):
             if answer is not None and references:
                 result[i, 0] = _f(answer.split(" "), [r.split(" ") for r in references])
         return result
 
     def no_interval(self) -> str:
-        return captions.BATCH_REASON if self.ptb == "batch" else ""
+        return ngrams.BATCH_REASON if self.ptb == "batch" else ""
 
 
 def _f(answer: list[str], references: list[list[str]]) -> float:

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from evalkit import captions
 from evalkit.errors import UserError
+from evalkit.provenance import version
+from evalkit.text import java, ngrams
 from evalkit.types import Metric, Rows
-from evalkit.versions import version
 
 MODELS = ("stanford-corenlp-3.6.0.jar", "stanford-corenlp-3.6.0-models.jar")
 
@@ -29,7 +29,7 @@ class Spice(Metric):
     program leaves undefined is 0. `ptb` as in `evalkit.captions`.
     """
 
-    ptb: captions.Tokens = "caption"
+    ptb: ngrams.Tokens = "caption"
 
     columns = ("score", "n")
 
@@ -37,7 +37,7 @@ class Spice(Metric):
         """One (score, 1) a sample. Raises UserError without Java or CoreNLP."""
         result = np.zeros((len(targets), 2))
         result[:, 1] = 1.0
-        ours, theirs = captions.tokenized(answers, targets, self.ptb)
+        ours, theirs = ngrams.tokenized(answers, targets, self.ptb)
         asked = [
             {"image_id": i, "test": answer, "refs": references}
             for i, (answer, references) in enumerate(zip(ours, theirs, strict=True))
@@ -49,7 +49,7 @@ class Spice(Metric):
         return result
 
     def no_interval(self) -> str:
-        return captions.BATCH_REASON if self.ptb == "batch" else ""
+        return ngrams.BATCH_REASON if self.ptb == "batch" else ""
 
     def tools(self) -> str:
         return f"spice 1.0, {version('pycocoevalcap')}"
@@ -57,7 +57,7 @@ class Spice(Metric):
 
 def _asked(captioned: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """What the program says of each caption."""
-    jar = captions.jar("spice", "spice-1.0.jar")
+    jar = java.jar("spice", "spice-1.0.jar")
     missing = [name for name in MODELS if not (jar.parent / "lib" / name).is_file()]
     if missing:
         raise UserError(
@@ -69,6 +69,6 @@ def _asked(captioned: list[dict[str, Any]]) -> list[dict[str, Any]]:
         given, printed = Path(folder) / "given.json", Path(folder) / "printed.json"
         given.write_text(json.dumps(captioned), encoding="utf-8")
         options = ["-cache", folder, "-out", str(printed), "-subset", "-silent"]
-        captions.run_java(["-Xmx8G", "-jar", jar.name, str(given), *options], jar.parent)
+        java.run_java(["-Xmx8G", "-jar", jar.name, str(given), *options], jar.parent)
         read: list[dict[str, Any]] = json.loads(printed.read_text(encoding="utf-8"))
     return read

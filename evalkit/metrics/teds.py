@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from evalkit import html_tree, tree_edits
-from evalkit.edits import distances
-from evalkit.html_tree import Node
+from evalkit.text import tree_edit_distance
+from evalkit.text.edit_distance import distances
+from evalkit.text.html import Node, parse
 from evalkit.types import Metric, Rows
 
 LONGEST = 50_000  # characters; a longer answer, if 4 times its target too, is not read
@@ -70,13 +70,13 @@ class Teds(Metric):
         )
         if labels[0] == labels[1] and ours == theirs:
             return 1.0
-        if len(ours) * len(theirs) > PAIRS or tree_edits.effort(ours, theirs) > EFFORT:
+        if len(ours) * len(theirs) > PAIRS or tree_edit_distance.effort(ours, theirs) > EFFORT:
             return 0.0
-        return 1.0 - tree_edits.distance(ours, theirs, _costs(*map(list, labels))) / size
+        return 1.0 - tree_edit_distance.distance(ours, theirs, _costs(*map(list, labels))) / size
 
     def _table(self, text: str) -> Node | None:
         """The table that counts, or None."""
-        root = html_tree.parse(text)
+        root = parse(text)
         if root is None:
             return None
         if not _WHOLE.match(text) and all(child.tag != "head" for child in root.children):
@@ -88,7 +88,7 @@ class Teds(Metric):
             _strip(table, set(self.ignore))
         return table
 
-    def _tree(self, table: Node, known: dict[_Label, int]) -> tree_edits.Tree:
+    def _tree(self, table: Node, known: dict[_Label, int]) -> tree_edit_distance.Tree:
         """The table down to its cells; `known` numbers the labels and grows."""
         labels: list[int] = []
         leftmost: list[int] = []
@@ -106,7 +106,7 @@ class Teds(Metric):
             return leftmost[-1]
 
         visit(table)
-        return tree_edits.Tree(labels, leftmost)
+        return tree_edit_distance.Tree(labels, leftmost)
 
 
 def _size(node: Node) -> int:

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from evalkit import vqa_text
-from evalkit.accepted import accepted
+from evalkit.text import vqa
+from evalkit.text.answers import accepted
 from evalkit.types import Metric, Rows
 
 
@@ -37,8 +37,8 @@ class VqaAccuracy(Metric):
     def rows(self, answers: Sequence[str | None], targets: Sequence[Any]) -> Rows:
         """One (score, counted) a sample; scores are multiples of 1/(3 x humans)."""
         judges: dict[str, Callable[[str, Sequence[str]], float]] = {
-            "official": partial(_when_humans_differ, vqa_text.official),
-            "big_vision": partial(_when_humans_differ, vqa_text.big_vision),
+            "official": partial(_when_humans_differ, vqa.official),
+            "big_vision": partial(_when_humans_differ, vqa.big_vision),
             "mmf": _mmf,
             "vizwiz": _vizwiz,
             "plain": _plain,
@@ -67,7 +67,7 @@ def _leave_one_out(agreeing: int, humans: int) -> float:
 
 
 def _when_humans_differ(normalise: Callable[[str], str], answer: str, humans: Sequence[str]) -> float:
-    tidy = vqa_text.tidy
+    tidy = vqa.tidy
     answer, humans = tidy(answer), [tidy(h) for h in humans]
     if humans.count(humans[0]) < len(humans):
         answer, humans = normalise(answer), [normalise(h) for h in humans]
@@ -75,12 +75,12 @@ def _when_humans_differ(normalise: Callable[[str], str], answer: str, humans: Se
 
 
 def _mmf(answer: str, humans: Sequence[str]) -> float:
-    mmf = vqa_text.mmf
+    mmf = vqa.mmf
     return _leave_one_out([mmf(h) for h in humans].count(mmf(answer)), len(humans))
 
 
 def _vizwiz(answer: str, humans: Sequence[str]) -> float:
-    return _leave_one_out(list(humans).count(vqa_text.vizwiz(vqa_text.tidy(answer))), len(humans))
+    return _leave_one_out(list(humans).count(vqa.vizwiz(vqa.tidy(answer))), len(humans))
 
 
 def _plain(answer: str, humans: Sequence[str]) -> float:

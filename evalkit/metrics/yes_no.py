@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from evalkit.accepted import accepted
+from evalkit.text.answers import accepted
 from evalkit.types import Metric, Rows
 
 _FIGURES = ("accuracy", "precision", "recall", "f1", "yes_rate")

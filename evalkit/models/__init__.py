@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from evalkit import sources
 from evalkit.errors import ModelError, UserError, nearest
+from evalkit.files import remembered_digest
 from evalkit.types import Checkpoint
 
 KEYS = (
@@ -78,7 +78,7 @@ def _paligemma(
     called = name or called_after(spec)
     if backend.adapter:
         called += f"+{called_after(backend.adapter)}"
-    fresh = [f for f in backend.info.weights if sources.remembered_digest(f) is None]
+    fresh = [f for f in backend.info.weights if remembered_digest(f) is None]
     size = sum(f.stat().st_size for f in fresh)
     if size > 1 << 28:
         say(f"{called}: new here, hashing {size / 1e9:.1f} GB of weights once")

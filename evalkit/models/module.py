@@ -21,8 +21,8 @@ from typing import Any
 
 from PIL import Image
 
-from evalkit import images
 from evalkit.errors import ImageError, ModelError, nearest
+from evalkit.images import prepare
 from evalkit.types import Checkpoint, Model, Prediction, Request
 
 TEXT_VERSION = 2  # raised by hand whenever the same class could be made to write other text
@@ -169,7 +169,7 @@ class Module(Model):
         """(what the class gets, sha256 of the bytes, (height, width)) of each image."""
         handed, digests, sizes = [], [], []
         for ref in request.images:
-            make = images.prepare if self._prepares else images.whole
+            make = prepare.prepare if self._prepares else prepare.whole
             made = make(ref, request.preparation)
             handed.append(made.pixels if self._prepares else Image.fromarray(made.pixels))
             digests.append(made.digest)

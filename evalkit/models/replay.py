@@ -10,9 +10,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from evalkit import images, sources
+from evalkit.data import readers, sources
 from evalkit.errors import DataError, ImageError, ModelError
-from evalkit.results import RunFolder
+from evalkit.images import prepare
+from evalkit.runs.store import RunFolder
 from evalkit.types import Checkpoint, Model, Prediction, Request
 
 TEXT_VERSION = 1  # raised by hand whenever the same file could give other text
@@ -43,7 +44,7 @@ class Replay(Model):
             found = {name: entry.prediction for name, entry in RunFolder(self.path).entries().items()}
         else:
             found = {}
-            for number, line in sources.read_lines(self.path):
+            for number, line in readers.read_lines(self.path):
                 prediction = _prediction(f"replay:{self.path}: line {number + 1}: ", line)
                 if prediction.id in found and "crc" not in line:  # in a journal the last line of an id counts
                     where = f"replay:{self.path}: line {number + 1}"
@@ -117,7 +118,7 @@ class Replay(Model):
         if known.image_digests and known.sizes:
             return digests, known.sizes
         decoded = [
-            images.decode(d, request.preparation.jpeg, request.preparation.exif, str(ref))
+            prepare.decode(d, request.preparation.jpeg, request.preparation.exif, str(ref))
             for d, ref in zip(data, request.images, strict=True)
         ]
         return digests, tuple((pixels.shape[0], pixels.shape[1]) for pixels in decoded)

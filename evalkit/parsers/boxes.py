@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from evalkit import locations
+from evalkit.geometry import location_tokens
 from evalkit.types import Box, Parser, Prediction, Size
 
 
@@ -34,10 +34,14 @@ class Boxes(Parser):
         """The boxes in the order of the text; `size` is not needed."""
         text = prediction.text
         if self.form == "first":
-            first = locations.first_box(text)
+            first = location_tokens.first_box(text)
             found = [first] if first else []
         else:
-            found = locations.objects(text) if self.form == "objects" else locations.demo_objects(text)
-        boxes = locations.scored([f.box(self.divisor) for f in found], found, prediction)
+            found = (
+                location_tokens.objects(text)
+                if self.form == "objects"
+                else location_tokens.demo_objects(text)
+            )
+        boxes = location_tokens.scored([f.box(self.divisor) for f in found], found, prediction)
         sound = tuple(b for b, f in zip(boxes, found, strict=True) if f.sound or self.form == "demo")
         return sound or None

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from evalkit import geometry, locations, masks
 from evalkit.errors import DataError
+from evalkit.geometry import location_tokens, mask_decoder
+from evalkit.geometry.boxes import pixels
 from evalkit.types import Box, Mask, Parser, Prediction, Size
 
 _CHUNK = 256  # predictions decoded together
@@ -55,7 +56,7 @@ class Masks(Parser):
 
     def identity(self) -> str:
         """The sha256 of the decoder's weights."""
-        return f"mask decoder {masks.decoder(self.decoder).digest}"
+        return f"mask decoder {mask_decoder.decoder(self.decoder).digest}"
 
     def _chunk(
         self, predictions: Sequence[Prediction], sizes: Sequence[Size | None]
@@ -64,27 +65,27 @@ class Masks(Parser):
         indices: list[tuple[int, ...]] = []
         for prediction in predictions:
             found = self._found(prediction.text)
-            scored = locations.scored([f.box(self.divisor) for f in found], found, prediction)
+            scored = location_tokens.scored([f.box(self.divisor) for f in found], found, prediction)
             kept = [(b, f.indices) for b, f in zip(scored, found, strict=True) if f.sound and f.indices]
             boxes.append([box for box, _ in kept])
             indices += [row for _, row in kept]
-        values = iter(masks.decoder(self.decoder).decode(indices) if indices else ())
+        values = iter(mask_decoder.decoder(self.decoder).decode(indices) if indices else ())
         result: list[tuple[Mask, ...] | None] = []
         for prediction, size, some in zip(predictions, sizes, boxes, strict=True):
             known = size or (prediction.sizes[0] if prediction.sizes else None)
             if some and known is None:
                 raise DataError(f"sample {prediction.id}: a mask needs the image's size, none is known")
-            pasted = tuple(masks.paste(next(values), box, known) for box in some) if known else ()
+            pasted = tuple(mask_decoder.paste(next(values), box, known) for box in some) if known else ()
             result.append(pasted or None)
         return result
 
-    def _found(self, text: str) -> list[locations.Found]:
+    def _found(self, text: str) -> list[location_tokens.Found]:
         if self.form == "objects":
-            return locations.objects(text)
-        first = locations.first_mask(text)
+            return location_tokens.objects(text)
+        first = location_tokens.first_mask(text)
         return [first] if first else []
 
 
 def _vanished(box: Box, size: Size) -> bool:
-    y0, x0, y1, x1 = geometry.pixels(box.coordinates, size)
+    y0, x0, y1, x1 = pixels(box.coordinates, size)
     return y1 <= y0 or x1 <= x0

@@ -14,17 +14,21 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.errors import ImageError, ModelError, nearest
-from evalkit.models.paligemma import adapter as adapters
-from evalkit.models.paligemma import batchsize, big_vision, checkpoint, cost, quantize, readers, translate
-from evalkit.models.paligemma.batches import Keying, Limit, Prepare, plan, with_images
-from evalkit.models.paligemma.batchsize import BatchSize, CudaProbe
-from evalkit.models.paligemma.checkpoint import PROTOCOLS, CheckpointInfo
-from evalkit.models.paligemma.engine import Engine
-from evalkit.models.paligemma.locate import Found, find
-from evalkit.models.paligemma.prompt import Prompter, Rules, rules
-from evalkit.models.paligemma.readers import Readers
-from evalkit.models.paligemma.stable import THRESHOLDS, Stable
-from evalkit.models.paligemma.stream import Stream
+from evalkit.models.paligemma import flops
+from evalkit.models.paligemma.batching import image_readers
+from evalkit.models.paligemma.batching import requests as translate
+from evalkit.models.paligemma.batching.batch_size import BatchSize, CudaProbe, by_tokens, remembered
+from evalkit.models.paligemma.batching.batches import Keying, Prepare, plan, with_images
+from evalkit.models.paligemma.batching.close_calls import THRESHOLDS, Stable
+from evalkit.models.paligemma.batching.image_readers import Readers
+from evalkit.models.paligemma.batching.stream import Stream
+from evalkit.models.paligemma.checkpoint import big_vision, lora
+from evalkit.models.paligemma.checkpoint import info as checkpoint_info
+from evalkit.models.paligemma.checkpoint import quantize as quantization
+from evalkit.models.paligemma.checkpoint.info import PROTOCOLS, CheckpointInfo
+from evalkit.models.paligemma.checkpoint.resolve import Found, find
+from evalkit.models.paligemma.interface import Engine, Limit, Rules, rules
+from evalkit.models.paligemma.tokenizer import Prompter
 from evalkit.types import Checkpoint, Model, Prediction, Request
 
 TEXT_VERSION = 2  # raised by hand whenever this backend could write other text
@@ -91,7 +95,7 @@ class PaliGemma(Model):
 
     def __post_init__(self) -> None:
         if self.engine == "auto":
-            spread = self.device_map or self.quantize in quantize.LIBRARIES
+            spread = self.device_map or self.quantize in quantization.LIBRARIES
             self.engine = "plain" if spread else "fast"
         self._check_fast_only()
         for name, value, known in (
@@ -109,13 +113,13 @@ class PaliGemma(Model):
                 raise ModelError(f"--batch-size {size}: must be auto or a number from 1")
             self.batch_size = int(size)
         if self.quantize is not None:
-            quantize.check(self.quantize)
-        self.workers = readers.check(self.worker_kind, self.workers)
+            quantization.check(self.quantize)
+        self.workers = image_readers.check(self.worker_kind, self.workers)
 
     def _check_fast_only(self) -> None:
         if self.engine == "fast" and self.device_map:
             raise ModelError(f"device_map={self.device_map}: needs --engine plain")
-        if self.engine == "fast" and self.quantize in quantize.LIBRARIES:
+        if self.engine == "fast" and self.quantize in quantization.LIBRARIES:
             raise ModelError(f"--quantize {self.quantize}: needs --engine plain; --quantize int8 does not")
         if self.kv_dtype is not None and self.kv_dtype not in DTYPES[:2]:
             raise ModelError(f"--kv-dtype {self.kv_dtype}: must be float32 or bfloat16")
@@ -140,23 +144,23 @@ class PaliGemma(Model):
     def info(self) -> CheckpointInfo:
         """The checkpoint as its files tell it, checked; needs neither torch nor transformers."""
         path, adapter = self._found.weights, self._found.adapter
-        tokenizer = checkpoint.resolve(self.tokenizer) if self.tokenizer else None
+        tokenizer = checkpoint_info.resolve(self.tokenizer) if self.tokenizer else None
         if path.suffix == ".npz" and path.is_file():
             info = big_vision.inspect(path, tokenizer)
             self._check_npz()
         else:
-            info = checkpoint.inspect(path, tokenizer)
-        checkpoint.check_resolution(info, self.resolution)
+            info = checkpoint_info.inspect(path, tokenizer)
+        checkpoint_info.check_resolution(info, self.resolution)
         if adapter is None:
             return info
-        if self.quantize in quantize.LIBRARIES:
+        if self.quantize in quantization.LIBRARIES:
             raise ModelError(f"--quantize {self.quantize}: not together with an adapter; --quantize int8 is")
-        adapters.check_base(adapter, self._found.base, info.family, info.resolution, info.shapes)
+        lora.check_base(adapter, self._found.base, info.family, info.resolution, info.shapes)
         return dataclasses.replace(info, adapter=adapter)
 
     def _check_npz(self) -> None:
         for name, value in (("device_map", self.device_map), ("quantize", self.quantize)):
-            if value and (name == "device_map" or value in quantize.LIBRARIES):
+            if value and (name == "device_map" or value in quantization.LIBRARIES):
                 raise ModelError(
                     f"{self.model}: {name}={value}: not for .npz; make a folder of it first: evalkit convert"
                 )
@@ -167,7 +171,7 @@ class PaliGemma(Model):
 
     @cached_property
     def _digests(self) -> dict[str, Any]:
-        return dict(checkpoint.digests(self.info, self.digest))
+        return dict(checkpoint_info.digests(self.info, self.digest))
 
     @property
     def rules(self) -> Rules:
@@ -183,7 +187,7 @@ class PaliGemma(Model):
             "dtype": self.dtype,
             "kv_dtype": self._kv_dtype,
             "attention": self.info.attention,
-            "quantisation": quantize.identity(self.quantize),
+            "quantisation": quantization.identity(self.quantize),
             "protocol": {
                 "prompt": fixed.protocol,
                 "eos": list(fixed.eos),
@@ -239,7 +243,7 @@ class PaliGemma(Model):
             identity=identity,
             load=load,
             protocol=self.info.protocol,
-            flops=lambda images, prompt, new: cost.flops(self.info, images, prompt, new),
+            flops=lambda images, prompt, new: flops.flops(self.info, images, prompt, new),
         )
 
     # --- loading ---
@@ -248,7 +252,8 @@ class PaliGemma(Model):
         """Loads tokenizer and weights and runs the start-up checks; does nothing the second time."""
         if self._engine is not None:
             return
-        from evalkit.models.paligemma import checks, loading  # torch and transformers
+        from evalkit.models.paligemma import checks
+        from evalkit.models.paligemma.checkpoint import loading
 
         checks.check_processor(self.info)
         self._prompter = Prompter(loading.load_tokenizer(self.info))
@@ -266,7 +271,7 @@ class PaliGemma(Model):
         self._readers = Readers(self.worker_kind, int(self.workers))  # one for all protocols
 
     def _load_engine(self) -> Engine:
-        from evalkit.models.paligemma import fast, plain
+        from evalkit.models.paligemma.engine import fast, plain
 
         if self.engine == "fast":
             engine = fast.load(
@@ -319,11 +324,11 @@ class PaliGemma(Model):
     def _batch_sizes(self, engine: Engine) -> BatchSize:
         """Learned where the size is left to us and may differ from run to run."""
         device = engine.device.partition(":")[0]
-        most = batchsize.by_tokens(self.info.image_tokens, device, plain=self.engine == "plain")
+        most = by_tokens(self.info.image_tokens, device, plain=self.engine == "plain")
         if device != "cuda" or self.batch_size != "auto" or self.strict or self.device_map:
             return BatchSize(most)
         told = engine.provenance()
-        file = batchsize.remembered(
+        file = remembered(
             told["device_name"], self.info.family, self.info.parameters, self.info.resolution,
             self.dtype, self.engine, self.quantize, self.compile, self.cuda_graphs,
         )  # fmt: skip
@@ -375,7 +380,7 @@ class PaliGemma(Model):
                 yield translate.prediction(prompter, item, images, answer)
         except BrokenExecutor:
             self._readers.close()
-            raise readers.ended() from None
+            raise image_readers.ended() from None
         finally:
             feed.close()
             self._sizes.ended(self._limit)
@@ -390,6 +395,6 @@ class PaliGemma(Model):
     def _prepare(self) -> Prepare:
         if self.prepare is not None:
             return self.prepare
-        from evalkit.images import prepare
+        from evalkit.images.prepare import prepare
 
         return prepare

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 
 from evalkit.errors import ModelError
-from evalkit.models.paligemma.checkpoint import CheckpointInfo
-from evalkit.models.paligemma.prompt import IMAGE, LOCATIONS, SEGMENTS, Prompter, Rules
+from evalkit.models.paligemma.checkpoint.info import CheckpointInfo
+from evalkit.models.paligemma.interface import Rules
+from evalkit.models.paligemma.tokenizer import IMAGE, LOCATIONS, SEGMENTS, Prompter
 
 SMALL = 20_000_000  # parameters
 

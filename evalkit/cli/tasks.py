@@ -1,0 +1,191 @@
+"""`evalkit list`, `show`, `data` and `validate`: what there is, and what decides a number. Runs nothing."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+from evalkit import registry
+from evalkit.cli.runs import _run_row
+from evalkit.data import sources
+from evalkit.errors import DataError, UserError
+from evalkit.evaluation import evaluate, progress
+from evalkit.published import counts
+from evalkit.runs import store
+from evalkit.tasks import dataset, loader
+from evalkit.tasks import schema as task_schema
+from evalkit.types import Task
+
+
+def _list(arguments: argparse.Namespace) -> int:
+
+    return list_what(arguments.what, arguments.include_path, arguments.output_path)
+
+
+def _show(arguments: argparse.Namespace) -> int:
+
+    return show(arguments)
+
+
+def _data_of(arguments: argparse.Namespace) -> int:
+
+    return data(arguments)
+
+
+def _validate(arguments: argparse.Namespace) -> int:
+
+    return validate(arguments.files, arguments.schema)
+
+
+def list_what(what: str, include: Sequence[Path], output: Path) -> int:
+    """`evalkit list`: names and one line each; imports nothing heavy."""
+    if what == "tasks":
+        rows = [(name, loader.load(name, extra=include).about) for name in loader.names(include)]
+    elif what == "suites":
+        rows = [(n, loader.read_suite(p)["about"]) for n, p in loader.suites(include).items()]
+    elif what == "runs":
+        rows = [_run_row(folder) for folder in (store.find([output]) if output.exists() else [])]
+    else:
+        rows = [(name, _about(what, name)) for name in registry.names(what)]
+    width = max((len(name) for name, _ in rows), default=0)
+    for name, about in rows:
+        print(f"{name:<{width}}  {about}".rstrip())
+    if not rows:
+        progress.say(f"no {what}" + (f" below {output}" if what == "runs" else ""))
+    return 0
+
+
+def _about(room: str, name: str) -> str:
+    cls = registry.find(room, name)
+    return (cls.__doc__ or "").strip().split("\n")[0]
+
+
+def show(arguments: argparse.Namespace) -> int:
+    """`evalkit show TASK`: everything that decides a number, on a real sample where the data is there."""
+    task = loader.load(arguments.task, extra=arguments.include_path)
+    image = loader.preparation(task, 224, task.protocol)
+    lines = [
+        f"{task.name} (version {task.version}): {task.about}",
+        f"file       {task.path}",
+        f"licence    {task.license}" + (f"; {task.homepage}" if task.homepage else ""),
+        f"data       {task.data.format}, split {task.data.split}"
+        + (f", {task.data.count:,} samples officially" if task.data.count else "")
+        + (f", published on {task.data.published_count:,}" if task.data.published_count else ""),
+        f"prompt     {task.prompt!r}" + (f" (source: {task.prompt_source})" if task.prompt_source else ""),
+        f"protocol   {task.protocol}: {image.resize}{' antialiased' if image.antialias else ''}, "
+        f"JPEG {image.jpeg}, EXIF {image.exif}; by the task file, --protocol overrides",
+        f"decode     {_search(task)}, prompt cut at "
+        f"{task.decode.text_length} tokens, at most {task.decode.max_new_tokens} new tokens",
+        f"parser     {registry.spell(registry.make('parsers', task.parser))}",
+        *(f"metric     {registry.spell(registry.make('metrics', m))}" for m in task.metrics),
+        *(f"source     {', '.join(f'{k}: {v}' for k, v in entry.items())}" for entry in task.data.sources),
+    ]
+    print("\n".join(lines))
+    try:
+        data = dataset.dataset(task, evaluate.roots(arguments.data_root, [task]))
+    except DataError as error:
+        print("sample     none: " + str(error))
+        return 0
+    sample = data.samples[0]
+    print(f"found      {len(data.samples):,} samples below {data.source.root}")
+    print(f"sample     {sample.id}: {', '.join(map(str, sample.images))}")
+    print(
+        f"  prompt   {loader.prompt(task, sample.fields)!r} (BOS before, newline after it: added by evalkit)"
+    )
+    print(textwrap.shorten(f"  target   {sample.target!r}", 300))
+    absent = [str(i) for s in data.samples for i in s.images if not Path(i.path).exists()]
+    if absent:
+        print(f"missing    {len(absent):,} images, the first is {absent[0]}")
+    return 0
+
+
+def _search(task: Task) -> str:
+    decode = task.decode
+    if decode.mode == "likelihood":
+        return f"likelihood of {', '.join(map(repr, task.choices))}"
+    if decode.samples:
+        return f"sampled at temperature {decode.temperature:g}, top_p {decode.top_p:g}, seed {decode.seed}"
+    never = f", never {', '.join(map(repr, decode.forbid))}" if decode.forbid else ""
+    return "greedy" + never if decode.beams == 1 else f"beam {decode.beams}"
+
+
+def data(arguments: argparse.Namespace) -> int:
+    """`evalkit data TASK`: every place looked at, found or missing, and where to get the rest.
+
+    With `--check` the data is read: another count than the official one, or missing images, are status 1.
+    """
+    complete = True
+    for name in loader.expand(
+        [n for names in arguments.tasks for n in names.split(",")], arguments.include_path
+    ):
+        task = loader.load(name, extra=arguments.include_path)
+        found = evaluate.roots(arguments.data_root, [task])
+        looked = sources.status(task, found)
+        usable = next((s for s in looked if s.complete), None)
+        print(f"{task.name}: {'found below ' + str(usable.root) if usable else 'not found'}")
+        for state in [usable] if usable else looked:
+            print("".join(f"  found    {k}: {p}\n" for k, p in state.found.items()), end="")
+            print("".join(f"  missing  {k}: {p}\n" for k, p in state.missing.items()), end="")
+            print(f"  {state.note}\n" if state.note else "", end="")
+        if not found:
+            print("  no data root is set: --data-root DIR, EVALKIT_DATA, or data = [...] in evalkit.toml")
+        if not usable:
+            complete = False
+            print(f"  get it from {task.homepage or 'its authors'} ({task.license})")
+        elif arguments.check:
+            lines, right = _checked(task, found)
+            print("\n".join(f"  {line}" for line in lines))
+            complete = complete and right
+    return 0 if complete else 1
+
+
+def _checked(task: Task, roots: Sequence[Path]) -> tuple[list[str], bool]:
+    """What reading the data shows, and whether all is as it should be."""
+    try:
+        data = dataset.dataset(task, roots)
+    except DataError as error:
+        return [f"wrong    {error}"], False
+    n, official, published = len(data.samples), task.data.count, task.data.published_count
+    differs = f"; published on {published:,}" if published else ""
+    if n == published:
+        of = f", officially {official:,}" if official else ""
+        lines = [f"right    {n:,} samples, as many as the papers had{of}"]
+    elif official is None:
+        lines = [f"count    {n:,} samples; no official count is known{differs}"]
+    elif n == official:
+        lines = [f"right    {n:,} samples, the official count{differs}"]
+    else:
+        known = ((t.name, t.data.count) for t in map(loader.load, loader.names()) if t.data.count)
+        alike = [f"; {n:,} is {what}" for what in counts.resembles(task.name, n, known)]
+        lines = [
+            f"wrong    {n:,} samples, officially {official:,} ({n - official:+,}){differs}" + "".join(alike)
+        ]
+    paths = dict.fromkeys(image.path for sample in data.samples for image in sample.images)
+    absent = [path for path in paths if not Path(path).exists()]
+    if absent:
+        lines.append(f"missing  {len(absent):,} of {len(paths):,} image files, the first is {absent[0]}")
+    elif paths:
+        lines.append(f"right    {len(paths):,} image files, none is missing")
+    return lines, not absent and (official is None or n in (official, published))
+
+
+def validate(files: Sequence[str], schema: bool) -> int:
+    """`evalkit validate FILE...`: every file's first mistake, and whether there was one."""
+    if schema:
+        print(json.dumps(task_schema.schema(), indent=1))
+        return 0
+    if not files:
+        raise UserError("validate: name task files, or --schema for the JSON schema")
+    mistakes = 0
+    for file in files:
+        try:
+            task = loader.load(file if file.endswith((".yaml", ".yml")) else f"{file}.yaml")
+            print(f"{file}: sound; {task.name}, {len(task.metrics)} metrics")
+        except UserError as error:
+            mistakes += 1
+            print(f"evalkit: {error}", file=sys.stderr)
+    return 2 if mistakes else 0

@@ -1,0 +1,374 @@
+"""Are two models different: what may be compared, the verdict a task, wins over tasks.
+
+Knows answered runs and paired statistics; not how anything is printed, and no policy.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from evalkit.errors import UserError
+from evalkit.metrics.group_mean import GroupMean
+from evalkit.runs import scored_run
+from evalkit.runs.scored_run import Answered, metric
+from evalkit.stats import intervals, paired, significance
+from evalkit.stats.paired import Difference
+
+MARGIN = 0.01
+ALPHA = 0.05
+ALLOWED = ("prompt", "protocol", "samples")
+
+
+# --- what may be compared -----------------------------------------------------------------------------
+
+
+def first_difference(a: Answered, b: Answered) -> tuple[str, str] | None:
+    """(kind, what differs) of the first thing that forbids comparing two runs of a task, or None.
+
+    Kinds in `ALLOWED` may be allowed on purpose; checkpoint, resolution and precision never forbid,
+    they are what one compares.
+    """
+    found = list(_differences(a, b))
+    return found[0] if found else None
+
+
+def _differences(a: Answered, b: Answered) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
+
+    def look(kind: str, what: str, mine: Any, other: Any) -> None:
+        if mine != other:
+            found.append((kind, f"{what}: {_short(mine)} against {_short(other)}"))
+
+    shared = [m for m in a.scores if m in b.scores]
+    one, two = parts_of(a), parts_of(b)
+    look("task", "task", a.task, b.task)
+    look("task", "version of the task", one.get("v"), two.get("v"))
+    look("targets", "targets of the dataset", one.get("targets"), two.get("targets"))
+    if not shared:
+        found.append(("metric", f"metrics: {', '.join(a.scores)} against {', '.join(b.scores)}"))
+    look("parser", "parser", one.get("parser"), two.get("parser"))
+    mine, other = a.identity, b.identity
+    look("prompt", "prompt", mine["task"].get("prompt"), other["task"].get("prompt"))
+    if not found:
+        look("prompt", "prompts of the samples", mine.get("prompts"), other.get("prompts"))
+    look("protocol", "protocol", mine.get("protocol"), other.get("protocol"))
+    for key in sorted({*mine["preparation"], *other["preparation"]} - {"resolution"}):
+        look("protocol", f"image.{key}", mine["preparation"].get(key), other["preparation"].get(key))
+    decode, theirs = mine["task"].get("decode") or {}, other["task"].get("decode") or {}
+    for key in sorted({*decode, *theirs}):
+        look("protocol", f"decode.{key}", decode.get(key), theirs.get(key))
+    images = dict(zip(b.ids, b.images, strict=True))
+    changed = next((i for i, c in zip(a.ids, a.images, strict=True) if images.get(i, c) != c), None)
+    if changed is not None:
+        found.append(("images", f"image of sample {changed}: its content is not the same"))
+    if a.ids != b.ids:
+        found.append(("samples", _sample_difference(a, b)))
+    return found
+
+
+def parts_of(run: Answered) -> dict[str, str]:
+    return run.signature(run.first)
+
+
+def _sample_difference(a: Answered, b: Answered) -> str:
+    mine, other = set(a.ids), set(b.ids)
+    only, more = sorted(mine - other), sorted(other - mine)
+    first = only[0] if only else more[0]
+    early = next((f"; {r.run} stopped early, on purpose" for r in (a, b) if r.early), "")
+    return (
+        f"samples: {len(a.ids):,} against {len(b.ids):,}, {len(mine & other):,} shared; "
+        f"{first} is only in {a.run if only else b.run}{early}"
+    )
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    text = json.dumps(value, ensure_ascii=False) if not isinstance(value, str) else f"'{value}'"
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def aligned(a: Answered, b: Answered, allow: Collection[str] = ()) -> tuple[Answered, Answered, list[str]]:
+    """Both runs on the samples they share, and what was allowed to differ.
+
+    Raises UserError naming the first thing that differs and is not allowed.
+    """
+    notes = []
+    for kind, what in _differences(a, b):
+        if kind not in allow:
+            way = f"; --allow {kind} compares all the same" if kind in ALLOWED else ""
+            raise UserError(f"{a.task}: {a.run} and {b.run} can't be compared: {what}{way}")
+        notes.append(what)
+    shared = set(a.ids) & set(b.ids)
+    if not shared:
+        raise UserError(f"{a.task}: {a.run} and {b.run} share no sample; run both on the same ones")
+    return a.only(shared), b.only(shared), notes
+
+
+# --- one task -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class MetricResult:
+    """One metric of a task, A against B; `flags` are the statements that hold of the difference."""
+
+    metric: str
+    spelled: str  # as the task file spells it
+    found: Difference
+    flags: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """One task, A against B. The first metric's verdict counts; the others are shown beside it."""
+
+    task: str
+    a: Answered
+    b: Answered
+    metrics: tuple[MetricResult, ...]
+    groups: Mapping[str, Difference]  # of the first metric, intervals simultaneous
+    notes: tuple[str, ...]
+    offsets: Mapping[str, Difference] = field(default_factory=dict)  # of boxes, in steps: `paired.offsets`
+    p: float = 1.0  # of the first metric, after Holm over tasks
+
+    @property
+    def first(self) -> MetricResult:
+        return self.metrics[0]
+
+    @property
+    def identical(self) -> bool:
+        return self.a.texts == self.b.texts
+
+    @property
+    def outcome(self) -> str:
+        """won, lost or tied, from B's side, at 5 % after Holm."""
+        if self.p > ALPHA:
+            return "tied"
+        return "won" if self.first.found.value > 0 else "lost"
+
+    @property
+    def verdict(self) -> str:
+        if self.identical:
+            return "identical texts"
+        return ", ".join(self.first.flags) or "undecided"
+
+
+def flags(found: Difference, margin: float) -> tuple[str, ...]:
+    """What is certain at 95 %: worse or better (the interval leaves 0 out), beyond the margin (it lies
+    below -margin), equivalent (two one-sided tests at 5 %: within the margin on both sides)."""
+    certain = []
+    if found.high < 0:
+        certain.append("worse")
+    if found.low > 0:
+        certain.append("better")
+    if found.high < -margin:
+        certain.append(f"beyond {100 * margin:g}")
+    if found.p_above(-margin) <= ALPHA and found.p_below(margin) <= ALPHA:
+        certain.append(f"equivalent within {100 * margin:g}")
+    return tuple(certain)
+
+
+def task_result(a: Answered, b: Answered, allow: Collection[str], margin: float) -> TaskResult:
+    """Compares two runs of one task on their shared samples. Raises UserError when they can't be."""
+    a, b, notes = aligned(a, b, allow)
+    results = []
+    for spelling in a.scores:
+        if spelling not in b.scores:
+            notes.append(f"{spelling} is scored in {a.run} only")
+            continue
+        for key in ("tools", "evalkit"):
+            mine, other = a.signature(spelling).get(key), b.signature(spelling).get(key)
+            if mine != other:
+                notes.append(f"{spelling} was scored by {key} {mine} and {other}; `evalkit score` evens it")
+        found = paired.difference(metric(spelling), a.rows[spelling], b.rows[spelling], a.index)
+        results.append(MetricResult(spelling, a.scores[spelling].metric, found, flags(found, margin)))
+    first = results[0].metric
+    judge, before, after = metric(first), a.rows[first], b.rows[first]
+    if isinstance(judge, GroupMean):  # a group by itself is judged by the inner metric
+        before, after = judge.narrow(before), judge.narrow(after)
+        judge = judge.metric
+    groups = paired.simultaneous(judge, before, after, a.index, a.groups)
+    if results[0].found.clusters < intervals.FEW:
+        images = results[0].found.clusters
+        few = f"{images} image{'' if images == 1 else 's'} only"
+        notes.append(f"{few}: intervals are rough below {intervals.FEW}")
+    moved = (paired.offsets(metric(m), a.rows[m], b.rows[m], a.index) for m in (r.metric for r in results))
+    offsets = next((found for found in moved if found), {})
+    return TaskResult(a.task, a, b, tuple(results), groups, tuple(notes), offsets)
+
+
+# --- several tasks --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Side:
+    """One model: its runs by task."""
+
+    name: str
+    runs: Mapping[str, Answered]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """B against A over their common tasks."""
+
+    a: Side
+    b: Side
+    tasks: tuple[TaskResult, ...]
+    margin: float
+    only_a: tuple[str, ...] = ()
+    only_b: tuple[str, ...] = ()
+
+    def count(self, outcome: str) -> int:
+        return sum(t.outcome == outcome for t in self.tasks)
+
+
+def compare(a: Side, b: Side, allow: Collection[str] = (), margin: float = MARGIN) -> Comparison:
+    """Every common task, p-values adjusted by Holm over them. Raises UserError when none is common."""
+    common = [t for t in a.runs if t in b.runs]
+    if not common:
+        raise UserError(
+            f"{a.name} and {b.name} have no task in common: {', '.join(a.runs)} against {', '.join(b.runs)}"
+        )
+    results = [task_result(a.runs[t], b.runs[t], allow, margin) for t in common]
+    adjusted = significance.adjust([r.first.found.p for r in results])
+    tasks = tuple(replace(r, p=p) for r, p in zip(results, adjusted, strict=True))
+    return Comparison(
+        a, b, tasks, margin,
+        tuple(t for t in a.runs if t not in b.runs), tuple(t for t in b.runs if t not in a.runs),
+    )  # fmt: skip
+
+
+def sides(given: Sequence[tuple[str, Sequence[Answered]]]) -> list[Side]:
+    """Models from what was named on the command line, in that order.
+
+    Each argument is one side, unless an argument holds a task twice, or arguments are single runs of
+    one model: then runs are put together by model (one that ran in two ways is two).
+    """
+    runs = [run for _, group in given for run in group]
+    by_argument = all(len({r.task for r in group}) == len(group) for _, group in given)
+    tasks = [{r.task for r in group} for _, group in given]
+    if by_argument and len(given) > 1 and (len(given) == 2 or set.intersection(*tasks)):
+        names = [_name(group, place) for place, group in given]
+        unique = names if len(set(names)) == len(names) else [place for place, _ in given]
+        return [
+            Side(name, {r.task: r for r in group}) for name, (_, group) in zip(unique, given, strict=True)
+        ]
+    found: dict[str, dict[str, Answered]] = {}
+    twice = _told_apart(runs)
+    for run in runs:
+        name = f"{run.name} [{way(run)}]" if run.name in twice else run.name
+        there = found.setdefault(name, {})
+        if run.task in there:
+            raise UserError(
+                f"{name}: has two runs of {run.task}, {there[run.task].run} and {run.run}; name one"
+            )
+        there[run.task] = run
+    if len(found) < 2:
+        raise UserError(
+            f"compare: all runs are of one model, {', '.join(found)}; "
+            "name two runs, or a folder with two models"
+        )
+    return [Side(name, by_task) for name, by_task in found.items()]
+
+
+def _name(group: Sequence[Answered], place: str) -> str:
+    names = {r.name for r in group}
+    return names.pop() if len(names) == 1 else place
+
+
+def _told_apart(runs: Sequence[Answered]) -> set[str]:
+    """Models that answered one task in two ways."""
+    seen: dict[tuple[str, str], str] = {}
+    found = set()
+    for run in runs:
+        if seen.setdefault((run.name, run.task), run.digest) != run.digest:
+            found.add(run.name)
+    return found
+
+
+def way(run: Answered) -> str:
+    """How a run was made, in the words that tell two runs of a checkpoint apart."""
+    model = run.identity.get("model", {})
+    shown = [
+        f"{run.identity['preparation']['resolution']} px",
+        model.get("dtype"),
+        run.identity.get("protocol"),
+    ]
+    shown += [f"{k}={v}" for k, v in run.overrides.items()]
+    return ", ".join(str(p) for p in shown if p)
+
+
+# --- as data --------------------------------------------------------------------------------------------
+
+
+def record(found: Comparison) -> dict[str, Any]:
+    """The whole comparison as plain JSON: every p, every sample gained and lost."""
+    return {
+        "a": found.a.name,
+        "b": found.b.name,
+        "margin": found.margin,
+        "won": found.count("won"),
+        "lost": found.count("lost"),
+        "tied": found.count("tied"),
+        "tasks": [task_record(t) for t in found.tasks],
+        "only_a": found.only_a,
+        "only_b": found.only_b,
+    }
+
+
+def task_record(t: TaskResult) -> dict[str, Any]:
+    return {
+        "task": t.task,
+        "runs": [t.a.run, t.b.run],
+        "n": len(t.a.ids),
+        "invalid": [sum(t.a.invalid), sum(t.b.invalid)],
+        "verdict": t.verdict,
+        "outcome": t.outcome,
+        "p_holm": t.p,
+        "metrics": [{"metric": m.metric, "flags": m.flags, **plain(m.found, t.a.ids)} for m in t.metrics],
+        "groups": {name: plain(d, ()) for name, d in t.groups.items()},
+        "offsets": {axis: plain(d, ()) for axis, d in t.offsets.items()},
+        "notes": t.notes,
+    }
+
+
+def plain(found: Difference, ids: Sequence[str]) -> dict[str, Any]:
+    """A difference as JSON; NaN as null, places as sample ids where they are given."""
+    content: dict[str, Any] = {}
+    for key in found.__dataclass_fields__:
+        value = getattr(found, key)
+        if key == "sizes":
+            continue
+        if key in ("gained", "lost"):
+            if value is not None:
+                content[key] = [ids[i] for i in value] if ids else len(value)
+        else:
+            content[key] = None if isinstance(value, float) and value != value else value
+    return content
+
+
+def base(against: str | None, tasks: Sequence[str]) -> Side:
+    """`--against`: its runs of `tasks`, one a task. Raises UserError where it has none of them, or two."""
+    if not against:
+        raise UserError("--until-decided: against what? --against BASELINE names a run or baseline file")
+    runs = [run for run in scored_run.read(against) if run.task in tasks]
+    if not runs:
+        names = ", ".join(dict.fromkeys(tasks))
+        raise UserError(f"--against {against}: has no run of {names}; run the baseline on it first")
+    return only_side(runs, against)
+
+
+def only_side(group: Sequence[Answered], place: str) -> Side:
+    """The runs of one argument as a side. Raises UserError when it holds a task twice."""
+    found: dict[str, Answered] = {}
+    for one in group:
+        if one.task in found:
+            raise UserError(
+                f"{place}: holds two runs of {one.task}, {found[one.task].run} and {one.run}; name one"
+            )
+        found[one.task] = one
+    return Side(group[0].name, found)

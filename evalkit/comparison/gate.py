@@ -1,0 +1,381 @@
+"""May this candidate replace the baseline: a policy, a decision a task, one for all.
+
+Knows answered runs, comparisons and policies; not where runs come from or how results are shown.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evalkit import strict_yaml
+from evalkit.comparison.compare import MARGIN, MetricResult, TaskResult, task_result
+from evalkit.errors import UserError, nearest
+from evalkit.geometry.boxes import STEPS
+from evalkit.runs.scored_run import Answered
+from evalkit.stats import significance
+from evalkit.stats.paired import ROUNDING
+
+
+def _policy(policy: str | Path | Policy | None, margin: float | None) -> Policy:
+    found = policy if isinstance(policy, Policy) else read_policy(Path(policy)) if policy else Policy()
+    return found if margin is None else dataclasses.replace(found, margin=margin)
+
+
+PASS, FAIL, INCONCLUSIVE = "pass", "fail", "inconclusive"
+EXIT = {PASS: 0, FAIL: 1, INCONCLUSIVE: 3}
+ENOUGH = 0.05  # one-sided level at which a task is non-inferior; all must be, so no correction
+CERTAIN = 0.025  # one-sided level at which a task is beyond its margin, after Holm over tasks
+LEVELS = ("off", "warn", "fail")
+
+
+# --- policy ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TaskPolicy:
+    """What one task's gate is: another margin, another metric than the first."""
+
+    margin: float | None = None
+    metric: str | None = None
+
+
+@dataclass(frozen=True)
+class Policy:
+    """`gate.yaml`: how much worse may be; what groups, unreadable answers and slowness do."""
+
+    margin: float = MARGIN
+    tasks: Mapping[str, TaskPolicy] = field(default_factory=dict)
+    groups: str = "warn"  # a group of 50 or more samples surely beyond the margin
+    invalid: str = "warn"  # the share of unreadable answers rose by more than `invalid_margin`
+    invalid_margin: float = 0.01
+    offset: str = "fail"  # boxes moved, all one way, by more than `offset_margin` steps of 1,024
+    offset_margin: float = 0.5
+    speed: str = "warn"  # seconds a sample grew by more than `speed_margin`, on the same device
+    speed_margin: float = 0.2
+
+    def of(self, task: str) -> TaskPolicy:
+        return self.tasks.get(task, TaskPolicy())
+
+    def margin_of(self, task: str) -> float:
+        own = self.of(task).margin
+        return self.margin if own is None else own
+
+
+def read_policy(path: Path) -> Policy:
+    """A gate.yaml, strictly: unknown keys, wrong types and tags are one sentence. Raises UserError."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; a policy is a YAML file such as `margin: 0.02`")
+    content = strict_yaml.read(path)
+    known = dict.fromkeys(Policy.__dataclass_fields__)
+    values: dict[str, Any] = {}
+    for key, value in content.items():
+        if key not in known:
+            raise UserError(f"{path}: {key}: unknown key{nearest(str(key), known)}")
+        if key == "tasks":
+            values[key] = _task_policies(path, value)
+        elif key in ("groups", "invalid", "offset", "speed"):
+            if value is False:  # YAML 1.1 reads a bare `off` as false
+                value = "off"
+            if value not in LEVELS:
+                raise UserError(f"{path}: {key}: is {value!r}; it must be one of {', '.join(LEVELS)}")
+            values[key] = value
+        elif key == "offset_margin":
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < STEPS:
+                raise UserError(
+                    f"{path}: {key}: is {value!r}; it must be a number of steps, 1,024 of them an image"
+                )
+            values[key] = float(value)
+        else:
+            values[key] = _share(path, key, value)
+    return Policy(**values)
+
+
+def know(policy: Policy, tasks: Collection[str]) -> None:
+    """Raises UserError where the policy names a task that is not among the baseline's `tasks`."""
+    for name in policy.tasks:
+        if name not in tasks:
+            raise UserError(f"policy: tasks.{name}: the baseline has no such task{nearest(name, tasks)}")
+
+
+def _task_policies(path: Path, value: Any) -> dict[str, TaskPolicy]:
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: tasks: is {value!r}; it must be like {{vqav2_val: {{margin: 0.02}}}}")
+    found = {}
+    for task, own in value.items():
+        if not isinstance(own, dict):
+            raise UserError(f"{path}: tasks.{task}: is {own!r}; it must be like {{margin: 0.02}}")
+        for key in own:
+            if key not in ("margin", "metric"):
+                raise UserError(
+                    f"{path}: tasks.{task}.{key}: unknown key{nearest(str(key), ('margin', 'metric'))}"
+                )
+        margin = _share(path, f"tasks.{task}.margin", own["margin"]) if "margin" in own else None
+        metric = own.get("metric")
+        if metric is not None and not isinstance(metric, str):
+            raise UserError(
+                f"{path}: tasks.{task}.metric: is {metric!r}; it must be a metric as the task spells it"
+            )
+        found[str(task)] = TaskPolicy(margin, metric)
+    return found
+
+
+def _share(path: Path, key: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1:
+        raise UserError(
+            f"{path}: {key}: is {value!r}; it must be a number between 0 and 1 (one point is 0.01)"
+        )
+    return float(value)
+
+
+# --- decisions ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TaskDecision:
+    """One task's gate. `why` is a sentence; `needed` the samples that would decide, where known;
+    `differing` the first sample whose text or row is not the baseline's (same weights only)."""
+
+    task: str
+    status: str
+    why: str
+    margin: float
+    same_weights: bool
+    result: TaskResult
+    metric: MetricResult
+    warnings: tuple[str, ...] = ()
+    needed: int | None = None
+    differing: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """All tasks: fail when one fails, else inconclusive when one is, else pass. True when it passes."""
+
+    tasks: tuple[TaskDecision, ...]
+    candidate: str
+    baseline: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def status(self) -> str:
+        found = {t.status for t in self.tasks}
+        return FAIL if FAIL in found else INCONCLUSIVE if INCONCLUSIVE in found else PASS
+
+    @property
+    def exit_status(self) -> int:
+        return EXIT[self.status]
+
+    def __bool__(self) -> bool:
+        return self.status == PASS
+
+    def __str__(self) -> str:
+        lines = [f"{self.candidate} against {self.baseline}: {self.status}"]
+        for t in self.tasks:
+            lines.append(f"  {t.status}  {t.task}: {t.why}")
+            lines += [f"    warning: {w}" for w in t.warnings]
+        return "\n".join(lines + [f"  note: {n}" for n in self.notes])
+
+    __repr__ = __str__
+
+
+def check(
+    candidate: Sequence[Answered],
+    base: Sequence[Answered],
+    policy: Policy | None = None,
+    limit: int | None = None,
+    allow: Collection[str] = (),
+) -> Decision:
+    """Gates every task of the baseline. Raises UserError for what is missing or can't be compared."""
+    policy = policy or Policy()
+    new, old = _by_task(candidate), _by_task(base)
+    missing = [t for t in old if t not in new]
+    if missing:
+        raise UserError(
+            f"{candidate[0].name}: has no run of {', '.join(missing)}, which the baseline has; run it first"
+        )
+    know(policy, old)
+    wide = {*allow, "samples"} if limit else set(allow)
+    drafts = []
+    for task in old:
+        mine, theirs = old[task], new[task]
+        if limit:
+            kept = first_clusters(mine, limit)
+            mine, theirs = mine.only(kept), theirs.only(kept)
+        drafts.append(_draft(mine, theirs, wide, policy))
+    beyond = significance.adjust(
+        [1.0 if d.same_weights else d.metric.found.p_below(-d.margin) for d in drafts]
+    )
+    displaced = _displaced(drafts, policy.offset_margin)
+    decided = tuple(
+        d if d.same_weights else _judged(d, p, policy, moved)
+        for d, p, moved in zip(drafts, beyond, displaced, strict=True)
+    )
+    extra = [t for t in new if t not in old]
+    notes = (f"not in the baseline, so not checked: {', '.join(extra)}",) if extra else ()
+    return Decision(decided, candidate[0].name, base[0].name, notes)
+
+
+def _by_task(runs: Sequence[Answered]) -> dict[str, Answered]:
+    found: dict[str, Answered] = {}
+    for run in runs:
+        if run.task in found:
+            raise UserError(f"{run.task}: there are two runs, {found[run.task].run} and {run.run}; name one")
+        found[run.task] = run
+    return found
+
+
+def first_clusters(run: Answered, limit: int) -> set[str]:
+    """Ids of the first `limit` clusters in the order that `--limit` takes them."""
+    seed = run.asked.get("seed", 0)
+    first: dict[str, str] = {}
+    for name, cluster in zip(run.ids, run.clusters, strict=True):
+        first[cluster] = min(first.get(cluster, name), name)
+    order = sorted(first, key=lambda c: hashlib.sha256(f"{seed}\0{first[c]}".encode()).digest())
+    kept = set(order[:limit])
+    return {i for i, c in zip(run.ids, run.clusters, strict=True) if c in kept}
+
+
+def _draft(base: Answered, new: Answered, allow: Collection[str], policy: Policy) -> TaskDecision:
+    """Compares; decides at once where the weights are the same."""
+    margin = policy.margin_of(base.task)
+    result = task_result(base, new, allow, margin)
+    metric = _metric(result, policy)
+    same = base.weights == new.weights and base.identity["preparation"] == new.identity["preparation"]
+    draft = TaskDecision(base.task, INCONCLUSIVE, "", margin, same, result, metric)
+    if not same:
+        return draft
+    differing = _first_differing(result)
+    if differing is None:
+        return replace(
+            draft, status=PASS, why=f"same weights, all {len(result.a.ids):,} texts and rows equal",
+            warnings=tuple(_speed(result, policy)),
+        )  # fmt: skip
+    changed = sum(x != y for x, y in zip(result.a.texts, result.b.texts, strict=True))
+    why = (
+        f"same weights, but {changed:,} of {len(result.a.ids):,} texts differ, the first is {differing['id']}"
+        if changed
+        else f"same weights and texts, but {differing['metric']} scores {differing['id']} differently"
+    )
+    return replace(draft, status=FAIL, why=why, differing=differing)
+
+
+def _metric(result: TaskResult, policy: Policy) -> MetricResult:
+    wanted = policy.of(result.task).metric
+    if wanted is None:
+        return result.first
+    for m in result.metrics:
+        if wanted in (m.spelled, m.metric):
+            return m
+    there = [m.spelled for m in result.metrics]
+    raise UserError(f"policy: tasks.{result.task}.metric: no '{wanted}'{nearest(wanted, there)}")
+
+
+def _first_differing(result: TaskResult) -> dict[str, str] | None:
+    """The first sample (by id) whose text, or else whose row, is not the baseline's."""
+    for i, (mine, other) in enumerate(zip(result.a.texts, result.b.texts, strict=True)):
+        if mine != other:
+            return {"id": result.a.ids[i], "baseline": mine, "candidate": other}
+    for m in result.metrics:
+        a, b = result.a.rows[m.metric], result.b.rows[m.metric]
+        for i, (x, y) in enumerate(zip(a, b, strict=True)):
+            if not _equal(x, y):
+                return {"id": result.a.ids[i], "metric": m.spelled, "baseline": str(x), "candidate": str(y)}
+    return None
+
+
+def _equal(x: Any, y: Any) -> bool:
+    """Whether two rows are the same, up to rounding; what only one evalkit wrote into them is passed over."""
+    if isinstance(x, np.ndarray):
+        shared = min(len(x), len(y))
+        return bool(np.abs(x[:shared] - y[:shared]).max() < ROUNDING)
+    if isinstance(x, dict) and isinstance(y, dict):
+        return all(x[key] == y[key] for key in x.keys() & y.keys())
+    return bool(x == y)
+
+
+def _judged(draft: TaskDecision, beyond: float, policy: Policy, displaced: list[str]) -> TaskDecision:
+    """Non-inferior at the margin, beyond it after Holm, or neither; then what warns or fails beside it."""
+    d, points = draft.metric.found, f"{100 * draft.margin:g}"
+    shown = f"{draft.metric.spelled} {_points(d.value)} [{_points(d.low)}, {_points(d.high)}]"
+    needed = None
+    if d.p_above(-draft.margin) <= ENOUGH:
+        status, why = PASS, f"{shown}, not worse by {points}"
+    elif beyond <= CERTAIN:
+        status, why = FAIL, f"{shown}, surely more than {points} worse"
+    else:
+        status, needed = INCONCLUSIVE, d.needed(draft.margin)
+        way = f"about {needed:,} samples would decide" if needed else "too close to the margin to decide"
+        why = f"{shown}, {d.n:,} samples can't tell at a margin of {points}; {way}"
+    warnings = []
+    for level, found in (
+        (policy.groups, _groups(draft)),
+        (policy.invalid, _invalid(draft.result, policy)),
+        (policy.offset, displaced),
+        (policy.speed, _speed(draft.result, policy)),
+    ):
+        if level == "warn":
+            warnings += found
+        elif found and level == "fail":
+            status, why = FAIL, "; ".join([why, *found])
+    return replace(draft, status=status, why=why, warnings=tuple(warnings), needed=needed)
+
+
+def _points(value: float) -> str:
+    return "unknown" if math.isnan(value) else f"{100 * value:+.1f}"
+
+
+def _displaced(drafts: Sequence[TaskDecision], margin: float) -> list[list[str]]:
+    """For each task a sentence where boxes surely moved by more than `margin` steps one way, or none.
+
+    Two-sided, Holm over all axes of all tasks. A candidate whose boxes lie nearer to their targets than
+    the baseline's did has mended something.
+    """
+    places = [
+        (i, axis, d)
+        for i, draft in enumerate(drafts)
+        if not draft.same_weights
+        for axis, d in draft.result.offsets.items()
+    ]
+    ps = [min(1.0, 2 * min(d.p_above(margin), d.p_below(-margin))) for _, _, d in places]
+    found: dict[int, list[str]] = {}
+    for (i, axis, d), p in zip(places, significance.adjust(ps), strict=True):
+        if p <= CERTAIN and abs(d.b) > abs(d.a):
+            found.setdefault(i, []).append(f"{d.value:+.1f} [{d.low:+.1f}, {d.high:+.1f}] {axis}")
+    surely = f"boxes surely moved by more than {margin:g} steps of {STEPS:,}:"
+    return [[f"{surely} {', '.join(found[i])}"] if i in found else [] for i in range(len(drafts))]
+
+
+def _groups(draft: TaskDecision) -> list[str]:
+    return [
+        f"group {name} (n {g.n:,}) is beyond the margin: "
+        f"{_points(g.value)} [{_points(g.low)}, {_points(g.high)}]"
+        for name, g in draft.result.groups.items()
+        if g.high < -draft.margin
+    ]
+
+
+def _invalid(result: TaskResult, policy: Policy) -> list[str]:
+    before, after, n = sum(result.a.invalid), sum(result.b.invalid), len(result.a.ids)
+    if after - before <= policy.invalid_margin * n:
+        return []
+    return [f"unreadable answers rose from {before:,} to {after:,} of {n:,}"]
+
+
+def _speed(result: TaskResult, policy: Policy) -> list[str]:
+    """Only between whole runs on one device; a warning unless the policy says more."""
+    a, b = result.a, result.b
+    if policy.speed == "off" or not a.device or a.device != b.device or not a.seconds or not b.seconds:
+        return []
+    counts = [r.scores[r.first].n for r in (a, b)]
+    slow = (b.seconds / counts[1]) / (a.seconds / counts[0]) - 1
+    if slow <= policy.speed_margin or min(a.seconds, b.seconds) < 10:
+        return []
+    return [f"{100 * slow:.0f} % slower a sample, on the same device ({a.device})"]

@@ -1,0 +1,198 @@
+"""A training run's checkpoints as they appear: which are complete, the trend, the best, drops.
+
+Knows folders, answered runs and comparisons; not how a checkpoint is evaluated or printed.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from evalkit.comparison.compare import ALPHA, MARGIN, TaskResult, task_result
+from evalkit.errors import UserError
+from evalkit.files import atomic_write
+from evalkit.report import columns
+from evalkit.report.trend import to_html
+from evalkit.runs import scored_run
+from evalkit.runs.scored_run import Answered
+from evalkit.runs.store import RunFolder
+from evalkit.stats import significance
+
+PATTERN = "checkpoint-*"  # as the transformers trainer names them
+SCHEMA = 1
+Stamp = tuple[tuple[str, int, int], ...]
+"""(name, bytes, mtime) of every file of a checkpoint."""
+
+
+# --- checkpoints on disk ----------------------------------------------------------------------------------
+
+
+def checkpoints(folder: Path, pattern: str = PATTERN) -> list[tuple[int, Path]]:
+    """(step, folder) of every checkpoint folder below, by step: the last number in its name.
+
+    Raises UserError when the folder is not there.
+    """
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; give the output folder of the training run")
+    found = []
+    for path in folder.glob(pattern):
+        numbers = re.findall(r"\d+", path.name)
+        if path.is_dir() and numbers:
+            found.append((int(numbers[-1]), path))
+    return sorted(found)
+
+
+def lacks(folder: Path) -> str:
+    """What a checkpoint still lacks to be complete, or ''.
+
+    Complete: a config, and every safetensors file (those of the index, where there is one) as long as
+    its own header says. A trainer that is still writing fails this.
+    """
+    try:
+        adapter = (folder / "adapter_config.json").is_file()
+        if not adapter and not (folder / "config.json").is_file():
+            return "config.json"
+        index = folder / "model.safetensors.index.json"
+        if index.is_file():
+            named = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+            files = [folder / name for name in sorted(named)]
+        else:
+            files = [folder / ("adapter_model.safetensors" if adapter else "model.safetensors")]
+        for file in files:
+            if not file.is_file():
+                return str(file.name)
+            if not _whole(file):
+                return f"the end of {file.name}"
+    except (OSError, ValueError, KeyError, AttributeError):
+        return "a readable index"
+    return ""
+
+
+def _whole(file: Path) -> bool:
+    """Whether a safetensors file is as long as its header says: 8 bytes, the header, the tensors."""
+    with open(file, "rb") as opened:
+        length = int.from_bytes(opened.read(8), "little")
+        size = file.stat().st_size
+        if not 2 <= length <= size - 8:
+            return False
+        header = json.loads(opened.read(length))
+    ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+    return bool(size == 8 + length + max(ends, default=0))
+
+
+def stamp(folder: Path) -> Stamp:
+    """What changes while a checkpoint is written."""
+    files = [p for p in sorted(folder.iterdir()) if p.is_file()]
+    return tuple((p.name, s.st_size, s.st_mtime_ns) for p in files for s in [p.stat()])
+
+
+# --- what is known so far -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Point:
+    """One checkpoint's scores: (task, metric as spelled) to (value, low, high, n)."""
+
+    step: int
+    name: str
+    runs: tuple[str, ...]  # run folders, below the output folder
+    values: Mapping[str, tuple[float, float | None, float | None, int]]  # "task metric"
+    mean: float  # over tasks of the first metric, turned so that more is better
+    drops: tuple[str, ...] = ()  # sentences
+    coverage: Mapping[str, str] = field(default_factory=dict)  # of the values that are not of all samples
+    hooked: bool = False
+
+
+@dataclass
+class Trend:
+    """The checkpoints seen so far, kept in `watch.json` so that a restart goes on."""
+
+    path: Path
+    points: list[Point] = field(default_factory=list)
+
+    @classmethod
+    def load(cls, path: Path) -> Trend:
+        if not path.is_file():
+            return cls(path)
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            points = [
+                Point(**{**p, "runs": tuple(p["runs"]), "drops": tuple(p["drops"]),
+                         "values": {k: tuple(v) for k, v in p["values"].items()}})
+                for p in content["points"]
+            ]  # fmt: skip
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path}: damaged ({error}); move it away to start over") from None
+        return cls(path, points)
+
+    def save(self) -> None:
+        self.points.sort(key=lambda p: p.step)
+        content = {"schema": SCHEMA, "points": [asdict(p) for p in self.points]}
+        atomic_write(self.path, json.dumps(content, indent=1) + "\n")
+        atomic_write(self.path.with_suffix(".csv"), self.to_csv())
+        atomic_write(self.path.with_suffix(".html"), to_html(self))
+
+    def names(self) -> set[str]:
+        return {p.name for p in self.points}
+
+    @property
+    def best(self) -> Point | None:
+        """The checkpoint with the highest mean over tasks; the earlier one of two equal."""
+        return max(self.points, key=lambda p: (p.mean, -p.step), default=None)
+
+    def runs(self, point: Point) -> list[Answered]:
+        """The runs of a point that are still there."""
+        folders = [RunFolder(self.path.parent / name) for name in point.runs]
+        return scored_run.of_runs([f for f in folders if (f.path / "scores.json").is_file()])
+
+    def to_csv(self) -> str:
+        """One line a checkpoint and score."""
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(
+            ["step", "checkpoint", "task", "metric", "value", "low", "high", "n", "coverage", "drop"]
+        )
+        for p in self.points:
+            for key, (value, low, high, n) in p.values.items():
+                task, _, metric = key.partition(" ")
+                dropped = any(d.startswith(f"{task}:") for d in p.drops)
+                coverage = p.coverage.get(key, "all")
+                line = [p.step, p.name, task, metric, value, low, high, n, coverage, int(dropped)]
+                writer.writerow([columns.neutral(v) for v in line])
+        return out.getvalue()
+
+
+def point(step: int, name: str, runs: Sequence[Answered], drops: Sequence[str] = ()) -> Point:
+    """A checkpoint's place in the trend."""
+    scores = {f"{r.task} {s.metric}": s for r in runs for s in r.scores.values()}
+    values = {key: (s.value, s.low, s.high, s.n) for key, s in scores.items()}
+    coverage = {key: s.coverage for key, s in scores.items() if s.coverage != "all"}
+    firsts = [r.scores[r.first] for r in runs]
+    turned = [1 - s.value if s.lower_is_better else s.value for s in firsts]
+    mean = sum(turned) / len(turned)
+    return Point(step, name, tuple(r.run for r in runs), values, mean, tuple(drops), coverage)
+
+
+def drops(
+    new: Sequence[Answered], old: Sequence[Answered], name: str, allow: Collection[str] = ()
+) -> list[str]:
+    """Sentences for the tasks on which `new` is significantly worse than `old` (5 %, Holm over tasks)."""
+    before = {r.task: r for r in old}
+    results: list[TaskResult] = [
+        task_result(before[r.task], r, allow, MARGIN) for r in new if r.task in before
+    ]
+    adjusted = significance.adjust([r.first.found.p for r in results])
+    found = []
+    for result, p in zip(results, adjusted, strict=True):
+        d = result.first.found
+        if p <= ALPHA and d.value < 0:
+            found.append(
+                f"{result.task}: {result.first.spelled} fell by {-100 * d.value:.1f} "
+                f"[{-100 * d.high:.1f}, {-100 * d.low:.1f}] against {name}"
+            )
+    return found

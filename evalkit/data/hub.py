@@ -1,0 +1,103 @@
+"""Rows of Hugging Face datasets through `datasets`: a folder laid out as on the hub, or streamed.
+
+Knows no dataset, nor what a row means.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from evalkit.data import containers
+from evalkit.errors import DataError
+from evalkit.files import spool
+from evalkit.types import ImageRef, Source
+
+
+def place(source: Source) -> str:
+    """What messages call it: the folder, or hub:org/name."""
+    return str(source.path("folder")) if source.entry.get("folder") else f"hub:{source.entry['hub']}"
+
+
+def load(source: Source, split: str, name: str = "") -> Any:
+    """The rows of the split, of the config `name` or else the entry's.
+
+    Raises DataError in one sentence for whatever `datasets` cannot load.
+    """
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    import datasets
+
+    entry, where = source.entry, place(source)
+    folder = where if entry.get("folder") else ""
+    wanted = str(entry.get("split", split))
+    if "[" in wanted:
+        raise DataError(f"{where}: split: '{wanted}' cuts the split; name it whole and use --limit")
+    more = {} if folder else {"revision": entry["revision"], "streaming": True}
+    try:
+        return datasets.load_dataset(folder or entry["hub"], name or entry.get("name"), split=wanted, **more)
+    except Exception as error:  # its loaders fail in dozens of ways
+        problem = " ".join(str(error).split())[:300]
+        raise DataError(f"{where}: cannot be loaded ({type(error).__name__}: {problem})") from None
+
+
+def read(
+    rows: Any, image: str, source: Source, limit: int | None = None
+) -> Iterator[tuple[int, dict[str, Any], tuple[ImageRef, ...]]]:
+    """(number, the row without pixels, where its images lie): those of the column `image`; "": there is none.
+
+    `limit`: only so many of a stream.
+    """
+    import datasets
+
+    kinds = rows.features or {}
+    pictures = [name for name, kind in kinds.items() if isinstance(kind, datasets.Image)]
+    if not source.entry.get("folder"):
+        for name in pictures:
+            rows = rows.cast_column(name, datasets.Image(decode=False))
+        for number, row in enumerate(itertools.islice(rows, limit)):
+            refs = tuple(ImageRef(str(spool(cell))) for cell in _cells(row.pop(image, None)))
+            yield number, row, refs
+        return
+    if len(rows) == 0:
+        return
+    if not image:
+        yield from ((number, row, ()) for number, row in enumerate(_dicts(rows, len(rows))))
+        return
+    places = (
+        (p["filename"], i) for p in rows.cache_files for i in range(containers.row_count(p["filename"]))
+    )
+    counts = _counts(rows, image)
+    plain = rows.remove_columns([n for n in kinds if n == image or n in pictures])
+    for number, (row, (path, place), count) in enumerate(
+        zip(_dicts(plain, len(rows)), places, counts, strict=True)
+    ):
+        if count is None:
+            yield number, row, (ImageRef(path, f"{place}/{image}"),)
+        else:
+            yield number, row, tuple(ImageRef(path, f"{place}.{i}/{image}") for i in range(count))
+
+
+def _dicts(rows: Any, count: int) -> Iterator[dict[str, Any]]:
+    """Rows as dicts, also where no column is left."""
+    return iter(rows) if rows.column_names else ({} for _ in range(count))
+
+
+def _counts(rows: Any, image: str) -> Iterator[int | None]:
+    """How many images each row's cell holds: None for one by itself, 0 for none. No bytes are read."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for chunk in rows.data.column(image).chunks:
+        if pa.types.is_list(chunk.type) or pa.types.is_large_list(chunk.type):
+            yield from (length or 0 for length in pc.list_value_length(chunk).to_pylist())
+        else:
+            yield from (None if there else 0 for there in pc.is_valid(chunk).to_pylist())
+
+
+def _cells(value: Any) -> Iterator[bytes]:
+    for cell in value if isinstance(value, list) else [value]:
+        data = cell.get("bytes") if isinstance(cell, dict) else cell
+        if isinstance(data, bytes):
+            yield data

@@ -1,0 +1,99 @@
+"""evalkit.data.readers: docstring to be written."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import gc
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from evalkit.errors import DataError
+
+# --- opening -----------------------------------------------------------------------------------
+
+
+def read_json(path: Path, keep: Callable[[dict[str, Any]], bool] | None = None) -> Any:
+    """A whole JSON file (UTF-8, byte order mark allowed); DataError with the line for anything wrong.
+
+    Objects that `keep` turns down become None as soon as they are read, so that a few thousand
+    annotations of COCO's 860,000 don't need memory for all.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: byte {error.start}: is not UTF-8; save the file as UTF-8 JSON") from None
+    return parse_json(text, str(path), keep=keep)
+
+
+def parse_json(
+    text: str, where: str, line: int | None = None, keep: Callable[[dict[str, Any]], bool] | None = None
+) -> Any:
+    """JSON text to plain data; `line` is said in errors when the text is one line of a file."""
+    if not text.strip():
+        raise DataError(f"{where}: {'' if line is None else f'line {line}: '}is empty; it must hold JSON")
+    collecting = gc.isenabled()
+    gc.disable()  # a large file makes millions of objects and no cycles: collections would only cost time
+    try:
+        return json.loads(text, object_pairs_hook=functools.partial(_object, keep=keep) if keep else _object)
+    except json.JSONDecodeError as error:
+        at, problem = error.lineno if line is None else line, f"{error.msg} at column {error.colno}"
+    except RecursionError:
+        at, problem = line or 1, "is nested too deeply"
+    except ValueError as error:  # a key twice, or an integer of thousands of digits
+        at, problem = line or 1, str(error).split(";")[0]
+    finally:
+        if collecting:
+            gc.enable()
+    raise DataError(f"{where}: line {at}: is no valid JSON: {problem}")
+
+
+def _object(
+    pairs: list[tuple[str, Any]], keep: Callable[[dict[str, Any]], bool] | None = None
+) -> dict[str, Any] | None:
+    """Refuses a key said twice: json alone would silently keep the last."""
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} is there twice")
+    return result if keep is None or keep(result) else None
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, Any]]:
+    """The lines of a JSON lines file as (line number from 0, data); blank lines are passed over."""
+    try:
+        with path.open("rb") as file:
+            for number, raw in enumerate(file):
+                try:
+                    text = raw.decode("utf-8-sig" if number == 0 else "utf-8")
+                except UnicodeDecodeError:
+                    raise DataError(f"{path}: line {number + 1}: is not UTF-8; save it as UTF-8") from None
+                if text.strip():
+                    yield number, parse_json(text, str(path), number + 1)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def read_table(path: Path, delimiter: str = ",") -> Iterator[tuple[int, dict[str, str]]]:
+    """A CSV file's rows as (number, cells by the header's names); DataError for rows of another length."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.reader(file, delimiter=delimiter, strict=True)
+            head = next(rows, None)
+            if not head:
+                raise DataError(f"{path}: is empty; it must be CSV with a header line")
+            for number, row in enumerate(rows, 2):
+                if row and len(row) != len(head):
+                    raise DataError(f"{path}: row {number}: has {len(row)} cells, the header {len(head)}")
+                if row:
+                    yield number, dict(zip(head, row, strict=True))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: byte {error.start}: is not UTF-8; save the file as UTF-8 CSV") from None
+    except csv.Error as error:
+        raise DataError(f"{path}: is no valid CSV ({error})") from None

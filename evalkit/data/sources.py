@@ -1,0 +1,208 @@
+"""Finds a task's files below the data roots, opens them (files, zip members) and hashes them once.
+
+Knows no dataset's form: what a file means is its format's business.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evalkit.data import containers
+from evalkit.errors import DataError, ImageError, UserError
+from evalkit.types import ImageRef, Mark, Source, Task
+
+CONFIG = "evalkit.toml"
+MAX_IMAGE_BYTES = 1 << 30  # a larger image file, or zip member, is refused unread
+_FRAMES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm")
+_NO_FILES = ("format", "name", "split", "revision", "stream", "rows")  # keys of a source that name none
+
+
+# --- where data may lie ------------------------------------------------------------------------
+
+
+def roots(given: Sequence[Path] | None = None) -> list[Path]:
+    """Data roots in order: `given` (--data-root), EVALKIT_DATA (os.pathsep between), `evalkit.toml`.
+
+    A `given` root that is no folder is an error; the others may come and go.
+    """
+    for root in given or ():
+        if not root.is_dir():
+            raise DataError(f"{root}: --data-root: no such folder; give the folder that holds the datasets")
+    found = [*(given or ())]
+    found += [
+        Path(part).expanduser() for part in os.environ.get("EVALKIT_DATA", "").split(os.pathsep) if part
+    ]
+    found += _configured(Path.cwd())
+    return list(dict.fromkeys(path.absolute() for path in found))
+
+
+def _configured(start: Path) -> list[Path]:
+    """The `data = [...]` of the nearest evalkit.toml upwards; relative entries lie beside that file."""
+    for folder in (start, *start.parents):
+        path = folder / CONFIG
+        if not path.is_file():
+            continue
+        try:
+            content = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path}: {error}; it must be TOML like data = ['/datasets']") from None
+        for key in content:
+            if key != "data":
+                raise DataError(f"{path}: {key}: unknown key; the only one is data = ['/datasets']")
+        listed = content.get("data", [])
+        if not isinstance(listed, list) or not all(isinstance(entry, str) for entry in listed):
+            raise DataError(f"{path}: data: is no list of folders; write data = ['/datasets']")
+        return [folder / Path(entry).expanduser() for entry in listed]
+    return []
+
+
+@dataclass(frozen=True, slots=True)
+class SourceStatus:
+    """One entry of a task's sources as looked for below one root."""
+
+    entry: Mapping[str, Any]
+    root: Path
+    found: Mapping[str, Path]  # key -> the path that is there
+    missing: Mapping[str, Path]  # key -> the path that is not
+    note: str = ""
+
+    @property
+    def complete(self) -> bool:
+        return bool(self.found) and not self.missing and not self.note
+
+
+def status(task: Task, roots: Sequence[Path]) -> list[SourceStatus]:
+    """Every source of the task below every root, in the order in which `locate` tries them.
+
+    Without any root every file is missing, named as it would lie below one.
+    """
+    result = []
+    for entry in task.data.sources:
+        if "hub" in entry:
+            result.append(_hub_status(entry, roots))
+            continue
+        for root in roots or (Path(),):
+            paths = {key: root / name for key, name in _files_of(entry)}
+            there = {key: path for key, path in paths.items() if roots and path.exists()}
+            absent = {key: path for key, path in paths.items() if key not in there}
+            result.append(SourceStatus(entry, root, there, absent))
+    return result
+
+
+def _hub_status(entry: Mapping[str, Any], roots: Sequence[Path]) -> SourceStatus:
+    """A hub dataset: as a folder `org/name` below a root, in the Hugging Face cache, or streamed."""
+    name, revision = str(entry["hub"]), str(entry.get("revision", ""))
+    snapshot = _hub_cache() / f"datasets--{name.replace('/', '--')}" / "snapshots" / revision
+    for root, folder in [*((root, name) for root in roots), (snapshot, ".")]:
+        if (root / folder).is_dir():
+            return SourceStatus({**entry, "folder": folder}, root, {"hub": root / folder}, {})
+    if entry.get("stream") and not os.environ.get("HF_HUB_OFFLINE"):
+        return SourceStatus(entry, Path(), {"hub": Path(f"hub:{name}@{revision[:12]}, streamed")}, {})
+    how = f"hf download --repo-type dataset {name} --revision {revision}"
+    return SourceStatus(entry, Path(), {}, {"hub": snapshot}, note=f"hub:{name} is not downloaded: {how}")
+
+
+def _hub_cache() -> Path:
+    """Where huggingface_hub keeps what it downloads."""
+    if given := os.environ.get("HF_HUB_CACHE"):
+        return Path(given)
+    home = os.environ.get("HF_HOME")
+    return (Path(home) if home else Path.home() / ".cache" / "huggingface") / "hub"
+
+
+def _files_of(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(key, path) of what an entry names; a mapping of groups to files has a key each, `path.de`."""
+    for key, value in entry.items():
+        if key in _NO_FILES:
+            continue
+        if isinstance(value, Mapping):
+            yield from ((f"{key}.{group}", str(name)) for group, name in value.items())
+        else:
+            yield key, str(value)
+
+
+def locate(task: Task, roots: Sequence[Path]) -> Source:
+    """The first source of the task that is wholly there; entries come before roots.
+
+    Raises DataError listing every path that is missing, where to get the data and the licence.
+    """
+    looked = status(task, roots)
+    for state in looked:
+        if state.complete:
+            return Source(root=state.root, entry=state.entry, task=task.name)
+    tried = [str(path) for state in looked for path in state.missing.values() if not state.note]
+    tried += [state.note for state in looked if state.note]
+    where = f"; get it from {task.homepage}" if task.homepage else ""
+    terms = f" ({task.license})" if task.license else ""
+    folder = f"--data-root, EVALKIT_DATA or data = [...] in {CONFIG}"
+    if not roots:
+        names = [str(name) for entry in task.data.sources for name in entry.values()]
+        raise DataError(
+            f"{task.name}: no data root is set; name the folder that holds {names[0]} with {folder}"
+            f"{where}{terms}"
+        )
+    raise DataError(
+        f"{task.name}: data not found; missing: {', '.join(dict.fromkeys(tried)) or 'any source'}{where}"
+        f"{terms}; name its folder with {folder}"
+    )
+
+
+def image_ref(images: Path, name: str, marks: tuple[Mark, ...] = (), turn: int = 0) -> ImageRef:
+    """The image `name` of a folder, or of an archive that stands for one (`val2014.zip`, `val2014.tar`)."""
+    if not containers.is_archive(images.name):
+        return ImageRef(os.path.join(images, name), marks=marks, turn=turn)
+    there = containers.names(str(images))
+    inside = f"{images.stem}/{name}"  # archives usually hold the folder itself
+    return ImageRef(str(images), inside if inside in there and name not in there else name, marks, turn)
+
+
+def read_bytes(ref: ImageRef) -> bytes:
+    """The bytes of an image file, or of a member of an archive, table or video. ImageError names the path."""
+    try:
+        if not ref.member:
+            with open(ref.path, "rb") as file:
+                if os.fstat(file.fileno()).st_size > MAX_IMAGE_BYTES:
+                    raise ImageError(f"{ref}: is larger than 1 GiB; this is no image to evaluate on")
+                return file.read()
+        return containers.read(ref.path, ref.member, MAX_IMAGE_BYTES)
+    except (KeyError, IndexError):
+        raise ImageError(f"{ref}: the archive holds no such member") from None
+    except OSError as error:
+        raise ImageError(f"{ref}: cannot be read ({error.strerror or error})") from None
+    except (ValueError, RuntimeError, NotImplementedError, EOFError, zipfile.BadZipFile) as error:
+        raise ImageError(f"{ref}: cannot be read ({error})") from None
+    except ImageError:
+        raise
+    except DataError as error:  # the archive itself
+        raise ImageError(str(error).replace(ref.path, str(ref), 1)) from None
+    except UserError:  # a package that is missing
+        raise
+    except Exception as error:  # zlib.error, lzma.LZMAError: whatever a damaged member makes
+        raise ImageError(f"{ref}: is damaged ({error})") from None
+
+
+def frame_refs(
+    videos: Path, name: str, count: int, stride: int, start: float = 0.0, end: float = 0.0
+) -> tuple[ImageRef, ...]:
+    """`count` frames of one video, every `stride`-th from its beginning; a short one is played again.
+
+    `videos/<name>` is a folder of frame images, in the order of their names, or `videos/<name>.mp4`
+    (any suffix of `members.VIDEOS`) a video, of which only the part from `start` to `end` seconds.
+    """
+    folder = videos / name
+    if folder.is_dir():
+        files = sorted(p for p in folder.iterdir() if p.suffix.lower() in _FRAMES)[::stride][:count]
+        if files:
+            return tuple(ImageRef(str(files[i])) for i in containers.frame_order(len(files), count))
+    suffixes = (
+        ["", *containers.VIDEOS] if folder.suffix.lower() in containers.VIDEOS else [*containers.VIDEOS]
+    )
+    file = next((f for s in suffixes if (f := videos / f"{name}{s}").is_file()), videos / f"{name}.mp4")
+    part = f"@{start:g}-{end:g}" if end else ""
+    return tuple(ImageRef(str(file), f"{i}/{count}x{stride}{part}") for i in range(count))

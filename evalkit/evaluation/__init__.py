@@ -1,0 +1,1 @@
+"""What a run does: plan, predict, score, stop early. Prints only its progress."""

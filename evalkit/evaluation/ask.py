@@ -1,0 +1,136 @@
+"""One question about one image: the text, its tokens, parsed boxes and masks, and an overlay picture."""
+
+from __future__ import annotations
+
+import argparse
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+from evalkit.data import sources
+from evalkit.errors import DataError, UserError
+from evalkit.evaluation.evaluate import DEMO, checkpoint
+from evalkit.files import atomic_write
+from evalkit.geometry import mask_decoder
+from evalkit.registry import make
+from evalkit.types import Box, Checkpoint, Decode, ImageRef, Mask, Prediction, Preparation, Request, Size
+
+COLOURS = ((230, 57, 70), (29, 120, 200), (42, 157, 80), (244, 162, 30), (131, 56, 236), (0, 150, 160))
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a model said about one image, and what was read in it."""
+
+    text: str
+    tokens: tuple[int, ...]
+    stop: str  # eos | length
+    found: tuple[Box | Mask, ...]
+    size: Size  # of the image
+    overlay: Path | None  # the picture with boxes and masks, where there are any
+    warning: str = ""
+
+
+def ask(
+    candidate: Checkpoint,
+    image: Path,
+    prompt: str,
+    max_new_tokens: int,
+    overlay: Path | None,
+    decoder: str,
+) -> Reply:
+    """Asks once and draws boxes and masks where the answer has any, into `overlay` or beside the user.
+
+    Images are prepared as a person's own are: by the checkpoint's protocol, else as transformers does.
+    """
+    if not image.is_file():
+        raise DataError(f"{image}: no such image; give the path of a picture")
+    protocol = candidate.protocol or "hf"
+    if protocol == "hf":
+        preparation = Preparation(
+            candidate.resolution, resize="bicubic", antialias=True, jpeg="precise", exif="apply"
+        )
+    else:
+        preparation = Preparation(candidate.resolution)
+    reference = ImageRef(str(image))
+    decode = Decode(max_new_tokens=max_new_tokens, text_length=None)
+    request = Request("ask", (reference,), prompt, preparation, decode)
+    (prediction,) = candidate.load(protocol).predict([request])
+    found, warning = _read(prediction, decoder)
+    target = (overlay or Path(f"{image.stem}.answer.png")) if found else None
+    if target is not None:
+        atomic_write(target, _draw(reference, found, preparation.exif))
+    size = prediction.sizes[0]
+    return Reply(prediction.text, prediction.tokens, prediction.stop, tuple(found), size, target, warning)
+
+
+def _read(prediction: Prediction, decoder: str) -> tuple[list[Box | Mask], str]:
+    """Masks where the text has segmentation tokens, else boxes, else nothing; and why masks could not be."""
+    size, warning = prediction.sizes[0], ""
+    if "<seg" in prediction.text:
+        try:
+            answer = make("parsers", f"masks(decoder={decoder!r}, form='objects')").read(prediction, size)
+            if answer:
+                return list(answer), ""
+        except UserError as error:
+            warning = f"masks are not decoded: {error}"
+    boxes = make("parsers", "boxes").read(prediction, size) if "<loc" in prediction.text else None
+    return list(boxes or ()), warning
+
+
+def shown(thing: Box | Mask, size: tuple[int, int]) -> str:
+    """`box y0 x0 y1 x1 (pixels) label`, and for masks the share of the image that they cover."""
+    box = thing.box if isinstance(thing, Mask) else thing
+    h, w = size
+    pixels = f"box y {box.y0 * h:.0f}–{box.y1 * h:.0f}, x {box.x0 * w:.0f}–{box.x1 * w:.0f} of {h}×{w}"
+    if isinstance(thing, Mask):
+        from pycocotools import mask as rle
+
+        area = float(rle.area({"size": list(thing.size), "counts": thing.counts.encode()}))
+        pixels += f", mask {100 * area / (h * w):.1f} % of the image"
+    return f"{pixels}  {box.label}".rstrip()
+
+
+def _draw(reference: ImageRef, things: list[Box | Mask], exif: str) -> bytes:
+    """The image with every box outlined and every mask tinted, as PNG bytes."""
+    import numpy as np
+    from PIL import Image, ImageDraw
+    from pycocotools import mask as rle
+
+    from evalkit.images import prepare
+
+    pixels = prepare.decode(sources.read_bytes(reference), exif=exif)
+    for i, thing in enumerate(things):
+        if isinstance(thing, Mask):
+            inside = rle.decode({"size": list(thing.size), "counts": thing.counts.encode()}).astype(bool)
+            colour = np.array(COLOURS[i % len(COLOURS)])
+            pixels[inside] = (0.5 * pixels[inside] + 0.5 * colour).astype(np.uint8)
+    picture = Image.fromarray(pixels)
+    draw = ImageDraw.Draw(picture)
+    w, h = picture.size
+    for i, thing in enumerate(things):
+        box = thing.box if isinstance(thing, Mask) else thing
+        colour3 = COLOURS[i % len(COLOURS)]
+        corners = (box.x0 * w, box.y0 * h, box.x1 * w, box.y1 * h)
+        draw.rectangle(corners, outline=colour3, width=max(2, min(w, h) // 150))
+        if box.label:
+            draw.text((corners[0] + 4, corners[1] + 3), box.label, fill=colour3)
+    out = io.BytesIO()
+    picture.save(out, format="PNG")
+    return out.getvalue()
+
+
+def reply_to(arguments: argparse.Namespace) -> Reply:
+    """What the one model says to the one question."""
+    if len(arguments.model) != 1:
+        raise UserError("ask: one --model at a time")
+    candidate = checkpoint(arguments.model[0], arguments)
+    decoder = ""
+    if arguments.model[0].startswith(f"{DEMO}:"):
+        from evalkit import demo
+
+        decoder = str(demo.mask_decoder())
+    mask_decoder.look_in(*sources.roots(arguments.data_root))
+    return ask(
+        candidate, arguments.image, arguments.prompt, arguments.max_new_tokens, arguments.overlay, decoder
+    )

@@ -1,0 +1,261 @@
+"""Runs until the difference from a baseline is decided: block after block of images, then a stop.
+
+Knows plans, baselines and the sequential test; prints nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from evalkit import registry
+from evalkit.comparison.compare import Side
+from evalkit.errors import UserError
+from evalkit.evaluation.plan import Plan
+from evalkit.evaluation.predict import Options, Progress, check_resume, predict, score
+from evalkit.evaluation.progress import say
+from evalkit.runs.scored_run import Answered, parts
+from evalkit.stats.sequential import ALPHA, Decider, block_size
+from evalkit.tasks import dataset
+from evalkit.tasks.dataset import Asked, Dataset, Shelf
+from evalkit.types import Checkpoint, Metric, Model, Parser, Prediction, Sample, Score
+
+
+def until_decided(reference: Side, margin: float | None) -> Callable[..., None]:
+    """What runs plans block by block until the difference from `reference` is clear, and says so."""
+
+    def act(
+        plans: Sequence[Plan],
+        shelf: Shelf,
+        checkpoint: Checkpoint,
+        options: Options,
+        progress: Progress,
+        done: Callable[[Plan, list[Score]], None],
+    ) -> None:
+        found = run(plans, shelf, checkpoint, options, progress, done, reference.runs, margin or MARGIN)
+        for outcome in found:
+            say(f"  {outcome.task}: {outcome}")
+
+    return act
+
+
+MARGIN = 0.02
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a sequential run came to; `verdict` is "" when all samples did not decide it."""
+
+    task: str
+    metric: str
+    against: str
+    verdict: str
+    margin: float
+    alpha: float
+    block: int  # clusters
+    looks: int
+    clusters: int
+    samples: int
+    of: int  # samples in all
+    minutes_saved: float | None  # None when nothing was predicted now
+
+    def __str__(self) -> str:
+        share = 100 * self.samples / self.of
+        saved = "" if self.minutes_saved is None else f", {self.minutes_saved:.1f} minutes saved"
+        points = f" within {100 * self.margin:g}" if self.verdict == "equivalent" else ""
+        return (
+            f"{self.verdict or 'undecided'}{points} after {self.samples:,} of {self.of:,} samples "
+            f"({share:.0f} %{saved}), {self.metric} against {self.against}"
+        )
+
+
+def run(
+    plans: Sequence[Plan],
+    shelf: Shelf,
+    checkpoint: Checkpoint,
+    options: Options,
+    progress: Progress,
+    done: Callable[[Plan, list[Score]], None],
+    base: Mapping[str, Answered],
+    margin: float = MARGIN,
+) -> list[Outcome]:
+    """Like `runner.run`, but every task stops when it is decided; alpha is split over the tasks.
+
+    A stopped run says so in run.json ("early") and its coverage; asked again, it replays its blocks
+    from the journal and comes to the same decision without a model. Raises UserError, before anything
+    runs, for a task without a baseline or an additive metric.
+    """
+    watches = [_Watch(p, shelf.get(p.task), base.get(p.task.name), margin, ALPHA / len(plans)) for p in plans]
+    models: dict[str, Model] = {}
+    found = []
+    for plan, watch in zip(plans, watches, strict=True):
+        data = shelf.get(plan.task)
+        started = time.monotonic()
+        watch.resume({n: e.prediction for n, e in plan.folder.entries().items() if n not in plan.changed})
+        if watch.next_block:
+            check_resume(plan, options)
+            if plan.protocol not in models:
+                models[plan.protocol] = checkpoint.load(plan.protocol)
+                started = time.monotonic()
+            given = (plan, data, models[plan.protocol], options, progress, checkpoint.flops)
+            predict(*given, watch.following)
+        outcome = watch.outcome(time.monotonic() - started)
+        stopped = _stopped(plan, data, watch) if outcome.samples < len(plan.wanted) else plan
+        _record(stopped, outcome)
+        done(stopped, score(stopped, shelf))
+        found.append(outcome)
+    return found
+
+
+def _stopped(plan: Plan, data: Dataset, watch: _Watch) -> Plan:
+    """The plan narrowed to the blocks that were looked at."""
+    limited = Asked(watch.taken, plan.asked.seed)
+    seen = set(watch.seen)
+    same = {s.id for s in dataset.choose(data.samples, limited)} == seen
+    asked = limited if same else Asked(ids=tuple(n for n in plan.wanted if n in seen))
+    return replace(plan, asked=asked, wanted=tuple(n for n in plan.wanted if n in seen), early=True)
+
+
+def _record(plan: Plan, outcome: Outcome) -> None:
+    """Writes the decision beside what the run is, once; a replay changes nothing."""
+    run = plan.folder.read_run()
+    told = asdict(outcome)
+    if run is None or {**(run.get("early") or {}), "minutes_saved": 0} == {**told, "minutes_saved": 0}:
+        return
+    plan.folder.write_run({**run, "asked": asdict(plan.asked), "early": told if plan.early else None,
+                           "sequential": told})  # fmt: skip
+
+
+class _Watch:
+    """One task: its blocks in order, and the test that looks at each when it is complete."""
+
+    def __init__(self, plan: Plan, data: Dataset, base: Answered | None, margin: float, alpha: float) -> None:
+        if base is None:
+            raise UserError(f"--against: has no run of {plan.task.name}; run the baseline on it first")
+        self.plan, self.base, self.margin, self.alpha = plan, base, margin, alpha
+        self.parser: Parser = registry.make("parsers", plan.task.parser)
+        self.metric, self.spelled = _additive(plan, base)
+        _refuse(plan, base, self.spelled)
+        self.before = dict(
+            zip(base.ids, np.asarray(base.rows[registry.spell(self.metric)])[:, 0], strict=True)
+        )
+        wanted = set(plan.wanted) & self.before.keys()
+        self.samples = {s.id: s for s in data.samples if s.id in wanted}
+        self.order = _permuted(list(self.samples.values()), plan.asked.seed)
+        sizes = [len(c) for c in self.order]
+        self.step = block_size(len(sizes), float(np.mean(sizes)))
+        scale = 1.0 if self.metric.maximum is None else self.metric.maximum - self.metric.minimum
+        self.sign = (-1.0 if self.metric.lower_is_better else 1.0) / scale
+        self.decider = Decider(margin / scale, max(sizes), float(np.mean(sizes)), alpha)
+        self.answers: dict[str, Prediction] = {}
+        self.taken = 0  # clusters looked at
+        self.looks = 0
+        self.asked = False  # whether the runner was given a block
+        self.next_block: tuple[str, ...] = ()
+
+    @property
+    def seen(self) -> list[str]:
+        return [s.id for cluster in self.order[: self.taken] for s in cluster]
+
+    def resume(self, answers: Mapping[str, Prediction]) -> None:
+        """Looks at every block that earlier sessions completed, in the same order as they did."""
+        self.answers.update(answers)
+        self._advance()
+
+    def following(self, answers: Sequence[Prediction]) -> Sequence[str]:
+        """For the runner: looks at the block that was just answered, names what is asked next."""
+        if self.asked:
+            self.answers.update((p.id, p) for p in answers)
+            self._look()  # complete, but for images that can't be read
+            self._advance()
+        self.asked = True
+        return self.next_block
+
+    def _advance(self) -> None:
+        """Passes over completed blocks; sets the ids that the next one lacks, () when there is an end."""
+        self.next_block = ()
+        while not self.decider.verdict and self.taken < len(self.order):
+            block = self.order[self.taken : self.taken + self.step]
+            missing = tuple(s.id for cluster in block for s in cluster if s.id not in self.answers)
+            if missing:
+                self.next_block = missing
+                return
+            self._look()
+
+    def _look(self) -> None:
+        block = self.order[self.taken : self.taken + self.step]
+        self.taken += len(block)
+        self.looks += 1
+        there = [[s for s in cluster if s.id in self.answers] for cluster in block]
+        flat = [s for cluster in there for s in cluster]
+        if not flat:
+            return
+        told = [self.answers[s.id] for s in flat]
+        sizes = [s.size or (p.sizes[0] if p.sizes else None) for s, p in zip(flat, told, strict=True)]
+        rows = np.asarray(self.metric.rows(self.parser.answers(told, sizes), [s.target for s in flat]))
+        moved = dict(zip((s.id for s in flat), rows[:, 0], strict=True))
+        sums = [sum(self.sign * (moved[s.id] - self.before[s.id]) for s in c) for c in there if c]
+        self.decider.look(np.array(sums), np.array([float(len(c)) for c in there if c]))
+
+    def outcome(self, seconds: float) -> Outcome:
+        samples, total = len(self.seen), len(self.samples)
+        now = self.plan.missing and samples and seconds > 0
+        fresh = sum(n in self.answers for n in self.plan.missing)
+        saved = seconds / fresh * (total - samples) / 60 if now and fresh else None
+        return Outcome(
+            self.plan.task.name, self.spelled, self.base.name, self.decider.verdict, self.margin,
+            self.alpha, self.step, self.looks, self.taken, samples, total, saved,
+        )  # fmt: skip
+
+
+def _additive(plan: Plan, base: Answered) -> tuple[Metric, str]:
+    """The task's first metric whose score is a plain mean of bounded rows of single samples."""
+    for spelled in plan.task.metrics:
+        metric: Metric = registry.make("metrics", spelled)
+        rows: Any = base.rows.get(registry.spell(metric))
+        if rows is None or isinstance(rows, list) or metric.corpus or metric.maximum is None:
+            continue
+        if type(metric).value is Metric.value and bool((rows[:, 1] == 1).all()):
+            return metric, spelled
+    raise UserError(
+        f"{plan.task.name}: --until-decided: none of {', '.join(plan.task.metrics)} is a mean over samples "
+        "that the baseline has too; run it without --until-decided"
+    )
+
+
+def _refuse(plan: Plan, base: Answered, spelled: str) -> None:
+    """Raises UserError naming the first thing that makes the baseline another test."""
+    signature = parts(base.scores[registry.spell(registry.make("metrics", spelled))].signature)
+    mine = {
+        "targets": plan.targets[:12],
+        "prompt": plan.identity["task"]["prompt"],
+        "prompts": plan.identity["prompts"],
+        "protocol": plan.protocol,
+    }
+    theirs = {
+        "targets": signature.get("targets"),
+        "prompt": base.identity["task"]["prompt"],
+        "prompts": base.identity["prompts"],
+        "protocol": base.identity.get("protocol"),
+    }
+    for key, value in mine.items():
+        if value != theirs[key]:
+            raise UserError(
+                f"{plan.task.name}: --against {base.run}: {key} differs, {value!r} against {theirs[key]!r}"
+            )
+
+
+def _permuted(samples: Sequence[Sample], seed: int) -> list[list[Sample]]:
+    """Whole clusters in the order in which `--limit` takes them: by ids and seed alone."""
+    clusters: dict[str, list[Sample]] = {}
+    for sample in samples:
+        clusters.setdefault(sample.cluster or sample.id, []).append(sample)
+    return sorted(
+        clusters.values(),
+        key=lambda c: hashlib.sha256(f"{seed}\0{min(s.id for s in c)}".encode()).digest(),
+    )

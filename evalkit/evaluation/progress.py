@@ -1,0 +1,98 @@
+"""What a person sees while a run goes on: the plan, the progress, the scores. Prints, decides nothing."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from evalkit.evaluation.plan import Plan
+from evalkit.types import Checkpoint, Score, why_not_scored
+
+QUIET_SECONDS = 30.0  # between lines when nobody watches
+
+
+def say(text: str = "") -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def plan(checkpoint: Checkpoint, plans: Sequence[Plan]) -> None:
+    """The plan of one checkpoint: what will run, how, and what is done already."""
+    say(f"{checkpoint.name}: {checkpoint.about}")
+    width = max(len(p.task.name) for p in plans)
+    for p in plans:
+        images = "" if len(p.wanted) == p.total else f" of {p.total:,}"
+        done = len(p.wanted) - len(p.missing)
+        state = (
+            "done" if not p.missing else "to run" if not done else f"{done:,} done, {len(p.missing):,} to go"
+        )
+        extra = f"; on disk {p.total:,} of the official {p.official:,}" if p.official else ""
+        extra += "; as many as the papers had" if p.total == p.task.data.published_count else ""
+        changed = f"; {len(p.changed)} images changed since, run again" if p.changed else ""
+        say(
+            f"  {p.task.name:<{width}}  {len(p.wanted):>6,}{images} samples  {p.preparation.resolution} px  "
+            f"{p.protocol}  {state}{extra}{changed}"
+        )
+
+
+class Bar:
+    """One progress bar a task on a terminal; elsewhere a line now and then."""
+
+    def __init__(self) -> None:
+        self.bar: Any = None
+        self.name = ""
+        self.shown = 0.0
+
+    def __call__(self, plan: Plan, done: int, score: float | None) -> None:
+        told = {} if score is None else {"score": f"{100 * score:.1f}"}
+        if plan.folder.name != self.name:
+            self.close()
+            self.name, self.shown = plan.folder.name, time.monotonic()
+            if sys.stderr.isatty():
+                from tqdm import tqdm
+
+                start = len(plan.wanted) - len(plan.missing)
+                self.bar = tqdm(
+                    total=len(plan.wanted),
+                    initial=start,
+                    desc=plan.task.name,
+                    unit="",
+                    leave=False,
+                    mininterval=0.2,
+                )
+        if self.bar is not None:
+            self.bar.set_postfix(told, refresh=False)
+            self.bar.update(done - self.bar.n)
+        elif time.monotonic() - self.shown > QUIET_SECONDS:
+            self.shown = time.monotonic()
+            tail = f", score so far {told['score']}" if told else ""
+            say(f"  {plan.task.name}: {done:,} of {len(plan.wanted):,}{tail}")
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+
+def scores(plan: Plan, found: Sequence[Score]) -> None:
+    """One line a finished task."""
+    if not found:
+        say(f"  {plan.task.name}: {why_not_scored(plan.task.not_scored)}")
+        return
+    parts = [f"{s.metric} {value(s)}" for s in found]
+    first = found[0]
+    notes = [f"n {first.n:,}"]
+    notes += [f"{first.invalid} unreadable"] if first.invalid else []
+    notes += [first.coverage] if first.coverage != "all" else []
+    say(f"  {plan.task.name}: {', '.join(parts)}  ({', '.join(notes)})")
+
+
+def value(score: Score) -> str:
+    """`92.4 [90.1, 94.3]`, in hundredths."""
+    text = f"{100 * score.value:.1f}"
+    return (
+        text
+        if score.low is None or score.high is None
+        else f"{text} [{100 * score.low:.1f}, {100 * score.high:.1f}]"
+    )

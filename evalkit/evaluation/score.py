@@ -1,0 +1,299 @@
+"""Predictions and targets to scores: parse, one row a sample, reduce, interval, signature.
+
+Knows no model. What it gets is samples and predictions; what it gives is scores and row lines.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from evalkit import __version__, registry
+from evalkit.errors import DataError, UserError, nearest
+from evalkit.stats import intervals
+from evalkit.types import Box, Mask, Metric, Parser, Prediction, Rows, Sample, Score, Task
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scores, for rows.jsonl one line a sample (sorted by id), and why a metric of the task has no score."""
+
+    scores: list[Score]
+    lines: list[dict[str, Any]]
+    not_scored: dict[str, str]
+
+
+def score(
+    task: Task,
+    samples: Sequence[Sample],
+    predictions: Mapping[str, Prediction],
+    coverage: str,
+    targets: str,
+) -> Scored:
+    """Scores the samples that have a prediction; the caller knows the coverage that this makes.
+
+    `targets` is the digest of all the dataset's targets. Raises DataError when nothing is left to
+    score, or a sample has no target (a test server's split).
+    """
+    chosen = sorted((s for s in samples if s.id in predictions), key=lambda s: s.id)
+    if not chosen:
+        raise DataError(f"{task.name}: nothing to score; no prediction belongs to a sample of the dataset")
+    untold = next((s.id for s in chosen if s.target is None or s.target == ()), None)
+    if untold is not None and task.metrics:
+        raise DataError(
+            f"{task.name}: sample {untold} has no target; a split without public answers can only be exported"
+        )
+    told = [predictions[s.id] for s in chosen]
+    sizes = [s.size or (p.sizes[0] if p.sizes else None) for s, p in zip(chosen, told, strict=True)]
+    parser: Parser = registry.make("parsers", task.parser)
+    answers = parser.answers(told, sizes)
+    clusters = _clusters(chosen, told)
+    groups = [s.group for s in chosen]
+    scores, columns, missing = [], [], not_scored(task)
+    for spelling in (m for m in task.metrics if m not in missing):
+        metric: Metric = registry.make("metrics", spelling)
+        mean = group_mean(spelling, samples, task.group_mean) if task.group_mean is not None else None
+        rows = _rows(metric, chosen, answers, samples, mean)
+        columns.append((spelling, rows))
+        scores.append(
+            _score(task, spelling, metric, mean, parser, rows, answers, clusters, groups, coverage, targets)
+        )
+    invalid = [parser.invalid(a) for a in answers]
+    return Scored(scores, _lines(chosen, told, answers, clusters, invalid, columns), missing)
+
+
+def not_scored(task: Task) -> dict[str, str]:
+    """The task's metrics whose optional package is not installed, and the reason that tables give."""
+    needed = {spelling: registry.make("metrics", spelling).package for spelling in task.metrics}
+    return {
+        spelling: f"the package {package} is not installed"
+        for spelling, package in needed.items()
+        if package and importlib.util.find_spec(package) is None
+    }
+
+
+def _clusters(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> list[str]:
+    """What is resampled together: samples with the same images, by content, or of one stated cluster
+    (the two halves of a pair). A cluster is named by its images' digests, where they differ as stated."""
+    keys = ["+".join(p.image_digests) or s.cluster or s.id for s, p in zip(samples, predictions, strict=True)]
+    first: dict[str, str] = {}  # stated cluster -> a key in it
+    parent = {key: key for key in keys}
+
+    def root(key: str) -> str:
+        while parent[key] != key:
+            parent[key] = key = parent[parent[key]]
+        return key
+
+    for sample, key in zip(samples, keys, strict=True):
+        a, b = root(first.setdefault(sample.cluster or sample.id, key)), root(key)
+        parent[max(a, b)] = min(a, b)
+    contents: dict[str, set[str]] = {}
+    stated: dict[str, str] = {}
+    for sample, key in zip(samples, keys, strict=True):
+        contents.setdefault(root(key), set()).add(key)
+        stated[root(key)] = min(stated.get(root(key), sample.cluster), sample.cluster)
+    return [key if len(contents[root(key)]) == 1 else stated[root(key)] for key in keys]
+
+
+def group_mean(spelling: str, samples: Sequence[Sample], without: Sequence[str]) -> Any:
+    """The metric that is the mean of another over the samples' groups."""
+    groups = sorted({s.group for s in samples})
+    return registry.make(
+        "metrics", f"group_mean(of={spelling!r}, groups={groups!r}, without={list(without)!r})"
+    )
+
+
+def _rows(
+    metric: Metric,
+    chosen: Sequence[Sample],
+    answers: Sequence[Any],
+    samples: Sequence[Sample],
+    mean: Any,
+) -> Rows:
+    """One row a chosen sample. A corpus metric sees every target of the dataset, answered or not: a
+    sample's row (CIDEr's idf) is the same in a limited run as in the whole one, so they compare.
+    With a `mean` over groups it sees those of the sample's own group, as if that were the dataset."""
+
+    def made(told: Sequence[Any], asked: Sequence[Sample]) -> Rows:
+        targets = [s.target for s in asked]
+        if mean is None:
+            return metric.rows(told, targets)
+        rows: Rows = mean.own_rows(told, targets, [s.group for s in asked])
+        return rows
+
+    if not metric.corpus or len(chosen) == len(samples):
+        return made(answers, chosen)
+    given = {s.id: a for s, a in zip(chosen, answers, strict=True)}
+    every = sorted((s for s in samples if s.target not in (None, ())), key=lambda s: s.id)
+    rows = made([given.get(s.id) for s in every], every)
+    kept = [i for i, s in enumerate(every) if s.id in given]
+    return [rows[i] for i in kept] if isinstance(rows, list) else rows[kept]
+
+
+def _score(
+    task: Task,
+    spelling: str,
+    metric: Metric,
+    mean: Any,
+    parser: Parser,
+    rows: Rows,
+    answers: Sequence[Any],
+    clusters: Sequence[str],
+    groups: Sequence[str],
+    coverage: str,
+    targets: str,
+) -> Score:
+    whole: Metric = metric if mean is None else mean
+    wide = rows if mean is None else mean.spread(rows, groups)
+    low, high, method = intervals.interval(whole, wide, clusters)
+    parts = {
+        "task": task.name,
+        "v": task.version,
+        "metric": registry.spell(whole),
+        "parser": registry.spell(parser) + (f"#{parser.identity()[:12]}" if parser.identity() else ""),
+        "targets": targets[:12],
+        "n": len(answers),
+        "coverage": coverage,
+        "interval": method,
+        "tools": metric.tools(),
+        "evalkit": __version__,
+    }
+    return Score(
+        task=task.name,
+        metric=spelling,
+        signature="|".join(f"{k}:{v}" for k, v in parts.items() if v != ""),
+        value=whole.reduce(wide),
+        low=low,
+        high=high,
+        n=len(answers),
+        clusters=len(set(clusters)),
+        coverage=coverage,
+        invalid=sum(parser.invalid(a) for a in answers),
+        groups=_groups(metric, rows, [parser.invalid(a) for a in answers], groups),
+        details=whole.details(wide),
+        lower_is_better=metric.lower_is_better,
+    )
+
+
+def _groups(
+    metric: Metric, rows: Rows, invalid: Sequence[bool], groups: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """The score of each group of samples, when there is more than one group."""
+    names = sorted(set(groups))
+    if len(names) < 2:
+        return {}
+    found = {}
+    for name in names:
+        chosen = [i for i, g in enumerate(groups) if g == name]
+        part: Rows = [rows[i] for i in chosen] if isinstance(rows, list) else rows[chosen]
+        found[name or "other"] = {
+            "value": metric.reduce(part),
+            "n": len(chosen),
+            "invalid": sum(invalid[i] for i in chosen),
+        }
+    return found
+
+
+def _lines(
+    samples: Sequence[Sample],
+    predictions: Sequence[Prediction],
+    answers: Sequence[Any],
+    clusters: Sequence[str],
+    invalid: Sequence[bool],
+    columns: Sequence[tuple[str, Rows]],
+) -> list[dict[str, Any]]:
+    lines = []
+    for i, (sample, prediction) in enumerate(zip(samples, predictions, strict=True)):
+        lines.append(
+            {
+                "id": sample.id,
+                "group": sample.group,
+                "image": "+".join(prediction.image_digests),
+                **({"cluster": clusters[i]} if clusters[i] != "+".join(prediction.image_digests) else {}),
+                **({"invalid": True} if invalid[i] else {}),
+                "text": prediction.text,
+                "answer": shown(answers[i]),
+                "rows": {m: r[i].tolist() if isinstance(r, np.ndarray) else r[i] for m, r in columns},
+            }
+        )
+    return lines
+
+
+def shown(answer: Any) -> Any:
+    """An answer as plain JSON: boxes as numbers and labels, masks by box and size."""
+    if isinstance(answer, (tuple, list)):
+        return [shown(a) for a in answer]
+    if isinstance(answer, Box):
+        return {"box": [round(c, 6) for c in answer.coordinates], "label": answer.label}
+    if isinstance(answer, Mask):
+        return {
+            **shown(answer.box),
+            "label": answer.label,
+            "rle": {"size": answer.size, "counts": answer.counts},
+        }
+    return answer
+
+
+# --- digests -------------------------------------------------------------------------------------
+
+
+def inputs_digest(
+    task: Task, targets: str, predictions: Mapping[str, Prediction], coverage: str, decoder: str
+) -> str:
+    """sha256 over all that scores are computed from: the same digest, the same scores."""
+    digest = hashlib.sha256()
+    metrics = [task.metrics, list(not_scored(task))]
+    head = [__version__, task.version, task.parser, *metrics, targets, coverage, decoder, task.group_mean]
+    digest.update(json.dumps(head).encode())
+    for name in sorted(predictions):
+        p = predictions[name]
+        line = [p.id, p.text, p.tokens, p.logprobs, p.image_digests, p.sizes]
+        digest.update(json.dumps(line).encode())
+    return digest.hexdigest()
+
+
+# --- predictions made elsewhere --------------------------------------------------------------------
+
+
+def read_predictions(path: str, samples: Sequence[Sample]) -> dict[str, Prediction]:
+    """JSON lines `{"id": ..., "text": ...}` from any tool; other keys of `Prediction` are welcome.
+
+    Raises DataError, with file and line, for bad JSON, an unknown or repeated id, or a missing key.
+    """
+    known = {s.id: s for s in samples}
+    found: dict[str, Prediction] = {}
+    try:
+        lines = open(path, encoding="utf-8").read().splitlines()  # noqa: SIM115
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; give a file of JSON lines") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: is no UTF-8 text; give a file of JSON lines") from None
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        where = f"{path}: line {number}: "
+        try:
+            content = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise DataError(f'{where}no JSON ({error}); a line is {{"id": ..., "text": ...}}') from None
+        if not isinstance(content, dict) or "id" not in content:
+            raise DataError(f'{where}no "id"; a line is {{"id": ..., "text": ...}}')
+        name = str(content["id"])
+        text = next((content[k] for k in ("text", "prediction", "answer") if k in content), None)
+        if not isinstance(text, str):
+            raise DataError(f'{where}no "text" for id {name}; a line is {{"id": ..., "text": ...}}')
+        if name not in known:
+            raise DataError(
+                f"{where}the task has no sample {name}{nearest(name, known) if len(known) < 5000 else ''}"
+            )
+        if name in found:
+            raise DataError(f"{where}id {name} was there before; each id once")
+        # lone surrogates are legal in JSON and in nothing else
+        found[name] = Prediction(id=name, prompt="", text=text.encode("utf-8", "replace").decode())
+    return found

@@ -1,0 +1,1 @@
+"""The files that test servers and official scripts want."""

@@ -1,0 +1,72 @@
+"""`evalkit export`: finds runs and their data again, and writes what a test server wants."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from evalkit.errors import UserError
+from evalkit.evaluation import evaluate, progress
+from evalkit.export import forms
+from evalkit.export.layouts import Answered, Written
+from evalkit.files import atomic_write
+from evalkit.runs import store
+from evalkit.types import why_not_scored
+
+FOLDER = "export"  # inside the run's own
+
+
+def execute(arguments: argparse.Namespace) -> dict[Path, str]:
+    """The files written, and what each is. Everything is checked and made before the first is written."""
+    folders = store.find(arguments.runs)
+    if not folders:
+        raise UserError(f"export: no runs below {', '.join(map(str, arguments.runs))}")
+    files: dict[tuple[str, ...], list[tuple[store.RunFolder, Answered]]] = {}
+    for folder in folders:
+        found = answered(folder, arguments)
+        name = forms.choose(found, arguments.to)
+        forms.refuse(found, name, arguments.allow_partial)
+        files.setdefault(forms.merges(found, name), []).append((folder, found))
+    if arguments.output is not None and not arguments.output.is_dir() and len(files) > 1:
+        n = len(files)
+        raise UserError(
+            f"--output {arguments.output}: is one file for {n} exports; name a folder that is there"
+        )
+    made: dict[Path, tuple[Written, str]] = {}
+    for (name, *_), parts in files.items():
+        runs = [found for _, found in parts]
+        path = _place(parts[0][0], forms.file_name(runs[0], name), arguments.output)
+        if path in made:
+            raise UserError(f"{path}: two runs would be written there; export one, or leave --output out")
+        made[path] = forms.write(runs, name), told(runs, name)
+    for path, (written, _) in made.items():
+        atomic_write(path, written.text)
+        for note in written.notes:
+            progress.say(f"{path.name}: {note}")
+    return {path: about for path, (_, about) in made.items()}
+
+
+def answered(folder: store.RunFolder, arguments: argparse.Namespace) -> Answered:
+    """The run with today's data; says so where other questions lie there than were asked."""
+    content, shelf, task = evaluate.found_again(folder, arguments)
+    data = shelf.get(task)
+    if content["identity"].get("prompts", data.prompts) != data.prompts:
+        progress.say(f"{folder.name}: the data or its prompts are not those that the run was asked")
+    known = {s.id for s in data.samples}
+    given = {k: e.prediction for k, e in folder.entries().items() if k in known}
+    return Answered(folder.name, content["model"], data, given)
+
+
+def told(runs: list[Answered], name: str) -> str:
+    """`107,394 answers as vqav2 (VQA's test server); submission only: ...`, never a score."""
+    n = sum(len(r.samples) for r in runs)
+    parts = [f"{n:,} answer{'' if n == 1 else 's'} as {name} ({forms.FORMS[name].about})"]
+    parts += [f"partial: {r.run}: {missing}" for r in runs if (missing := forms.gap(r))]
+    why = (why_not_scored(r.task.not_scored).partition(";")[0] for r in runs if r.task.not_scored)
+    return "; ".join([*parts, *dict.fromkeys(why)])
+
+
+def _place(folder: store.RunFolder, name: str, output: Path | None) -> Path:
+    if output is None:
+        return folder.path / FOLDER / name
+    return output / name if output.is_dir() else output

@@ -1,0 +1,143 @@
+"""evalkit.files: docstring to be written."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from evalkit.errors import DataError, ResultsError
+
+# --- writing safely ------------------------------------------------------------------------------
+
+
+def atomic_write(path: Path, data: str | bytes, sync: bool = True) -> None:
+    """Writes under a temporary name in the same folder, syncs, renames: never a half file.
+
+    Without `sync` a power cut may leave one: for what carries a checksum and can be made again.
+    """
+    with atomic_file(path, sync) as file:
+        file.write(data.encode() if isinstance(data, str) else data)
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path, sync: bool = True) -> Iterator[IO[bytes]]:
+    """A file to write to piece by piece; it has its name once all of it is on the disk, or never."""
+    with _refusals(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                yield file
+                file.flush()
+                if sync:
+                    os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+
+
+@contextlib.contextmanager
+def _refusals(path: Path) -> Iterator[None]:
+    """Turns what a disk can refuse into one sentence."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            why = "the disk is full; free some room and run the same command again, it goes on from here"
+        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            why = "may not be written; choose another folder with --output_path"
+        elif error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
+            why = "a file stands where a folder is needed, or the reverse; choose another --output_path"
+        else:
+            why = f"cannot be written: {error.strerror or error}"
+        raise ResultsError(f"{path}: {why}") from error
+
+
+# --- hashing -----------------------------------------------------------------------------------
+
+
+def file_digest(path: Path, progress: Callable[[int], None] | None = None) -> str:
+    """sha256 of a file, remembered by path, size, mtime and inode; `progress` hears of bytes read."""
+    path = path.resolve()
+    try:
+        known = remembered_digest(path)
+        if known:
+            return known
+        before, digest = path.stat(), hashlib.sha256()
+        with path.open("rb", buffering=0) as file:
+            while block := file.read(1 << 22):
+                digest.update(block)
+                if progress:
+                    progress(len(block))
+        after = path.stat()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+    # A file still being written, or so young that a later write could keep its time, isn't remembered.
+    if _key(before) == _key(after) and time.time_ns() - after.st_mtime_ns > 2_000_000_000:
+        _remember(path, {"path": str(path), "key": _key(after), "sha256": digest.hexdigest()})
+    return digest.hexdigest()
+
+
+def remembered_digest(path: Path) -> str | None:
+    """The digest if this very file was hashed before, without reading it (`hashing ...` is said if not)."""
+    path = path.resolve()
+    try:
+        entry = json.loads(_memory(path).read_bytes())
+        if entry["path"] == str(path) and entry["key"] == _key(path.stat()):
+            return str(entry["sha256"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # absent or damaged: hash again
+        pass
+    return None
+
+
+def spool(data: bytes) -> Path:
+    """Keeps an image that came over the network as a file of the cache, named by its content."""
+    target = cache_folder() / "images" / hashlib.sha256(data).hexdigest()
+    if not target.is_file():
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=target.parent, suffix=".tmp", delete=False) as file:
+                file.write(data)
+            os.replace(file.name, target)
+        except OSError as error:
+            raise DataError(f"{target}: cannot be written ({error.strerror}); set EVALKIT_CACHE") from None
+    return target
+
+
+def cache_folder() -> Path:
+    """$EVALKIT_CACHE, or evalkit's folder in the user's cache."""
+    given = os.environ.get("EVALKIT_CACHE")
+    if given:
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "evalkit"
+
+
+def _key(stat: os.stat_result) -> list[int]:
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+
+
+def _memory(path: Path) -> Path:
+    """One small file for each remembered path, so that writers never meet in one."""
+    name = hashlib.sha256(os.fsencode(path)).hexdigest()[:32]
+    return cache_folder() / "digests" / f"{name}.json"
+
+
+def _remember(path: Path, entry: Mapping[str, Any]) -> None:
+    """Written whole under another name, then renamed; a cache that can't be written is no error."""
+    target = _memory(path)
+    with contextlib.suppress(OSError):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=target.parent, suffix=".tmp", delete=False) as file:
+            json.dump(entry, file)
+        os.replace(file.name, target)

@@ -1,0 +1,1 @@
+"""Boxes, run-length masks, location tokens, polygons and the mask decoder."""

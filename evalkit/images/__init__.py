@@ -1,0 +1,1 @@
+"""Image bytes to the model's square: decoding, marks, resizing, and a cache of the result."""

@@ -1,0 +1,283 @@
+"""Image bytes to the square uint8 array that a model is given, byte for byte as the reference does it.
+
+Knows no dataset and no model. Arrays are (height, width, channels); 3 channels are RGB.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import simplejpeg
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    Jpeg2KImagePlugin,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from evalkit.data.sources import read_bytes
+from evalkit.errors import DataError, ImageError
+from evalkit.images import cache as image_cache
+from evalkit.images import draw, resize
+from evalkit.images.resize import Floats, Pixels
+from evalkit.provenance import version
+from evalkit.types import ImageRef, Preparation, Size
+
+MAX_PIXELS = 512 << 20
+MAX_SIDE = 1 << 20
+_PLUGINS = (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Jpeg2KImagePlugin,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)  # imported so that Image.open knows them whatever was opened before
+_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000")  # none runs a program
+
+# Pillow's own limit is below ours; what it would warn about is refused here, after the header is read.
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What a model is given of one image, and what is recorded of where it came from."""
+
+    pixels: Pixels | Floats  # (resolution, resolution, 3), 0 to 255
+    digest: str  # sha256 of the bytes read
+    size: Size  # (height, width) that the bytes decoded to
+
+
+def prepare(ref: ImageRef, preparation: Preparation) -> Prepared:
+    """Reads, decodes and resizes one image, or finds it in the cache. Raises ImageError naming it."""
+    data = read_bytes(ref)
+    digest = hashlib.sha256(data).hexdigest()
+    cache = image_cache.current()
+    if cache is None or any(mark.font for mark in ref.marks):  # a font's file is not looked into
+        pixels, size = _prepared(data, ref, preparation)
+        return Prepared(pixels, digest, size)
+    key = image_cache.key(digest, preparation, replace(ref, path="", member=""), _code())
+    found = cache.get(key)
+    if found is None:
+        found = _prepared(data, ref, preparation)
+        cache.put(key, *found)
+    return Prepared(found[0], digest, found[1])
+
+
+@functools.lru_cache(maxsize=1)
+def _code() -> tuple[str, ...]:
+    """What the pixels depend on besides the image: this code and its libraries."""
+    sources = (__file__, draw.__file__, resize.__file__)
+    digests = (hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in sources)
+    return (*digests, *map(version, ("pillow", "simplejpeg", "numpy")))
+
+
+def whole(ref: ImageRef, preparation: Preparation) -> Prepared:
+    """One image at its own size, for a model that resizes by itself: turned and marked as in `prepare`,
+    neither resized nor padded. Raises ImageError naming it."""
+    data = read_bytes(ref)
+    pixels = _rgb(_upright_and_labelled(data, ref, preparation))
+    size = pixels.shape[0], pixels.shape[1]
+    _outline(pixels, ref, size)
+    return Prepared(pixels, hashlib.sha256(data).hexdigest(), size)
+
+
+def _prepared(data: bytes, ref: ImageRef, preparation: Preparation) -> tuple[Pixels | Floats, Size]:
+    image = _upright_and_labelled(data, ref, preparation)
+    size = image.shape[0], image.shape[1]
+    if preparation.pad:
+        image = draw.square(image)
+    side, antialias = preparation.resolution, preparation.antialias
+    if preparation.floats and preparation.resize == "bilinear":
+        pixels: Pixels | Floats = _rgb(resize.bilinear(image, side, antialias))
+    else:
+        pixels = _rgb(resize.resize(image, side, preparation.resize, antialias))
+    _outline(pixels, ref, size, padded=bool(preparation.pad))
+    return pixels, size
+
+
+def _upright_and_labelled(data: bytes, ref: ImageRef, preparation: Preparation) -> Pixels:
+    image = _decode(data, preparation.jpeg, preparation.exif, str(ref))
+    if ref.turn % 4:
+        image = _turned(image, ref.turn, preparation.jpeg)
+    for mark in ref.marks:
+        if mark.kind == "label":
+            smooth = _opened(data).mode not in ("1", "P")  # as Pillow draws on such an image itself
+            image = draw.label(_rgb(image), mark, smooth)
+    return image
+
+
+def _outline(pixels: Pixels | Floats, ref: ImageRef, size: Size, padded: bool = False) -> None:
+    for mark in ref.marks:
+        if mark.kind == "outline":
+            draw.outline(pixels, draw.fractions(mark, size, padded), mark.colour)
+
+
+def _turned(image: Pixels, turn: int, jpeg: str) -> Pixels:
+    """Turned by quarters against the clock. With the reference's fast JPEG decoding saved as JPEG once
+    more, since it keeps what it turned so (big_vision datasets/textvqa @ 0127fb6b, encode_jpeg)."""
+    image = np.ascontiguousarray(np.rot90(image, turn))
+    if jpeg != "fast":
+        return image
+    grey = image.shape[2] == 1
+    saved = simplejpeg.encode_jpeg(image, 100, "GRAY" if grey else "RGB", "Gray" if grey else "420", False)
+    return _decode(saved, "fast", "ignore", "turned image")
+
+
+def header_size(ref: ImageRef) -> Size:
+    """(height, width) as the file's header states it; no pixel is decoded. ImageError naming the file."""
+    width, height = _headed(ref).size
+    return height, width
+
+
+def header_channels(ref: ImageRef) -> int:
+    """How many numbers a pixel has by the file's header: 1 for grey and palettes. Errors as above."""
+    return len(_headed(ref).getbands())
+
+
+def _headed(ref: ImageRef) -> Image.Image:
+    data = read_bytes(ref)
+    try:
+        return _opened(data)
+    except Exception as error:  # as in decoding
+        raise ImageError(f"{ref}: is no image of a known kind ({type(error).__name__})") from None
+
+
+# --- decoding ----------------------------------------------------------------------------------
+
+
+def decode(data: bytes, jpeg: str = "fast", exif: str = "ignore", where: str = "image") -> Pixels:
+    """Any image file's bytes to RGB (h, w, 3). Raises ImageError naming `where`.
+
+    As tf.io.decode_image: alpha is dropped, not blended; grey is repeated; of 16 bits the high
+    byte is kept; an animation gives its first frame. `jpeg="fast"` is TensorFlow's default inverse
+    DCT, "precise" Pillow's. `exif="apply"` turns the image upright, "ignore" leaves it as stored.
+    """
+    return _rgb(_decode(data, jpeg, exif, where))
+
+
+def _opened(data: bytes) -> Image.Image:
+    """The image with its header read, no pixel yet."""
+    return Image.open(io.BytesIO(data), formats=_FORMATS)
+
+
+def _rgb(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Three channels, contiguous and writable (Pillow's arrays are not, at which torch warns)."""
+    if image.shape[2] == 1:
+        return np.repeat(image, 3, axis=2)
+    return np.require(image, requirements=("C", "W"))
+
+
+def _decode(data: bytes, jpeg: str, exif: str, where: str) -> Pixels:
+    """(h, w, 3), or (h, w, 1) where all channels are equal: grey pages need a third of the work."""
+    if not data:
+        raise ImageError(f"{where}: is empty; it must be an image file")
+    try:
+        image = _opened(data)
+        _check_size(image.size, where)
+        turn = _orientation(image) if exif == "apply" else 1
+        if image.format in ("JPEG", "MPO") and jpeg == "fast":
+            pixels = _fast_jpeg(data, image)
+        else:
+            pixels = _pixels(image)
+    except DataError:
+        raise
+    except Image.UnidentifiedImageError:
+        raise ImageError(f"{where}: is no image of a known kind; PNG, JPEG, WebP, GIF, BMP are") from None
+    except Image.DecompressionBombError:
+        raise ImageError(f"{where}: has more than 512 megapixels; this is no image to evaluate on") from None
+    except Exception as error:  # decoders fail in dozens of ways on damaged files, all of one meaning
+        raise ImageError(f"{where}: cannot be decoded ({type(error).__name__}: {error})") from None
+    return _upright(pixels, turn)
+
+
+def _check_size(size: tuple[int, int], where: str) -> None:
+    width, height = size
+    if width < 1 or height < 1:
+        raise ImageError(f"{where}: has no pixels ({width}×{height})")
+    if width * height > MAX_PIXELS or max(size) > MAX_SIDE:
+        raise ImageError(
+            f"{where}: is {width}×{height} pixels; at most 512 megapixels and 1,048,576 a side are read"
+        )
+
+
+def _fast_jpeg(data: bytes, image: Image.Image) -> Pixels:
+    """libjpeg-turbo's fast inverse DCT with its full upsampling, TensorFlow's default."""
+    space = {"L": "GRAY", "CMYK": "CMYK"}.get(image.mode, "RGB")
+    try:
+        pixels = simplejpeg.decode_jpeg(data, colorspace=space, fastdct=True)
+    except ValueError:
+        image.load()  # raises for a truncated file; what is merely odd (bytes between segments) is read
+        pixels = simplejpeg.decode_jpeg(data, colorspace=space, fastdct=True, strict=False)
+    if space != "CMYK":
+        return np.asarray(pixels, dtype=np.uint8)
+    wide = np.asarray(pixels, dtype=np.uint16)
+    if "adobe" not in image.info:  # Adobe's files are stored inverted
+        wide = 255 - wide
+    blended: Pixels = (wide[..., :3] * wide[..., 3:] // 255).astype(np.uint8)
+    return blended
+
+
+def _pixels(image: Image.Image) -> Pixels:
+    """Pillow's decoder, and its conversions where the reference's are the same."""
+    if image.format == "GIF":
+        return _first_frame(image)
+    image.load()
+    image.info.pop("transparency", None)  # dropped as alpha is; kept, it would make Pillow warn
+    if image.mode.startswith("I"):  # 16-bit grey: the high byte, where Pillow would clip
+        high: Pixels = np.clip(np.asarray(image).astype(np.int64) >> 8, 0, 255).astype(np.uint8)
+        return high[..., None]
+    if image.mode in ("1", "L"):
+        return _array(image, "L")[..., None]
+    if image.mode == "LA":
+        return np.asarray(image.getchannel(0), dtype=np.uint8)[..., None]
+    return _array(image, "RGB")
+
+
+def _array(image: Image.Image, mode: str) -> Pixels:
+    return np.asarray(image if image.mode == mode else image.convert(mode), dtype=np.uint8)
+
+
+def _first_frame(image: Image.Image) -> Pixels:
+    """An animation's first frame; what it leaves open of the canvas, or see-through, is black."""
+    left, upper, right, lower = image.tile[0][1]
+    layers = np.asarray(image.convert("RGBA"), dtype=np.uint8)
+    pixels = np.zeros((*layers.shape[:2], 3), np.uint8)
+    shown = layers[upper:lower, left:right]
+    pixels[upper:lower, left:right] = shown[..., :3] * (shown[..., 3:] > 0)
+    return pixels
+
+
+def _orientation(image: Image.Image) -> Any:
+    """The EXIF orientation; 1, upright, where the tag is absent or damaged."""
+    try:
+        return image.getexif().get(0x0112, 1)
+    except Exception:  # the picture may be whole where its notes are not
+        return 1
+
+
+def _upright(pixels: Pixels, turn: Any) -> Pixels:
+    """Undoes an EXIF orientation (1 to 8; anything else is taken as upright)."""
+    if turn in (5, 6, 7, 8):
+        pixels = pixels.transpose(1, 0, 2)
+    if turn in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if turn in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)

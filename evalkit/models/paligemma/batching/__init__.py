@@ -1,0 +1,1 @@
+"""Requests to batches: sizes, image readers, streaming, close calls."""

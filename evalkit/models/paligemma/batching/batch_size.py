@@ -1,0 +1,153 @@
+"""How many rows a batch begins with: by a budget of tokens, and on a GPU by the memory that rows were seen to
+take and by what did not fit, kept from run to run in the cache. Never changes a text."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+from evalkit.errors import UserError
+from evalkit.files import atomic_write, cache_folder
+from evalkit.models.paligemma.batching.batches import Planned
+from evalkit.models.paligemma.interface import Limit
+
+TOKENS = {"cpu": (8192, 32)}  # image tokens, and rows, of a batch at most; a GPU's below
+GPU_TOKENS = (32768, 64)
+SHARE = 0.9  # of the free memory that a batch may be expected to take
+SAME = 1.1  # with this much more memory free than when a batch did not fit, it is tried again
+
+
+class Probe(Protocol):
+    """A device's memory."""
+
+    def free(self) -> int:
+        """Bytes that a batch could have now."""
+        ...
+
+    def mark(self) -> None:
+        """Begins to watch."""
+        ...
+
+    def peak(self) -> int:
+        """The most bytes held at once since the mark, beyond what was held then."""
+        ...
+
+
+class CudaProbe:
+    """`Probe` of a CUDA device; what torch holds without using it counts as free."""
+
+    def __init__(self, home: Any) -> None:
+        self._home, self._held = home, 0
+
+    def free(self) -> int:
+        """See `Probe.free`."""
+        import torch
+
+        free, _ = torch.cuda.mem_get_info(self._home)
+        unused = torch.cuda.memory_reserved(self._home) - torch.cuda.memory_allocated(self._home)
+        return int(free + unused)
+
+    def mark(self) -> None:
+        """See `Probe.mark`."""
+        import torch
+
+        torch.cuda.reset_peak_memory_stats(self._home)
+        self._held = torch.cuda.memory_allocated(self._home)
+
+    def peak(self) -> int:
+        """See `Probe.peak`."""
+        import torch
+
+        return int(torch.cuda.max_memory_allocated(self._home) - self._held)
+
+
+def by_tokens(image_tokens: int, device: str, plain: bool = False) -> int:
+    """Rows of a batch by its image tokens alone: more would not make the device faster."""
+    budget, most = TOKENS.get(device, GPU_TOKENS)
+    if plain and device == "cpu":  # its activations are larger
+        budget, most = budget // 2, most // 2
+    return max(1, min(most, budget // image_tokens))
+
+
+class BatchSize:
+    """Learns from a run's first batch, and from batches that did not fit; `file` keeps what was learned."""
+
+    def __init__(self, most: int, probe: Probe | None = None, file: Path | None = None) -> None:
+        self._most, self._probe, self._file = most, probe, file
+        self._known = _read(file) if probe is not None else {}
+        self._rows = self._images = self._began = self._free = 0
+        self._watching = False
+
+    def first(self) -> int:
+        """Rows to begin with, a power of two where memory decides."""
+        rows = self._most
+        if self._probe is None:
+            return rows
+        free, fits = self._probe.free(), [rows]
+        if self._known.get("bytes_per_row"):
+            fits.append(int(free * SHARE) // self._known["bytes_per_row"])
+        failed = self._known.get("failed")
+        if failed and free < failed["free"] * SAME:
+            fits.append(failed["left"])
+        return rows if min(fits) >= rows else 1 << (max(1, min(fits)).bit_length() - 1)
+
+    def watch(self, batches: Iterator[list[Planned]], limit: Limit) -> Iterator[list[Planned]]:
+        """The same batches; begins to watch what they take."""
+        if self._probe is None:
+            return batches
+        self._rows = self._images = 0
+        self._began, self._free, self._watching = limit.rows, self._probe.free(), True
+        self._probe.mark()
+        return self._counted(batches)
+
+    def _counted(self, batches: Iterator[list[Planned]]) -> Iterator[list[Planned]]:
+        for batch in batches:
+            self._rows = self._rows or len(batch)
+            self._images = max(self._images, len(batch[0].request.images))
+            yield batch
+
+    def answered(self, limit: Limit) -> None:
+        """An answer came: after the first one, the first batch is known to fit and what it took is too. Of a
+        small batch most is no row's own, so that counts from half a batch on."""
+        if not self._watching:
+            return
+        self._watching = False
+        assert self._probe is not None
+        if limit.rows == self._began and 2 * self._rows >= self._began:
+            self._known["bytes_per_row"] = max(1, self._probe.peak() // (self._rows * self._images))
+            self._keep()
+
+    def ended(self, limit: Limit) -> None:
+        """The run is over: a limit that was lowered says what fits. Of rows with several images it says
+        nothing about others."""
+        self._watching = False
+        if self._probe is not None and limit.rows < self._began and self._images == 1:
+            self._known["failed"] = {"left": limit.rows, "free": self._free}
+            self._keep()
+
+    def _keep(self) -> None:
+        if self._file is not None:
+            with contextlib.suppress(OSError, UserError):  # a cache that cannot be written is no error
+                atomic_write(self._file, json.dumps(self._known) + "\n")
+
+
+def remembered(*what: object) -> Path:
+    """The file in which what was learned about `what` (device, resolution, precision...) is kept."""
+    name = hashlib.sha256("|".join(map(str, what)).encode()).hexdigest()[:32]
+    return cache_folder() / "batches" / f"{name}.json"
+
+
+def _read(file: Path | None) -> dict[str, Any]:
+    """What was kept, {} where there is nothing that can be read."""
+    try:
+        found = json.loads(file.read_bytes()) if file is not None else {}
+        kept: dict[str, Any] = {k: int(found[k]) for k in ("bytes_per_row",) if k in found}
+        if "failed" in found:
+            kept["failed"] = {key: int(found["failed"][key]) for key in ("left", "free")}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+    return kept

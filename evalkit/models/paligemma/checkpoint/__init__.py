@@ -1,0 +1,1 @@
+"""Checkpoints on disk: finding, describing, loading, adapters, conversion."""

@@ -1,0 +1,203 @@
+"""A checkpoint's files to transformers' model and tokenizer, on the device they are meant for. Knows no
+prompt and no decoding."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from transformers.initialization import no_init_weights
+
+from evalkit.errors import ModelError
+from evalkit.models.paligemma.checkpoint import big_vision, lora, quantize
+from evalkit.models.paligemma.checkpoint.info import CheckpointInfo
+from evalkit.models.paligemma.checkpoint.safetensors import canonical
+from evalkit.models.paligemma.memory import is_out_of_memory
+
+WINDOW = 1 << 20  # tokens: above any prompt, so Gemma 2's sliding layers see everything
+
+
+def load_model(
+    info: CheckpointInfo,
+    dtype: str,
+    device: str,
+    device_map: str | None = None,
+    scheme: str | None = None,
+    sliding: bool = False,
+) -> Any:
+    """The checkpoint as transformers' model, its adapter merged, its weights quantised by `scheme`.
+
+    `device`: auto (the GPU where there is one), cpu, cuda, cuda:N; `device_map`: as transformers
+    (`auto`, `balanced`...), for checkpoints larger than one GPU; `sliding`: with the window that Gemma 2's
+    config names. Raises ModelError when the device is not there or weights are missing.
+    """
+    config = _config(info, sliding)
+    if info.derived:
+        model = _from_npz(info, config, dtype)
+    else:
+        model = _from_folder(info, config, dtype, device, device_map, scheme)
+    if info.adapter is not None:
+        lora.merge(info.adapter, model)
+    if scheme == "int8":
+        quantize.round_int8(model)
+    exact_float32()
+    if not device_map and scheme not in quantize.LIBRARIES:
+        home = _device(device)
+        model = model.to(home)
+        if home.type == "cuda":
+            torch.cuda.set_device(home)  # whose streams, graphs and compiled kernels are meant from here on
+    return model
+
+
+def exact_float32() -> None:
+    """float32 products in float32, whatever was set before: no TF32 on a GPU, no bfloat16 on a CPU."""
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cudnn.allow_tf32 = False
+
+
+def _from_folder(
+    info: CheckpointInfo, config: Any, dtype: str, device: str, device_map: str | None, scheme: str | None
+) -> Any:
+    if device_map and importlib.util.find_spec("accelerate") is None:
+        raise ModelError(f"device_map={device_map}: needs the package accelerate; pip install accelerate")
+    options: dict[str, Any] = {"device_map": device_map} if device_map else {}
+    if scheme in quantize.LIBRARIES:  # the library puts the weights where they stay
+        device_map = device_map or str(_device(device))
+        options |= {
+            "quantization_config": quantize.library_config(scheme, getattr(torch, dtype)),
+            "device_map": device_map if device_map == "auto" else {"": device_map},
+        }
+    model, report = _quietly(
+        lambda: transformers.PaliGemmaForConditionalGeneration.from_pretrained(
+            info.path,
+            config=config,
+            dtype=getattr(torch, dtype),
+            attn_implementation=info.attention,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+            **options,
+        ),
+        info,
+    )
+    missing = sorted(k for k in report.get("missing_keys", ()) if k != "lm_head.weight")
+    mismatched = sorted(str(k) for k in report.get("mismatched_keys", ()))
+    if missing or mismatched:
+        # transformers would go on with random numbers in their place.
+        what = (
+            f"{len(missing)} weights are missing"
+            if missing
+            else f"{len(mismatched)} weights have another shape"
+        )
+        raise ModelError(
+            f"{info.path}: {what} (first: {(missing or mismatched)[0]}); save the checkpoint again"
+        )
+    return model
+
+
+def _from_npz(info: CheckpointInfo, config: Any, dtype: str) -> Any:
+    """A model of transformers filled weight by weight; no second copy of the weights is held."""
+    home = getattr(torch, dtype)
+    with no_init_weights():
+        model = _quietly(
+            lambda: transformers.AutoModelForImageTextToText.from_config(
+                config, dtype=home, attn_implementation=info.attention
+            ),
+            info,
+        )
+    model.tie_weights()  # initialising would have done it
+    places = {canonical(name): weight for name, weight in model.named_parameters()}
+    with torch.no_grad():
+        for tensor in big_vision.read(info.path):
+            array = tensor.array if tensor.array.flags.writeable else tensor.array.copy()
+            half = tensor.kind == "BF16"
+            values = torch.from_numpy(array.view(np.int16) if half else array)
+            values = values.view(torch.bfloat16) if half else values
+            place = places.pop(canonical(tensor.name), None)
+            if place is None or place.shape != values.shape:
+                fits = "no such weight" if place is None else tuple(place.shape)
+                raise ModelError(f"{info.path}: {tensor.name} is {tuple(values.shape)}, its model has {fits}")
+            place.copy_(values)
+    if places:
+        raise ModelError(f"{info.path}: {len(places)} weights are missing (first: {min(places)})")
+    return model
+
+
+def _config(info: CheckpointInfo, sliding: bool) -> Any:
+    if info.derived is not None:
+        config = transformers.PaliGemmaConfig.from_dict(dict(info.derived))
+    else:
+        config = transformers.PaliGemmaConfig.from_pretrained(info.path, local_files_only=True)
+    if info.family == 2 and not sliding:
+        # The reference has no sliding window; transformers' would hide the first image tokens at 896 px.
+        config.text_config.sliding_window = WINDOW
+    return config
+
+
+def machine(home: torch.device) -> dict[str, Any]:
+    """Of the device and the libraries that compute on it, what is recorded but does not name a run."""
+    cuda = home.type == "cuda"
+    return {
+        "device": str(home),
+        "device_name": torch.cuda.get_device_name(home) if cuda else "cpu",
+        **({} if cuda else {"instructions": torch.backends.cpu.get_cpu_capability()}),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "threads": torch.get_num_threads(),
+        "float32_products": torch.get_float32_matmul_precision(),
+    }
+
+
+def load_tokenizer(info: CheckpointInfo) -> Any:
+    """The checkpoint's own tokenizer; ModelError when transformers cannot read it."""
+    return _quietly(
+        lambda: transformers.AutoTokenizer.from_pretrained(
+            info.tokenizer[0].parent, local_files_only=True, trust_remote_code=False
+        ),
+        info,
+    )
+
+
+def _device(name: str) -> torch.device:
+    """The device by its name; a GPU with its number, which torch.cuda.set_device insists on."""
+    try:
+        device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+        if device.type not in ("cpu", "cuda", "mps", "xpu"):
+            raise RuntimeError
+    except RuntimeError:
+        raise ModelError(f"--device {name}: no such device; auto, cpu, cuda or cuda:N") from None
+    if device.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if (device.index or 0) >= count:
+            raise ModelError(f"--device {name}: this machine has {count} usable GPUs; try --device cpu")
+        if device.index is None:
+            return torch.device("cuda", torch.cuda.current_device())
+    return device
+
+
+def _quietly(load: Callable[[], Any], info: CheckpointInfo) -> Any:
+    """Loads without transformers' progress bars and reports; its errors become one sentence."""
+    logging = transformers.utils.logging
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        return load()
+    except (ImportError, OSError, ValueError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise ModelError(
+                f"{info.path}: {info.parameters:,} parameters do not fit into memory; try "
+                "--dtype bfloat16, or device_map=auto to spread them over several GPUs"
+            ) from None
+        raise ModelError(
+            f"{info.path}: transformers cannot load it: {str(error).strip().splitlines()[0]}"
+        ) from None
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

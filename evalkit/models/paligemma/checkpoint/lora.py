@@ -1,0 +1,252 @@
+"""LoRA adapters as peft saves them: read, held against their base, and merged into its weights.
+
+Merged here and not by peft, so that what is not understood is refused instead of passed over.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evalkit.errors import ModelError
+from evalkit.models.paligemma.checkpoint import safetensors as tensors
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+UNDERSTOOD = {
+    "alpha_pattern", "auto_mapping", "base_model_name_or_path", "bias", "exclude_modules", "fan_in_fan_out",
+    "inference_mode", "init_lora_weights", "layers_pattern", "layers_to_transform", "lora_alpha",
+    "lora_dropout", "modules_to_save", "peft_type", "peft_version", "r", "rank_pattern", "revision",
+    "target_modules", "task_type", "use_rslora", "ensure_weight_tying",
+    "megatron_core", "qalora_group_size", "eva_config", "runtime_config",  # nothing without their switches
+}  # fmt: skip
+"""Keys of adapter_config.json that are followed, or change nothing in a trained adapter. `fan_in_fan_out`
+is for layers that PaliGemma has none of; peft drops it there too."""
+INITIAL = (True, False, None, "gaussian", "eva", "orthogonal")  # others change the base's own weights
+OFFICIAL = re.compile(
+    r"paligemma(?P<family>2?)-(?P<size>\d+b)-(?P<kind>[a-z0-9_-]+?)-(?P<resolution>\d{3})(?!\d)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One adapted layer: W + scaling · B A."""
+
+    a: str  # key of A, (r, in)
+    b: str  # key of B, (out, r)
+    rank: int
+    shape: tuple[int, int]  # (out, in) of the layer
+    scaling: float
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """What an adapter's two files say. Layers and parameters are in `tensors.canonical` spelling."""
+
+    path: Path
+    base: str  # what it says it was trained on, or ""
+    revision: str | None
+    pairs: Mapping[str, Pair]  # by layer
+    replaced: Mapping[str, tuple[str, tuple[int, ...]]]  # by parameter: key and shape
+    own_copies: tuple[str, ...]  # of `replaced`: those that a tied weight is not replaced with
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.path / CONFIG, self.path / WEIGHTS)
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether the folder holds an adapter and no whole weights. Raises ModelError when it holds both."""
+    if not (folder / CONFIG).is_file():
+        return False
+    if any(folder.glob("model*.safetensors")):
+        raise ModelError(
+            f"{folder}: holds whole weights and an adapter ({CONFIG}); keep them in two folders and "
+            "give --model WEIGHTS --adapter ADAPTER"
+        )
+    return True
+
+
+def inspect(folder: Path) -> Adapter:
+    """Reads an adapter without loading it. Raises ModelError for what cannot be merged exactly."""
+    if not (folder / CONFIG).is_file():
+        raise ModelError(f"{folder}: {CONFIG} is missing; --adapter takes a folder as peft saves it")
+    if not (folder / WEIGHTS).is_file():
+        pickled = " (only the pickled adapter_model.bin, which is never loaded)"
+        found = pickled if (folder / "adapter_model.bin").is_file() else ""
+        raise ModelError(f"{folder}: {WEIGHTS} is missing{found}; save it with safe_serialization=True")
+    try:
+        config: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        if not isinstance(config, dict):
+            raise ValueError("no object")
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder / CONFIG}: cannot be read as JSON ({error})") from None
+    _refuse(folder / CONFIG, config)
+    shapes, _ = tensors.shapes((folder / WEIGHTS,))
+    halves: dict[str, dict[str, str]] = {}
+    replaced: dict[str, tuple[str, tuple[int, ...]]] = {}
+    for key in shapes:
+        match = re.fullmatch(r"(.+)\.lora_([AB])\.(?:default\.)?weight", key)
+        if match:
+            halves.setdefault(match[1], {})[match[2]] = key
+        elif "lora_" in key:
+            raise ModelError(
+                f"{folder / WEIGHTS}: {key}: only LoRA on linear layers is merged; merge it with peft"
+            )
+        else:
+            replaced[tensors.canonical(key)] = (key, shapes[key])
+    saved = tuple(config.get("modules_to_save") or ())
+    return Adapter(
+        path=folder,
+        base=str(config.get("base_model_name_or_path") or ""),
+        revision=config.get("revision"),
+        pairs={tensors.canonical(k): _pair(folder, config, k, v, shapes) for k, v in sorted(halves.items())},
+        replaced=replaced,
+        own_copies=tuple(name for name in replaced if any(f".{m}." in f".{name}" for m in saved)),
+    )
+
+
+def _refuse(file: Path, config: Mapping[str, Any]) -> None:
+    if config.get("peft_type") != "LORA":
+        raise ModelError(f"{file}: peft_type is {config.get('peft_type')!r}; only LORA adapters are merged")
+    for key, value in config.items():
+        if value and key not in UNDERSTOOD:
+            raise ModelError(
+                f"{file}: {key} is not understood, so its merged weights would be wrong; merge the adapter "
+                "with peft (merge_and_unload) and evaluate the whole checkpoint"
+            )
+    if config.get("init_lora_weights") not in INITIAL:
+        raise ModelError(
+            f"{file}: init_lora_weights is {config['init_lora_weights']!r}, which changes the base too; "
+            "merge the adapter with peft and evaluate the whole checkpoint"
+        )
+    if config.get("ensure_weight_tying") and config.get("modules_to_save"):
+        raise ModelError(f"{file}: ensure_weight_tying is not understood; merge the adapter with peft")
+
+
+def _pair(
+    folder: Path,
+    config: Mapping[str, Any],
+    module: str,
+    halves: Mapping[str, str],
+    shapes: Mapping[str, tuple[int, ...]],
+) -> Pair:
+    """One layer's two matrices and scaling: alpha / r, or alpha / √r (rsLoRA, Kalajdzievski 2023)."""
+    where = f"{folder / WEIGHTS}: {tensors.canonical(module)}"
+    if set(halves) != {"A", "B"}:
+        raise ModelError(f"{where}: has only half of its LoRA matrices; save the adapter again")
+    a, b = shapes[halves["A"]], shapes[halves["B"]]
+    if len(a) != 2 or len(b) != 2 or a[0] != b[1]:
+        raise ModelError(
+            f"{where}: LoRA matrices of {a} and {b} do not multiply; only linear layers are merged"
+        )
+    name = module.removeprefix("base_model.model.")
+    rank = _matching(config.get("rank_pattern"), name, config.get("r"))
+    alpha = _matching(config.get("alpha_pattern"), name, config.get("lora_alpha"))
+    if rank != a[0] or not isinstance(alpha, (int, float)):
+        raise ModelError(f"{where}: has rank {a[0]}, {CONFIG} says r {rank} and lora_alpha {alpha}")
+    scaling = alpha / (math.sqrt(a[0]) if config.get("use_rslora") else a[0])
+    return Pair(halves["A"], halves["B"], a[0], (b[0], a[1]), scaling)
+
+
+def _matching(patterns: Mapping[str, Any] | None, name: str, default: Any) -> Any:
+    """The value of the first pattern that ends the module's name, as peft matches them."""
+    for pattern, value in (patterns or {}).items():
+        if re.match(rf"(.*\.)?({pattern})$", name):
+            return value
+    return default
+
+
+# --- does it fit? --------------------------------------------------------------------------------
+
+
+def check_base(
+    adapter: Adapter, spec: str, family: int, resolution: int, shapes: Mapping[str, tuple[int, ...]]
+) -> None:
+    """Raises ModelError unless the adapter fits the base: by the names of published checkpoints where both
+    sides tell, and by every layer's shape. `shapes` are the base's by canonical name."""
+    trained, given = OFFICIAL.search(adapter.base.lower()), OFFICIAL.search(spec.lower())
+    if trained:
+        facts = [
+            (
+                "a PaliGemma" + (" 2" if family == 2 else ""),
+                trained["family"] == ("2" if family == 2 else ""),
+            ),
+            (f"made for {resolution} px", int(trained["resolution"]) == resolution),
+        ]
+        if given:
+            facts.append((f"{given['size']} {given['kind']}", trained["size"] == given["size"]
+                          and trained["kind"] == given["kind"]))  # fmt: skip
+        wrong = next((fact for fact, holds in facts if not holds), None)
+        if wrong:
+            raise ModelError(
+                f"{adapter.path}: was trained on {adapter.base}, but {spec} is {wrong}; give the base "
+                "that it was trained on"
+            )
+    of = f", it was trained on {adapter.base}" if adapter.base else ""
+    for name, pair in adapter.pairs.items():
+        has = _shape(f"{name}.weight", shapes)
+        if has != pair.shape:
+            is_there = f"has {has}" if has else "has no such layer"
+            raise ModelError(
+                f"{adapter.path}: adapts {name} of {pair.shape}, {spec} {is_there}; the adapter belongs to "
+                f"another base{of}"
+            )
+    for name, (_, shape) in adapter.replaced.items():
+        has = _shape(name, shapes)
+        if has != shape:
+            is_there = f"has {has}" if has else "has none"
+            raise ModelError(
+                f"{adapter.path}: brings its own {name} of {shape}, {spec} {is_there}; the adapter "
+                f"belongs to another base{of}"
+            )
+
+
+def _shape(name: str, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...] | None:
+    """A parameter's shape; the output table is the embedding table where no other is saved."""
+    if name == "lm_head.weight" and name not in shapes:
+        name = "language_model.embed_tokens.weight"
+    return shapes.get(name)
+
+
+# --- merging -------------------------------------------------------------------------------------
+
+
+def merge(adapter: Adapter, model: Any) -> None:
+    """Puts the adapter into a loaded model of transformers, in place.
+
+    The sum is made in float32 and then rounded to the model's precision. A weight that two layers share
+    (embedding and output table) is changed for the one that is adapted, not for the other.
+    """
+    import torch
+    from safetensors import safe_open
+
+    homes = {tensors.canonical(n): m for n, m in model.named_modules()}
+    with torch.no_grad(), safe_open(adapter.path / WEIGHTS, framework="pt") as file:
+        for name, pair in adapter.pairs.items():
+            weight = _own(model, homes[name], "weight")
+            a, b = (file.get_tensor(k).to(weight.device, torch.float32) for k in (pair.a, pair.b))
+            weight.copy_(weight.float() + (b @ a) * pair.scaling)
+        for name, (key, _) in adapter.replaced.items():
+            layer, _, parameter = name.rpartition(".")
+            home = homes[layer]
+            target = _own(model, home, parameter) if name in adapter.own_copies else getattr(home, parameter)
+            target.copy_(file.get_tensor(key))
+
+
+def _own(model: Any, home: Any, parameter: str) -> Any:
+    """The layer's parameter, made its own where another layer shares it."""
+    import torch
+
+    found = getattr(home, parameter)
+    sharing = [
+        m for m in model.modules() if any(p is found for p in m._parameters.values()) and m is not home
+    ]
+    if sharing:
+        found = torch.nn.Parameter(found.detach().clone(), requires_grad=False)
+        setattr(home, parameter, found)
+    return found

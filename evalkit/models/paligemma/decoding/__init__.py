@@ -1,0 +1,1 @@
+"""How tokens are chosen: beam search, sampling, likelihood of choices, forbidden tokens."""

@@ -1,0 +1,66 @@
+"""Which of given answers is the most likely, by any engine that reads prompts and steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+
+from evalkit.models.paligemma.interface import Answer, Prompt, Rules
+
+
+class Reader(Protocol):
+    """The calls that decoding is made of; a state belongs to the engine that made it."""
+
+    home: torch.device
+
+    def prefill(self, prompts: Sequence[Prompt], rules: Rules) -> tuple[torch.Tensor, Any]:
+        """float32 logits (batch, vocabulary) of the first new tokens, and the state to go on from."""
+        ...
+
+    def step(self, tokens: torch.Tensor, state: Any) -> torch.Tensor:
+        """Reads one new token a row: float32 logits (batch, vocabulary) of the token after it."""
+        ...
+
+    def reorder(self, state: Any, rows: torch.Tensor) -> None:
+        """Makes row i go on from what row `rows[i]` has read; may change the number of rows."""
+        ...
+
+
+def choose(engine: Reader, prompt: Prompt, choices: Sequence[Sequence[int]], rules: Rules) -> Answer:
+    """The most likely of the choices, each with its end token, as an answer.
+
+    A choice's likelihood is the sum of its tokens' log-probabilities, the end token's included, not
+    divided by its length; of equals the first wins. `margin`: that sum less the second best's.
+    """
+    found = likelihood(engine, prompt, choices, rules)
+    sums = [sum(one) for one in found]
+    best = max(range(len(sums)), key=sums.__getitem__)
+    others = [value for i, value in enumerate(sums) if i != best]
+    return Answer(tuple(choices[best]), found[best], "eos", sums[best] - max(others) if others else None)
+
+
+def likelihood(
+    engine: Reader, prompt: Prompt, continuations: Sequence[Sequence[int]], rules: Rules
+) -> list[tuple[float, ...]]:
+    """Each token's log-probability of each continuation after the prompt, which is read once.
+
+    A continuation's likelihood is the sum; its end token counts where it is among its tokens.
+    """
+    longest = max(len(c) for c in continuations)
+    found: list[list[float]] = [[] for _ in continuations]
+    with torch.inference_mode():
+        logits, state = engine.prefill([prompt], rules)
+        logits = logits.expand(len(continuations), -1)
+        engine.reorder(state, torch.zeros(len(continuations), dtype=torch.long))
+        for step in range(longest):
+            fed = torch.tensor([c[min(step, len(c) - 1)] if c else 0 for c in continuations])
+            fed = fed.to(engine.home)
+            logp = logits.gather(1, fed[:, None])[:, 0] - logits.logsumexp(dim=-1)
+            for row, value in enumerate(logp.tolist()):
+                if step < len(continuations[row]):
+                    found[row].append(value)
+            if step + 1 < longest:
+                logits = engine.step(fed, state)
+    return [tuple(row) for row in found]

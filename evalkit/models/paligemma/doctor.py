@@ -1,0 +1,199 @@
+"""`evalkit doctor`: is this checkpoint answered alike by both engines and in any batch, how noisy is its
+precision, how fast is it here; and what to set."""
+
+from __future__ import annotations
+
+import gc
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from evalkit.models.paligemma import PaliGemma
+from evalkit.models.paligemma.backend import PaliGemma
+from evalkit.models.paligemma.interface import Prompt
+from evalkit.types import Decode, ImageRef, Preparation, Request
+
+PROMPTS = ("caption en", "answer en how many shapes are there?", "detect square ; circle")
+TOLERANCE = 5e-3  # logits of two float32 engines beyond which something is wrong
+
+
+def questions(resolution: int, samples: int) -> tuple[list[Request], Callable[..., Any]]:
+    """`samples` requests about a quarter as many generated scenes, and what draws those."""
+    from evalkit.demo import world
+    from evalkit.demo.questions import vqa
+    from evalkit.images.prepare import Prepared
+    from evalkit.images.resize import resize
+
+    def prepare(ref: ImageRef, preparation: Preparation) -> Prepared:
+        pixels = world.render(world.make(int(ref.path)))
+        return Prepared(resize(pixels, preparation.resolution), f"scene {ref.path}", pixels.shape[:2])
+
+    preparation, decode, requests = Preparation(resolution), Decode(max_new_tokens=24), []
+    for index in range(samples):
+        scene = index // 4
+        prompt = (
+            PROMPTS[index % 4]
+            if index % 4 < len(PROMPTS)
+            else "answer en " + vqa(world.make(scene), random.Random(scene))[0].text
+        )
+        requests.append(Request(f"{index}", (ImageRef(str(scene)),), prompt, preparation, decode))
+    return requests, prepare
+
+
+def examine(
+    model: str, options: dict[str, Any], samples: int, say: Callable[[str], None], called: str = ""
+) -> tuple[str, bool]:
+    """The report as text, and whether all is well. `options` as PaliGemma's (device, dtype, ...); `called` is
+    what people call the model (default: `model`)."""
+
+    dtype = options.pop("dtype", None) or "float32"
+    for name in ("engine", "stable", "strict", "batch_size", "kv_dtype", "cuda_graphs", "compile"):
+        options.pop(name, None)
+    info = PaliGemma(model, **options).info
+    requests, prepare = questions(info.resolution, samples)
+    found = diagnose(
+        lambda **given: PaliGemma(model, prepare=prepare, **options, **given), requests, dtype, say
+    )
+    n = found.samples
+    sound = found.differing == 0 and found.engines <= TOLERANCE
+    changed = sum(found.changed.values())
+    lines = [
+        f"{called or model}: {info.describe()}",
+        f"engines    plain and fast in float32: {n - found.differing} of {n} texts equal, "
+        f"logits at most {found.engines:.1e} apart" + ("" if sound else "  <- too far apart"),
+        f"batches    {dtype}, against one by one: "
+        + ", ".join(f"{way} {count} changed" for way, count in found.changed.items())
+        + f"; logits at most {found.batching:.1e} apart",
+    ]
+    if dtype != "float32":
+        lines.append(
+            f"precision  {dtype} and float32: {n - found.rounded} of {n} texts equal, "
+            f"logits at most {found.precision:.2g} apart"
+        )
+    lines.append(
+        "speed      " + ", ".join(f"{how}: {rate:.3g} samples/s" for how, rate in found.speed.items())
+    )
+    lines += ["", *_advice(sound, changed, found.batching, found.precision, dtype)]
+    return "\n".join(lines), sound
+
+
+def _advice(sound: bool, changed: int, batching: float, precision: float, dtype: str) -> list[str]:
+    if not sound:
+        return ["set        --engine plain, and please report this checkpoint: the engines must agree"]
+    if dtype == "float32":
+        if not changed:
+            return ["set        nothing: in float32 no text hangs on its batch"]
+        return [f"set        --stable {max(2 * batching, 1e-3):.2g}: some texts hang on their batch"]
+    margin = 2 * max(batching, precision)
+    return [
+        f"set        --stable {margin:.2g} to have answers closer than twice the noise decided in float32,",
+        "           or --dtype float32",
+    ]
+
+
+STEPS = 4  # tokens after the first whose logits are compared
+SOME = 8  # prompts whose logits are compared: one length at a time, all of one batch
+SIZES = (1, 3, 16)
+
+
+@dataclass(slots=True)
+class Findings:
+    """Counts are of `samples` texts; differences are the largest of any logit (logits have no unit)."""
+
+    samples: int = 0
+    dtype: str = ""
+    differing: int = 0  # plain and fast, float32
+    engines: float = 0.0  # logits of plain and fast, float32
+    changed: dict[str, int] = field(default_factory=dict)  # way of batching -> texts unlike batch 1
+    batching: float = 0.0  # logits of batch 1 and a full batch, in `dtype`
+    precision: float = 0.0  # logits in `dtype` and in float32, fast
+    rounded: int = 0  # texts in `dtype` unlike float32's
+    speed: dict[str, float] = field(default_factory=dict)  # engine and precision -> samples a second
+
+
+def diagnose(
+    make: Callable[..., PaliGemma], requests: Sequence[Request], dtype: str, say: Callable[[str], None]
+) -> Findings:
+    """Loads the checkpoint two or three times, one after the other, and asks it the same again and again.
+
+    `make(**options)` is the checkpoint's backend with reading of images settled.
+    """
+    found = Findings(len(requests), dtype)
+    say("plain engine in float32")
+    wanted, told, _, tokens = _ask(make(engine="plain", dtype="float32"), requests, found, None)
+    say("fast engine in float32")
+    texts, mine, _, _ = _ask(make(engine="fast", dtype="float32"), requests, found, tokens)
+    found.differing = _unlike(texts, wanted)
+    found.engines = _apart(told, mine)
+    model = make(engine="fast", dtype=dtype, batch_size=SIZES[0])
+    say(f"fast engine in {dtype}: batches of 1, 3 and 16, shuffled, resumed")
+    alone, here, batched, _ = _ask(model, requests, found, tokens)
+    found.precision, found.batching = _apart(here, mine), _apart(here, batched)
+    found.rounded = _unlike(alone, texts)
+    shuffled = random.Random(0).sample(list(requests), len(requests))
+    ways = {f"batch {n}": (n, list(requests)) for n in SIZES[1:]}
+    ways |= {"shuffled": (SIZES[-1], shuffled), "resumed": (SIZES[-1], shuffled[len(shuffled) // 3 :])}
+    for way, (size, asked) in ways.items():
+        assert model._limit is not None
+        model._limit.rows = size
+        found.changed[way] = _unlike(_texts(model, asked), alone)
+    return found
+
+
+def _ask(
+    model: PaliGemma, requests: Sequence[Request], found: Findings, tokens: torch.Tensor | None
+) -> tuple[dict[str, str], torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Texts by id; logits (steps, prompts, vocabulary) one by one and as one batch; the tokens fed for
+    them (the greedy ones unless given)."""
+    model.load()
+    _texts(model, requests[:2])  # warm
+    begun = time.perf_counter()
+    texts = _texts(model, requests)
+    found.speed[f"{model.engine}, {model.dtype}"] = len(requests) / (time.perf_counter() - begun)
+    with torch.inference_mode():
+        prompts = _prompts(model, requests)
+        together, chosen = _logits(model, prompts, tokens)
+        rows = [_logits(model, [p], chosen[:, i : i + 1])[0] for i, p in enumerate(prompts)]
+    gc.collect()
+    return texts, torch.cat(rows, dim=1), together, chosen
+
+
+def _texts(model: PaliGemma, requests: Sequence[Request]) -> dict[str, str]:
+    return {p.id: p.text for p in model.predict(requests)}
+
+
+def _prompts(model: PaliGemma, requests: Sequence[Request]) -> list[Prompt]:
+    """The most frequent length's first prompts: they make one batch without padding."""
+    lengths: dict[int, list[Prompt]] = {}
+    for request in requests:
+        ids = tuple(model.encode(request.prompt, request.decode.text_length))
+        pixels = np.stack([model._prepare()(i, request.preparation).pixels for i in request.images])
+        lengths.setdefault(len(ids), []).append(Prompt(pixels, ids))
+    return max(lengths.values(), key=len)[:SOME]
+
+
+def _logits(
+    model: PaliGemma, prompts: list[Prompt], tokens: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    engine: Any = model._engine
+    logits, state = engine.prefill(prompts, model.rules)
+    rows, fed = [logits.cpu()], []
+    for step in range(STEPS):
+        chosen = logits.argmax(-1).cpu() if tokens is None else tokens[step]
+        fed.append(chosen)
+        logits = engine.step(chosen, state)
+        rows.append(logits.cpu())
+    return torch.stack(rows), torch.stack(fed)
+
+
+def _unlike(texts: dict[str, str], wanted: dict[str, str]) -> int:
+    return sum(text != wanted[name] for name, text in texts.items())
+
+
+def _apart(a: torch.Tensor, b: torch.Tensor) -> float:
+    return float((a - b).abs().max())

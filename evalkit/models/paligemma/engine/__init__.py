@@ -1,0 +1,1 @@
+"""The forward pass, written twice: plain and fast."""

@@ -1,0 +1,49 @@
+"""torch.compile of a layer of the decode step and of the vision tower: compiled once, run for all layers."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from evalkit.errors import ModelError
+from evalkit.models.paligemma.engine.linear import Linear
+
+if TYPE_CHECKING:
+    from evalkit.models.paligemma.decoder import Decoder, Layer
+    from evalkit.models.paligemma.vision import Tower
+
+
+def compile_layers(decoder: Decoder, tower: Tower) -> None:
+    """Has the two compiled when they first run. Raises ModelError where nothing can be compiled."""
+    _check(decoder.home)
+    parts: list[Any] = [*decoder.layers, *tower.blocks]
+    for part in parts:
+        for each in dataclasses.fields(part):
+            held = getattr(part, each.name)
+            if isinstance(held, Linear):
+                held.unpack()
+    compiled = torch.compile(decoder.masked_layer)
+
+    def layer(
+        x: torch.Tensor, layer: Layer, at: torch.Tensor, turns: torch.Tensor, *rest: Any
+    ) -> torch.Tensor:
+        found: torch.Tensor = compiled(x, layer, at, torch.view_as_real(turns), *rest)
+        return found
+
+    decoder.compiled_layer = layer
+    tower.compiled_block = torch.compile(tower.block)
+
+
+def _check(device: torch.device) -> None:
+    """Compiles two operations: whether a compiler is there shows at the first use only."""
+    try:
+        torch.compile(lambda x: x.mul(2).add(1))(torch.ones(8, device=device))
+    except Exception as error:  # dynamo, inductor, triton and the system's compiler each have their own
+        why = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        needs = "triton" if device.type == "cuda" else "a C++ compiler (g++, or CXX)"
+        raise ModelError(
+            f"--compile: torch.compile does not work here ({why}); on {device.type} it needs {needs}; "
+            "or leave --compile out"
+        ) from None

@@ -1,0 +1,222 @@
+"""Decoding many prompts in one running batch: rows that ended leave it, waiting prompts take their places.
+Knows an engine by `prefill` and `step`; decides nothing about tokens beyond the rules it is given."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from evalkit.models.paligemma.decoding.forbidden import forbid
+from evalkit.models.paligemma.decoding.sampling import choose
+from evalkit.models.paligemma.interface import Answer, Limit, OutOfMemory, Prompt, Rules
+from evalkit.models.paligemma.memory import is_out_of_memory
+from evalkit.types import Decode
+
+if TYPE_CHECKING:
+    from evalkit.models.paligemma.decoder import State
+    from evalkit.models.paligemma.fast import FastEngine
+
+
+@dataclass(slots=True)
+class Row:
+    """One prompt under way and what it has said so far."""
+
+    prompt: Prompt
+    tag: Any = None  # the caller's own
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    margin: float | None = math.inf
+    stop: str = ""
+    told: bool = False
+    draws: Random | None = None
+
+    def answer(self) -> Answer:
+        """What was said, once it has ended."""
+        return Answer(tuple(self.tokens), tuple(self.logprobs), self.stop, self.margin)
+
+    def forget(self) -> None:
+        """Back to the prompt, as after running out of memory."""
+        self.tokens, self.logprobs, self.margin, self.stop, self.draws = [], [], math.inf, "", None
+
+
+Forbid = Callable[[Row], torch.Tensor | None]
+"""What a row may not say next: true (vocabulary,) where forbidden; None: anything goes."""
+
+
+def answer(
+    engine: FastEngine, prompts: Sequence[Prompt], decode: Decode, rules: Rules, forbid: Forbid | None = None
+) -> list[Answer]:
+    """One batch's answers, in order. Raises what the device raises when memory runs out."""
+    rows = [Row(p) for p in prompts]
+    for _ in Lane(engine, decode, rules, Limit(len(rows)), forbid=forbid, divide=False).run([rows]):
+        pass
+    return [row.answer() for row in rows]
+
+
+class Lane:
+    """A running batch of at most `limit.rows` rows, all decoded alike, one path each.
+
+    With `refill`, places that came free are filled before the others have ended; rows then stand at
+    different lengths and are masked. Without, a batch is finished before the next begins. When memory
+    runs out the limit is lowered and the rows begin again, unless not `divide`.
+    """
+
+    def __init__(
+        self,
+        engine: FastEngine,
+        decode: Decode,
+        rules: Rules,
+        limit: Limit,
+        refill: bool = False,
+        forbid: Forbid | None = None,
+        divide: bool = True,
+    ) -> None:
+        self.engine, self.decode, self.rules, self.limit = engine, decode, rules, limit
+        self.refill, self.forbid, self.divide = refill and not engine.strict, forbid, divide
+        self.tags: list[Any] = []  # of the rows that could not go on, once memory has run out for good
+        self._live: list[Row] = []
+        self._tokens: list[int] = []  # what each live row reads next
+        self._state: State | None = None
+
+    def run(self, batches: Iterable[list[Row]]) -> Iterator[Row]:
+        """Rows as they end. A batch's prompts should be of one length; others are read one after another."""
+        waiting: deque[Row] = deque()
+        source = iter(batches)
+        while True:
+            if not waiting and self._free():
+                waiting.extend(next(source, ()))
+            part = [waiting.popleft() for _ in range(min(len(waiting), self._free()))]
+            if not part and not self._live:
+                return
+            failed = None
+            try:
+                with torch.inference_mode():
+                    touched = self._begin(part) if part else self._advance()
+            except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                failed = len(part) or len(self._live)
+            if failed is not None:
+                self.tags = [r.tag for r in part or self._live if r.tag is not None]
+                if not self.divide:
+                    self.engine.free()
+                    raise OutOfMemory(f"{failed} prompts at once do not fit")
+                waiting.extendleft(reversed(part or [r for r in self._live if not r.stop]))
+                self._shrink(failed, bool(part))
+                continue
+            for row in touched:
+                if row.stop and not row.told:
+                    row.told = True
+                    yield row
+            with torch.inference_mode():
+                self._retire()
+
+    def _free(self) -> int:
+        """Places for new rows now."""
+        free = self.limit.rows - len(self._live)
+        if not self._live:
+            return free
+        return free if self.refill and 4 * free >= self.limit.rows else 0
+
+    def _begin(self, rows: list[Row]) -> list[Row]:
+        prompts = [r.prompt for r in rows]
+        room = self.decode.max_new_tokens
+        logits, self._state = self.engine.prefill(prompts, self.rules, self._state, room)
+        self._tokens += self._read(logits, rows)
+        self._live += rows
+        return rows
+
+    def _advance(self) -> list[Row]:
+        assert self._state is not None
+        logits = self.engine.step(torch.tensor(self._tokens), self._state)
+        self._tokens = self._read(logits, self._live)
+        return self._live
+
+    def _read(self, logits: torch.Tensor, rows: list[Row]) -> list[int]:
+        """Each row's next token from float32 logits (rows, vocabulary), which are used up.
+
+        Log-probabilities are the model's own, whatever is forbidden.
+        """
+        # Not logsumexp: its exp is ten times slower where the results are next to nothing.
+        logp = logits.log_softmax(dim=-1) if self.decode.logprobs else None
+        forbid(logits, [(r.prompt.forbid, r.tokens) for r in rows])
+        if self.forbid is not None:
+            for i, row in enumerate(rows):
+                mask = self.forbid(row)
+                if mask is not None:
+                    logits[i].masked_fill_(mask, -math.inf)
+        if self.decode.samples:
+            return self._draw(logits, logp, rows)
+        value, best = logits.max(dim=-1)  # the lowest id among equals, as the reference
+        gap = value - logits.scatter_(1, best[:, None], -math.inf).amax(dim=-1)
+        score = value if logp is None else logp.gather(1, best[:, None])[:, 0]
+        # One wait for the device. float32 holds every id of a vocabulary exactly.
+        told = torch.stack([best.float(), gap, score]).tolist()
+        chosen = [int(t) for t in told[0]]
+        self._record(rows, chosen, told[1], told[2])
+        return chosen
+
+    def _draw(self, logits: torch.Tensor, logp: torch.Tensor | None, rows: list[Row]) -> list[int]:
+        """As `_read`, with each row's own random numbers."""
+        for row in rows:
+            row.draws = row.draws or Random(row.prompt.seed)
+        numbers = [row.draws.random() for row in rows if row.draws]
+        drawn = choose(logits, numbers, self.decode)
+        # The largest logit, where nothing else is wanted: it is not finite where any is not.
+        score = (logits.amax(dim=-1) if logp is None else logp.gather(1, drawn[:, None])[:, 0]).tolist()
+        chosen: list[int] = drawn.tolist()
+        self._record(rows, chosen, None, score)
+        return chosen
+
+    def _record(
+        self, rows: list[Row], chosen: list[int], margins: list[float] | None, scores: list[float]
+    ) -> None:
+        """What each row says now; `scores` are log-probabilities where they are wanted, else logits."""
+        for i, (row, token, score) in enumerate(zip(rows, chosen, scores, strict=True)):
+            if not math.isfinite(score):
+                raise self.engine.not_finite()
+            if row.stop:
+                continue
+            row.tokens.append(token)
+            if self.decode.logprobs:
+                row.logprobs.append(score)
+            row.margin = None if margins is None or row.margin is None else min(row.margin, margins[i])
+            if token in self.rules.eos:
+                row.stop = "eos"
+            elif len(row.tokens) == self.decode.max_new_tokens:
+                row.stop = "length"
+
+    def _retire(self) -> None:
+        """Ended rows leave the batch once they are a quarter of it; all at once where shapes are fixed."""
+        ended = [i for i, row in enumerate(self._live) if row.stop]
+        if len(ended) == len(self._live):
+            self._live, self._tokens = [], []
+            if self._state is not None:
+                self._state.lengths = []
+        elif 4 * len(ended) >= len(self._live) and not self.engine.strict:
+            assert self._state is not None
+            left = self._state.retire(ended)
+            self._live = [self._live[i] for i in left]
+            self._tokens = [self._tokens[i] for i in left]
+
+    def _shrink(self, rows: int, beginning: bool) -> None:
+        """Fewer rows from here on; those that cannot go on begin again."""
+        going = [r for r in self._live if not r.stop]
+        if rows == 1 and not (beginning and going):
+            raise OutOfMemory("one prompt does not fit")
+        if beginning and going:  # what is under way has its place; what waits comes when it has ended
+            self.limit.rows = len(self._live)
+            if self._state is not None:  # which may have read the new prompts already
+                del self._state.lengths[len(self._live) :]
+        else:
+            self.limit.rows = (rows + 1) // 2
+            for row in going:
+                row.forget()
+            self._live, self._tokens, self._state = [], [], None
+        self.engine.free()

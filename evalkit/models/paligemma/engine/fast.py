@@ -1,0 +1,257 @@
+"""The fast engine: own decoder loop over transformers' weights, equal lengths without masks, image features
+computed once. Gives the plain engine's answers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from evalkit.errors import ModelError
+from evalkit.models.paligemma import memory as memory_module
+from evalkit.models.paligemma.checkpoint.info import CheckpointInfo
+from evalkit.models.paligemma.checkpoint.loading import load_model, machine
+from evalkit.models.paligemma.decoding import likelihood
+from evalkit.models.paligemma.decoding.beam_search import Search, search
+from evalkit.models.paligemma.engine import continuous_batching
+from evalkit.models.paligemma.engine.compile import compile_layers
+from evalkit.models.paligemma.engine.cuda_graphs import CudaCapture, StaticSteps
+from evalkit.models.paligemma.engine.decoder import ROOM, Decoder, State
+from evalkit.models.paligemma.engine.linear import onednn
+from evalkit.models.paligemma.engine.uploads import CudaCross, Uploads
+from evalkit.models.paligemma.engine.vision import Memory, Tower
+from evalkit.models.paligemma.interface import Answer, Pixels, Prompt, Rules, pixel_key
+from evalkit.models.paligemma.memory import collect, fitting
+from evalkit.types import Decode
+
+VISION_TOKENS = {"cpu": 1024}  # image tokens that the tower works on at once
+
+
+class FastEngine:
+    """A PaliGemma whose weights are fused; the model of transformers that it came from is used up.
+
+    `strict`: every call has the same shape whatever came before, so that a row's numbers cannot depend
+    on its company: images one by one, and ended rows go on with their batch.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        image_tokens: int,
+        kv_dtype: torch.dtype | None = None,
+        memory: Memory | None = None,
+        strict: bool = False,
+    ) -> None:
+        model = model.eval().requires_grad_(False)
+        self.cap: float | None = getattr(model.config.text_config, "final_logit_softcapping", None)
+        inner = model.model
+        with torch.inference_mode():
+            self.tower = Tower(inner.vision_tower, inner.multi_modal_projector)
+            self.decoder = Decoder(inner.language_model, model.lm_head, kv_dtype)
+        self.image_tokens = image_tokens
+        self.dtype, self.home = self.decoder.dtype, self.decoder.home
+        self.device = str(self.home)
+        self.memory = memory if memory is not None else Memory(*memory_limits(self.home))
+        self.strict = strict
+        self.compiled = False
+        self.static: StaticSteps | None = None  # runs the decode steps, where graphs or compiling want it
+        self.uploads: Uploads | None = None  # images sent to the device ahead of their batch
+        self.forbid: continuous_batching.Forbid | None = None  # what a row may not say next
+
+    def feature_shape(self, resolution: int) -> tuple[int, ...]:
+        """Shape of one image's features (1, tokens, hidden), by trying."""
+        with torch.inference_mode():
+            return tuple(self.features(torch.zeros((1, resolution, resolution, 3), dtype=torch.uint8)).shape)
+
+    def speed_up(self, graphs: bool, compiled: bool) -> None:
+        """Runs decode steps as CUDA graphs, and these and the tower through torch.compile; images are sent to
+        a GPU ahead of their batch. Raises ModelError where that cannot be."""
+        cuda = self.home.type == "cuda"
+        if graphs and not cuda:
+            raise ModelError(f"--cuda-graphs on: the model runs on {self.device}; graphs need a CUDA device")
+        if cuda:
+            self.uploads = Uploads(CudaCross(self.home))
+        if compiled:
+            compile_layers(self.decoder, self.tower)
+        self.compiled = compiled
+        if graphs or compiled:
+            self.static = StaticSteps(self.decoder, self.cap, CudaCapture() if graphs else None)
+
+    # --- the calls that everything is made of ---
+
+    def features(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Image tokens as the decoder gets them, (images, tokens, hidden), from uint8 (images, R, R, 3)."""
+        most = 1 if self.strict else max(1, VISION_TOKENS.get(self.home.type, 16384) // self.image_tokens)
+        return torch.cat([self.tower(part) for part in pixels.split(most)])
+
+    def prefill(
+        self, prompts: Sequence[Prompt], rules: Rules, state: State | None = None, room: int = ROOM
+    ) -> tuple[torch.Tensor, State]:
+        """Reads the prompts as new rows of `state` (None: a new one with room for `room` new tokens).
+
+        Returns float32 logits (batch, vocabulary) of the first new tokens, and the state to go on from.
+        Prompts of one length are read together; several lengths, one after the other.
+        """
+        groups: dict[tuple[int, int], list[int]] = {}
+        for row, prompt in enumerate(prompts):
+            groups.setdefault((len(prompt.pixels), len(prompt.ids)), []).append(row)
+        # Before anything is queued: a copy from ordinary memory waits for all that is.
+        ids = {
+            key: torch.tensor([prompts[r].ids for r in rows]).to(self.home) for key, rows in groups.items()
+        }
+        images = self._images(prompts)
+        longest = max(len(p.pixels) * self.image_tokens + len(p.ids) for p in prompts)
+        steps = self.static or self.decoder
+        if state is None:
+            state = steps.begin(len(prompts), longest + room, rules.first_position)
+        steps.reserve(state, len(state.lengths) + len(prompts), longest + room)
+        before, hidden, order = len(state.lengths), [], []
+        for key, rows in groups.items():
+            x = torch.cat([torch.stack([images[r] for r in rows]), self.decoder.embed(ids[key])], dim=1)
+            hidden.append(self.decoder.prefill(x, state))
+            order += rows
+        back = sorted(range(len(order)), key=order.__getitem__)
+        if len(groups) > 1:
+            state.keep([*range(before), *(before + i for i in back)])
+        read = torch.cat(hidden)
+        return self._logits(read[back] if len(groups) > 1 else read, rules.cap_first), state
+
+    def step(self, tokens: torch.Tensor, state: State) -> torch.Tensor:
+        """Reads one new token a row (batch,): float32 logits (batch, vocabulary) of the token after it, the
+        caller's own until the next step."""
+        if self.static is not None:
+            return self.static.step(tokens, state)
+        return self._logits(self.decoder.step(tokens, state), True)
+
+    def send(self, key: str, pixels: Pixels) -> None:
+        """Has an image (R, R, 3) cross to the device before its batch comes, if that is of use; from any
+        thread. `key` names it as `Prompt.keys` will."""
+        if self.uploads is not None and key not in self.memory:
+            self.uploads.send(key, pixels)
+
+    def reorder(self, state: State, rows: torch.Tensor) -> None:
+        """Makes row i go on from what row `rows[i]` has read (beam search; may change the batch size)."""
+        state.keep(rows.tolist())
+
+    def _images(self, prompts: Sequence[Prompt]) -> list[torch.Tensor]:
+        """Each prompt's image tokens, its images one after the other: (images · tokens, hidden).
+
+        Every distinct image goes through the tower once, and not at all where it is remembered.
+        """
+        keys = [p.keys or tuple(pixel_key(image) for image in p.pixels) for p in prompts]
+        wanted: dict[str, Pixels] = {}
+        for prompt, names in zip(prompts, keys, strict=True):
+            wanted |= dict(zip(names, prompt.pixels, strict=True))
+        found: dict[str, torch.Tensor] = {}
+        for name in wanted:
+            kept = self.memory.get(name)
+            if kept is not None:
+                found[name] = kept.to(self.home, non_blocking=True)
+        new = [name for name in wanted if name not in found]
+        if new:
+            made = self.features(self._pixels(new, wanted))
+            for name, features in zip(new, made, strict=True):
+                found[name] = features
+                # a copy of its own: a part of the batch's tensor would keep all of it alive
+                self.memory.put(name, features.clone() if len(new) > 1 else features)
+        return [found[n[0]] if len(n) == 1 else torch.cat([found[i] for i in n]) for n in keys]
+
+    def _pixels(self, names: Sequence[str], images: Mapping[str, Pixels]) -> torch.Tensor:
+        """The named images as one batch (images, R, R, 3), on the device where they were sent ahead."""
+        if self.uploads is None:
+            return torch.from_numpy(np.stack([images[name] for name in names]))
+        sent = {name: self.uploads.take(name) for name in names}
+        return torch.stack(
+            [torch.from_numpy(images[n]).to(self.home) if near is None else near for n, near in sent.items()]
+        )
+
+    def _logits(self, hidden: torch.Tensor, cap: bool) -> torch.Tensor:
+        """float32 before the soft cap: capped in bfloat16, near logits would become ties."""
+        logits = self.decoder.logits(hidden)
+        if cap and self.cap is not None:
+            logits = logits.div_(self.cap).tanh_().mul_(self.cap)
+        return logits
+
+    def not_finite(self) -> ModelError:
+        """What to say when the numbers break down."""
+        return memory_module.not_finite(self.dtype)
+
+    # --- answers ---
+
+    def answer(self, prompts: Sequence[Prompt], decode: Decode, rules: Rules) -> list[Answer]:
+        """See `Engine.answer`; prompts of several lengths are fine."""
+
+        def work() -> list[Answer]:
+            if decode.beams > 1:
+                return self._beam(prompts, decode, rules)
+            return continuous_batching.answer(self, prompts, decode, rules)
+
+        return fitting(self, work, f"{len(prompts)} prompts at once")
+
+    def choose(self, prompt: Prompt, choices: Sequence[Sequence[int]], rules: Rules) -> Answer:
+        """See `Engine.choose`."""
+
+        def work() -> Answer:
+            best = likelihood.choose(self, prompt, choices, rules)
+            if not all(map(math.isfinite, best.logprobs)):
+                raise self.not_finite()
+            return best
+
+        return fitting(self, work, f"{len(choices)} choices")
+
+    def free(self) -> None:
+        """Gives memory back after running out of it."""
+        self.memory.clear()
+        for held in (self.static, self.uploads):
+            if held is not None:
+                held.clear()
+        collect()
+
+    def _beam(self, prompts: Sequence[Prompt], decode: Decode, rules: Rules) -> list[Answer]:
+        """The reference's beam search; its answers always end with the end token."""
+        logits, state = self.prefill(prompts, rules, room=decode.max_new_tokens)
+
+        def step(rows: list[int], tokens: list[int]) -> torch.Tensor:
+            state.keep(rows)
+            return torch.log_softmax(self.step(torch.tensor(tokens), state), dim=-1)
+
+        if not bool(torch.isfinite(logits).all()):
+            raise self.not_finite()
+        searches = [Search(decode.beams, decode.max_new_tokens, rules.eos[0]) for _ in prompts]
+        search(torch.log_softmax(logits, dim=-1), step, searches)
+        return [Answer(tuple(one.tokens), tuple(one.logprobs), "eos", None) for one in searches]
+
+    def provenance(self) -> dict[str, Any]:
+        """See `Engine.provenance`."""
+        return {
+            **machine(self.home),
+            "onednn": onednn(self.decoder.table),
+            "image_features": {"computed": self.memory.misses, "reused": self.memory.hits},
+            "images_sent_ahead": self.uploads.taken if self.uploads is not None else 0,
+            "compiled": self.compiled,
+            "cuda_graphs": self.static.provenance() if self.static is not None else {"on": False},
+        }
+
+
+def memory_limits(device: torch.device) -> tuple[int, int]:
+    """Bytes of image features kept on the device and, for a GPU, beyond that in host memory."""
+    if device.type != "cuda":
+        return 1 << 30, 0
+    return int(torch.cuda.mem_get_info(device)[0] // 20), 4 << 30
+
+
+def load(
+    info: CheckpointInfo,
+    dtype: str,
+    device: str,
+    kv_dtype: str | None = None,
+    strict: bool = False,
+    scheme: str | None = None,
+    sliding: bool = False,
+) -> FastEngine:
+    """The checkpoint as a fast engine; arguments and errors as `loading.load_model`."""
+    model = load_model(info, dtype, device, scheme=scheme, sliding=sliding)
+    return FastEngine(model, info.image_tokens, getattr(torch, kv_dtype) if kv_dtype else None, strict=strict)

@@ -1,0 +1,42 @@
+"""How much work a sample is: floating point operations by the shapes of the weights alone."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from evalkit.models.paligemma.checkpoint.info import CheckpointInfo
+
+
+def flops(info: CheckpointInfo, images: int, prompt_tokens: int, new_tokens: int) -> float:
+    """Operations (two a multiply-add) to read `images` and a prompt and to write `new_tokens` greedily.
+
+    Every weight of a layer works once a token, attention grows with the square of the length. The table
+    of the vocabulary works once an answered token. Nothing is taken as saved: no feature is reused.
+    """
+    patches = info.image_tokens
+    length = images * patches + prompt_tokens
+    tower, tower_width, tower_layers = _part(info, "vision_tower")
+    decoder, width, layers = _part(info, "language_model")
+    vision = images * (2 * tower * patches + 4 * tower_layers * tower_width * patches**2)
+    prefill = 2 * decoder * length + 4 * layers * width * length**2
+    head = 2 * info.vocabulary * _hidden(info)
+    decode = new_tokens * (2 * decoder + 4 * layers * width * (length + new_tokens / 2) + head)
+    return float(vision + prefill + head + decode)
+
+
+def _part(info: CheckpointInfo, name: str) -> tuple[int, int, int]:
+    """(weights in layers, width of all query heads, number of layers) of the tower or the decoder."""
+    weights, width, layers = 0, 0, set()
+    for key, shape in info.shapes.items():
+        number = re.search(r"\blayers\.(\d+)\.", key)
+        if name in key and number:
+            weights += math.prod(shape)
+            layers.add(number.group(1))
+            if key.endswith("q_proj.weight"):
+                width = shape[0]
+    return weights, width, len(layers)
+
+
+def _hidden(info: CheckpointInfo) -> int:
+    return next((s[1] for k, s in info.shapes.items() if k.endswith("embed_tokens.weight")), 0)

@@ -1,0 +1,55 @@
+"""Work that a device may have no room for: what running out of memory looks like, and giving it back.
+Knows no model."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+import torch
+
+from evalkit.errors import ModelError
+from evalkit.models.paligemma.interface import OutOfMemory
+
+T = TypeVar("T")
+
+
+class _Frees(Protocol):
+    def free(self) -> None: ...
+
+
+def fitting(engine: _Frees, work: Callable[[], T], what: str) -> T:
+    """What `work` gives; raises OutOfMemory, memory given back, where the device has no room for it."""
+    try:
+        with torch.inference_mode():
+            return work()
+    except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+    # Outside the handler, so that the traceback no longer holds the batch's tensors.
+    engine.free()
+    raise OutOfMemory(f"{what} do not fit")
+
+
+def collect() -> None:
+    """Has Python and the GPU's allocator let go of what nobody holds any more."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device or the CPU's allocator ran out of memory (the latter is a bare RuntimeError)."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    text = str(error)
+    return "DefaultCPUAllocator" in text or "out of memory" in text
+
+
+def not_finite(dtype: torch.dtype) -> ModelError:
+    """What to say when the numbers break down."""
+    return ModelError(
+        f"the model's logits are not finite in {str(dtype).removeprefix('torch.')}; "
+        "use --dtype bfloat16 or float32"
+    )

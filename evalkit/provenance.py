@@ -1,0 +1,53 @@
+"""Versions of the outside tools that compute, for signatures."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import subprocess
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "pillow", "simplejpeg")
+
+
+def versions() -> dict[str, str]:
+    """Versions of the libraries that can change a text, without importing them."""
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _commit() -> str | None:
+    """The git commit of the code, where it runs from a checkout."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    git = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        found = subprocess.run(git, capture_output=True, text=True, timeout=5, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() or None
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+@cache
+def version(*packages: str) -> str:
+    """`pycocotools 2.0.11`, several joined by commas; "absent" for one that is not installed."""
+    return ", ".join(f"{p} {_one(p)}" for p in packages)
+
+
+def _one(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "absent"

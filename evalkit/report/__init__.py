@@ -1,0 +1,1 @@
+"""What people read: leaderboard, comparison, decision, trend, explanation. Runs nothing."""

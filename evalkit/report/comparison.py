@@ -1,0 +1,196 @@
+"""What `evalkit compare` prints: differences with intervals and verdicts, ranks, grids. Decides nothing."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+from evalkit.comparison.compare import ALLOWED, MARGIN, Comparison, TaskResult, task_result
+from evalkit.errors import UserError
+from evalkit.geometry.boxes import STEPS
+from evalkit.report.columns import _table
+from evalkit.runs import scored_run
+from evalkit.runs.scored_run import Answered
+from evalkit.stats.paired import Difference
+
+GREEN, RED, PLAIN = "\033[32m", "\033[31m", "\033[0m"
+
+
+def text_of(found: Comparison, colour: bool = False, samples: int = 0, width: int | None = None) -> str:
+    """One comparison for a terminal; where its lines are longer than `width`, tasks stand above their
+    metrics."""
+    header = ["task", "metric", "n", "A", "B", "B − A", "p", "verdict"]
+    lines: list[list[str]] = []
+    below: dict[int, list[str]] = {}  # what stands below a line
+    for task in found.tasks:
+        for place, m in enumerate(task.metrics):
+            first = place == 0
+            d = m.found
+            lines.append([
+                task.task if first else "", m.spelled, f"{d.n:,}" if first else "", hundredths(d.a),
+                hundredths(d.b), difference(d), p_value(task.p if first else d.p, first),
+                task.verdict if first else ", ".join(m.flags) or "undecided",
+            ])  # fmt: skip
+        below[len(lines) - 1] = _below(task, samples)
+    narrow = width is not None and max(len(line) for line in _table(header, lines)) > width
+    heads = {i: f"{line[0]}, n {line[2]}" for i, line in enumerate(lines) if narrow and line[0]}
+    if narrow:
+        header, lines = ["  metric", *header[3:]], [[f"  {line[1]}", *line[3:]] for line in lines]
+    head, rule, *rows = _table(header, lines)
+    out = [f"A {found.a.name}    B {found.b.name}", "", head, rule]
+    for i, (row, cells) in enumerate(zip(rows, lines, strict=True)):
+        out += [heads[i]] if i in heads else []
+        paint = RED if "worse" in cells[-1] else GREEN if "better" in cells[-1] else ""
+        out.append(f"{paint}{row}{PLAIN}" if colour and paint else row)
+        for text in below.get(i, ()):
+            out += textwrap.wrap(text, width or 10_000, initial_indent=" " * 4, subsequent_indent=" " * 6)
+    out += ["", *_summary(found)]
+    return "\n".join(out) + "\n"
+
+
+def _below(task: TaskResult, samples: int) -> list[str]:
+    """Samples gained and lost, invalid rates, the smallest drop seen, groups that moved, notes."""
+    d = task.first.found
+    parts = []
+    if d.gained is not None and d.lost is not None:
+        parts.append(f"samples gained {len(d.gained):,}, lost {len(d.lost):,}")
+    before, after = sum(task.a.invalid), sum(task.b.invalid)
+    if before or after:
+        parts.append(f"unreadable {before} → {after}")
+    if not math.isnan(d.detectable) and not task.identical:
+        parts.append(f"a drop of {100 * d.detectable:.1f} would have been seen (80 % power)")
+    out = ["; ".join(parts)] if parts else []
+    moved = [(n, g) for n, g in task.groups.items() if g.low > 0 or g.high < 0]
+    moved.sort(key=lambda pair: pair[1].value)
+    if moved:
+        shown = [
+            f"{n} {difference(g)} (n {g.n:,})"
+            for n, g in (moved if len(moved) <= 6 else moved[:3] + moved[-3:])
+        ]
+        out.append("groups that moved: " + "; ".join(shown))
+    shifts = [
+        f"{o.value:+.1f} [{o.low:+.1f}, {o.high:+.1f}] {axis}"
+        for axis, o in task.offsets.items()
+        if abs(o.value) >= 0.05 and (o.low > 0 or o.high < 0)
+    ]
+    if shifts:
+        out.append(f"boxes moved, in steps of {STEPS:,}: {', '.join(shifts)}")
+    if samples and d.lost:
+        out.append("lost: " + ", ".join(task.a.ids[i] for i in d.lost[:samples]))
+    if samples and d.gained:
+        out.append("gained: " + ", ".join(task.a.ids[i] for i in d.gained[:samples]))
+    return out + [f"note: {n}" for n in task.notes]
+
+
+def _summary(found: Comparison) -> list[str]:
+    counts = ", ".join(f"{outcome} {found.count(outcome)}" for outcome in ("won", "lost", "tied"))
+    out = [f"B {counts} of {len(found.tasks)} tasks, at 5 % after Holm"]
+    for side, only in ((found.a, found.only_a), (found.b, found.only_b)):
+        if only:
+            out.append(f"only of {side.name}: {', '.join(only)}")
+    out.append(
+        "values and differences × 100; 95 % intervals, paired, clustered by image\n"
+        "p of a task's first metric after Holm over tasks, in brackets of its other metrics as they are"
+    )
+    return out
+
+
+# --- numbers --------------------------------------------------------------------------------------------
+
+
+def hundredths(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
+def difference(d: Difference) -> str:
+    """`+1.2 [-0.3, +2.7]`, in hundredths; turned so that plus is better."""
+    if math.isnan(d.low) or math.isnan(d.high):
+        return f"{100 * d.value:+.1f}"
+    return f"{100 * d.value:+.1f} [{100 * d.low:+.1f}, {100 * d.high:+.1f}]"
+
+
+def p_value(p: float, counts: bool = True) -> str:
+    text = "<.001" if p < 0.001 else f"{p:.3f}".removeprefix("0")
+    return text if counts else f"({text})"
+
+
+# --- grids ----------------------------------------------------------------------------------------------
+
+
+def grid_table(runs: Sequence[Answered]) -> str:
+    """Resolution × precision × prompt × checkpoint: value, cost, and the difference from the best.
+
+    Cost is what the run recorded: seconds a sample on its device; "?" when a session was killed.
+    """
+    tasks = list(dict.fromkeys(r.task for r in runs))
+    out = []
+    for task in tasks:
+        some = [r for r in runs if r.task == task]
+        metric = next((m for m in some[0].scores if all(m in r.scores for r in some)), None)
+        if metric is None:
+            raise UserError(
+                f"{task}: its runs have no metric in common; `evalkit score` them by one task file"
+            )
+        judge = scored_run.metric(metric)
+        sign = -1 if judge.lower_is_better else 1
+        best = max(some, key=lambda r: sign * r.scores[metric].value)
+        header = [
+            "checkpoint",
+            "px",
+            "precision",
+            "protocol",
+            "prompt",
+            "n",
+            "value",
+            "from the best",
+            "s/sample",
+            "minutes",
+            "device",
+        ]
+        rows = [_point(r, best, metric) for r in sorted(some, key=_axes)]
+        widths = [max(len(h), *(len(row[i]) for row in rows)) for i, h in enumerate(header)]
+        out += [f"{task}  {some[0].scores[metric].metric}"]
+        out += [
+            "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip()
+            for row in [header, *rows]
+        ]
+        out += [""]
+    return "\n".join(out)
+
+
+def _axes(run: Answered) -> tuple[str, int, str, str, str]:
+    model = run.identity.get("model", {})
+    return (
+        run.name, int(run.identity["preparation"]["resolution"]), str(model.get("dtype", "")),
+        str(run.identity.get("protocol", "")), repr(run.identity["task"].get("prompt", "")),
+    )  # fmt: skip
+
+
+def _point(run: Answered, best: Answered, metric: str) -> list[str]:
+    name, resolution, dtype, protocol, prompt = _axes(run)
+    cost = "?" if run.seconds is None else f"{run.seconds / max(1, len(run.ids)):.3g}"
+    minutes = "?" if run.seconds is None else f"{run.seconds / 60:.1f}"
+    score = run.scores[metric]
+    if run is best:
+        apart = "best"
+    else:
+        try:
+            found: Any = task_result(best, run, ALLOWED, MARGIN)
+            apart = next(difference(m.found) for m in found.metrics if m.metric == metric)
+        except UserError:
+            apart = "not comparable"
+    return [
+        name,
+        str(resolution),
+        dtype,
+        protocol,
+        prompt,
+        f"{score.n:,}",
+        hundredths(score.value),
+        apart,
+        cost,
+        minutes,
+        run.device,
+    ]

@@ -1,0 +1,164 @@
+"""A gate's decision for machines: JSON, JUnit, GitHub's annotations and job summary.
+
+Text that a model wrote is data here: it can start no workflow command and no markup.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import xml.etree.ElementTree as ET
+from typing import Any
+
+from evalkit.comparison import gate
+from evalkit.comparison.compare import task_record
+from evalkit.comparison.gate import FAIL, INCONCLUSIVE, PASS, Decision, TaskDecision
+
+RED, GREEN, YELLOW, PLAIN = "\033[31m", "\033[32m", "\033[33m", "\033[0m"
+_COLOURS = {gate.PASS: GREEN, gate.FAIL: RED, gate.INCONCLUSIVE: YELLOW}
+
+
+def str_of(decision: Decision, colour: bool) -> str:
+    """The decision for a terminal: a line a task, the first differing sample side by side."""
+    lines = []
+    width = max(len(t.task) for t in decision.tasks)
+    for t in decision.tasks:
+        mark = f"{_COLOURS[t.status]}{t.status}{PLAIN}" if colour else t.status
+        lines.append(f"{mark:<{len(mark) + 12 - len(t.status)}}  {t.task:<{width}}  {t.why}")
+        if t.differing:
+            lines.append(f"    baseline   {t.differing['baseline']!r}")
+            lines.append(f"    candidate  {t.differing['candidate']!r}")
+        lines += [f"    warning: {w}" for w in t.warnings]
+    lines += [f"note: {n}" for n in decision.notes]
+    final = f"{_COLOURS[decision.status]}{decision.status}{PLAIN}" if colour else decision.status
+    return "\n".join([*lines, f"{decision.candidate} against {decision.baseline}: {final}"])
+
+
+_MARKS = {PASS: "✅", FAIL: "❌", INCONCLUSIVE: "❔"}
+_UNFIT = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # for XML 1.0
+
+
+def to_json(decision: Decision) -> str:
+    content = {
+        "status": decision.status,
+        "exit_status": decision.exit_status,
+        "candidate": decision.candidate,
+        "baseline": decision.baseline,
+        "tasks": [_record(t) for t in decision.tasks],
+        "notes": decision.notes,
+    }
+    return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+
+
+def _record(t: TaskDecision) -> dict[str, Any]:
+    return {
+        "task": t.task,
+        "status": t.status,
+        "why": t.why,
+        "margin": t.margin,
+        "metric": t.metric.spelled,
+        "same_weights": t.same_weights,
+        "needed": t.needed,
+        "warnings": t.warnings,
+        "differing": t.differing,
+        "comparison": task_record(t.result),
+    }
+
+
+def to_junit(decision: Decision) -> str:
+    """One test case a task; a failed one is a failure, an inconclusive one an error."""
+    suite = ET.Element(
+        "testsuite", name="evalkit check", tests=str(len(decision.tasks)),
+        failures=str(sum(t.status == FAIL for t in decision.tasks)),
+        errors=str(sum(t.status == INCONCLUSIVE for t in decision.tasks)),
+    )  # fmt: skip
+    for t in decision.tasks:
+        case = ET.SubElement(suite, "testcase", classname="evalkit", name=_fit(t.task))
+        kind = {FAIL: "failure", INCONCLUSIVE: "error"}.get(t.status)
+        if kind:
+            ET.SubElement(case, kind, type=t.status, message=_fit(t.why)).text = _fit(_side_by_side(t))
+        out = ET.SubElement(case, "system-out")
+        out.text = _fit("\n".join([t.why, *(f"warning: {w}" for w in t.warnings)]))
+    root = ET.Element("testsuites")
+    root.append(suite)
+    ET.indent(root)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
+
+
+def _fit(text: str) -> str:
+    return _UNFIT.sub("\ufffd", text)
+
+
+def _side_by_side(t: TaskDecision) -> str:
+    if t.differing is None:
+        return t.why
+    two = [f"{side}: {t.differing[side]!r}" for side in ("baseline", "candidate")]
+    return "\n".join([f"sample {t.differing['id']}", *two])
+
+
+# --- GitHub -----------------------------------------------------------------------------------------------
+
+
+def workflow_commands(decision: Decision) -> str:
+    """Workflow commands, one a task that does not pass and one a warning."""
+    lines = []
+    for t in decision.tasks:
+        if t.status != PASS:
+            kind = "error" if t.status == FAIL else "warning"
+            lines.append(_command(kind, f"{t.task}: {t.status}", t.why))
+        lines += [_command("warning", t.task, w) for w in t.warnings]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _command(kind: str, title: str, message: str) -> str:
+    return f"::{kind} title={_property(title)}::{_message(message)}"
+
+
+def _message(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _message(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def neutral(text: str) -> str:
+    """Text for a log that reads workflow commands: no line of it can start one (`::` or `##[`)."""
+    shown = _fit(text).replace("\r", "\n")
+    return re.sub(r"(?m)^(\s*)(::|##\[)", "\\1\u200b\\2", shown).replace("\u2028", " ").replace("\u2029", " ")
+
+
+def summary(decision: Decision) -> str:
+    """The job summary, Markdown."""
+    out = [
+        f"### evalkit check: {_MARKS[decision.status]} {decision.status}",
+        "",
+        f"{_cell(decision.candidate)} against {_cell(decision.baseline)}",
+        "",
+        "| task | | metric | n | baseline | candidate | difference | margin | |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for t in decision.tasks:
+        d = t.metric.found
+        apart = f"{100 * d.value:+.1f} [{100 * d.low:+.1f}, {100 * d.high:+.1f}]"
+        cells = [
+            t.task, _MARKS[t.status], t.metric.spelled, f"{d.n:,}", f"{100 * d.a:.1f}", f"{100 * d.b:.1f}",
+            apart, f"{100 * t.margin:g}", t.why.removeprefix(f"{t.metric.spelled} {apart}, "),
+        ]  # fmt: skip
+        out.append("| " + " | ".join(_cell(c) for c in cells) + " |")
+    for t in decision.tasks:
+        out += [f"\n⚠️ {_cell(t.task)}: {_cell(w)}" for w in t.warnings]
+        if t.differing:
+            out += [f"\n{_cell(t.task)}, sample {_cell(t.differing['id'])}:", ""]
+            out += [
+                f"- {side}: <code>{_cell(t.differing[side])}</code>" for side in ("baseline", "candidate")
+            ]
+    out += [f"\n{_cell(n)}" for n in decision.notes]
+    return "\n".join(out) + "\n"
+
+
+def _cell(text: str) -> str:
+    """Text in a Markdown table: no markup, no mention, no new line."""
+    plain = html.escape(_fit(text), quote=False).replace("\n", "⏎").replace("\r", "")
+    return re.sub(r"([|`*_\[\]@~#\\])", lambda m: f"&#{ord(m[1])};", plain)

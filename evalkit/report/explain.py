@@ -1,0 +1,163 @@
+"""`evalkit published`, `table --published` and `explain`: scores beside the papers', and why they differ."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from evalkit.comparison.compare import first_difference
+from evalkit.errors import UserError
+from evalkit.published import counts, facts
+from evalkit.published.numbers import AS_MANY, Named, Published, for_task, match, name
+from evalkit.report.leaderboard import Cell
+from evalkit.report.published import _beside, _line, _points, _verdict
+from evalkit.runs import scored_run
+
+
+def reasons(run: dict[str, Any], cells: Sequence[Cell], given: Named | None) -> list[str]:
+    """The "why not" list of one run: its scores beside the published, then each cause, `≠` where it holds,
+    `=` where it is as published, `?` where it can't be told."""
+    named = given or name(run["model"])
+    lines = [f"{run['name']}"]
+    rows: list[Published] = []
+    for cell in cells:
+        for part, found in _beside(cell, given):
+            line = _line(cell, part, found)
+            lines.append(
+                f"  {line[1]}: {line[4]}, published {line[5]}, {_verdict(found, line[6])}; {line[8]}"
+            )
+            rows += [found.row] if found.row is not None else []
+            if found.row is not None and named is not None:
+                others = match(cell.score.task, named, cell.resolution, found.row.metric, part)[1:]
+                lines += [f"    also published: {_points(r.score, True)} ({r.source})" for r in others]
+    causes = [*_of_split(run, rows, named), *_of_engine(run), *_of_samples(run, cells), *_of_runs(rows)]
+    lines += [f"  {mark} {cause:<12} {text}" for mark, cause, text in causes]
+    lines += [f"  ! {'known':<12} {fact}" for fact in facts.known(run["task"])]
+    return lines
+
+
+Cause = tuple[str, str, str]  # mark, cause, what is so
+
+
+def _of_split(run: dict[str, Any], rows: Sequence[Published], named: Named | None) -> Iterator[Cause]:
+    task, split = run["task"], run["task_file"]["data"]["split"]
+    if not rows:
+        servers = [r for r in for_task(facts.reported_on(task)) if "test server" in r.differs]
+        if servers:
+            yield "≠", "split", f"the first paper's figures are of the test server, this is {split}"
+        else:
+            yield "?", "split", f"this is {split}; no published number was found to lay beside it"
+    elif differs := next((r.differs for r in rows if r.differs), ""):
+        yield "≠", "split", differs
+    elif rows[0].split != split:
+        yield "≠", "split", f"published on {rows[0].split}, this is {split}"
+    else:
+        yield "=", "split", f"{split}, as published"
+    if facts.reported_on(task):
+        if named is not None and named.released:
+            yield "≠", "trained on", "the released fine-tune saw this split in training"
+        else:
+            yield (
+                "?",
+                "trained on",
+                "published figures of this split are of fine-tunes on train alone; is yours?",
+            )
+
+
+def _of_engine(run: dict[str, Any]) -> Iterator[Cause]:
+    identity = run["identity"]
+    model, decode = identity.get("model", {}), identity["task"].get("decode", {})
+
+    def against(cause: str, mine: Any, wanted: Any, how: str = "") -> Cause:
+        if mine is None:
+            return "?", cause, f"not told by this backend; published with {wanted}{how}"
+        same = mine == wanted
+        return "=" if same else "≠", cause, f"{mine}" + ("" if same else f"; published with {wanted}{how}")
+
+    yield against("protocol", identity.get("protocol"), "paper")
+    yield against("precision", model.get("dtype"), "float32")
+    kv = "; expect drift, of tenths of a point"
+    yield against("kv precision", model.get("kv_dtype"), "bfloat16", kv)
+    yield against("beam", decode.get("beams", 1), facts.beams(run["task"]))
+    told = model.get("protocol")
+    if isinstance(told, dict) and told.get("sliding_window"):
+        yield "≠", "window", "alternate layers see the last tokens only (--sliding-window); published without"
+    if model.get("quantisation"):
+        yield "≠", "quantised", "the weights are quantised; the second paper measured 0.2 % for its own way"
+    if decode.get("temperature"):
+        yield "≠", "sampled", "text drawn at a temperature; published greedy or by beam"
+    if decode.get("mode") == "likelihood":
+        yield "≠", "likelihood", "the most likely of given choices; published by generating"
+    if model.get("unidentified"):
+        yield "?", "model", "does not say what it is"
+    file = run["task_file"]
+    for key, value in (file.get("overrides") or {}).items():
+        yield "≠", "prompt" if key == "prompt" else "task", f"changed on the command line: {key}={value}"
+    if file.get("prompt_source") == "unpublished":
+        yield "?", "prompt", "was never published; this is evalkit's own"
+    elif "prompt" not in (file.get("overrides") or {}):
+        yield "=", "prompt", f"{file.get('prompt')!r}"
+
+
+def _of_samples(run: dict[str, Any], cells: Sequence[Cell]) -> Iterator[Cause]:
+    score = cells[0].score
+    yield "=" if score.coverage == "all" else "≠", "coverage", f"{score.coverage}, {score.n:,} samples"
+    data = run["task_file"]["data"]
+    count, theirs = data.get("count"), data.get("published_count")
+    if theirs:
+        of = f" (officially {count:,})" if count else ""
+        if score.n == theirs:
+            yield "?", "count", f"{score.n:,}{of}, {AS_MANY}"
+        else:
+            yield "≠", "count", f"{score.n:,} samples{of}; published on {theirs:,}, a list that isn't public"
+    elif count and score.n != count:
+        alike = "".join(f"; {score.n:,} is {what}" for what in counts.resembles(run["task"], score.n))
+        yield "≠", "count", f"{score.n:,} samples, officially {count:,}{alike}"
+    elif not count:
+        yield "?", "count", f"{score.n:,} samples; the official number is not known"
+
+
+def _of_runs(rows: Sequence[Published]) -> Iterator[Cause]:
+    if not rows:
+        return
+    spread = "" if rows[0].stdev is None else f", deviation {_points(rows[0].stdev, True)}"
+    if rows[0].mean_of_five:
+        yield "?", "fine-tunes", f"published: the mean of five{spread}; this run is of one"
+    else:
+        yield "=", "fine-tunes", f"published: one run{spread}"
+
+
+def _first_difference(one: Path, two: Path) -> int:
+    """The first thing that keeps two runs from being compared, each of one task; status 0 either way."""
+    a, b = (_only(place) for place in (one, two))
+    found = first_difference(a, b)
+    if found is not None:
+        print(f"{found[0]}: {found[1]}")
+        return 0
+    model = [k for k in a.identity.get("model", {}) if a.identity["model"][k] != b.identity["model"].get(k)]
+    if model:
+        told = [_named(run.identity["model"].get(model[0])) for run in (a, b)]
+        print(f"comparable; the models differ, first in {model[0]}: {told[0]} against {told[1]}")
+        return 0
+    text = next((i for i, x, y in zip(a.ids, a.texts, b.texts, strict=True) if x != y), None)
+    if text is None:
+        print("nothing differs: one identity, the same texts")
+    else:
+        print(f"comparable; the same model, and sample {text} is the first to be answered in another way")
+    return 0
+
+
+def _named(value: Any) -> str:
+    """A value of an identity for people; digests by their beginnings, as tables and signatures have them."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_named(v)}" for key, v in value.items())
+    return re.sub(r"\b([0-9a-f]{12})[0-9a-f]{52}\b", r"\1...", str(value))
+
+
+def _only(place: Path) -> scored_run.Answered:
+    runs = scored_run.read(place)
+    if len(runs) != 1:
+        raise UserError(f"{place}: holds {len(runs)} runs; explain A B takes one run each")
+    return runs[0]

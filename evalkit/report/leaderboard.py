@@ -1,0 +1,290 @@
+"""Tasks × checkpoints: values with intervals, the best in bold, partial runs stamped.
+
+Knows scores and runs as they lie in results folders; computes no score itself.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from evalkit.runs import scored_run
+from evalkit.runs.store import RunFolder, not_scored_of, scores_of
+from evalkit.stats import paired
+from evalkit.stats.intervals import FEW
+from evalkit.types import SUBMISSION, Score, why_not_scored
+
+STAMPS = {
+    "limited": ("†", "a part of the samples, on purpose (--limit or --ids)"),
+    "early": ("‡", "decided early: a sequential test stopped it (--until-decided); not a score of the task"),
+    "incomplete": ("!", "incomplete: samples are missing, from the disk or from the run"),
+    "as published": ("§", "as many samples as the papers' own copy has, not the official number"),
+    "changed": ("~", "prompt or settings of the task changed on the command line"),
+    "sampled": ("≈", "text drawn at a temperature, not greedy; the seed is in the run's identity"),
+    "quantised": ("q", "weights quantised (--quantize)"),
+    "unidentified": ("?", "unidentified: the model's class doesn't say what it is, so never gone on with"),
+}
+WHOLE = "–"  # stands for the metric where a task has none
+BOLD, PLAIN = "\033[1m", "\033[0m"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One score with the run it comes from."""
+
+    score: Score
+    run: str
+    model: str
+    changed: tuple[str, ...]  # `--set` and `--prompt` overrides
+    ways: tuple[str, ...] = ()  # sampled, quantised, unidentified
+    resolution: int | None = None  # pixels
+    folder: Path | None = None
+    task_file: Mapping[str, Any] = field(default_factory=dict)  # of run.json
+    not_scored: str = ""  # why there is no value
+    runs: int = 0  # a mean over so many runs (`--mean-over seed`), 0 where it is a run's own score
+    stdev: float | None = None  # over these runs
+
+    @property
+    def stamped(self) -> tuple[str, ...]:
+        """The names of its stamps, in the order of STAMPS."""
+        names = {self.score.coverage, *self.ways} | ({"changed"} if self.changed else set())
+        if self.score.coverage == "all" and self.score.n == self.task_file.get("data", {}).get(
+            "published_count"
+        ):
+            names.add("as published")
+        return tuple(name for name in STAMPS if name in names)
+
+    @property
+    def stamps(self) -> str:
+        return "".join(STAMPS[name][0] for name in self.stamped)
+
+    def text(self) -> str:
+        """`92.4 ±1.6†`, in hundredths."""
+        score = self.score
+        if self.not_scored:
+            return SUBMISSION if self.not_scored.startswith(SUBMISSION) else "not scored"
+        if self.runs:
+            over = "" if self.stdev is None else f" ±{100 * self.stdev:.1f}"
+            return f"{100 * score.value:.1f}{over} ({_counted(self.runs)}){self.stamps}"
+        half = "" if score.low is None or score.high is None else f" ±{50 * (score.high - score.low):.1f}"
+        return f"{100 * score.value:.1f}{half}{self.stamps}"
+
+
+def _counted(runs: int) -> str:
+    return f"{runs} run" + ("s" if runs > 1 else "")
+
+
+def collect(folders: Iterable[RunFolder]) -> list[Cell]:
+    """The cells of all scored runs, models told apart where one name ran in two ways."""
+    runs = []
+    for folder in folders:
+        run = folder.read_run()
+        if run is not None:
+            runs.append((folder, run, scores_of(folder)))
+    ways: dict[tuple[str, str, int | None], list[str]] = {}
+    for _, run, scores in runs:
+        if scores:
+            ways.setdefault((run["task"], run["model"], _resolution(run)), []).append(run["digest"])
+    cells = []
+    for folder, run, scores in runs:
+        model, resolution = run["model"], _resolution(run)
+        if len(ways.get((run["task"], model, resolution), [])) > 1:
+            model = f"{model} [{_way(run)}]"
+        file = run.get("task_file", {})
+        changed = tuple(file.get("overrides", {}))
+        cells += [
+            Cell(score, folder.name, model, changed, _ways(run), resolution, folder.path, file)
+            for score in scores
+        ]
+        unscored = {WHOLE: file["not_scored"]} if file.get("not_scored") else not_scored_of(folder)
+        for metric, why in unscored.items():
+            n = scores[0].n if scores else len(folder.entries())
+            empty = Score(run["task"], metric, "", math.nan, None, None, n, n, "all", 0)
+            told = (folder.name, model, changed, _ways(run), resolution, folder.path, file, why)
+            cells.append(Cell(empty, *told))
+    return cells
+
+
+def _resolution(run: dict[str, Any]) -> int | None:
+    found = run.get("identity", {}).get("preparation", {}).get("resolution")
+    return found if isinstance(found, int) else None
+
+
+def _ways(run: dict[str, Any]) -> tuple[str, ...]:
+    """What of a run's identity a reader of the table must be told."""
+    identity = run.get("identity", {})
+    model, decode = identity.get("model", {}), identity.get("task", {}).get("decode", {})
+    said = {
+        "sampled": decode.get("temperature"),
+        "quantised": model.get("quantisation"),
+        "unidentified": model.get("unidentified"),
+    }
+    return tuple(name for name, value in said.items() if value)
+
+
+def _way(run: dict[str, Any]) -> str:
+    """What tells two runs of one checkpoint apart, for people; the digest makes it certain."""
+    identity = run.get("identity", {})
+    model = identity.get("model", {})
+    quantised = (model.get("quantisation") or {}).get("scheme")
+    return ", ".join(
+        str(p) for p in (model.get("dtype"), quantised, identity.get("protocol"), run["digest"][:6]) if p
+    )
+
+
+# --- tasks × models ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Rows are (task, metric), columns models by resolution; `best` holds the best and what ties with it."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, str], ...]
+    cells: Mapping[tuple[int, int], Cell]  # by (row, column)
+    best: frozenset[tuple[int, int]]
+
+
+def grid(cells: Sequence[Cell], pair: bool = False) -> Grid:
+    """Cells put in order: models by name and resolution, tasks as they came, metrics as their task has them.
+
+    With `pair` the ties are told by paired differences on the samples, else by the two intervals alone.
+    """
+    keys = sorted({(c.model, c.resolution or 0) for c in cells}, key=lambda k: (_natural(k[0]), k))
+    counts = Counter(model for model, _ in keys)
+    several = {model for model, count in counts.items() if count > 1}
+    names = tuple(f"{m} {r} px" if m in several else m for m, r in keys)
+    column = {key: i for i, key in enumerate(keys)}
+    by_task: dict[str, dict[str, None]] = {}
+    for cell in cells:
+        by_task.setdefault(cell.score.task, {})[cell.score.metric] = None
+    rows = tuple((task, metric) for task, metrics in by_task.items() for metric in metrics)
+    place = {row: i for i, row in enumerate(rows)}
+    found = {(place[c.score.task, c.score.metric], column[c.model, c.resolution or 0]): c for c in cells}
+    in_row: dict[int, dict[tuple[int, int], Cell]] = {}
+    for at, cell in found.items():
+        in_row.setdefault(at[0], {})[at] = cell
+    best = {at for row in in_row.values() for at in _best(row, pair)}
+    return Grid(names, rows, found, frozenset(best))
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """What sorts 3b before 10b."""
+    return [(int(p), "") if p.isdecimal() else (-1, p) for p in re.split(r"(\d+)", name) if p]
+
+
+def _best(row: Mapping[tuple[int, int], Cell], pair: bool) -> set[tuple[int, int]]:
+    """The best value and those not significantly below it, among the models that were scored on the same
+    samples, the most of them, where these are at least two. Runs that a sequential test stopped take no
+    part, nor do means over runs."""
+    alike: dict[tuple[int, str, str], dict[tuple[int, int], Cell]] = {}
+    for at, c in row.items():
+        if c.score.coverage != "early" and not c.not_scored and not c.runs:
+            alike.setdefault((c.score.n, c.score.coverage, _targets(c.score)), {})[at] = c
+    some = max(alike.items(), key=lambda item: (item[0][0], len(item[1])), default=(None, {}))[1]
+    if len(some) < 2:
+        return set()
+    sign = -1 if next(iter(some.values())).score.lower_is_better else 1
+    top = max(some.values(), key=lambda c: sign * c.score.value)
+    return {at for at, c in some.items() if c is top or (_paired_tie(top, c) if pair else _tie(top, c))}
+
+
+def _tie(top: Cell, other: Cell) -> bool:
+    """Whether the difference is within 1.96 of its standard error, taking the two as independent."""
+    if top.score.value == other.score.value:
+        return True
+    errors = [
+        (c.score.high - c.score.low) / 3.92
+        for c in (top, other)
+        if c.score.high is not None and c.score.low is not None
+    ]
+    return len(errors) == 2 and abs(top.score.value - other.score.value) <= 1.96 * math.hypot(*errors)
+
+
+def _paired_tie(top: Cell, other: Cell) -> bool:
+    """Whether the paired 95 % interval holds 0; by the two intervals where samples are not the same."""
+    if top.folder is None or other.folder is None:
+        return _tie(top, other)
+    a, b = _answered(top.folder), _answered(other.folder)
+    name = scored_run.parts(top.score.signature)["metric"]
+    if a.ids != b.ids or name not in b.rows:
+        return _tie(top, other)
+    found = paired.difference(scored_run.metric(name), a.rows[name], b.rows[name], a.index)
+    return not (found.low > 0 or found.high < 0)
+
+
+@functools.lru_cache(maxsize=64)
+def _answered(folder: Path) -> scored_run.Answered:
+    return scored_run.of_run(RunFolder(folder))
+
+
+def texts(table: Grid) -> tuple[list[str], list[list[tuple[str, bool]]]]:
+    """A grid as text: the header, and lines of (text, whether it is best)."""
+    lines = []
+    for r, (task, metric) in enumerate(table.rows):
+        row = {c: table.cells[r, c] for c in range(len(table.columns)) if (r, c) in table.cells}
+        n = "–".join(str(x) for x in sorted({cell.score.n for cell in row.values()}))
+        shown = [
+            (row[c].text(), (r, c) in table.best) if c in row else ("–", False)
+            for c in range(len(table.columns))
+        ]
+        lines.append([(task, False), (metric, False), (n, False), *shown])
+    return ["task", "metric", "n", *table.columns], lines
+
+
+def _targets(score: Score) -> str:
+    return next((p for p in score.signature.split("|") if p.startswith("targets:")), "")
+
+
+def notes(cells: Sequence[Cell], pair: bool = False, marked: bool = True) -> list[str]:
+    """What a reader must know of the numbers above."""
+    reasons = [_reason(c) for c in cells if c.not_scored]
+    used = {mark for c in cells for mark in c.stamps}
+    found = [f"values × 100, ± {_spread(cells)}"]
+    if marked:
+        how = "paired on the samples" if pair else "by the two intervals; `evalkit compare` pairs the samples"
+        found.append(
+            f"bold: the best on the same samples, and what does not differ from it significantly ({how})"
+        )
+    few = sorted({c.score.task for c in cells if c.score.clusters < FEW and not c.runs})
+    if few:
+        found.append(f"fewer than {FEW} images, so the interval is rough: {', '.join(few)}")
+    found += [f"{mark} {meaning}" for mark, meaning in STAMPS.values() if mark in used]
+    invalid = [
+        f"{c.model}: {c.score.task} {c.score.invalid} of {c.score.n * (c.runs or 1)}"
+        for c in cells
+        if c.score.invalid
+    ]
+    found += dict.fromkeys(reasons)
+    own = dict.fromkeys(c.score.task for c in cells if c.task_file.get("prompt_source") == "unpublished")
+    if own:
+        found.append(
+            f"prompt unpublished, so evalkit's own; not to be laid beside the papers: {', '.join(own)}"
+        )
+    unique = list(dict.fromkeys(invalid))
+    if unique:
+        more = f"; and {len(unique) - 6} more" if len(unique) > 6 else ""
+        found.append("unreadable answers, scored as wrong: " + "; ".join(unique[:6]) + more)
+    return found
+
+
+def _reason(cell: Cell) -> str:
+    of = "" if cell.score.metric == WHOLE else f" {cell.score.metric}"
+    return f"{cell.score.task}{of}: {why_not_scored(cell.not_scored)}"
+
+
+def _spread(cells: Sequence[Cell]) -> str:
+    if any(c.runs for c in cells):
+        return "the standard deviation over runs (n − 1) that differ by the seed in their name"
+    return "half of the 95 % interval (clustered by image)"
+
+
+def in_order(cells: Sequence[Cell]) -> list[Cell]:
+    """By task, model and resolution, metrics as their task has them: a committed file diffs well."""
+    return sorted(cells, key=lambda c: (c.score.task, c.model, c.resolution or 0))

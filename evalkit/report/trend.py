@@ -1,0 +1,112 @@
+"""evalkit.report.trend: docstring to be written."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+
+from evalkit.comparison.trend import Point, Trend
+from evalkit.report import leaderboard
+from evalkit.report.html import Spot, curve, page
+from evalkit.stats.intervals import FEW
+
+# --- for the eye --------------------------------------------------------------------------------------------
+
+_BARS = "▁▂▃▄▅▆▇█"
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """Values as a line of blocks, the lowest and highest of them at its ends."""
+    low, high = min(values), max(values)
+    span = high - low or 1.0
+    return "".join(_BARS[min(7, int(8 * (v - low) / span))] for v in values)
+
+
+def table(trend: Trend, width: int = 120) -> str:
+    """A line a score: its trend and, by step, the last checkpoints that fit into `width`, with error bars,
+    the best among them always; `*` marks it."""
+    if not trend.points:
+        return "no checkpoint yet\n"
+    keys = list(dict.fromkeys(k for p in trend.points for k in p.values))
+    lines = [sparkline([p.values[k][0] for p in trend.points if k in p.values][-20:]) for k in keys]
+    best = trend.best
+    assert best is not None
+    columns = {id(p): [str(p.step) + "*" * (p is best), *(_shown(p, k) for k in keys)] for p in trend.points}
+    left = [["score by step", *keys], ["trend", *lines]]
+    taken = sum(max(map(len, column)) + 2 for column in left)
+    kept: list[Point] = []
+    for p in [best, *(q for q in reversed(trend.points) if q is not best)]:
+        taken += max(map(len, columns[id(p)])) + 2
+        if kept and taken > width:
+            break
+        kept.append(p)
+    shown = [*left, *(columns[id(p)] for p in trend.points if p in kept)]
+    widths = [max(map(len, column)) for column in shown]
+    rows = zip(*shown, strict=True)
+    out = ["  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in rows]
+    more = len(trend.points) - len(kept)
+    out.append(
+        f"best: {best.name}, mean over tasks {100 * best.mean:.1f}"
+        + (f"; {more} more in {trend.path.with_suffix('.csv').name}" if more else "")
+    )
+    return "\n".join([*out, *_legend(trend.points)]) + "\n"
+
+
+def to_html(trend: Trend) -> str:
+    """A page: the best, what fell, one curve a score with 95 % error bars, and the numbers."""
+    keys = list(dict.fromkeys(k for p in trend.points for k in p.values))
+    best = trend.best
+    named = f"best: {best.name}, mean over tasks {100 * best.mean:.1f}" if best else "no checkpoint yet"
+    fallen = "".join(f"<li>{html.escape(f'{p.name}: {d}')}</li>\n" for p in trend.points for d in p.drops)
+    curves = "\n".join(
+        f"<figure><figcaption>{html.escape(k)}</figcaption>{_curve(trend.points, k)}</figure>" for k in keys
+    )
+    head = "<th>checkpoint</th>" + "".join(f'<th class="n">{html.escape(k)}</th>' for k in keys)
+    lines = "\n".join(
+        f"<tr><th>{html.escape(p.name)}</th>"
+        + "".join(f'<td class="{"best" if p is best else "n"}">{_shown(p, k)}</td>' for k in keys)
+        + "</tr>"
+        for p in trend.points
+    )
+    return page(
+        "evalkit watch",
+        f"<h1>{html.escape(named)}</h1>\n"
+        + (f"<p>fell significantly:</p>\n<ul>\n{fallen}</ul>\n" if fallen else "")
+        + "<p>values × 100 by step, 95 % error bars; red: significantly below the best before it, or the "
+        "baseline</p>\n"
+        f'<div class="curves">\n{curves}\n</div>\n'
+        f'<br>\n<div class="wide"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{lines}\n</tbody>\n'
+        "</table></div>\n" + "".join(f"<p>{html.escape(line)}</p>\n" for line in _legend(trend.points)),
+    )
+
+
+def _curve(points: Sequence[Point], key: str) -> str:
+    """The SVG of one score over the steps."""
+    task = key.partition(" ")[0]
+    spots = []
+    for p in points:
+        if key in p.values:
+            v, low, high, n = p.values[key]
+            low, high = (v if side is None else side for side in (low, high))
+            label = f"{p.name}: {100 * v:.1f} [{100 * low:.1f}, {100 * high:.1f}], n {n:,}"
+            bad = any(d.startswith(f"{task}:") for d in p.drops)
+            spots.append(Spot(p.step, 100 * v, 100 * low, 100 * high, label, bad))
+    return curve(spots)
+
+
+def _shown(point: Point, key: str) -> str:
+    """`92.4 ±1.6†`, in hundredths; `–` where there is no such score."""
+    if key not in point.values:
+        return "–"
+    v, low, high, _ = point.values[key]
+    mark = leaderboard.STAMPS[point.coverage[key]][0] if key in point.coverage else ""
+    return f"{100 * v:.1f}" + ("" if low is None or high is None else f" ±{50 * (high - low):.1f}") + mark
+
+
+def _legend(points: Sequence[Point]) -> list[str]:
+    """What the marks mean, and a word on small samples."""
+    used = {coverage for p in points for coverage in p.coverage.values()}
+    lines = [f"{mark} {meaning}" for name, (mark, meaning) in leaderboard.STAMPS.items() if name in used]
+    if any(n < FEW for p in points for *_, n in p.values.values()):
+        lines.append(f"fewer than {FEW} samples: such intervals are rough")
+    return lines

@@ -1,0 +1,287 @@
+"""A scored run as comparisons see it: from its folder, or from a small baseline file, also at a git ref.
+
+Knows what runs leave on disk; compares nothing.
+"""
+
+from __future__ import annotations
+
+import datetime
+import gzip
+import json
+import subprocess
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evalkit import registry
+from evalkit.errors import UserError
+from evalkit.files import atomic_write
+from evalkit.runs.store import RunFolder, find, scores_of
+from evalkit.stats import intervals
+from evalkit.stats.intervals import Ints
+from evalkit.types import Metric, Rows, Score
+
+KIND = "evalkit baseline"
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One task answered by one model and scored. Samples are sorted by id; columns run beside them.
+
+    `rows` and `scores` go by the metric's full spelling; `clusters` are what is resampled together.
+    """
+
+    name: str  # the model, for people
+    run: str  # the run folder's name
+    task: str
+    identity: Mapping[str, Any]
+    digest: str
+    asked: Mapping[str, Any]
+    overrides: Mapping[str, str]
+    early: Mapping[str, Any] | None  # what a sequential run decided, when it stopped early
+    scores: Mapping[str, Score]
+    ids: tuple[str, ...]
+    images: tuple[str, ...]  # digests of what was read
+    clusters: tuple[str, ...]
+    groups: tuple[str, ...]
+    texts: tuple[str, ...]
+    invalid: tuple[bool, ...]
+    rows: Mapping[str, Rows]
+    device: str = ""
+    seconds: float | None = None  # of predicting, where every session ended well
+
+    def signature(self, metric: str) -> dict[str, str]:
+        return parts(self.scores[metric].signature)
+
+    @property
+    def first(self) -> str:
+        """The task's first metric: the one that verdicts are about."""
+        return next(iter(self.scores))
+
+    @cached_property
+    def index(self) -> Ints:
+        """The samples' clusters as numbers."""
+        return intervals.cluster_index(self.clusters)
+
+    @property
+    def weights(self) -> Any:
+        """What must be equal for "the same weights": all that is read from files, and the precision."""
+        model = dict(self.identity.get("model", {}))
+        for key in ("backend", "text_version", "engine"):  # code, not weights
+            model.pop(key, None)
+        return model
+
+    def only(self, ids: Iterable[str]) -> Answered:
+        """The same run with these samples alone; rows stay as they are (so a corpus idf stays whole)."""
+        wanted = set(ids)
+        kept = [i for i, name in enumerate(self.ids) if name in wanted]
+        if len(kept) == len(self.ids):
+            return self
+
+        def some(column: Sequence[Any]) -> tuple[Any, ...]:
+            return tuple(column[i] for i in kept)
+
+        rows: dict[str, Rows] = {
+            m: [r[i] for i in kept] if isinstance(r, list) else r[kept] for m, r in self.rows.items()
+        }
+        return replace(
+            self, ids=some(self.ids), images=some(self.images), clusters=some(self.clusters),
+            groups=some(self.groups), texts=some(self.texts), invalid=some(self.invalid), rows=rows,
+        )  # fmt: skip
+
+
+def metric(spelling: str) -> Metric:
+    found: Metric = registry.make("metrics", spelling)
+    return found
+
+
+def parts(signature: str) -> dict[str, str]:
+    """A signature's `key:value|key:value` as a dict."""
+    return dict(p.split(":", 1) for p in signature.split("|") if ":" in p)
+
+
+# --- reading --------------------------------------------------------------------------------------------
+
+
+def read(place: str | Path) -> list[Answered]:
+    """The scored runs of a run folder, a folder of runs, a baseline file, or `FILE@REF` in git.
+
+    Raises UserError when there is none, or one is not scored yet.
+    """
+    path = Path(place)
+    if path.is_dir() or path.name == "run.json":
+        folders = find([path])
+        if not folders:
+            raise UserError(f"{place}: holds no runs; give a run folder or a folder of runs")
+        return of_runs(folders)
+    if path.is_file():
+        return _parse(path.read_bytes(), str(place))
+    if "@" in str(place):
+        return _parse(_at_ref(str(place)), str(place))
+    raise UserError(f"{place}: no such run or baseline; give a run folder, a baseline file, or FILE@GIT_REF")
+
+
+def of_runs(folders: Sequence[RunFolder]) -> list[Answered]:
+    """All that can be compared: runs of tasks without a score are left out, unless there are no others."""
+    return [of_run(f) for f in folders if not _unscored(f.read_run())] or [of_run(f) for f in folders]
+
+
+def _unscored(run: Mapping[str, Any] | None) -> str:
+    """Why the run's task has no score, or ''."""
+    return str((run or {}).get("task_file", {}).get("not_scored", ""))
+
+
+def of_run(folder: RunFolder) -> Answered:
+    """A run folder's files. Raises UserError when it is not scored or its rows are damaged."""
+    run, scores = folder.read_run(), scores_of(folder)
+    if run is None:
+        raise UserError(f"{folder.path}: holds no run.json; give a run folder")
+    if why := _unscored(run):
+        raise UserError(f"{folder.path}: has no score that could be compared: {why}")
+    if not scores:
+        raise UserError(f"{folder.path}: is not scored yet; `evalkit score {folder.path}` does it")
+    try:
+        lines = folder.read_rows()
+        spelled = {s.metric: parts(s.signature)["metric"] for s in scores}
+        columns = {full: [line["rows"][short] for line in lines] for short, full in spelled.items()}
+        return Answered(
+            name=run["model"], run=folder.name, task=run["task"], identity=run["identity"],
+            digest=run["digest"], asked=run["asked"], overrides=run.get("task_file", {}).get("overrides", {}),
+            early=run.get("early"), scores={spelled[s.metric]: s for s in scores},
+            ids=tuple(line["id"] for line in lines),
+            images=tuple(line["image"] for line in lines),
+            clusters=tuple(line.get("cluster") or line["image"] or line["id"] for line in lines),
+            groups=tuple(line["group"] for line in lines), texts=tuple(line["text"] for line in lines),
+            invalid=tuple(bool(line.get("invalid", line["answer"] is None)) for line in lines),
+            rows={m: _rows(values, m, [line["group"] for line in lines]) for m, values in columns.items()},
+            device=str(run["sessions"][-1].get("device", "")) if run.get("sessions") else "",
+            seconds=_seconds(run.get("sessions", [])),
+        )  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{folder.path}: rows.jsonl: does not fit scores.json ({error}); "
+            f"`evalkit score {folder.path}` mends it"
+        ) from None
+
+
+def _rows(values: list[Any], spelling: str = "", groups: Sequence[str] = ()) -> Rows:
+    """Rows as the metric reads them: a mean over groups wants to know each sample's group."""
+    if values and isinstance(values[0], dict):
+        return values
+    rows = np.asarray(values, dtype=np.float64)
+    if not spelling.startswith("group_mean("):
+        return rows
+    spread: Rows = registry.make("metrics", spelling).spread(rows, groups)
+    return spread
+
+
+def _seconds(sessions: Sequence[Mapping[str, Any]]) -> float | None:
+    """Time spent predicting; None when a session was killed, so that its length is not known."""
+    total = 0.0
+    for session in sessions:
+        if not session.get("ended"):
+            return None
+        if "seconds" in session:
+            total += session["seconds"]
+            continue
+        start, end = (datetime.datetime.fromisoformat(session[k]) for k in ("started", "ended"))
+        total += (end - start).total_seconds()
+    return total
+
+
+def _at_ref(place: str) -> bytes:
+    """The content of `FILE@REF` as git has it."""
+    file, _, ref = place.rpartition("@")
+    if not file or not ref or ref.startswith("-"):
+        raise UserError(f"{place}: write FILE@GIT_REF, e.g. baselines/main.json@origin/main")
+    path = Path(file)
+    git = ["git", "-C", str(path.parent), "show", f"{ref}:./{path.name}"]
+    try:
+        done = subprocess.run(git, capture_output=True, timeout=60, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise UserError(f"{place}: git cannot be asked ({error}); give a file instead") from None
+    if done.returncode:
+        why = done.stderr.decode(errors="replace").strip().splitlines()
+        raise UserError(f"{place}: git does not have it: {why[-1] if why else 'no reason given'}")
+    return done.stdout
+
+
+# --- the small file -------------------------------------------------------------------------------------
+
+
+def save(runs: Sequence[Answered], path: Path) -> None:
+    """Writes ids, texts, rows, identity and signatures; compressed when the name ends in .gz."""
+    content = {"kind": KIND, "schema": SCHEMA, "runs": [_packed(r) for r in runs]}
+    data = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+    atomic_write(path, gzip.compress(data, mtime=0) if path.suffix == ".gz" else data + b"\n")
+
+
+def _packed(run: Answered) -> dict[str, Any]:
+    """One run as JSON; images, clusters and groups as numbers into lists of names."""
+    import dataclasses
+
+    def indexed(column: Sequence[str]) -> dict[str, Any]:
+        names = {name: i for i, name in enumerate(dict.fromkeys(column))}
+        return {"names": list(names), "at": [names[c] for c in column]}
+
+    plain = {k: getattr(run, k) for k in ("name", "run", "task", "identity", "digest", "asked", "overrides",
+                                          "early", "device", "seconds")}  # fmt: skip
+    return {
+        **plain,
+        "scores": {m: dataclasses.asdict(s) for m, s in run.scores.items()},
+        "ids": run.ids,
+        "images": indexed(run.images),
+        "clusters": None if run.clusters == run.images else indexed(run.clusters),
+        "groups": indexed(run.groups),
+        "texts": run.texts,
+        "invalid": [i for i, bad in enumerate(run.invalid) if bad],
+        "rows": {m: r if isinstance(r, list) else _short(r) for m, r in run.rows.items()},
+    }
+
+
+def _short(rows: Any) -> list[list[float]]:
+    return [[int(v) if v == int(v) else v for v in row] for row in rows.tolist()]
+
+
+def _parse(data: bytes, place: str) -> list[Answered]:
+    try:
+        content = json.loads(gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data)
+        if content["kind"] != KIND:
+            raise ValueError
+    except (ValueError, OSError, EOFError, KeyError, TypeError):
+        raise UserError(f"{place}: is no baseline; `evalkit baseline save RUN FILE` writes one") from None
+    if content["schema"] > SCHEMA:
+        raise UserError(f"{place}: written by a newer evalkit (schema {content['schema']}); update evalkit")
+    try:
+        return [_unpacked(run) for run in content["runs"]]
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise UserError(f"{place}: damaged ({error!r}); save the baseline again") from None
+
+
+def _unpacked(run: Mapping[str, Any]) -> Answered:
+    ids = tuple(run["ids"])
+    bad = set(run["invalid"])
+    named: Callable[[str], tuple[str, ...]] = lambda key: tuple(  # noqa: E731
+        run[key]["names"][i] for i in run[key]["at"]
+    )
+    columns: dict[str, Any] = {
+        "ids": ids,
+        "images": named("images"),
+        "clusters": named("clusters" if run["clusters"] else "images"),
+        "groups": named("groups"),
+        "texts": tuple(run["texts"]),
+        "invalid": tuple(i in bad for i in range(len(ids))),
+    }
+    rows = {m: _rows(values) for m, values in run["rows"].items()}
+    lengths = {len(c) for c in columns.values()} | {len(r) for r in rows.values()}
+    if len(lengths) != 1:
+        raise ValueError("columns of different lengths")
+    plain = {k: run[k] for k in ("name", "run", "task", "identity", "digest", "asked", "overrides",
+                                 "early", "device", "seconds")}  # fmt: skip
+    scores = {m: Score(**s) for m, s in run["scores"].items()}
+    return Answered(**plain, **columns, rows=rows, scores=scores)

@@ -1,0 +1,102 @@
+"""Paired comparison that may be looked at after every block and stopped: betting e-processes.
+
+Knows blocks of cluster sums; not runs, models or files.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from evalkit.stats.intervals import Floats
+
+ALPHA = 0.05
+ALTERNATIVES = (1.0, 1.75, 3.0)  # differences that are bet on, in margins
+_CAP = 0.9  # of the largest stake that can't go broke
+_PRIOR = (4.0, 0.15)  # clusters' worth of belief, and the variance of a sample's difference
+
+
+@dataclass
+class Decider:
+    """Decides worse, better or equivalent within `margin`, valid however often it is looked at.
+
+    For each of four null hypotheses about the mean paired difference (>= 0, <= 0, <= -margin,
+    >= margin) it holds a capital that starts at 1 and grows by 1 + stake x (difference - null) with
+    every cluster: a test martingale for bounded differences, so by Ville's inequality it passes
+    1/alpha with probability at most alpha, at whatever look (Waudby-Smith & Ramdas 2024, "betting").
+    Stakes are set before a block from earlier blocks alone, near the best for the alternatives named:
+    no difference for equivalence, some margins for worse and better (averaged). Worse and better take
+    alpha/2 each; equivalence is two one-sided tests at alpha. Differences are a random sample of
+    clusters from a population: no correction for the end of the benchmark, so what is decided holds
+    beyond it. `size` is the largest cluster, `mean_size` their mean: known before anything is asked.
+    """
+
+    margin: float
+    size: int
+    mean_size: float
+    alpha: float = ALPHA
+    wealth: dict[str, Floats] = field(init=False)  # log capital of each null, one a stake
+    clusters: int = 0
+    samples: int = 0
+    total: float = 0.0
+    squares: float = 0.0
+    verdict: str = ""
+
+    def __post_init__(self) -> None:
+        some = np.zeros(len(ALTERNATIVES))
+        self.wealth = {
+            "not worse": some.copy(), "not better": some.copy(),
+            "too low": np.zeros(1), "too high": np.zeros(1),
+        }  # fmt: skip
+
+    def look(self, sums: Floats, sizes: Floats) -> str:
+        """Takes one completed block: summed differences (in [-size, size]) and sizes of its clusters.
+
+        Returns worse, better, equivalent, or "" to go on. A verdict stays.
+        """
+        if not self.verdict:
+            for null in self.wealth:
+                self.wealth[null] = self.wealth[null] + self._gain(null, sums, sizes)
+            self.verdict = self._decide()
+        self.clusters += len(sums)
+        self.samples += int(sizes.sum())
+        self.total += float(sums.sum())
+        self.squares += float((sums**2).sum())
+        return self.verdict
+
+    def _gain(self, null: str, sums: Floats, sizes: Floats) -> Floats:
+        """The growth of the log capital (stakes,) over a block."""
+        m = self.margin
+        shift = {"not worse": 0.0, "not better": 0.0, "too low": -m, "too high": m}[null]
+        sign = 1.0 if null in ("not better", "too low") else -1.0
+        aims = m * np.array(ALTERNATIVES if null in ("not worse", "not better") else (1.0,))
+        weight, variance = _PRIOR
+        known = (self.squares + weight * variance * self.mean_size**2) / (self.clusters + weight)
+        most = _CAP / (self.size * (1 + m))
+        stakes = np.minimum(aims * self.mean_size / (known + (aims * self.mean_size) ** 2), most)
+        moved = sign * (sums - shift * sizes)
+        growth: Floats = np.log1p(stakes[:, None] * moved[None, :]).sum(axis=1)
+        return growth
+
+    def capital(self, null: str) -> float:
+        """The log of the mean capital over stakes."""
+        logs = self.wealth[null]
+        top = float(logs.max())
+        return top + math.log(float(np.exp(logs - top).mean()))
+
+    def _decide(self) -> str:
+        half, one = math.log(2 / self.alpha), math.log(1 / self.alpha)
+        if self.capital("not worse") >= half:
+            return "worse"
+        if self.capital("not better") >= half:
+            return "better"
+        if self.capital("too low") >= one and self.capital("too high") >= one:
+            return "equivalent"
+        return ""
+
+
+def block_size(clusters: int, mean_size: float) -> int:
+    """Clusters in a block: about a hundred looks at most, at least 16 samples a look."""
+    return max(math.ceil(16 / mean_size), math.ceil(clusters / 100))

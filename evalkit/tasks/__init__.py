@@ -1,0 +1,1 @@
+"""YAML files to tasks, and tasks to their samples."""

@@ -1,0 +1,157 @@
+"""evalkit.tasks.dataset: docstring to be written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from evalkit import registry
+from evalkit.data import sources
+from evalkit.errors import DataError, UserError, nearest
+from evalkit.files import file_digest
+from evalkit.geometry import mask_decoder
+from evalkit.tasks import loader
+from evalkit.types import Format, Sample, Source, Task
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Which samples of a task are wanted. Coverage, not identity: limits nest and parts merge."""
+
+    limit: int | None = None  # clusters (images), the first of a seeded permutation
+    seed: int = 0
+    ids: tuple[str, ...] | None = None
+
+    def describe(self) -> str:
+        if self.ids is not None:
+            return f"{len(self.ids)} ids"
+        return "all" if self.limit is None else f"limit {self.limit}"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A task's samples as found on disk, with the digests that name them."""
+
+    task: Task
+    source: Source
+    samples: tuple[Sample, ...]
+    prompts: str  # digest of all prompts
+    targets: str  # digest of all targets
+
+    @property
+    def short_of(self) -> int | None:
+        """The official count when the disk holds another number of samples, else None.
+
+        As many as the papers' own copy has are as right: they are compared with the published number.
+        """
+        official, published = self.task.data.count, self.task.data.published_count
+        return official if official is not None and len(self.samples) not in (official, published) else None
+
+
+# --- data ----------------------------------------------------------------------------------------
+
+
+class Shelf:
+    """Reads datasets and keeps the last one only: a suite of a million samples stays small in memory."""
+
+    def __init__(self, roots: Sequence[Path]) -> None:
+        self.roots = tuple(roots)
+        self._last: Dataset | None = None
+
+    def get(self, task: Task) -> Dataset:
+        if self._last is None or self._last.task != task:
+            self._last = dataset(task, self.roots)
+        return self._last
+
+
+def dataset(task: Task, roots: Sequence[Path]) -> Dataset:
+    """Finds and reads a task's samples. Raises DataError for what is missing, damaged or doubled."""
+    source = sources.locate(task, roots)
+    mask_decoder.look_in(source.root, *roots)
+    parser = registry.make("parsers", task.parser)
+    if parser.kind == "masks":
+        mask_decoder.resolve(parser.decoder)  # said now, not after hours of predicting
+    samples = tuple(_read(task, source))
+    if not samples:
+        raise DataError(f"{task.path}: data: split: '{task.data.split}' of {source.root} holds no samples")
+    seen: set[str] = set()
+    for sample in samples:
+        if sample.id in seen:
+            raise DataError(
+                f"{task.name}: sample id {sample.id} is there twice in {source.root}; ids are unique"
+            )
+        seen.add(sample.id)
+    prompts = (
+        (s.id, f"{loader.prompt(task, s.fields)}\0{len(s.images)}{_marks(s)}{_offered(task, s)}")
+        for s in samples
+    )
+    targets = ((s.id, json.dumps(s.target, sort_keys=True, default=str)) for s in samples)
+    return Dataset(task, source, samples, _digest(prompts), _digest(targets))
+
+
+def _read(task: Task, source: Source) -> Iterator[Sample]:
+    """The samples by the source's own format, or the task's; only those that its file `only` lists."""
+    fmt: Format = registry.make("formats", source.entry.get("format", task.data.format))
+    found = fmt.samples(source, task.data.split)
+    if "only" not in source.entry:
+        return found
+    path = source.path("only")
+    try:
+        wanted = set(path.read_text(encoding="utf-8-sig").split())
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read ({error}); it must list one sample id a line") from None
+    return (sample for sample in found if sample.id in wanted)
+
+
+def _marks(sample: Sample) -> str:
+    """What is done to the images before all else, '' where nothing; a font counts by its content."""
+    if not any(image.marks or image.turn for image in sample.images):
+        return ""
+    done = [[image.turn, *(_named(asdict(m)) for m in image.marks)] for image in sample.images]
+    return json.dumps(done, sort_keys=True)
+
+
+def _offered(task: Task, sample: Sample) -> str:
+    """The choices where they are scored by likelihood, '' where text is generated."""
+    found = loader.choices(task, sample)
+    return "\0" + json.dumps(found) if found else ""
+
+
+def _named(mark: dict[str, Any]) -> dict[str, Any]:
+    return {**mark, "font": file_digest(Path(mark["font"])) if mark["font"] else ""}
+
+
+def _digest(pairs: Iterable[tuple[str, str]]) -> str:
+    """sha256 over (id, content) pairs, whatever their order."""
+    each = sorted(hashlib.sha256(f"{name}\0{content}".encode()).digest() for name, content in pairs)
+    return hashlib.sha256(b"".join(each)).hexdigest()
+
+
+def choose(samples: Sequence[Sample], asked: Asked) -> list[Sample]:
+    """The wanted samples in file order.
+
+    `limit` N keeps the first N clusters of a seeded permutation, which hangs on sample ids alone:
+    not on paths, file order or N, so limits nest.
+    """
+    if asked.ids is not None:
+        known = {s.id for s in samples}
+        for name in asked.ids:
+            if name not in known:
+                raise UserError(
+                    f"--ids: no sample '{name}'{nearest(name, known) if len(known) < 5000 else ''}"
+                )
+        wanted = set(asked.ids)
+        return [s for s in samples if s.id in wanted]
+    if asked.limit is None:
+        return list(samples)
+    first: dict[str, str] = {}
+    for sample in samples:
+        cluster = sample.cluster or sample.id
+        first[cluster] = min(first.get(cluster, sample.id), sample.id)
+    order = sorted(first, key=lambda c: hashlib.sha256(f"{asked.seed}\0{first[c]}".encode()).digest())
+    kept = set(order[: asked.limit])
+    return [s for s in samples if (s.cluster or s.id) in kept]

@@ -1,0 +1,184 @@
+"""Finds and loads task and suite files, and says what a task asks: prompts, choices, preparation, identity.
+What a file may say stands in `task_file.py`."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from evalkit import strict_yaml
+from evalkit.errors import UserError, nearest
+from evalkit.tasks import schema
+from evalkit.types import Preparation, Sample, Task
+
+# --- where the files are -----------------------------------------------------------------------
+
+
+def folders(extra: Iterable[Path] = ()) -> list[Path]:
+    """Folders searched for task files: `extra`, `EVALKIT_TASKS`, then those that come along."""
+    here = Path(__file__).resolve().parent
+    own = here.parent / "tasks" if (here.parent / "pyproject.toml").is_file() else here / "_tasks"
+    named = [Path(p) for p in os.environ.get("EVALKIT_TASKS", "").split(os.pathsep) if p]
+    return [*extra, *named, own]
+
+
+def _files(kind: str, extra: Iterable[Path] = ()) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for folder in folders(extra):
+        place = folder / "suites" if kind == "suites" else folder
+        for path in sorted(place.glob("*.yaml")):
+            found.setdefault(path.stem, path)
+    return found
+
+
+def names(extra: Iterable[Path] = ()) -> list[str]:
+    """Every task's name; nothing is read."""
+    return sorted(_files("tasks", extra))
+
+
+def suites(extra: Iterable[Path] = ()) -> dict[str, Path]:
+    """Suite name to file."""
+    return dict(sorted(_files("suites", extra).items()))
+
+
+def expand(wanted: Iterable[str], extra: Iterable[Path] = ()) -> list[str]:
+    """Task names, suite names, `prefix*` patterns and YAML paths to tasks, in order, each once."""
+    tasks, groups = _files("tasks", extra), _files("suites", extra)
+    found: dict[str, None] = {}
+    for name in wanted:
+        if name.endswith((".yaml", ".yml")) or name in tasks:
+            found[name] = None
+        elif name in groups:
+            for inner in expand(read_suite(groups[name])["tasks"], extra):
+                found[inner] = None
+        elif any(c in name for c in "*?["):
+            matching = [t for t in sorted(tasks) if Path(t).match(name)]
+            if not matching:
+                raise UserError(f"--tasks: no task matches '{name}'; `evalkit list tasks` shows them all")
+            found.update(dict.fromkeys(matching))
+        else:
+            raise UserError(f"--tasks: no task or suite '{name}'{nearest(name, [*tasks, *groups])}")
+    return list(found)
+
+
+def load(name: str, overrides: Mapping[str, str] | None = None, extra: Iterable[Path] = ()) -> Task:
+    """The task of that name, or in that YAML file, with `key=value` overrides applied and stamped."""
+    if name.endswith((".yaml", ".yml")):
+        path = Path(name)
+    else:
+        files = _files("tasks", extra)
+        if name not in files:
+            raise UserError(f"no task '{name}'{nearest(name, files)}")
+        path = files[name]
+    content = strict_yaml.read(path, _shown(path))
+    shown = _shown(path)
+    for key, value in (overrides or {}).items():
+        _override(content, key, value)
+    return schema.read(shown, path.stem, content, dict(overrides or {}))
+
+
+def read_suite(path: Path) -> dict[str, Any]:
+    """A suite file: `about` and the list `tasks`."""
+    content = strict_yaml.read(path, _shown(path))
+    strict_yaml.check_keys(_shown(path), "", content, {"about": (str, True), "tasks": (list, True)})
+    return content
+
+
+def _shown(path: Path) -> str:
+    """`tasks/docvqa_val.yaml` for the files that come along, the path as given for others."""
+    for folder in folders():
+        if path.is_relative_to(folder):
+            return str(Path("tasks") / path.relative_to(folder))
+    return str(path)
+
+
+def _override(content: dict[str, Any], key: str, text: str) -> None:
+    """`decode.max_new_tokens=64`: the value is read as YAML, the key must fit the schema later."""
+    try:
+        value = yaml.safe_load(text) if key != "prompt" else text
+    except yaml.YAMLError:
+        value = text
+    *path, last = key.split(".")
+    place: Any = content
+    for part in path:
+        place = place.setdefault(part, {}) if isinstance(place, dict) else None
+        if not isinstance(place, dict):
+            raise UserError(f"--set {key}: '{part}' holds no keys; `evalkit show TASK` shows what a task has")
+    place[last] = value
+
+
+# --- prompts and protocols -----------------------------------------------------------------------
+
+
+def prompt(task: Task, fields: Mapping[str, str]) -> str:
+    """The exact prompt of a sample. `{{` and `}}` are literal braces; only plain `{name}` is read."""
+
+    def fill(match: re.Match[str]) -> str:
+        whole = match.group(0)
+        if whole in ("{{", "}}"):
+            return whole[0]
+        name = match.group(1)
+        if name is None:
+            raise UserError(f"{task.path}: prompt: a lone '{whole}'; write {{{{ or }}}} for a brace")
+        if name not in fields:
+            raise UserError(f"{task.path}: prompt: the dataset has no field '{name}'{nearest(name, fields)}")
+        return str(fields[name])
+
+    return re.sub(r"\{\{|\}\}|\{([A-Za-z_]\w*)\}|[{}]", fill, task.prompt)
+
+
+def choices(task: Task, sample: Sample) -> tuple[str, ...]:
+    """The answers that a sample offers, each once and in order; () where text is generated."""
+    found: dict[str, None] = {}
+    for text in task.choices:
+        if "{choice}" not in text:
+            found[text] = None
+            continue
+        if not sample.choices:
+            raise UserError(
+                f"{task.path}: choices: sample {sample.id} has none of its own that '{{choice}}' could stand "
+                "for; list them in the task"
+            )
+        found.update(dict.fromkeys(text.replace("{choice}", own) for own in sample.choices))
+    return tuple(found)
+
+
+def preparation(task: Task, resolution: int, protocol: str) -> Preparation:
+    """How images are prepared: `paper` as big_vision (per task), `hf` as the transformers processor."""
+    if protocol == "hf":
+        return Preparation(
+            resolution, "bicubic", True, jpeg="precise", exif="apply", pad=task.image.get("pad", "")
+        )
+    return Preparation(resolution, **task.image)
+
+
+def text_identity(task: Task) -> dict[str, Any]:
+    """The part of a task that decides the model's text. Metrics and parser are not in it: scoring
+    the same predictions in another way must not ask for them again (the signature names those).
+    Nor are settings that decide nothing: of sampling where nothing is drawn, mode and choices where text is
+    generated, an empty `forbid`."""
+    decode = dataclasses.asdict(task.decode)
+    if not task.decode.samples:
+        for key in ("temperature", "top_p", "seed"):
+            del decode[key]
+    decode["forbid"] = list(task.decode.forbid)
+    if not task.decode.forbid:
+        del decode["forbid"]
+    likelihood = decode["mode"] == "likelihood"
+    if not likelihood:
+        del decode["mode"]
+    return {
+        "name": task.name,
+        "version": task.version,
+        "format": task.data.format,
+        "split": task.data.split,
+        "prompt": task.prompt,
+        "decode": decode,
+        **({"choices": list(task.choices)} if likelihood else {}),
+    }

@@ -1,0 +1,1 @@
+"""Tokenizers, edit distances and text rules that several metrics share."""
