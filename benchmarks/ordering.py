@@ -21,7 +21,7 @@ import torch
 
 from benchmarks import work
 from benchmarks.work import Question
-from evalkit.models.paligemma.engine.continuous_batching import Lane, Row
+from evalkit.models.paligemma.engine.continuous_batching import ContinuousBatch, Row
 from evalkit.models.paligemma.interface import Limit, Prompt, rules
 from evalkit.types import Decode
 
@@ -76,7 +76,7 @@ def run(lengths: Sequence[int], places: int) -> Scripted:
     """The answers of these lengths, in this order, through a lane of so many places."""
     engine: Any = Scripted()
     decode = Decode(256, None)
-    lane = Lane(engine, decode, rules("paper", (END,)), Limit(places), refill=True)
+    lane = ContinuousBatch(engine, decode, rules("paper", (END,)), Limit(places), refill=True)
     rows = [Row(Prompt(PIXELS, (2,), n)) for n in lengths]
     done = list(lane.run(rows[i : i + places] for i in range(0, len(rows), places)))
     assert sorted(len(r.tokens) for r in done) == sorted(lengths)

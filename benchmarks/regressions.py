@@ -16,18 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from evalkit import demo
-from evalkit.cli.main import parse
-from evalkit.comparison.compare import Side, compare
+from evalkit.comparison.compare import ModelRuns, compare
 from evalkit.comparison.gate import FAIL, INCONCLUSIVE, PASS, Policy, check
 from evalkit.demo import data
 from evalkit.evaluation import evaluate
-from evalkit.evaluation.plan import plan
 from evalkit.files import atomic_write
-from evalkit.runs import scored_run, store
-from evalkit.runs.scored_run import Answered
+from evalkit.options.verbs import RunOptions
+from evalkit.runs import scored_run
+from evalkit.runs.scored_run import ScoredRun
 from evalkit.stats import paired
-from evalkit.tasks import dataset, loader
-from evalkit.tasks.dataset import Asked
+from evalkit.tasks import loader
 
 Tensors = dict[str, Any]
 Damage = Callable[[Tensors, Path], None]
@@ -103,15 +101,10 @@ def scenes(work: Path, number: int, count: int) -> Path:
     return root
 
 
-def answered(model: str, names: list[str], root: Path, output: Path) -> list[Answered]:
+def answered(model: str, names: list[str], root: Path, output: Path) -> list[ScoredRun]:
     """The model's scored runs of the tasks on one set of scenes."""
-    arguments = parse(["run", "--model", model, "--tasks", ",".join(names), "--data-root", str(root)])
-    candidate = evaluate.checkpoint(model, arguments)
-    shelf = dataset.Shelf([root])
-    loaded = [loader.load(name) for name in names]
-    plans = [plan(shelf.get(t), candidate, output, Asked()) for t in loaded]
-    evaluate.predict(plans, shelf, candidate)  # reads what was predicted and scored before
-    return [scored_run.of_run(store.RunFolder(p.folder.path)) for p in plans]
+    options = RunOptions(model, names, data_root=root, output_path=output)
+    return scored_run.of_runs(evaluate.run(options))  # reads what was predicted and scored before
 
 
 @dataclass
@@ -141,7 +134,7 @@ def measure(
             tally.gate[check(runs, clean, Policy(margin=margin)).status] += 1
             same = [replace(r, identity=c.identity) for r, c in zip(runs, clean, strict=True)]
             tally.code[check(same, clean).status] += 1
-            sides = [Side(n, {r.task: r for r in rs}) for n, rs in (("clean", clean), (name, runs))]
+            sides = [ModelRuns(n, {r.task: r for r in rs}) for n, rs in (("clean", clean), (name, runs))]
             for task in compare(sides[0], sides[1], (), margin).tasks:
                 if task.offsets:
                     shifts = [task.offsets[axis].value for axis in paired.AXES]

@@ -76,7 +76,7 @@ def overhead(folder: Path, shape: str, scenes: int, seconds: float) -> tuple[flo
     engine: Any = backend._engine
     for name in ("prefill", "step"):
         setattr(engine, name, clock.wrap(getattr(engine, name)))
-    continuous_batching.Lane._read = clock.wrap(continuous_batching.Lane._read)  # type: ignore[method-assign]
+    continuous_batching.ContinuousBatch._read = clock.wrap(continuous_batching.ContinuousBatch._read)  # type: ignore[method-assign]
     questions = work.vqa(folder / "images", scenes)
     preparation = Preparation(224, "bicubic", True, "precise")
     asked = (

@@ -1,14 +1,30 @@
 """evalkit: evaluation of PaliGemma checkpoints, by the published protocol."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from evalkit.api import (
+        ask,
+        check,
+        compare,
+        export,
+        load,
+        load_task,
+        metric,
+        parser,
+        run,
+        score,
+        table,
+    )
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "ask", "check", "load", "load_task", "metric", "parser", "run", "score"]
+_API = ("ask", "check", "compare", "export", "load", "load_task", "metric", "parser", "run", "score", "table")
+__all__ = ["__version__", *_API]  # noqa: PLE0604
 
 
 def __getattr__(name: str) -> Any:
     """The Python API, loaded when it is first used: `import evalkit` alone stays light."""
-    if name in __all__:
+    if name in _API:
         from evalkit import api
 
         return getattr(api, name)

@@ -1,35 +1,100 @@
-"""The command line's verbs as Python functions, in the same words: run, score, table, export, ask,
-metric, parser.
+"""evalkit from Python: the command line's verbs as typed functions.
 
-Every keyword is a flag of the command line (`batch_size=4` is `--batch-size 4`), checked in the same way;
-mistakes raise `evalkit.errors.UserError` instead of ending the process.
+Every function takes what its command takes: the options are the classes of `evalkit/options/verbs.py`,
+checked in the same way. A name that no option has is a TypeError, a value that is not right an
+`evalkit.errors.UserError`.
 """
 
 from __future__ import annotations
 
+import functools
 import html
+import inspect
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar, overload
 
-from evalkit import registry
-from evalkit.cli import main
-from evalkit.comparison import gate
-from evalkit.comparison.gate import Decision, Policy, _policy
-from evalkit.errors import UserError
-from evalkit.evaluation import evaluate
-from evalkit.evaluation.ask import Reply, reply_to
+from evalkit import own_code, registry
+from evalkit.comparison.compare import Comparison
+from evalkit.comparison.gate import Decision
+from evalkit.comparison.ranks import Rank
+from evalkit.errors import UserError, nearest
+from evalkit.evaluation import check as gate_check
+from evalkit.evaluation import evaluate, rescore
+from evalkit.evaluation.ask import Reply, reply
 from evalkit.export import write
+from evalkit.files import atomic_write
+from evalkit.options.config import made
+from evalkit.options.fields import OptionError, Options, Paths, flags, names, paths
+from evalkit.options.model import one_model
+from evalkit.options.verbs import (
+    VERBS,
+    AskOptions,
+    CheckOptions,
+    CompareOptions,
+    ExportOptions,
+    RunOptions,
+    ScoreOptions,
+    TableOptions,
+)
+from evalkit.report import comparison as report
+from evalkit.report import decision as decision_report
 from evalkit.report import formats, leaderboard
-from evalkit.runs import scored_run, store
-from evalkit.runs.scored_run import Answered
+from evalkit.report.columns import json_text
+from evalkit.runs import store
 from evalkit.tasks import loader
 from evalkit.types import Metric, Parser, Score, Task
 
-__all__ = ["ask", "check", "load", "load_task", "metric", "parser", "run", "score"]
+__all__ = [
+    "Compared", "Run", "Runs", "ask", "check", "compare", "export", "load", "load_task", "metric", "parser",
+    "run", "score", "table",
+]  # fmt: skip
 
-Names = str | Path | Sequence[str | Path]
+P = ParamSpec("P")
+Given = TypeVar("Given", bound=Options)
+R = TypeVar("R")
+
+
+def _takes(cls: Callable[P, Given]) -> Callable[[Callable[[Given], R]], Callable[P, R]]:
+    """Makes a function of an options object one that takes the options themselves, with their types."""
+
+    def decorate(act: Callable[[Given], R]) -> Callable[P, R]:
+        verb = next(name for name, known in VERBS.items() if known is cls)
+        known, positional = flags(VERBS[verb]), _positional(VERBS[verb])
+
+        @functools.wraps(act)
+        def call(*args: P.args, **given: P.kwargs) -> R:
+            for name in given:
+                if name not in known:
+                    near = nearest(name, known)
+                    raise TypeError(
+                        f"{act.__name__}() got an unexpected keyword argument '{name}'"
+                        + (near if "did you mean" in near else "")
+                    )
+            if len(args) > len(positional) or set(positional[: len(args)]) & set(given):
+                inspect.signature(cls).bind(*args, **given)  # says what is wrong
+            try:
+                options = made(verb, {**dict(zip(positional, args, strict=False)), **given})
+            except OptionError as error:
+                raise UserError(f"{act.__name__}: {error.in_python()}") from None
+            with own_code.allowed(
+                getattr(options, "allow_code", False), getattr(options, "include_path", ())
+            ):
+                return act(options)
+
+        call.__signature__ = inspect.signature(VERBS[verb])  # type: ignore[attr-defined]
+        return call
+
+    return decorate
+
+
+def _positional(cls: type[Options]) -> list[str]:
+    parameters = inspect.signature(cls).parameters.values()
+    return [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
+
+
+# --- runs ------------------------------------------------------------------------------------------------
 
 
 class Run:
@@ -75,10 +140,19 @@ class Run:
                 flat[spelling] = value if math.isfinite(value) else None
         return flat
 
-    def export(self, to: str = "auto", **flags: Any) -> Path:
-        """Writes the file that a test server or official script reads; `to`, `output` and the rest as
-        `evalkit export` takes them. Returns where it lies."""
-        return _exported([self], to, flags)[0]
+    def export(
+        self,
+        to: str = "auto",
+        *,
+        output: str | Path | None = None,
+        allow_partial: bool = False,
+        data_root: Paths = (),
+        include_path: Paths = (),
+    ) -> Path:
+        """Writes the file that a test server or official script reads, and says where it is."""
+        return Runs([self]).export(
+            to, output=output, allow_partial=allow_partial, data_root=data_root, include_path=include_path
+        )[0]
 
     def __repr__(self) -> str:
         told = ", ".join(f"{s.metric} {leaderboard.Cell(s, '', '', ()).text()}" for s in self.scores.values())
@@ -94,7 +168,11 @@ class Runs(Sequence[Run]):
     def __init__(self, runs: Iterable[Run]) -> None:
         self._runs = tuple(runs)
 
-    def __getitem__(self, index: Any) -> Any:
+    @overload
+    def __getitem__(self, index: int) -> Run: ...
+    @overload
+    def __getitem__(self, index: slice) -> Runs: ...
+    def __getitem__(self, index: int | slice) -> Run | Runs:
         return Runs(self._runs[index]) if isinstance(index, slice) else self._runs[index]
 
     def __len__(self) -> int:
@@ -108,63 +186,139 @@ class Runs(Sequence[Run]):
         return leaderboard.collect(run.folder for run in self._runs)
 
     def table(self, format: str = "md") -> str:
-        """The leaderboard as `md`, `csv`, `json` or `terminal` text."""
-        forms: dict[str, Callable[[Sequence[leaderboard.Cell]], str]] = {
-            "md": formats.markdown,
-            "csv": formats.to_csv,
-            "json": formats.to_json,
-            "terminal": lambda cells: formats.terminal(cells, bold=False),
-        }
-        if format not in forms:
-            raise UserError(f"table: no format '{format}'; there are: {', '.join(forms)}")
-        return forms[format](self.cells)
+        """The leaderboard in any form that `evalkit table --format` has."""
+        return formats.render(self.cells, TableOptions(format=format))[0]
 
-    def export(self, to: str = "auto", **flags: Any) -> list[Path]:
+    def export(
+        self,
+        to: str = "auto",
+        *,
+        output: str | Path | None = None,
+        allow_partial: bool = False,
+        data_root: Paths = (),
+        include_path: Paths = (),
+    ) -> list[Path]:
         """As `Run.export`, all or none; runs that one file takes together (A-OKVQA's settings) give one."""
-        return _exported(self, to, flags)
+        return export(
+            [run.folder.path for run in self], to=to, output=output, allow_partial=allow_partial,
+            data_root=data_root, include_path=include_path,
+        )  # fmt: skip
 
     def __repr__(self) -> str:
-        return self.table("terminal")
+        return formats.terminal(self.cells, bold=False)
 
     def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(self.table('terminal'))}</pre>"
+        return f"<pre>{html.escape(repr(self))}</pre>"
 
 
-def run(model: Names, tasks: Names, **flags: Any) -> Runs:
-    """Predicts and scores, and goes on where it stopped: `evalkit run --model ... --tasks ...`.
+@_takes(RunOptions)
+def run(options: RunOptions) -> Runs:
+    """Predicts and scores tasks with models, and goes on where it stopped.
 
-    `set` takes a mapping (`set={"decode.max_new_tokens": 64}`), `on_scores` a function (run name, scores)
-    called after each run, the others what the flags take.
+    `run("./my-finetune", "docvqa_val", data_root="/datasets", limit=200, dtype="bfloat16")`: `set` takes a
+    mapping (`set={"decode.max_new_tokens": 64}`), `on_scores` a function (run name, scores) that is called
+    after each run, every other option what `evalkit run --help` says.
     """
-    told = flags.pop("on_scores", None)
-    words = ["run", *_words("model", model), *_words("tasks", tasks)]
-    overrides = flags.pop("set", None) or {}
-    words += [word for key, value in overrides.items() for word in ("--set", f"{key}={value}")]
-    arguments = _parsed([*words, *(w for key, value in flags.items() for w in _words(key, value))])
-    arguments.on_scores = told
-    return Runs(Run(folder) for folder in evaluate.execute(arguments, command="evalkit.run"))
+    return Runs(Run(folder) for folder in evaluate.run(options, "evalkit.run"))
 
 
-def load(runs: Names) -> Runs:
+def load(runs: Paths) -> Runs:
     """Runs from their folders, or all below a folder of runs."""
-    paths = [runs] if isinstance(runs, (str, Path)) else runs
-    return Runs(Run(folder) for folder in store.find(Path(p) for p in paths))
+    return Runs(Run(folder) for folder in store.find(paths(runs)))
 
 
-def score(runs: Names | None = None, **flags: Any) -> Runs | list[Score]:
+@_takes(ScoreOptions)
+def score(options: ScoreOptions) -> Runs | list[Score]:
     """Runs scored again from their files; or, with `task` and `predictions`, the scores of a file."""
-    words = ["score", *([] if runs is None else [str(r) for r in _listed(runs)])]
-    arguments = _parsed([*words, *(w for key, value in flags.items() for w in _words(key, value))])
-    if arguments.predictions:
-        return evaluate.score_predictions(arguments)[1].scores
-    return Runs(Run(folder) for folder in evaluate.rescore(arguments))
+    if options.predictions:
+        return rescore.score_predictions(options)[1].scores
+    return Runs(Run(folder) for folder in rescore.rescore(options))
 
 
-def ask(image: str | Path, prompt: str, model: str, **flags: Any) -> Reply:
+@_takes(TableOptions)
+def table(options: TableOptions) -> str:
+    """The leaderboard of runs as text in any form (`format="html"`); `output` is where to write it too."""
+    text, _ = formats.render(formats.cells_of(options), options)
+    if options.output is not None:
+        atomic_write(Path(options.output), text)
+    return text
+
+
+@_takes(ExportOptions)
+def export(options: ExportOptions) -> list[Path]:
+    """The files that test servers or official scripts read, written; where they are."""
+    return list(write.export(options))
+
+
+# --- is it better ----------------------------------------------------------------------------------------
+
+
+class Compared(Sequence[Comparison]):
+    """One comparison for each model after the first, and the mean ranks; shows itself as `compare` prints."""
+
+    def __init__(
+        self, comparisons: Sequence[Comparison], ranks: Sequence[Rank], samples: int = 0, grid: str = ""
+    ) -> None:
+        self.comparisons, self.ranks = tuple(comparisons), tuple(ranks)
+        self._samples, self._grid = samples, grid
+
+    @overload
+    def __getitem__(self, index: int) -> Comparison: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Comparison, ...]: ...
+    def __getitem__(self, index: int | slice) -> Comparison | tuple[Comparison, ...]:
+        return self.comparisons[index]
+
+    def __len__(self) -> int:
+        return len(self.comparisons)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `evalkit compare --json` writes."""
+        return report.record_of(self.comparisons, self.ranks)
+
+    def __str__(self) -> str:
+        if self._grid:
+            return self._grid
+        texts = [report.text_of(c, samples=self._samples) for c in self.comparisons]
+        return "\n".join(texts) + report.ranks_text(self.ranks)
+
+    __repr__ = __str__
+
+
+@_takes(CompareOptions)
+def compare(options: CompareOptions) -> Compared:
+    """`compare("results/old", "results/new")`: paired differences with intervals, task by task.
+
+    With `json` it is written there too; with `grid` it is the table of all runs instead.
+    """
+    if options.grid:
+        return Compared((), (), grid=report.grid_of(options))
+    found, ranked = report.compared(options)
+    if options.json is not None:
+        atomic_write(Path(options.json), json_text(report.record_of(found, ranked)))
+    return Compared(found, ranked, options.samples)
+
+
+@_takes(CheckOptions)
+def check(options: CheckOptions) -> Decision:
+    """The gate as an assertion: `assert evalkit.check("results/new", "baseline.json", margin=0.01)`.
+
+    The candidate is a run folder, a folder of runs, a baseline file, FILE@GIT_REF, or a model that is run as
+    the baseline was. The decision is true when it passes and shows every task's reason when printed.
+    """
+    decision = gate_check.check(options)
+    decision_report.write(decision, options.json, options.junit)
+    return decision
+
+
+# --- one question, one piece -----------------------------------------------------------------------------
+
+
+@_takes(AskOptions)
+def ask(options: AskOptions) -> Reply:
     """What the model answers: `.text`, `.tokens`, `.found` (boxes and masks), `.overlay` (a picture)."""
-    words = ["ask", str(image), prompt, "--model", model]
-    arguments = _parsed([*words, *(w for key, value in flags.items() for w in _words(key, value))])
-    return reply_to(arguments)
+    spec = one_model(names(options.model), "ask")
+    return reply(options, evaluate.checkpoint(spec, options))
 
 
 def metric(spelling: str) -> Metric:
@@ -179,52 +333,6 @@ def parser(spelling: str) -> Parser:
     return made
 
 
-def load_task(name: str, set: Mapping[str, Any] | None = None, include_path: Sequence[Path] = ()) -> Task:
+def load_task(name: str, set: Mapping[str, Any] | None = None, include_path: Paths = ()) -> Task:
     """A task by name or YAML file, with overrides."""
-    return loader.load(name, {key: str(value) for key, value in (set or {}).items()}, include_path)
-
-
-def _exported(runs: Iterable[Run], to: str, flags: Mapping[str, Any]) -> list[Path]:
-    words = ["export", *(str(run.folder.path) for run in runs), "--to", to]
-    return list(write.execute(_parsed([*words, *(w for k, v in flags.items() for w in _words(k, v))])))
-
-
-def _listed(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, (list, tuple)) else [value]
-
-
-def _words(key: str, value: Any) -> list[str]:
-    """A keyword as the words of the command line; True is a bare flag, None and False are nothing."""
-    flag = "--" + key.replace("_", "-")
-    if value is None or value is False:
-        return []
-    if value is True:
-        return [flag]
-    if isinstance(value, Mapping):
-        value = ",".join(f"{k}={v}" for k, v in value.items())
-    return [word for one in _listed(value) for word in (flag, str(one))]
-
-
-def _parsed(words: list[str]) -> Any:
-    return main.parse(words)
-
-
-def check(
-    candidate: str | Path,
-    baseline: str | Path,
-    margin: float | None = None,
-    policy: str | Path | Policy | None = None,
-    limit: int | None = None,
-    allow: Collection[str] = (),
-) -> Decision:
-    """The gate as an assertion: `assert evalkit.check("results/new", "baseline.json", margin=0.01)`.
-
-    Both are run folders, folders of runs, baseline files or FILE@GIT_REF. The decision is true when
-    it passes and shows every task's reason when printed. Raises UserError for what can't be compared.
-    """
-    chosen = _policy(policy, margin)
-    return gate.check(_read(candidate), _read(baseline), chosen, limit, allow)
-
-
-def _read(place: str | Path) -> list[Answered]:
-    return scored_run.read(place)
+    return loader.load(name, {key: str(value) for key, value in (set or {}).items()}, paths(include_path))

@@ -1,4 +1,4 @@
-"""evalkit.files: docstring to be written."""
+"""Files: written whole or not at all, hashed once, and where the cache and the shipped files are."""
 
 from __future__ import annotations
 
@@ -113,6 +113,13 @@ def spool(data: bytes) -> Path:
         except OSError as error:
             raise DataError(f"{target}: cannot be written ({error.strerror}); set EVALKIT_CACHE") from None
     return target
+
+
+def shipped(name: str) -> Path:
+    """A folder that comes with evalkit (`tasks`, `results`): beside the package in a checkout, inside it
+    where it is installed."""
+    here = Path(__file__).resolve().parent
+    return here.parent / name if (here.parent / "pyproject.toml").is_file() else here / f"_{name}"
 
 
 def cache_folder() -> Path:

@@ -1,9 +1,8 @@
-"""Versions of the outside tools that compute, for signatures."""
+"""Versions of libraries and tools, the code's commit, and the time: what is recorded beside a number."""
 
 from __future__ import annotations
 
 import datetime
-import importlib.metadata
 import subprocess
 from functools import cache
 from importlib import metadata
@@ -17,13 +16,13 @@ def versions() -> dict[str, str]:
     found = {}
     for name in LIBRARIES:
         try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
             continue
     return found
 
 
-def _commit() -> str | None:
+def commit() -> str | None:
     """The git commit of the code, where it runs from a checkout."""
     root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():
@@ -36,7 +35,8 @@ def _commit() -> str | None:
     return found.stdout.strip() or None
 
 
-def _now() -> str:
+def now() -> str:
+    """UTC, to the second."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 

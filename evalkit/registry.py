@@ -1,16 +1,26 @@
-"""`anls(threshold=0.5)` to an object and back: the directory is the registry, literals only."""
+"""`anls(threshold=0.5)` to an object and back: the directory is the registry, literals only.
+
+Beside what comes along, a spelling may name code of the user's own, where `own_code.allowed` lets it run:
+`module:FILE.py:CLASS(...)`, or an installed package's entry point in the group `evalkit.metrics` (or
+`.parsers`, `.formats`, `.models`, `.forms`).
+"""
 
 from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 import importlib
 import inspect
 import pkgutil
+import re
 import typing
+from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from evalkit import hints, own_code
 from evalkit.errors import UserError, nearest
 from evalkit.types import Format, Metric, Model, Parser
 
@@ -20,20 +30,42 @@ ROOMS: dict[str, type] = {
     "metrics": Metric,
     "models": Model,
 }
+OWN = "module:"  # how a spelling of the user's own file or package begins
+_SPELLED = "_evalkit_spelling"  # set on a class of own code: what `spell` calls it
+_OWN_SPELLING = re.compile(r"(module:[^()#]+)(\(.*\))?(?:#([0-9a-f]{12}))?", re.S)
+_SPELLING = re.compile(r"(.*?)(?:#([0-9a-f]{12}))?", re.S)
 
 
 def names(room: str) -> list[str]:
-    """What the room holds, from its file names alone (nothing is imported)."""
+    """What comes along in a room, from its file names alone (nothing is imported)."""
     folder = Path(__file__).parent / room
     return sorted(m.name for m in pkgutil.iter_modules([str(folder)]) if not m.name.startswith("_"))
 
 
+@functools.cache
+def entry_points(room: str) -> Mapping[str, metadata.EntryPoint]:
+    """What installed packages add to a room, by name; nothing of them is imported."""
+    return {point.name: point for point in metadata.entry_points(group=f"evalkit.{room}")}
+
+
 def parse(spelling: str) -> tuple[str, dict[str, Any]]:
     """`name` or `name(key=literal, ...)` to the name and its parameters; nothing is evaluated."""
+    return _parse(spelling)[:2]
+
+
+def _parse(spelling: str) -> tuple[str, dict[str, Any], str]:
+    """The name, the parameters, and the digest of the code where the spelling has one, else ''."""
+    text, name = spelling.strip(), ""
+    if own := _OWN_SPELLING.fullmatch(text):
+        name, text, digest = own[1].strip(), f"own{own[2] or ''}", own[3]
+    else:
+        plain = _SPELLING.fullmatch(text)
+        assert plain is not None
+        text, digest = plain[1], plain[2]
     try:
-        node = ast.parse(spelling.strip(), mode="eval").body
+        node = ast.parse(text, mode="eval").body
         if isinstance(node, ast.Name):
-            return node.id, {}
+            return name or node.id, {}, digest or ""
         if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)) or node.args:
             raise ValueError
         parameters = {}
@@ -41,7 +73,7 @@ def parse(spelling: str) -> tuple[str, dict[str, Any]]:
             if keyword.arg is None or keyword.arg in parameters:
                 raise ValueError
             parameters[keyword.arg] = ast.literal_eval(keyword.value)
-        return node.func.id, parameters
+        return name or node.func.id, parameters, digest or ""
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         raise UserError(
             f"'{spelling}' cannot be read; write name or name(key=value, ...), e.g. anls(threshold=0.5)"
@@ -49,9 +81,18 @@ def parse(spelling: str) -> tuple[str, dict[str, Any]]:
 
 
 def find(room: str, name: str) -> type[Any]:
-    """The one class that `evalkit/<room>/<name>.py` defines."""
-    if name not in names(room):
-        raise UserError(f"no '{name}'{nearest(name, names(room))}")
+    """The one class that `evalkit/<room>/<name>.py` defines, or that the user's own code has by that name.
+
+    Raises UserError when there is none, or it is the user's own and may not run.
+    """
+    if name in names(room):
+        return _that_comes_along(room, name)
+    if not name.startswith(OWN) and name not in entry_points(room):
+        raise UserError(f"no '{name}'{nearest(name, [*names(room), *entry_points(room)])}")
+    return _own(room, name)
+
+
+def _that_comes_along(room: str, name: str) -> type[Any]:
     module = importlib.import_module(f"evalkit.{room}.{name}")
     base = ROOMS[room]
     found = [
@@ -68,17 +109,45 @@ def find(room: str, name: str) -> type[Any]:
     return found[0]
 
 
+def _own(room: str, name: str) -> type[Any]:
+    """A class of the user's own, checked: a dataclass of the room's kind."""
+    if room != "models" and not own_code.is_allowed():
+        raise UserError(f"'{name}' is code of your own; --allow-code lets it run")
+    if name.startswith(OWN):
+        cls = own_code.load(name.removeprefix(OWN), name)
+    else:
+        cls = own_code.load_entry_point(entry_points(room)[name])
+    base = ROOMS[room]
+    if not (isinstance(cls, type) and issubclass(cls, base)):
+        raise UserError(f"{name}: is no {base.__name__}; derive it from evalkit.types.{base.__name__}")
+    if room != "models" and not dataclasses.is_dataclass(cls):
+        raise UserError(f"{name}: is no dataclass; put @dataclass(frozen=True) on it")
+    if inspect.isabstract(cls):
+        missing = ", ".join(sorted(getattr(cls, "__abstractmethods__", ())))
+        raise UserError(f"{name}: lacks {missing}; evalkit/types.py says what a {base.__name__} must have")
+    setattr(cls, _SPELLED, name)
+    return cls
+
+
 def make(room: str, spelling: str) -> Any:
-    """The object that a spelling names: `make("metrics", "anls(threshold=0.5)")`."""
-    name, parameters = parse(spelling)
+    """The object that a spelling names: `make("metrics", "anls(threshold=0.5)")`.
+
+    Raises UserError for what cannot be made, and for own code that is not the one whose digest is spelled.
+    """
+    name, parameters, digest = _parse(spelling)
     cls = find(room, name)
-    hints = typing.get_type_hints(cls)
-    known = {f.name: hints[f.name] for f in dataclasses.fields(cls) if f.init}
+    if digest and digest != _code(cls):
+        raise UserError(
+            f"{name}: its code is not the one of this run ({_code(cls)}, the run's was {digest}); "
+            "`evalkit score --allow-code RUN` scores it with today's"
+        )
+    annotated = typing.get_type_hints(cls)
+    known = {f.name: annotated[f.name] for f in dataclasses.fields(cls) if f.init}
     for key, value in parameters.items():
         if key not in known:
             raise UserError(f"{name}: no parameter '{key}'{nearest(key, known)}")
-        if not _fits(value, known[key]):
-            raise UserError(f"{name}: {key}={value!r}: must be {_shown(known[key])}")
+        if not hints.fits(value, known[key]):
+            raise UserError(f"{name}: {key}={value!r}: must be {hints.shown(known[key], quoted=True)}")
     try:
         return cls(**parameters)
     except TypeError:
@@ -88,32 +157,24 @@ def make(room: str, spelling: str) -> Any:
 
 
 def spell(thing: Any) -> str:
-    """The full spelling of an object, every parameter said, defaults too; `make` reads it back."""
-    name = type(thing).__module__.split(".")[2]
+    """The full spelling of an object, every parameter said, defaults too; `make` reads it back.
+
+    Own code is followed by `#` and the beginning of its file's digest.
+    """
+    name = getattr(type(thing), _SPELLED, "") or type(thing).__module__.split(".")[2]
     shown = ", ".join(f"{f.name}={getattr(thing, f.name)!r}" for f in dataclasses.fields(thing) if f.init)
-    return f"{name}({shown})" if shown else name
+    code = _code(type(thing))
+    return (f"{name}({shown})" if shown else name) + (f"#{code}" if code else "")
 
 
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a literal is of the annotated type (int passes for float, never bool for int)."""
-    origin, inner = typing.get_origin(hint), typing.get_args(hint)
-    if hint is Any:
-        return True
-    if origin is typing.Literal:
-        return value in inner
-    if origin is tuple:
-        return isinstance(value, (tuple, list)) and all(_fits(v, inner[0]) for v in value)
-    if inner and origin is not dict:  # a union
-        return any(_fits(value, h) for h in inner)
-    if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, origin or hint)
+def identified(room: str, spelling: str) -> str:
+    """A spelling as it stands, with the digest of its code where that is the user's own."""
+    name, _, digest = _parse(spelling)
+    if digest or name in names(room):
+        return spelling
+    return f"{spelling}#{_code(find(room, name))}"
 
 
-def _shown(hint: Any) -> str:
-    if typing.get_origin(hint) is typing.Literal:
-        return " or ".join(repr(v) for v in typing.get_args(hint))
-    words = {bool: "True or False", int: "a whole number", float: "a number", str: "text in quotes"}
-    return words.get(hint) or (hint.__name__ if isinstance(hint, type) else str(hint))
+def _code(cls: type[Any]) -> str:
+    """The beginning of the digest of own code; '' for what comes along."""
+    return own_code.digest(cls)[:12] if getattr(cls, _SPELLED, "") else ""

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -264,6 +264,13 @@ class Parser(ABC):
         """What beside the parameters decides the answer (the mask decoder's digest), or ''."""
         return ""
 
+    def within(self, folders: Sequence[Path]) -> Parser:
+        """The parser with the files that it reads looked for below `folders` (data roots) first.
+
+        Raises UserError when one is not there, so that it is said before hours of predicting.
+        """
+        return self
+
 
 Rows = npt.NDArray[np.float64] | list[Any]
 """One row a sample: a float array (n, columns), or a list of plain objects where sums do not do."""
@@ -331,7 +338,34 @@ class Format(ABC):
 
 
 class Model(ABC):
-    """A backend holding one checkpoint. One class a file (or folder) in `models/`."""
+    """A backend holding one checkpoint. One class a file (or folder) in `models/`, or of your own."""
+
+    uses: ClassVar[frozenset[str] | None] = None  # the options of a model that it knows; None: all
+    takes_more: ClassVar[bool] = False  # whether --model_args may hold names that no option has
+
+    @classmethod
+    def open(
+        cls,
+        spec: str,
+        flags: Mapping[str, Any],
+        args: Mapping[str, Any],
+        name: str,
+        say: Callable[[str], None],
+    ) -> Checkpoint:
+        """The checkpoint of `--model BACKEND:SPEC`, inspected but not loaded.
+
+        `flags` are the options that were given (`evalkit/options/model.py`), `args` those of --model_args as
+        texts, which count more; `name` overrides what it is called; `say` hears of long work. As written here
+        the class gets them all by name.
+        """
+        model: Model = cast(Any, cls)(spec, **{**flags, **args})
+        return Checkpoint(
+            name=name or f"{cls.__name__}-{Path(spec).name}".strip("-"),
+            about=f"{cls.__name__} {spec}".strip(),
+            resolution=int({**flags, **args}.get("resolution", 224)),
+            identity=lambda protocol: model.identity(),
+            load=lambda protocol: model,
+        )
 
     @abstractmethod
     def identity(self) -> Mapping[str, Any]:

@@ -12,7 +12,7 @@ from stub import Stub, checkpoint
 from evalkit.evaluation import plan as planning
 from evalkit.evaluation.predict import Options, run
 from evalkit.tasks import dataset, loader
-from evalkit.tasks.dataset import Asked
+from evalkit.tasks.dataset import Selection
 from evalkit.types import Request
 
 
@@ -52,8 +52,8 @@ def go(
 ) -> Path:  # fmt: skip
     """One scored run; returns its folder."""
     task = loader.load(str(task_file), overrides)
-    shelf = dataset.Shelf([task_file.parent])
+    datasets = dataset.DatasetCache([task_file.parent])
     candidate = checkpoint(Weighted(answer, weights or name, version), name)
-    plan = planning.plan(shelf.get(task), candidate, output, Asked(limit))
-    run([plan], shelf, candidate, Options(), lambda *_: None, lambda *_: None)
+    plan = planning.plan(datasets.get(task), candidate, output, Selection(limit))
+    run([plan], datasets, candidate, Options(), lambda *_: None, lambda *_: None)
     return plan.folder.path

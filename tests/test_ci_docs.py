@@ -55,10 +55,10 @@ import sys
 sys.path[:0] = [{tests!r}, {root!r}]
 from stub import checkpoint
 from stub_runs import Weighted, wrong_at
-from evalkit import commands
-from evalkit.cli import main
+from evalkit.cli.main import main
+from evalkit.evaluation import evaluate
 share, weights = float(open("model.txt").read()), "demo"
-commands.checkpoint = lambda spec, _: checkpoint(Weighted(wrong_at(share), weights), "demo-later")
+evaluate.checkpoint = lambda spec, _: checkpoint(Weighted(wrong_at(share), weights), "demo-later")
 sys.exit(main())
 """
 

@@ -15,7 +15,7 @@ from stub_runs import go, right, wrong_at
 
 from evalkit.cli.main import main
 from evalkit.comparison import ranks
-from evalkit.comparison.compare import Side, compare, flags, record, sides, task_result
+from evalkit.comparison.compare import ModelRuns, compare, flags, record, sides, task_result
 from evalkit.errors import UserError
 from evalkit.report import comparison
 from evalkit.runs import scored_run
@@ -154,8 +154,8 @@ def test_an_image_is_drawn_for_all_its_tasks_at_once(runs: Path) -> None:
     rows = np.asarray(run.rows[name]).copy()
     rows[:20, 0] = 1 - rows[:20, 0]
     other = replace(run, rows={name: rows})
-    thrice = [Side("x", dict.fromkeys("abc", run)), Side("y", dict.fromkeys("abc", other))]
-    once = [Side("x", {"a": run}), Side("y", {"a": other})]
+    thrice = [ModelRuns("x", dict.fromkeys("abc", run)), ModelRuns("y", dict.fromkeys("abc", other))]
+    once = [ModelRuns("x", {"a": run}), ModelRuns("y", {"a": other})]
     assert [(r.low, r.high) for r in ranks.ranks(thrice)] == [(r.low, r.high) for r in ranks.ranks(once)]
 
 
@@ -163,7 +163,7 @@ def test_a_rank_of_tasks_without_common_images(runs: Path) -> None:
     """A small task beside a large one: resamples in which none of its images is drawn do no harm."""
     (run,) = sides([(str(runs), scored_run.read(runs))])[0].runs.values()
     small = run.only(run.ids[:2])
-    models = [Side(n, {"large": run, "small": small}) for n in "ab"]
+    models = [ModelRuns(n, {"large": run, "small": small}) for n in "ab"]
     found = ranks.ranks(models)
     assert [(r.mean, r.low, r.high) for r in found] == [(1.5, 1.5, 1.5)] * 2
 

@@ -29,7 +29,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def of(runs: Path, name: str) -> list[scored_run.Answered]:
+def of(runs: Path, name: str) -> list[scored_run.ScoredRun]:
     return [r for r in scored_run.read(runs) if r.name == f"demo-{name}"]
 
 

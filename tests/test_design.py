@@ -152,7 +152,7 @@ def test_only_the_writers_write(path: Path) -> None:
 )
 def test_light_commands_import_nothing_heavy(command: list[str]) -> None:
     code = (
-        "import sys\nfrom evalkit.cli import main\n"
+        "import sys\nfrom evalkit.cli.main import main\n"
         f"try:\n    main({command!r})\nexcept SystemExit:\n    pass\n"
         f"found = sorted({HEAVY!r} & set(sys.modules))\n"
         "sys.exit('heavy: ' + ', '.join(found) if found else 0)"

@@ -23,7 +23,7 @@ from evalkit.geometry import mask_decoder
 from evalkit.report import formats, leaderboard
 from evalkit.runs import scored_run
 from evalkit.tasks import dataset, loader
-from evalkit.tasks.dataset import Asked, Shelf
+from evalkit.tasks.dataset import Selection, DatasetCache
 from evalkit.types import Sample, Score, why_not_scored
 
 PERFECT = {
@@ -106,11 +106,9 @@ def test_task_from_files_to_score(
     form = "The answer is {}." if task.parser == "letter" else "{}"
     answers = {s.id: form.format(right(s)) for s in data.samples}
     model = checkpoint(Stub(lambda request: answers[request.id]))
-    plan = planning.plan(data, model, tmp_path / "results", Asked())
+    plan = planning.plan(data, model, tmp_path / "results", Selection())
     found: list[Score] = []
-    predict.run(
-        [plan], Shelf([root]), model, predict.Options(), lambda *a: None, lambda p, s: found.extend(s)
-    )
+    predict.run([plan], predict.Session(model, DatasetCache([root]), done=lambda p, s: found.extend(s)))
     assert [s.metric for s in found] == [m for m in task.metrics if m != "radgraph_f1"]
     for score in found:
         assert score.n == len(data.samples)
@@ -126,8 +124,8 @@ def test_task_from_files_to_score(
 def test_a_task_that_is_not_scored_says_why(tmp_path: Path) -> None:
     data, root = fixture(tmp_path / "data", "docci_qual_dev")
     model = checkpoint(Stub(lambda request: "A close up."))
-    plan = planning.plan(data, model, tmp_path / "results", Asked())
-    predict.run([plan], Shelf([root]), model, predict.Options(), lambda *a: None, lambda p, s: None)
+    plan = planning.plan(data, model, tmp_path / "results", Selection())
+    predict.run([plan], predict.Session(model, DatasetCache([root])))
     cells = leaderboard.collect([plan.folder])
     text = formats.terminal(cells, bold=False)
     assert "docci_qual_dev: not scored, because the published figure is the share of sentences" in text
@@ -170,8 +168,8 @@ def test_no_form_of_the_table_shows_what_is_not_scored(
     task = loader.load(name)
     data, root = fixture(tmp_path / "data", name)
     model = checkpoint(Stub(lambda request: MASK), "paligemma-3b-ft-a-224")
-    plan = planning.plan(data, model, tmp_path / "results", Asked())
-    predict.run([plan], Shelf([root]), model, predict.Options(), lambda *a: None, lambda p, s: None)
+    plan = planning.plan(data, model, tmp_path / "results", Selection())
+    predict.run([plan], predict.Session(model, DatasetCache([root])))
     why = why_not_scored(task.not_scored or "the package radgraph is not installed")
     words = ["table", str(tmp_path / "results"), *(["--published"] if published else []), "--format"]
     for form in FORMS[:6] if published else FORMS:
@@ -195,9 +193,16 @@ def test_radgraph_is_scored_where_its_package_is(
 ) -> None:
     data, root = fixture(tmp_path / "data", "mimic_cxr_test")
     model = checkpoint(Stub(lambda request: right(data.samples[0])))
-    plan = planning.plan(data, model, tmp_path / "results", Asked())
+    plan = planning.plan(data, model, tmp_path / "results", Selection())
     found: list[Score] = []
-    again = ([plan], Shelf([root]), model, predict.Options(), lambda *a: None, lambda p, s: found.extend(s))
+    again = (
+        [plan],
+        DatasetCache([root]),
+        model,
+        predict.Options(),
+        lambda *a: None,
+        lambda p, s: found.extend(s),
+    )
     predict.run(*again)
     assert "radgraph_f1" not in {s.metric for s in found}
     answers = tmp_path / "answers.jsonl"
@@ -217,8 +222,8 @@ def test_radgraph_is_scored_where_its_package_is(
 def test_a_table_repeats_that_a_prompt_was_never_published(tmp_path: Path) -> None:
     data, root = fixture(tmp_path / "data", "molecules_chemdraw_test")
     model = checkpoint(Stub(lambda request: "C"))
-    plan = planning.plan(data, model, tmp_path / "results", Asked())
-    predict.run([plan], Shelf([root]), model, predict.Options(), lambda *a: None, lambda p, s: None)
+    plan = planning.plan(data, model, tmp_path / "results", Selection())
+    predict.run([plan], predict.Session(model, DatasetCache([root])))
     text = formats.terminal(leaderboard.collect([plan.folder]), bold=False)
     assert "prompt unpublished, so evalkit's own" in text
 
@@ -227,11 +232,9 @@ def test_a_mean_over_groups_is_compared_as_such(tmp_path: Path) -> None:
     data, root = fixture(tmp_path / "data", "xgqa_test")
     said = {s.id: "women" if s.group in ("de", "en") else "no" for s in data.samples}
     model = checkpoint(Stub(lambda request: said[request.id]))
-    plan = planning.plan(data, model, tmp_path / "results", Asked())
+    plan = planning.plan(data, model, tmp_path / "results", Selection())
     found: list[Score] = []
-    predict.run(
-        [plan], Shelf([root]), model, predict.Options(), lambda *a: None, lambda p, s: found.extend(s)
-    )
+    predict.run([plan], predict.Session(model, DatasetCache([root]), done=lambda p, s: found.extend(s)))
     (score,) = found
     assert (score.value, score.groups["de"]["value"]) == (0.5, 0.5)
     assert score.details == {"mean of all 8 groups": 0.5}
@@ -246,11 +249,9 @@ def test_the_mean_of_two_files(tmp_path: Path) -> None:
     assert [len(samples) for samples in by_group.values()] == [2, 2]
     said = {s.id: right(s) if s.group == "human" else "?" for s in data.samples}
     model = checkpoint(Stub(lambda request: said[request.id]))
-    plan = planning.plan(data, model, tmp_path / "results", Asked())
+    plan = planning.plan(data, model, tmp_path / "results", Selection())
     found: list[Score] = []
-    predict.run(
-        [plan], Shelf([root]), model, predict.Options(), lambda *a: None, lambda p, s: found.extend(s)
-    )
+    predict.run([plan], predict.Session(model, DatasetCache([root]), done=lambda p, s: found.extend(s)))
     assert {g: v["value"] for g, v in found[0].groups.items()} == {"human": 1, "augmented": 0}
     assert found[0].value == 0.5
 
@@ -258,8 +259,8 @@ def test_the_mean_of_two_files(tmp_path: Path) -> None:
 def test_the_halves_of_a_pair_are_one_cluster(tmp_path: Path) -> None:
     data, root = fixture(tmp_path / "data", "mmvp_test")
     model = checkpoint(Stub(lambda request: "Open"))
-    plan = planning.plan(data, model, tmp_path / "results", Asked())
-    predict.run([plan], Shelf([root]), model, predict.Options(), lambda *a: None, lambda p, s: None)
+    plan = planning.plan(data, model, tmp_path / "results", Selection())
+    predict.run([plan], predict.Session(model, DatasetCache([root])))
     lines = [json.loads(line) for line in (plan.folder.path / "rows.jsonl").read_text().splitlines()]
     assert lines[0]["image"] != lines[1]["image"]
     assert len({line.get("cluster") or line["image"] for line in lines}) == 1

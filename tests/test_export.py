@@ -29,13 +29,13 @@ from evalkit.evaluation import plan as planning
 from evalkit.evaluation import predict as predicting
 from evalkit.evaluation.score import read_predictions
 from evalkit.export import forms
-from evalkit.export.layouts import Answered
+from evalkit.export.layouts import ExportedRun
 from evalkit.geometry import mask_decoder, rle
 from evalkit.report import formats, leaderboard
 from evalkit.runs import store
 from evalkit.runs.store import RunFolder
 from evalkit.tasks import dataset, loader
-from evalkit.tasks.dataset import Asked, Shelf
+from evalkit.tasks.dataset import Selection, DatasetCache
 from evalkit.types import Prediction, Request, Score
 
 SUBMISSIONS = [name for name in loader.names() if loader.load(name).not_scored.startswith("submission only")]
@@ -74,8 +74,8 @@ def ran(root: Path, name: str, text: str = "a", model: str = "org/stub 1") -> tu
     """A finished run of the task on its fixture: its folder, and the data root."""
     data, data_root = fixture(root / "data", name)
     stub = checkpoint(Stub(lambda request: text), "stub")
-    plan = planning.plan(data, stub, root / "results", Asked())
-    predicting.run([plan], Shelf([data_root]), stub, predicting.Options(), lambda *a: None, lambda p, s: None)
+    plan = planning.plan(data, stub, root / "results", Selection())
+    predicting.run([plan], predicting.Session(stub, DatasetCache([data_root])))
     content = plan.folder.read_run()
     assert content is not None
     plan.folder.write_run({**content, "model": model})
@@ -170,14 +170,12 @@ def test_detections_give_the_same_figure_by_pycocotools(rank: str, value: float,
     task = replace(loader.load(name), metrics=(f"coco_ap(rank='{rank}')",))
     data = dataset.dataset(task, [root])
     model = checkpoint(Sure(lambda request: text))
-    plan = planning.plan(data, model, tmp_path / "results", Asked())
+    plan = planning.plan(data, model, tmp_path / "results", Selection())
     found: list[Score] = []
-    predicting.run(
-        [plan], Shelf([root]), model, predicting.Options(), lambda *a: None, lambda p, s: found.extend(s)
-    )
+    predicting.run([plan], predicting.Session(model, DatasetCache([root]), done=lambda p, s: found.extend(s)))
     answers = {k: e.prediction for k, e in plan.folder.entries().items()}
     path = tmp_path / "detections.json"
-    path.write_text(forms.write([Answered("r", "m", data, answers)], "coco_detections").text)
+    path.write_text(forms.write([ExportedRun("r", "m", data, answers)], "coco_detections").text)
     assert exported(plan.folder.path).name == "detections_val2017_stub_results.json"
     entries = json.loads(path.read_text())
     assert len(entries) == 4  # two images; the wolf is no category
@@ -202,7 +200,7 @@ def test_boxes_for_the_test_server_are_ranked_by_their_class(tmp_path: Path) -> 
     text = "<loc0010><loc0020><loc0800><loc0900> dog"
     tokens, sure = (256010, 256020, 256800, 256900, 5), (-1.0, -1.0, -1.0, -1.0, -0.5)
     told = {s.id: Prediction(s.id, "", text, tokens, sure) for s in data.samples}
-    answered = Answered("r", "m", data, told)
+    answered = ExportedRun("r", "m", data, told)
     assert forms.choose(answered) == "coco_detections"
     assert forms.file_name(answered, "coco_detections") == "detections_test-dev2017_m_results.json"
     entries = json.loads(forms.write([answered], "coco_detections").text)
@@ -339,10 +337,10 @@ def test_from_python(tmp_path: Path) -> None:
 @pytest.fixture
 def plain(tmp_path: Path) -> tuple[Path, Path]:
     """A whole run of a task of one's own: its folder and its task file."""
-    return whole(tmp_path, Asked())
+    return whole(tmp_path, Selection())
 
 
-def whole(tmp_path: Path, asked: Asked, text: str = "=1+1, über") -> tuple[Path, Path]:
+def whole(tmp_path: Path, asked: Selection, text: str = "=1+1, über") -> tuple[Path, Path]:
     path = (
         colours(tmp_path / "data")
         if not (tmp_path / "data").exists()
@@ -351,8 +349,8 @@ def whole(tmp_path: Path, asked: Asked, text: str = "=1+1, über") -> tuple[Path
     task = loader.load(str(path))
     model = checkpoint(Stub(lambda request: text))
     plan = planning.plan(dataset.dataset(task, [path.parent]), model, tmp_path / "results", asked)
-    shelf = Shelf([path.parent])
-    predicting.run([plan], shelf, model, predicting.Options(), lambda *a: None, lambda p, s: None)
+    datasets = DatasetCache([path.parent])
+    predicting.run([plan], predicting.Session(model, datasets))
     return plan.folder.path, path
 
 
@@ -395,7 +393,7 @@ def test_what_is_refused(plain: tuple[Path, Path], capsys: pytest.CaptureFixture
 
 
 def test_a_part_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder, _ = whole(tmp_path, Asked(ids=("q0-0", "q1-1")))
+    folder, _ = whole(tmp_path, Selection(ids=("q0-0", "q1-1")))
     words = ["export", str(folder), "--to", "jsonl"]
     assert main(words) == 2
     assert "has 2 of 20 answers, the first missing is q0-1; run the rest, or say --allow-partial" in (
@@ -416,13 +414,13 @@ def test_row_numbers_are_no_ids(tmp_path: Path) -> None:
     data = dataset.dataset(loader.load("chartqa_human_test"), [root])
     hub = replace(data.source, entry={**data.source.entry, "format": "hub(answers='answer')"})
     given = {k: e.prediction for k, e in RunFolder(folder).entries().items()}
-    answered = Answered("r", "m", replace(data, source=hub), given)
+    answered = ExportedRun("r", "m", replace(data, source=hub), given)
     with pytest.raises(UserError, match="are row numbers"):
         forms.refuse(answered, "vqav2", True)
 
 
 def test_two_exports_are_not_one_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    whole(tmp_path, Asked())
+    whole(tmp_path, Selection())
     words = ["export", str(tmp_path / "results"), "--to", "jsonl"]
     assert main([*words, "--output", str(tmp_path / "one.jsonl")]) == 0
     assert len((tmp_path / "one.jsonl").read_text().splitlines()) == 20

@@ -221,7 +221,7 @@ def test_out_of_memory_for_good(monkeypatch: pytest.MonkeyPatch, strict: bool, m
 
 def test_memory_that_runs_out_once_new_rows_were_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """What was under way goes on; the new rows, whose prompts the cache holds already, come later."""
-    asked, read, failed = ask(20, max_new_tokens=60), continuous_batching.Lane._read, []
+    asked, read, failed = ask(20, max_new_tokens=60), continuous_batching.ContinuousBatch._read, []
 
     def limited(self: Any, logits: torch.Tensor, rows: list[continuous_batching.Row]) -> list[int]:
         if self._live and rows is not self._live and not failed:
@@ -230,7 +230,7 @@ def test_memory_that_runs_out_once_new_rows_were_read(monkeypatch: pytest.Monkey
         return read(self, logits, rows)
 
     wanted = by_id(quick(1, batch_size=6).predict(asked))
-    monkeypatch.setattr(continuous_batching.Lane, "_read", limited)
+    monkeypatch.setattr(continuous_batching.ContinuousBatch, "_read", limited)
     found = by_id(quick(1, batch_size=6).predict(asked))
     assert failed
     assert {k: p.tokens for k, p in found.items()} == {k: p.tokens for k, p in wanted.items()}
@@ -397,7 +397,7 @@ def test_places_are_filled_again() -> None:
         return going if len(row.tokens) + 1 < ends[id(row.prompt)] else ~going
 
     def run(rows: int, refill: bool) -> dict[int, Answer]:
-        made = continuous_batching.Lane(engine, Decode(60), PAPER, Limit(rows), refill, forbid)
+        made = continuous_batching.ContinuousBatch(engine, Decode(60), PAPER, Limit(rows), refill, forbid)
         groups = [[continuous_batching.Row(p, i)] for i, p in enumerate(asked)]
         return {row.tag: row.answer() for row in made.run(groups)}
 

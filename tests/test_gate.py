@@ -21,7 +21,7 @@ from evalkit.errors import UserError
 from evalkit.evaluation import evaluate
 from evalkit.report import decision
 from evalkit.runs import scored_run
-from evalkit.runs.scored_run import Answered
+from evalkit.runs.scored_run import ScoredRun
 from evalkit.types import Box, Request
 
 EVIL = "::error::owned\n::set-output name=x::1\n##[group]x|`<b>@all</b>\x00\ud7ff"
@@ -158,7 +158,7 @@ def test_speed_only_on_the_same_device(base: Path) -> None:
 # --- where boxes lie -------------------------------------------------------------------------------------
 
 
-def boxed(run: Answered, metric: str, steps: float, noise: float = 0.0, seed: int = 0) -> Answered:
+def boxed(run: ScoredRun, metric: str, steps: float, noise: float = 0.0, seed: int = 0) -> ScoredRun:
     """The run as if it had drawn boxes: right ones, moved by `steps` and noise, of other weights each."""
     rng = np.random.default_rng(seed)
     corners = 100 + 200 * np.random.default_rng(9).random((len(run.ids), 2))

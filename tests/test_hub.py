@@ -19,7 +19,7 @@ from evalkit.errors import DataError, UserError
 from evalkit.evaluation import plan as planning
 from evalkit.evaluation.predict import Options, run
 from evalkit.tasks import dataset, loader
-from evalkit.tasks.dataset import Asked, Shelf
+from evalkit.tasks.dataset import Selection, DatasetCache
 from evalkit.types import Sample, Score, Source
 
 datasets = pytest.importorskip("datasets")
@@ -304,9 +304,9 @@ def test_a_task_with_a_source_of_the_hub(tmp_path: Path, capsys: pytest.CaptureF
     task = loader.load(str(path))
     data = dataset.dataset(task, [root])
     model = checkpoint(Stub(lambda request: "yes"))
-    plan = planning.plan(data, model, tmp_path / "results", Asked())
+    plan = planning.plan(data, model, tmp_path / "results", Selection())
     found: list[Score] = []
-    run([plan], Shelf([root]), model, Options(), lambda *a: None, lambda p, s: found.extend(s))
+    run([plan], DatasetCache([root]), model, Options(), lambda *a: None, lambda p, s: found.extend(s))
     assert (found[0].value, found[0].n) == (1.0, 2)
 
 

@@ -18,10 +18,10 @@ from evalkit.files import atomic_write
 from evalkit.report import formats, leaderboard
 from evalkit.runs import store
 from evalkit.tasks import dataset, loader
-from evalkit.tasks.dataset import Asked
+from evalkit.tasks.dataset import Selection
 from evalkit.types import Request, Score
 
-EVERYTHING, PLAIN = Asked(), predict.Options()
+EVERYTHING, PLAIN = Selection(), predict.Options()
 
 
 def red(request: Request) -> str:
@@ -32,17 +32,17 @@ def go(
     task_file: Path,
     model: Stub,
     output: Path,
-    asked: Asked = EVERYTHING,
+    asked: Selection = EVERYTHING,
     options: predict.Options = PLAIN,
     overrides: dict[str, str] | None = None,
 ) -> tuple[planning.Plan, list[Score]]:
     """One task, one model, as the command line does it."""
     task = loader.load(str(task_file), overrides)
-    shelf = dataset.Shelf([task_file.parent])
+    datasets = dataset.DatasetCache([task_file.parent])
     candidate = checkpoint(model)
-    plan = planning.plan(shelf.get(task), candidate, output, asked, missing_images=options.on_bad_image)
+    plan = planning.plan(datasets.get(task), candidate, output, asked, missing_images=options.on_bad_image)
     found: list[Score] = []
-    predict.run([plan], shelf, candidate, options, lambda *_: None, lambda _, s: found.extend(s))
+    predict.run([plan], datasets, candidate, options, lambda *_: None, lambda _, s: found.extend(s))
     return plan, found
 
 
@@ -105,14 +105,14 @@ def test_the_second_writer_leaves(tmp_path: Path) -> None:
 def test_limits_nest_and_never_shrink_a_run(tmp_path: Path) -> None:
     task = colours(tmp_path / "data")
     first = Stub(red)
-    _, (small,) = go(task, first, tmp_path / "out", Asked(limit=3))
+    _, (small,) = go(task, first, tmp_path / "out", Selection(limit=3))
     assert (small.n, small.coverage) == (6, "limited")
     more = Stub(red)
-    _, (larger,) = go(task, more, tmp_path / "out", Asked(limit=5))
+    _, (larger,) = go(task, more, tmp_path / "out", Selection(limit=5))
     assert len(more.asked) == 4
     assert not set(more.asked) & set(first.asked)
     assert larger.n == 10
-    _, (kept,) = go(task, Stub(red), tmp_path / "out", Asked(limit=2))
+    _, (kept,) = go(task, Stub(red), tmp_path / "out", Selection(limit=2))
     assert kept.n == 10  # complete for more: left as it is
     _, (everything,) = go(task, Stub(red), tmp_path / "out")
     assert (everything.n, everything.coverage) == (20, "all")
@@ -120,10 +120,10 @@ def test_limits_nest_and_never_shrink_a_run(tmp_path: Path) -> None:
 
 def test_ids_choose_samples(tmp_path: Path) -> None:
     task = colours(tmp_path / "data")
-    _, (score,) = go(task, Stub(red), tmp_path / "out", Asked(ids=("q1-0", "q2-0")))
+    _, (score,) = go(task, Stub(red), tmp_path / "out", Selection(ids=("q1-0", "q2-0")))
     assert (score.n, score.value) == (2, 0.5)
     with pytest.raises(UserError, match="no sample 'q1-9'; did you mean"):
-        go(task, Stub(red), tmp_path / "out", Asked(ids=("q1-9",)))
+        go(task, Stub(red), tmp_path / "out", Selection(ids=("q1-9",)))
 
 
 def test_a_changed_image_is_asked_again(tmp_path: Path) -> None:
@@ -177,12 +177,14 @@ def test_other_library_versions_must_be_asked_for(tmp_path: Path, monkeypatch: p
 
 def test_the_leaderboard_stamps_and_ranks(tmp_path: Path) -> None:
     task = colours(tmp_path / "data")
-    go(task, Stub(red), tmp_path / "out", Asked(limit=3))
+    go(task, Stub(red), tmp_path / "out", Selection(limit=3))
     other = Stub(lambda r: "blue")
-    shelf = dataset.Shelf([task.parent])
+    datasets = dataset.DatasetCache([task.parent])
     candidate = checkpoint(other, "blue|=1")
-    plan = planning.plan(shelf.get(loader.load(str(task))), candidate, tmp_path / "out", Asked(limit=3))
-    predict.run([plan], shelf, candidate, predict.Options(), lambda *_: None, lambda *_: None)
+    plan = planning.plan(
+        datasets.get(loader.load(str(task))), candidate, tmp_path / "out", Selection(limit=3)
+    )
+    predict.run([plan], predict.Session(candidate, datasets))
     cells = leaderboard.collect(store.find([tmp_path / "out"]))
     shown = formats.terminal(cells, bold=True)
     assert "†" in shown

@@ -17,6 +17,7 @@ from evalkit.cli.main import main
 from evalkit.comparison.trend import Point, Trend, checkpoints, lacks
 from evalkit.errors import ModelError
 from evalkit.evaluation import evaluate
+from evalkit.report import trend as trend_report
 from evalkit.report.html import Spot, curve
 from evalkit.report.trend import sparkline, table, to_html
 
@@ -81,12 +82,12 @@ def test_what_is_not_of_all_samples_is_marked(tmp_path: Path) -> None:
     trend.points = [whole]
     assert "†" not in table(trend)
     trend.points += [part]
-    trend.save()
+    trend_report.save(trend)
     for text in (table(Trend.load(trend.path)), to_html(trend)):
         assert "50.0 ±10.0†" in text
         assert "† a part of the samples" in text
         assert "fewer than 100 samples" in text
-    assert [line.split(",")[-2] for line in trend.to_csv().splitlines()[1:]] == ["all", "limited"]
+    assert [line.split(",")[-2] for line in trend_report.to_csv(trend).splitlines()[1:]] == ["all", "limited"]
 
 
 def test_sparkline() -> None:

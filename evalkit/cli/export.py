@@ -1,19 +1,16 @@
-"""evalkit.cli.export: docstring to be written."""
+"""`evalkit export`: the files that test servers want."""
 
 from __future__ import annotations
 
-import argparse
-
-from evalkit.export.write import execute
-
-
-def _export(arguments: argparse.Namespace) -> int:
-
-    return run(arguments)
+from evalkit.export import write
+from evalkit.options.verbs import ExportOptions
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Writes the files and says what each is; status 0."""
-    for path, about in execute(arguments).items():
+def export(options: ExportOptions) -> int:
+    """Writes the files and says what each is."""
+    for path, about in write.export(options).items():
         print(f"{path}: {about}")
     return 0
+
+
+ACTS = {"export": export}

@@ -1,69 +1,51 @@
-"""evalkit.cli.model: docstring to be written."""
+"""`evalkit convert`, `doctor` and `ask`: one checkpoint, without a benchmark."""
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
 from evalkit import models
-from evalkit.evaluation import progress
-from evalkit.evaluation.ask import reply_to, shown
-from evalkit.evaluation.evaluate import DEMO, _embedded, _model_args
+from evalkit.evaluation import evaluate, progress
+from evalkit.evaluation.ask import reply, shown
+from evalkit.options.fields import names
+from evalkit.options.model import model_options, one_model
+from evalkit.options.verbs import AskOptions, ConvertOptions, DoctorOptions
 
 
-def _convert(arguments: argparse.Namespace) -> int:
-
-    return convert(arguments.file, arguments.target, arguments.tokenizer)
-
-
-def _doctor(arguments: argparse.Namespace) -> int:
-
-    return examine(arguments)
-
-
-def _ask(arguments: argparse.Namespace) -> int:
-
-    return ask(arguments)
-
-
-# --- others ------------------------------------------------------------------------------------------------
-
-
-def convert(file: Path, target: Path, tokenizer: Path) -> int:
-    """`evalkit convert FILE.npz FOLDER`: a big_vision checkpoint in Hugging Face layout."""
+def convert(options: ConvertOptions) -> int:
+    """A big_vision checkpoint in Hugging Face layout."""
     from evalkit.models.paligemma.checkpoint.convert import convert as write
 
-    write(file, target, tokenizer, progress.say)
-    print(f"{target}: written; evalkit run --model {target} --tasks ...")
+    write(options.file, options.target, options.tokenizer, progress.say)
+    print(f"{options.target}: written; evalkit run --model {options.target} --tasks ...")
     return 0
 
 
-def examine(arguments: argparse.Namespace) -> int:
-    """`evalkit doctor --model M`: what both engines say, and what to set. 1: they do not agree."""
-    from evalkit.models.paligemma import doctor
+def doctor(options: DoctorOptions) -> int:
+    """What both engines say of a checkpoint, and what to set. 1: they do not agree."""
+    from evalkit.models.paligemma.doctor import examine
 
     well = True
-    for spec in arguments.model:
-        given = {k: getattr(arguments, k, None) for k in models.KEYS} | _model_args(arguments.model_args)
-        path = spec
-        if spec.startswith(f"{DEMO}:"):
-            path = _embedded(spec, int(given.get("resolution") or 224))
-        options = {k: v for k, v in given.items() if v is not None}
-        text, sound = doctor.examine(path, options, arguments.samples, progress.say, spec)
+    flags, args = options.of_model()
+    given = model_options({**flags, **args})
+    for spec in names(options.model):
+        path = models.embedded(spec, given.get("resolution", 224)) if spec.startswith("demo:") else spec
+        text, sound = examine(path, given, options.samples, progress.say, spec)
         print(text)
         well = well and sound
     return 0 if well else 1
 
 
-def ask(arguments: argparse.Namespace) -> int:
-    """`evalkit ask IMAGE PROMPT --model M`: one answer, its tokens, boxes and masks, an overlay."""
-    reply = reply_to(arguments)
-    print(reply.text)
-    for thing in reply.found:
-        print(f"  {shown(thing, reply.size)}")
-    progress.say(f"tokens  {list(reply.tokens)}; stopped at {reply.stop}")
-    if reply.warning:
-        progress.say(reply.warning)
-    if reply.overlay:
-        progress.say(f"overlay {reply.overlay}")
+def ask(options: AskOptions) -> int:
+    """One answer, its tokens, boxes and masks, an overlay."""
+    found = reply(options, evaluate.checkpoint(one_model(names(options.model), "ask"), options))
+    print(found.text)
+    for thing in found.found:
+        print(f"  {shown(thing, found.size)}")
+    progress.say(f"tokens  {list(found.tokens)}; stopped at {found.stop}")
+    if found.warning:
+        progress.say(found.warning)
+    if found.overlay:
+        progress.say(f"overlay {found.overlay}")
     return 0
+
+
+ACTS = {"convert": convert, "doctor": doctor, "ask": ask}

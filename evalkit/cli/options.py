@@ -1,136 +1,56 @@
-"""The arguments of the verbs that judge: compare, check, baseline, watch, published, explain.
-
-Each imports what it needs.
-"""
+"""From an options class to the flags of a command, and back to an options object."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
+from evalkit import hints
+from evalkit.cli.suggest import Parser
 from evalkit.errors import UserError
+from evalkit.options.config import made
+from evalkit.options.fields import Flag, flags, types
+from evalkit.options.verbs import VERBS
 
 
-def _verb(verbs: Any, name: str, about: str, act: Any) -> argparse.ArgumentParser:
-    verb: argparse.ArgumentParser = verbs.add_parser(
-        name, help=about, description=about[0].upper() + about[1:] + "."
-    )
-    verb.set_defaults(act=act)
-    return verb
+def parser(verb: str, about: str) -> argparse.ArgumentParser:
+    """The parser of one command. It only takes words apart: what they may be, the options class checks."""
+    top = Parser(prog=f"evalkit {verb}", description=f"{about[0].upper()}{about[1:]}.")
+    cls = VERBS[verb]
+    annotated = types(cls)
+    for name, flag in flags(cls).items():
+        _add(top, name, flag, annotated[name])
+    return top
 
 
-def _model(verb: argparse.ArgumentParser, required: bool) -> None:
-    verb.add_argument(
-        "--model",
-        action="append",
-        required=required,
-        metavar="MODEL",
-        help="checkpoint folder, hub id, demo:later, module:FILE.py:CLASS, replay:FILE; may be repeated",
-    )
-    verb.add_argument(
-        "--model-args",
-        default="",
-        metavar="K=V,...",
-        help="pretrained, revision, dtype, device, ... as in lm-eval",
-    )
-    verb.add_argument("--revision", help="hub revision, a 40-digit commit is best")
-    verb.add_argument(
-        "--resolution", type=int, choices=(224, 448, 896), help="checked against the checkpoint"
-    )
-    verb.add_argument(
-        "--dtype",
-        choices=("float32", "bfloat16", "float16"),
-        default=None,
-        help="default float32, as the reference runs",
-    )
-    verb.add_argument("--device", help="cpu, cuda, cuda:1 (default: a GPU if there is one)")
-    verb.add_argument("--device-map", help="'auto' spreads a checkpoint over several GPUs")
-    verb.add_argument("--adapter", metavar="DIR", help="a LoRA adapter to merge (peft's two files)")
-    verb.add_argument("--quantize", metavar="SCHEME", help="int8 weights, or a library's scheme; stamped")
-    verb.add_argument(
-        "--batch-size", default="auto", metavar="N|auto", help="auto halves when memory runs out"
-    )
-    verb.add_argument(
-        "--engine", choices=("fast", "plain"), help="default fast; plain is transformers' own forward"
-    )
-    verb.add_argument(
-        "--kv-dtype", choices=("float32", "bfloat16"), help="bfloat16: round keys and values as big_vision"
-    )
-    verb.add_argument(
-        "--stable",
-        nargs="?",
-        const="auto",
-        metavar="MARGIN",
-        help="decide answers closer than MARGIN logits again in float32; `evalkit doctor` measures MARGIN",
-    )
-    verb.add_argument(
-        "--strict", action="store_true", default=None, help="one batch shape; out of memory is an error"
-    )
-    verb.add_argument(
-        "--sliding-window",
-        choices=("none", "transformers"),
-        help="default none, as the reference; transformers: Gemma 2's window while decoding",
-    )
-    verb.add_argument(
-        "--cuda-graphs", choices=("on", "off"), help="decode steps as CUDA graphs (default: off)"
-    )
-    verb.add_argument(
-        "--compile", action="store_true", default=None, help="torch.compile decode steps and vision tower"
-    )
+def read(verb: str, about: str, words: Sequence[str]) -> Any:
+    """The options that a command's words mean. Raises UserError; a word out of place ends the process."""
+    given = vars(parser(verb, about).parse_args(words))
+    for name, flag in flags(VERBS[verb]).items():
+        if flag.place and flag.also:  # may be said in two ways, but once
+            said = [given.pop(key) for key in (name, f"--{name}") if key in given]
+            if len(said) != 1:
+                raise UserError(f"{verb}: name one {name}: {flag.help}")
+            given[name] = said[0]
+    return made(verb, given)
 
 
-def _data(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument(
-        "--data-root",
-        action="append",
-        type=Path,
-        default=[],
-        metavar="DIR",
-        help="where datasets lie (or EVALKIT_DATA, or evalkit.toml)",
-    )
-    verb.add_argument(
-        "--include-path", action="append", type=Path, default=[], metavar="DIR", help="more task files"
-    )
-
-
-def _where(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument(
-        "--output-path", type=Path, default=Path("results"), metavar="DIR", help="default: results"
-    )
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError("must be at least 1")
-    return value
-
-
-Adder = Callable[..., Any]
-
-
-def margin(text: str) -> float:
-    """A margin as a share: 0.01 is one point."""
-    value = float(text)
-    if not 0 < value < 1:
-        raise argparse.ArgumentTypeError("must be between 0 and 1; one point is 0.01")
-    return value
-
-
-def allowed(text: str) -> tuple[str, ...]:
-    """`prompt,protocol,samples`, checked."""
-    known = ("prompt", "protocol", "samples")
-    names = tuple(n for n in text.split(",") if n)
-    wrong = [n for n in names if n not in known]
-    if wrong:
-        raise UserError(f"--allow {wrong[0]}: unknown; there are: {', '.join(known)}")
-    return names
-
-
-def _published_model(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument(
-        "--published-model", metavar="NAME",
-        help="lay runs beside this model's numbers, e.g. paligemma2-3b (default: by the checkpoint's name)",
-    )  # fmt: skip
+def _add(top: argparse.ArgumentParser, name: str, flag: Flag, hint: Any) -> None:
+    choices = hints.choices(hint)
+    metavar = flag.metavar or ("{" + ",".join(choices) + "}" if choices else name.upper())
+    told: dict[str, Any] = {"help": flag.help.replace("%", "%%"), "default": argparse.SUPPRESS}
+    if flag.place:
+        nargs = None if flag.place == "1" else flag.place
+        top.add_argument(name, nargs=nargs, metavar=metavar, **told)
+        if flag.also:
+            top.add_argument(*flag.also, dest=f"--{name}", metavar=metavar, **told)
+        return
+    spelled = [f"--{name.replace('_', '-')}", *flag.also]
+    if bool in hints.members(hint) and not flag.bare:
+        top.add_argument(*spelled, dest=name, action="store_true", required=flag.required, **told)
+        return
+    if flag.bare:
+        told |= {"nargs": "?", "const": flag.bare}
+    action = "append" if flag.repeat else "store"
+    top.add_argument(*spelled, dest=name, action=action, metavar=metavar, required=flag.required, **told)

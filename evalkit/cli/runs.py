@@ -1,38 +1,31 @@
-"""evalkit.cli.runs: docstring to be written."""
+"""`evalkit runs`: list, keep and remove runs. Nothing goes without `--yes`, and nothing that is kept."""
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from evalkit.cli.tasks import list_what
 from evalkit.errors import UserError
 from evalkit.evaluation import progress
+from evalkit.options.fields import paths
+from evalkit.options.verbs import RunsOptions
+from evalkit.report.columns import aligned
 from evalkit.runs import store
+from evalkit.runs.store import RunFolder
 
 
-def _runs(arguments: argparse.Namespace) -> int:
-
-    return runs(arguments.what, arguments.runs, arguments.output_path, arguments.yes)
-
-
-def _run_row(folder: store.RunFolder) -> tuple[str, str]:
-    scores = store.scores_of(folder)
-    return folder.name, ", ".join(f"{s.metric} {progress.value(s)}" for s in scores) or "not scored yet"
-
-
-def runs(what: str, named: Sequence[Path], output: Path, sure: bool) -> int:
-    """`evalkit runs [list|keep|rm|gc]`. Nothing goes without `--yes`, and nothing that is kept ever."""
-    if what == "list":
-        return list_what("runs", [], output)
-    if what == "gc":
+def runs(options: RunsOptions) -> int:
+    """Does what `options.what` says."""
+    output, named = Path(options.output_path), paths(options.runs)
+    if options.what == "list":
+        return list_runs(output)
+    if options.what == "gc":
         chosen = _replaced(store.find([output]) if output.exists() else [])
     elif not named:
-        raise UserError(f"runs {what}: name run folders; `evalkit runs` lists them")
+        raise UserError(f"runs {options.what}: name run folders; `evalkit runs` lists them")
     else:
         chosen = store.find(named)
-    if what == "keep":
+    if options.what == "keep":
         for folder in chosen:
             folder.keep()
             print(f"kept     {folder.path}")
@@ -40,17 +33,29 @@ def runs(what: str, named: Sequence[Path], output: Path, sure: bool) -> int:
     for folder in chosen:
         if folder.kept:
             print(f"kept     {folder.path}")
-        elif sure:
+        elif options.yes:
             folder.remove()
             print(f"removed  {folder.path}")
         else:
             print(f"would go {folder.path}")
-    if not sure and any(not folder.kept for folder in chosen):
+    if not options.yes and any(not folder.kept for folder in chosen):
         progress.say("nothing was removed; say --yes to remove these")
     return 0
 
 
-def _replaced(folders: Sequence[store.RunFolder]) -> list[store.RunFolder]:
+def list_runs(output: Path) -> int:
+    """Every run below a folder with its scores."""
+    rows = []
+    for folder in store.find([output]) if output.exists() else []:
+        told = ", ".join(f"{s.metric} {progress.value(s)}" for s in store.scores_of(folder))
+        rows.append([folder.name, told or "not scored yet"])
+    print("".join(f"{line}\n" for line in aligned(rows)), end="")
+    if not rows:
+        progress.say(f"no runs below {output}")
+    return 0
+
+
+def _replaced(folders: Sequence[RunFolder]) -> list[RunFolder]:
     """Runs without one answer, and those that a newer run of the same task and checkpoint name replaced
     with at least as many samples."""
     told = []
@@ -65,3 +70,6 @@ def _replaced(folders: Sequence[store.RunFolder]) -> list[store.RunFolder]:
         if newer or not folder.entries():
             gone.append(folder)
     return gone
+
+
+ACTS = {"runs": runs}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import textwrap
@@ -10,53 +9,47 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evalkit import registry
-from evalkit.cli.runs import _run_row
+from evalkit.cli.runs import list_runs
 from evalkit.data import sources
 from evalkit.errors import DataError, UserError
-from evalkit.evaluation import evaluate, progress
+from evalkit.evaluation import progress
+from evalkit.options.fields import names, paths
+from evalkit.options.verbs import FindDataOptions, ListOptions, ShowOptions, ValidateOptions
 from evalkit.published import counts
-from evalkit.runs import store
+from evalkit.report import formats
+from evalkit.report.columns import aligned
 from evalkit.tasks import dataset, loader
 from evalkit.tasks import schema as task_schema
 from evalkit.types import Task
 
 
-def _list(arguments: argparse.Namespace) -> int:
-
-    return list_what(arguments.what, arguments.include_path, arguments.output_path)
-
-
-def _show(arguments: argparse.Namespace) -> int:
-
-    return show(arguments)
-
-
-def _data_of(arguments: argparse.Namespace) -> int:
-
-    return data(arguments)
-
-
-def _validate(arguments: argparse.Namespace) -> int:
-
-    return validate(arguments.files, arguments.schema)
-
-
-def list_what(what: str, include: Sequence[Path], output: Path) -> int:
-    """`evalkit list`: names and one line each; imports nothing heavy."""
+def list_what(options: ListOptions) -> int:
+    """Names and one line each; imports nothing heavy, and runs no code of the user's."""
+    what, include = options.what, paths(options.include_path)
+    if what == "runs":
+        return list_runs(Path(options.output_path))
     if what == "tasks":
         rows = [(name, loader.load(name, extra=include).about) for name in loader.names(include)]
     elif what == "suites":
         rows = [(n, loader.read_suite(p)["about"]) for n, p in loader.suites(include).items()]
-    elif what == "runs":
-        rows = [_run_row(folder) for folder in (store.find([output]) if output.exists() else [])]
     else:
-        rows = [(name, _about(what, name)) for name in registry.names(what)]
-    width = max((len(name) for name, _ in rows), default=0)
-    for name, about in rows:
-        print(f"{name:<{width}}  {about}".rstrip())
+        here = [(name, form.about) for name, form in formats.FORMS.items()] if what == "forms" else [
+            (name, _about(what, name)) for name in registry.names(what)
+        ]  # fmt: skip
+        rows = [*here, *_own(what, include)]
+    print("".join(f"{line}\n" for line in aligned(rows)), end="")
     if not rows:
-        progress.say(f"no {what}" + (f" below {output}" if what == "runs" else ""))
+        progress.say(f"no {what}")
     return 0
+
+
+def _own(room: str, include: Sequence[Path]) -> list[tuple[str, str]]:
+    """What installed packages add to a room, and own code that task files of `--include-path` name."""
+    rows = [(name, f"of a package: {point.value}") for name, point in registry.entry_points(room).items()]
+    for folder in include:
+        for spelling, path in loader.own_spellings(room, folder):
+            rows.append((spelling, f"your own, named by {path}; runs with --allow-code"))
+    return list(dict(rows).items())
 
 
 def _about(room: str, name: str) -> str:
@@ -64,9 +57,9 @@ def _about(room: str, name: str) -> str:
     return (cls.__doc__ or "").strip().split("\n")[0]
 
 
-def show(arguments: argparse.Namespace) -> int:
+def show(options: ShowOptions) -> int:
     """`evalkit show TASK`: everything that decides a number, on a real sample where the data is there."""
-    task = loader.load(arguments.task, extra=arguments.include_path)
+    task = loader.load(options.task, extra=paths(options.include_path))
     image = loader.preparation(task, 224, task.protocol)
     lines = [
         f"{task.name} (version {task.version}): {task.about}",
@@ -86,7 +79,7 @@ def show(arguments: argparse.Namespace) -> int:
     ]
     print("\n".join(lines))
     try:
-        data = dataset.dataset(task, evaluate.roots(arguments.data_root, [task]))
+        data = dataset.dataset(task, dataset.roots(paths(options.data_root), [task]))
     except DataError as error:
         print("sample     none: " + str(error))
         return 0
@@ -113,17 +106,16 @@ def _search(task: Task) -> str:
     return "greedy" + never if decode.beams == 1 else f"beam {decode.beams}"
 
 
-def data(arguments: argparse.Namespace) -> int:
+def data(options: FindDataOptions) -> int:
     """`evalkit data TASK`: every place looked at, found or missing, and where to get the rest.
 
     With `--check` the data is read: another count than the official one, or missing images, are status 1.
     """
     complete = True
-    for name in loader.expand(
-        [n for names in arguments.tasks for n in names.split(",")], arguments.include_path
-    ):
-        task = loader.load(name, extra=arguments.include_path)
-        found = evaluate.roots(arguments.data_root, [task])
+    include = paths(options.include_path)
+    for name in loader.expand(names(options.tasks), include):
+        task = loader.load(name, extra=include)
+        found = dataset.roots(paths(options.data_root), [task])
         looked = sources.status(task, found)
         usable = next((s for s in looked if s.complete), None)
         print(f"{task.name}: {'found below ' + str(usable.root) if usable else 'not found'}")
@@ -136,7 +128,7 @@ def data(arguments: argparse.Namespace) -> int:
         if not usable:
             complete = False
             print(f"  get it from {task.homepage or 'its authors'} ({task.license})")
-        elif arguments.check:
+        elif options.check:
             lines, right = _checked(task, found)
             print("\n".join(f"  {line}" for line in lines))
             complete = complete and right
@@ -164,20 +156,21 @@ def _checked(task: Task, roots: Sequence[Path]) -> tuple[list[str], bool]:
         lines = [
             f"wrong    {n:,} samples, officially {official:,} ({n - official:+,}){differs}" + "".join(alike)
         ]
-    paths = dict.fromkeys(image.path for sample in data.samples for image in sample.images)
-    absent = [path for path in paths if not Path(path).exists()]
+    images = dict.fromkeys(image.path for sample in data.samples for image in sample.images)
+    absent = [path for path in images if not Path(path).exists()]
     if absent:
-        lines.append(f"missing  {len(absent):,} of {len(paths):,} image files, the first is {absent[0]}")
-    elif paths:
-        lines.append(f"right    {len(paths):,} image files, none is missing")
+        lines.append(f"missing  {len(absent):,} of {len(images):,} image files, the first is {absent[0]}")
+    elif images:
+        lines.append(f"right    {len(images):,} image files, none is missing")
     return lines, not absent and (official is None or n in (official, published))
 
 
-def validate(files: Sequence[str], schema: bool) -> int:
-    """`evalkit validate FILE...`: every file's first mistake, and whether there was one."""
-    if schema:
+def validate(options: ValidateOptions) -> int:
+    """Every file's first mistake, and whether there was one."""
+    if options.schema:
         print(json.dumps(task_schema.schema(), indent=1))
         return 0
+    files = [str(file) for file in paths(options.files)]
     if not files:
         raise UserError("validate: name task files, or --schema for the JSON schema")
     mistakes = 0
@@ -189,3 +182,6 @@ def validate(files: Sequence[str], schema: bool) -> int:
             mistakes += 1
             print(f"evalkit: {error}", file=sys.stderr)
     return 2 if mistakes else 0
+
+
+ACTS = {"list": list_what, "show": show, "data": data, "validate": validate}

@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from evalkit.errors import UserError
 from evalkit.metrics.group_mean import GroupMean
 from evalkit.runs import scored_run
-from evalkit.runs.scored_run import Answered, metric
+from evalkit.runs.scored_run import ScoredRun, metric
 from evalkit.stats import intervals, paired, significance
 from evalkit.stats.paired import Difference
 
@@ -25,7 +26,7 @@ ALLOWED = ("prompt", "protocol", "samples")
 # --- what may be compared -----------------------------------------------------------------------------
 
 
-def first_difference(a: Answered, b: Answered) -> tuple[str, str] | None:
+def first_difference(a: ScoredRun, b: ScoredRun) -> tuple[str, str] | None:
     """(kind, what differs) of the first thing that forbids comparing two runs of a task, or None.
 
     Kinds in `ALLOWED` may be allowed on purpose; checkpoint, resolution and precision never forbid,
@@ -35,7 +36,7 @@ def first_difference(a: Answered, b: Answered) -> tuple[str, str] | None:
     return found[0] if found else None
 
 
-def _differences(a: Answered, b: Answered) -> list[tuple[str, str]]:
+def _differences(a: ScoredRun, b: ScoredRun) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
 
     def look(kind: str, what: str, mine: Any, other: Any) -> None:
@@ -69,11 +70,11 @@ def _differences(a: Answered, b: Answered) -> list[tuple[str, str]]:
     return found
 
 
-def parts_of(run: Answered) -> dict[str, str]:
+def parts_of(run: ScoredRun) -> dict[str, str]:
     return run.signature(run.first)
 
 
-def _sample_difference(a: Answered, b: Answered) -> str:
+def _sample_difference(a: ScoredRun, b: ScoredRun) -> str:
     mine, other = set(a.ids), set(b.ids)
     only, more = sorted(mine - other), sorted(other - mine)
     first = only[0] if only else more[0]
@@ -91,7 +92,9 @@ def _short(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def aligned(a: Answered, b: Answered, allow: Collection[str] = ()) -> tuple[Answered, Answered, list[str]]:
+def aligned(
+    a: ScoredRun, b: ScoredRun, allow: Collection[str] = ()
+) -> tuple[ScoredRun, ScoredRun, list[str]]:
     """Both runs on the samples they share, and what was allowed to differ.
 
     Raises UserError naming the first thing that differs and is not allowed.
@@ -126,8 +129,8 @@ class TaskResult:
     """One task, A against B. The first metric's verdict counts; the others are shown beside it."""
 
     task: str
-    a: Answered
-    b: Answered
+    a: ScoredRun
+    b: ScoredRun
     metrics: tuple[MetricResult, ...]
     groups: Mapping[str, Difference]  # of the first metric, intervals simultaneous
     notes: tuple[str, ...]
@@ -171,7 +174,7 @@ def flags(found: Difference, margin: float) -> tuple[str, ...]:
     return tuple(certain)
 
 
-def task_result(a: Answered, b: Answered, allow: Collection[str], margin: float) -> TaskResult:
+def task_result(a: ScoredRun, b: ScoredRun, allow: Collection[str], margin: float) -> TaskResult:
     """Compares two runs of one task on their shared samples. Raises UserError when they can't be."""
     a, b, notes = aligned(a, b, allow)
     results = []
@@ -204,19 +207,19 @@ def task_result(a: Answered, b: Answered, allow: Collection[str], margin: float)
 
 
 @dataclass(frozen=True)
-class Side:
+class ModelRuns:
     """One model: its runs by task."""
 
     name: str
-    runs: Mapping[str, Answered]
+    runs: Mapping[str, ScoredRun]
 
 
 @dataclass(frozen=True)
 class Comparison:
     """B against A over their common tasks."""
 
-    a: Side
-    b: Side
+    a: ModelRuns
+    b: ModelRuns
     tasks: tuple[TaskResult, ...]
     margin: float
     only_a: tuple[str, ...] = ()
@@ -226,7 +229,7 @@ class Comparison:
         return sum(t.outcome == outcome for t in self.tasks)
 
 
-def compare(a: Side, b: Side, allow: Collection[str] = (), margin: float = MARGIN) -> Comparison:
+def compare(a: ModelRuns, b: ModelRuns, allow: Collection[str] = (), margin: float = MARGIN) -> Comparison:
     """Every common task, p-values adjusted by Holm over them. Raises UserError when none is common."""
     common = [t for t in a.runs if t in b.runs]
     if not common:
@@ -242,7 +245,7 @@ def compare(a: Side, b: Side, allow: Collection[str] = (), margin: float = MARGI
     )  # fmt: skip
 
 
-def sides(given: Sequence[tuple[str, Sequence[Answered]]]) -> list[Side]:
+def sides(given: Sequence[tuple[str, Sequence[ScoredRun]]]) -> list[ModelRuns]:
     """Models from what was named on the command line, in that order.
 
     Each argument is one side, unless an argument holds a task twice, or arguments are single runs of
@@ -255,9 +258,10 @@ def sides(given: Sequence[tuple[str, Sequence[Answered]]]) -> list[Side]:
         names = [_name(group, place) for place, group in given]
         unique = names if len(set(names)) == len(names) else [place for place, _ in given]
         return [
-            Side(name, {r.task: r for r in group}) for name, (_, group) in zip(unique, given, strict=True)
+            ModelRuns(name, {r.task: r for r in group})
+            for name, (_, group) in zip(unique, given, strict=True)
         ]
-    found: dict[str, dict[str, Answered]] = {}
+    found: dict[str, dict[str, ScoredRun]] = {}
     twice = _told_apart(runs)
     for run in runs:
         name = f"{run.name} [{way(run)}]" if run.name in twice else run.name
@@ -272,15 +276,15 @@ def sides(given: Sequence[tuple[str, Sequence[Answered]]]) -> list[Side]:
             f"compare: all runs are of one model, {', '.join(found)}; "
             "name two runs, or a folder with two models"
         )
-    return [Side(name, by_task) for name, by_task in found.items()]
+    return [ModelRuns(name, by_task) for name, by_task in found.items()]
 
 
-def _name(group: Sequence[Answered], place: str) -> str:
+def _name(group: Sequence[ScoredRun], place: str) -> str:
     names = {r.name for r in group}
     return names.pop() if len(names) == 1 else place
 
 
-def _told_apart(runs: Sequence[Answered]) -> set[str]:
+def _told_apart(runs: Sequence[ScoredRun]) -> set[str]:
     """Models that answered one task in two ways."""
     seen: dict[tuple[str, str], str] = {}
     found = set()
@@ -290,7 +294,7 @@ def _told_apart(runs: Sequence[Answered]) -> set[str]:
     return found
 
 
-def way(run: Answered) -> str:
+def way(run: ScoredRun) -> str:
     """How a run was made, in the words that tell two runs of a checkpoint apart."""
     model = run.identity.get("model", {})
     shown = [
@@ -351,24 +355,24 @@ def plain(found: Difference, ids: Sequence[str]) -> dict[str, Any]:
     return content
 
 
-def base(against: str | None, tasks: Sequence[str]) -> Side:
-    """`--against`: its runs of `tasks`, one a task. Raises UserError where it has none of them, or two."""
+def baseline_of(against: str | Path | None, tasks: Sequence[str]) -> ModelRuns:
+    """The runs of `tasks` that `--against` names. Raises UserError where it has none, or two of one."""
     if not against:
         raise UserError("--until-decided: against what? --against BASELINE names a run or baseline file")
     runs = [run for run in scored_run.read(against) if run.task in tasks]
     if not runs:
         names = ", ".join(dict.fromkeys(tasks))
         raise UserError(f"--against {against}: has no run of {names}; run the baseline on it first")
-    return only_side(runs, against)
+    return only_model(runs, str(against))
 
 
-def only_side(group: Sequence[Answered], place: str) -> Side:
-    """The runs of one argument as a side. Raises UserError when it holds a task twice."""
-    found: dict[str, Answered] = {}
+def only_model(group: Sequence[ScoredRun], place: str) -> ModelRuns:
+    """The runs of one argument as a model's. Raises UserError when it holds a task twice."""
+    found: dict[str, ScoredRun] = {}
     for one in group:
         if one.task in found:
             raise UserError(
                 f"{place}: holds two runs of {one.task}, {found[one.task].run} and {one.run}; name one"
             )
         found[one.task] = one
-    return Side(group[0].name, found)
+    return ModelRuns(group[0].name, found)

@@ -5,7 +5,6 @@ Knows answered runs, comparisons and policies; not where runs come from or how r
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import math
 from collections.abc import Collection, Mapping, Sequence
@@ -19,15 +18,9 @@ from evalkit import strict_yaml
 from evalkit.comparison.compare import MARGIN, MetricResult, TaskResult, task_result
 from evalkit.errors import UserError, nearest
 from evalkit.geometry.boxes import STEPS
-from evalkit.runs.scored_run import Answered
+from evalkit.runs.scored_run import ScoredRun
 from evalkit.stats import significance
 from evalkit.stats.paired import ROUNDING
-
-
-def _policy(policy: str | Path | Policy | None, margin: float | None) -> Policy:
-    found = policy if isinstance(policy, Policy) else read_policy(Path(policy)) if policy else Policy()
-    return found if margin is None else dataclasses.replace(found, margin=margin)
-
 
 PASS, FAIL, INCONCLUSIVE = "pass", "fail", "inconclusive"
 EXIT = {PASS: 0, FAIL: 1, INCONCLUSIVE: 3}
@@ -187,15 +180,15 @@ class Decision:
 
 
 def check(
-    candidate: Sequence[Answered],
-    base: Sequence[Answered],
+    candidate: Sequence[ScoredRun],
+    base: Sequence[ScoredRun],
     policy: Policy | None = None,
     limit: int | None = None,
     allow: Collection[str] = (),
 ) -> Decision:
     """Gates every task of the baseline. Raises UserError for what is missing or can't be compared."""
     policy = policy or Policy()
-    new, old = _by_task(candidate), _by_task(base)
+    new, old = by_task(candidate), by_task(base)
     missing = [t for t in old if t not in new]
     if missing:
         raise UserError(
@@ -223,8 +216,8 @@ def check(
     return Decision(decided, candidate[0].name, base[0].name, notes)
 
 
-def _by_task(runs: Sequence[Answered]) -> dict[str, Answered]:
-    found: dict[str, Answered] = {}
+def by_task(runs: Sequence[ScoredRun]) -> dict[str, ScoredRun]:
+    found: dict[str, ScoredRun] = {}
     for run in runs:
         if run.task in found:
             raise UserError(f"{run.task}: there are two runs, {found[run.task].run} and {run.run}; name one")
@@ -232,7 +225,7 @@ def _by_task(runs: Sequence[Answered]) -> dict[str, Answered]:
     return found
 
 
-def first_clusters(run: Answered, limit: int) -> set[str]:
+def first_clusters(run: ScoredRun, limit: int) -> set[str]:
     """Ids of the first `limit` clusters in the order that `--limit` takes them."""
     seed = run.asked.get("seed", 0)
     first: dict[str, str] = {}
@@ -243,7 +236,7 @@ def first_clusters(run: Answered, limit: int) -> set[str]:
     return {i for i, c in zip(run.ids, run.clusters, strict=True) if c in kept}
 
 
-def _draft(base: Answered, new: Answered, allow: Collection[str], policy: Policy) -> TaskDecision:
+def _draft(base: ScoredRun, new: ScoredRun, allow: Collection[str], policy: Policy) -> TaskDecision:
     """Compares; decides at once where the weights are the same."""
     margin = policy.margin_of(base.task)
     result = task_result(base, new, allow, margin)

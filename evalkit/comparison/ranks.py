@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evalkit.comparison.compare import Side, aligned
-from evalkit.runs.scored_run import Answered, metric
+from evalkit.comparison.compare import ModelRuns, aligned
+from evalkit.runs.scored_run import ScoredRun, metric
 from evalkit.stats import intervals
 from evalkit.stats.intervals import Floats
 from evalkit.types import Metric
@@ -30,7 +30,7 @@ class Rank:
     high: float
 
 
-def ranks(models: Sequence[Side], allow: Collection[str] = ()) -> list[Rank]:
+def ranks(models: Sequence[ModelRuns], allow: Collection[str] = ()) -> list[Rank]:
     """Mean ranks over the tasks that all models have (ties share a rank); [] when there is none.
 
     An image is drawn once for all tasks that ask about it: what one image does to several tasks does not
@@ -67,7 +67,7 @@ def ranks(models: Sequence[Side], allow: Collection[str] = ()) -> list[Rank]:
     ]
 
 
-def _common(runs: Sequence[Answered], allow: Collection[str]) -> tuple[str, list[Answered]] | None:
+def _common(runs: Sequence[ScoredRun], allow: Collection[str]) -> tuple[str, list[ScoredRun]] | None:
     """The runs of a task on the samples that all share, and the first metric that all have."""
     for other in runs[1:]:
         aligned(runs[0], other, allow)
@@ -76,7 +76,7 @@ def _common(runs: Sequence[Answered], allow: Collection[str]) -> tuple[str, list
     return None if name is None else (name, [r.only(shared) for r in runs])
 
 
-def _scores(judge: Metric, run: Answered, spelling: str, index: intervals.Ints, drawn: np.ndarray) -> Floats:
+def _scores(judge: Metric, run: ScoredRun, spelling: str, index: intervals.Ints, drawn: np.ndarray) -> Floats:
     """The run's score in every resample; `index` (n,) says where in the pool a sample's image stands."""
     rows = run.rows[spelling]
     if isinstance(rows, list):

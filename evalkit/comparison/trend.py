@@ -5,8 +5,6 @@ Knows folders, answered runs and comparisons; not how a checkpoint is evaluated 
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -16,10 +14,8 @@ from pathlib import Path
 from evalkit.comparison.compare import ALPHA, MARGIN, TaskResult, task_result
 from evalkit.errors import UserError
 from evalkit.files import atomic_write
-from evalkit.report import columns
-from evalkit.report.trend import to_html
 from evalkit.runs import scored_run
-from evalkit.runs.scored_run import Answered
+from evalkit.runs.scored_run import ScoredRun
 from evalkit.runs.store import RunFolder
 from evalkit.stats import significance
 
@@ -134,8 +130,6 @@ class Trend:
         self.points.sort(key=lambda p: p.step)
         content = {"schema": SCHEMA, "points": [asdict(p) for p in self.points]}
         atomic_write(self.path, json.dumps(content, indent=1) + "\n")
-        atomic_write(self.path.with_suffix(".csv"), self.to_csv())
-        atomic_write(self.path.with_suffix(".html"), to_html(self))
 
     def names(self) -> set[str]:
         return {p.name for p in self.points}
@@ -145,29 +139,13 @@ class Trend:
         """The checkpoint with the highest mean over tasks; the earlier one of two equal."""
         return max(self.points, key=lambda p: (p.mean, -p.step), default=None)
 
-    def runs(self, point: Point) -> list[Answered]:
+    def runs(self, point: Point) -> list[ScoredRun]:
         """The runs of a point that are still there."""
         folders = [RunFolder(self.path.parent / name) for name in point.runs]
         return scored_run.of_runs([f for f in folders if (f.path / "scores.json").is_file()])
 
-    def to_csv(self) -> str:
-        """One line a checkpoint and score."""
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(
-            ["step", "checkpoint", "task", "metric", "value", "low", "high", "n", "coverage", "drop"]
-        )
-        for p in self.points:
-            for key, (value, low, high, n) in p.values.items():
-                task, _, metric = key.partition(" ")
-                dropped = any(d.startswith(f"{task}:") for d in p.drops)
-                coverage = p.coverage.get(key, "all")
-                line = [p.step, p.name, task, metric, value, low, high, n, coverage, int(dropped)]
-                writer.writerow([columns.neutral(v) for v in line])
-        return out.getvalue()
 
-
-def point(step: int, name: str, runs: Sequence[Answered], drops: Sequence[str] = ()) -> Point:
+def point(step: int, name: str, runs: Sequence[ScoredRun], drops: Sequence[str] = ()) -> Point:
     """A checkpoint's place in the trend."""
     scores = {f"{r.task} {s.metric}": s for r in runs for s in r.scores.values()}
     values = {key: (s.value, s.low, s.high, s.n) for key, s in scores.items()}
@@ -179,7 +157,7 @@ def point(step: int, name: str, runs: Sequence[Answered], drops: Sequence[str] =
 
 
 def drops(
-    new: Sequence[Answered], old: Sequence[Answered], name: str, allow: Collection[str] = ()
+    new: Sequence[ScoredRun], old: Sequence[ScoredRun], name: str, allow: Collection[str] = ()
 ) -> list[str]:
     """Sentences for the tasks on which `new` is significantly worse than `old` (5 %, Holm over tasks)."""
     before = {r.task: r for r in old}

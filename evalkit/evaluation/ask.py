@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from evalkit import demo
 from evalkit.data import sources
 from evalkit.errors import DataError, UserError
-from evalkit.evaluation.evaluate import DEMO, checkpoint
 from evalkit.files import atomic_write
-from evalkit.geometry import mask_decoder
+from evalkit.options.fields import names, paths
+from evalkit.options.verbs import AskOptions
 from evalkit.registry import make
 from evalkit.types import Box, Checkpoint, Decode, ImageRef, Mask, Prediction, Preparation, Request, Size
 
@@ -37,7 +38,8 @@ def ask(
     prompt: str,
     max_new_tokens: int,
     overlay: Path | None,
-    decoder: str,
+    decoder: str = "",
+    folders: Sequence[Path] = (),
 ) -> Reply:
     """Asks once and draws boxes and masks where the answer has any, into `overlay` or beside the user.
 
@@ -56,7 +58,7 @@ def ask(
     decode = Decode(max_new_tokens=max_new_tokens, text_length=None)
     request = Request("ask", (reference,), prompt, preparation, decode)
     (prediction,) = candidate.load(protocol).predict([request])
-    found, warning = _read(prediction, decoder)
+    found, warning = _read(prediction, decoder, folders)
     target = (overlay or Path(f"{image.stem}.answer.png")) if found else None
     if target is not None:
         atomic_write(target, _draw(reference, found, preparation.exif))
@@ -64,12 +66,13 @@ def ask(
     return Reply(prediction.text, prediction.tokens, prediction.stop, tuple(found), size, target, warning)
 
 
-def _read(prediction: Prediction, decoder: str) -> tuple[list[Box | Mask], str]:
+def _read(prediction: Prediction, decoder: str, folders: Sequence[Path]) -> tuple[list[Box | Mask], str]:
     """Masks where the text has segmentation tokens, else boxes, else nothing; and why masks could not be."""
     size, warning = prediction.sizes[0], ""
     if "<seg" in prediction.text:
         try:
-            answer = make("parsers", f"masks(decoder={decoder!r}, form='objects')").read(prediction, size)
+            masks = make("parsers", f"masks(decoder={decoder!r}, form='objects')").within(folders)
+            answer = masks.read(prediction, size)
             if answer:
                 return list(answer), ""
         except UserError as error:
@@ -120,17 +123,12 @@ def _draw(reference: ImageRef, things: list[Box | Mask], exif: str) -> bytes:
     return out.getvalue()
 
 
-def reply_to(arguments: argparse.Namespace) -> Reply:
-    """What the one model says to the one question."""
-    if len(arguments.model) != 1:
-        raise UserError("ask: one --model at a time")
-    candidate = checkpoint(arguments.model[0], arguments)
-    decoder = ""
-    if arguments.model[0].startswith(f"{DEMO}:"):
-        from evalkit import demo
-
-        decoder = str(demo.mask_decoder())
-    mask_decoder.look_in(*sources.roots(arguments.data_root))
+def reply(options: AskOptions, candidate: Checkpoint) -> Reply:
+    """What a model says to one question, as `evalkit ask` is asked."""
+    (spec,) = names(options.model)
+    decoder = str(demo.mask_decoder()) if spec.startswith("demo:") else ""
+    folders = sources.roots(paths(options.data_root))
+    overlay = None if options.overlay is None else Path(options.overlay)
     return ask(
-        candidate, arguments.image, arguments.prompt, arguments.max_new_tokens, arguments.overlay, decoder
+        candidate, Path(options.image), options.prompt, options.max_new_tokens, overlay, decoder, folders
     )

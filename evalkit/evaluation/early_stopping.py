@@ -7,42 +7,21 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from evalkit import registry
-from evalkit.comparison.compare import Side
 from evalkit.errors import UserError
 from evalkit.evaluation.plan import Plan
-from evalkit.evaluation.predict import Options, Progress, check_resume, predict, score
-from evalkit.evaluation.progress import say
-from evalkit.runs.scored_run import Answered, parts
+from evalkit.evaluation.predict import Session, check_resume, predict, score
+from evalkit.runs.scored_run import ScoredRun, parts
 from evalkit.stats.sequential import ALPHA, Decider, block_size
 from evalkit.tasks import dataset
-from evalkit.tasks.dataset import Asked, Dataset, Shelf
-from evalkit.types import Checkpoint, Metric, Model, Parser, Prediction, Sample, Score
-
-
-def until_decided(reference: Side, margin: float | None) -> Callable[..., None]:
-    """What runs plans block by block until the difference from `reference` is clear, and says so."""
-
-    def act(
-        plans: Sequence[Plan],
-        shelf: Shelf,
-        checkpoint: Checkpoint,
-        options: Options,
-        progress: Progress,
-        done: Callable[[Plan, list[Score]], None],
-    ) -> None:
-        found = run(plans, shelf, checkpoint, options, progress, done, reference.runs, margin or MARGIN)
-        for outcome in found:
-            say(f"  {outcome.task}: {outcome}")
-
-    return act
-
+from evalkit.tasks.dataset import Dataset, Selection
+from evalkit.types import Metric, Prediction, Sample
 
 MARGIN = 0.02
 
@@ -75,50 +54,42 @@ class Outcome:
 
 
 def run(
-    plans: Sequence[Plan],
-    shelf: Shelf,
-    checkpoint: Checkpoint,
-    options: Options,
-    progress: Progress,
-    done: Callable[[Plan, list[Score]], None],
-    base: Mapping[str, Answered],
-    margin: float = MARGIN,
+    plans: Sequence[Plan], session: Session, base: Mapping[str, ScoredRun], margin: float = MARGIN
 ) -> list[Outcome]:
-    """Like `runner.run`, but every task stops when it is decided; alpha is split over the tasks.
+    """Like `predict.run`, but every task stops when it is decided; alpha is split over the tasks.
 
     A stopped run says so in run.json ("early") and its coverage; asked again, it replays its blocks
     from the journal and comes to the same decision without a model. Raises UserError, before anything
     runs, for a task without a baseline or an additive metric.
     """
-    watches = [_Watch(p, shelf.get(p.task), base.get(p.task.name), margin, ALPHA / len(plans)) for p in plans]
-    models: dict[str, Model] = {}
+    datasets, alpha = session.datasets, ALPHA / len(plans)
+    watches = [_Watch(p, datasets.get(p.task), base.get(p.task.name), margin, alpha) for p in plans]
     found = []
     for plan, watch in zip(plans, watches, strict=True):
-        data = shelf.get(plan.task)
-        started = time.monotonic()
         watch.resume({n: e.prediction for n, e in plan.folder.entries().items() if n not in plan.changed})
         if watch.next_block:
-            check_resume(plan, options)
-            if plan.protocol not in models:
-                models[plan.protocol] = checkpoint.load(plan.protocol)
-                started = time.monotonic()
-            given = (plan, data, models[plan.protocol], options, progress, checkpoint.flops)
-            predict(*given, watch.following)
+            check_resume(plan, session)
+            session.model(plan.protocol)  # loading does not count as time of the run
+        started = time.monotonic()
+        if watch.next_block:
+            predict(plan, session, watch.following)
         outcome = watch.outcome(time.monotonic() - started)
-        stopped = _stopped(plan, data, watch) if outcome.samples < len(plan.wanted) else plan
+        stopped = (
+            _stopped(plan, datasets.get(plan.task), watch) if outcome.samples < len(plan.wanted) else plan
+        )
         _record(stopped, outcome)
-        done(stopped, score(stopped, shelf))
+        session.done(stopped, score(stopped, datasets))
         found.append(outcome)
     return found
 
 
 def _stopped(plan: Plan, data: Dataset, watch: _Watch) -> Plan:
     """The plan narrowed to the blocks that were looked at."""
-    limited = Asked(watch.taken, plan.asked.seed)
+    limited = Selection(watch.taken, plan.selection.seed)
     seen = set(watch.seen)
     same = {s.id for s in dataset.choose(data.samples, limited)} == seen
-    asked = limited if same else Asked(ids=tuple(n for n in plan.wanted if n in seen))
-    return replace(plan, asked=asked, wanted=tuple(n for n in plan.wanted if n in seen), early=True)
+    selection = limited if same else Selection(ids=tuple(n for n in plan.wanted if n in seen))
+    return replace(plan, selection=selection, wanted=tuple(n for n in plan.wanted if n in seen), early=True)
 
 
 def _record(plan: Plan, outcome: Outcome) -> None:
@@ -127,18 +98,20 @@ def _record(plan: Plan, outcome: Outcome) -> None:
     told = asdict(outcome)
     if run is None or {**(run.get("early") or {}), "minutes_saved": 0} == {**told, "minutes_saved": 0}:
         return
-    plan.folder.write_run({**run, "asked": asdict(plan.asked), "early": told if plan.early else None,
+    plan.folder.write_run({**run, "asked": asdict(plan.selection), "early": told if plan.early else None,
                            "sequential": told})  # fmt: skip
 
 
 class _Watch:
     """One task: its blocks in order, and the test that looks at each when it is complete."""
 
-    def __init__(self, plan: Plan, data: Dataset, base: Answered | None, margin: float, alpha: float) -> None:
+    def __init__(
+        self, plan: Plan, data: Dataset, base: ScoredRun | None, margin: float, alpha: float
+    ) -> None:
         if base is None:
             raise UserError(f"--against: has no run of {plan.task.name}; run the baseline on it first")
         self.plan, self.base, self.margin, self.alpha = plan, base, margin, alpha
-        self.parser: Parser = registry.make("parsers", plan.task.parser)
+        self.parser = plan.parser
         self.metric, self.spelled = _additive(plan, base)
         _refuse(plan, base, self.spelled)
         self.before = dict(
@@ -146,7 +119,7 @@ class _Watch:
         )
         wanted = set(plan.wanted) & self.before.keys()
         self.samples = {s.id: s for s in data.samples if s.id in wanted}
-        self.order = _permuted(list(self.samples.values()), plan.asked.seed)
+        self.order = _permuted(list(self.samples.values()), plan.selection.seed)
         sizes = [len(c) for c in self.order]
         self.step = block_size(len(sizes), float(np.mean(sizes)))
         scale = 1.0 if self.metric.maximum is None else self.metric.maximum - self.metric.minimum
@@ -213,7 +186,7 @@ class _Watch:
         )  # fmt: skip
 
 
-def _additive(plan: Plan, base: Answered) -> tuple[Metric, str]:
+def _additive(plan: Plan, base: ScoredRun) -> tuple[Metric, str]:
     """The task's first metric whose score is a plain mean of bounded rows of single samples."""
     for spelled in plan.task.metrics:
         metric: Metric = registry.make("metrics", spelled)
@@ -228,7 +201,7 @@ def _additive(plan: Plan, base: Answered) -> tuple[Metric, str]:
     )
 
 
-def _refuse(plan: Plan, base: Answered, spelled: str) -> None:
+def _refuse(plan: Plan, base: ScoredRun, spelled: str) -> None:
     """Raises UserError naming the first thing that makes the baseline another test."""
     signature = parts(base.scores[registry.spell(registry.make("metrics", spelled))].signature)
     mine = {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from evalkit.evaluation.plan import Plan, requests
 from evalkit.runs import store
-from evalkit.tasks.dataset import Shelf
+from evalkit.tasks.dataset import DatasetCache
 from evalkit.types import Checkpoint, Request
 
 LETTERS_A_TOKEN = 4  # of English, for prompts that nobody has tokenised yet
@@ -26,10 +26,10 @@ class Estimate:
     bytes: int
 
 
-def estimate(plan: Plan, shelf: Shelf, checkpoint: Checkpoint, output: Path) -> Estimate:
+def estimate(plan: Plan, datasets: DatasetCache, checkpoint: Checkpoint, output: Path) -> Estimate:
     """The cost of what the plan still misses."""
     missing = set(plan.missing)
-    samples = [s for s in shelf.get(plan.task).samples if s.id in missing]
+    samples = [s for s in datasets.get(plan.task).samples if s.id in missing]
     asked = requests(plan, samples)
     total: float | None = None
     if checkpoint.flops is not None:

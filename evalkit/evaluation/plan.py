@@ -17,30 +17,44 @@ from evalkit.data import sources
 from evalkit.errors import DataError
 from evalkit.runs.store import Entry, ImageStamp, RunFolder
 from evalkit.tasks import loader
-from evalkit.tasks.dataset import Asked, Dataset, choose
-from evalkit.types import Checkpoint, Preparation, Request, Sample, Source, Task
+from evalkit.tasks.dataset import Dataset, Selection, choose
+from evalkit.types import Checkpoint, Parser, Preparation, Request, Sample, Source, Task
 
 
-@dataclass(frozen=True)
-class Plan:
-    """One run to be: a task, a checkpoint, and one way of running it."""
+@dataclass(frozen=True, kw_only=True)
+class ToScore:
+    """A run whose answers are to be scored: what was asked, and of which part of the official samples."""
 
     task: Task
+    parser: Parser
+    folder: RunFolder
+    wanted: tuple[str, ...]  # ids
+    total: int  # samples of the dataset
+    targets: str  # digest of all targets of the dataset
+    official: int | None = None  # the official count, where the disk holds another number
+    early: bool = False  # stopped by a sequential test: what is there was chosen by what it showed
+
+    def coverage(self, have: int) -> str:
+        """`all` of the official samples (or of as many as the papers had), `limited` on purpose, `early`
+        where a sequential test stopped it, or `incomplete`: some wanted are missing."""
+        if have < len(self.wanted) or self.official is not None:
+            return "incomplete"
+        return "early" if self.early else "all" if len(self.wanted) == self.total else "limited"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan(ToScore):
+    """One run to be: a task, a checkpoint, and one way of running it."""
+
+    model: str
     protocol: str
     preparation: Preparation
     source: Source
-    folder: RunFolder
     identity: Mapping[str, Any]
     digest: str
-    asked: Asked
-    total: int
-    wanted: tuple[str, ...]
+    selection: Selection
     missing: tuple[str, ...]  # wanted and not predicted yet
     changed: tuple[str, ...] = ()  # predicted, but the image on disk has changed since
-    targets: str = ""  # digest of all targets of the dataset
-    official: int | None = None  # the official count, where the disk holds another number
-    model: str = ""
-    early: bool = False  # stopped by a sequential test: what is there was chosen by what it showed
 
 
 def requests(plan: Plan, samples: Sequence[Sample]) -> list[Request]:
@@ -68,7 +82,7 @@ def plan(
     data: Dataset,
     checkpoint: Checkpoint,
     output: Path,
-    asked: Asked,
+    selection: Selection,
     protocol: str | None = None,
     missing_images: str = "stop",
 ) -> Plan:
@@ -89,21 +103,22 @@ def plan(
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     folder = RunFolder(output / f"{task.name}.{checkpoint.name}.{digest[:8]}")
     entries = folder.entries()
-    asked = _widest(folder, data, asked, entries)
-    wanted = choose(data.samples, asked)
+    selection = _widest(folder, data, selection, entries)
+    wanted = choose(data.samples, selection)
     if missing_images == "stop":
         _refuse_missing_images(task, [s for s in wanted if s.id not in entries])
     changed = tuple(s.id for s in wanted if s.id in entries and not _same_images(s, entries[s.id]))
     redo = set(changed)
     return Plan(
         task=task,
+        parser=data.parser,
         protocol=named,
         preparation=preparation,
         source=data.source,
         folder=folder,
         identity=identity,
         digest=digest,
-        asked=asked,
+        selection=selection,
         total=len(data.samples),
         wanted=tuple(s.id for s in wanted),
         missing=tuple(s.id for s in wanted if s.id not in entries or s.id in redo),
@@ -115,36 +130,25 @@ def plan(
     )
 
 
-def coverage(plan: Plan, have: int) -> str:
-    """`all` of the official samples (or of as many as the papers had), `limited` on purpose, `early` where a
-    sequential test stopped it, or `incomplete`: some wanted are missing."""
-    if have < len(plan.wanted) or plan.official is not None:
-        return "incomplete"
-    return "early" if plan.early else "all" if len(plan.wanted) == plan.total else "limited"
-
-
 def _stopped_early(folder: RunFolder, data: Dataset, wanted: Sequence[Sample]) -> bool:
     """Whether these samples are those at which a sequential test stopped the run."""
     run = folder.read_run()
     if run is None or not run.get("early"):
         return False
-    return {s.id for s in choose(data.samples, _asked_before(run))} == {s.id for s in wanted}
+    return {s.id for s in choose(data.samples, Selection.of_run(run))} == {s.id for s in wanted}
 
 
-def _asked_before(run: Mapping[str, Any]) -> Asked:
-    content = run["asked"]
-    return Asked(content["limit"], content["seed"], tuple(content["ids"]) if content["ids"] else None)
-
-
-def _widest(folder: RunFolder, data: Dataset, asked: Asked, entries: Mapping[str, Entry]) -> Asked:
+def _widest(
+    folder: RunFolder, data: Dataset, selection: Selection, entries: Mapping[str, Entry]
+) -> Selection:
     """A run that is complete for more than is asked now stays what it is: nothing is made smaller."""
     run = folder.read_run()
     if run is None:
-        return asked
-    before = _asked_before(run)
+        return selection
+    before = Selection.of_run(run)
     earlier = {s.id for s in choose(data.samples, before)}
-    now = {s.id for s in choose(data.samples, asked)}
-    return before if now < earlier and earlier <= entries.keys() else asked
+    now = {s.id for s in choose(data.samples, selection)}
+    return before if now < earlier and earlier <= entries.keys() else selection
 
 
 # --- images --------------------------------------------------------------------------------------

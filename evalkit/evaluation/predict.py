@@ -6,53 +6,58 @@ Knows plans, journals and a `Model`; nothing of its inside, and nothing of how t
 from __future__ import annotations
 
 import dataclasses
+import functools
 import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evalkit import __version__, registry
+from evalkit import __version__, provenance, registry
 from evalkit.errors import DataError, ImageError, ResultsError
 from evalkit.evaluation import estimate
 from evalkit.evaluation import score as scoring
-from evalkit.evaluation.plan import Plan, coverage, requests, stamps
-from evalkit.provenance import _commit, _now, versions
+from evalkit.evaluation.plan import Plan, ToScore, requests, stamps
 from evalkit.runs.store import Entry, scores_of
-from evalkit.tasks.dataset import Dataset, Shelf
-from evalkit.types import Checkpoint, Metric, Model, Parser, Prediction, Request, Sample, Score, Task
+from evalkit.tasks.dataset import DatasetCache
+from evalkit.types import Checkpoint, Metric, Model, Prediction, Request, Sample, Score
+
+Progress = Callable[[Plan, int, float | None], None]
+"""Told after every answer: the plan, how many of its samples are done, the running score."""
+Done = Callable[[Plan, list[Score]], None]
+"""Told after every run: its plan and its scores."""
 
 
 @dataclass(frozen=True)
-class Options:
-    """How to run, beside what: nothing here may change a text."""
+class Session:
+    """One checkpoint at work on the data: how, and who is told. Nothing here may change a text."""
 
+    checkpoint: Checkpoint
+    datasets: DatasetCache
+    progress: Progress = lambda plan, done, score: None
+    done: Done = lambda plan, scores: None
     on_bad_image: str = "stop"  # stop | skip
     resume_across: bool = False  # go on with other library versions or another device
     command: str = ""
 
+    @functools.cached_property
+    def _models(self) -> dict[str, Model]:
+        return {}
 
-Progress = Callable[[Plan, int, float | None], None]
-"""Told after every answer: the plan, how many of its samples are done, the running score."""
+    def model(self, protocol: str) -> Model:
+        """The model under a protocol; the weights are loaded when it is first asked for."""
+        if protocol not in self._models:
+            self._models[protocol] = self.checkpoint.load(protocol)
+        return self._models[protocol]
 
 
-def run(
-    plans: Sequence[Plan],
-    shelf: Shelf,
-    checkpoint: Checkpoint,
-    options: Options,
-    progress: Progress,
-    done: Callable[[Plan, list[Score]], None],
-) -> None:
+def run(plans: Sequence[Plan], session: Session) -> None:
     """Runs and scores the plans of one checkpoint; the model is loaded at most once a protocol."""
-    models: dict[str, Model] = {}
     for plan in plans:
         if plan.missing:
-            check_resume(plan, options)
-            if plan.protocol not in models:
-                models[plan.protocol] = checkpoint.load(plan.protocol)
-            predict(plan, shelf.get(plan.task), models[plan.protocol], options, progress, checkpoint.flops)
-        done(plan, score(plan, shelf))
+            check_resume(plan, session)
+            predict(plan, session)
+        session.done(plan, score(plan, session.datasets))
 
 
 # --- predicting ----------------------------------------------------------------------------------
@@ -62,30 +67,27 @@ Next = Callable[[Sequence[Prediction]], Sequence[str]]
 """Given the answers to the last block, the ids of the next block; none ends the run."""
 
 
-def predict(
-    plan: Plan,
-    data: Dataset,
-    model: Model,
-    options: Options,
-    progress: Progress,
-    flops: Callable[[int, int, int], float] | None = None,
-    following: Next | None = None,
-) -> None:
+def predict(plan: Plan, session: Session, following: Next | None = None) -> None:
     """Asks the model for every missing sample and journals each answer as it comes.
 
-    How long it took, and by `flops` how much work it was, is recorded for later estimates. With
-    `following` it asks block after block, until that names no more samples.
+    How long it took, and how much work it was, is recorded for later estimates. With `following` it asks
+    block after block, until that names no more samples.
     """
+    data, model, flops = (
+        session.datasets.get(plan.task),
+        session.model(plan.protocol),
+        session.checkpoint.flops,
+    )
     missing = set(plan.missing)
     todo = {s.id: s for s in data.samples if s.id in missing}
-    running = _Running(plan.task)
+    running = _Running(plan)
     bad: dict[str, str] = {}
 
     def skip(request: Request, error: ImageError) -> None:
         bad[request.id] = str(error)
 
     with plan.folder.journal() as journal:
-        record = _record(plan, model, options)
+        record = _record(plan, model, session)
         plan.folder.write_run(record)
         done = len(plan.wanted) - len(plan.missing)
         begun, work = time.monotonic(), 0.0
@@ -94,7 +96,7 @@ def predict(
             while block:
                 asked = requests(plan, [todo[name] for name in block])
                 answers = []  # for `following` alone: a long run must not hold what the journal has
-                for prediction in model.predict(asked, skip if options.on_bad_image == "skip" else None):
+                for prediction in model.predict(asked, skip if session.on_bad_image == "skip" else None):
                     sample = todo[prediction.id]
                     journal.write(Entry(prediction, stamps(sample.images)))
                     if following:
@@ -103,11 +105,11 @@ def predict(
                     if flops is not None:
                         tokens = estimate.prompt_tokens(plan, prediction.prompt)
                         work += flops(len(sample.images), tokens, len(prediction.tokens))
-                    progress(plan, done, running.add(sample, prediction))
+                    session.progress(plan, done, running.add(sample, prediction))
                 block = following(answers) if following else ()
         except ImageError as error:
             raise ImageError(f"{error}; --on-bad-image skip goes on without such samples") from None
-        took = {"ended": _now(), "seconds": time.monotonic() - begun, "flops": work}
+        took = {"ended": provenance.now(), "seconds": time.monotonic() - begun, "flops": work}
         record["sessions"][-1] |= {**took, **model.provenance()}
         record["bad_images"] = {**record["bad_images"], **bad}
         plan.folder.write_run(record)
@@ -116,9 +118,9 @@ def predict(
 class _Running:
     """The score so far of the first metric that single samples add up to; for the eye only."""
 
-    def __init__(self, task: Task) -> None:
-        self.parser: Parser = registry.make("parsers", task.parser)
-        metrics: list[Metric] = [registry.make("metrics", m) for m in task.metrics]
+    def __init__(self, plan: Plan) -> None:
+        self.parser = plan.parser
+        metrics: list[Metric] = [registry.make("metrics", m) for m in plan.task.metrics]
         quick = [m for m in metrics if not m.corpus and not m.package]
         fitting = quick if self.parser.kind != "masks" else []
         self.metric = fitting[0] if fitting else None
@@ -138,50 +140,44 @@ class _Running:
 # --- scoring -------------------------------------------------------------------------------------
 
 
-def score(plan: Plan, shelf: Shelf) -> list[Score]:
+def score(run: ToScore, datasets: DatasetCache) -> list[Score]:
     """Scores what the journals hold of the wanted samples and writes rows.jsonl and scores.json.
 
     What was scored before from the same inputs is read, not computed: the second run is instant.
     """
-    entries = plan.folder.entries()
-    wanted = set(plan.wanted)
+    entries = run.folder.entries()
+    wanted = set(run.wanted)
     predictions = {name: entry.prediction for name, entry in entries.items() if name in wanted}
     if not predictions:
-        run = plan.folder.read_run() or {}
-        why = next(iter(run.get("bad_images", {}).values()), "its folder was emptied while it ran")
-        raise DataError(f"{plan.task.name}: nothing is left to score in {plan.folder.path}: {why}")
-    covered = coverage(plan, len(predictions))
-    inputs = scoring.inputs_digest(plan.task, plan.targets, predictions, covered, decoder_digest(plan.task))
-    before = plan.folder.read_scores()
+        recorded = run.folder.read_run() or {}
+        why = next(iter(recorded.get("bad_images", {}).values()), "its folder was emptied while it ran")
+        raise DataError(f"{run.task.name}: nothing is left to score in {run.folder.path}: {why}")
+    covered = run.coverage(len(predictions))
+    inputs = scoring.inputs_digest(run.task, run.targets, predictions, covered, run.parser.identity())
+    before = run.folder.read_scores()
     if before is not None and before.get("inputs") == inputs:
-        return scores_of(plan.folder)
-    samples = shelf.get(plan.task).samples
-    scored = scoring.score(plan.task, samples, predictions, covered, plan.targets)
-    plan.folder.write_rows(scored.lines)
-    plan.folder.write_scores(scored.scores, inputs, scored.not_scored)
+        return scores_of(run.folder)
+    samples = datasets.get(run.task).samples
+    scored = scoring.score(run.task, run.parser, samples, predictions, covered, run.targets)
+    run.folder.write_rows(scored.lines)
+    run.folder.write_scores(scored.scores, inputs, scored.not_scored)
     return scored.scores
-
-
-def decoder_digest(task: Task) -> str:
-    """What beside text and targets decides the answers; '' where no mask is decoded."""
-    parser: Parser = registry.make("parsers", task.parser)
-    return parser.identity()
 
 
 # --- identity and provenance ---------------------------------------------------------------------
 
 
-def _record(plan: Plan, model: Model, options: Options) -> dict[str, Any]:
+def _record(plan: Plan, model: Model, session: Session) -> dict[str, Any]:
     """run.json's content, this session added to what earlier ones left."""
     before = plan.folder.read_run() or {}
-    session = {
-        "started": _now(),
+    now = {
+        "started": provenance.now(),
         "ended": None,
-        "command": options.command,
+        "command": session.command,
         "evalkit": __version__,
-        "commit": _commit(),
+        "commit": provenance.commit(),
         "python": platform.python_version(),
-        "libraries": versions(),
+        "libraries": provenance.versions(),
         **model.provenance(),
     }
     return {
@@ -190,22 +186,22 @@ def _record(plan: Plan, model: Model, options: Options) -> dict[str, Any]:
         "model": plan.model,
         "digest": plan.digest,
         "identity": plan.identity,
-        "asked": dataclasses.asdict(plan.asked),
+        "asked": dataclasses.asdict(plan.selection),
         "task_file": dataclasses.asdict(plan.task),
         "source": {"root": str(plan.source.root), "entry": dict(plan.source.entry)},
         "bad_images": {k: v for k, v in before.get("bad_images", {}).items() if k in plan.missing},
-        "sessions": [*before.get("sessions", []), session],
+        "sessions": [*before.get("sessions", []), now],
     }
 
 
-def check_resume(plan: Plan, options: Options) -> None:
+def check_resume(plan: Plan, session: Session) -> None:
     """Going on under other library versions could mix two texts; that must be asked for."""
     before = plan.folder.read_run()
-    if before is None or options.resume_across or len(plan.missing) == len(plan.wanted):
+    if before is None or session.resume_across or len(plan.missing) == len(plan.wanted):
         return
-    for session in before.get("sessions", [])[-1:]:
-        for library, version in versions().items():
-            old = session.get("libraries", {}).get(library)
+    for last in before.get("sessions", [])[-1:]:
+        for library, version in provenance.versions().items():
+            old = last.get("libraries", {}).get(library)
             if old is not None and old != version:
                 raise ResultsError(
                     f"{plan.folder.path}: was begun with {library} {old}, here is {version}; "

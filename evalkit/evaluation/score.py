@@ -31,6 +31,7 @@ class Scored:
 
 def score(
     task: Task,
+    parser: Parser,
     samples: Sequence[Sample],
     predictions: Mapping[str, Prediction],
     coverage: str,
@@ -44,28 +45,41 @@ def score(
     chosen = sorted((s for s in samples if s.id in predictions), key=lambda s: s.id)
     if not chosen:
         raise DataError(f"{task.name}: nothing to score; no prediction belongs to a sample of the dataset")
-    untold = next((s.id for s in chosen if s.target is None or s.target == ()), None)
-    if untold is not None and task.metrics:
+    unknown = next((s.id for s in chosen if s.target is None or s.target == ()), None)
+    if unknown is not None and task.metrics:
         raise DataError(
-            f"{task.name}: sample {untold} has no target; a split without public answers can only be exported"
+            f"{task.name}: sample {unknown} has no target; "
+            "a split without public answers can only be exported"
         )
     told = [predictions[s.id] for s in chosen]
     sizes = [s.size or (p.sizes[0] if p.sizes else None) for s, p in zip(chosen, told, strict=True)]
-    parser: Parser = registry.make("parsers", task.parser)
     answers = parser.answers(told, sizes)
-    clusters = _clusters(chosen, told)
-    groups = [s.group for s in chosen]
+    read = _Answers(
+        task, parser, chosen, answers, [parser.invalid(a) for a in answers], _clusters(chosen, told),
+        coverage, targets,
+    )  # fmt: skip
     scores, columns, missing = [], [], not_scored(task)
     for spelling in (m for m in task.metrics if m not in missing):
         metric: Metric = registry.make("metrics", spelling)
         mean = group_mean(spelling, samples, task.group_mean) if task.group_mean is not None else None
         rows = _rows(metric, chosen, answers, samples, mean)
         columns.append((spelling, rows))
-        scores.append(
-            _score(task, spelling, metric, mean, parser, rows, answers, clusters, groups, coverage, targets)
-        )
-    invalid = [parser.invalid(a) for a in answers]
-    return Scored(scores, _lines(chosen, told, answers, clusters, invalid, columns), missing)
+        scores.append(_score(read, spelling, metric, mean, rows))
+    return Scored(scores, _lines(read, told, columns), missing)
+
+
+@dataclass(frozen=True)
+class _Answers:
+    """What one run's predictions were read as, sorted by sample id; every metric starts from it."""
+
+    task: Task
+    parser: Parser
+    samples: Sequence[Sample]
+    answers: Sequence[Any]
+    invalid: Sequence[bool]
+    clusters: Sequence[str]
+    coverage: str
+    targets: str  # digest of all targets of the dataset
 
 
 def not_scored(task: Task) -> dict[str, str]:
@@ -136,30 +150,19 @@ def _rows(
     return [rows[i] for i in kept] if isinstance(rows, list) else rows[kept]
 
 
-def _score(
-    task: Task,
-    spelling: str,
-    metric: Metric,
-    mean: Any,
-    parser: Parser,
-    rows: Rows,
-    answers: Sequence[Any],
-    clusters: Sequence[str],
-    groups: Sequence[str],
-    coverage: str,
-    targets: str,
-) -> Score:
+def _score(read: _Answers, spelling: str, metric: Metric, mean: Any, rows: Rows) -> Score:
+    task, parser, groups = read.task, read.parser, [s.group for s in read.samples]
     whole: Metric = metric if mean is None else mean
     wide = rows if mean is None else mean.spread(rows, groups)
-    low, high, method = intervals.interval(whole, wide, clusters)
+    low, high, method = intervals.interval(whole, wide, read.clusters)
     parts = {
         "task": task.name,
         "v": task.version,
         "metric": registry.spell(whole),
         "parser": registry.spell(parser) + (f"#{parser.identity()[:12]}" if parser.identity() else ""),
-        "targets": targets[:12],
-        "n": len(answers),
-        "coverage": coverage,
+        "targets": read.targets[:12],
+        "n": len(read.answers),
+        "coverage": read.coverage,
         "interval": method,
         "tools": metric.tools(),
         "evalkit": __version__,
@@ -171,11 +174,11 @@ def _score(
         value=whole.reduce(wide),
         low=low,
         high=high,
-        n=len(answers),
-        clusters=len(set(clusters)),
-        coverage=coverage,
-        invalid=sum(parser.invalid(a) for a in answers),
-        groups=_groups(metric, rows, [parser.invalid(a) for a in answers], groups),
+        n=len(read.answers),
+        clusters=len(set(read.clusters)),
+        coverage=read.coverage,
+        invalid=sum(read.invalid),
+        groups=_groups(metric, rows, read.invalid, groups),
         details=whole.details(wide),
         lower_is_better=metric.lower_is_better,
     )
@@ -201,24 +204,20 @@ def _groups(
 
 
 def _lines(
-    samples: Sequence[Sample],
-    predictions: Sequence[Prediction],
-    answers: Sequence[Any],
-    clusters: Sequence[str],
-    invalid: Sequence[bool],
-    columns: Sequence[tuple[str, Rows]],
+    read: _Answers, predictions: Sequence[Prediction], columns: Sequence[tuple[str, Rows]]
 ) -> list[dict[str, Any]]:
     lines = []
-    for i, (sample, prediction) in enumerate(zip(samples, predictions, strict=True)):
+    for i, (sample, prediction) in enumerate(zip(read.samples, predictions, strict=True)):
+        image = "+".join(prediction.image_digests)
         lines.append(
             {
                 "id": sample.id,
                 "group": sample.group,
-                "image": "+".join(prediction.image_digests),
-                **({"cluster": clusters[i]} if clusters[i] != "+".join(prediction.image_digests) else {}),
-                **({"invalid": True} if invalid[i] else {}),
+                "image": image,
+                **({"cluster": read.clusters[i]} if read.clusters[i] != image else {}),
+                **({"invalid": True} if read.invalid[i] else {}),
                 "text": prediction.text,
-                "answer": shown(answers[i]),
+                "answer": shown(read.answers[i]),
                 "rows": {m: r[i].tolist() if isinstance(r, np.ndarray) else r[i] for m, r in columns},
             }
         )
@@ -248,8 +247,18 @@ def inputs_digest(
 ) -> str:
     """sha256 over all that scores are computed from: the same digest, the same scores."""
     digest = hashlib.sha256()
-    metrics = [task.metrics, list(not_scored(task))]
-    head = [__version__, task.version, task.parser, *metrics, targets, coverage, decoder, task.group_mean]
+    spelled = [registry.identified("metrics", m) for m in task.metrics]
+    metrics = [spelled, list(not_scored(task))]
+    head = [
+        __version__,
+        task.version,
+        registry.identified("parsers", task.parser),
+        *metrics,
+        targets,
+        coverage,
+        decoder,
+        task.group_mean,
+    ]
     digest.update(json.dumps(head).encode())
     for name in sorted(predictions):
         p = predictions[name]

@@ -23,7 +23,7 @@ from evalkit.export.layouts import (
     PAIRS,
     TABLE,
     WORDS,
-    Answered,
+    ExportedRun,
     Form,
     Written,
 )
@@ -96,7 +96,7 @@ FORMS: dict[str, Form] = {
 # --- which form ----------------------------------------------------------------------------------
 
 
-def choose(answered: Answered, to: str = AUTO) -> str:
+def choose(answered: ExportedRun, to: str = AUTO) -> str:
     """The form's name. Raises UserError for an unknown one, or where the task does not tell."""
     if to != AUTO:
         if to not in FORMS:
@@ -117,7 +117,7 @@ def choose(answered: Answered, to: str = AUTO) -> str:
 # --- checks --------------------------------------------------------------------------------------
 
 
-def gap(answered: Answered) -> str:
+def gap(answered: ExportedRun) -> str:
     """What of the official samples has no answer, in words; '' when nothing."""
     data = answered.data
     untold = [s.id for s in data.samples if s.id not in answered.predictions]
@@ -131,7 +131,7 @@ def gap(answered: Answered) -> str:
     return ", and ".join(parts)
 
 
-def refuse(answered: Answered, name: str, partial: bool) -> None:
+def refuse(answered: ExportedRun, name: str, partial: bool) -> None:
     """Raises UserError for a run that has no such form, or is not complete."""
     form, task = FORMS[name], answered.task
     if not answered.samples:
@@ -155,7 +155,7 @@ def refuse(answered: Answered, name: str, partial: bool) -> None:
 # --- what is written -------------------------------------------------------------------------------
 
 
-def file_name(answered: Answered, name: str) -> str:
+def file_name(answered: ExportedRun, name: str) -> str:
     """As the server wants it, where it wants anything."""
     form, data = FORMS[name], answered.data
     entry = data.source.entry
@@ -167,12 +167,12 @@ def file_name(answered: Answered, name: str) -> str:
     return form.file.format(stem=told, task=data.task.name, split=split, model=model, setting=setting)
 
 
-def write(runs: Sequence[Answered], name: str) -> Written:
+def write(runs: Sequence[ExportedRun], name: str) -> Written:
     """The file's content. Several runs only where the form merges them (`merges`)."""
     return FORMS[name].layout.write(runs, FORMS[name], name)
 
 
-def merges(answered: Answered, name: str) -> tuple[str, ...]:
+def merges(answered: ExportedRun, name: str) -> tuple[str, ...]:
     """Runs that give the same are parts of one file: those of one model and split."""
     if FORMS[name].layout.merges:
         return (name, answered.model, answered.task.data.split)

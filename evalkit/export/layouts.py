@@ -5,8 +5,6 @@ Knows no test server; what a form calls its keys is told by `export.FORMS`.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +14,7 @@ from typing import Any
 from evalkit import registry
 from evalkit.data import readers
 from evalkit.errors import UserError
-from evalkit.report import columns
+from evalkit.report.columns import csv_text
 from evalkit.tasks.dataset import Dataset
 from evalkit.types import Box, Parser, Prediction, Sample, Size, Task
 
@@ -24,7 +22,7 @@ _PICTURE = (".jpg", ".jpeg", ".png")
 
 
 @dataclass(frozen=True)
-class Answered:
+class ExportedRun:
     """A run found again: its data and what was predicted of it."""
 
     run: str
@@ -89,7 +87,7 @@ class Form:
 class Layout:
     """A function that writes runs in a form of some name, and the kind of answer that it wants ("": any)."""
 
-    write: Callable[[Sequence[Answered], Form, str], Written]
+    write: Callable[[Sequence[ExportedRun], Form, str], Written]
     wants: str = "text"
     merges: bool = False  # runs of one model and split go into one file
 
@@ -97,7 +95,7 @@ class Layout:
 # --- texts -----------------------------------------------------------------------------------------
 
 
-def _list(runs: Sequence[Answered], form: Form, name: str) -> Written:
+def _list(runs: Sequence[ExportedRun], form: Form, name: str) -> Written:
     """[{id: ..., text: ...}]"""
     answered = runs[0]
     answers = _texts(answered)
@@ -106,13 +104,13 @@ def _list(runs: Sequence[Answered], form: Form, name: str) -> Written:
     )
 
 
-def _map(runs: Sequence[Answered], *_: Any) -> Written:
+def _map(runs: Sequence[ExportedRun], *_: Any) -> Written:
     """{id: text}"""
     answers = _texts(runs[0])
     return Written(_json(answers), tuple(_no_choices(runs[0], answers)) if runs[0].chosen else ())
 
 
-def _object(runs: Sequence[Answered], *_: Any) -> Written:
+def _object(runs: Sequence[ExportedRun], *_: Any) -> Written:
     """{id: {"multiple_choice": a choice, "direct_answer": text}}, one or both."""
     content: dict[str, dict[str, str]] = {}
     taken: dict[str, str] = {}
@@ -137,7 +135,7 @@ def _object(runs: Sequence[Answered], *_: Any) -> Written:
     return Written(_json(content), tuple(notes))
 
 
-def _no_choices(answered: Answered, answers: Mapping[str, str]) -> list[str]:
+def _no_choices(answered: ExportedRun, answers: Mapping[str, str]) -> list[str]:
     """A note when answers are no choice of their question: the official script stops at these."""
     joined = getattr(registry.make("formats", answered.format), "joined", " \t ")
     wrong = [s.id for s in answered.samples if answers[s.id] not in s.fields["choices"].split(joined)]
@@ -148,13 +146,14 @@ def _noted(wrong: Sequence[str], what: str) -> list[str]:
     return [f"{len(wrong):,} answers are {what}, the first is {wrong[0]}"] if wrong else []
 
 
-def _columns(runs: Sequence[Answered], form: Form, _: str) -> Written:
+def _columns(runs: Sequence[ExportedRun], form: Form, _: str) -> Written:
     """A CSV with a head of id and text. An answer is quoted where it must be, and never changed."""
     answers = _texts(runs[0])
-    return Written(_csv([[form.id, form.text], *([s.id, answers[s.id]] for s in runs[0].samples)]))
+    rows = [[s.id, answers[s.id]] for s in runs[0].samples]
+    return Written(csv_text([[form.id, form.text], *rows], safe=False))
 
 
-def _pairs(runs: Sequence[Answered], form: Form, _: str) -> Written:
+def _pairs(runs: Sequence[ExportedRun], form: Form, _: str) -> Written:
     """`id,text` lines without a head, for readers that cut at commas: in a text they become spaces."""
     answers = {key: " ".join(text.replace(",", " ").split()) for key, text in _texts(runs[0]).items()}
     wrong = [s.id for s in runs[0].samples if answers[s.id].lower() not in form.labels]
@@ -162,23 +161,22 @@ def _pairs(runs: Sequence[Answered], form: Form, _: str) -> Written:
     return Written(lines, tuple(_noted(wrong, f"neither {' nor '.join(form.labels)}")))
 
 
-def _lines(runs: Sequence[Answered], *_: Any) -> Written:
+def _lines(runs: Sequence[ExportedRun], *_: Any) -> Written:
     given = runs[0].predictions
     told = [{"id": s.id, "text": given[s.id].text} for s in runs[0].samples]
     return Written("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in told))
 
 
-def _table(runs: Sequence[Answered], *_: Any) -> Written:
+def _table(runs: Sequence[ExportedRun], *_: Any) -> Written:
     """Text that a spreadsheet would run as a formula begins with a '."""
     given = runs[0].predictions
-    told = [[columns.neutral(t) for t in (s.id, given[s.id].text)] for s in runs[0].samples]
-    return Written(_csv([["id", "text"], *told]))
+    return Written(csv_text([["id", "text"], *([s.id, given[s.id].text] for s in runs[0].samples)]))
 
 
 # --- places ----------------------------------------------------------------------------------------
 
 
-def _boxes(runs: Sequence[Answered], form: Form, name: str) -> Written:
+def _boxes(runs: Sequence[ExportedRun], form: Form, name: str) -> Written:
     """COCO's [x, y, width, height] in pixels; scored as the metric ranks, or by the class's likelihood."""
     answered = runs[0]
     categories = _categories(answered, form)
@@ -204,7 +202,7 @@ def _boxes(runs: Sequence[Answered], form: Form, name: str) -> Written:
     return Written(_json(told), tuple(notes))
 
 
-def _masks(runs: Sequence[Answered], form: Form, name: str) -> Written:
+def _masks(runs: Sequence[ExportedRun], form: Form, name: str) -> Written:
     """COCO's run lengths, all of category 1; the image's number is the sample's: each is scored by itself."""
     answered = runs[0]
     told, without = [], []
@@ -219,7 +217,7 @@ def _masks(runs: Sequence[Answered], form: Form, name: str) -> Written:
     return Written(_json(told), tuple(notes))
 
 
-def _words(runs: Sequence[Answered], form: Form, name: str) -> Written:
+def _words(runs: Sequence[ExportedRun], form: Form, name: str) -> Written:
     """HierText's annotations, a word a line of one paragraph; every image is there, also without words."""
     answered = runs[0]
     told = []
@@ -234,7 +232,7 @@ def _words(runs: Sequence[Answered], form: Form, name: str) -> Written:
     return Written(_json({"annotations": told}))
 
 
-def _read(answered: Answered) -> list[tuple[Sample, Sequence[Any], Size]]:
+def _read(answered: ExportedRun) -> list[tuple[Sample, Sequence[Any], Size]]:
     """Every sample with what its answer holds and its image's (height, width). Raises UserError for none."""
     parser: Parser = registry.make("parsers", answered.task.parser)
     sizes = []
@@ -261,7 +259,7 @@ def _confidence(box: Box, rank: str) -> float:
     return box.class_score if rank == "class" and box.class_score is not None else 1.0
 
 
-def _categories(answered: Answered, form: Form) -> dict[str, int]:
+def _categories(answered: ExportedRun, form: Form) -> dict[str, int]:
     """Name -> the dataset's own number, from its annotations (COCO's have gaps)."""
     source = answered.data.source
     if "path" not in source.entry or answered.format.split("(")[0] not in form.formats:
@@ -275,14 +273,14 @@ def _categories(answered: Answered, form: Form) -> dict[str, int]:
 # --- shared ----------------------------------------------------------------------------------------
 
 
-def _texts(answered: Answered) -> dict[str, str]:
+def _texts(answered: ExportedRun) -> dict[str, str]:
     """What the task's parser reads, '' where it reads nothing."""
     parser: Parser = registry.make("parsers", answered.task.parser)
     read = ((s.id, parser.read(answered.predictions[s.id], s.size)) for s in answered.samples)
     return {name: "" if answer is None else str(answer) for name, answer in read}
 
 
-def _id(sample: Sample, form: Form, name: str, answered: Answered) -> int | str:
+def _id(sample: Sample, form: Form, name: str, answered: ExportedRun) -> int | str:
     """The id in the form that the server wants."""
     if form.whole:
         if not re.fullmatch(r"[0-9]+", sample.id):
@@ -299,12 +297,6 @@ def _id(sample: Sample, form: Form, name: str, answered: Answered) -> int | str:
 def _json(content: Any) -> str:
     """ASCII, since official scripts open files in whatever encoding; one line, as the servers' own."""
     return json.dumps(content) + "\n"
-
-
-def _csv(rows: Sequence[Sequence[Any]]) -> str:
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\n").writerows(rows)
-    return out.getvalue()
 
 
 LIST, MAP = Layout(_list), Layout(_map)

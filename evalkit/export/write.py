@@ -2,40 +2,41 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from evalkit.errors import UserError
-from evalkit.evaluation import evaluate, progress
+from evalkit.evaluation import progress, rescore
 from evalkit.export import forms
-from evalkit.export.layouts import Answered, Written
+from evalkit.export.layouts import ExportedRun, Written
 from evalkit.files import atomic_write
+from evalkit.options.fields import paths
+from evalkit.options.verbs import ExportOptions
 from evalkit.runs import store
 from evalkit.types import why_not_scored
 
 FOLDER = "export"  # inside the run's own
 
 
-def execute(arguments: argparse.Namespace) -> dict[Path, str]:
+def export(options: ExportOptions) -> dict[Path, str]:
     """The files written, and what each is. Everything is checked and made before the first is written."""
-    folders = store.find(arguments.runs)
+    places = paths(options.runs)
+    output = None if options.output is None else Path(options.output)
+    folders = store.find(places)
     if not folders:
-        raise UserError(f"export: no runs below {', '.join(map(str, arguments.runs))}")
-    files: dict[tuple[str, ...], list[tuple[store.RunFolder, Answered]]] = {}
+        raise UserError(f"export: no runs below {', '.join(map(str, places))}")
+    files: dict[tuple[str, ...], list[tuple[store.RunFolder, ExportedRun]]] = {}
     for folder in folders:
-        found = answered(folder, arguments)
-        name = forms.choose(found, arguments.to)
-        forms.refuse(found, name, arguments.allow_partial)
-        files.setdefault(forms.merges(found, name), []).append((folder, found))
-    if arguments.output is not None and not arguments.output.is_dir() and len(files) > 1:
+        run = exported_run(folder, options)
+        name = forms.choose(run, options.to)
+        forms.refuse(run, name, options.allow_partial)
+        files.setdefault(forms.merges(run, name), []).append((folder, run))
+    if output is not None and not output.is_dir() and len(files) > 1:
         n = len(files)
-        raise UserError(
-            f"--output {arguments.output}: is one file for {n} exports; name a folder that is there"
-        )
+        raise UserError(f"--output {output}: is one file for {n} exports; name a folder that is there")
     made: dict[Path, tuple[Written, str]] = {}
     for (name, *_), parts in files.items():
-        runs = [found for _, found in parts]
-        path = _place(parts[0][0], forms.file_name(runs[0], name), arguments.output)
+        runs = [run for _, run in parts]
+        path = _place(parts[0][0], forms.file_name(runs[0], name), output)
         if path in made:
             raise UserError(f"{path}: two runs would be written there; export one, or leave --output out")
         made[path] = forms.write(runs, name), told(runs, name)
@@ -46,18 +47,18 @@ def execute(arguments: argparse.Namespace) -> dict[Path, str]:
     return {path: about for path, (_, about) in made.items()}
 
 
-def answered(folder: store.RunFolder, arguments: argparse.Namespace) -> Answered:
-    """The run with today's data; says so where other questions lie there than were asked."""
-    content, shelf, task = evaluate.found_again(folder, arguments)
-    data = shelf.get(task)
-    if content["identity"].get("prompts", data.prompts) != data.prompts:
+def exported_run(folder: store.RunFolder, options: ExportOptions) -> ExportedRun:
+    """The run with today's data; says so where other questions are there than were asked."""
+    found = rescore.find(folder, options)
+    data = found.datasets.get(found.task)
+    if found.run["identity"].get("prompts", data.prompts) != data.prompts:
         progress.say(f"{folder.name}: the data or its prompts are not those that the run was asked")
     known = {s.id for s in data.samples}
     given = {k: e.prediction for k, e in folder.entries().items() if k in known}
-    return Answered(folder.name, content["model"], data, given)
+    return ExportedRun(folder.name, found.run["model"], data, given)
 
 
-def told(runs: list[Answered], name: str) -> str:
+def told(runs: list[ExportedRun], name: str) -> str:
     """`107,394 answers as vqav2 (VQA's test server); submission only: ...`, never a score."""
     n = sum(len(r.samples) for r in runs)
     parts = [f"{n:,} answer{'' if n == 1 else 's'} as {name} ({forms.FORMS[name].about})"]

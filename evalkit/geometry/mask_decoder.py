@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -48,29 +49,20 @@ for _block in (2, 3):
         _SHAPES[f"decoder.{_block}.net.{_layer}.weight"] = (128, 128, _kernel, _kernel)
         _SHAPES[f"decoder.{_block}.net.{_layer}.bias"] = (128,)
 
-_folders: tuple[Path, ...] = ()
-
-
 # --- which file --------------------------------------------------------------------------------
 
 
-def look_in(*folders: Path) -> None:
-    """Sets the folders (data roots) below which this process looks for weights first."""
-    global _folders
-    _folders = tuple(dict.fromkeys(folders))
-
-
-def resolve(decoder: str = "") -> Path:
-    """The weights' file. A named one: as it stands, or below the folders of `look_in`. The published
-    one: by the environment, below those folders, or in the cache.
+def resolve(decoder: str = "", folders: Sequence[Path] = ()) -> Path:
+    """The weights' file. A named one: as it stands, or below `folders` (data roots). The published one: by
+    the environment, below `folders`, or in the cache.
 
     Raises UserError naming what was tried and where to get the file.
     """
     if decoder:
-        tried = [Path(decoder), *(folder / decoder for folder in _folders)]
+        tried = [Path(decoder), *(folder / decoder for folder in dict.fromkeys(folders))]
     else:
         named = os.environ.get(ENVIRONMENT)
-        below = [folder / FILE for folder in _folders]
+        below = [folder / FILE for folder in dict.fromkeys(folders)]
         tried = [Path(named)] if named else [*below, cache_folder() / FILE]
     for path in tried:
         if path.is_file():
@@ -84,9 +76,9 @@ def resolve(decoder: str = "") -> Path:
     )
 
 
-def decoder(spelled: str = "") -> Decoder:
+def decoder(spelled: str = "", folders: Sequence[Path] = ()) -> Decoder:
     """The decoder that `resolve` finds, loaded once as long as its file does not change."""
-    path = resolve(spelled)
+    path = resolve(spelled, folders)
     status = path.stat()
     return _load(str(path.resolve()), status.st_size, status.st_mtime_ns, not spelled)
 

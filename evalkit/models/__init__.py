@@ -3,111 +3,75 @@ which of them a `--model` means; importing this imports none of them."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
-from evalkit.errors import ModelError, UserError, nearest
-from evalkit.files import remembered_digest
-from evalkit.types import Checkpoint
+from evalkit import demo, own_code, registry
+from evalkit.errors import ModelError, nearest
+from evalkit.options.model import MODEL_OPTIONS, ModelOptions
+from evalkit.types import Checkpoint, Model
 
-KEYS = (
-    "revision", "dtype", "device", "device_map", "batch_size", "engine", "resolution",
-    "adapter", "base", "quantize", "tokenizer",
-    "kv_dtype", "stable", "strict", "sliding_window", "cuda_graphs", "compile", "workers", "worker_kind",
-)  # fmt: skip
-"""What a PaliGemma checkpoint takes, as flags and in --model_args."""
-
-_OURS = (
-    "engine", "batch_size", "resolution", "kv_dtype", "stable", "strict", "sliding_window",
-    "cuda_graphs", "compile", "workers", "worker_kind",
-)  # fmt: skip
-"""No module's business."""
+DEFAULT = "paligemma"  # the backend of a `--model` that names none
 
 
 def open_checkpoint(
-    spec: str,
-    flags: Mapping[str, Any],
-    args: Mapping[str, str],
-    name: str = "",
-    say: Callable[[str], None] = lambda text: None,
+    spec: str, options: ModelOptions | None = None, say: Callable[[str], None] = lambda text: None
 ) -> Checkpoint:
-    """The checkpoint that `--model SPEC` means, inspected but not loaded.
+    """The checkpoint that `--model SPEC` means, inspected but not loaded; `say` hears of long work.
 
-    `module:FILE.py:CLASS`, `replay:FILE.jsonl`, a folder in Hugging Face layout, a big_vision `.npz`,
-    an adapter's folder, or a hub id. `flags` are those of the command line that were given (`KEYS`),
-    `args` is --model_args; `name` overrides how it is called; `say` hears of long work. Raises UserError.
+    `BACKEND:REST` goes to the class of `evalkit/models/BACKEND.py` (`module:FILE.py:CLASS`,
+    `replay:FILE.jsonl`) or of an installed package's entry point, `demo:NAME` is an embedded checkpoint, and
+    anything else is PaliGemma's: a folder in Hugging Face layout, a `.npz`, an adapter's folder, a hub id.
+    Raises UserError, also for an option that the backend does not use.
     """
+    flags, args = (options or ModelOptions()).of_model()
     kind, mark, rest = spec.partition(":")
-    if mark and kind == "module":
-        return _module(rest, flags, args)
-    if mark and kind == "replay":
-        _known(args, ("resolution",), spec)
-        from evalkit.models.replay import Replay
-
-        return Replay(Path(rest).expanduser(), _resolution(flags, args)).as_checkpoint()
-    return _paligemma(spec, flags, args, name, say)
-
-
-def _module(rest: str, flags: Mapping[str, Any], args: Mapping[str, str]) -> Checkpoint:
-    """All options go to the class, but `batch_size`, which is how many `answer_batch` gets at once."""
-    from evalkit.models.module import Module, read_options
-
-    given = {k: v for k, v in flags.items() if k not in _OURS}
-    options = {
-        **given,
-        **read_options({k: v for k, v in args.items() if k not in ("batch_size", "resolution")}),
-    }
-    size = args.get("batch_size", flags.get("batch_size", "auto"))
-    return Module(rest, options, _resolution(flags, args), size).as_checkpoint()
+    name = ""
+    if mark and kind == "demo":
+        resolution = args.get("resolution", flags.get("resolution", 224))
+        name = f"demo-{rest}" + (f"-{resolution}" if str(resolution) != "224" else "")
+        kind, rest = DEFAULT, embedded(spec, resolution)
+    elif not mark or kind not in registry.names("models"):
+        kind, rest = DEFAULT, spec
+    backend = registry.find("models", kind)
+    if kind == "module":
+        backend = _backend_class(rest) or backend
+    _refuse_unused(backend, kind, spec, flags, args)
+    found: Checkpoint = backend.open(rest, flags, args, name, say)
+    return found if backend.__module__.startswith("evalkit.") else _with_code(found, backend)
 
 
-def _paligemma(
-    spec: str,
-    flags: Mapping[str, Any],
-    args: Mapping[str, str],
-    name: str,
-    say: Callable[[str], None],
-) -> Checkpoint:
-    from evalkit.models.paligemma import PaliGemma
-
-    _known(args, KEYS)
-    options = {**flags, **args, "resolution": _resolution(flags, args)}
-    backend = PaliGemma(spec, **options)
-    called = name or called_after(spec)
-    if backend.adapter:
-        called += f"+{called_after(backend.adapter)}"
-    fresh = [f for f in backend.info.weights if remembered_digest(f) is None]
-    size = sum(f.stat().st_size for f in fresh)
-    if size > 1 << 28:
-        say(f"{called}: new here, hashing {size / 1e9:.1f} GB of weights once")
-    return backend.as_checkpoint(called)
+def _with_code(found: Checkpoint, backend: type[Model]) -> Checkpoint:
+    """A checkpoint of a backend that does not come with evalkit: its file's content is identity too."""
+    code = {"code": own_code.digest(backend)}
+    return replace(found, identity=lambda protocol: {**found.identity(protocol), **code})
 
 
-def called_after(spec: str) -> str:
-    """What a checkpoint is called in tables and folder names: the last part of its path or hub id."""
-    name = _plain(Path(spec.rstrip("/")).name).strip("-.").removesuffix(".npz")
-    if spec.startswith((".", "/")) and name in ("", "checkpoint"):
-        return _plain("-".join(Path(spec).resolve().parts[-2:]))
-    return name
+def embedded(spec: str, resolution: Any) -> str:
+    """The folder of `demo:NAME`. Raises ModelError for a name or a resolution that is not there."""
+    try:
+        return str(demo.checkpoint(spec.partition(":")[2], int(resolution)))
+    except ValueError as error:
+        raise ModelError(f"--model {spec}: {error}") from None
 
 
-def _plain(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_.\-]+", "-", text)
+def _backend_class(rest: str) -> type[Model] | None:
+    """The class of `module:REST` where it is a backend of its own, not a class to be wrapped as one."""
+    cls = own_code.load(rest, f"module:{rest}", kind=ModelError)
+    return cls if issubclass(cls, Model) else None
 
 
-def _known(args: Mapping[str, str], keys: tuple[str, ...], spec: str = "") -> None:
-    for key, value in args.items():
-        if key not in keys:
-            of = f" with {spec}" if spec else ""
-            raise UserError(f"--model_args {key}={value}: unknown{of}{nearest(key, keys)}")
-
-
-def _resolution(flags: Mapping[str, Any], args: Mapping[str, str]) -> int | None:
-    given = args.get("resolution", flags.get("resolution"))
-    if given is None:
-        return None
-    if not str(given).isdecimal() or int(given) < 1:
-        raise ModelError(f"--model_args resolution={given}: must be a number of pixels, e.g. 224")
-    return int(given)
+def _refuse_unused(
+    backend: type[Model], kind: str, spec: str, flags: Mapping[str, Any], args: Mapping[str, Any]
+) -> None:
+    """Raises ModelError for an option that would decide nothing with this backend."""
+    why = f"the backend {kind} does not use it; leave it out for {spec}"
+    for option, value in flags.items():
+        if backend.uses is not None and option not in backend.uses:
+            raise ModelError(f"--{option.replace('_', '-')} {value}: {why}")
+    known = MODEL_OPTIONS if backend.uses is None else backend.uses
+    for option, value in args.items():
+        if option not in known and not backend.takes_more:
+            near = f": {why}" if option in MODEL_OPTIONS else f": unknown{nearest(option, known)}"
+            raise ModelError(f"--model_args {option}={value}{near}")

@@ -4,25 +4,22 @@ inside; docs/models.md says what they are."""
 from __future__ import annotations
 
 import ast
-import hashlib
-import importlib
-import importlib.util
 import inspect
 import json
-import sys
 import traceback
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from PIL import Image
 
+from evalkit import own_code
 from evalkit.errors import ImageError, ModelError, nearest
 from evalkit.images import prepare
+from evalkit.options.model import model_options
 from evalkit.types import Checkpoint, Model, Prediction, Request
 
 TEXT_VERSION = 2  # raised by hand whenever the same class could be made to write other text
@@ -39,13 +36,32 @@ class Module(Model):
     something must be answered, or when `identity` is an ordinary method.
     """
 
+    # a class of its own is given what else it takes, so that it can say what it lacks
+    uses = frozenset({"batch_size", "resolution", "revision", "dtype", "device", "device_map", "adapter",
+                      "base", "quantize", "tokenizer"})  # fmt: skip
+    takes_more = True
+
     spec: str
     options: Mapping[str, Any] = field(default_factory=dict)
     resolution: int | None = None
     batch_size: int | str = "auto"
 
+    @classmethod
+    def open(
+        cls,
+        spec: str,
+        flags: Mapping[str, Any],
+        args: Mapping[str, Any],
+        name: str,
+        say: Callable[[str], None],
+    ) -> Checkpoint:
+        """All options go to the class, but `resolution`, and `batch_size`: how many `answer_batch` gets."""
+        given = {**flags, **read_options(args)}
+        ours = model_options({k: given.pop(k) for k in ("batch_size", "resolution") if k in given})
+        return cls(spec, given, ours.get("resolution"), ours.get("batch_size", "auto")).as_checkpoint()
+
     def __post_init__(self) -> None:
-        self.cls = _class(self.spec)
+        self.cls = own_code.load(self.spec, f"module:{self.spec}", kind=ModelError)
         self.name = str(getattr(self.cls, "name", self.cls.__name__))
         self.where = f"module:{self.spec}"
         self._method = "answer_batch" if hasattr(self.cls, "answer_batch") else "answer"
@@ -85,13 +101,11 @@ class Module(Model):
 
     def identity(self) -> Mapping[str, Any]:
         """What the class declares, its options, and its source file's content."""
-        file = inspect.getsourcefile(self.cls)
-        code = hashlib.sha256(Path(file).read_bytes()).hexdigest() if file and Path(file).is_file() else ""
         return {
             "backend": "module",
             "text_version": TEXT_VERSION,
             "class": self.cls.__qualname__,
-            "code": code,
+            "code": own_code.digest(self.cls),
             "options": {k: v if isinstance(v, (str, int, float, bool)) else repr(v)
                         for k, v in sorted(self.options.items())},
             "prepare": self._prepares,
@@ -212,7 +226,7 @@ class Module(Model):
             last = traceback.extract_tb(error.__traceback__)[-1]
             kept = "; what was answered before is kept" if what.startswith("sample") else ""
             raise ModelError(
-                f"{self.where}: {what}: raised {_said(error)} "
+                f"{self.where}: {what}: raised {own_code.said(error)} "
                 f"({Path(last.filename).name}, line {last.lineno}){kept}"
             ) from error
 
@@ -220,75 +234,17 @@ class Module(Model):
 # --- the class -----------------------------------------------------------------------------------
 
 
-def read_options(given: Mapping[str, str]) -> dict[str, Any]:
+def read_options(given: Mapping[str, Any]) -> dict[str, Any]:
     """`top_p=0.9,weights=model.pt` with numbers, True, False, None and 'quoted' read as Python writes
     them; anything else is text."""
     found: dict[str, Any] = {}
     for key, text in given.items():
         try:
-            value = ast.literal_eval(text)
+            value = ast.literal_eval(text) if isinstance(text, str) else text
             found[key] = value if isinstance(value, (str, int, float, bool, type(None))) else text
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             found[key] = text
     return found
-
-
-def _class(spec: str) -> type[Any]:
-    place, mark, name = spec.rpartition(":")
-    if not mark or not place or not name.isidentifier():
-        raise ModelError(f"module:{spec}: write module:FILE.py:CLASS or module:PACKAGE.MODULE:CLASS")
-    try:
-        module = _from_file(Path(place), spec) if place.endswith(".py") else _from_package(place)
-    except ModelError:
-        raise
-    except Exception as error:
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        file, line = Path(last.filename).name, last.lineno
-        if isinstance(error, ModuleNotFoundError) and error.name == place.partition(".")[0]:
-            raise ModelError(
-                f"module:{spec}: no package {error.name} can be imported; write module:FILE.py:CLASS "
-                "for a file"
-            ) from None
-        if isinstance(error, SyntaxError):
-            file, line = Path(error.filename or place).name, error.lineno
-        raise ModelError(
-            f"module:{spec}: cannot be imported: {_said(error)} ({file}, line {line})"
-        ) from error
-    found = getattr(module, name, None)
-    if not isinstance(found, type):
-        names = [
-            k for k, v in vars(module).items() if isinstance(v, type) and v.__module__ == module.__name__
-        ]
-        raise ModelError(f"module:{spec}: {place} has no class '{name}'{nearest(name, names)}")
-    return found
-
-
-def _from_file(file: Path, spec: str) -> ModuleType:
-    """The file as a module; what lies beside it can be imported from it, as when it is run."""
-    if not file.is_file():
-        raise ModelError(f"module:{spec}: {file}: no such file")
-    folder = str(file.resolve().parent)
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-    name = f"evalkit_module_{hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:8]}_{file.stem}"
-    found = importlib.util.spec_from_file_location(name, file)
-    assert found is not None
-    assert found.loader is not None
-    module = importlib.util.module_from_spec(found)
-    sys.modules[name] = module  # dataclasses and pickles of the file look themselves up here
-    try:
-        found.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[name]
-        raise
-    return module
-
-
-def _from_package(name: str) -> ModuleType:
-    """An installed module, or one below the working folder."""
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.append(str(Path.cwd()))
-    return importlib.import_module(name)
 
 
 def _parameters(cls: type[Any]) -> Mapping[str, inspect.Parameter]:
@@ -339,12 +295,6 @@ def _check_text(what: str, text: Any) -> None:
         raise ModelError(
             f"{what} gave half a character (a lone surrogate); it must be valid Unicode"
         ) from None
-
-
-def _said(error: Exception) -> str:
-    """`ValueError: what it said`, in one line."""
-    said = str(error).strip().split("\n")[0]
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
 def _short(value: Any) -> str:

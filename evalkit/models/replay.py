@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from evalkit.data import readers, sources
 from evalkit.errors import DataError, ImageError, ModelError
 from evalkit.images import prepare
+from evalkit.options.model import model_options
 from evalkit.runs.store import RunFolder
 from evalkit.types import Checkpoint, Model, Prediction, Request
 
@@ -29,9 +30,23 @@ class Replay(Model):
     compared as texts of one task: ids are all that a line is found by.
     """
 
+    uses = frozenset({"resolution"})
+
     path: Path
     resolution: int | None = None
-    _digest: str = field(default="", init=False, repr=False)
+
+    @classmethod
+    def open(
+        cls,
+        spec: str,
+        flags: Mapping[str, Any],
+        args: Mapping[str, Any],
+        name: str,
+        say: Callable[[str], None],
+    ) -> Checkpoint:
+        """`replay:FILE.jsonl` or `replay:RUN_FOLDER`; `resolution` is what the images were prepared at."""
+        given = model_options({**flags, **args})
+        return cls(Path(spec).expanduser(), given.get("resolution")).as_checkpoint()
 
     def __post_init__(self) -> None:
         if not self.path.exists():

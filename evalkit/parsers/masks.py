@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from evalkit.errors import DataError
@@ -27,14 +28,22 @@ class Masks(Parser):
 
     A box that has an area in tokens but none in whole pixels gives a mask without a pixel: it scores 0
     and counts as invalid, yet its box is still compared, as in big_vision. `decoder` names the weights:
-    a file, "demo", or "" for what `evalkit.masks.resolve` finds.
+    a file, "demo", or "" for what `mask_decoder.resolve` finds.
     """
 
     decoder: str = ""
     form: Literal["first", "objects"] = "first"
     divisor: Literal[1023, 1024] = 1023
+    folders: tuple[Path, ...] = field(default=(), init=False, repr=False, compare=False)
 
     kind = "masks"
+
+    def within(self, folders: Sequence[Path]) -> Masks:
+        """With the decoder looked for below `folders` first. Raises UserError when it is not there."""
+        made = replace(self)
+        object.__setattr__(made, "folders", tuple(folders))
+        mask_decoder.resolve(self.decoder, folders)
+        return made
 
     def read(self, prediction: Prediction, size: Size | None) -> tuple[Mask, ...] | None:
         """The masks in the order of the text; `size` (h, w), or else the prediction's own, is needed."""
@@ -56,7 +65,7 @@ class Masks(Parser):
 
     def identity(self) -> str:
         """The sha256 of the decoder's weights."""
-        return f"mask decoder {mask_decoder.decoder(self.decoder).digest}"
+        return f"mask decoder {mask_decoder.decoder(self.decoder, self.folders).digest}"
 
     def _chunk(
         self, predictions: Sequence[Prediction], sizes: Sequence[Size | None]
@@ -69,7 +78,7 @@ class Masks(Parser):
             kept = [(b, f.indices) for b, f in zip(scored, found, strict=True) if f.sound and f.indices]
             boxes.append([box for box, _ in kept])
             indices += [row for _, row in kept]
-        values = iter(mask_decoder.decoder(self.decoder).decode(indices) if indices else ())
+        values = iter(mask_decoder.decoder(self.decoder, self.folders).decode(indices) if indices else ())
         result: list[tuple[Mask, ...] | None] = []
         for prediction, size, some in zip(predictions, sizes, boxes, strict=True):
             known = size or (prediction.sizes[0] if prediction.sizes else None)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit import strict_yaml
+from evalkit.files import shipped
 
 _KEYS: strict_yaml.Schema = {
     "beams": (int, False),
@@ -22,9 +23,8 @@ _KEYS: strict_yaml.Schema = {
 
 
 def folder() -> Path:
-    """Where published numbers and these facts lie: beside the package in a checkout, inside it installed."""
-    here = Path(__file__).resolve().parent
-    return here.parent / "results" if (here.parent / "pyproject.toml").is_file() else here / "_results"
+    """Where the published numbers and these facts are."""
+    return shipped("results")
 
 
 @functools.cache

@@ -1,4 +1,7 @@
-"""evalkit.report.columns: docstring to be written."""
+"""The one writer of tables: rows of text aligned for a screen, as Markdown, HTML, LaTeX, CSV or JSON.
+
+Knows text and which of it is marked; not what a column means.
+"""
 
 from __future__ import annotations
 
@@ -9,78 +12,123 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from evalkit.report.html import page
 
+BOLD, RED, GREEN, YELLOW, PLAIN = "\033[1m", "\033[31m", "\033[32m", "\033[33m", "\033[0m"
+UNMARKED = ("", "")
 
-def _screen() -> int | None:
+Marked = tuple[str, bool]
+"""A cell that may be marked (as the best of its row) and whether it is."""
+Row = Sequence[str | Marked]
+
+
+def screen_width() -> int | None:
     """Columns of the screen that is printed to; None for a file or a pipe."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
-def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
-    """The header, a rule and the lines; numbers to the right, but for differences."""
-    widths = [max(len(h), *(len(line[i]) for line in lines)) for i, h in enumerate(header)]
-    right = {i for i, h in enumerate(header) if h in ("n", "A", "B", "p")}
-
-    def joined(cells: Sequence[str]) -> str:
-        padded = (c.rjust(widths[i]) if i in right else c.ljust(widths[i]) for i, c in enumerate(cells))
-        return "  ".join(padded).rstrip()
-
-    return [joined(header), "  ".join("─" * w for w in widths), *map(joined, lines)]
+def painted(text: str, colour: str) -> str:
+    """Text in a colour, or as it is where the colour is ''."""
+    return f"{colour}{text}{PLAIN}" if colour else text
 
 
-def neutral(value: Any) -> Any:
+def text_of(cell: str | Marked) -> str:
+    """A cell's text without its mark."""
+    return cell if isinstance(cell, str) else cell[0]
+
+
+def marked(cell: str | Marked, marks: tuple[str, str]) -> str:
+    """A cell's text, between `marks` where it is marked."""
+    return f"{marks[0]}{cell[0]}{marks[1]}" if not isinstance(cell, str) and cell[1] else text_of(cell)
+
+
+def widths(rows: Sequence[Row]) -> list[int]:
+    """How wide every column is."""
+    return [max(len(text_of(row[i])) for row in rows) for i in range(len(rows[0]))] if rows else []
+
+
+def aligned(
+    rows: Sequence[Row],
+    rule: bool = False,
+    right: Collection[int] = (),
+    marks: tuple[str, str] = UNMARKED,
+) -> list[str]:
+    """Lines of columns, two spaces apart; with a `rule` below the first, columns in `right` to the right."""
+    wide = widths(rows)
+    lines = []
+    for row in rows:
+        cells = []
+        for i, cell in enumerate(row):
+            space = " " * (wide[i] - len(text_of(cell)))
+            cells.append(space + marked(cell, marks) if i in right else marked(cell, marks) + space)
+        lines.append("  ".join(cells).rstrip())
+    return [*lines[:1], "  ".join("─" * w for w in wide), *lines[1:]] if rule else lines
+
+
+def markdown(rows: Sequence[Row], marks: tuple[str, str] = UNMARKED) -> list[str]:
+    """Lines of a Markdown table; the first row is the header."""
+    cells = [[marked(cell, marks).replace("|", "\\|") for cell in row] for row in rows]
+    lines = ["| " + " | ".join(row) + " |" for row in cells]
+    return [lines[0], "|" + " --- |" * len(rows[0]), *lines[1:]]
+
+
+def csv_text(rows: Iterable[Iterable[Any]], safe: bool = True) -> str:
+    """CSV. Where it is to be `safe`, text that a spreadsheet would run as a formula is quoted with a '."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerows([_harmless(value) for value in row] if safe else row for row in rows)
+    return out.getvalue()
+
+
+def _harmless(value: Any) -> Any:
     return "'" + value if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
 
 
+def json_text(content: Any, indent: int = 1) -> str:
+    """JSON as evalkit writes it for people and programs."""
+    return json.dumps(content, ensure_ascii=False, indent=indent) + "\n"
+
+
 def records(found: Sequence[dict[str, Any]], form: str) -> str:
-    """Dicts of the same keys as CSV or JSON."""
+    """Dicts of the same keys as `csv` or `json`."""
     if form == "json":
-        return json.dumps(found, ensure_ascii=False, indent=1) + "\n"
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(list(found[0]) if found else [])
-    writer.writerows([neutral(v) for v in line.values()] for line in found)
-    return out.getvalue()
+        return json_text(found)
+    return csv_text([list(found[0]) if found else [], *(line.values() for line in found)])
 
 
 _TEX = {"\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "±": "$\\pm$",
         "–": "--", "†": "\\dag{}", "‡": "\\ddag{}", "≈": "$\\approx$", "\n": " "}  # fmt: skip
 
 
-def _tex(text: str) -> str:
-    return re.sub(r"[\\~^±–†‡≈\n&%$#_{}]", lambda m: _TEX.get(m[0], f"\\{m[0]}"), text)
+def latex(rows: Sequence[Row]) -> list[str]:
+    """Lines of a tabular's inside, marked cells in bold."""
+
+    def shown(cell: str | Marked) -> str:
+        text = re.sub(r"[\\~^±–†‡≈\n&%$#_{}]", lambda m: _TEX.get(m[0], f"\\{m[0]}"), text_of(cell))
+        return marked((text, not isinstance(cell, str) and cell[1]), ("\\textbf{", "}"))
+
+    return [" & ".join(shown(cell) for cell in row) + " \\\\" for row in rows]
 
 
-def plain(header: list[str], lines: Sequence[list[str]], form: str, notes: Sequence[str] = ()) -> str:
-    """Text in rows as Markdown, HTML, LaTeX or for a terminal, with sentences below."""
-    below = "".join(f"\n{n}  " if form == "md" else f"\n{n}" for n in notes) + ("\n" if notes else "")
+def plain(rows: Sequence[Sequence[str]], form: str, notes: Sequence[str] = ()) -> str:
+    """Text in rows, the header first, as `md`, `html`, `latex` or `terminal`, with sentences below."""
     if form == "html":
         told = "".join(f"<p>{html.escape(n)}</p>\n" for n in notes)
-        return page("evalkit", f'<div class="wide">{_rows(header, lines, form)}</div>\n{told}')
-    return _rows(header, lines, form) + (
-        "".join(f"% {n}\n" for n in notes) if form == "latex" else below
-    )  # fmt: skip
-
-
-def _rows(header: list[str], lines: Sequence[list[str]], form: str) -> str:
-    if form == "md":
-        rows = [[t.replace("|", "\\|") for t in line] for line in [header, *lines]]
-        bars = ["| " + " | ".join(row) + " |" for row in rows]
-        return "\n".join([bars[0], "|" + " --- |" * len(header), *bars[1:]]) + "\n"
-    if form == "html":
-        head = "".join(f"<th>{html.escape(t)}</th>" for t in header)
-        cells = ("".join(f"<td>{html.escape(t)}</td>" for t in line) for line in lines)
-        body = "\n".join(f"<tr>{line}</tr>" for line in cells)
-        return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+        return page("evalkit", f'<div class="wide">{_html(rows)}</div>\n{told}')
     if form == "latex":
-        body = "\n".join(" & ".join(_tex(t) for t in line) + " \\\\" for line in [header, *lines])
-        return f"\\begin{{tabular}}{{lll{'r' * (len(header) - 3)}}}\n{body}\n\\end{{tabular}}\n"
-    widths = [max(len(line[i]) for line in [header, *lines]) for i in range(len(header))]
-    shown = [
-        "  ".join(t.ljust(w) for t, w in zip(line, widths, strict=True)).rstrip() for line in [header, *lines]
-    ]
-    return "\n".join(shown) + "\n"
+        inside = "\n".join(latex(rows))
+        tabular = f"\\begin{{tabular}}{{lll{'r' * (len(rows[0]) - 3)}}}\n{inside}\n\\end{{tabular}}\n"
+        return tabular + "".join(f"% {n}\n" for n in notes)
+    lines = markdown(rows) if form == "md" else aligned(rows)
+    below = "".join(f"\n{n}  " if form == "md" else f"\n{n}" for n in notes) + ("\n" if notes else "")
+    return "\n".join(lines) + "\n" + below
+
+
+def _html(rows: Sequence[Sequence[str]]) -> str:
+    head = "".join(f"<th>{html.escape(t)}</th>" for t in rows[0])
+    cells = ("".join(f"<td>{html.escape(t)}</td>" for t in line) for line in rows[1:])
+    body = "\n".join(f"<tr>{line}</tr>" for line in cells)
+    return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"

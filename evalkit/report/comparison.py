@@ -7,15 +7,57 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-from evalkit.comparison.compare import ALLOWED, MARGIN, Comparison, TaskResult, task_result
+from evalkit.comparison import ranks
+from evalkit.comparison.compare import (
+    ALLOWED,
+    MARGIN,
+    Comparison,
+    TaskResult,
+    compare,
+    record,
+    sides,
+    task_result,
+)
+from evalkit.comparison.ranks import Rank
 from evalkit.errors import UserError
 from evalkit.geometry.boxes import STEPS
-from evalkit.report.columns import _table
+from evalkit.options.fields import names
+from evalkit.options.verbs import CompareOptions
+from evalkit.report.columns import GREEN, RED, aligned, painted
 from evalkit.runs import scored_run
-from evalkit.runs.scored_run import Answered
+from evalkit.runs.scored_run import ScoredRun
 from evalkit.stats.paired import Difference
 
-GREEN, RED, PLAIN = "\033[32m", "\033[31m", "\033[0m"
+
+def compared(options: CompareOptions) -> tuple[list[Comparison], list[Rank]]:
+    """What `evalkit compare` compares, and the models' mean ranks where these say something."""
+    places = [str(options.first), *names(options.others)]
+    allow = names(options.allow)
+    models = sides([(place, scored_run.read(place)) for place in places])
+    found = [compare(models[0], other, allow, options.margin) for other in models[1:]]
+    ranked = ranks.ranks(models, allow) if len(models) > 2 or len(found[0].tasks) > 1 else []
+    return found, ranked
+
+
+def record_of(found: Sequence[Comparison], ranked: Sequence[Rank]) -> dict[str, Any]:
+    """What `evalkit compare --json` writes."""
+    return {
+        "comparisons": [record(c) for c in found],
+        "mean_ranks": [{"model": r.name, "mean": r.mean, "low": r.low, "high": r.high} for r in ranked],
+    }
+
+
+def ranks_text(ranked: Sequence[Rank]) -> str:
+    """Mean ranks for a terminal; '' where there are none."""
+    if not ranked:
+        return ""
+    width = max(len(r.name) for r in ranked)
+    lines = [
+        f"  {r.name:<{width}}  {r.mean:.2f} [{r.low:.2f}, {r.high:.2f}]"
+        for r in sorted(ranked, key=lambda r: r.mean)
+    ]
+    head = "mean rank over tasks, 1 is best; 95 % interval, images resampled in all tasks at once"
+    return "\n".join(["", head, *lines]) + "\n"
 
 
 def text_of(found: Comparison, colour: bool = False, samples: int = 0, width: int | None = None) -> str:
@@ -34,20 +76,25 @@ def text_of(found: Comparison, colour: bool = False, samples: int = 0, width: in
                 task.verdict if first else ", ".join(m.flags) or "undecided",
             ])  # fmt: skip
         below[len(lines) - 1] = _below(task, samples)
-    narrow = width is not None and max(len(line) for line in _table(header, lines)) > width
+    narrow = width is not None and max(map(len, _table([header, *lines]))) > width
     heads = {i: f"{line[0]}, n {line[2]}" for i, line in enumerate(lines) if narrow and line[0]}
     if narrow:
         header, lines = ["  metric", *header[3:]], [[f"  {line[1]}", *line[3:]] for line in lines]
-    head, rule, *rows = _table(header, lines)
+    head, rule, *rows = _table([header, *lines])
     out = [f"A {found.a.name}    B {found.b.name}", "", head, rule]
     for i, (row, cells) in enumerate(zip(rows, lines, strict=True)):
         out += [heads[i]] if i in heads else []
         paint = RED if "worse" in cells[-1] else GREEN if "better" in cells[-1] else ""
-        out.append(f"{paint}{row}{PLAIN}" if colour and paint else row)
+        out.append(painted(row, paint if colour else ""))
         for text in below.get(i, ()):
             out += textwrap.wrap(text, width or 10_000, initial_indent=" " * 4, subsequent_indent=" " * 6)
     out += ["", *_summary(found)]
     return "\n".join(out) + "\n"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The header, a rule and the lines; numbers to the right, but for differences."""
+    return aligned(rows, rule=True, right=[i for i, h in enumerate(rows[0]) if h in ("n", "A", "B", "p")])
 
 
 def _below(task: TaskResult, samples: int) -> list[str]:
@@ -119,7 +166,13 @@ def p_value(p: float, counts: bool = True) -> str:
 # --- grids ----------------------------------------------------------------------------------------------
 
 
-def grid_table(runs: Sequence[Answered]) -> str:
+def grid_of(options: CompareOptions) -> str:
+    """`evalkit compare --grid`: all runs named."""
+    places = [str(options.first), *names(options.others)]
+    return grid_table([run for place in places for run in scored_run.read(place)])
+
+
+def grid_table(runs: Sequence[ScoredRun]) -> str:
     """Resolution × precision × prompt × checkpoint: value, cost, and the difference from the best.
 
     Cost is what the run recorded: seconds a sample on its device; "?" when a session was killed.
@@ -150,17 +203,11 @@ def grid_table(runs: Sequence[Answered]) -> str:
             "device",
         ]
         rows = [_point(r, best, metric) for r in sorted(some, key=_axes)]
-        widths = [max(len(h), *(len(row[i]) for row in rows)) for i, h in enumerate(header)]
-        out += [f"{task}  {some[0].scores[metric].metric}"]
-        out += [
-            "  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip()
-            for row in [header, *rows]
-        ]
-        out += [""]
+        out += [f"{task}  {some[0].scores[metric].metric}", *aligned([header, *rows]), ""]
     return "\n".join(out)
 
 
-def _axes(run: Answered) -> tuple[str, int, str, str, str]:
+def _axes(run: ScoredRun) -> tuple[str, int, str, str, str]:
     model = run.identity.get("model", {})
     return (
         run.name, int(run.identity["preparation"]["resolution"]), str(model.get("dtype", "")),
@@ -168,7 +215,7 @@ def _axes(run: Answered) -> tuple[str, int, str, str, str]:
     )  # fmt: skip
 
 
-def _point(run: Answered, best: Answered, metric: str) -> list[str]:
+def _point(run: ScoredRun, best: ScoredRun, metric: str) -> list[str]:
     name, resolution, dtype, protocol, prompt = _axes(run)
     cost = "?" if run.seconds is None else f"{run.seconds / max(1, len(run.ids)):.3g}"
     minutes = "?" if run.seconds is None else f"{run.seconds / 60:.1f}"

@@ -1,4 +1,4 @@
-"""A gate's decision for machines: JSON, JUnit, GitHub's annotations and job summary.
+"""A gate's decision: for a terminal, and for machines as JSON, JUnit, GitHub's annotations and job summary.
 
 Text that a model wrote is data here: it can start no workflow command and no markup.
 """
@@ -6,32 +6,32 @@ Text that a model wrote is data here: it can start no workflow command and no ma
 from __future__ import annotations
 
 import html
-import json
 import re
 import xml.etree.ElementTree as ET
+from pathlib import Path
 from typing import Any
 
-from evalkit.comparison import gate
 from evalkit.comparison.compare import task_record
 from evalkit.comparison.gate import FAIL, INCONCLUSIVE, PASS, Decision, TaskDecision
+from evalkit.files import atomic_write
+from evalkit.report.columns import GREEN, RED, YELLOW, json_text, painted
 
-RED, GREEN, YELLOW, PLAIN = "\033[31m", "\033[32m", "\033[33m", "\033[0m"
-_COLOURS = {gate.PASS: GREEN, gate.FAIL: RED, gate.INCONCLUSIVE: YELLOW}
+_COLOURS = {PASS: GREEN, FAIL: RED, INCONCLUSIVE: YELLOW}
 
 
-def str_of(decision: Decision, colour: bool) -> str:
+def text_of(decision: Decision, colour: bool) -> str:
     """The decision for a terminal: a line a task, the first differing sample side by side."""
     lines = []
     width = max(len(t.task) for t in decision.tasks)
     for t in decision.tasks:
-        mark = f"{_COLOURS[t.status]}{t.status}{PLAIN}" if colour else t.status
+        mark = painted(t.status, _COLOURS[t.status]) if colour else t.status
         lines.append(f"{mark:<{len(mark) + 12 - len(t.status)}}  {t.task:<{width}}  {t.why}")
         if t.differing:
             lines.append(f"    baseline   {t.differing['baseline']!r}")
             lines.append(f"    candidate  {t.differing['candidate']!r}")
         lines += [f"    warning: {w}" for w in t.warnings]
     lines += [f"note: {n}" for n in decision.notes]
-    final = f"{_COLOURS[decision.status]}{decision.status}{PLAIN}" if colour else decision.status
+    final = painted(decision.status, _COLOURS[decision.status] if colour else "")
     return "\n".join([*lines, f"{decision.candidate} against {decision.baseline}: {final}"])
 
 
@@ -48,7 +48,15 @@ def to_json(decision: Decision) -> str:
         "tasks": [_record(t) for t in decision.tasks],
         "notes": decision.notes,
     }
-    return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+    return json_text(content)
+
+
+def write(decision: Decision, as_json: str | Path | None, junit: str | Path | None) -> None:
+    """The files that CI reads, those that are asked for."""
+    if as_json is not None:
+        atomic_write(Path(as_json), to_json(decision))
+    if junit is not None:
+        atomic_write(Path(junit), to_junit(decision))
 
 
 def _record(t: TaskDecision) -> dict[str, Any]:

@@ -10,28 +10,53 @@ from typing import Any
 from evalkit.comparison.compare import first_difference
 from evalkit.errors import UserError
 from evalkit.published import counts, facts
-from evalkit.published.numbers import AS_MANY, Named, Published, for_task, match, name
+from evalkit.published.numbers import AS_MANY, Named, Published, for_task, given, match, name
+from evalkit.report import leaderboard
 from evalkit.report.leaderboard import Cell
-from evalkit.report.published import _beside, _line, _points, _verdict
-from evalkit.runs import scored_run
+from evalkit.report.published import beside, line, points, verdict
+from evalkit.runs import scored_run, store
 
 
-def reasons(run: dict[str, Any], cells: Sequence[Cell], given: Named | None) -> list[str]:
+def explained(places: Sequence[Path], model: str | None) -> list[str]:
+    """Lines on why the number of one run (or of each below a folder) may differ from the published one; of
+    two runs, on what differs first."""
+    if len(places) == 2:
+        return [_first_difference(*places)]
+    if len(places) != 1:
+        raise UserError(f"explain: takes one run, or two to tell apart; here are {len(places)}")
+    wanted = given(model) if model else None
+    folders = store.find(places)
+    if not folders:
+        raise UserError(f"{places[0]}: holds no runs; give a run folder or a folder of runs")
+    lines: list[str] = []
+    for folder in folders:
+        run = folder.read_run()
+        if run is None:
+            raise UserError(f"{folder.path}: holds no run.json; give a run folder")
+        cells = leaderboard.collect([folder])
+        if not cells:
+            raise UserError(f"{folder.path}: is not scored yet; `evalkit score {folder.path}` does it")
+        try:
+            lines += [*([""] if lines else []), *reasons(run, cells, wanted)]
+        except (KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{folder.path}: run.json: is not as evalkit writes it ({error})") from None
+    return lines
+
+
+def reasons(run: dict[str, Any], cells: Sequence[Cell], wanted: Named | None) -> list[str]:
     """The "why not" list of one run: its scores beside the published, then each cause, `≠` where it holds,
     `=` where it is as published, `?` where it can't be told."""
-    named = given or name(run["model"])
+    named = wanted or name(run["model"])
     lines = [f"{run['name']}"]
     rows: list[Published] = []
     for cell in cells:
-        for part, found in _beside(cell, given):
-            line = _line(cell, part, found)
-            lines.append(
-                f"  {line[1]}: {line[4]}, published {line[5]}, {_verdict(found, line[6])}; {line[8]}"
-            )
+        for part, found in beside(cell, wanted):
+            told = line(cell, part, found)
+            lines.append(f"  {told[1]}: {told[4]}, published {told[5]}, {verdict(found, told[6])}; {told[8]}")
             rows += [found.row] if found.row is not None else []
             if found.row is not None and named is not None:
                 others = match(cell.score.task, named, cell.resolution, found.row.metric, part)[1:]
-                lines += [f"    also published: {_points(r.score, True)} ({r.source})" for r in others]
+                lines += [f"    also published: {points(r.score, True)} ({r.source})" for r in others]
     causes = [*_of_split(run, rows, named), *_of_engine(run), *_of_samples(run, cells), *_of_runs(rows)]
     lines += [f"  {mark} {cause:<12} {text}" for mark, cause, text in causes]
     lines += [f"  ! {'known':<12} {fact}" for fact in facts.known(run["task"])]
@@ -48,7 +73,7 @@ def _of_split(run: dict[str, Any], rows: Sequence[Published], named: Named | Non
         if servers:
             yield "≠", "split", f"the first paper's figures are of the test server, this is {split}"
         else:
-            yield "?", "split", f"this is {split}; no published number was found to lay beside it"
+            yield "?", "split", f"this is {split}; no published number was found to compare it with"
     elif differs := next((r.differs for r in rows if r.differs), ""):
         yield "≠", "split", differs
     elif rows[0].split != split:
@@ -122,31 +147,27 @@ def _of_samples(run: dict[str, Any], cells: Sequence[Cell]) -> Iterator[Cause]:
 def _of_runs(rows: Sequence[Published]) -> Iterator[Cause]:
     if not rows:
         return
-    spread = "" if rows[0].stdev is None else f", deviation {_points(rows[0].stdev, True)}"
+    spread = "" if rows[0].stdev is None else f", deviation {points(rows[0].stdev, True)}"
     if rows[0].mean_of_five:
         yield "?", "fine-tunes", f"published: the mean of five{spread}; this run is of one"
     else:
         yield "=", "fine-tunes", f"published: one run{spread}"
 
 
-def _first_difference(one: Path, two: Path) -> int:
-    """The first thing that keeps two runs from being compared, each of one task; status 0 either way."""
+def _first_difference(one: Path, two: Path) -> str:
+    """The first thing that keeps two runs from being compared, each of one task."""
     a, b = (_only(place) for place in (one, two))
     found = first_difference(a, b)
     if found is not None:
-        print(f"{found[0]}: {found[1]}")
-        return 0
+        return f"{found[0]}: {found[1]}"
     model = [k for k in a.identity.get("model", {}) if a.identity["model"][k] != b.identity["model"].get(k)]
     if model:
         told = [_named(run.identity["model"].get(model[0])) for run in (a, b)]
-        print(f"comparable; the models differ, first in {model[0]}: {told[0]} against {told[1]}")
-        return 0
+        return f"comparable; the models differ, first in {model[0]}: {told[0]} against {told[1]}"
     text = next((i for i, x, y in zip(a.ids, a.texts, b.texts, strict=True) if x != y), None)
     if text is None:
-        print("nothing differs: one identity, the same texts")
-    else:
-        print(f"comparable; the same model, and sample {text} is the first to be answered in another way")
-    return 0
+        return "nothing differs: one identity, the same texts"
+    return f"comparable; the same model, and sample {text} is the first to be answered in another way"
 
 
 def _named(value: Any) -> str:
@@ -156,7 +177,7 @@ def _named(value: Any) -> str:
     return re.sub(r"\b([0-9a-f]{12})[0-9a-f]{52}\b", r"\1...", str(value))
 
 
-def _only(place: Path) -> scored_run.Answered:
+def _only(place: Path) -> scored_run.ScoredRun:
     runs = scored_run.read(place)
     if len(runs) != 1:
         raise UserError(f"{place}: holds {len(runs)} runs; explain A B takes one run each")

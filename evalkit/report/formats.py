@@ -1,83 +1,63 @@
-"""The leaderboard for other places: HTML, LaTeX, spreadsheets, model cards, lm-eval's readers.
-
-Knows cells and grids; computes no score.
-"""
+"""The leaderboard's forms, one table: name to writer. Knows cells and grids; computes no score."""
 
 from __future__ import annotations
 
-import csv
 import html
-import io
 import itertools
-import json
 import re
-import shutil
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evalkit.errors import UserError
-from evalkit.report import columns as tables
-from evalkit.report import leaderboard
-from evalkit.report.columns import _tex, neutral, plain
+from evalkit import own_code, registry
+from evalkit.errors import UserError, nearest
+from evalkit.options.fields import paths
+from evalkit.options.verbs import TableOptions
+from evalkit.report import columns, leaderboard, published, seeds
+from evalkit.report.columns import BOLD, PLAIN, UNMARKED, Row, csv_text, json_text
 from evalkit.report.html import page
-from evalkit.report.leaderboard import BOLD, PLAIN, Cell, Grid, grid, in_order, notes, texts
+from evalkit.report.leaderboard import Cell, grid, in_order, notes, record, texts
 from evalkit.report.lm_eval import lm_eval
 from evalkit.report.model_card import model_index
+from evalkit.runs import store
 
-# --- the ways to show it ------------------------------------------------------------------------------
+Cells = Sequence[Cell]
 
 
-def terminal(cells: Sequence[Cell], bold: bool, pair: bool = False, width: int | None = None) -> str:
+@dataclass(frozen=True)
+class Form:
+    """One way to write the leaderboard. A shape that is None is one that the form does not have."""
+
+    about: str
+    suffixes: tuple[str, ...] = ()
+    wide: Callable[[Cells, bool], str] | None = None  # tasks × models; ties told by paired samples or not
+    long: Callable[[Cells], str] | None = None  # a line a score
+    own: Callable[[Cells], tuple[str, list[str]]] | None = None  # a shape of its own, and what is left out
+    usual: str = "wide"
+
+
+def terminal(cells: Cells, bold: bool, pair: bool = False, width: int | None = None) -> str:
     """The table for a screen: columns aligned, the best and its ties in bold; models that do not fit into
     `width` go below."""
-    return _aligned(cells, (BOLD, PLAIN) if bold else ("", ""), False, pair, width)
+    return _aligned(cells, (BOLD, PLAIN) if bold else UNMARKED, False, pair, width)
 
 
-def markdown(cells: Sequence[Cell], pair: bool = False) -> str:
+def markdown(cells: Cells, pair: bool = False) -> str:
     return _aligned(cells, ("**", "**"), True, pair)
 
 
-def to_json(cells: Sequence[Cell]) -> str:
-    return json.dumps([record(c) for c in cells], ensure_ascii=False, indent=1) + "\n"
+def to_json(cells: Cells) -> str:
+    return columns.records([record(c) for c in cells], "json")
 
 
-def to_csv(cells: Sequence[Cell]) -> str:
-    """One line a score. Text that a spreadsheet would run as a formula is quoted with a '."""
-    out = io.StringIO()
-    columns = list(record(cells[0])) if cells else []
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(columns)
-    for cell in cells:
-        content = record(cell)
-        writer.writerow([neutral(content[c]) for c in columns])
-    return out.getvalue()
-
-
-def record(cell: Cell) -> dict[str, Any]:
-    s = cell.score
-    mean = {"runs": cell.runs, "stdev": cell.stdev} if cell.runs else {}
-    return {
-        "task": s.task,
-        "metric": s.metric,
-        "model": cell.model,
-        "value": None if cell.not_scored else s.value,
-        "low": s.low,
-        "high": s.high,
-        "resolution": cell.resolution,
-        "n": s.n,
-        "clusters": s.clusters,
-        "coverage": s.coverage,
-        "invalid": s.invalid,
-        "changed": ";".join(cell.changed),
-        "stamps": ";".join(cell.stamped),
-        "run": cell.run,
-        "signature": s.signature,
-    } | mean
+def to_csv(cells: Cells) -> str:
+    """One line a score."""
+    return columns.records([record(c) for c in cells], "csv")
 
 
 def _aligned(
-    cells: Sequence[Cell],
+    cells: Cells,
     marks: tuple[str, str],
     markdown: bool,
     pair: bool = False,
@@ -87,22 +67,11 @@ def _aligned(
         return "no scored runs\n"
     table = grid(cells, pair)
     header, lines = texts(table)
-    widths = [max(len(header[i]), *(len(line[i][0]) for line in lines)) for i in range(len(header))]
+    rows: list[Row] = [header, *lines]
     out = []
-    for columns in _fitting(widths, width):
-        if markdown:
-            shown = [
-                [header[i] for i in columns],
-                *([_marked(*line[i], marks) for i in columns] for line in lines),
-            ]
-            bars = ["| " + " | ".join(t.replace("|", "\\|") for t in row) + " |" for row in shown]
-            out += [bars[0], "|" + "|".join(" --- " for _ in columns) + "|", *bars[1:], ""]
-            continue
-        out.append("  ".join(header[i].ljust(widths[i]) for i in columns).rstrip())
-        out.append("  ".join("─" * widths[i] for i in columns))
-        for line in lines:
-            padded = (_marked(*line[i], marks) + " " * (widths[i] - len(line[i][0])) for i in columns)
-            out.append("  ".join(padded).rstrip())
+    for part in _fitting(columns.widths(rows), width):
+        some = [[row[i] for i in part] for row in rows]
+        out += columns.markdown(some, marks) if markdown else columns.aligned(some, rule=True, marks=marks)
         out.append("")
     found = notes(cells, pair, bool(table.best) and any(marks))
     return "\n".join(out + ([f"{n}  " for n in found] if markdown else found)) + "\n"
@@ -120,71 +89,24 @@ def _fitting(widths: Sequence[int], width: int | None) -> Iterator[list[int]]:
     yield part
 
 
-def _marked(text: str, bold: bool, marks: tuple[str, str]) -> str:
-    return f"{marks[0]}{text}{marks[1]}" if bold else text
-
-
-_SUFFIXES = {
-    ".md": "md", ".csv": "csv", ".html": "html", ".tex": "latex", ".json": "json", ".txt": "terminal",
-    ".yaml": "model-index", ".yml": "model-index",
-}  # fmt: skip
-
-
-def by_suffix(output: Path | None) -> str | None:
-    """The form that a file's name asks for."""
-    return None if output is None else _SUFFIXES.get(output.suffix)
-
-
-def render(
-    cells: Sequence[Cell], form: str, shape: str | None, pair: bool = False, screen: bool = False
-) -> tuple[str, list[str]]:
-    """The cells in a form, and sentences on what was left out. Raises UserError for a shape that the
-    form does not have, or several models where the form holds one."""
-    if shape == "long" and form in ("model-index", "lm-eval"):
-        raise UserError(f"--shape long: {form} has a shape of its own; leave it out")
-    if form in ("model-index", "lm-eval") and any(c.runs for c in cells):
-        raise UserError(f"--mean-over: {form} holds runs, not means over them; leave one of the two out")
-    if form == "model-index":
-        return model_index(cells)
-    if form == "lm-eval":
-        return lm_eval(cells), []
-    if shape == "long" and form not in ("csv", "json"):
-        return _long(cells, form), []
-    wide: dict[str, Callable[[Grid], str]] = {"csv": wide_csv, "json": wide_json}
-    if form in wide:
-        plain = {"csv": to_csv, "json": to_json}
-        return (
-            wide[form](leaderboard.grid(cells, pair)) if shape == "wide" else plain[form](in_order(cells))
-        ), []
-    if form == "html":
-        return to_html(cells, pair), []
-    if form == "latex":
-        return to_latex(cells, pair), []
-    if form == "md":
-        return markdown(cells, pair), []
-    width = shutil.get_terminal_size().columns if screen else None
-    return terminal(cells, screen, pair, width), []
-
-
 # --- spreadsheets and JSON ------------------------------------------------------------------------------
 
 
-def wide_csv(table: Grid) -> str:
+def wide_csv(cells: Cells, pair: bool = False) -> str:
     """Tasks × models: the value and half of its interval, of a mean its deviation; two columns a model,
     and a third for a mean: over how many runs."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    means = any(c.runs for c in table.cells.values())
+    table = grid(cells, pair)
+    means = any(c.runs for c in cells)
     head = [h for m in table.columns for h in (m, f"{m} ±", *([f"{m} runs"] if means else []))]
-    writer.writerow([tables.neutral(h) for h in ("task", "metric", *head)])
+    rows: list[list[Any]] = [["task", "metric", *head]]
     for r, (task, metric) in enumerate(table.rows):
         line: list[Any] = [task, metric]
         for c in range(len(table.columns)):
             cell = table.cells.get((r, c))
             line += ["", ""] if cell is None else [cell.score.value, _half(cell)]
             line += [cell.runs if cell else ""] if means else []
-        writer.writerow([tables.neutral(v) for v in line])
-    return out.getvalue()
+        rows.append(line)
+    return csv_text(rows)
 
 
 def _half(cell: Cell) -> float | str:
@@ -194,23 +116,24 @@ def _half(cell: Cell) -> float | str:
     return "" if low is None or high is None else (high - low) / 2
 
 
-def wide_json(table: Grid) -> str:
+def wide_json(cells: Cells, pair: bool = False) -> str:
     """{task: {metric: {model: record}}}; `best` says who is, ties included."""
+    table = grid(cells, pair)
     content: dict[str, dict[str, dict[str, Any]]] = {}
     for (r, c), cell in sorted(table.cells.items()):
         task, metric = table.rows[r]
         told = record(cell) | {"best": (r, c) in table.best}
         content.setdefault(task, {}).setdefault(metric, {})[table.columns[c]] = told
-    return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+    return json_text(content)
 
 
 # --- documents ---------------------------------------------------------------------------------------------
 
 
-def to_html(cells: Sequence[Cell], pair: bool = False) -> str:
+def to_html(cells: Cells, pair: bool = False) -> str:
     """A page: one table that scrolls under its heads, models above their resolutions, and its notes."""
-    table = leaderboard.grid(cells, pair)
-    header, lines = leaderboard.texts(table)
+    table = grid(cells, pair)
+    header, lines = texts(table)
     models = [re.fullmatch(r"(.*?)(?: (\d+ px))?", name, re.S) for name in header[3:]]
     named = [(m[1], m[2] or "") for m in models if m]
     several = any(px for _, px in named)
@@ -228,9 +151,9 @@ def to_html(cells: Sequence[Cell], pair: bool = False) -> str:
             rest = "".join(_cell(text, best) for text, best in line[3:])
             metric, n = html.escape(line[1][0]), html.escape(line[2][0])
             body.append(f'<tr>{task}<td>{metric}</td><td class="n">{n}</td>{rest}</tr>')
-    notes = "".join(f"<p>{html.escape(n)}</p>\n" for n in leaderboard.notes(cells, pair, bool(table.best)))
+    told = "".join(f"<p>{html.escape(n)}</p>\n" for n in notes(cells, pair, bool(table.best)))
     shown = "<thead>\n" + "\n".join(out) + "\n</thead>\n<tbody>\n" + "\n".join(body) + "\n</tbody>"
-    return page("evalkit", f'<div class="wide"><table>\n{shown}\n</table></div>\n{notes}')
+    return page("evalkit", f'<div class="wide"><table>\n{shown}\n</table></div>\n{told}')
 
 
 def _cell(text: str, best: bool) -> str:
@@ -240,24 +163,108 @@ def _cell(text: str, best: bool) -> str:
     return f'<td class="{"best" if best else "n"}">{value}{small}</td>'
 
 
-def to_latex(cells: Sequence[Cell], pair: bool = False) -> str:
+def to_latex(cells: Cells, pair: bool = False) -> str:
     """A booktabs tabular; the notes as comments above it."""
-    table = leaderboard.grid(cells, pair)
-    header, lines = leaderboard.texts(table)
-    out = [f"% {n}" for n in leaderboard.notes(cells, pair, bool(table.best))]
+    table = grid(cells, pair)
+    header, lines = texts(table)
+    out = [f"% {n}" for n in notes(cells, pair, bool(table.best))]
     out += [f"\\begin{{tabular}}{{ll{'r' * (len(header) - 2)}}}", "\\toprule"]
-    out += [" & ".join(_tex(h) for h in header) + " \\\\", "\\midrule"]
-    for line in lines:
-        out.append(" & ".join(f"\\textbf{{{_tex(t)}}}" if bold else _tex(t) for t, bold in line) + " \\\\")
-    return "\n".join([*out, "\\bottomrule", "\\end{tabular}"]) + "\n"
+    out += [*columns.latex([header]), "\\midrule", *columns.latex(lines), "\\bottomrule", "\\end{tabular}"]
+    return "\n".join(out) + "\n"
 
 
-def _long(cells: Sequence[Cell], form: str) -> str:
-    """A line a score, in Markdown, HTML, LaTeX or for a terminal."""
-    header = ["task", "metric", "model", "px", "value", "n", "invalid"]
-    lines = [
-        [c.score.task, c.score.metric, c.model, str(c.resolution or ""), c.text(), f"{c.score.n}",
-         f"{c.score.invalid}"]
-        for c in in_order(cells)
-    ]  # fmt: skip
-    return plain(header, lines, form)
+def _plain(cells: Cells, pair: bool) -> str:
+    return terminal(cells, False, pair)
+
+
+def _long(form: str) -> Callable[[Cells], str]:
+    """A writer of one line a score."""
+
+    def write(cells: Cells) -> str:
+        header = ["task", "metric", "model", "px", "value", "n", "invalid"]
+        lines = [
+            [c.score.task, c.score.metric, c.model, str(c.resolution or ""), c.text(), f"{c.score.n}",
+             f"{c.score.invalid}"]
+            for c in in_order(cells)
+        ]  # fmt: skip
+        return columns.plain([header, *lines], form)
+
+    return write
+
+
+# --- the table of forms ------------------------------------------------------------------------------------
+
+FORMS: dict[str, Form] = {
+    "terminal": Form("columns for a screen", (".txt",), _plain, _long("terminal")),
+    "md": Form("a Markdown table", (".md",), markdown, _long("md")),
+    "csv": Form("for spreadsheets", (".csv",), wide_csv, lambda c: to_csv(in_order(c)), usual="long"),
+    "html": Form("a page that needs nothing else", (".html",), to_html, _long("html")),
+    "latex": Form("a booktabs tabular", (".tex",), to_latex, _long("latex")),
+    "json": Form("for programs", (".json",), wide_json, lambda c: to_json(in_order(c)), usual="long"),
+    "model-index": Form("a Hugging Face model card's results", (".yaml", ".yml"), own=model_index),
+    "lm-eval": Form("as lm-evaluation-harness writes results", own=lambda c: (lm_eval(c), [])),
+}
+
+
+def by_suffix(output: Path | None) -> str | None:
+    """The form that a file's name asks for."""
+    suffix = output.suffix if output is not None else ""
+    return next((name for name, form in FORMS.items() if suffix and suffix in form.suffixes), None)
+
+
+def find(name: str) -> Form:
+    """A form by name; `module:FILE.py:FUNCTION` or an entry point `evalkit.forms` names a function of one's
+    own, which gets the cells and gives the text. Raises UserError for one that is not there."""
+    if name in FORMS:
+        return FORMS[name]
+    points = registry.entry_points("forms")
+    if not name.startswith(registry.OWN) and name not in points:
+        raise UserError(f"--format {name}: no such form{nearest(name, [*FORMS, *points])}")
+    if not own_code.is_allowed():
+        raise UserError(f"--format {name}: is code of your own; --allow-code lets it run")
+    if name in points:
+        write = own_code.load_entry_point(points[name])
+    else:
+        write = own_code.load(name.removeprefix(registry.OWN), f"--format {name}", "function")
+    return Form("of your own", own=lambda cells: (str(write(cells)), []))
+
+
+def cells_of(options: TableOptions) -> list[Cell]:
+    """The cells that `evalkit table` is asked for."""
+    cells = leaderboard.collect(store.find(paths(options.runs) or [Path("results")]))
+    return seeds.over_seeds(cells) if options.mean_over else cells
+
+
+def render(cells: Cells, options: TableOptions, screen: int | None = None) -> tuple[str, list[str]]:
+    """The cells as asked for, and sentences on what was left out. Raises UserError for a form that does not
+    exist, and for what a form or a shape cannot show. `screen` is the width of a terminal."""
+    output = None if options.output is None else Path(options.output)
+    name = options.format or by_suffix(output) or "terminal"
+    form = find(name)
+    _refuse(name, form, options)
+    if options.published or options.published_model:
+        return published.table(cells, name, options.published_model), []
+    if form.own is not None:
+        return form.own(cells)
+    if (options.shape or form.usual) == "long":
+        assert form.long is not None
+        return form.long(cells), []
+    if name == "terminal" and screen:
+        return terminal(cells, True, options.paired, screen), []
+    assert form.wide is not None
+    return form.wide(cells, options.paired), []
+
+
+def _refuse(name: str, form: Form, options: TableOptions) -> None:
+    """Raises UserError for what would be asked for in vain."""
+    beside = options.published or options.published_model
+    if form.own is not None and options.shape:
+        raise UserError(f"--shape {options.shape}: {name} has a shape of its own; leave it out")
+    if form.own is not None and options.mean_over and name in FORMS:
+        raise UserError(f"--mean-over: {name} holds runs, not means over them; leave one of the two out")
+    if beside and (form.own is not None or options.shape == "wide"):
+        asked = "--shape wide" if options.shape == "wide" else f"--format {name}"
+        raise UserError(f"--published: is a line a score; leave {asked} out")
+    if options.paired and (beside or form.own is not None or (options.shape or form.usual) == "long"):
+        shown = "--published" if beside else "--shape long" if form.own is None else f"--format {name}"
+        raise UserError(f"--paired: {shown} marks no best; leave one of the two out")

@@ -31,7 +31,6 @@ STAMPS = {
     "unidentified": ("?", "unidentified: the model's class doesn't say what it is, so never gone on with"),
 }
 WHOLE = "–"  # stands for the metric where a task has none
-BOLD, PLAIN = "\033[1m", "\033[0m"
 
 
 @dataclass(frozen=True)
@@ -138,6 +137,28 @@ def _way(run: dict[str, Any]) -> str:
     )
 
 
+def record(cell: Cell) -> dict[str, Any]:
+    s = cell.score
+    mean = {"runs": cell.runs, "stdev": cell.stdev} if cell.runs else {}
+    return {
+        "task": s.task,
+        "metric": s.metric,
+        "model": cell.model,
+        "value": None if cell.not_scored else s.value,
+        "low": s.low,
+        "high": s.high,
+        "resolution": cell.resolution,
+        "n": s.n,
+        "clusters": s.clusters,
+        "coverage": s.coverage,
+        "invalid": s.invalid,
+        "changed": ";".join(cell.changed),
+        "stamps": ";".join(cell.stamped),
+        "run": cell.run,
+        "signature": s.signature,
+    } | mean
+
+
 # --- tasks × models ---------------------------------------------------------------------------------
 
 
@@ -220,7 +241,7 @@ def _paired_tie(top: Cell, other: Cell) -> bool:
 
 
 @functools.lru_cache(maxsize=64)
-def _answered(folder: Path) -> scored_run.Answered:
+def _answered(folder: Path) -> scored_run.ScoredRun:
     return scored_run.of_run(RunFolder(folder))
 
 

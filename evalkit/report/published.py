@@ -1,13 +1,13 @@
-"""evalkit.report.published: docstring to be written."""
+"""`table --published`: every score with the published number that it may be compared with."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from evalkit.published import numbers as published_numbers
+from evalkit.published import numbers
 from evalkit.published.numbers import Beside, Named
-from evalkit.report import columns, formats, leaderboard
+from evalkit.report import columns, leaderboard
 from evalkit.report.leaderboard import Cell
 from evalkit.types import why_not_scored
 
@@ -23,35 +23,35 @@ NOTE = (
 
 def table(cells: Sequence[Cell], form: str, model: str | None) -> str:
     """A line a score with the published number beside it, and one a group or detail that has one."""
-    given = published_numbers.given(model) if model else None
-    found = [(c, part, b) for c in leaderboard.in_order(cells) for part, b in _beside(c, given)]
+    given = numbers.given(model) if model else None
+    found = [(c, part, b) for c in leaderboard.in_order(cells) for part, b in beside(c, given)]
     if form in ("csv", "json"):
         return columns.records([_record(*f) for f in found], form)
-    lines = [_line(*f) for f in found]
+    lines = [line(*f) for f in found]
     notes = [NOTE, *leaderboard.notes(cells, marked=False)]
-    return columns.plain(HEADER, lines, form, notes)
+    return columns.plain([HEADER, *lines], form, notes)
 
 
-def _beside(cell: Cell, given: Named | None) -> Iterator[tuple[str, Beside]]:
-    named = given or published_numbers.name(cell.model)
+def beside(cell: Cell, given: Named | None) -> Iterator[tuple[str, Beside]]:
+    named = given or numbers.name(cell.model)
     if cell.not_scored:
         rows = [
-            r for r in published_numbers.for_task(cell.score.task)
-            if named is not None and r in published_numbers.match(r.task, named, cell.resolution, r.metric)
+            r for r in numbers.for_task(cell.score.task)
+            if named is not None and r in numbers.match(r.task, named, cell.resolution, r.metric)
             and cell.score.metric in (leaderboard.WHOLE, r.metric)
         ]  # fmt: skip
         yield "", Beside(rows[0] if rows else None, why_not=why_not_scored(cell.not_scored))
         return
     told = (cell.resolution, cell.task_file, cell.changed)
-    yield "", published_numbers.beside(cell.score, named, *told)
-    of_metric = [r.part for r in published_numbers.for_task(cell.score.task) if r.metric == cell.score.metric]
+    yield "", numbers.beside(cell.score, named, *told)
+    of_metric = [r.part for r in numbers.for_task(cell.score.task) if r.metric == cell.score.metric]
     for part in dict.fromkeys(p for p in of_metric if p):
-        found = published_numbers.beside(cell.score, named, *told, part=part)
+        found = numbers.beside(cell.score, named, *told, part=part)
         if found.row is not None:
             yield part, found
 
 
-def _line(cell: Cell, part: str, found: Beside) -> list[str]:
+def line(cell: Cell, part: str, found: Beside) -> list[str]:
     row, gap = found.row, found.difference
     within = "n/a" if gap is None else {True: "yes", False: "NO", None: "–"}[found.within]
     deviation = f" ±{100 * row.stdev:.1f}" if row is not None and row.stdev is not None else ""
@@ -60,15 +60,15 @@ def _line(cell: Cell, part: str, found: Beside) -> list[str]:
         cell.score.metric + (f" [{part}]" if part else ""),
         cell.model,
         str(cell.resolution or ""),
-        cell.text() if not part else "–" if found.value is None else _points(found.value),
-        "n/a" if row is None else _points(row.score) + deviation,
+        cell.text() if not part else "–" if found.value is None else points(found.value),
+        "n/a" if row is None else points(row.score) + deviation,
         "n/a" if gap is None else f"{100 * gap:+.1f}",
         within,
         found.why_not or "; ".join(filter(None, (row.source if row else "", found.note))),
     ]
 
 
-def _verdict(found: Beside, difference: str) -> str:
+def verdict(found: Beside, difference: str) -> str:
     if found.difference is None:
         return "not compared"
     said = {
@@ -81,7 +81,7 @@ def _verdict(found: Beside, difference: str) -> str:
 
 def _record(cell: Cell, part: str, found: Beside) -> dict[str, Any]:
     row = found.row
-    return formats.record(cell) | {
+    return leaderboard.record(cell) | {
         "part": part,
         "part_value": found.value if part else None,
         "published": row.score if row else None,
@@ -94,6 +94,6 @@ def _record(cell: Cell, part: str, found: Beside) -> dict[str, Any]:
     }
 
 
-def _points(value: float, exact: bool = False) -> str:
+def points(value: float, exact: bool = False) -> str:
     text = f"{100 * value:.2f}" if exact else f"{100 * value:.1f}"
     return text[:-1] if exact and text.endswith("0") else text

@@ -1,12 +1,14 @@
-"""evalkit.report.trend: docstring to be written."""
+"""The trend of a training run: as a table for the screen, as CSV, and as a page with curves."""
 
 from __future__ import annotations
 
 import html
 from collections.abc import Sequence
+from typing import Any
 
 from evalkit.comparison.trend import Point, Trend
-from evalkit.report import leaderboard
+from evalkit.files import atomic_write
+from evalkit.report import columns, leaderboard
 from evalkit.report.html import Spot, curve, page
 from evalkit.stats.intervals import FEW
 
@@ -31,25 +33,44 @@ def table(trend: Trend, width: int = 120) -> str:
     lines = [sparkline([p.values[k][0] for p in trend.points if k in p.values][-20:]) for k in keys]
     best = trend.best
     assert best is not None
-    columns = {id(p): [str(p.step) + "*" * (p is best), *(_shown(p, k) for k in keys)] for p in trend.points}
+    by_point = {id(p): [str(p.step) + "*" * (p is best), *(_shown(p, k) for k in keys)] for p in trend.points}
     left = [["score by step", *keys], ["trend", *lines]]
     taken = sum(max(map(len, column)) + 2 for column in left)
     kept: list[Point] = []
     for p in [best, *(q for q in reversed(trend.points) if q is not best)]:
-        taken += max(map(len, columns[id(p)])) + 2
+        taken += max(map(len, by_point[id(p)])) + 2
         if kept and taken > width:
             break
         kept.append(p)
-    shown = [*left, *(columns[id(p)] for p in trend.points if p in kept)]
-    widths = [max(map(len, column)) for column in shown]
-    rows = zip(*shown, strict=True)
-    out = ["  ".join(c.ljust(w) for c, w in zip(r, widths, strict=True)).rstrip() for r in rows]
+    shown = [*left, *(by_point[id(p)] for p in trend.points if p in kept)]
+    out = columns.aligned(list(zip(*shown, strict=True)))
     more = len(trend.points) - len(kept)
     out.append(
         f"best: {best.name}, mean over tasks {100 * best.mean:.1f}"
         + (f"; {more} more in {trend.path.with_suffix('.csv').name}" if more else "")
     )
     return "\n".join([*out, *_legend(trend.points)]) + "\n"
+
+
+def save(trend: Trend) -> None:
+    """Keeps the trend, and writes it beside for spreadsheets and for a browser."""
+    trend.save()
+    atomic_write(trend.path.with_suffix(".csv"), to_csv(trend))
+    atomic_write(trend.path.with_suffix(".html"), to_html(trend))
+
+
+def to_csv(trend: Trend) -> str:
+    """One line a checkpoint and score."""
+    rows: list[list[Any]] = [
+        ["step", "checkpoint", "task", "metric", "value", "low", "high", "n", "coverage", "drop"]
+    ]
+    for p in trend.points:
+        for key, (value, low, high, n) in p.values.items():
+            task, _, metric = key.partition(" ")
+            dropped = any(d.startswith(f"{task}:") for d in p.drops)
+            coverage = p.coverage.get(key, "all")
+            rows.append([p.step, p.name, task, metric, value, low, high, n, coverage, int(dropped)])
+    return columns.csv_text(rows)
 
 
 def to_html(trend: Trend) -> str:

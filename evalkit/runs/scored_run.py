@@ -30,7 +30,7 @@ SCHEMA = 1
 
 
 @dataclass(frozen=True)
-class Answered:
+class ScoredRun:
     """One task answered by one model and scored. Samples are sorted by id; columns run beside them.
 
     `rows` and `scores` go by the metric's full spelling; `clusters` are what is resampled together.
@@ -76,7 +76,7 @@ class Answered:
             model.pop(key, None)
         return model
 
-    def only(self, ids: Iterable[str]) -> Answered:
+    def only(self, ids: Iterable[str]) -> ScoredRun:
         """The same run with these samples alone; rows stay as they are (so a corpus idf stays whole)."""
         wanted = set(ids)
         kept = [i for i, name in enumerate(self.ids) if name in wanted]
@@ -108,7 +108,7 @@ def parts(signature: str) -> dict[str, str]:
 # --- reading --------------------------------------------------------------------------------------------
 
 
-def read(place: str | Path) -> list[Answered]:
+def read(place: str | Path) -> list[ScoredRun]:
     """The scored runs of a run folder, a folder of runs, a baseline file, or `FILE@REF` in git.
 
     Raises UserError when there is none, or one is not scored yet.
@@ -126,7 +126,7 @@ def read(place: str | Path) -> list[Answered]:
     raise UserError(f"{place}: no such run or baseline; give a run folder, a baseline file, or FILE@GIT_REF")
 
 
-def of_runs(folders: Sequence[RunFolder]) -> list[Answered]:
+def of_runs(folders: Sequence[RunFolder]) -> list[ScoredRun]:
     """All that can be compared: runs of tasks without a score are left out, unless there are no others."""
     return [of_run(f) for f in folders if not _unscored(f.read_run())] or [of_run(f) for f in folders]
 
@@ -136,7 +136,7 @@ def _unscored(run: Mapping[str, Any] | None) -> str:
     return str((run or {}).get("task_file", {}).get("not_scored", ""))
 
 
-def of_run(folder: RunFolder) -> Answered:
+def of_run(folder: RunFolder) -> ScoredRun:
     """A run folder's files. Raises UserError when it is not scored or its rows are damaged."""
     run, scores = folder.read_run(), scores_of(folder)
     if run is None:
@@ -149,7 +149,7 @@ def of_run(folder: RunFolder) -> Answered:
         lines = folder.read_rows()
         spelled = {s.metric: parts(s.signature)["metric"] for s in scores}
         columns = {full: [line["rows"][short] for line in lines] for short, full in spelled.items()}
-        return Answered(
+        return ScoredRun(
             name=run["model"], run=folder.name, task=run["task"], identity=run["identity"],
             digest=run["digest"], asked=run["asked"], overrides=run.get("task_file", {}).get("overrides", {}),
             early=run.get("early"), scores={spelled[s.metric]: s for s in scores},
@@ -214,14 +214,14 @@ def _at_ref(place: str) -> bytes:
 # --- the small file -------------------------------------------------------------------------------------
 
 
-def save(runs: Sequence[Answered], path: Path) -> None:
+def save(runs: Sequence[ScoredRun], path: Path) -> None:
     """Writes ids, texts, rows, identity and signatures; compressed when the name ends in .gz."""
     content = {"kind": KIND, "schema": SCHEMA, "runs": [_packed(r) for r in runs]}
     data = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
     atomic_write(path, gzip.compress(data, mtime=0) if path.suffix == ".gz" else data + b"\n")
 
 
-def _packed(run: Answered) -> dict[str, Any]:
+def _packed(run: ScoredRun) -> dict[str, Any]:
     """One run as JSON; images, clusters and groups as numbers into lists of names."""
     import dataclasses
 
@@ -248,7 +248,7 @@ def _short(rows: Any) -> list[list[float]]:
     return [[int(v) if v == int(v) else v for v in row] for row in rows.tolist()]
 
 
-def _parse(data: bytes, place: str) -> list[Answered]:
+def _parse(data: bytes, place: str) -> list[ScoredRun]:
     try:
         content = json.loads(gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data)
         if content["kind"] != KIND:
@@ -263,7 +263,7 @@ def _parse(data: bytes, place: str) -> list[Answered]:
         raise UserError(f"{place}: damaged ({error!r}); save the baseline again") from None
 
 
-def _unpacked(run: Mapping[str, Any]) -> Answered:
+def _unpacked(run: Mapping[str, Any]) -> ScoredRun:
     ids = tuple(run["ids"])
     bad = set(run["invalid"])
     named: Callable[[str], tuple[str, ...]] = lambda key: tuple(  # noqa: E731
@@ -284,4 +284,4 @@ def _unpacked(run: Mapping[str, Any]) -> Answered:
     plain = {k: run[k] for k in ("name", "run", "task", "identity", "digest", "asked", "overrides",
                                  "early", "device", "seconds")}  # fmt: skip
     scores = {m: Score(**s) for m, s in run["scores"].items()}
-    return Answered(**plain, **columns, rows=rows, scores=scores)
+    return ScoredRun(**plain, **columns, rows=rows, scores=scores)

@@ -1,30 +1,35 @@
-"""evalkit.tasks.dataset: docstring to be written."""
+"""A task's samples as they are on disk: found, read, digested, and a part of them chosen."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from evalkit import registry
+from evalkit import demo, registry
 from evalkit.data import sources
 from evalkit.errors import DataError, UserError, nearest
 from evalkit.files import file_digest
-from evalkit.geometry import mask_decoder
 from evalkit.tasks import loader
-from evalkit.types import Format, Sample, Source, Task
+from evalkit.types import Format, Parser, Sample, Source, Task
 
 
 @dataclass(frozen=True)
-class Asked:
+class Selection:
     """Which samples of a task are wanted. Coverage, not identity: limits nest and parts merge."""
 
     limit: int | None = None  # clusters (images), the first of a seeded permutation
     seed: int = 0
     ids: tuple[str, ...] | None = None
+
+    @classmethod
+    def of_run(cls, run: Mapping[str, Any]) -> Selection:
+        """What run.json says of it."""
+        recorded = run["asked"]
+        return cls(recorded["limit"], recorded["seed"], tuple(recorded["ids"]) if recorded["ids"] else None)
 
     def describe(self) -> str:
         if self.ids is not None:
@@ -41,6 +46,7 @@ class Dataset:
     samples: tuple[Sample, ...]
     prompts: str  # digest of all prompts
     targets: str  # digest of all targets
+    parser: Parser  # the task's, with its files found
 
     @property
     def short_of(self) -> int | None:
@@ -55,7 +61,18 @@ class Dataset:
 # --- data ----------------------------------------------------------------------------------------
 
 
-class Shelf:
+def roots(given: Sequence[Path], wanted: Sequence[Task]) -> list[Path]:
+    """The data roots; the generated benchmark is written into the cache the first time it is asked for."""
+    found = sources.roots(given)
+    named = (place for task in wanted for entry in task.data.sources for place in entry.values())
+    if any(str(place).startswith(f"{demo.SCENES}/") for place in named):
+        from evalkit.demo.benchmark import benchmark
+
+        found.append(benchmark())
+    return found
+
+
+class DatasetCache:
     """Reads datasets and keeps the last one only: a suite of a million samples stays small in memory."""
 
     def __init__(self, roots: Sequence[Path]) -> None:
@@ -71,10 +88,7 @@ class Shelf:
 def dataset(task: Task, roots: Sequence[Path]) -> Dataset:
     """Finds and reads a task's samples. Raises DataError for what is missing, damaged or doubled."""
     source = sources.locate(task, roots)
-    mask_decoder.look_in(source.root, *roots)
-    parser = registry.make("parsers", task.parser)
-    if parser.kind == "masks":
-        mask_decoder.resolve(parser.decoder)  # said now, not after hours of predicting
+    parser: Parser = registry.make("parsers", task.parser).within((source.root, *roots))
     samples = tuple(_read(task, source))
     if not samples:
         raise DataError(f"{task.path}: data: split: '{task.data.split}' of {source.root} holds no samples")
@@ -90,7 +104,7 @@ def dataset(task: Task, roots: Sequence[Path]) -> Dataset:
         for s in samples
     )
     targets = ((s.id, json.dumps(s.target, sort_keys=True, default=str)) for s in samples)
-    return Dataset(task, source, samples, _digest(prompts), _digest(targets))
+    return Dataset(task, source, samples, _digest(prompts), _digest(targets), parser)
 
 
 def _read(task: Task, source: Source) -> Iterator[Sample]:
@@ -131,27 +145,27 @@ def _digest(pairs: Iterable[tuple[str, str]]) -> str:
     return hashlib.sha256(b"".join(each)).hexdigest()
 
 
-def choose(samples: Sequence[Sample], asked: Asked) -> list[Sample]:
+def choose(samples: Sequence[Sample], selection: Selection) -> list[Sample]:
     """The wanted samples in file order.
 
-    `limit` N keeps the first N clusters of a seeded permutation, which hangs on sample ids alone:
+    `limit` N keeps the first N clusters of a seeded permutation, which depends on sample ids alone:
     not on paths, file order or N, so limits nest.
     """
-    if asked.ids is not None:
+    if selection.ids is not None:
         known = {s.id for s in samples}
-        for name in asked.ids:
+        for name in selection.ids:
             if name not in known:
                 raise UserError(
                     f"--ids: no sample '{name}'{nearest(name, known) if len(known) < 5000 else ''}"
                 )
-        wanted = set(asked.ids)
+        wanted = set(selection.ids)
         return [s for s in samples if s.id in wanted]
-    if asked.limit is None:
+    if selection.limit is None:
         return list(samples)
     first: dict[str, str] = {}
     for sample in samples:
         cluster = sample.cluster or sample.id
         first[cluster] = min(first.get(cluster, sample.id), sample.id)
-    order = sorted(first, key=lambda c: hashlib.sha256(f"{asked.seed}\0{first[c]}".encode()).digest())
-    kept = set(order[: asked.limit])
+    order = sorted(first, key=lambda c: hashlib.sha256(f"{selection.seed}\0{first[c]}".encode()).digest())
+    kept = set(order[: selection.limit])
     return [s for s in samples if (s.cluster or s.id) in kept]

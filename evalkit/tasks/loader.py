@@ -1,5 +1,5 @@
 """Finds and loads task and suite files, and says what a task asks: prompts, choices, preparation, identity.
-What a file may say stands in `task_file.py`."""
+What a file may say stands in `schema.py`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from typing import Any
 
 import yaml
 
-from evalkit import strict_yaml
+from evalkit import own_code, registry, strict_yaml
 from evalkit.errors import UserError, nearest
+from evalkit.files import shipped
 from evalkit.tasks import schema
 from evalkit.types import Preparation, Sample, Task
 
@@ -22,10 +23,8 @@ from evalkit.types import Preparation, Sample, Task
 
 def folders(extra: Iterable[Path] = ()) -> list[Path]:
     """Folders searched for task files: `extra`, `EVALKIT_TASKS`, then those that come along."""
-    here = Path(__file__).resolve().parent
-    own = here.parent / "tasks" if (here.parent / "pyproject.toml").is_file() else here / "_tasks"
     named = [Path(p) for p in os.environ.get("EVALKIT_TASKS", "").split(os.pathsep) if p]
-    return [*extra, *named, own]
+    return [*extra, *named, shipped("tasks")]
 
 
 def _files(kind: str, extra: Iterable[Path] = ()) -> dict[str, Path]:
@@ -78,9 +77,32 @@ def load(name: str, overrides: Mapping[str, str] | None = None, extra: Iterable[
         path = files[name]
     content = strict_yaml.read(path, _shown(path))
     shown = _shown(path)
+    own_code.look_beside(path)
     for key, value in (overrides or {}).items():
         _override(content, key, value)
     return schema.read(shown, path.stem, content, dict(overrides or {}))
+
+
+def own_spellings(room: str, folder: Path) -> list[tuple[str, Path]]:
+    """The spellings of own code (`module:...`) in the task files of a folder, and the file of each.
+
+    `room` is metrics, parsers or formats; files that are no task files are passed over, nothing is run.
+    """
+    found = []
+    for path in sorted(folder.glob("*.yaml")):
+        try:
+            content = strict_yaml.read(path, str(path))
+        except UserError:
+            continue
+        data = content.get("data")
+        said = {
+            "metrics": content.get("metrics"),
+            "parsers": [content.get("parser")],
+            "formats": [data.get("format")] if isinstance(data, dict) else [],
+        }.get(room)
+        own = said if isinstance(said, list) else []
+        found += [(text, path) for text in own if isinstance(text, str) and text.startswith(registry.OWN)]
+    return found
 
 
 def read_suite(path: Path) -> dict[str, Any]:
@@ -176,7 +198,7 @@ def text_identity(task: Task) -> dict[str, Any]:
     return {
         "name": task.name,
         "version": task.version,
-        "format": task.data.format,
+        "format": registry.identified("formats", task.data.format),
         "split": task.data.split,
         "prompt": task.prompt,
         "decode": decode,

@@ -3,4 +3,7 @@
 Importing this folder imports neither torch nor transformers: they come when a checkpoint is loaded.
 """
 
+from evalkit.models.paligemma.backend import PaliGemma
+from evalkit.models.paligemma.checkpoint.info import CheckpointInfo, inspect
+
 __all__ = ["CheckpointInfo", "PaliGemma", "inspect"]

@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import logging
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, field
@@ -14,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.errors import ImageError, ModelError, nearest
+from evalkit.files import remembered_digest
 from evalkit.models.paligemma import flops
-from evalkit.models.paligemma.batching import image_readers
 from evalkit.models.paligemma.batching import requests as translate
 from evalkit.models.paligemma.batching.batch_size import BatchSize, CudaProbe, by_tokens, remembered
 from evalkit.models.paligemma.batching.batches import Keying, Prepare, plan, with_images
 from evalkit.models.paligemma.batching.close_calls import THRESHOLDS, Stable
-from evalkit.models.paligemma.batching.image_readers import Readers
+from evalkit.models.paligemma.batching.image_readers import Readers, ended
 from evalkit.models.paligemma.batching.stream import Stream
 from evalkit.models.paligemma.checkpoint import big_vision, lora
 from evalkit.models.paligemma.checkpoint import info as checkpoint_info
@@ -29,15 +30,12 @@ from evalkit.models.paligemma.checkpoint.info import PROTOCOLS, CheckpointInfo
 from evalkit.models.paligemma.checkpoint.resolve import Found, find
 from evalkit.models.paligemma.interface import Engine, Limit, Rules, rules
 from evalkit.models.paligemma.tokenizer import Prompter
+from evalkit.options.model import MODEL_OPTIONS, model_options
 from evalkit.types import Checkpoint, Model, Prediction, Request
 
 TEXT_VERSION = 2  # raised by hand whenever this backend could write other text
-ENGINES = ("fast", "plain")
 WINDOW = 4096  # requests planned together by the fast engine: thousands have some twenty lengths
 PIXEL_BYTES = 256 << 20  # of prepared images held at once
-SWITCH = ("off", "on")
-WINDOWS = ("none", "transformers")
-DTYPES = ("float32", "bfloat16", "float16")
 
 log = logging.getLogger("evalkit")
 
@@ -71,7 +69,7 @@ class PaliGemma(Model):
     batch_size: int | str = "auto"
     engine: str = "auto"
     protocol: str = "paper"
-    workers: int | str = 2
+    workers: int = 2
     worker_kind: str = "thread"
     kv_dtype: str | None = None
     stable: bool | str | float | None = None
@@ -93,50 +91,51 @@ class PaliGemma(Model):
     _stable: Stable | None = field(default=None, init=False, repr=False)
     _features: tuple[int, ...] = field(default=(), init=False, repr=False)
 
+    @classmethod
+    def open(
+        cls,
+        spec: str,
+        flags: Mapping[str, Any],
+        args: Mapping[str, Any],
+        name: str,
+        say: Callable[[str], None],
+    ) -> Checkpoint:
+        """A folder, a `.npz`, an adapter's folder or a hub id, called after its last part."""
+        backend = cls(spec, **model_options({**flags, **args}))
+        called = name or called_after(spec)
+        if backend.adapter:
+            called += f"+{called_after(backend.adapter)}"
+        fresh = [f for f in backend.info.weights if remembered_digest(f) is None]
+        size = sum(f.stat().st_size for f in fresh)
+        if size > 1 << 28:
+            say(f"{called}: new here, hashing {size / 1e9:.1f} GB of weights once")
+        return backend.as_checkpoint(called)
+
     def __post_init__(self) -> None:
+        given = {name: value for name in MODEL_OPTIONS if (value := getattr(self, name)) is not None}
+        for name, value in model_options(given).items():
+            setattr(self, name, value)
+        if self.protocol not in PROTOCOLS:
+            raise ModelError(f"protocol {self.protocol}: no such protocol{nearest(self.protocol, PROTOCOLS)}")
         if self.engine == "auto":
             spread = self.device_map or self.quantize in quantization.LIBRARIES
             self.engine = "plain" if spread else "fast"
-        self._check_fast_only()
-        for name, value, known in (
-            ("dtype", self.dtype, DTYPES),
-            ("engine", self.engine, ENGINES),
-            ("protocol", self.protocol, PROTOCOLS),
-            ("sliding-window", self.sliding_window, WINDOWS),
-            ("cuda-graphs", self.cuda_graphs, SWITCH),
-        ):
-            if value not in known:
-                raise ModelError(f"--{name} {value}: no such {name}{nearest(value, known)}")
-        if self.batch_size != "auto":
-            size = str(self.batch_size)
-            if not size.isdecimal() or int(size) < 1:
-                raise ModelError(f"--batch-size {size}: must be auto or a number from 1")
-            self.batch_size = int(size)
         if self.quantize is not None:
             quantization.check(self.quantize)
-        self.workers = image_readers.check(self.worker_kind, self.workers)
+        self._check_together()
 
-    def _check_fast_only(self) -> None:
+    def _check_together(self) -> None:
+        """Raises ModelError for options that exclude each other."""
         if self.engine == "fast" and self.device_map:
             raise ModelError(f"device_map={self.device_map}: needs --engine plain")
         if self.engine == "fast" and self.quantize in quantization.LIBRARIES:
             raise ModelError(f"--quantize {self.quantize}: needs --engine plain; --quantize int8 does not")
-        if self.kv_dtype is not None and self.kv_dtype not in DTYPES[:2]:
-            raise ModelError(f"--kv-dtype {self.kv_dtype}: must be float32 or bfloat16")
-        self.strict = str(self.strict).lower() in ("true", "1")
-        if str(self.compile).lower() not in ("true", "false"):
-            raise ModelError(f"--compile {self.compile}: must be true or false")
-        self.compile = str(self.compile).lower() == "true"
         if self.engine == "plain" and (self.kv_dtype not in (None, self.dtype) or self.strict):
             raise ModelError("--kv-dtype, --strict: need --engine fast")
         if self.engine == "plain" and (self.compile or self.cuda_graphs == "on"):
             raise ModelError("--compile, --cuda-graphs: need --engine fast")
         if self.kv_dtype == "float32" and self.dtype != "float32":
             raise ModelError(f"--kv-dtype float32: the cache is no wider than --dtype {self.dtype}")
-        try:
-            _ = self._threshold if self.dtype in DTYPES else 0
-        except ValueError:
-            raise ModelError(f"--stable {self.stable}: must be a margin in logits, or nothing") from None
 
     # --- what it is ---
 
@@ -268,7 +267,7 @@ class PaliGemma(Model):
         self._stable = self._stability()
         self._sizes = self._batch_sizes(engine)
         self._limit = Limit(self.batch_size if isinstance(self.batch_size, int) else self._sizes.first())
-        self._readers = Readers(self.worker_kind, int(self.workers))  # one for all protocols
+        self._readers = Readers(self.worker_kind, self.workers)  # one for all protocols
 
     def _load_engine(self) -> Engine:
         from evalkit.models.paligemma.engine import fast, plain
@@ -305,7 +304,7 @@ class PaliGemma(Model):
         """The margin below which `stable` decides again; 0 without it."""
         if self.stable is None or self.stable is False:
             return 0.0
-        return THRESHOLDS[self.dtype] if self.stable in (True, "auto") else float(self.stable)
+        return THRESHOLDS[self.dtype] if self.stable is True or self.stable == "auto" else float(self.stable)
 
     @property
     def _sliding(self) -> bool:
@@ -380,7 +379,7 @@ class PaliGemma(Model):
                 yield translate.prediction(prompter, item, images, answer)
         except BrokenExecutor:
             self._readers.close()
-            raise image_readers.ended() from None
+            raise ended() from None
         finally:
             feed.close()
             self._sizes.ended(self._limit)
@@ -398,3 +397,15 @@ class PaliGemma(Model):
         from evalkit.images.prepare import prepare
 
         return prepare
+
+
+def called_after(spec: str) -> str:
+    """What a checkpoint is called in tables and folder names: the last part of its path or hub id."""
+    name = _plain(Path(spec.rstrip("/")).name).strip("-.").removesuffix(".npz")
+    if spec.startswith((".", "/")) and name in ("", "checkpoint"):
+        return _plain("-".join(Path(spec).resolve().parts[-2:]))
+    return name
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.\-]+", "-", text)

@@ -6,14 +6,13 @@ from __future__ import annotations
 import gc
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 
-from evalkit.models.paligemma import PaliGemma
 from evalkit.models.paligemma.backend import PaliGemma
 from evalkit.models.paligemma.interface import Prompt
 from evalkit.types import Decode, ImageRef, Preparation, Request
@@ -46,14 +45,13 @@ def questions(resolution: int, samples: int) -> tuple[list[Request], Callable[..
 
 
 def examine(
-    model: str, options: dict[str, Any], samples: int, say: Callable[[str], None], called: str = ""
+    model: str, given: Mapping[str, Any], samples: int, say: Callable[[str], None], called: str = ""
 ) -> tuple[str, bool]:
-    """The report as text, and whether all is well. `options` as PaliGemma's (device, dtype, ...); `called` is
-    what people call the model (default: `model`)."""
-
-    dtype = options.pop("dtype", None) or "float32"
-    for name in ("engine", "stable", "strict", "batch_size", "kv_dtype", "cuda_graphs", "compile"):
-        options.pop(name, None)
+    """The report as text, and whether all is well. `given` are options of the model; those that the report
+    tries by itself (engine, batch size, ...) are left out. `called` is what people call the model."""
+    tried = ("dtype", "engine", "stable", "strict", "batch_size", "kv_dtype", "cuda_graphs", "compile")
+    options = {name: value for name, value in given.items() if name not in tried}
+    dtype = given.get("dtype") or "float32"
     info = PaliGemma(model, **options).info
     requests, prepare = questions(info.resolution, samples)
     found = diagnose(

@@ -8,7 +8,7 @@ import signal
 import threading
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 
-from evalkit.errors import ModelError, nearest
+from evalkit.errors import ModelError
 
 KINDS = ("thread", "process")
 
@@ -36,15 +36,6 @@ class Readers:
         # Forked, a process would take over locks that torch's threads hold; a fresh one imports no torch.
         context = multiprocessing.get_context("spawn")
         return ProcessPoolExecutor(self._workers, mp_context=context, initializer=_begin)
-
-
-def check(kind: str, workers: int | str) -> int:
-    """How many workers, as a number. Raises ModelError."""
-    if kind not in KINDS:
-        raise ModelError(f"worker_kind={kind}: no such kind of reader{nearest(kind, KINDS)}")
-    if not str(workers).isdecimal() or int(workers) < 1:
-        raise ModelError(f"workers={workers}: at least one must read images; a number from 1")
-    return int(workers)
 
 
 def ended() -> ModelError:

@@ -78,7 +78,7 @@ class Stream:
     # --- the fast engine ---
 
     def _by_lane(self, batches: Iterable[Batch], decode: Decode) -> Iterator[Answered]:
-        from evalkit.models.paligemma.engine.continuous_batching import Lane, Row
+        from evalkit.models.paligemma.engine.continuous_batching import ContinuousBatch, Row
 
         def rows() -> Iterator[list[Row]]:
             for batch in batches:
@@ -90,7 +90,9 @@ class Stream:
         before = self.limit.rows
         engine: Any = self.engine
         long = decode.max_new_tokens >= LONG
-        lane = Lane(engine, decode, self.rules, self.limit, long, engine.forbid, divide=not self.strict)
+        lane = ContinuousBatch(
+            engine, decode, self.rules, self.limit, long, engine.forbid, divide=not self.strict
+        )
         try:
             for row in lane.run(rows()):
                 if self.limit.rows != before:

@@ -11,8 +11,8 @@ from evalkit.errors import ModelError
 from evalkit.models.paligemma.engine.linear import Linear
 
 if TYPE_CHECKING:
-    from evalkit.models.paligemma.decoder import Decoder, Layer
-    from evalkit.models.paligemma.vision import Tower
+    from evalkit.models.paligemma.engine.decoder import Decoder, Layer
+    from evalkit.models.paligemma.engine.vision import Tower
 
 
 def compile_layers(decoder: Decoder, tower: Tower) -> None:

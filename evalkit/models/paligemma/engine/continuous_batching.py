@@ -19,8 +19,8 @@ from evalkit.models.paligemma.memory import is_out_of_memory
 from evalkit.types import Decode
 
 if TYPE_CHECKING:
-    from evalkit.models.paligemma.decoder import State
-    from evalkit.models.paligemma.fast import FastEngine
+    from evalkit.models.paligemma.engine.decoder import State
+    from evalkit.models.paligemma.engine.fast import FastEngine
 
 
 @dataclass(slots=True)
@@ -54,12 +54,14 @@ def answer(
 ) -> list[Answer]:
     """One batch's answers, in order. Raises what the device raises when memory runs out."""
     rows = [Row(p) for p in prompts]
-    for _ in Lane(engine, decode, rules, Limit(len(rows)), forbid=forbid, divide=False).run([rows]):
+    for _ in ContinuousBatch(engine, decode, rules, Limit(len(rows)), forbid=forbid, divide=False).run(
+        [rows]
+    ):
         pass
     return [row.answer() for row in rows]
 
 
-class Lane:
+class ContinuousBatch:
     """A running batch of at most `limit.rows` rows, all decoded alike, one path each.
 
     With `refill`, places that came free are filled before the others have ended; rows then stand at

@@ -1,0 +1,79 @@
+"""Scores without a model: runs again from their files, and predictions that were made elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evalkit.errors import UserError
+from evalkit.evaluation import predict
+from evalkit.evaluation.plan import ToScore
+from evalkit.evaluation.score import Scored, read_predictions, score
+from evalkit.options.fields import paths
+from evalkit.options.model import DataOptions
+from evalkit.options.verbs import ScoreOptions
+from evalkit.runs import store
+from evalkit.runs.store import RunFolder
+from evalkit.tasks import loader
+from evalkit.tasks.dataset import Dataset, DatasetCache, Selection, choose, roots
+from evalkit.types import Task, why_not_scored
+
+
+@dataclass(frozen=True)
+class Found:
+    """A run on disk with where its data is, and today's task file with the run's overrides."""
+
+    run: dict[str, Any]  # run.json
+    datasets: DatasetCache
+    task: Task
+
+
+def rescore(options: ScoreOptions) -> list[RunFolder]:
+    """Scores the named runs again from their files."""
+    places = paths(options.runs)
+    if not places:
+        raise UserError("score: name run folders, or --task TASK --predictions FILE")
+    folders = store.find(places)
+    if not folders:
+        raise UserError(f"score: no runs below {', '.join(map(str, places))}")
+    for folder in folders:
+        _rescore(folder, options)
+    return folders
+
+
+def find(folder: RunFolder, options: DataOptions) -> Found:
+    """What is needed to look at a run again. Raises UserError for a folder that is no run."""
+    run = folder.read_run()
+    if run is None:
+        raise UserError(f"{folder.path}: holds no run.json")
+    path = run["task_file"]["path"]
+    name = path if Path(path).is_file() and path.endswith((".yaml", ".yml")) else run["task"]
+    task = loader.load(name, run["task_file"]["overrides"], paths(options.include_path))
+    given = [*paths(options.data_root), Path(run["source"]["root"])]
+    return Found(run, DatasetCache(roots(given, [task])), task)
+
+
+def _rescore(folder: RunFolder, options: ScoreOptions) -> None:
+    found = find(folder, options)
+    data = found.datasets.get(found.task)
+    wanted = tuple(s.id for s in choose(data.samples, Selection.of_run(found.run)))
+    to_score = ToScore(
+        task=found.task, parser=data.parser, folder=folder, wanted=wanted, total=len(data.samples),
+        targets=data.targets, official=data.short_of, early=bool(found.run.get("early")),
+    )  # fmt: skip
+    predict.score(to_score, found.datasets)
+
+
+def score_predictions(options: ScoreOptions) -> tuple[Dataset, Scored, list[str]]:
+    """The dataset, how a file of predictions scores, and the ids that the file leaves out."""
+    if not options.task or not options.predictions or options.runs:
+        raise UserError("score --predictions FILE: name the task they answer with --task, and no runs")
+    task = loader.load(options.task, extra=paths(options.include_path))
+    if task.not_scored:
+        raise UserError(f"score: {task.name}: {why_not_scored(task.not_scored)}")
+    data = DatasetCache(roots(paths(options.data_root), [task])).get(task)
+    predictions = read_predictions(str(options.predictions), data.samples)
+    missing = [s.id for s in data.samples if s.id not in predictions]
+    covered = "incomplete" if missing or data.short_of is not None else "all"
+    return data, score(task, data.parser, data.samples, predictions, covered, data.targets), missing

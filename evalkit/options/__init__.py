@@ -1,0 +1,1 @@
+"""Every option, written once: its type, default, check and help, whoever reads it."""

@@ -1,0 +1,165 @@
+"""What an option is: a field of a frozen dataclass whose type, default, check and help are all that a command
+line, a Python function, `evalkit.toml` and a backend need to take it."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, dataclass_transform
+
+from evalkit import hints
+from evalkit.errors import UserError, nearest
+
+Names = str | Path | Sequence[str | Path]
+"""One name or path, several by comma, or a sequence of them."""
+Paths = str | Path | Sequence[str | Path]
+"""One path or a sequence of them."""
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """How an option is said on the command line, and what `--help` says of it."""
+
+    help: str
+    metavar: str = ""
+    check: Callable[[Any], Any] | None = None  # the value to use; ValueError says what would be right
+    also: tuple[str, ...] = ()  # other spellings of the flag
+    place: str = ""  # "" for a flag; how often a word without a flag may stand: 1, ?, *, +
+    repeat: bool = False  # may be given several times
+    bare: str | None = None  # what the flag means with no word behind it
+    required: bool = False
+
+
+def option(help: str, *, default: Any = MISSING, kw_only: bool = True, **flag: Any) -> Any:
+    """A field of an options class; without `kw_only` it is positional in Python too."""
+    return field(default=default, kw_only=kw_only, metadata={"flag": Flag(help, **flag)})
+
+
+@dataclass_transform(eq_default=False, kw_only_default=True, frozen_default=True, field_specifiers=(option,))
+def options(cls: type[T]) -> type[T]:
+    """Makes a frozen dataclass of a class whose fields are options."""
+    return dataclass(frozen=True, eq=False)(cls)
+
+
+class OptionError(UserError):
+    """An option that is not what it may be; the command line and Python spell its name in their own way."""
+
+    def __init__(self, name: str, value: Any, why: str) -> None:
+        self.name, self.value, self.why = name, value, why
+        super().__init__(f"--{name.replace('_', '-')} {value}: {why}")
+
+    def in_python(self) -> str:
+        return f"{self.name}={self.value!r}: {self.why}"
+
+
+@options
+class Options:
+    """Base of all options classes: values are checked when one is made. Raises OptionError."""
+
+    def __post_init__(self) -> None:
+        for name, value in checked(type(self), vars(self)).items():
+            object.__setattr__(self, name, value)
+
+    def own_code(self) -> tuple[bool, tuple[Path, ...]]:
+        """Whether own code that a task names may run, and where its files are looked for."""
+        return bool(getattr(self, "allow_code", False)), tuple(getattr(self, "include_path", ()))
+
+    def given(self, of: type[Options] | None = None) -> dict[str, Any]:
+        """The options that are not at their defaults; of the class `of` alone where it is named."""
+        cls = of or type(self)
+        defaults = {f.name: f.default for f in dataclasses.fields(cls) if f.default is not MISSING}
+        usual = checked(cls, defaults)
+        mine = {name: getattr(self, name) for name in flags(cls)}
+        return {name: value for name, value in mine.items() if name not in usual or usual[name] != value}
+
+
+def flags(cls: type[Options]) -> Mapping[str, Flag]:
+    """Every option of a class by name, positional ones first."""
+    found = [f for f in dataclasses.fields(cls) if "flag" in f.metadata]
+    return {f.name: f.metadata["flag"] for f in sorted(found, key=lambda f: bool(f.kw_only))}
+
+
+def types(cls: type[Options]) -> Mapping[str, Any]:
+    """The annotation of every option of a class."""
+    return typing.get_type_hints(cls)
+
+
+def checked(cls: type[Options], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of options as they are used: text is read as the annotated type. Raises OptionError."""
+    known, annotated = flags(cls), types(cls)
+    return {k: _checked(k, v, annotated[k], known[k]) for k, v in values.items() if k in known}
+
+
+def _checked(name: str, value: Any, hint: Any, flag: Flag) -> Any:
+    try:
+        if isinstance(value, str) and not hints.fits(value, hint):
+            value = hints.read(value, hint)
+        if not hints.fits(value, hint):
+            raise ValueError(f"must be {hints.shown(hint)}")
+        return flag.check(value) if flag.check and value is not None else value
+    except ValueError as error:
+        choices = hints.choices(hint)
+        why = f"no such {name.replace('_', ' ')}{nearest(str(value), choices)}" if choices else str(error)
+        raise OptionError(name, value, why) from None
+
+
+def made(cls: type[Any], given: Mapping[str, Any]) -> Any:
+    """An options object from names and values. Raises UserError for a name that the class does not have."""
+    for name in given:
+        if name not in flags(cls):
+            raise UserError(f"{name}: no such option{nearest(name, flags(cls))}")
+    return cls(**given)
+
+
+# --- checks that several options share -----------------------------------------------------------
+
+
+def positive(value: Any) -> Any:
+    """A number from 1."""
+    if isinstance(value, (int, float)) and value < 1:
+        raise ValueError("must be at least 1")
+    return value
+
+
+def not_negative(value: float) -> float:
+    """A number from 0."""
+    if value < 0:
+        raise ValueError("must be at least 0")
+    return value
+
+
+def share(value: float) -> float:
+    """A share of the whole, such as a margin: 0.01 is one point."""
+    if not 0 < value < 1:
+        raise ValueError("must be between 0 and 1; one point is 0.01")
+    return value
+
+
+def names(value: Names) -> tuple[str, ...]:
+    """Names apart by commas or in a sequence, each once and in order."""
+    each = [value] if isinstance(value, (str, Path)) else value
+    return tuple(dict.fromkeys(part for one in each for part in str(one).split(",") if part))
+
+
+def paths(value: Paths) -> tuple[Path, ...]:
+    """One path or several."""
+    return tuple(Path(one) for one in ([value] if isinstance(value, (str, Path)) else value))
+
+
+def settings(value: Mapping[str, Any] | Sequence[str]) -> dict[str, str]:
+    """`{"decode.beams": 3}` or `["decode.beams=3"]` as texts by key."""
+    if isinstance(value, Mapping):
+        return {str(k): str(v) for k, v in value.items()}
+    found = {}
+    for text in [value] if isinstance(value, str) else value:
+        key, mark, content = text.partition("=")
+        if not mark or not key:
+            raise ValueError("write KEY=VALUE, e.g. --set decode.max_new_tokens=64")
+        found[key] = content
+    return found

@@ -1,0 +1,136 @@
+"""Options that many commands share: of a model, of the data, of where runs are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from evalkit.errors import UserError
+from evalkit.options.fields import Options, Paths, checked, flags, option, options, paths, positive
+
+Dtype = Literal["float32", "bfloat16", "float16"]
+Protocol = Literal["paper", "hf"]
+
+
+def read_model_args(given: str | Mapping[str, Any]) -> dict[str, Any]:
+    """`pretrained=...,dtype=...` as names and texts. Raises ValueError."""
+    if isinstance(given, Mapping):
+        return dict(given)
+    found = {}
+    for part in filter(None, given.split(",")):
+        key, mark, value = part.partition("=")
+        if not mark or not key:
+            raise ValueError("write key=value, with a comma between two")
+        found[key.replace("-", "_")] = value
+    return found
+
+
+@options
+class ModelOptions(Options):
+    """How a checkpoint is loaded and run. What is left at None is the backend's own choice.
+
+    A backend that cannot use an option which is given refuses it by name.
+    """
+
+    model_args: str | Mapping[str, Any] = option(
+        "any of these as lm-eval takes them, and pretrained=...; the others go to a class of your own",
+        default="",
+        metavar="K=V,...",
+        check=read_model_args,
+    )
+    revision: str | None = option("hub revision, a 40-digit commit is best", default=None)
+    resolution: int | None = option(
+        "in pixels, checked against the checkpoint: 224, 448, 896", default=None, metavar="PX", check=positive
+    )
+    dtype: Dtype | None = option("default float32, as the reference runs", default=None)
+    device: str | None = option("cpu, cuda, cuda:1 (default: a GPU if there is one)", default=None)
+    device_map: str | None = option("'auto' spreads a checkpoint over several GPUs", default=None)
+    adapter: str | None = option("a LoRA adapter to merge (peft's two files)", default=None, metavar="DIR")
+    base: str | None = option(
+        "what an adapter is merged into (default: what it names)", default=None, metavar="FOLDER"
+    )
+    quantize: str | None = option(
+        "int8 weights, or a library's scheme; stamped", default=None, metavar="SCHEME"
+    )
+    tokenizer: str | None = option(
+        "another folder's tokenizer; a .npz needs one", default=None, metavar="FOLDER"
+    )
+    batch_size: int | Literal["auto"] = option(
+        "auto halves when memory runs out", default="auto", metavar="N|auto", check=positive
+    )
+    engine: Literal["auto", "fast", "plain"] | None = option(
+        "default fast wherever it can be; plain is transformers' own forward", default=None
+    )
+    kv_dtype: Literal["float32", "bfloat16"] | None = option(
+        "bfloat16: round keys and values as big_vision", default=None
+    )
+    stable: float | bool | Literal["auto"] | None = option(
+        "decide answers closer than MARGIN logits again in float32; `evalkit doctor` measures MARGIN",
+        default=None,
+        metavar="MARGIN",
+        bare="auto",
+    )
+    strict: bool | None = option("one batch shape; out of memory is an error", default=None)
+    sliding_window: Literal["none", "transformers"] | None = option(
+        "default none, as the reference; transformers: Gemma 2's window while decoding", default=None
+    )
+    cuda_graphs: Literal["on", "off"] | None = option(
+        "decode steps as CUDA graphs (default: off)", default=None
+    )
+    compile: bool | None = option("torch.compile decode steps and vision tower", default=None)
+    workers: int | None = option("readers of images (default 2)", default=None, metavar="N", check=positive)
+    worker_kind: Literal["thread", "process"] | None = option(
+        "whether those are threads (default) or processes", default=None
+    )
+
+    @property
+    def pretrained(self) -> str:
+        """The checkpoint that `--model_args pretrained=...` names, or ''."""
+        return str(read_model_args(self.model_args).get("pretrained", ""))
+
+    def of_model(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What was said of the model: options of their own, and those in `model_args`, which count more."""
+        flags = {k: v for k, v in self.given(ModelOptions).items() if k != "model_args"}
+        args = {k: v for k, v in read_model_args(self.model_args).items() if k != "pretrained"}
+        return flags, args
+
+
+MODEL_OPTIONS = frozenset(flags(ModelOptions)) - {"model_args"}
+"""The names of all options of a model."""
+
+
+def model_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a model by name, checked; texts are read as on the command line. Raises OptionError."""
+    return checked(ModelOptions, given)
+
+
+@options
+class DataOptions(Options):
+    """Where data and task files are."""
+
+    data_root: Paths = option(
+        "where datasets are (or EVALKIT_DATA, or evalkit.toml)",
+        default=(),
+        metavar="DIR",
+        check=paths,
+        repeat=True,
+    )
+    include_path: Paths = option("more task files", default=(), metavar="DIR", check=paths, repeat=True)
+
+    @property
+    def roots_given(self) -> tuple[Path, ...]:
+        """`data_root` as paths."""
+        return paths(self.data_root)
+
+    @property
+    def task_folders(self) -> tuple[Path, ...]:
+        """`include_path` as paths."""
+        return paths(self.include_path)
+
+
+def one_model(names: tuple[str, ...], verb: str) -> str:
+    """The only name. Raises UserError for several."""
+    if len(names) != 1:
+        raise UserError(f"{verb}: one --model at a time")
+    return names[0]

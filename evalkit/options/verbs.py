@@ -1,0 +1,380 @@
+"""What each command takes. The command line, the Python API and evalkit.toml read these classes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from evalkit.options.fields import (
+    Names,
+    Options,
+    Paths,
+    names,
+    not_negative,
+    option,
+    options,
+    paths,
+    positive,
+    settings,
+    share,
+)
+from evalkit.options.model import DataOptions, ModelOptions, Protocol
+
+MAY_DIFFER = ("prompt", "protocol", "samples")
+RUNS = "run folders, or folders of runs"
+TASKS = "tasks, suites, patterns or YAML files, by comma"
+MODEL = "checkpoint folder, hub id, demo:later, module:FILE.py:CLASS, replay:FILE; may be repeated"
+PLACES = "run folders, folders of runs, baseline files, FILE@GIT_REF"
+
+
+def may_differ(value: Names) -> tuple[str, ...]:
+    """What two runs may differ in and still be compared. Raises ValueError."""
+    for name in (found := names(value)):
+        if name not in MAY_DIFFER:
+            raise ValueError(f"no '{name}'; there are: {', '.join(MAY_DIFFER)}")
+    return found
+
+
+@options
+class CodeOptions(Options):
+    """Whether files that a task or a run names may be executed."""
+
+    allow_code: bool = option("let tasks use metrics, parsers and formats of your own files", default=False)
+
+
+@options
+class RunOptions(ModelOptions, DataOptions, CodeOptions):
+    """Predict and score tasks with checkpoints."""
+
+    model: Names = option(MODEL, kw_only=False, metavar="MODEL", check=names, repeat=True, required=True)
+    tasks: Names = option(
+        TASKS, kw_only=False, metavar="NAMES", check=names, repeat=True, required=True, also=("--task",)
+    )
+    output_path: str | Path = option("default: results", default=Path("results"), metavar="DIR", check=Path)
+    limit: int | None = option(
+        "only N images of each task (a seeded choice)", default=None, metavar="N", check=positive
+    )
+    ids: str | Path | None = option(
+        "only these sample ids, one a line", default=None, metavar="FILE", check=Path
+    )
+    seed: int = option("of the choice that --limit makes (default 0)", default=0)
+    prompt: str | None = option(
+        "another prompt, e.g. 'answer en {question}'; stamped", default=None, metavar="TEXT"
+    )
+    set: Mapping[str, Any] | Sequence[str] = option(
+        "override a key of the task, e.g. decode.max_new_tokens=64; stamped",
+        default=(),
+        metavar="KEY=VALUE",
+        check=settings,
+        repeat=True,
+    )
+    protocol: Protocol | None = option("image, prompt and stop rules (default: the task's)", default=None)
+    on_bad_image: Literal["stop", "skip"] = option("whether an unreadable image ends the run", default="stop")
+    on_scores: str | Callable[..., Any] | None = option(
+        "a function told of every run's scores", default=None, metavar="FILE.py:NAME"
+    )
+    against: str | Path | None = option(
+        "compare with these runs, or a baseline file", default=None, metavar="BASELINE"
+    )
+    until_decided: bool = option("stop as soon as worse, better or equivalent is certain", default=False)
+    margin: float | None = option(
+        "of equivalence: default 0.02 with --until-decided, else 0.01", default=None, check=share
+    )
+    num_fewshot: int = option(
+        "as in lm-eval, only 0: PaliGemma's prompts are zero-shot",
+        default=0,
+        metavar="0",
+        bare="1",
+        also=("--fewshot",),
+        check=None,
+    )
+    dry_run: bool = option("the plan with samples, FLOPs, time and disk", default=False)
+    resume_across: bool = option("go on with other library versions", default=False)
+
+    @property
+    def overrides(self) -> dict[str, str]:
+        """Keys of the task that `set` and `prompt` change."""
+        changed = settings(self.set)
+        return changed if self.prompt is None else {**changed, "prompt": self.prompt}
+
+
+@options
+class DemoOptions(Options):
+    """The embedded benchmark with the two embedded checkpoints."""
+
+    output_path: str | Path = option("default: results", default=Path("results"), metavar="DIR", check=Path)
+    limit: int | None = option("only N scenes", default=None, metavar="N", check=positive)
+
+
+@options
+class ScoreOptions(DataOptions, CodeOptions):
+    """Score runs again from their files, or a file of predictions made elsewhere."""
+
+    runs: Paths = option(RUNS, default=(), kw_only=False, metavar="RUN", place="*", check=paths)
+    task: str | None = option("with --predictions: the task they answer", default=None)
+    predictions: str | Path | None = option(
+        'JSON lines {"id": ..., "text": ...}', default=None, metavar="FILE"
+    )
+    name: str | None = option("what to call the model that made the predictions", default=None)
+
+
+@options
+class TableOptions(CodeOptions):
+    """The leaderboard."""
+
+    runs: Paths = option(
+        "default: results", default=(), kw_only=False, metavar="RUN|DIR", place="*", check=paths
+    )
+    format: str | None = option(
+        "terminal, md, csv, html, latex, json, model-index, lm-eval, or module:FILE.py:FUNCTION "
+        "(default: by the name of --output, else terminal)",
+        default=None,
+        metavar="FORM",
+    )
+    shape: Literal["wide", "long"] | None = option(
+        "tasks × models, or a line a score (csv and json: long)", default=None
+    )
+    paired: bool = option("tell ties with the best by the samples; slower", default=False)
+    mean_over: Literal["seed"] | None = option(
+        "one column for fine-tunes named alike but for -seed0, _s1, -run2 at the end: mean ± deviation",
+        default=None,
+    )
+    output: str | Path | None = option(
+        "write there instead of printing", default=None, metavar="FILE", check=Path
+    )
+    published: bool = option("the papers' numbers beside, a line a score", default=False)
+    published_model: str | None = option(
+        "compare with this model's numbers, e.g. paligemma2-3b (default: by the checkpoint's name)",
+        default=None,
+        metavar="NAME",
+    )
+
+
+@options
+class CompareOptions(CodeOptions):
+    """Are two models different, task by task."""
+
+    first: str | Path = option(f"{PLACES}; the first against the rest", kw_only=False, place="1", metavar="A")
+    others: Names = option("the others", default=(), kw_only=False, metavar="B", place="*", check=names)
+    allow: Names = option(f"{','.join(MAY_DIFFER)} may differ", default=(), metavar="KINDS", check=may_differ)
+    margin: float = option("of equivalence (default 0.01: one point)", default=0.01, check=share)
+    json: str | Path | None = option(
+        "everything as JSON; - prints it instead of the table", default=None, metavar="FILE"
+    )
+    samples: int = option("name N lost and gained samples", default=0, metavar="N", check=not_negative)
+    grid: bool = option("runs by resolution, precision, prompt and checkpoint, with cost", default=False)
+
+
+@options
+class CheckOptions(ModelOptions, DataOptions, CodeOptions):
+    """May a candidate replace a baseline."""
+
+    candidate: str | Path = option(
+        "a run folder, a folder of runs, or a model to run as the baseline was",
+        kw_only=False,
+        place="?",
+        also=("--model",),
+        metavar="CANDIDATE",
+    )
+    baseline: str | Path = option(
+        "runs, a baseline file, or FILE@GIT_REF", kw_only=False, metavar="RUN", required=True
+    )
+    policy: Any = option("a gate.yaml: margins, groups, speed", default=None, metavar="FILE")
+    margin: float | None = option(
+        "how much worse may be (default 0.01: one point)", default=None, check=share
+    )
+    limit: int | None = option(
+        "only the first N images of each task", default=None, metavar="N", check=positive
+    )
+    allow: Names = option(f"{','.join(MAY_DIFFER)} may differ", default=(), metavar="KINDS", check=may_differ)
+    json: str | Path | None = option(
+        "the decision with every number", default=None, metavar="FILE", check=Path
+    )
+    junit: str | Path | None = option("one test case a task", default=None, metavar="FILE", check=Path)
+    github: bool = option("annotations and a job summary", default=False)
+    output_path: str | Path | None = option(
+        "where a model's runs are kept (default: a new folder below checks)",
+        default=None,
+        metavar="DIR",
+        check=Path,
+    )
+
+
+@options
+class BaselineOptions(CodeOptions):
+    """A small file of a run's texts and rows, to check against."""
+
+    what: Literal["save"] = option("save", kw_only=False, place="1")
+    runs: Paths = option(RUNS, kw_only=False, metavar="RUN", place="+", check=paths)
+    file: Path = option("e.g. baselines/main.json, or .json.gz", kw_only=False, metavar="FILE", place="1")
+
+
+@options
+class WatchOptions(ModelOptions, DataOptions, CodeOptions):
+    """Evaluate each new checkpoint of a training run."""
+
+    folder: Path = option("the output folder of the training run", kw_only=False, metavar="DIR", place="1")
+    tasks: Names = option(
+        TASKS,
+        kw_only=False,
+        metavar="NAMES",
+        check=names,
+        repeat=True,
+        required=True,
+        also=("--task", "--suite"),
+    )
+    output_path: str | Path = option("default: results", default=Path("results"), metavar="DIR", check=Path)
+    pattern: str = option("of checkpoint folders (default checkpoint-*)", default="checkpoint-*")
+    against: str | Path | None = option(
+        "also warn of drops against these runs", default=None, metavar="BASELINE"
+    )
+    limit: int | None = option("only N images of each task", default=None, metavar="N", check=positive)
+    protocol: Protocol | None = option("default: the checkpoint's, or the task's", default=None)
+    hook: str | None = option(
+        "a shell command after each; it gets EVALKIT_CHECKPOINT, _STEP, _MEAN, _BEST, _DROPS, _TREND",
+        default=None,
+        metavar="CMD",
+    )
+    on_scores: str | Callable[..., Any] | None = option(
+        "a function told of every run's scores", default=None, metavar="FILE.py:NAME"
+    )
+    poll: float = option("seconds between looks (30)", default=30.0, metavar="S", check=not_negative)
+    once: bool = option("only the checkpoints that are there", default=False)
+
+
+@options
+class ExportOptions(DataOptions, CodeOptions):
+    """A run's answers as the file that a test server wants."""
+
+    runs: Paths = option(RUNS, kw_only=False, metavar="RUN", place="+", check=paths)
+    to: str = option("vqav2, docvqa, ..., jsonl, csv (default: by the task)", default="auto", metavar="FORM")
+    output: str | Path | None = option(
+        "default: export/ in the run's folder", default=None, metavar="FILE", check=Path
+    )
+    allow_partial: bool = option("also where answers are missing", default=False)
+
+
+@options
+class AskOptions(ModelOptions, DataOptions):
+    """One question about one image."""
+
+    image: str | Path = option("a picture", kw_only=False, place="1", check=Path)
+    prompt: str = option("what is asked, as PaliGemma's prompts are written", kw_only=False, place="1")
+    model: Names = option(MODEL, kw_only=False, metavar="MODEL", check=names, repeat=True, required=True)
+    max_new_tokens: int = option("default 64", default=64, metavar="N", check=positive)
+    overlay: str | Path | None = option(
+        "where to draw boxes and masks", default=None, metavar="PNG", check=Path
+    )
+
+
+@options
+class DoctorOptions(ModelOptions):
+    """Engines, batches and precision of a checkpoint; what to set."""
+
+    model: Names = option(MODEL, kw_only=False, metavar="MODEL", check=names, repeat=True, required=True)
+    samples: int = option("default 32", default=32, metavar="N", check=positive)
+
+
+@options
+class ConvertOptions(Options):
+    """A big_vision .npz checkpoint to a folder in Hugging Face layout."""
+
+    file: Path = option("the checkpoint", kw_only=False, metavar="FILE.npz", place="1")
+    target: Path = option("the folder to be written", kw_only=False, metavar="FOLDER", place="1")
+    tokenizer: Path = option("a folder that has PaliGemma's", kw_only=False, metavar="DIR", required=True)
+
+
+@options
+class ListOptions(Options):
+    """What there is."""
+
+    what: Literal["tasks", "suites", "metrics", "parsers", "models", "formats", "forms", "runs"] = option(
+        "what to list", kw_only=False, place="1"
+    )
+    include_path: Paths = option("more task files", default=(), metavar="DIR", check=paths, repeat=True)
+    output_path: str | Path = option("default: results", default=Path("results"), metavar="DIR", check=Path)
+
+
+@options
+class ShowOptions(DataOptions, CodeOptions):
+    """A task: exact prompt on a sample, preparation, metrics, what is missing."""
+
+    task: str = option("a task's name or file", kw_only=False, place="1")
+
+
+@options
+class FindDataOptions(DataOptions, CodeOptions):
+    """Where a task's data is looked for."""
+
+    tasks: Names = option(TASKS, kw_only=False, metavar="TASK", place="+", check=names)
+    check: bool = option("read it: counts against the official, images", default=False)
+
+
+@options
+class ValidateOptions(CodeOptions):
+    """Check task files without running them."""
+
+    files: Paths = option(
+        "task files", default=(), kw_only=False, metavar="FILE.yaml", place="*", check=paths
+    )
+    schema: bool = option("print the JSON schema of a task file, for editors", default=False)
+
+
+@options
+class RunsOptions(Options):
+    """List, keep or remove runs."""
+
+    what: Literal["list", "keep", "rm", "gc"] = option(
+        "default: list", default="list", kw_only=False, place="?"
+    )
+    runs: Paths = option(
+        "with keep and rm: run folders", default=(), kw_only=False, metavar="RUN", place="*", check=paths
+    )
+    yes: bool = option("remove; without it gc and rm only say what they would", default=False)
+    output_path: str | Path = option("default: results", default=Path("results"), metavar="DIR", check=Path)
+
+
+@options
+class PublishedOptions(Options):
+    """The papers' numbers, of a task or a model."""
+
+    what: str | None = option(
+        "default: how many there are", default=None, kw_only=False, metavar="TASK|MODEL", place="?"
+    )
+
+
+@options
+class ExplainOptions(CodeOptions):
+    """Why a run's number may differ."""
+
+    runs: Paths = option("a run, or two to tell apart", kw_only=False, metavar="RUN", place="+", check=paths)
+    published_model: str | None = option(
+        "compare with this model's numbers, e.g. paligemma2-3b (default: by the checkpoint's name)",
+        default=None,
+        metavar="NAME",
+    )
+
+
+VERBS: dict[str, type[Options]] = {
+    "run": RunOptions,
+    "demo": DemoOptions,
+    "score": ScoreOptions,
+    "table": TableOptions,
+    "export": ExportOptions,
+    "compare": CompareOptions,
+    "check": CheckOptions,
+    "baseline": BaselineOptions,
+    "watch": WatchOptions,
+    "published": PublishedOptions,
+    "explain": ExplainOptions,
+    "list": ListOptions,
+    "show": ShowOptions,
+    "data": FindDataOptions,
+    "validate": ValidateOptions,
+    "runs": RunsOptions,
+    "convert": ConvertOptions,
+    "doctor": DoctorOptions,
+    "ask": AskOptions,
+}
+"""Every command and what it takes, in the order of `evalkit --help`."""
