@@ -8,6 +8,7 @@ if TYPE_CHECKING:
         check,
         compare,
         export,
+        flat_scores,
         load,
         load_task,
         metric,
@@ -18,8 +19,11 @@ if TYPE_CHECKING:
     )
 
 __version__ = "0.1.0"
-_API = ("ask", "check", "compare", "export", "load", "load_task", "metric", "parser", "run", "score", "table")
-__all__ = ["__version__", *_API]  # noqa: PLE0604
+_API = (
+    "ask", "check", "compare", "export", "flat_scores", "load", "load_task", "metric", "parser", "run", "score",
+    "table",
+)  # fmt: skip
+__all__ = ["__version__", *_API]
 
 
 def __getattr__(name: str) -> Any:

@@ -47,7 +47,7 @@ from evalkit.tasks import loader
 from evalkit.types import Metric, Parser, Score, Task
 
 __all__ = [
-    "Compared", "Run", "Runs", "ask", "check", "compare", "export", "load", "load_task", "metric", "parser",
+    "Compared", "Run", "Runs", "ask", "check", "compare", "export", "flat_scores", "load", "load_task", "metric", "parser",
     "run", "score", "table",
 ]  # fmt: skip
 
@@ -336,3 +336,14 @@ def parser(spelling: str) -> Parser:
 def load_task(name: str, set: Mapping[str, Any] | None = None, include_path: Paths = ()) -> Task:
     """A task by name or YAML file, with overrides."""
     return loader.load(name, {key: str(value) for key, value in (set or {}).items()}, paths(include_path))
+
+
+def flat_scores(scores: Sequence[Score]) -> dict[str, float]:
+    """Scores as trackers like them: `task/metric`, and `/low` and `/high` of the 95 % interval."""
+    values: dict[str, float] = {}
+    for s in scores:
+        name = f"{s.task}/{s.metric}"
+        values[name] = s.value
+        if s.low is not None and s.high is not None:
+            values |= {f"{name}/low": s.low, f"{name}/high": s.high}
+    return values

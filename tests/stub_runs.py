@@ -10,7 +10,7 @@ from typing import Any
 from stub import Stub, checkpoint
 
 from evalkit.evaluation import plan as planning
-from evalkit.evaluation.predict import Options, run
+from evalkit.evaluation.predict import Session, run
 from evalkit.tasks import dataset, loader
 from evalkit.tasks.dataset import Selection
 from evalkit.types import Request
@@ -55,5 +55,5 @@ def go(
     datasets = dataset.DatasetCache([task_file.parent])
     candidate = checkpoint(Weighted(answer, weights or name, version), name)
     plan = planning.plan(datasets.get(task), candidate, output, Selection(limit))
-    run([plan], datasets, candidate, Options(), lambda *_: None, lambda *_: None)
+    run([plan], Session(candidate, datasets))
     return plan.folder.path

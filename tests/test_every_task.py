@@ -23,7 +23,7 @@ from evalkit.geometry import mask_decoder
 from evalkit.report import formats, leaderboard
 from evalkit.runs import scored_run
 from evalkit.tasks import dataset, loader
-from evalkit.tasks.dataset import Selection, DatasetCache
+from evalkit.tasks.dataset import DatasetCache, Selection
 from evalkit.types import Sample, Score, why_not_scored
 
 PERFECT = {
@@ -195,14 +195,7 @@ def test_radgraph_is_scored_where_its_package_is(
     model = checkpoint(Stub(lambda request: right(data.samples[0])))
     plan = planning.plan(data, model, tmp_path / "results", Selection())
     found: list[Score] = []
-    again = (
-        [plan],
-        DatasetCache([root]),
-        model,
-        predict.Options(),
-        lambda *a: None,
-        lambda p, s: found.extend(s),
-    )
+    again = ([plan], predict.Session(model, DatasetCache([root]), done=lambda p, s: found.extend(s)))
     predict.run(*again)
     assert "radgraph_f1" not in {s.metric for s in found}
     answers = tmp_path / "answers.jsonl"

@@ -35,7 +35,7 @@ from evalkit.report import formats, leaderboard
 from evalkit.runs import store
 from evalkit.runs.store import RunFolder
 from evalkit.tasks import dataset, loader
-from evalkit.tasks.dataset import Selection, DatasetCache
+from evalkit.tasks.dataset import DatasetCache, Selection
 from evalkit.types import Prediction, Request, Score
 
 SUBMISSIONS = [name for name in loader.names() if loader.load(name).not_scored.startswith("submission only")]

@@ -17,9 +17,9 @@ from evalkit.cli.main import main
 from evalkit.data import sources
 from evalkit.errors import DataError, UserError
 from evalkit.evaluation import plan as planning
-from evalkit.evaluation.predict import Options, run
+from evalkit.evaluation.predict import Session, run
 from evalkit.tasks import dataset, loader
-from evalkit.tasks.dataset import Selection, DatasetCache
+from evalkit.tasks.dataset import DatasetCache, Selection
 from evalkit.types import Sample, Score, Source
 
 datasets = pytest.importorskip("datasets")
@@ -306,7 +306,7 @@ def test_a_task_with_a_source_of_the_hub(tmp_path: Path, capsys: pytest.CaptureF
     model = checkpoint(Stub(lambda request: "yes"))
     plan = planning.plan(data, model, tmp_path / "results", Selection())
     found: list[Score] = []
-    run([plan], DatasetCache([root]), model, Options(), lambda *a: None, lambda p, s: found.extend(s))
+    run([plan], Session(model, DatasetCache([root]), done=lambda p, s: found.extend(s)))
     assert (found[0].value, found[0].n) == (1.0, 2)
 
 

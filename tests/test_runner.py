@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -21,7 +22,7 @@ from evalkit.tasks import dataset, loader
 from evalkit.tasks.dataset import Selection
 from evalkit.types import Request, Score
 
-EVERYTHING, PLAIN = Selection(), predict.Options()
+EVERYTHING = Selection()
 
 
 def red(request: Request) -> str:
@@ -33,16 +34,19 @@ def go(
     model: Stub,
     output: Path,
     asked: Selection = EVERYTHING,
-    options: predict.Options = PLAIN,
     overrides: dict[str, str] | None = None,
+    **how: Any,
 ) -> tuple[planning.Plan, list[Score]]:
     """One task, one model, as the command line does it."""
     task = loader.load(str(task_file), overrides)
     datasets = dataset.DatasetCache([task_file.parent])
     candidate = checkpoint(model)
-    plan = planning.plan(datasets.get(task), candidate, output, asked, missing_images=options.on_bad_image)
+    plan = planning.plan(
+        datasets.get(task), candidate, output, asked, missing_images=how.get("on_bad_image", "stop")
+    )
     found: list[Score] = []
-    predict.run([plan], datasets, candidate, options, lambda *_: None, lambda _, s: found.extend(s))
+    session = predict.Session(candidate, datasets, done=lambda _, s: found.extend(s), **how)
+    predict.run([plan], session)
     return plan, found
 
 
@@ -157,7 +161,7 @@ def test_missing_and_bad_images(tmp_path: Path) -> None:
     (tmp_path / "data" / "pictures" / "4.png").unlink()
     with pytest.raises(DataError, match=r"4\.png is missing"):
         go(task, Stub(red), tmp_path / "out")
-    plan, (score,) = go(task, Stub(red), tmp_path / "out", options=predict.Options(on_bad_image="skip"))
+    plan, (score,) = go(task, Stub(red), tmp_path / "out", on_bad_image="skip")
     assert (score.n, score.coverage) == (18, "incomplete")
     run = plan.folder.read_run()
     assert run is not None
@@ -171,7 +175,7 @@ def test_other_library_versions_must_be_asked_for(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(provenance, "versions", lambda: {"torch": "9.9"})
     with pytest.raises(ResultsError, match="--resume-across"):
         go(task, Stub(red), tmp_path / "out")
-    _, (score,) = go(task, Stub(red), tmp_path / "out", options=predict.Options(resume_across=True))
+    _, (score,) = go(task, Stub(red), tmp_path / "out", resume_across=True)
     assert score.n == 20
 
 

@@ -236,7 +236,7 @@ def test_graphs_do_not_name_a_run_and_compiling_does() -> None:
         ({"engine": "plain", "compile": True}, "engine fast"),
         ({"engine": "plain", "cuda_graphs": "on"}, "engine fast"),
         ({"engine": "fast", "cuda_graphs": "yes"}, "--cuda-graphs yes: no such"),
-        ({"engine": "fast", "compile": "maybe"}, "--compile maybe: must be true or false"),
+        ({"engine": "fast", "compile": "maybe"}, "--compile maybe: must be True or False"),
     ],
 )
 def test_switches_that_cannot_be(options: dict[str, Any], message: str) -> None:

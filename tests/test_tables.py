@@ -22,6 +22,7 @@ import evalkit
 from evalkit.cli.main import main
 from evalkit.errors import UserError
 from evalkit.evaluation import evaluate
+from evalkit.options.verbs import TableOptions
 from evalkit.report import formats, leaderboard
 from evalkit.report.leaderboard import Cell
 from evalkit.report.seeds import over_seeds, stem
@@ -86,7 +87,7 @@ def test_many_models_and_a_hundred_tasks() -> None:
     start = time.perf_counter()
     for form in ("terminal", "md", "csv", "html", "latex", "json"):
         for shape in ("wide", "long"):
-            text, _ = formats.render(cells, form, shape)
+            text, _ = formats.render(cells, TableOptions(format=form, shape=shape))
             assert "task99" in text
     assert time.perf_counter() - start < 20
 
@@ -97,16 +98,18 @@ EVIL = "=1+1|<b>&%_{}\\"
 def test_every_form_keeps_odd_names_harmless() -> None:
     cells = [cell("t", EVIL, 0.5), cell("t", "plain", 0.9)]
     for shape in ("wide", "long"):
-        rows = list(csv.reader(io.StringIO(formats.render(cells, "csv", shape)[0])))
+        rows = list(
+            csv.reader(io.StringIO(formats.render(cells, TableOptions(format="csv", shape=shape))[0]))
+        )
         assert not [f for row in rows for f in row if f[:1] in ("=", "+", "@")]
-        page = formats.render(cells, "html", shape)[0]
+        page = formats.render(cells, TableOptions(format="html", shape=shape))[0]
         parser = html.parser.HTMLParser()
         parser.feed(page)
         assert "&lt;b&gt;" in page
-        tex = formats.render(cells, "latex", shape)[0]
+        tex = formats.render(cells, TableOptions(format="latex", shape=shape))[0]
         assert r"\&\%\_\{\}\textbackslash{}" in tex
-        assert "\\|" in formats.render(cells, "md", shape)[0]
-        assert json.loads(formats.render(cells, "json", shape)[0])
+        assert "\\|" in formats.render(cells, TableOptions(format="md", shape=shape))[0]
+        assert json.loads(formats.render(cells, TableOptions(format="json", shape=shape))[0])
 
 
 def test_a_file_to_commit_and_diff(tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ import torch
 import transformers
 from tiny import ask, backend, by_id
 
-from evalkit.errors import ModelError
 from evalkit.models.paligemma.engine import vision
 from evalkit.models.paligemma.engine.continuous_batching import answer
 from evalkit.models.paligemma.interface import Prompt, rules
+from evalkit.options.fields import OptionError
 from evalkit.types import Decode, ImageRef, Preparation
 
 HF = rules("hf", (1,))
@@ -109,6 +109,6 @@ def test_identity_says_so() -> None:
 
     assert (said(2, "none"), said(2, "transformers"), said(1, "transformers")) == (None, 4, None)
     with pytest.raises(
-        ModelError, match=r"--sliding-window wide: no such sliding-window; .*none, transformers"
+        OptionError, match=r"--sliding-window wide: no such sliding window; .*none, transformers"
     ):
         said(2, "wide")

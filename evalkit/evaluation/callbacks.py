@@ -21,14 +21,3 @@ def load(spec: str | OnScores) -> OnScores:
         return spec
     function: OnScores = own_code.load(spec, f"--on-scores {spec}", "function")
     return function
-
-
-def flat(scores: Sequence[Score]) -> dict[str, float]:
-    """Scores as trackers like them: `task/metric`, and `/low` and `/high` of the 95 % interval."""
-    values: dict[str, float] = {}
-    for s in scores:
-        name = f"{s.task}/{s.metric}"
-        values[name] = s.value
-        if s.low is not None and s.high is not None:
-            values |= {f"{name}/low": s.low, f"{name}/high": s.high}
-    return values
