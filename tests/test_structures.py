@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from evalkit import edits, html_tree, lookup, polygons, tree_edits
@@ -129,12 +129,46 @@ def test_absurd_tables_end_soon(name: str) -> None:
 # --- the tools under them ----------------------------------------------------------------------
 
 
-@given(st.lists(st.text("ab<", max_size=6), max_size=5), st.lists(st.text("ab<", max_size=90), max_size=5))
-def test_many_distances_are_the_distance_of_each(first: list[str], second: list[str]) -> None:
+def edited(first: Any, second: Any) -> int:
+    """Wagner and Fischer's table."""
+    above = list(range(len(second) + 1))
+    for i, mine in enumerate(first, 1):
+        line = [i]
+        for j, other in enumerate(second, 1):
+            line.append(min(above[j - 1] + (mine != other), above[j] + 1, line[-1] + 1))
+        above = line
+    return above[-1]
+
+
+def in_common(first: Any, second: Any) -> int:
+    above = [0] * (len(second) + 1)
+    for mine in first:
+        line = [0]
+        for j, other in enumerate(second):
+            line.append(above[j] + 1 if mine == other else max(above[j + 1], line[-1]))
+        above = line
+    return above[-1]
+
+
+# rapidfuzz alone takes "" and NUL for the same token
+TOKENS = st.lists(st.sampled_from(["", "\0", "a", "b", "ab", "<b>", "\U0001f600"]), max_size=80)
+SEQUENCES = st.one_of(st.tuples(TOKENS, TOKENS), st.tuples(st.text("ab\0é\ud800"), st.text("ab\0é\ud800")))
+
+
+@given(SEQUENCES)
+@example(([""], ["\0"]))
+@example((["\0", "a"], ["a", ""]))
+def test_edits_are_those_of_the_table(pair: tuple[Any, Any]) -> None:
+    assert edits.distance(*pair) == edited(*pair)
+    assert edits.common_subsequence(*pair) == in_common(*pair)
+
+
+@given(st.lists(TOKENS, max_size=5), st.lists(TOKENS, max_size=5))
+def test_many_distances_are_the_distance_of_each(first: list[list[str]], second: list[list[str]]) -> None:
     found = edits.distances(first, second)
     assert found.shape == (len(first), len(second))
     for i, j in itertools.product(range(len(first)), range(len(second))):
-        assert found[i, j] == edits.distance(first[i], second[j])
+        assert found[i, j] == edited(first[i], second[j])
 
 
 shapes = st.recursive(
