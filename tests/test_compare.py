@@ -228,6 +228,26 @@ def test_refusals_name_the_first_thing_that_differs(data: Path, runs: Path, tmp_
     refused(go(other, tmp_path, "rot", right), "targets of the dataset: ", None)
 
 
+def test_scores_that_other_tools_made_say_so(runs: Path) -> None:
+    """Scores from before a tool was named too."""
+    before = baseline.read(one(runs, "good"))[0]
+
+    def named(tool: str) -> baseline.Answered:
+        scores = before.scores.items()
+        return replace(
+            before, scores={k: replace(s, signature=f"{s.signature}|tools:{tool}") for k, s in scores}
+        )
+
+    now, later = named("libxml2 2.14.6"), named("libxml2 2.15.0")
+    for a, b, told in (
+        (before, now, "(none named) and libxml2 2.14.6"),
+        (now, later, "libxml2 2.14.6 and libxml2 2.15.0"),
+    ):
+        notes = compare.task_result(a, b, (), 0.01).notes
+        assert f"{a.first} was scored by tools {told}; `evalkit score` evens it" in notes
+    assert "tools" not in str(compare.task_result(now, now, (), 0.01).notes)
+
+
 def test_arguments_become_sides(runs: Path) -> None:
     paths = [one(runs, n) for n in ("good", "poor")]
     assert [s.name for s in compare.sides([(str(p), baseline.read(p)) for p in paths])] == ["good", "poor"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import time
 from typing import Any
 
@@ -103,6 +104,12 @@ def test_no_text_makes_a_reader_raise(text: str) -> None:
     for spelling in ("teds", "grits", "grits(kind='content')", "smiles_match"):
         assert one(spelling, text, (whole(TD),)) <= 1.0
         assert one(spelling, text, (text,)) <= 1.0
+
+
+@pytest.mark.parametrize("spelling", ["teds", "grits", "group_mean(of='teds')"])
+def test_the_signature_names_what_reads_html(spelling: str) -> None:
+    found = lookup.make("metrics", spelling).tools()
+    assert re.fullmatch(r"libxml2 2\.\d+\.\d+", found)
 
 
 ABSURD = {

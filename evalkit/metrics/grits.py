@@ -63,6 +63,10 @@ class Grits(Metric):
                 result[i, 0] = max(self._similarity(answer, text) for text in accepted)
         return result
 
+    def tools(self) -> str:
+        """libxml2's version, which reads what is no well-formed XML."""
+        return html_tree.reader()
+
     def _similarity(self, answer: str, target: str) -> float:
         if len(answer) > max(LONGEST, 4 * len(target)):
             return 0.0
@@ -216,18 +220,9 @@ def _elements(text: str) -> Iterator[ET.Element]:
         except (ET.ParseError, ValueError):
             root = None
     if root is None:
-        tree = html_tree.parse(text)
-        if tree is None:
-            return
-        root = _element(tree)
-    yield from root.iter()
-
-
-def _element(node: html_tree.Node) -> ET.Element:
-    element = ET.Element(node.tag, node.attributes)
-    element.text, element.tail = node.text, node.tail
-    element.extend(_element(child) for child in node.children)
-    return element
+        root = html_tree.parse(text)
+    if root is not None:
+        yield from root.iter()
 
 
 def _span(cell: ET.Element, name: str) -> int:
