@@ -76,7 +76,7 @@ ROW = {name: i for i, names in enumerate(ROWS) for name in names}
 # sources: the cache of digests, which may be lost at any time; spice: what it hands to its Java program
 WRITERS = {"results.py", "sources.py", "spice.py"}
 FORBIDDEN_NAMES = {"utils.py", "common.py", "helpers.py", "misc.py"}
-HEAVY = {"torch", "transformers", "datasets", "scipy", "pandas", "lxml", "rapidfuzz"}
+HEAVY = {"torch", "transformers", "datasets", "scipy", "pandas", "lxml", "rapidfuzz", "shapely"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -227,12 +227,14 @@ def test_polygons() -> None:
     square = ((0, 0), (10, 0), (10, 10), (0, 10))
     notched = ((0, 0), (10, 0), (10, 10), (5, 5), (0, 10))  # without its lower quarter
     bow = ((0, 0), (10, 10), (10, 0), (0, 10))
-    assert polygons.area(square) == polygons.area(square[::-1]) == 100
-    assert polygons.area(notched) == pytest.approx(75)
-    assert polygons.area(bow) == pytest.approx(50)
-    assert polygons.shared(square, notched) == pytest.approx(75)
-    assert polygons.shared(notched, ((0, 6), (10, 6), (10, 20), (0, 20))) == pytest.approx(16)
-    assert polygons.shared(square, ((10, 0), (20, 0), (20, 10))) == 0
+    folded = ((1, 1), (3, 3), (2, 0), (2, 2), (1, 2), (3, 0), (0, 3))  # HierText's: 2.25; even-odd: 2
+    line = ((0, 0), (5, 5))
+    shapes = polygons.shapes([square, square[::-1], notched, bow, folded, line, line[:1] * 3])
+    assert polygons.areas(shapes) == pytest.approx([100, 100, 75, 50, 2.25, 0, 0])
+    assert polygons.bounds(shapes)[:4].tolist() == [[0, 0, 10, 10]] * 4
+    others = polygons.shapes([notched, ((0, 6), (10, 6), (10, 20), (0, 20)), ((10, 0), (20, 0), (20, 10))])
+    assert polygons.shared(shapes[[0, 2, 0]], others) == pytest.approx([75, 16, 0])
+    assert len(polygons.areas(polygons.shapes([]))) == 0
 
 
 # --- molecules ---------------------------------------------------------------------------------
