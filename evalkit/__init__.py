@@ -19,16 +19,15 @@ if TYPE_CHECKING:
     )
 
 __version__ = "0.1.0"
-_API = (
-    "ask", "check", "compare", "export", "flat_scores", "load", "load_task", "metric", "parser", "run", "score",
-    "table",
-)  # fmt: skip
-__all__ = ["__version__", *_API]
+__all__ = [
+    "__version__", "ask", "check", "compare", "export", "flat_scores", "load", "load_task", "metric",
+    "parser", "run", "score", "table",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
     """The Python API, loaded when it is first used: `import evalkit` alone stays light."""
-    if name in _API:
+    if name in __all__:
         from evalkit import api
 
         return getattr(api, name)

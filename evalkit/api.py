@@ -47,8 +47,8 @@ from evalkit.tasks import loader
 from evalkit.types import Metric, Parser, Score, Task
 
 __all__ = [
-    "Compared", "Run", "Runs", "ask", "check", "compare", "export", "flat_scores", "load", "load_task", "metric", "parser",
-    "run", "score", "table",
+    "Compared", "Run", "Runs", "ask", "check", "compare", "export", "flat_scores", "load", "load_task",
+    "metric", "parser", "run", "score", "table",
 ]  # fmt: skip
 
 P = ParamSpec("P")

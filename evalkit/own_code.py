@@ -57,8 +57,9 @@ def load(spec: str, shown: str, what: str = "class", kind: Kind = UserError) -> 
     """
     place, mark, name = spec.rpartition(":")
     if not mark or not place or not name.isidentifier():
-        prefix = shown.removesuffix(spec)
-        raise kind(f"{shown}: write {prefix}FILE.py:{what.upper()} or {prefix}PACKAGE.MODULE:{what.upper()}")
+        prefix = shown.removesuffix(spec) if shown.startswith("module:") else ""
+        name = what.upper()
+        raise kind(f"{shown}: write {prefix}FILE.py:{name} or {prefix}PACKAGE.MODULE:{name}")
     try:
         module = _from_file(_find(place), shown, kind) if place.endswith(".py") else _package(place)
     except UserError:

@@ -232,6 +232,26 @@ def test_refusals_name_the_first_thing_that_differs(data: Path, runs: Path, tmp_
     refused(go(other, tmp_path, "rot", right), "targets of the dataset: ", None)
 
 
+def test_scores_that_other_tools_made_say_so(runs: Path) -> None:
+    """Scores from before a tool was named too."""
+    before = scored_run.read(one(runs, "good"))[0]
+
+    def named(tool: str) -> scored_run.ScoredRun:
+        scores = before.scores.items()
+        return replace(
+            before, scores={k: replace(s, signature=f"{s.signature}|tools:{tool}") for k, s in scores}
+        )
+
+    now, later = named("libxml2 2.14.6"), named("libxml2 2.15.0")
+    for a, b, told in (
+        (before, now, "(none named) and libxml2 2.14.6"),
+        (now, later, "libxml2 2.14.6 and libxml2 2.15.0"),
+    ):
+        notes = task_result(a, b, (), 0.01).notes
+        assert f"{a.first} was scored by tools {told}; `evalkit score` evens it" in notes
+    assert "tools" not in str(task_result(now, now, (), 0.01).notes)
+
+
 def test_arguments_become_sides(runs: Path) -> None:
     paths = [one(runs, n) for n in ("good", "poor")]
     assert [s.name for s in sides([(str(p), scored_run.read(p)) for p in paths])] == ["good", "poor"]
@@ -291,7 +311,7 @@ def test_grid(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ("words", "sentence"),
     [
         (["compare", "nowhere", "else"], "nowhere: no such run or baseline"),
-        (["compare", "x", "--allow", "targets"], "--allow targets: unknown"),
+        (["compare", "x", "--allow", "targets"], "--allow targets: no 'targets'"),
         (["compare", "nowhere.json@main", "x"], "git does not have it"),
         (["compare", "nowhere.json@--all", "x"], "write FILE@GIT_REF"),
     ],

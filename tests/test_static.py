@@ -14,7 +14,7 @@ from tiny import ask, backend, by_id
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
-from evalkit.errors import ModelError
+from evalkit.errors import ModelError, UserError
 from evalkit.models.paligemma.engine import compile as compiling
 from evalkit.models.paligemma.engine import cuda_graphs
 from evalkit.types import Prediction
@@ -240,7 +240,7 @@ def test_graphs_do_not_name_a_run_and_compiling_does() -> None:
     ],
 )
 def test_switches_that_cannot_be(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ModelError, match=message):
+    with pytest.raises(UserError, match=message):
         backend(tiny.checkpoint(1), **options)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import re
 import time
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from evalkit import registry
@@ -108,6 +109,12 @@ def test_no_text_makes_a_reader_raise(text: str) -> None:
         assert one(spelling, text, (text,)) <= 1.0
 
 
+@pytest.mark.parametrize("spelling", ["teds", "grits", "group_mean(of='teds')"])
+def test_the_signature_names_what_reads_html(spelling: str) -> None:
+    found = registry.make("metrics", spelling).tools()
+    assert re.fullmatch(r"libxml2 2\.\d+\.\d+", found)
+
+
 ABSURD = {
     "open cells": "<html><body><table>" + "<td>" * 12_000,
     "deep": "<html><body><table>" + "<div>" * 9_000,
@@ -132,12 +139,46 @@ def test_absurd_tables_end_soon(name: str) -> None:
 # --- the tools under them ----------------------------------------------------------------------
 
 
-@given(st.lists(st.text("ab<", max_size=6), max_size=5), st.lists(st.text("ab<", max_size=90), max_size=5))
-def test_many_distances_are_the_distance_of_each(first: list[str], second: list[str]) -> None:
+def edited(first: Any, second: Any) -> int:
+    """Wagner and Fischer's table."""
+    above = list(range(len(second) + 1))
+    for i, mine in enumerate(first, 1):
+        line = [i]
+        for j, other in enumerate(second, 1):
+            line.append(min(above[j - 1] + (mine != other), above[j] + 1, line[-1] + 1))
+        above = line
+    return above[-1]
+
+
+def in_common(first: Any, second: Any) -> int:
+    above = [0] * (len(second) + 1)
+    for mine in first:
+        line = [0]
+        for j, other in enumerate(second):
+            line.append(above[j] + 1 if mine == other else max(above[j + 1], line[-1]))
+        above = line
+    return above[-1]
+
+
+# rapidfuzz alone takes "" and NUL for the same token
+TOKENS = st.lists(st.sampled_from(["", "\0", "a", "b", "ab", "<b>", "\U0001f600"]), max_size=80)
+SEQUENCES = st.one_of(st.tuples(TOKENS, TOKENS), st.tuples(st.text("ab\0é\ud800"), st.text("ab\0é\ud800")))
+
+
+@given(SEQUENCES)
+@example(([""], ["\0"]))
+@example((["\0", "a"], ["a", ""]))
+def test_edits_are_those_of_the_table(pair: tuple[Any, Any]) -> None:
+    assert edit_distance.distance(*pair) == edited(*pair)
+    assert edit_distance.common_subsequence(*pair) == in_common(*pair)
+
+
+@given(st.lists(TOKENS, max_size=5), st.lists(TOKENS, max_size=5))
+def test_many_distances_are_the_distance_of_each(first: list[list[str]], second: list[list[str]]) -> None:
     found = edit_distance.distances(first, second)
     assert found.shape == (len(first), len(second))
     for i, j in itertools.product(range(len(first)), range(len(second))):
-        assert found[i, j] == edit_distance.distance(first[i], second[j])
+        assert found[i, j] == edited(first[i], second[j])
 
 
 shapes = st.recursive(
@@ -189,12 +230,14 @@ def test_polygons() -> None:
     square = ((0, 0), (10, 0), (10, 10), (0, 10))
     notched = ((0, 0), (10, 0), (10, 10), (5, 5), (0, 10))  # without its lower quarter
     bow = ((0, 0), (10, 10), (10, 0), (0, 10))
-    assert polygons.area(square) == polygons.area(square[::-1]) == 100
-    assert polygons.area(notched) == pytest.approx(75)
-    assert polygons.area(bow) == pytest.approx(50)
-    assert polygons.shared(square, notched) == pytest.approx(75)
-    assert polygons.shared(notched, ((0, 6), (10, 6), (10, 20), (0, 20))) == pytest.approx(16)
-    assert polygons.shared(square, ((10, 0), (20, 0), (20, 10))) == 0
+    folded = ((1, 1), (3, 3), (2, 0), (2, 2), (1, 2), (3, 0), (0, 3))  # HierText's: 2.25; even-odd: 2
+    line = ((0, 0), (5, 5))
+    shapes = polygons.shapes([square, square[::-1], notched, bow, folded, line, line[:1] * 3])
+    assert polygons.areas(shapes) == pytest.approx([100, 100, 75, 50, 2.25, 0, 0])
+    assert polygons.bounds(shapes)[:4].tolist() == [[0, 0, 10, 10]] * 4
+    others = polygons.shapes([notched, ((0, 6), (10, 6), (10, 20), (0, 20)), ((10, 0), (20, 0), (20, 10))])
+    assert polygons.shared(shapes[[0, 2, 0]], others) == pytest.approx([75, 16, 0])
+    assert len(polygons.areas(polygons.shapes([]))) == 0
 
 
 # --- molecules ---------------------------------------------------------------------------------

@@ -217,7 +217,7 @@ def test_the_trackers_of_the_docs(
     assert values["colours_test/exact_match"] == score.value
     assert values["colours_test/exact_match/low"] == score.low
     assert values.get("step", 7) == 7
-    for bad, sentence in (("nothing", "write FILE.py:NAME"), ("track.py:none", "has no function none")):
+    for bad, sentence in (("nothing", "write FILE.py:FUNCTION"), ("track.py:none", "has no function 'none'")):
         assert main([*words, "--on-scores", bad]) == 2
         assert sentence in capsys.readouterr().err
 

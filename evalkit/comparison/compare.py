@@ -183,7 +183,7 @@ def task_result(a: ScoredRun, b: ScoredRun, allow: Collection[str], margin: floa
             notes.append(f"{spelling} is scored in {a.run} only")
             continue
         for key in ("tools", "evalkit"):
-            mine, other = a.signature(spelling).get(key), b.signature(spelling).get(key)
+            mine, other = (each.signature(spelling).get(key, "(none named)") for each in (a, b))
             if mine != other:
                 notes.append(f"{spelling} was scored by {key} {mine} and {other}; `evalkit score` evens it")
         found = paired.difference(metric(spelling), a.rows[spelling], b.rows[spelling], a.index)

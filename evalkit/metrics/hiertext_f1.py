@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,7 +15,6 @@ from evalkit.types import Box, Metric, Rows
 
 EPSILON = 1e-5  # square pixels; the reference's, in every division and as the least area
 Floats = npt.NDArray[np.float64]
-_Words = list[tuple[polygons.Points, str]]
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,7 @@ class HiertextF1(Metric):
     `count`: "read" is the reference's E2E, "found" its Det. Without a word predicted precision is 1,
     without a legible word recall is 1, as there; so unreadable text (None) is an empty answer.
     A quadrilateral answer may come as a dict {"vertices", "text"} in pixels instead of a Box.
-    Polygons that cross themselves count by the even-odd rule; shapely's make_valid, used there, gives
-    the same unless edges lie on each other.
+    Areas are shapely's, of polygons that cross themselves too (`evalkit.polygons`).
     """
 
     count: Literal["read", "found"] = "read"
@@ -74,20 +73,25 @@ class HiertextF1(Metric):
             "pq": panoptic,
         }
 
-    def _image(self, found: _Words, words: Sequence[dict[str, Any]]) -> tuple[float, int, int, float]:
-        wanted: _Words = [(word["vertices"], word["text"]) for word in words if word["legible"]]
-        unread: _Words = [(word["vertices"], word["text"]) for word in words if not word["legible"]]
-        if unread and found:
+    def _image(
+        self, answer: Sequence[tuple[polygons.Points, str]], words: Sequence[dict[str, Any]]
+    ) -> tuple[float, int, int, float]:
+        found, told = polygons.shapes([points for points, _ in answer]), [text for _, text in answer]
+        there = polygons.shapes([word["vertices"] for word in words])
+        legible = np.array([word["legible"] for word in words], dtype=bool)
+        wanted, unread = there[legible], there[~legible]
+        if len(unread) and len(found):
             common, areas, _ = _overlaps(found, unread)
-            covered = (common / (areas[:, None] + EPSILON)).max(axis=1)
-            found = [word for word, share in zip(found, covered, strict=True) if share < self.ignored]
+            kept = (common / (areas[:, None] + EPSILON)).max(axis=1) < self.ignored
+            found, told = found[kept], list(itertools.compress(told, kept))
+        texts = [word["text"] for word in words if word["legible"]]
         right, overlap = 0, 0.0
-        if found and wanted:
+        if len(found) and len(wanted):
             common, areas, others = _overlaps(wanted, found)
             ious = common / (areas[:, None] + others[None, :] - common + EPSILON)
             best, back = ious.argmax(axis=1), ious.argmax(axis=0)
             for i, j in enumerate(best.tolist()):
-                if ious[i, j] >= self.iou and back[j] == i and (self._as_told(found[j][1], wanted[i][1])):
+                if ious[i, j] >= self.iou and back[j] == i and self._as_told(told[j], texts[i]):
                     right += 1
                     overlap += float(ious[i, j])
         return right, len(found), len(wanted), overlap
@@ -105,17 +109,17 @@ def _word(answer: Box | dict[str, Any], size: tuple[int, int]) -> tuple[polygons
     return ((x0, y0), (x1, y0), (x1, y1), (x0, y1)), answer.label
 
 
-def _overlaps(first: _Words, second: _Words) -> tuple[Floats, Floats, Floats]:
+def _overlaps(first: polygons.Shapes, second: polygons.Shapes) -> tuple[Floats, Floats, Floats]:
     """Shared areas (n, m), areas (n,) and areas (m,); words of next to no area share nothing."""
-    areas, others = (np.array([polygons.area(points) for points, _ in some]) for some in (first, second))
-    ours, theirs = (np.array([polygons.bounds(points) for points, _ in some]) for some in (first, second))
+    areas, others = polygons.areas(first), polygons.areas(second)
+    ours, theirs = polygons.bounds(first), polygons.bounds(second)
     near = np.minimum(ours[:, None, 2:], theirs[None, :, 2:]) > np.maximum(
         ours[:, None, :2], theirs[None, :, :2]
     )
     near = near.all(axis=2) & (areas[:, None] >= EPSILON) & (others[None, :] >= EPSILON)
     result = np.zeros((len(first), len(second)))
-    for i, j in zip(*(n.tolist() for n in np.nonzero(near)), strict=True):
-        result[i, j] = polygons.shared(first[i][0], second[j][0])
+    i, j = np.nonzero(near)
+    result[i, j] = polygons.shared(first[i], second[j])
     return result, areas, others
 
 

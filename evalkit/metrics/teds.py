@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from xml.etree.ElementTree import Element
 
 import numpy as np
 import numpy.typing as npt
 
 from evalkit.text import tree_edit_distance
 from evalkit.text.edit_distance import distances
-from evalkit.text.html import Node, parse
+from evalkit.text.html import parse, reader, unwrap
 from evalkit.types import Metric, Rows
 
 LONGEST = 50_000  # characters; a longer answer, if 4 times its target too, is not read
@@ -57,6 +58,10 @@ class Teds(Metric):
                 result[i, 0] = max(self._similarity(answer, text) for text in accepted)
         return result
 
+    def tools(self) -> str:
+        """libxml2's version, which reads the HTML."""
+        return reader()
+
     def _similarity(self, answer: str, target: str) -> float:
         if len(answer) > max(LONGEST, 4 * len(target)):
             return 0.0
@@ -74,28 +79,24 @@ class Teds(Metric):
             return 0.0
         return 1.0 - tree_edit_distance.distance(ours, theirs, _costs(*map(list, labels))) / size
 
-    def _table(self, text: str) -> Node | None:
+    def _table(self, text: str) -> Element | None:
         """The table that counts, or None."""
         root = parse(text)
-        if root is None:
-            return None
-        if not _WHOLE.match(text) and all(child.tag != "head" for child in root.children):
-            return None  # lxml gives what body holds, without body
-        bodies = [child for child in root.children if child.tag == "body"]
-        tables = (child for body in bodies for child in body.children if child.tag == "table")
-        table = next(tables, None)
+        if root is None or not (_WHOLE.match(text) or root.find("head") is not None):
+            return None  # lxml.html gives what body holds, without body
+        table = root.find("body/table")
         if table is not None and self.ignore:
-            _strip(table, set(self.ignore))
+            unwrap(table, self.ignore)
         return table
 
-    def _tree(self, table: Node, known: dict[_Label, int]) -> tree_edit_distance.Tree:
+    def _tree(self, table: Element, known: dict[_Label, int]) -> tree_edit_distance.Tree:
         """The table down to its cells; `known` numbers the labels and grows."""
         labels: list[int] = []
         leftmost: list[int] = []
 
-        def visit(node: Node) -> int:
+        def visit(node: Element) -> int:
             cell = node.tag == "td"
-            children = () if cell else node.children
+            children = () if cell else tuple(node)
             first = [visit(child) for child in children]
             label: _Label = (node.tag, 0, 0, ())
             if cell:
@@ -109,46 +110,26 @@ class Teds(Metric):
         return tree_edit_distance.Tree(labels, leftmost)
 
 
-def _size(node: Node) -> int:
+def _size(node: Element) -> int:
     """Elements below the node."""
-    return sum(1 + _size(child) for child in node.children)
+    return sum(1 for _ in node.iter()) - 1
 
 
-def _span(node: Node, name: str) -> int:
+def _span(node: Element, name: str) -> int:
     try:
-        return int(node.attributes.get(name, "1"))
+        return int(node.get(name, "1"))
     except ValueError:
         return 1
 
 
-def _tokens(node: Node) -> list[str]:
+def _tokens(node: Element) -> list[str]:
     """The element as tags and single characters; `unk` has no end tag, and a td's tail is left out."""
-    result = [f"<{node.tag}>", *node.text]
-    for child in node.children:
+    result = [f"<{node.tag}>", *(node.text or "")]
+    for child in node:
         result += _tokens(child)
     if node.tag != "unk":
         result.append(f"</{node.tag}>")
-    return result if node.tag == "td" else [*result, *node.tail]
-
-
-def _strip(node: Node, tags: set[str]) -> None:
-    """Takes elements of these tags out from below the node; what they hold stays in their place."""
-    children, node.children = node.children, []
-    for child in children:
-        _strip(child, tags)
-        if child.tag not in tags:
-            node.children.append(child)
-            continue
-        _add(node, child.text)
-        node.children += child.children
-        _add(node, child.tail)
-
-
-def _add(node: Node, text: str) -> None:
-    if node.children:
-        node.children[-1].tail += text
-    else:
-        node.text += text
+    return result if node.tag == "td" else [*result, *(node.tail or "")]
 
 
 def _costs(ours: Sequence[_Label], theirs: Sequence[_Label]) -> npt.NDArray[np.float64]:

