@@ -22,7 +22,8 @@ FLOORS: list[set[str]] = [
     {"export"},
     {"report", "evaluation"},
     {"comparison", "tasks", "models"},
-    {"formats", "parsers", "metrics", "runs", "images"},
+    {"formats", "parsers", "metrics", "runs"},
+    {"images"},
     {"data", "geometry", "stats", "published", "registry", "demo"},
     {"text", "files", "strict_yaml", "own_code", "options"},
     {"types", "hints"},
@@ -31,7 +32,7 @@ FLOORS: list[set[str]] = [
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
 APART = {"formats", "parsers", "metrics"}  # one class a file, and no file imports another of its room
 TORCH = {"models", "demo", "geometry/mask_decoder"}
-# files: whole or not at all, and the caches that may be lost; store: the journals; spice: its Java program's input
+# files: whole or not at all, and caches that may be lost; store: journals; spice: its Java program's input
 WRITERS = {"files.py", "runs/store.py", "metrics/spice.py"}
 FORBIDDEN_NAMES = {"utils.py", "common.py", "helpers.py", "misc.py"}
 HEAVY = {"torch", "transformers", "datasets", "scipy", "pandas", "lxml", "shapely", "rapidfuzz"}

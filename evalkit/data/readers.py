@@ -1,4 +1,4 @@
-"""evalkit.data.readers: docstring to be written."""
+"""Whole files as plain data: JSON, JSON lines and CSV, with the line of what is wrong."""
 
 from __future__ import annotations
 

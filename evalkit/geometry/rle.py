@@ -1,4 +1,4 @@
-"""evalkit.geometry.rle: docstring to be written."""
+"""Masks as run lengths, as pycocotools writes them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""evalkit.report.lm_eval: docstring to be written."""
+"""The leaderboard as lm-evaluation-harness writes its results."""
 
 from __future__ import annotations
 

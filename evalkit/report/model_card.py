@@ -1,4 +1,4 @@
-"""evalkit.report.model_card: docstring to be written."""
+"""The leaderboard as the `model-index` block of a Hugging Face model card."""
 
 from __future__ import annotations
 

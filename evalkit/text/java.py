@@ -1,4 +1,4 @@
-"""evalkit.text.java: docstring to be written."""
+"""Java programs that score captions: where their jars are, and texts in and out of them."""
 
 from __future__ import annotations
 

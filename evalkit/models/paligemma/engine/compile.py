@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from evalkit.errors import ModelError
+from evalkit.models.paligemma.engine.decoder import Decoder, Layer
 from evalkit.models.paligemma.engine.linear import Linear
-
-if TYPE_CHECKING:
-    from evalkit.models.paligemma.engine.decoder import Decoder, Layer
-    from evalkit.models.paligemma.engine.vision import Tower
+from evalkit.models.paligemma.engine.vision import Tower
 
 
 def compile_layers(decoder: Decoder, tower: Tower) -> None:

@@ -8,19 +8,41 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 
+from evalkit.errors import ModelError
 from evalkit.models.paligemma.decoding.forbidden import forbid
 from evalkit.models.paligemma.decoding.sampling import choose
+from evalkit.models.paligemma.engine.decoder import State
 from evalkit.models.paligemma.interface import Answer, Limit, OutOfMemory, Prompt, Rules
 from evalkit.models.paligemma.memory import is_out_of_memory
 from evalkit.types import Decode
 
-if TYPE_CHECKING:
-    from evalkit.models.paligemma.engine.decoder import State
-    from evalkit.models.paligemma.engine.fast import FastEngine
+
+class Steps(Protocol):
+    """What it needs of an engine."""
+
+    strict: bool  # whether every call must have the same shape
+
+    def prefill(
+        self, prompts: Sequence[Prompt], rules: Rules, state: State | None = None, room: int = 0
+    ) -> tuple[torch.Tensor, State]:
+        """Reads prompts as new rows: float32 logits (batch, vocabulary), and the state to go on from."""
+        ...
+
+    def step(self, tokens: torch.Tensor, state: State) -> torch.Tensor:
+        """Reads one token a row: float32 logits (batch, vocabulary)."""
+        ...
+
+    def free(self) -> None:
+        """Gives back what can be had again, when memory has run out."""
+        ...
+
+    def not_finite(self) -> ModelError:
+        """What to raise when logits are not finite."""
+        ...
 
 
 @dataclass(slots=True)
@@ -50,7 +72,7 @@ Forbid = Callable[[Row], torch.Tensor | None]
 
 
 def answer(
-    engine: FastEngine, prompts: Sequence[Prompt], decode: Decode, rules: Rules, forbid: Forbid | None = None
+    engine: Steps, prompts: Sequence[Prompt], decode: Decode, rules: Rules, forbid: Forbid | None = None
 ) -> list[Answer]:
     """One batch's answers, in order. Raises what the device raises when memory runs out."""
     rows = [Row(p) for p in prompts]
@@ -71,7 +93,7 @@ class ContinuousBatch:
 
     def __init__(
         self,
-        engine: FastEngine,
+        engine: Steps,
         decode: Decode,
         rules: Rules,
         limit: Limit,

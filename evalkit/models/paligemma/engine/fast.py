@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 from evalkit.errors import ModelError
-from evalkit.models.paligemma import memory as memory_module
 from evalkit.models.paligemma.checkpoint.info import CheckpointInfo
 from evalkit.models.paligemma.checkpoint.loading import load_model, machine
 from evalkit.models.paligemma.decoding import likelihood
@@ -24,7 +23,7 @@ from evalkit.models.paligemma.engine.linear import onednn
 from evalkit.models.paligemma.engine.uploads import CudaCross, Uploads
 from evalkit.models.paligemma.engine.vision import Memory, Tower
 from evalkit.models.paligemma.interface import Answer, Pixels, Prompt, Rules, pixel_key
-from evalkit.models.paligemma.memory import collect, fitting
+from evalkit.models.paligemma.memory import collect, fitting, not_finite
 from evalkit.types import Decode
 
 VISION_TOKENS = {"cpu": 1024}  # image tokens that the tower works on at once
@@ -177,7 +176,7 @@ class FastEngine:
 
     def not_finite(self) -> ModelError:
         """What to say when the numbers break down."""
-        return memory_module.not_finite(self.dtype)
+        return not_finite(self.dtype)
 
     # --- answers ---
 
