@@ -61,7 +61,7 @@ def _takes(cls: Callable[P, Given]) -> Callable[[Callable[[Given], R]], Callable
 
     def decorate(act: Callable[[Given], R]) -> Callable[P, R]:
         verb = next(name for name, known in VERBS.items() if known is cls)
-        known, positional = flags(VERBS[verb]), _positional(VERBS[verb])
+        known, signature = flags(VERBS[verb]), inspect.signature(VERBS[verb])
 
         @functools.wraps(act)
         def call(*args: P.args, **given: P.kwargs) -> R:
@@ -72,10 +72,9 @@ def _takes(cls: Callable[P, Given]) -> Callable[[Callable[[Given], R]], Callable
                         f"{act.__name__}() got an unexpected keyword argument '{name}'"
                         + (near if "did you mean" in near else "")
                     )
-            if len(args) > len(positional) or set(positional[: len(args)]) & set(given):
-                inspect.signature(cls).bind(*args, **given)  # says what is wrong
+            said = signature.bind(*args, **given).arguments
             try:
-                options = made(verb, {**dict(zip(positional, args, strict=False)), **given})
+                options = made(verb, said)
             except OptionError as error:
                 raise UserError(f"{act.__name__}: {error.in_python()}") from None
             with own_code.allowed(
@@ -83,15 +82,10 @@ def _takes(cls: Callable[P, Given]) -> Callable[[Callable[[Given], R]], Callable
             ):
                 return act(options)
 
-        call.__signature__ = inspect.signature(VERBS[verb])  # type: ignore[attr-defined]
+        call.__signature__ = signature  # type: ignore[attr-defined]
         return call
 
     return decorate
-
-
-def _positional(cls: type[Options]) -> list[str]:
-    parameters = inspect.signature(cls).parameters.values()
-    return [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
 
 
 # --- runs ------------------------------------------------------------------------------------------------

@@ -59,7 +59,7 @@ def _about(room: str, name: str) -> str:
 
 def show(options: ShowOptions) -> int:
     """`evalkit show TASK`: everything that decides a number, on a real sample where the data is there."""
-    task = loader.load(options.task, extra=paths(options.include_path))
+    task = loader.load(str(options.task), extra=paths(options.include_path))
     image = loader.preparation(task, 224, task.protocol)
     lines = [
         f"{task.name} (version {task.version}): {task.about}",

@@ -6,7 +6,6 @@ Knows no dataset's form: what a file means is its format's business.
 from __future__ import annotations
 
 import os
-import tomllib
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,9 +14,9 @@ from typing import Any
 
 from evalkit.data import containers
 from evalkit.errors import DataError, ImageError, UserError
+from evalkit.options import config
 from evalkit.types import ImageRef, Mark, Source, Task
 
-CONFIG = "evalkit.toml"
 MAX_IMAGE_BYTES = 1 << 30  # a larger image file, or zip member, is refused unread
 _FRAMES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm")
 _NO_FILES = ("format", "name", "split", "revision", "stream", "rows")  # keys of a source that name none
@@ -38,28 +37,8 @@ def roots(given: Sequence[Path] | None = None) -> list[Path]:
     found += [
         Path(part).expanduser() for part in os.environ.get("EVALKIT_DATA", "").split(os.pathsep) if part
     ]
-    found += _configured(Path.cwd())
+    found += config.read().data
     return list(dict.fromkeys(path.absolute() for path in found))
-
-
-def _configured(start: Path) -> list[Path]:
-    """The `data = [...]` of the nearest evalkit.toml upwards; relative entries lie beside that file."""
-    for folder in (start, *start.parents):
-        path = folder / CONFIG
-        if not path.is_file():
-            continue
-        try:
-            content = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise DataError(f"{path}: {error}; it must be TOML like data = ['/datasets']") from None
-        for key in content:
-            if key != "data":
-                raise DataError(f"{path}: {key}: unknown key; the only one is data = ['/datasets']")
-        listed = content.get("data", [])
-        if not isinstance(listed, list) or not all(isinstance(entry, str) for entry in listed):
-            raise DataError(f"{path}: data: is no list of folders; write data = ['/datasets']")
-        return [folder / Path(entry).expanduser() for entry in listed]
-    return []
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +119,7 @@ def locate(task: Task, roots: Sequence[Path]) -> Source:
     tried += [state.note for state in looked if state.note]
     where = f"; get it from {task.homepage}" if task.homepage else ""
     terms = f" ({task.license})" if task.license else ""
-    folder = f"--data-root, EVALKIT_DATA or data = [...] in {CONFIG}"
+    folder = f"--data-root, EVALKIT_DATA or data = [...] in {config.FILE}"
     if not roots:
         names = [str(name) for entry in task.data.sources for name in entry.values()]
         raise DataError(

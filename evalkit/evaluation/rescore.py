@@ -69,7 +69,7 @@ def score_predictions(options: ScoreOptions) -> tuple[Dataset, Scored, list[str]
     """The dataset, how a file of predictions scores, and the ids that the file leaves out."""
     if not options.task or not options.predictions or options.runs:
         raise UserError("score --predictions FILE: name the task they answer with --task, and no runs")
-    task = loader.load(options.task, extra=paths(options.include_path))
+    task = loader.load(str(options.task), extra=paths(options.include_path))
     if task.not_scored:
         raise UserError(f"score: {task.name}: {why_not_scored(task.not_scored)}")
     data = DatasetCache(roots(paths(options.data_root), [task])).get(task)

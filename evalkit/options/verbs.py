@@ -112,7 +112,7 @@ class ScoreOptions(DataOptions, CodeOptions):
     """Score runs again from their files, or a file of predictions made elsewhere."""
 
     runs: Paths = option(RUNS, default=(), kw_only=False, metavar="RUN", place="*", check=paths)
-    task: str | None = option("with --predictions: the task they answer", default=None)
+    task: str | Path | None = option("with --predictions: the task they answer", default=None, check=str)
     predictions: str | Path | None = option(
         'JSON lines {"id": ..., "text": ...}', default=None, metavar="FILE"
     )
@@ -300,7 +300,7 @@ class ListOptions(Options):
 class ShowOptions(DataOptions, CodeOptions):
     """A task: exact prompt on a sample, preparation, metrics, what is missing."""
 
-    task: str = option("a task's name or file", kw_only=False, place="1")
+    task: str | Path = option("a task's name or file", kw_only=False, place="1", check=str)
 
 
 @options
