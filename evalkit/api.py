@@ -300,7 +300,7 @@ def check(options: CheckOptions) -> Decision:
     The candidate is a run folder, a folder of runs, a baseline file, FILE@GIT_REF, or a model that is run as
     the baseline was. The decision is true when it passes and shows every task's reason when printed.
     """
-    decision = gate_check.check(options)
+    decision = gate_check.check(options, "evalkit.check")
     decision_report.write(decision, options.json, options.junit)
     return decision
 

@@ -311,7 +311,7 @@ def test_grid(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ("words", "sentence"),
     [
         (["compare", "nowhere", "else"], "nowhere: no such run or baseline"),
-        (["compare", "x", "--allow", "targets"], "--allow targets: no 'targets'"),
+        (["compare", "x", "--allow", "targets"], "--allow targets: unknown"),
         (["compare", "nowhere.json@main", "x"], "git does not have it"),
         (["compare", "nowhere.json@--all", "x"], "write FILE@GIT_REF"),
     ],

@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+from evalkit.cli.options import command
 from evalkit.errors import UserError
 from evalkit.evaluation.check import check as decide
 from evalkit.files import atomic_write
@@ -17,7 +18,7 @@ from evalkit.runs import scored_run, store
 
 def check(options: CheckOptions) -> int:
     """Runs the candidate where it is a model, decides, prints, exits by the decision."""
-    decision = decide(options)
+    decision = decide(options, command())
     text = report.text_of(decision, sys.stdout.isatty() and not options.github)
     print(report.neutral(text) if options.github else text)
     report.write(decision, options.json, options.junit)

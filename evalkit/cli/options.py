@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import shlex
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,6 +36,11 @@ def read(verb: str, about: str, words: Sequence[str]) -> Any:
                 raise UserError(f"{verb}: name one {name}: {flag.help}")
             given[name] = said[0]
     return made(verb, given)
+
+
+def command() -> str:
+    """The command as it was typed, for run.json."""
+    return shlex.join(sys.argv[1:])
 
 
 def _add(top: argparse.ArgumentParser, name: str, flag: Flag, hint: Any) -> None:

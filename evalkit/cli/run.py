@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+from evalkit.cli.options import command
 from evalkit.comparison.compare import MARGIN, baseline_of, compare, only_model
 from evalkit.evaluation import evaluate
 from evalkit.options.verbs import DemoOptions, RunOptions
@@ -19,7 +19,7 @@ from evalkit.runs.store import RunFolder
 
 def run(options: RunOptions) -> int:
     """Every model on every task; plan first, then predict, score and the table."""
-    folders = evaluate.run(options, shlex.join(sys.argv[1:]))
+    folders = evaluate.run(options, command())
     if options.dry_run:
         return 0
     _show(folders)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from evalkit.cli.options import command
 from evalkit.comparison import trend as trends
 from evalkit.comparison.trend import Stamp, Trend
 from evalkit.errors import UserError
@@ -28,7 +29,7 @@ def watch(options: WatchOptions) -> int:
     tasks = evaluate.load_tasks(names(options.tasks), options)
     base = scored_run.read(options.against) if options.against else []
     trend = Trend.load(Path(options.output_path) / "watch.json")
-    return _loop(options, trend, lambda path: evaluate.watched_runs(path, tasks, options), base)
+    return _loop(options, trend, lambda path: evaluate.watched_runs(path, tasks, options, command()), base)
 
 
 def _loop(options: WatchOptions, trend: Trend, evaluate: Evaluate, base: Sequence[ScoredRun]) -> int:

@@ -13,7 +13,7 @@ from evalkit.options.verbs import CheckOptions
 from evalkit.runs import scored_run
 
 
-def check(options: CheckOptions) -> Decision:
+def check(options: CheckOptions, command: str = "") -> Decision:
     """The decision; a candidate that is a model is run as the baseline was.
 
     Raises UserError for what can't be compared, a baseline of two models or a policy that does not fit it
@@ -30,7 +30,7 @@ def check(options: CheckOptions) -> Decision:
     if _holds_runs(place):
         new = scored_run.read(place)
     else:
-        new = evaluate.candidate_runs(evaluate.checkpoint(place, options), base, options)
+        new = evaluate.candidate_runs(evaluate.checkpoint(place, options), base, options, command)
     return gate.check(new, base, policy, options.limit, names(options.allow))
 
 

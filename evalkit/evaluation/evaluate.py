@@ -138,7 +138,7 @@ def demo(options: DemoOptions) -> list[RunFolder]:
 
 
 def candidate_runs(
-    candidate: Checkpoint, base: Sequence[ScoredRun], options: CheckOptions
+    candidate: Checkpoint, base: Sequence[ScoredRun], options: CheckOptions, command: str = ""
 ) -> list[ScoredRun]:
     """Runs a checkpoint on a baseline's tasks, as the baseline was run, and reads its runs.
 
@@ -161,14 +161,16 @@ def candidate_runs(
         Path(options.output_path or Path("checks") / stamp),
         selection,
         lambda task: str(by_task[task.name].identity["protocol"]),
-        command="evalkit check",
+        command=command,
     )
     (plans,) = work.plans()
     work.run(plans, candidate)
     return scored_run.of_runs([p.folder for p in plans])
 
 
-def watched_runs(path: Path, tasks: Sequence[Task], options: WatchOptions) -> list[ScoredRun]:
+def watched_runs(
+    path: Path, tasks: Sequence[Task], options: WatchOptions, command: str = ""
+) -> list[ScoredRun]:
     """Runs a checkpoint of a training run on the watched tasks and reads its runs."""
     candidate = checkpoint(str(path), options)
     work = Work(
@@ -178,7 +180,7 @@ def watched_runs(path: Path, tasks: Sequence[Task], options: WatchOptions) -> li
         Path(options.output_path),
         lambda task: Selection(options.limit),
         lambda task: options.protocol,
-        command="evalkit watch",
+        command=command,
         on_scores=callbacks.load(options.on_scores) if options.on_scores else None,
     )
     (plans,) = work.plans()

@@ -22,6 +22,7 @@ from evalkit.options.verbs import VERBS
 
 FILE = "evalkit.toml"
 MODEL = "model"  # the table for the options of a model
+TABLES = {verb: cls for verb, cls in VERBS.items() if verb != "data"}  # `data` is the list of roots
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def _read(path: Path) -> Config:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: {error}; it must be TOML like data = ['/datasets']") from None
-    known = ["data", MODEL, *VERBS]
+    known = ["data", MODEL, *TABLES]
     for key in content:
         if key not in known:
             raise DataError(f"{path}: {key}: unknown key{nearest(key, known)}")
@@ -62,7 +63,7 @@ def _read(path: Path) -> Config:
 
 def _defaults(path: Path, table: str, values: Any) -> dict[str, Any]:
     """One table, its names and values checked."""
-    cls: type[Options] = ModelOptions if table == MODEL else VERBS[table]
+    cls: type[Options] = ModelOptions if table == MODEL else TABLES[table]
     if not isinstance(values, dict):
         raise UserError(f"{path}: {table}: is no table; write [{table}] above its options")
     found = {key.replace("-", "_"): value for key, value in values.items()}

@@ -28,7 +28,7 @@ class Flag:
 
     help: str
     metavar: str = ""
-    check: Callable[[Any], Any] | None = None  # the value to use; ValueError says what would be right
+    check: Callable[[Any], Any] | None = None  # gives the value to use, or raises ValueError([value,] why)
     also: tuple[str, ...] = ()  # other spellings of the flag
     place: str = ""  # "" for a flag; how often a word without a flag may stand: 1, ?, *, +
     repeat: bool = False  # may be given several times
@@ -50,9 +50,10 @@ def options(cls: type[T]) -> type[T]:
 class OptionError(UserError):
     """An option that is not what it may be; the command line and Python spell its name in their own way."""
 
-    def __init__(self, name: str, value: Any, why: str) -> None:
+    def __init__(self, name: str, value: Any, why: str, place: str = "") -> None:
         self.name, self.value, self.why = name, value, why
-        super().__init__(f"--{name.replace('_', '-')} {value}: {why}")
+        shown = str(value) if place else f"--{name.replace('_', '-')} {value}"
+        super().__init__(f"{shown}: {why}")
 
     def in_python(self) -> str:
         return f"{self.name}={self.value!r}: {self.why}"
@@ -105,8 +106,11 @@ def _checked(name: str, value: Any, hint: Any, flag: Flag) -> Any:
         return flag.check(value) if flag.check and value is not None else value
     except ValueError as error:
         choices = hints.choices(hint)
-        why = f"no such {name.replace('_', ' ')}{nearest(str(value), choices)}" if choices else str(error)
-        raise OptionError(name, value, why) from None
+        wrong, why = error.args if len(error.args) == 2 else (value, str(error))
+        if choices:
+            of = "unknown" if flag.place else f"no such {name.replace('_', ' ')}"
+            why = of + nearest(str(value), choices)
+        raise OptionError(name, wrong, why, flag.place) from None
 
 
 def made(cls: type[Any], given: Mapping[str, Any]) -> Any:
@@ -160,6 +164,6 @@ def settings(value: Mapping[str, Any] | Sequence[str]) -> dict[str, str]:
     for text in [value] if isinstance(value, str) else value:
         key, mark, content = text.partition("=")
         if not mark or not key:
-            raise ValueError("write KEY=VALUE, e.g. --set decode.max_new_tokens=64")
+            raise ValueError(text, "write KEY=VALUE, e.g. --set decode.max_new_tokens=64")
         found[key] = content
     return found

@@ -32,7 +32,7 @@ def may_differ(value: Names) -> tuple[str, ...]:
     """What two runs may differ in and still be compared. Raises ValueError."""
     for name in (found := names(value)):
         if name not in MAY_DIFFER:
-            raise ValueError(f"no '{name}'; there are: {', '.join(MAY_DIFFER)}")
+            raise ValueError(name, f"unknown; there are: {', '.join(MAY_DIFFER)}")
     return found
 
 
