@@ -19,7 +19,7 @@ from evalkit import own_code, registry
 from evalkit.comparison.compare import Comparison
 from evalkit.comparison.gate import Decision
 from evalkit.comparison.ranks import Rank
-from evalkit.errors import UserError, nearest
+from evalkit.errors import UserError, meant
 from evalkit.evaluation import check as gate_check
 from evalkit.evaluation import evaluate, rescore
 from evalkit.evaluation.ask import Reply, reply
@@ -67,11 +67,8 @@ def _takes(cls: Callable[P, Given]) -> Callable[[Callable[[Given], R]], Callable
         def call(*args: P.args, **given: P.kwargs) -> R:
             for name in given:
                 if name not in known:
-                    near = nearest(name, known)
-                    raise TypeError(
-                        f"{act.__name__}() got an unexpected keyword argument '{name}'"
-                        + (near if "did you mean" in near else "")
-                    )
+                    wrong = f"{act.__name__}() got an unexpected keyword argument '{name}'"
+                    raise TypeError(wrong + meant(name, known))
             said = signature.bind(*args, **given).arguments
             try:
                 options = made(verb, said)

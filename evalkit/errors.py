@@ -36,3 +36,9 @@ def nearest(name: str, names: Iterable[str], limit: int = 3) -> str:
         return "; there are none"
     shown = ", ".join(known[:40]) + (", ..." if len(known) > 40 else "")
     return f"; there are: {shown}"
+
+
+def meant(name: str, names: Iterable[str]) -> str:
+    """`; did you mean a?`, or '' where no name is close."""
+    near = nearest(name, names)
+    return near if "did you mean" in near else ""

@@ -48,6 +48,11 @@ def entry_points(room: str) -> Mapping[str, metadata.EntryPoint]:
     return {point.name: point for point in metadata.entry_points(group=f"evalkit.{room}")}
 
 
+def has(room: str, name: str) -> bool:
+    """Whether a room has something of that name, be it an installed package's."""
+    return name in names(room) or name in entry_points(room)
+
+
 def parse(spelling: str) -> tuple[str, dict[str, Any]]:
     """`name` or `name(key=literal, ...)` to the name and its parameters; nothing is evaluated."""
     return _parse(spelling)[:2]

@@ -6,10 +6,9 @@ import argparse
 import itertools
 import re
 import sys
-from collections.abc import Iterable
 from typing import Any, NoReturn
 
-from evalkit.errors import nearest
+from evalkit.errors import meant
 
 
 class Parser(argparse.ArgumentParser):
@@ -22,17 +21,11 @@ class Parser(argparse.ArgumentParser):
             for word in itertools.takewhile(lambda word: word != "--", args or ()):
                 flag = word.partition("=")[0]
                 if flag.startswith("--") and not any(k.startswith(flag) for k in known):
-                    self.error(f"{flag}: no such flag{_meant(flag, known) or ' of this command'}")
+                    self.error(f"{flag}: no such flag{meant(flag, known) or ' of this command'}")
         return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         said, found, choices = message.partition(" (choose from ")
-        near = _meant(said.rpartition(": ")[2].strip("'"), re.findall(r"[\w-]+", choices)) if found else ""
+        near = meant(said.rpartition(": ")[2].strip("'"), re.findall(r"[\w-]+", choices)) if found else ""
         print(f"{self.prog}: {said + near if near else message}; see {self.prog} --help", file=sys.stderr)
         raise SystemExit(2)
-
-
-def _meant(word: str, known: Iterable[str]) -> str:
-    """`; did you mean ...?`, or nothing where no known word is near."""
-    near = nearest(word, known)
-    return near if "did you mean" in near else ""

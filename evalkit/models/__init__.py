@@ -32,11 +32,11 @@ def open_checkpoint(
         resolution = args.get("resolution", flags.get("resolution", 224))
         name = f"demo-{rest}" + (f"-{resolution}" if str(resolution) != "224" else "")
         kind, rest = DEFAULT, embedded(spec, resolution)
-    elif not mark or kind not in registry.names("models"):
+    elif not mark or not registry.has("models", kind):
         kind, rest = DEFAULT, spec
     backend = registry.find("models", kind)
-    if kind == "module":
-        backend = _backend_class(rest) or backend
+    if kind == "module" and (own_backend := _backend_class(rest)) is not None:
+        backend, rest = own_backend, ""
     _refuse_unused(backend, kind, spec, flags, args)
     found: Checkpoint = backend.open(rest, flags, args, name, say)
     return found if backend.__module__.startswith("evalkit.") else _with_code(found, backend)

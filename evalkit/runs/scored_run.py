@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from evalkit import registry
+from evalkit import own_code, registry
 from evalkit.errors import UserError
 from evalkit.files import atomic_write
 from evalkit.runs.store import RunFolder, find, scores_of
@@ -145,6 +145,7 @@ def of_run(folder: RunFolder) -> ScoredRun:
         raise UserError(f"{folder.path}: has no score that could be compared: {why}")
     if not scores:
         raise UserError(f"{folder.path}: is not scored yet; `evalkit score {folder.path}` does it")
+    own_code.look_beside(run.get("task_file", {}).get("path", ""))
     try:
         lines = folder.read_rows()
         spelled = {s.metric: parts(s.signature)["metric"] for s in scores}
