@@ -136,7 +136,7 @@ def test_the_backend_has_every_option_of_a_model() -> None:
         ({"quantize": "int8"}, "--quantize int8: the backend replay does not use it"),
         ({"batch_size": 4}, "--batch-size 4: the backend replay does not use it"),
         ({"model_args": "engine=fast"}, "--model_args engine=fast: the backend replay does not use it"),
-        ({"model_args": "resolutoin=3"}, "--model_args resolutoin=3: unknown; did you mean resolution"),
+        ({"model_args": "resolutoin=3"}, "--model_args resolutoin=3: unknown with replay:"),
     ],
 )
 def test_an_option_that_a_backend_cannot_use_names_the_backend(
