@@ -58,7 +58,7 @@ def test_score_again_and_from_elsewhere(task: Path) -> None:
 def test_mistakes_are_exceptions(task: Path) -> None:
     with pytest.raises(TypeError, match="'batch_sizes'; did you mean batch_size"):
         evalkit.run("a", task, batch_sizes=4)
-    with pytest.raises(UserError, match="run: limit=0: must be at least 1"):
+    with pytest.raises(UserError, match="run: limit=0: is below 1"):
         evalkit.run("a", task, limit=0)
     with pytest.raises(UserError, match="no task or suite 'nothing'"):
         evalkit.run("a", "nothing")
