@@ -314,7 +314,7 @@ def test_a_decoder_in_the_published_place_that_is_another_warns(
     named_by_hand = mask_decoder.decoder(mask_decoder.FILE, [tmp_path])  # as it is, without a word
     assert named_by_hand.digest == digest
     assert registry.make("parsers", "masks").within([tmp_path]).identity() == f"mask decoder {digest}"
-    with pytest.raises(UserError, match="no mask decoder .*; tried"):
+    with pytest.raises(UserError, match=r"no mask decoder .*; tried"):
         registry.make("parsers", "masks").within([tmp_path / "elsewhere"])
     assert len(digest) == 64
 
