@@ -23,7 +23,7 @@ from evalkit.errors import UserError, meant
 from evalkit.evaluation import check as gate_check
 from evalkit.evaluation import evaluate, rescore
 from evalkit.evaluation.ask import Reply, reply
-from evalkit.export import write
+from evalkit.exports import write
 from evalkit.files import atomic_write
 from evalkit.options.config import made
 from evalkit.options.fields import OptionError, Options, Paths, flags, names, paths

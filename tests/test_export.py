@@ -28,8 +28,8 @@ from evalkit.errors import UserError
 from evalkit.evaluation import plan as planning
 from evalkit.evaluation import predict as predicting
 from evalkit.evaluation.score import read_predictions
-from evalkit.export import forms
-from evalkit.export.layouts import ExportedRun
+from evalkit.exports import forms
+from evalkit.exports.layouts import ExportedRun
 from evalkit.geometry import mask_decoder, rle
 from evalkit.report import formats, leaderboard
 from evalkit.runs import store

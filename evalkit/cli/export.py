@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evalkit.export import write
+from evalkit.exports import write
 from evalkit.options.verbs import ExportOptions
 
 

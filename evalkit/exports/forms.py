@@ -12,7 +12,7 @@ from pathlib import Path
 
 from evalkit import registry
 from evalkit.errors import UserError, nearest
-from evalkit.export.layouts import (
+from evalkit.exports.layouts import (
     BOXES,
     COLUMNS,
     LINES,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from evalkit.errors import UserError
 from evalkit.evaluation import progress, rescore
-from evalkit.export import forms
-from evalkit.export.layouts import ExportedRun, Written
+from evalkit.exports import forms
+from evalkit.exports.layouts import ExportedRun, Written
 from evalkit.files import atomic_write
 from evalkit.options.fields import paths
 from evalkit.options.verbs import ExportOptions
