@@ -50,8 +50,9 @@ def look_beside(file: str | Path) -> None:
         folders.append(folder)
 
 
-def load(spec: str, shown: str, what: str = "class", kind: Kind = UserError) -> Any:
-    """The `what` (class, function) that `FILE.py:NAME` or `PACKAGE.MODULE:NAME` names.
+def load(spec: str, shown: str, what: str = "class", kind: Kind = UserError, fresh: bool = False) -> Any:
+    """The `what` (class, function) that `FILE.py:NAME` or `PACKAGE.MODULE:NAME` names. A file is executed
+    once as long as it does not change, or, where it is to be `fresh`, again.
 
     Raises `kind` (`shown: what is wrong`) when there is no such thing, or the code fails.
     """
@@ -61,7 +62,7 @@ def load(spec: str, shown: str, what: str = "class", kind: Kind = UserError) -> 
         name = what.upper()
         raise kind(f"{shown}: write {prefix}FILE.py:{name} or {prefix}PACKAGE.MODULE:{name}")
     try:
-        module = _from_file(_find(place), shown, kind) if place.endswith(".py") else _package(place)
+        module = _from_file(_find(place), shown, kind, fresh) if place.endswith(".py") else _package(place)
     except UserError:
         raise
     except Exception as error:
@@ -114,8 +115,8 @@ def _failed(shown: str, spec: str, error: Exception, kind: Kind) -> UserError:
     return kind(f"{shown}: cannot be imported: {said(error)} ({file}, line {line})")
 
 
-def _from_file(file: Path, shown: str, kind: Kind) -> ModuleType:
-    """The file as a module, imported once; what is beside it can be imported from it, as when it is run."""
+def _from_file(file: Path, shown: str, kind: Kind, fresh: bool) -> ModuleType:
+    """The file as a module; what is beside it can be imported from it, as when it is run."""
     if not file.is_file():
         raise kind(f"{shown}: {file}: no such file")
     folder = str(file.resolve().parent)
@@ -124,7 +125,7 @@ def _from_file(file: Path, shown: str, kind: Kind) -> ModuleType:
     content = file.read_bytes()
     key = hashlib.sha256(str(file.resolve()).encode() + content).hexdigest()[:8]
     name = f"evalkit_module_{key}_{file.stem}"
-    if name in sys.modules:
+    if name in sys.modules and not fresh:
         return sys.modules[name]
     found = importlib.util.spec_from_file_location(name, file)
     assert found is not None

@@ -167,6 +167,55 @@ def _(p: Place) -> list[str]:
 # --- options ---------------------------------------------------------------------------------------
 
 
+@case("Options", "a number that is none")
+def _(p: Place) -> list[str]:
+    return p.run("--limit", "x")
+
+
+@case("Options", "a number below what there can be")
+def _(p: Place) -> list[str]:
+    return ["check", "results", "--baseline", "b.json", "--limit", "-3"]
+
+
+@case("Options", "a word that is none of the choices")
+def _(p: Place) -> list[str]:
+    return p.run("--dtype", "bfloat")
+
+
+@case("Options", "an option that the model's backend does not use")
+def _(p: Place) -> list[str]:
+    (p.folder / "answers.jsonl").write_text('{"id": "q0-0", "text": "red"}\n')
+    return p.run("--dtype", "bfloat16", model="replay:answers.jsonl")
+
+
+@case("Options", "a default in evalkit.toml that cannot be")
+def _(p: Place) -> list[str]:
+    (p.folder / "evalkit.toml").write_text("[run]\nlimit = 0\n")
+    return p.run()
+
+
+@case("Options", "a task with a metric of one's own, without --allow-code")
+def _(p: Place) -> list[str]:
+    return p.edit("[exact_match]", "['module:mine.py:Mine']").run()
+
+
+@case("Options", "a metric of one's own that is not there")
+def _(p: Place) -> list[str]:
+    return p.edit("[exact_match]", "['module:mine.py:Mine']").run("--allow-code")
+
+
+@case("Options", "a table form that is not there")
+def _(p: Place) -> list[str]:
+    (p.folder / "results").mkdir()
+    return ["table", "--format", "markdown"]
+
+
+@case("Options", "a table form that has no such shape")
+def _(p: Place) -> list[str]:
+    (p.folder / "results").mkdir()
+    return ["table", "--format", "model-index", "--shape", "wide"]
+
+
 @case("Options", "--set without a value")
 def _(p: Place) -> list[str]:
     return p.run("--set", "parser")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -55,10 +56,35 @@ def test_score_again_and_from_elsewhere(task: Path) -> None:
     assert (score.value, score.n, score.coverage) == (1.0, 1, "incomplete")
 
 
+def test_compare_check_table_and_export(task: Path) -> None:
+    evalkit.run(["a", "b"], task, data_root=task.parent)
+    old, new = sorted(Path("results").iterdir())
+    found = evalkit.compare(old, new, json="c.json")
+    assert [t.task for t in found[0].tasks] == ["colours_test"]
+    assert len(found) == 1
+    assert json.loads(Path("c.json").read_text()) == json.loads(json.dumps(found.to_dict()))
+    assert str(found).startswith("A a    B b")
+    assert str(evalkit.compare(old, new, grid=True)).startswith("colours_test  exact_match")
+    decision = evalkit.check(new, old, junit="c.xml")
+    assert decision
+    assert "testsuite" in Path("c.xml").read_text()
+    for form in ("terminal", "md", "csv", "html", "latex", "json", "model-index"):
+        text = evalkit.table(format=form, output=f"table.{form}")
+        assert text == Path(f"table.{form}").read_text()
+        assert evalkit.load("results").table(form) == text
+    with pytest.raises(UserError, match="--shape wide: model-index has a shape of its own"):
+        evalkit.table(format="model-index", shape="wide")
+    with pytest.raises(UserError, match="no such form; did you mean html"):
+        evalkit.table(format="htm")
+    (path,) = evalkit.export(new, to="csv", data_root=task.parent)
+    assert path.read_text().startswith("id,text\n")
+    assert evalkit.load(new)[0].export("csv", data_root=task.parent) == path
+
+
 def test_mistakes_are_exceptions(task: Path) -> None:
     with pytest.raises(TypeError, match="'batch_sizes'; did you mean batch_size"):
         evalkit.run("a", task, batch_sizes=4)
-    with pytest.raises(UserError, match="run: limit=0: must be at least 1"):
+    with pytest.raises(UserError, match="run: limit=0: is below 1"):
         evalkit.run("a", task, limit=0)
     with pytest.raises(UserError, match="no task or suite 'nothing'"):
         evalkit.run("a", "nothing")

@@ -15,7 +15,7 @@ import tiny
 import torch
 from tiny import ask, backend, by_id
 
-from evalkit.errors import ModelError
+from evalkit.errors import ModelError, UserError
 from evalkit.models.paligemma import PaliGemma, inspect
 from evalkit.models.paligemma.engine import plain
 
@@ -159,11 +159,11 @@ def test_hub_out_of_reach(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"protocol": "papr"}, "did you mean paper"),
         ({"batch_size": 0}, "--batch-size 0"),
         ({"batch_size": "many"}, "--batch-size many"),
-        ({"workers": 0}, "workers=0"),
+        ({"workers": 0}, "--workers 0"),
     ],
 )
 def test_wrong_options(option: dict[str, Any], message: str) -> None:
-    with pytest.raises(ModelError, match=message):
+    with pytest.raises(UserError, match=message):
         PaliGemma("x", **option)
 
 

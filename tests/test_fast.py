@@ -16,7 +16,7 @@ import tiny
 import torch
 from tiny import ask, backend, by_id
 
-from evalkit.errors import ImageError, ModelError
+from evalkit.errors import ImageError, ModelError, UserError
 from evalkit.models.paligemma.batching import batches, close_calls
 from evalkit.models.paligemma.batching.batches import Planned, plan
 from evalkit.models.paligemma.decoding import likelihood
@@ -114,7 +114,7 @@ def test_identity_names_the_engine() -> None:
     ],
 )
 def test_options_that_do_not_go_together(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ModelError, match=message):
+    with pytest.raises(UserError, match=message):
         quick(1, **options)
 
 

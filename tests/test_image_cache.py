@@ -134,7 +134,7 @@ WRITER = """
 import sys
 import numpy as np
 from pathlib import Path
-from evalkit.image_cache import ImageCache, key
+from evalkit.images.cache import ImageCache, key
 held = ImageCache(Path(sys.argv[1]), limit=200_000)
 for turn in range(3):
     for i in range(100):

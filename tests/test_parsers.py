@@ -309,15 +309,13 @@ def test_a_decoder_in_the_published_place_that_is_another_warns(
     monkeypatch.delenv(mask_decoder.ENVIRONMENT)
     copy = tmp_path / mask_decoder.FILE
     copy.write_bytes(decoder_file().read_bytes())
-    mask_decoder.look_in(tmp_path)
-    try:
-        with pytest.warns(UserWarning, match="is not the published"):
-            digest = mask_decoder.decoder().digest
-        assert (
-            mask_decoder.decoder(mask_decoder.FILE).digest == digest
-        )  # named by hand: as it is, without a word
-    finally:
-        mask_decoder.look_in()
+    with pytest.warns(UserWarning, match="is not the published"):
+        digest = mask_decoder.decoder(folders=[tmp_path]).digest
+    named_by_hand = mask_decoder.decoder(mask_decoder.FILE, [tmp_path])  # as it is, without a word
+    assert named_by_hand.digest == digest
+    assert registry.make("parsers", "masks").within([tmp_path]).identity() == f"mask decoder {digest}"
+    with pytest.raises(UserError, match=r"no mask decoder .*; tried"):
+        registry.make("parsers", "masks").within([tmp_path / "elsewhere"])
     assert len(digest) == 64
 
 

@@ -15,7 +15,7 @@ import pytest
 import tiny
 from PIL import Image
 
-from evalkit.errors import ImageError, ModelError
+from evalkit.errors import ImageError, ModelError, UserError
 from evalkit.models.paligemma import PaliGemma
 from evalkit.models.paligemma.interface import pixel_key
 from evalkit.types import Decode, ImageRef, Preparation, Request
@@ -95,17 +95,17 @@ def test_what_processes_read_is_sent_to_the_device_from_here(requests: list[Requ
 
 def test_another_kind_is_refused() -> None:
     with pytest.raises(
-        ModelError, match="worker_kind=fork: no such kind of reader; there are: process, thread"
+        UserError, match="--worker-kind fork: no such worker kind; there are: process, thread"
     ):
         backend(worker_kind="fork")
 
 
 PARENT = """
 import os, time
-from evalkit.models.paligemma import readers
+from evalkit.models.paligemma.batching import image_readers
 
 if __name__ == "__main__":
-    pool = readers.Readers("process", 2).pool()
+    pool = image_readers.Readers("process", 2).pool()
     busy = [pool.submit(time.sleep, 600), pool.submit(os.getpid), pool.submit(time.sleep, 600)]
     print(*pool._processes, flush=True)
     busy[1].result()

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
+
+from evalkit.files import cache_folder
 
 ASSETS = Path(__file__).parent / "assets"
 SCENES = "shapes"  # the folder of the generated benchmark
@@ -36,8 +37,8 @@ def mask_decoder() -> Path:
 def checkpoint(name: str = "later", resolution: int = 224) -> Path:
     """A complete Hugging Face folder of the demo checkpoint `name` for images of `resolution`.
 
-    It lies in $EVALKIT_CACHE or ~/.cache/evalkit, is named after the digest of its content's
-    source, and appears by a rename: a folder that exists is complete, also when two processes
+    It is in evalkit's cache ($EVALKIT_CACHE, or below $XDG_CACHE_HOME), is named after the digest of its
+    content's source, and appears by a rename: a folder that exists is complete, also when two processes
     make it at once. Raises ValueError for an unknown name or resolution.
     """
     if name not in CHECKPOINTS:
@@ -45,7 +46,7 @@ def checkpoint(name: str = "later", resolution: int = 224) -> Path:
     if resolution not in RESOLUTIONS:
         known = ", ".join(str(r) for r in RESOLUTIONS)
         raise ValueError(f"no demo checkpoint for {resolution} pixels: there are {known}")
-    root = Path(os.environ.get("EVALKIT_CACHE") or Path.home() / ".cache" / "evalkit") / "demo"
+    root = cache_folder() / "demo"
     target = root / f"{name}-{resolution}-{_digest(name, resolution)}"
     if target.is_dir():
         return target

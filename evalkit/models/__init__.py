@@ -58,7 +58,7 @@ def embedded(spec: str, resolution: Any) -> str:
 
 def _backend_class(rest: str) -> type[Model] | None:
     """The class of `module:REST` where it is a backend of its own, not a class to be wrapped as one."""
-    cls = own_code.load(rest, f"module:{rest}", kind=ModelError)
+    cls = own_code.load(rest, f"module:{rest}", kind=ModelError, fresh=True)
     return cls if issubclass(cls, Model) else None
 
 
@@ -73,5 +73,6 @@ def _refuse_unused(
     known = MODEL_OPTIONS if backend.uses is None else backend.uses
     for option, value in args.items():
         if option not in known and not backend.takes_more:
-            near = f": {why}" if option in MODEL_OPTIONS else f": unknown{nearest(option, known)}"
-            raise ModelError(f"--model_args {option}={value}{near}")
+            of = "" if kind == DEFAULT else f" with {spec}"
+            wrong = why if option in MODEL_OPTIONS else f"unknown{of}{nearest(option, known)}"
+            raise ModelError(f"--model_args {option}={value}: {wrong}")

@@ -127,14 +127,14 @@ def made(cls: type[Any], given: Mapping[str, Any]) -> Any:
 def positive(value: Any) -> Any:
     """A number from 1."""
     if isinstance(value, (int, float)) and value < 1:
-        raise ValueError("must be at least 1")
+        raise ValueError("is below 1; give a number from 1")
     return value
 
 
 def not_negative(value: float) -> float:
     """A number from 0."""
     if value < 0:
-        raise ValueError("must be at least 0")
+        raise ValueError("is below 0; give a number from 0")
     return value
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 from evalkit.errors import UserError
@@ -117,16 +116,6 @@ class DataOptions(Options):
         repeat=True,
     )
     include_path: Paths = option("more task files", default=(), metavar="DIR", check=paths, repeat=True)
-
-    @property
-    def roots_given(self) -> tuple[Path, ...]:
-        """`data_root` as paths."""
-        return paths(self.data_root)
-
-    @property
-    def task_folders(self) -> tuple[Path, ...]:
-        """`include_path` as paths."""
-        return paths(self.include_path)
 
 
 def one_model(names: tuple[str, ...], verb: str) -> str:

@@ -31,11 +31,6 @@ class Selection:
         recorded = run["asked"]
         return cls(recorded["limit"], recorded["seed"], tuple(recorded["ids"]) if recorded["ids"] else None)
 
-    def describe(self) -> str:
-        if self.ids is not None:
-            return f"{len(self.ids)} ids"
-        return "all" if self.limit is None else f"limit {self.limit}"
-
 
 @dataclass(frozen=True)
 class Dataset:
