@@ -1,4 +1,4 @@
-"""docs/ci.md and the README as they stand: the policy is read, the workflow and the pytest example run."""
+"""docs/ci.md as it stands: the policy is read, the workflow and the pytest example run."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def block(page: str, title: str, language: str) -> str:
 
 
 def workflow() -> dict[Any, Any]:
-    content: dict[Any, Any] = yaml.safe_load(block("README.md", "A gate in CI", "yaml"))
+    content: dict[Any, Any] = yaml.safe_load(block("docs/ci.md", "GitHub Actions", "yaml"))
     return content
 
 
@@ -133,7 +133,7 @@ def test_the_pytest_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         scored_run.read(go(task, tmp_path / "b", "demo", wrong_at(0.1))), Path("baselines/demo.json.gz")
     )
     names: dict[str, Any] = {}
-    exec(block("README.md", "A gate in CI", "python"), names)  # our own documentation
+    exec(block("docs/ci.md", "pytest", "python"), names)  # our own documentation
     go(task, Path("results/candidate"), "better", wrong_at(0.05))
     names["test_the_new_checkpoint_is_not_worse"]()
     shutil.rmtree("results/candidate")
