@@ -91,8 +91,8 @@ def _takes(cls: Callable[P, Given]) -> Callable[[Callable[[Given], R]], Callable
 class Run:
     """One finished run: a task, a checkpoint, and one way of running it."""
 
-    def __init__(self, folder: store.RunFolder) -> None:
-        self.folder = folder
+    def __init__(self, folder: store.RunFolder, allow_code: bool = False) -> None:
+        self.folder, self._allow_code = folder, allow_code
         record = folder.read_run()
         if record is None:
             raise UserError(f"{folder.path}: holds no run.json; a run is a folder that `evalkit run` made")
@@ -118,7 +118,9 @@ class Run:
         """
         import pandas as pd
 
-        return pd.DataFrame([self._flat(line) for line in self.folder.read_rows()]).set_index("id")
+        with own_code.allowed(self._allow_code):
+            own_code.look_beside(self.record.get("task_file", {}).get("path", ""))
+            return pd.DataFrame([self._flat(line) for line in self.folder.read_rows()]).set_index("id")
 
     def _flat(self, line: Mapping[str, Any]) -> dict[str, Any]:
         import numpy as np
@@ -141,9 +143,10 @@ class Run:
         include_path: Paths = (),
     ) -> Path:
         """Writes the file that a test server or official script reads, and says where it is."""
-        return Runs([self]).export(
-            to, output=output, allow_partial=allow_partial, data_root=data_root, include_path=include_path
-        )[0]
+        return export(
+            self.folder.path, to=to, output=output, allow_partial=allow_partial, data_root=data_root,
+            include_path=include_path, allow_code=self._allow_code,
+        )[0]  # fmt: skip
 
     def __repr__(self) -> str:
         told = ", ".join(f"{s.metric} {leaderboard.Cell(s, '', '', ()).text()}" for s in self.scores.values())
@@ -192,7 +195,7 @@ class Runs(Sequence[Run]):
         """As `Run.export`, all or none; runs that one file takes together (A-OKVQA's settings) give one."""
         return export(
             [run.folder.path for run in self], to=to, output=output, allow_partial=allow_partial,
-            data_root=data_root, include_path=include_path,
+            data_root=data_root, include_path=include_path, allow_code=any(run._allow_code for run in self),
         )  # fmt: skip
 
     def __repr__(self) -> str:
@@ -210,12 +213,12 @@ def run(options: RunOptions) -> Runs:
     mapping (`set={"decode.max_new_tokens": 64}`), `on_scores` a function (run name, scores) that is called
     after each run, every other option what `evalkit run --help` says.
     """
-    return Runs(Run(folder) for folder in evaluate.run(options, "evalkit.run"))
+    return Runs(Run(folder, options.allow_code) for folder in evaluate.run(options, "evalkit.run"))
 
 
-def load(runs: Paths) -> Runs:
-    """Runs from their folders, or all below a folder of runs."""
-    return Runs(Run(folder) for folder in store.find(paths(runs)))
+def load(runs: Paths, allow_code: bool = False) -> Runs:
+    """Runs from their folders, or all below a folder of runs; `allow_code` lets them use own metrics."""
+    return Runs(Run(folder, allow_code) for folder in store.find(paths(runs)))
 
 
 @_takes(ScoreOptions)
@@ -223,7 +226,7 @@ def score(options: ScoreOptions) -> Runs | list[Score]:
     """Runs scored again from their files; or, with `task` and `predictions`, the scores of a file."""
     if options.predictions:
         return rescore.score_predictions(options)[1].scores
-    return Runs(Run(folder) for folder in rescore.rescore(options))
+    return Runs(Run(folder, options.allow_code) for folder in rescore.rescore(options))
 
 
 @_takes(TableOptions)
@@ -312,15 +315,20 @@ def ask(options: AskOptions) -> Reply:
     return reply(options, evaluate.checkpoint(spec, options))
 
 
-def metric(spelling: str) -> Metric:
-    """`metric("anls(threshold=0.5)")`: an object with `.rows(answers, targets)` and `.reduce(rows)`."""
-    made: Metric = registry.make("metrics", spelling)
+def metric(spelling: str, allow_code: bool = False) -> Metric:
+    """`metric("anls(threshold=0.5)")`: an object with `.rows(answers, targets)` and `.reduce(rows)`.
+
+    `allow_code` lets it be one of your own, `module:my_metric.py:MyMetric`.
+    """
+    with own_code.allowed(allow_code):
+        made: Metric = registry.make("metrics", spelling)
     return made
 
 
-def parser(spelling: str) -> Parser:
-    """`parser("boxes")`: an object with `.read(prediction, size)`."""
-    made: Parser = registry.make("parsers", spelling)
+def parser(spelling: str, allow_code: bool = False) -> Parser:
+    """`parser("boxes")`: an object with `.read(prediction, size)`; own ones as in `metric`."""
+    with own_code.allowed(allow_code):
+        made: Parser = registry.make("parsers", spelling)
     return made
 
 

@@ -100,6 +100,12 @@ def said(error: BaseException) -> str:
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
+def where(error: BaseException) -> str:
+    """`my_model.py, line 7`: the innermost place that an exception came from."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{Path(last.filename).name}, line {last.lineno}"
+
+
 def _failed(shown: str, spec: str, error: Exception, kind: Kind) -> UserError:
     """One sentence for code that cannot be imported, with the line that failed."""
     place = spec.rpartition(":")[0]
@@ -108,11 +114,10 @@ def _failed(shown: str, spec: str, error: Exception, kind: Kind) -> UserError:
             f"{shown}: no package {error.name} can be imported; write "
             f"{shown.removesuffix(spec)}FILE.py:CLASS for a file"
         )
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    file, line = Path(last.filename).name, last.lineno
+    place_of = where(error)
     if isinstance(error, SyntaxError):
-        file, line = Path(error.filename or place).name, error.lineno
-    return kind(f"{shown}: cannot be imported: {said(error)} ({file}, line {line})")
+        place_of = f"{Path(error.filename or place).name}, line {error.lineno}"
+    return kind(f"{shown}: cannot be imported: {said(error)} ({place_of})")
 
 
 def _from_file(file: Path, shown: str, kind: Kind, fresh: bool) -> ModuleType:

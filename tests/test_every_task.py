@@ -157,7 +157,7 @@ def test_a_task_that_is_not_scored_runs_from_the_command_line(
     assert [r.task for r in scored_run.read(others)] == ["colours_test"]
 
 
-FORMS = ("terminal", "md", "csv", "json", "html", "latex", "model-index", "lm-eval")
+FORMS = tuple(formats.FORMS)
 
 
 @pytest.mark.parametrize("published", [False, True])

@@ -168,6 +168,15 @@ def test_a_file_may_set_defaults(toml: Path) -> None:
     assert config.made("check", {"candidate": "c", "baseline": "b"}).limit is None
 
 
+def test_a_default_is_for_the_backends_that_use_it(toml: Path, tmp_path: Path) -> None:
+    toml.write_text('[model]\ndtype = "bfloat16"\n')
+    (tmp_path / "answers.jsonl").write_text('{"id": "q", "text": "red"}\n')
+    given = {"model": "replay:answers.jsonl", "tasks": "t"}
+    assert open_checkpoint("replay:answers.jsonl", config.made("run", given)).name == "replay-answers"
+    with pytest.raises(ModelError, match="--dtype float16: the backend replay does not use it"):
+        open_checkpoint("replay:answers.jsonl", config.made("run", {**given, "dtype": "float16"}))
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

@@ -164,7 +164,55 @@ def test_a_form_of_ones_own(task: Path, capsys: pytest.CaptureFixture[str]) -> N
 def test_an_option_that_the_own_backend_does_not_use(task: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(task, "--allow-code", "--dtype", "bfloat16", "--limit", "1") == 0
     assert run(task, "--allow-code", "--quantize", "int8") == 2
-    assert "--quantize int8: the backend module does not use it" in capsys.readouterr().err
+    assert "--quantize int8: the backend my_backend.py:Red does not use it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (
+            "def __init__(self, spec",
+            "def __init__(self, weights, spec",
+            "TypeError: Red.__init__() missing 1",
+        ),
+        (
+            'return {"backend"',
+            'return {1 / 0: 1, "backend"',
+            "ZeroDivisionError: division by zero (my_",
+        ),
+        (
+            "digests = tuple(",
+            "digests = nothing, tuple(",
+            "NameError: name 'nothing' is not defined (my_",
+        ),
+    ],
+)
+def test_what_the_own_backend_raises_is_one_sentence(
+    task: Path, old: str, new: str, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert old in BACKEND
+    Path("my_backend.py").write_text(BACKEND.replace(old, new))
+    assert run(task, "--allow-code") == 2
+    assert (
+        capsys.readouterr()
+        .err.splitlines()[-1]
+        .startswith(f"evalkit: module:my_backend.py:Red: raised {said}")
+    )
+
+
+def test_python_may_use_own_code_too(task: Path) -> None:
+    (made,) = evalkit.run("module:my_backend.py:Red", task, data_root=task.parent, allow_code=True)
+    assert made.samples()["module:my_metric.py:Half(worth=0.25)"].mean() == 0.125
+    assert evalkit.load("results", allow_code=True)[0].samples().shape[0] == 20
+    with pytest.raises(UserError, match="--allow-code"):
+        evalkit.load("results")[0].samples()
+    assert evalkit.metric(f"module:{task.parent}/my_metric.py:Half", allow_code=True).maximum == 1
+    code = made.record["identity"]["model"]
+    assert code["options"] == {}
+    (again,) = evalkit.run(
+        "module:my_backend.py:Red", task, data_root=task.parent, allow_code=True, dtype="bfloat16", limit=1
+    )
+    assert again.record["identity"]["model"]["options"] == {"dtype": "bfloat16"}
 
 
 def test_lists_name_own_code_without_running_it(task: Path, capsys: pytest.CaptureFixture[str]) -> None:

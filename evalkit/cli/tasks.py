@@ -89,7 +89,7 @@ def show(options: ShowOptions) -> int:
     print(
         f"  prompt   {loader.prompt(task, sample.fields)!r} (BOS before, newline after it: added by evalkit)"
     )
-    print(textwrap.shorten(f"  target   {sample.target!r}", 300))
+    print("  " + textwrap.shorten(f"target   {sample.target!r}", 300))
     absent = [str(i) for s in data.samples for i in s.images if not Path(i.path).exists()]
     if absent:
         print(f"missing    {len(absent):,} images, the first is {absent[0]}")

@@ -4,11 +4,11 @@ which of them a `--model` means; importing this imports none of them."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 from evalkit import demo, own_code, registry
 from evalkit.errors import ModelError, nearest
+from evalkit.models import _own
 from evalkit.options.model import MODEL_OPTIONS, ModelOptions
 from evalkit.types import Checkpoint, Model
 
@@ -25,7 +25,8 @@ def open_checkpoint(
     anything else is PaliGemma's: a folder in Hugging Face layout, a `.npz`, an adapter's folder, a hub id.
     Raises UserError, also for an option that the backend does not use.
     """
-    flags, args = (options or ModelOptions()).of_model()
+    options = options or ModelOptions()
+    flags, args = options.of_model()
     kind, mark, rest = spec.partition(":")
     name = ""
     if mark and kind == "demo":
@@ -36,16 +37,16 @@ def open_checkpoint(
         kind, rest = DEFAULT, spec
     backend = registry.find("models", kind)
     if kind == "module" and (own_backend := _backend_class(rest)) is not None:
-        backend, rest = own_backend, ""
+        backend, kind, rest = own_backend, rest, ""
+    if backend.uses is not None:  # a default of evalkit.toml is for the backends that have a use for it
+        flags = {k: v for k, v in flags.items() if k in backend.uses or k not in options.from_file}
     _refuse_unused(backend, kind, spec, flags, args)
-    found: Checkpoint = backend.open(rest, flags, args, name, say)
-    return found if backend.__module__.startswith("evalkit.") else _with_code(found, backend)
-
-
-def _with_code(found: Checkpoint, backend: type[Model]) -> Checkpoint:
-    """A checkpoint of a backend that does not come with evalkit: its file's content is identity too."""
-    code = {"code": own_code.digest(backend)}
-    return replace(found, identity=lambda protocol: {**found.identity(protocol), **code})
+    if backend.__module__.startswith("evalkit."):
+        found: Checkpoint = backend.open(rest, flags, args, name, say)
+        return found
+    return _own.checkpoint(
+        backend, spec, lambda: backend.open(rest, flags, args, name, say), {**flags, **args}
+    )
 
 
 def embedded(spec: str, resolution: Any) -> str:

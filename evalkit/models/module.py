@@ -6,12 +6,10 @@ from __future__ import annotations
 import ast
 import inspect
 import json
-import traceback
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -223,11 +221,9 @@ class Module(Model):
         try:
             return call()
         except Exception as error:
-            last = traceback.extract_tb(error.__traceback__)[-1]
             kept = "; what was answered before is kept" if what.startswith("sample") else ""
             raise ModelError(
-                f"{self.where}: {what}: raised {own_code.said(error)} "
-                f"({Path(last.filename).name}, line {last.lineno}){kept}"
+                f"{self.where}: {what}: raised {own_code.said(error)} ({own_code.where(error)}){kept}"
             ) from error
 
 

@@ -86,4 +86,6 @@ def made(verb: str, given: Mapping[str, Any]) -> Any:
     defaults = {**config.defaults.get(verb, {})}
     if issubclass(cls, ModelOptions):
         defaults = {**config.defaults.get(MODEL, {}), **defaults}
-    return cls(**{**defaults, **given})
+    options = cls(**{**defaults, **given})
+    object.__setattr__(options, "from_file", frozenset(defaults.keys() - given.keys()))
+    return options

@@ -8,7 +8,7 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, dataclass_transform
+from typing import Any, ClassVar, TypeVar, dataclass_transform
 
 from evalkit import hints
 from evalkit.errors import UserError, nearest
@@ -62,6 +62,8 @@ class OptionError(UserError):
 @options
 class Options:
     """Base of all options classes: values are checked when one is made. Raises OptionError."""
+
+    from_file: ClassVar[frozenset[str]] = frozenset()  # names whose values evalkit.toml gave
 
     def __post_init__(self) -> None:
         for name, value in checked(type(self), vars(self)).items():

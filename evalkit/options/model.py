@@ -50,7 +50,7 @@ class ModelOptions(Options):
         "what an adapter is merged into (default: what it names)", default=None, metavar="FOLDER"
     )
     quantize: str | None = option(
-        "int8 weights, or a library's scheme; stamped", default=None, metavar="SCHEME"
+        "int8 weights, or a library's scheme; marked in tables", default=None, metavar="SCHEME"
     )
     tokenizer: str | None = option(
         "another folder's tokenizer; a .npz needs one", default=None, metavar="FOLDER"

@@ -60,10 +60,10 @@ class RunOptions(ModelOptions, DataOptions, CodeOptions):
     )
     seed: int = option("of the choice that --limit makes (default 0)", default=0)
     prompt: str | None = option(
-        "another prompt, e.g. 'answer en {question}'; stamped", default=None, metavar="TEXT"
+        "another prompt, e.g. 'answer en {question}'; marked in tables", default=None, metavar="TEXT"
     )
     set: Mapping[str, Any] | Sequence[str] = option(
-        "override a key of the task, e.g. decode.max_new_tokens=64; stamped",
+        "override a key of the task, e.g. decode.max_new_tokens=64; marked in tables",
         default=(),
         metavar="KEY=VALUE",
         check=settings,
@@ -72,7 +72,7 @@ class RunOptions(ModelOptions, DataOptions, CodeOptions):
     protocol: Protocol | None = option("image, prompt and stop rules (default: the task's)", default=None)
     on_bad_image: Literal["stop", "skip"] = option("whether an unreadable image ends the run", default="stop")
     on_scores: str | Callable[..., Any] | None = option(
-        "a function told of every run's scores", default=None, metavar="FILE.py:NAME"
+        "a function that gets every run's name and scores", default=None, metavar="FILE.py:NAME"
     )
     against: str | Path | None = option(
         "compare with these runs, or a baseline file", default=None, metavar="BASELINE"
@@ -135,7 +135,7 @@ class TableOptions(CodeOptions):
     shape: Literal["wide", "long"] | None = option(
         "tasks × models, or a line a score (csv and json: long)", default=None
     )
-    paired: bool = option("tell ties with the best by the samples; slower", default=False)
+    paired: bool = option("find ties with the best by paired samples; slower", default=False)
     mean_over: Literal["seed"] | None = option(
         "one column for fine-tunes named alike but for -seed0, _s1, -run2 at the end: mean ± deviation",
         default=None,
@@ -237,7 +237,7 @@ class WatchOptions(ModelOptions, DataOptions, CodeOptions):
         metavar="CMD",
     )
     on_scores: str | Callable[..., Any] | None = option(
-        "a function told of every run's scores", default=None, metavar="FILE.py:NAME"
+        "a function that gets every run's name and scores", default=None, metavar="FILE.py:NAME"
     )
     poll: float = option("seconds between looks (30)", default=30.0, metavar="S", check=not_negative)
     once: bool = option("only the checkpoints that are there", default=False)
@@ -317,6 +317,9 @@ class ValidateOptions(CodeOptions):
 
     files: Paths = option(
         "task files", default=(), kw_only=False, metavar="FILE.yaml", place="*", check=paths
+    )
+    include_path: Paths = option(
+        "where task files' own code is looked for", default=(), metavar="DIR", check=paths, repeat=True
     )
     schema: bool = option("print the JSON schema of a task file, for editors", default=False)
 

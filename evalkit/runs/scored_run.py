@@ -29,7 +29,7 @@ KIND = "evalkit baseline"
 SCHEMA = 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ScoredRun:
     """One task answered by one model and scored. Samples are sorted by id; columns run beside them.
 
@@ -54,6 +54,9 @@ class ScoredRun:
     rows: Mapping[str, Rows]
     device: str = ""
     seconds: float | None = None  # of predicting, where every session ended well
+
+    def __repr__(self) -> str:
+        return f"<ScoredRun {self.run}, {len(self.ids):,} samples>"
 
     def signature(self, metric: str) -> dict[str, str]:
         return parts(self.scores[metric].signature)
