@@ -149,8 +149,10 @@ class Run:
         )[0]  # fmt: skip
 
     def __repr__(self) -> str:
-        told = ", ".join(f"{s.metric} {leaderboard.Cell(s, '', '', ()).text()}" for s in self.scores.values())
-        return f"<Run {self.task} × {self.model}: {told or 'not scored'}>"
+        scores = ", ".join(
+            f"{s.metric} {leaderboard.Cell(s, '', '', ()).text()}" for s in self.scores.values()
+        )
+        return f"<Run {self.task} × {self.model}: {scores or 'not scored'}>"
 
     def _repr_html_(self) -> str:
         return Runs([self])._repr_html_()

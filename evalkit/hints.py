@@ -93,6 +93,6 @@ def shown(hint: Any, quoted: bool = False) -> str:
             named |= dict.fromkeys(repr(v) if quoted else str(v) for v in typing.get_args(member))
         elif typing.get_origin(member) is not collections.abc.Sequence:
             kind = typing.get_origin(member) or member
-            told = "text in quotes" if quoted and kind is str else _WORDS.get(kind)
-            named[told or str(getattr(member, "__name__", member))] = None
+            name = "text in quotes" if quoted and kind is str else _WORDS.get(kind)
+            named[name or str(getattr(member, "__name__", member))] = None
     return " or ".join(named)

@@ -30,7 +30,7 @@ _FOLDERS: ContextVar[list[Path] | None] = ContextVar("folders of own code", defa
 @contextlib.contextmanager
 def allowed(yes: bool, folders: Iterable[Path] = ()) -> Iterator[None]:
     """Lets task files and runs name code of the user's own inside the block; their files are looked for
-    below `folders`, those given to `look_beside`, and where evalkit was started."""
+    below `folders`, in the folders given by `look_beside`, and in the working folder."""
     token = _FOLDERS.set(list(folders) if yes else None)
     try:
         yield
@@ -44,7 +44,7 @@ def is_allowed() -> bool:
 
 
 def look_beside(file: str | Path) -> None:
-    """Own code that is named from now on in this block is looked for beside `file` too (a task's file)."""
+    """Looks for own code in the folder of `file` (a task's file) too, until this block ends."""
     folders, folder = _FOLDERS.get(), Path(file).parent
     if folders is not None and folder not in folders:
         folders.append(folder)
@@ -121,7 +121,7 @@ def _failed(shown: str, spec: str, error: Exception, kind: Kind) -> UserError:
 
 
 def _from_file(file: Path, shown: str, kind: Kind, fresh: bool) -> ModuleType:
-    """The file as a module; what is beside it can be imported from it, as when it is run."""
+    """The file as a module; its folder can be imported from, as when it is run."""
     if not file.is_file():
         raise kind(f"{shown}: {file}: no such file")
     folder = str(file.resolve().parent)

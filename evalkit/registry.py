@@ -1,6 +1,6 @@
 """`anls(threshold=0.5)` to an object and back: the directory is the registry, literals only.
 
-Beside what comes along, a spelling may name code of the user's own, where `own_code.allowed` lets it run:
+A spelling names what ships with evalkit, or code of the user's own, where `own_code.allowed` lets it run:
 `module:FILE.py:CLASS(...)`, or an installed package's entry point in the group `evalkit.metrics` (or
 `.parsers`, `.formats`, `.models`, `.forms`).
 """
@@ -37,7 +37,7 @@ _SPELLING = re.compile(r"(.*?)(?:#([0-9a-f]{12}))?", re.S)
 
 
 def names(room: str) -> list[str]:
-    """What comes along in a room, from its file names alone (nothing is imported)."""
+    """What ships in a room, from its file names alone (nothing is imported)."""
     folder = Path(__file__).parent / room
     return sorted(m.name for m in pkgutil.iter_modules([str(folder)]) if not m.name.startswith("_"))
 
@@ -91,13 +91,13 @@ def find(room: str, name: str) -> type[Any]:
     Raises UserError when there is none, or it is the user's own and may not run.
     """
     if name in names(room):
-        return _that_comes_along(room, name)
+        return _shipped(room, name)
     if not name.startswith(OWN) and name not in entry_points(room):
         raise UserError(f"no '{name}'{nearest(name, [*names(room), *entry_points(room)])}")
     return _own(room, name)
 
 
-def _that_comes_along(room: str, name: str) -> type[Any]:
+def _shipped(room: str, name: str) -> type[Any]:
     module = importlib.import_module(f"evalkit.{room}.{name}")
     base = ROOMS[room]
     found = [
@@ -181,5 +181,5 @@ def identified(room: str, spelling: str) -> str:
 
 
 def _code(cls: type[Any]) -> str:
-    """The beginning of the digest of own code; '' for what comes along."""
+    """The beginning of the digest of own code; '' for what ships with evalkit."""
     return own_code.digest(cls)[:12] if getattr(cls, _SPELLED, "") else ""

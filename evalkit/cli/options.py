@@ -17,7 +17,7 @@ from evalkit.options.verbs import VERBS
 
 
 def parser(verb: str, about: str) -> argparse.ArgumentParser:
-    """The parser of one command. It only takes words apart: what they may be, the options class checks."""
+    """The parser of one command. It only splits words; the options class checks them."""
     top = Parser(prog=f"evalkit {verb}", description=f"{about[0].upper()}{about[1:]}.")
     cls = VERBS[verb]
     annotated = types(cls)
@@ -46,18 +46,18 @@ def command() -> str:
 def _add(top: argparse.ArgumentParser, name: str, flag: Flag, hint: Any) -> None:
     choices = hints.choices(hint)
     metavar = flag.metavar or ("{" + ",".join(choices) + "}" if choices else name.upper())
-    told: dict[str, Any] = {"help": flag.help.replace("%", "%%"), "default": argparse.SUPPRESS}
+    settings: dict[str, Any] = {"help": flag.help.replace("%", "%%"), "default": argparse.SUPPRESS}
     if flag.place:
         nargs = None if flag.place == "1" else flag.place
-        top.add_argument(name, nargs=nargs, metavar=metavar, **told)
+        top.add_argument(name, nargs=nargs, metavar=metavar, **settings)
         if flag.also:
-            top.add_argument(*flag.also, dest=f"--{name}", metavar=metavar, **told)
+            top.add_argument(*flag.also, dest=f"--{name}", metavar=metavar, **settings)
         return
     spelled = [f"--{name.replace('_', '-')}", *flag.also]
     if bool in hints.members(hint) and not flag.bare:
-        top.add_argument(*spelled, dest=name, action="store_true", required=flag.required, **told)
+        top.add_argument(*spelled, dest=name, action="store_true", required=flag.required, **settings)
         return
     if flag.bare:
-        told |= {"nargs": "?", "const": flag.bare}
+        settings |= {"nargs": "?", "const": flag.bare}
     action = "append" if flag.repeat else "store"
-    top.add_argument(*spelled, dest=name, action=action, metavar=metavar, required=flag.required, **told)
+    top.add_argument(*spelled, dest=name, action=action, metavar=metavar, required=flag.required, **settings)

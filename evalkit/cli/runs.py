@@ -47,8 +47,8 @@ def list_runs(output: Path) -> int:
     """Every run below a folder with its scores."""
     rows = []
     for folder in store.find([output]) if output.exists() else []:
-        told = ", ".join(f"{s.metric} {progress.value(s)}" for s in store.scores_of(folder))
-        rows.append([folder.name, told or "not scored yet"])
+        scores = ", ".join(f"{s.metric} {progress.value(s)}" for s in store.scores_of(folder))
+        rows.append([folder.name, scores or "not scored yet"])
     print("".join(f"{line}\n" for line in aligned(rows)), end="")
     if not rows:
         progress.say(f"no runs below {output}")
@@ -58,15 +58,15 @@ def list_runs(output: Path) -> int:
 def _replaced(folders: Sequence[RunFolder]) -> list[RunFolder]:
     """Runs without one answer, and those that a newer run of the same task and checkpoint name replaced
     with at least as many samples."""
-    told = []
+    known = []
     for folder in folders:
         sessions = (folder.read_run() or {}).get("sessions", [])
         n = max((score.n for score in store.scores_of(folder)), default=0)
-        told.append((folder, n, sessions[-1]["started"] if sessions else ""))
+        known.append((folder, n, sessions[-1]["started"] if sessions else ""))
     gone = []
-    for folder, n, when in told:
+    for folder, n, when in known:
         mine = folder.name.rpartition(".")[0]
-        newer = any(f.name.rpartition(".")[0] == mine and w > when and m >= n for f, m, w in told)
+        newer = any(f.name.rpartition(".")[0] == mine and w > when and m >= n for f, m, w in known)
         if newer or not folder.entries():
             gone.append(folder)
     return gone

@@ -35,7 +35,7 @@ def watch(options: WatchOptions) -> int:
 def _loop(options: WatchOptions, trend: Trend, evaluate: Evaluate, base: Sequence[ScoredRun]) -> int:
     seen: dict[Path, Stamp] = {}
     failed: dict[Path, Stamp] = {}
-    told: dict[Path, str] = {}
+    reported: dict[Path, str] = {}
     _unfinished_hooks(trend, options.hook)
     looks = found = 0
     while True:
@@ -44,9 +44,9 @@ def _loop(options: WatchOptions, trend: Trend, evaluate: Evaluate, base: Sequenc
                 continue
             lacking, now = trends.lacks(path), trends.stamp(path)
             if lacking or seen.get(path) != now:
-                if told.get(path) != lacking and lacking:
+                if reported.get(path) != lacking and lacking:
                     progress.say(f"{path.name}: waiting for {lacking}")
-                told[path], seen[path] = lacking, now
+                reported[path], seen[path] = lacking, now
                 continue
             if failed.get(path) == now:
                 continue
@@ -85,7 +85,7 @@ def _hook(trend: Trend, path: Path, command: str | None) -> None:
     if command is None or point.hooked:
         return
     best = trend.best
-    told = {
+    variables = {
         "EVALKIT_CHECKPOINT": str(path),
         "EVALKIT_STEP": str(point.step),
         "EVALKIT_MEAN": repr(point.mean),
@@ -93,7 +93,7 @@ def _hook(trend: Trend, path: Path, command: str | None) -> None:
         "EVALKIT_DROPS": "\n".join(point.drops),
         "EVALKIT_TREND": str(trend.path.with_suffix(".csv")),
     }
-    environment = {**os.environ, **told}
+    environment = {**os.environ, **variables}
     done = subprocess.run(command, shell=True, env=environment, check=False, stdout=subprocess.PIPE)
     if done.stdout:
         progress.say(done.stdout.decode(errors="replace").rstrip())

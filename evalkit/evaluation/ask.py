@@ -41,7 +41,7 @@ def ask(
     decoder: str = "",
     folders: Sequence[Path] = (),
 ) -> Reply:
-    """Asks once and draws boxes and masks where the answer has any, into `overlay` or beside the user.
+    """Asks once and draws boxes and masks where the answer has any, into `overlay` or the working folder.
 
     Images are prepared as a person's own are: by the checkpoint's protocol, else as transformers does.
     """

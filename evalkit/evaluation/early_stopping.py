@@ -93,13 +93,13 @@ def _stopped(plan: Plan, data: Dataset, watch: _Watch) -> Plan:
 
 
 def _record(plan: Plan, outcome: Outcome) -> None:
-    """Writes the decision beside what the run is, once; a replay changes nothing."""
+    """Adds the decision to run.json, once; a replay changes nothing."""
     run = plan.folder.read_run()
-    told = asdict(outcome)
-    if run is None or {**(run.get("early") or {}), "minutes_saved": 0} == {**told, "minutes_saved": 0}:
+    decision = asdict(outcome)
+    if run is None or {**(run.get("early") or {}), "minutes_saved": 0} == {**decision, "minutes_saved": 0}:
         return
-    plan.folder.write_run({**run, "asked": asdict(plan.selection), "early": told if plan.early else None,
-                           "sequential": told})  # fmt: skip
+    plan.folder.write_run({**run, "asked": asdict(plan.selection), "early": decision if plan.early else None,
+                           "sequential": decision})  # fmt: skip
 
 
 class _Watch:
@@ -168,9 +168,9 @@ class _Watch:
         flat = [s for cluster in there for s in cluster]
         if not flat:
             return
-        told = [self.answers[s.id] for s in flat]
-        sizes = [s.size or (p.sizes[0] if p.sizes else None) for s, p in zip(flat, told, strict=True)]
-        rows = np.asarray(self.metric.rows(self.parser.answers(told, sizes), [s.target for s in flat]))
+        given = [self.answers[s.id] for s in flat]
+        sizes = [s.size or (p.sizes[0] if p.sizes else None) for s, p in zip(flat, given, strict=True)]
+        rows = np.asarray(self.metric.rows(self.parser.answers(given, sizes), [s.target for s in flat]))
         moved = dict(zip((s.id for s in flat), rows[:, 0], strict=True))
         sums = [sum(self.sign * (moved[s.id] - self.before[s.id]) for s in c) for c in there if c]
         self.decider.look(np.array(sums), np.array([float(len(c)) for c in there if c]))

@@ -82,17 +82,17 @@ def _earlier(output: Path, model: str) -> tuple[float | None, float]:
 def describe(estimates: Sequence[Estimate]) -> str:
     """One line for people: `1,423 samples, 300 images, at most 1.2 TFLOP, about 40 s, 1.0 MB`."""
     samples, images = sum(e.samples for e in estimates), sum(e.images for e in estimates)
-    told = [f"{samples:,} samples", f"{images:,} images"]
+    parts = [f"{samples:,} samples", f"{images:,} images"]
     flops = [e.flops for e in estimates if e.flops is not None]
     if flops:
-        told.append(f"at most {_scaled(sum(flops), 'FLOP')}")
+        parts.append(f"at most {_scaled(sum(flops), 'FLOP')}")
     seconds = [e.seconds for e in estimates if e.samples]
     if seconds and all(s is not None for s in seconds):
-        told.append(f"about {_time(sum(s for s in seconds if s is not None))} by earlier runs here")
+        parts.append(f"about {_time(sum(s for s in seconds if s is not None))} by earlier runs here")
     elif samples:
-        told.append("time unknown: this checkpoint has not run here yet")
-    told.append(f"{_scaled(float(sum(e.bytes for e in estimates)), 'B')} on disk")
-    return ", ".join(told)
+        parts.append("time unknown: this checkpoint has not run here yet")
+    parts.append(f"{_scaled(float(sum(e.bytes for e in estimates)), 'B')} on disk")
+    return ", ".join(parts)
 
 
 def _scaled(value: float, unit: str) -> str:

@@ -45,7 +45,7 @@ class Bar:
         self.shown = 0.0
 
     def __call__(self, plan: Plan, done: int, score: float | None) -> None:
-        told = {} if score is None else {"score": f"{100 * score:.1f}"}
+        postfix = {} if score is None else {"score": f"{100 * score:.1f}"}
         if plan.folder.name != self.name:
             self.close()
             self.name, self.shown = plan.folder.name, time.monotonic()
@@ -62,11 +62,11 @@ class Bar:
                     mininterval=0.2,
                 )
         if self.bar is not None:
-            self.bar.set_postfix(told, refresh=False)
+            self.bar.set_postfix(postfix, refresh=False)
             self.bar.update(done - self.bar.n)
         elif time.monotonic() - self.shown > QUIET_SECONDS:
             self.shown = time.monotonic()
-            tail = f", score so far {told['score']}" if told else ""
+            tail = f", score so far {postfix['score']}" if postfix else ""
             say(f"  {plan.task.name}: {done:,} of {len(plan.wanted):,}{tail}")
 
     def close(self) -> None:

@@ -51,11 +51,11 @@ def score(
             f"{task.name}: sample {unknown} has no target; "
             "a split without public answers can only be exported"
         )
-    told = [predictions[s.id] for s in chosen]
-    sizes = [s.size or (p.sizes[0] if p.sizes else None) for s, p in zip(chosen, told, strict=True)]
-    answers = parser.answers(told, sizes)
+    given = [predictions[s.id] for s in chosen]
+    sizes = [s.size or (p.sizes[0] if p.sizes else None) for s, p in zip(chosen, given, strict=True)]
+    answers = parser.answers(given, sizes)
     read = _Answers(
-        task, parser, chosen, answers, [parser.invalid(a) for a in answers], _clusters(chosen, told),
+        task, parser, chosen, answers, [parser.invalid(a) for a in answers], _clusters(chosen, given),
         coverage, targets,
     )  # fmt: skip
     scores, columns, missing = [], [], not_scored(task)
@@ -65,7 +65,7 @@ def score(
         rows = _rows(metric, chosen, answers, samples, mean)
         columns.append((spelling, rows))
         scores.append(_score(read, spelling, metric, mean, rows))
-    return Scored(scores, _lines(read, told, columns), missing)
+    return Scored(scores, _lines(read, given, columns), missing)
 
 
 @dataclass(frozen=True)
@@ -134,11 +134,11 @@ def _rows(
     sample's row (CIDEr's idf) is the same in a limited run as in the whole one, so they compare.
     With a `mean` over groups it sees those of the sample's own group, as if that were the dataset."""
 
-    def made(told: Sequence[Any], asked: Sequence[Sample]) -> Rows:
+    def made(some: Sequence[Any], asked: Sequence[Sample]) -> Rows:
         targets = [s.target for s in asked]
         if mean is None:
-            return metric.rows(told, targets)
-        rows: Rows = mean.own_rows(told, targets, [s.group for s in asked])
+            return metric.rows(some, targets)
+        rows: Rows = mean.own_rows(some, targets, [s.group for s in asked])
         return rows
 
     if not metric.corpus or len(chosen) == len(samples):

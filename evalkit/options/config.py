@@ -34,7 +34,7 @@ class Config:
 
 
 def read(start: Path | None = None) -> Config:
-    """The nearest `evalkit.toml` from a folder upwards, checked; relative data roots are beside that file."""
+    """The nearest `evalkit.toml` from a folder upwards, checked; relative data roots start at that file."""
     start = start or Path.cwd()
     for folder in (start, *start.parents):
         path = folder / FILE

@@ -148,7 +148,7 @@ def share(value: float) -> float:
 
 
 def names(value: Names) -> tuple[str, ...]:
-    """Names apart by commas or in a sequence, each once and in order."""
+    """Names separated by commas or in a sequence, each once and in order."""
     each = [value] if isinstance(value, (str, Path)) else value
     return tuple(dict.fromkeys(part for one in each for part in str(one).split(",") if part))
 

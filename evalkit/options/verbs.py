@@ -143,7 +143,7 @@ class TableOptions(CodeOptions):
     output: str | Path | None = option(
         "write there instead of printing", default=None, metavar="FILE", check=Path
     )
-    published: bool = option("the papers' numbers beside, a line a score", default=False)
+    published: bool = option("with the papers' numbers, a line a score", default=False)
     published_model: str | None = option(
         "compare with this model's numbers, e.g. paligemma2-3b (default: by the checkpoint's name)",
         default=None,
@@ -351,7 +351,7 @@ class PublishedOptions(Options):
 class ExplainOptions(CodeOptions):
     """Why a run's number may differ."""
 
-    runs: Paths = option("a run, or two to tell apart", kw_only=False, metavar="RUN", place="+", check=paths)
+    runs: Paths = option("a run, or two to compare", kw_only=False, metavar="RUN", place="+", check=paths)
     published_model: str | None = option(
         "compare with this model's numbers, e.g. paligemma2-3b (default: by the checkpoint's name)",
         default=None,

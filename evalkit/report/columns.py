@@ -116,8 +116,8 @@ def latex(rows: Sequence[Row]) -> list[str]:
 def plain(rows: Sequence[Sequence[str]], form: str, notes: Sequence[str] = ()) -> str:
     """Text in rows, the header first, as `md`, `html`, `latex` or `terminal`, with sentences below."""
     if form == "html":
-        told = "".join(f"<p>{html.escape(n)}</p>\n" for n in notes)
-        return page("evalkit", f'<div class="wide">{_html(rows)}</div>\n{told}')
+        sentences = "".join(f"<p>{html.escape(n)}</p>\n" for n in notes)
+        return page("evalkit", f'<div class="wide">{_html(rows)}</div>\n{sentences}')
     if form == "latex":
         inside = "\n".join(latex(rows))
         tabular = f"\\begin{{tabular}}{{lll{'r' * (len(rows[0]) - 3)}}}\n{inside}\n\\end{{tabular}}\n"

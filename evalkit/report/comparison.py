@@ -221,13 +221,13 @@ def _point(run: ScoredRun, best: ScoredRun, metric: str) -> list[str]:
     minutes = "?" if run.seconds is None else f"{run.seconds / 60:.1f}"
     score = run.scores[metric]
     if run is best:
-        apart = "best"
+        gap = "best"
     else:
         try:
             found: Any = task_result(best, run, ALLOWED, MARGIN)
-            apart = next(difference(m.found) for m in found.metrics if m.metric == metric)
+            gap = next(difference(m.found) for m in found.metrics if m.metric == metric)
         except UserError:
-            apart = "not comparable"
+            gap = "not comparable"
     return [
         name,
         str(resolution),
@@ -236,7 +236,7 @@ def _point(run: ScoredRun, best: ScoredRun, metric: str) -> list[str]:
         prompt,
         f"{score.n:,}",
         hundredths(score.value),
-        apart,
+        gap,
         cost,
         minutes,
         run.device,

@@ -149,10 +149,10 @@ def summary(decision: Decision) -> str:
     ]
     for t in decision.tasks:
         d = t.metric.found
-        apart = f"{100 * d.value:+.1f} [{100 * d.low:+.1f}, {100 * d.high:+.1f}]"
+        difference = f"{100 * d.value:+.1f} [{100 * d.low:+.1f}, {100 * d.high:+.1f}]"
         cells = [
             t.task, _MARKS[t.status], t.metric.spelled, f"{d.n:,}", f"{100 * d.a:.1f}", f"{100 * d.b:.1f}",
-            apart, f"{100 * t.margin:g}", t.why.removeprefix(f"{t.metric.spelled} {apart}, "),
+            difference, f"{100 * t.margin:g}", t.why.removeprefix(f"{t.metric.spelled} {difference}, "),
         ]  # fmt: skip
         out.append("| " + " | ".join(_cell(c) for c in cells) + " |")
     for t in decision.tasks:

@@ -1,4 +1,4 @@
-"""`evalkit published`, `table --published` and `explain`: scores beside the papers', and why they differ."""
+"""`evalkit published`, `table --published` and `explain`: how scores compare with the papers', and why they differ."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def explained(places: Sequence[Path], model: str | None) -> list[str]:
     if len(places) == 2:
         return [_first_difference(*places)]
     if len(places) != 1:
-        raise UserError(f"explain: takes one run, or two to tell apart; here are {len(places)}")
+        raise UserError(f"explain: takes one run, or two to compare; here are {len(places)}")
     wanted = given(model) if model else None
     folders = store.find(places)
     if not folders:
@@ -44,15 +44,15 @@ def explained(places: Sequence[Path], model: str | None) -> list[str]:
 
 
 def reasons(run: dict[str, Any], cells: Sequence[Cell], wanted: Named | None) -> list[str]:
-    """The "why not" list of one run: its scores beside the published, then each cause, `≠` where it holds,
-    `=` where it is as published, `?` where it can't be told."""
+    """The "why not" list of one run: its scores and the published ones, then each cause, `≠` where it holds,
+    `=` where it is as published, `?` where it is not known."""
     named = wanted or name(run["model"])
     lines = [f"{run['name']}"]
     rows: list[Published] = []
     for cell in cells:
         for part, found in beside(cell, wanted):
-            told = line(cell, part, found)
-            lines.append(f"  {told[1]}: {told[4]}, published {told[5]}, {verdict(found, told[6])}; {told[8]}")
+            row = line(cell, part, found)
+            lines.append(f"  {row[1]}: {row[4]}, published {row[5]}, {verdict(found, row[6])}; {row[8]}")
             rows += [found.row] if found.row is not None else []
             if found.row is not None and named is not None:
                 others = match(cell.score.task, named, cell.resolution, found.row.metric, part)[1:]
@@ -97,7 +97,7 @@ def _of_engine(run: dict[str, Any]) -> Iterator[Cause]:
 
     def against(cause: str, mine: Any, wanted: Any, how: str = "") -> Cause:
         if mine is None:
-            return "?", cause, f"not told by this backend; published with {wanted}{how}"
+            return "?", cause, f"not known of this backend; published with {wanted}{how}"
         same = mine == wanted
         return "=" if same else "≠", cause, f"{mine}" + ("" if same else f"; published with {wanted}{how}")
 
@@ -106,8 +106,8 @@ def _of_engine(run: dict[str, Any]) -> Iterator[Cause]:
     kv = "; expect drift, of tenths of a point"
     yield against("kv precision", model.get("kv_dtype"), "bfloat16", kv)
     yield against("beam", decode.get("beams", 1), facts.beams(run["task"]))
-    told = model.get("protocol")
-    if isinstance(told, dict) and told.get("sliding_window"):
+    rules = model.get("protocol")
+    if isinstance(rules, dict) and rules.get("sliding_window"):
         yield "≠", "window", "alternate layers see the last tokens only (--sliding-window); published without"
     if model.get("quantisation"):
         yield "≠", "quantised", "the weights are quantised; the second paper measured 0.2 % for its own way"
@@ -162,8 +162,8 @@ def _first_difference(one: Path, two: Path) -> str:
         return f"{found[0]}: {found[1]}"
     model = [k for k in a.identity.get("model", {}) if a.identity["model"][k] != b.identity["model"].get(k)]
     if model:
-        told = [_named(run.identity["model"].get(model[0])) for run in (a, b)]
-        return f"comparable; the models differ, first in {model[0]}: {told[0]} against {told[1]}"
+        values = [_named(run.identity["model"].get(model[0])) for run in (a, b)]
+        return f"comparable; the models differ, first in {model[0]}: {values[0]} against {values[1]}"
     text = next((i for i, x, y in zip(a.ids, a.texts, b.texts, strict=True) if x != y), None)
     if text is None:
         return "nothing differs: one identity, the same texts"

@@ -31,7 +31,7 @@ class Form:
 
     about: str
     suffixes: tuple[str, ...] = ()
-    wide: Callable[[Cells, bool], str] | None = None  # tasks × models; ties told by paired samples or not
+    wide: Callable[[Cells, bool], str] | None = None  # tasks × models; ties by paired samples or not
     long: Callable[[Cells], str] | None = None  # a line a score
     own: Callable[[Cells], tuple[str, list[str]]] | None = None  # a shape of its own, and what is left out
     usual: str = "wide"
@@ -122,8 +122,8 @@ def wide_json(cells: Cells, pair: bool = False) -> str:
     content: dict[str, dict[str, dict[str, Any]]] = {}
     for (r, c), cell in sorted(table.cells.items()):
         task, metric = table.rows[r]
-        told = record(cell) | {"best": (r, c) in table.best}
-        content.setdefault(task, {}).setdefault(metric, {})[table.columns[c]] = told
+        shown = record(cell) | {"best": (r, c) in table.best}
+        content.setdefault(task, {}).setdefault(metric, {})[table.columns[c]] = shown
     return json_text(content)
 
 
@@ -151,9 +151,9 @@ def to_html(cells: Cells, pair: bool = False) -> str:
             rest = "".join(_cell(text, best) for text, best in line[3:])
             metric, n = html.escape(line[1][0]), html.escape(line[2][0])
             body.append(f'<tr>{task}<td>{metric}</td><td class="n">{n}</td>{rest}</tr>')
-    told = "".join(f"<p>{html.escape(n)}</p>\n" for n in notes(cells, pair, bool(table.best)))
+    sentences = "".join(f"<p>{html.escape(n)}</p>\n" for n in notes(cells, pair, bool(table.best)))
     shown = "<thead>\n" + "\n".join(out) + "\n</thead>\n<tbody>\n" + "\n".join(body) + "\n</tbody>"
-    return page("evalkit", f'<div class="wide"><table>\n{shown}\n</table></div>\n{told}')
+    return page("evalkit", f'<div class="wide"><table>\n{shown}\n</table></div>\n{sentences}')
 
 
 def _cell(text: str, best: bool) -> str:

@@ -30,7 +30,7 @@ STAMPS = {
     "quantised": ("q", "weights quantised (--quantize)"),
     "unidentified": ("?", "unidentified: the model's class doesn't say what it is, so never gone on with"),
 }
-WHOLE = "–"  # stands for the metric where a task has none
+WHOLE = "–"  # in place of the metric where a task has none
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def _counted(runs: int) -> str:
 
 
 def collect(folders: Iterable[RunFolder]) -> list[Cell]:
-    """The cells of all scored runs, models told apart where one name ran in two ways."""
+    """The cells of all scored runs, models distinguished where one name ran in two ways."""
     runs = []
     for folder in folders:
         run = folder.read_run()
@@ -105,8 +105,8 @@ def collect(folders: Iterable[RunFolder]) -> list[Cell]:
         for metric, why in unscored.items():
             n = scores[0].n if scores else len(folder.entries())
             empty = Score(run["task"], metric, "", math.nan, None, None, n, n, "all", 0)
-            told = (folder.name, model, changed, _ways(run), resolution, folder.path, file, why)
-            cells.append(Cell(empty, *told))
+            known = (folder.name, model, changed, _ways(run), resolution, folder.path, file, why)
+            cells.append(Cell(empty, *known))
     return cells
 
 
@@ -116,7 +116,7 @@ def _resolution(run: dict[str, Any]) -> int | None:
 
 
 def _ways(run: dict[str, Any]) -> tuple[str, ...]:
-    """What of a run's identity a reader of the table must be told."""
+    """What of a run's identity the table marks."""
     identity = run.get("identity", {})
     model, decode = identity.get("model", {}), identity.get("task", {}).get("decode", {})
     said = {
@@ -128,7 +128,7 @@ def _ways(run: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _way(run: dict[str, Any]) -> str:
-    """What tells two runs of one checkpoint apart, for people; the digest makes it certain."""
+    """What distinguishes two runs of one checkpoint, for people; the digest makes it certain."""
     identity = run.get("identity", {})
     model = identity.get("model", {})
     quantised = (model.get("quantisation") or {}).get("scheme")
@@ -175,7 +175,7 @@ class Grid:
 def grid(cells: Sequence[Cell], pair: bool = False) -> Grid:
     """Cells put in order: models by name and resolution, tasks as they came, metrics as their task has them.
 
-    With `pair` the ties are told by paired differences on the samples, else by the two intervals alone.
+    With `pair` ties are found by paired differences on the samples, else by the two intervals alone.
     """
     keys = sorted({(c.model, c.resolution or 0) for c in cells}, key=lambda k: (_natural(k[0]), k))
     counts = Counter(model for model, _ in keys)
@@ -286,7 +286,7 @@ def notes(cells: Sequence[Cell], pair: bool = False, marked: bool = True) -> lis
     own = dict.fromkeys(c.score.task for c in cells if c.task_file.get("prompt_source") == "unpublished")
     if own:
         found.append(
-            f"prompt unpublished, so evalkit's own; not to be laid beside the papers: {', '.join(own)}"
+            f"prompt unpublished, so evalkit's own; not comparable with the papers: {', '.join(own)}"
         )
     unique = list(dict.fromkeys(invalid))
     if unique:

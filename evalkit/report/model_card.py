@@ -63,5 +63,5 @@ def _card(task: str, cells: Sequence[Cell]) -> dict[str, Any]:
 
 def _card_metric(cell: Cell) -> dict[str, Any]:
     s = cell.score
-    told = {"n": s.n, "low": s.low, "high": s.high, "signature": s.signature}
-    return {"type": registry.parse(s.metric)[0], "name": s.metric, "value": s.value, "args": told}
+    args = {"n": s.n, "low": s.low, "high": s.high, "signature": s.signature}
+    return {"type": registry.parse(s.metric)[0], "name": s.metric, "value": s.value, "args": args}

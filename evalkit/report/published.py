@@ -42,11 +42,11 @@ def beside(cell: Cell, given: Named | None) -> Iterator[tuple[str, Beside]]:
         ]  # fmt: skip
         yield "", Beside(rows[0] if rows else None, why_not=why_not_scored(cell.not_scored))
         return
-    told = (cell.resolution, cell.task_file, cell.changed)
-    yield "", numbers.beside(cell.score, named, *told)
+    known = (cell.resolution, cell.task_file, cell.changed)
+    yield "", numbers.beside(cell.score, named, *known)
     of_metric = [r.part for r in numbers.for_task(cell.score.task) if r.metric == cell.score.metric]
     for part in dict.fromkeys(p for p in of_metric if p):
-        found = numbers.beside(cell.score, named, *told, part=part)
+        found = numbers.beside(cell.score, named, *known, part=part)
         if found.row is not None:
             yield part, found
 

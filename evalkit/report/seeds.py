@@ -30,7 +30,7 @@ def stem(model: str) -> str | None:
 
 
 def over_seeds(cells: Sequence[Cell]) -> list[Cell]:
-    """One cell for each task, metric, resolution and stem; other cells stand for one run.
+    """One cell for each task, metric, resolution and stem; other cells are one run each.
 
     Raises UserError for runs of one group that are not alike: another coverage, prompt, precision.
     """
@@ -87,9 +87,9 @@ def _identity(cell: Cell) -> dict[str, str]:
     run = RunFolder(cell.folder).read_run() if cell.folder is not None else None
     identity: Mapping[str, Any] = (run or {}).get("identity", {})
     model: Mapping[str, Any] = identity.get("model", {})
-    told = {k: identity.get(k) for k in ("task", "prompts", "preparation", "protocol")}
-    told |= {k: model.get(k) for k in ("dtype", "kv_dtype", "quantisation")}
-    return {key: json.dumps(value, sort_keys=True) for key, value in told.items()} if run else {}
+    shown = {k: identity.get(k) for k in ("task", "prompts", "preparation", "protocol")}
+    shown |= {k: model.get(k) for k in ("dtype", "kv_dtype", "quantisation")}
+    return {key: json.dumps(value, sort_keys=True) for key, value in shown.items()} if run else {}
 
 
 def _each(found: Sequence[Mapping[str, float]]) -> dict[str, float]:

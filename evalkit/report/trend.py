@@ -53,7 +53,7 @@ def table(trend: Trend, width: int = 120) -> str:
 
 
 def save(trend: Trend) -> None:
-    """Keeps the trend, and writes it beside for spreadsheets and for a browser."""
+    """Keeps the trend as JSON, and writes it as CSV and HTML next to that."""
     trend.save()
     atomic_write(trend.path.with_suffix(".csv"), to_csv(trend))
     atomic_write(trend.path.with_suffix(".html"), to_html(trend))
