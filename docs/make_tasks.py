@@ -48,7 +48,7 @@ A prompt is what stands between BOS and the newline, both added by evalkit. **L*
 (BOS and newline counted); *new* the most new tokens. **NA** and **AA** are bilinear resizing to a square
 without and with antialiasing, as the published protocol has it for each task. *n* is the official number of
 samples; where the disk holds another number, scores are stamped incomplete. Where the prompt's source is
-**unpublished**, the prompt is evalkit's own and scores are not to be laid beside published ones.
+**unpublished**, the prompt is evalkit's own and scores are not comparable with published ones.
 """
 
 

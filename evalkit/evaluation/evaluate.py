@@ -46,8 +46,8 @@ class Work:
     on_scores: callbacks.OnScores | None = None
 
     def plans(self) -> list[list[Plan]]:
-        """The plans of every checkpoint, also printed. All data is read before anything runs, so that gaps show
-        at once."""
+        """The plans of every checkpoint, also printed. All data is read before anything runs: gaps show at
+        once."""
         every: list[list[Plan]] = [[] for _ in self.checkpoints]
         for task in self.tasks:
             for plans, candidate in zip(every, self.checkpoints, strict=True):
@@ -62,8 +62,8 @@ class Work:
 
     def run(self, plans: Sequence[Plan], candidate: Checkpoint, until: ModelRuns | None = None,
             margin: float | None = None) -> None:  # fmt: skip
-        """Predicts and scores the plans of one checkpoint, with progress on stderr; with `until` only until the
-        difference from it is decided."""
+        """Predicts and scores the plans of one checkpoint, with progress on stderr; with `until` it stops when
+        the difference from it is decided."""
         bar = progress.Bar()
         if any(p.missing for p in plans):
             progress.say(f"{candidate.name}:")

@@ -30,7 +30,7 @@ Done = Callable[[Plan, list[Score]], None]
 
 @dataclass(frozen=True)
 class Session:
-    """One checkpoint at work on the data: how, and what to call on the way. Nothing here may change a text."""
+    """One checkpoint at work on the data: how, and what to call meanwhile. None of it may change a text."""
 
     checkpoint: Checkpoint
     datasets: DatasetCache

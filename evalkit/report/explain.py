@@ -1,4 +1,4 @@
-"""`evalkit published`, `table --published` and `explain`: how scores compare with the papers', and why they differ."""
+"""`evalkit explain`: why a run's number may differ from the published one, or two runs from each other."""
 
 from __future__ import annotations
 
