@@ -1,5 +1,5 @@
-"""Backends that hold a checkpoint: one class a file or folder, found by its name. `open_checkpoint` says
-which of them a `--model` means; importing this imports none of them."""
+"""Backends that run a checkpoint: one class per file or folder, found by its name. `open_checkpoint`
+resolves a `--model` to one of them. Importing this package imports none of them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from evalkit.errors import ModelError, nearest
 from evalkit.options.model import MODEL_OPTIONS, ModelOptions
 from evalkit.types import Checkpoint, Model
 
-DEFAULT = "paligemma"  # the backend of a `--model` that names none
+DEFAULT = "paligemma"  # the backend when `--model` names none
 
 
 def open_checkpoint(
     spec: str, options: ModelOptions | None = None, say: Callable[[str], None] = lambda text: None
 ) -> Checkpoint:
-    """The checkpoint that `--model SPEC` means, inspected but not loaded; `say` hears of long work.
+    """The checkpoint that `--model SPEC` names, inspected but not loaded; `say` gets a line about long work.
 
     `BACKEND:REST` goes to the class of `evalkit/models/BACKEND.py` (`module:FILE.py:CLASS`,
     `replay:FILE.jsonl`) or of an installed package's entry point, `demo:NAME` is an embedded checkpoint, and
@@ -43,13 +43,13 @@ def open_checkpoint(
 
 
 def _with_code(found: Checkpoint, backend: type[Model]) -> Checkpoint:
-    """A checkpoint of a backend that does not come with evalkit: its file's content is identity too."""
+    """The checkpoint of a backend outside evalkit, whose source code becomes part of the identity."""
     code = {"code": own_code.digest(backend)}
     return replace(found, identity=lambda protocol: {**found.identity(protocol), **code})
 
 
 def embedded(spec: str, resolution: Any) -> str:
-    """The folder of `demo:NAME`. Raises ModelError for a name or a resolution that is not there."""
+    """The folder of `demo:NAME`. Raises ModelError for an unknown name or resolution."""
     try:
         return str(demo.checkpoint(spec.partition(":")[2], int(resolution)))
     except ValueError as error:
@@ -57,7 +57,7 @@ def embedded(spec: str, resolution: Any) -> str:
 
 
 def _backend_class(rest: str) -> type[Model] | None:
-    """The class of `module:REST` where it is a backend of its own, not a class to be wrapped as one."""
+    """The class of `module:REST` if it is itself a backend; None if it must be wrapped as one."""
     cls = own_code.load(rest, f"module:{rest}", kind=ModelError)
     return cls if issubclass(cls, Model) else None
 
@@ -65,7 +65,7 @@ def _backend_class(rest: str) -> type[Model] | None:
 def _refuse_unused(
     backend: type[Model], kind: str, spec: str, flags: Mapping[str, Any], args: Mapping[str, Any]
 ) -> None:
-    """Raises ModelError for an option that would decide nothing with this backend."""
+    """Raises ModelError for an option that has no effect with this backend."""
     why = f"the backend {kind} does not use it; leave it out for {spec}"
     for option, value in flags.items():
         if backend.uses is not None and option not in backend.uses:
