@@ -176,7 +176,7 @@ def test_a_bound_that_is_none_is_refused(
     photo: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
     monkeypatch.setenv(image_cache.ENVIRONMENT, limit)
-    with pytest.raises(UserError, match=f"EVALKIT_IMAGE_CACHE={limit}: must be how many GiB"):
+    with pytest.raises(UserError, match=f"EVALKIT_IMAGE_CACHE={limit}: must be a limit in GiB"):
         prepare.prepare(ImageRef(str(photo)), Preparation(28))
 
 

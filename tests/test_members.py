@@ -127,7 +127,7 @@ def test_marks(tmp_path: Path) -> None:
     assert (big[21:55, 40:80] == 0).any()  # ... with a black letter
     assert (big[:20] == 0).all()
     wrong = Mark("label", (20, 10, 60, 50), unit="pixels", text="B", font=str(path))
-    with pytest.raises(ImageError, match="no TrueType font"):
+    with pytest.raises(ImageError, match="is not a TrueType font"):
         prepare.prepare(ImageRef(str(path), marks=(wrong,)), Preparation(60))
 
 
