@@ -137,7 +137,7 @@ def test_predictions_made_elsewhere(stub: Stub, tmp_path: Path, capsys: pytest.C
     assert "!" in out
     assert "1 of 20 samples have no prediction, the first is q9-1" in err
     for bad, sentence in (
-        (lines[0] + "\n" + lines[0], "line 2: id q0-0 is repeated"),
+        (lines[0] + "\n" + lines[0], "line 2: id q0-0 was there before"),
         ('{"id": "q77", "text": ""}', "line 1: the task has no sample q77"),
         ('{"id": "q0-0"}', 'line 1: no "text" for id q0-0'),
         ("{", "line 1: no JSON"),

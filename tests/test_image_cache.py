@@ -97,7 +97,7 @@ def test_a_damaged_image_is_no_less_damaged(tmp_path: Path, cache: Path) -> None
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"no picture")
     for _ in range(2):
-        with pytest.raises(ImageError, match=r"bad\.png: is no image"):
+        with pytest.raises(ImageError, match=r"bad\.png: is not an image"):
             prepare.prepare(ImageRef(str(bad)), Preparation(28))
     assert files(cache) == []
 

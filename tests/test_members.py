@@ -36,7 +36,7 @@ def test_tar(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="compressed as a whole"):
         image_ref(tmp_path / "shard.tar.gz", "1.png")
     (tmp_path / "bad.tar").write_bytes(b"no archive")
-    with pytest.raises(ImageError, match="is no tar archive"):
+    with pytest.raises(ImageError, match="is not a tar archive"):
         read_bytes(ImageRef(str(tmp_path / "bad.tar"), "1.png"))
 
 
@@ -93,7 +93,7 @@ def test_frames_of_a_video(video: Path) -> None:
 def test_no_video(tmp_path: Path) -> None:
     pytest.importorskip("av")
     (tmp_path / "v.mp4").write_bytes(b"no video")
-    with pytest.raises(ImageError, match="is no video that can be decoded"):
+    with pytest.raises(ImageError, match="is not a video that can be decoded"):
         read_bytes(ImageRef(str(tmp_path / "v.mp4"), "0/2x1"))
 
 

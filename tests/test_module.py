@@ -207,7 +207,10 @@ GOOD = "def answer(self, image, prompt, max_new_tokens): return 'red'\n"
 @pytest.mark.parametrize(
     ("body", "sentence"),
     [
-        ("def answer(self, image, prompt, max_new_tokens): return None", "sample q0-0: answer() returned None"),
+        (
+            "def answer(self, image, prompt, max_new_tokens): return None",
+            "sample q0-0: answer() returned None",
+        ),
         ("def answer(self, image, prompt, max_new_tokens): return b'red'", "answer() returned a bytes of 3"),
         ("def answer(self, image, prompt, max_new_tokens): return '\\ud800'", "half a character"),
         (
