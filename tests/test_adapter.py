@@ -263,11 +263,11 @@ def test_another_kind_of_the_same_family(tmp_path: Path) -> None:
 def test_an_adapter_without_its_base(tmp_path: Path) -> None:
     for name, config, sentence in (
         ("a", {}, "is an adapter that names no base; add --model_args base=FOLDER"),
-        ("b", {"base_model_name_or_path": "/gone"}, "is an adapter of /gone, which is not to be had"),
+        ("b", {"base_model_name_or_path": "/gone"}, "is an adapter of /gone, which cannot be found"),
     ):
         with pytest.raises(ModelError, match=sentence):
             _ = backend(queries(tmp_path / name, **config)).info
-    with pytest.raises(ModelError, match="goes with an adapter as --model; this is none"):
+    with pytest.raises(ModelError, match="needs an adapter as --model; this is not one"):
         _ = backend(tiny.checkpoint(1), base="x").info
     with pytest.raises(ModelError, match="is an adapter itself"):
         _ = backend(tmp_path / "a", adapter=str(tmp_path / "b")).info

@@ -102,7 +102,7 @@ def test_converted(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "PaliGemma" in capsys.readouterr().err
     assert answers(backend(out)) == answers(backend(folder))
     assert main(words) == 2
-    assert "is there already; name a new folder" in capsys.readouterr().err
+    assert "already exists; name a new folder" in capsys.readouterr().err
     (out / "config.json").unlink()  # as a kill would leave it
     assert main(words) == 0
     from transformers import AutoProcessor, PaliGemmaForConditionalGeneration
@@ -174,13 +174,13 @@ def reshaped(key: str, *shape: int) -> Callable[[dict[str, Any]], None]:
     [
         (without("img/head/bias"), "img/head/bias is missing"),
         (lambda c: c.clear(), "holds no params/img"),
-        (reshaped("llm/layers/mlp/third", 2, 3), "llm/layers/mlp/third is in no PaliGemma"),
+        (reshaped("llm/layers/mlp/third", 2, 3), "llm/layers/mlp/third is not part of any PaliGemma"),
         (reshaped("llm/layers/mlp/linear", 3, 64, 32), "has 2 layers, others have 3"),
-        (reshaped("img/pos_embedding", 1, 5, 32), "positions for 5 image tokens, which is no square"),
+        (reshaped("img/pos_embedding", 1, 5, 32), "positions for 5 image tokens, which is not a square"),
         (reshaped("img/embedding/kernel", 5), "not shaped as PaliGemma's"),
         (reshaped("llm/layers/attn/q_einsum/w", 2, 3), "not shaped as PaliGemma's"),
-        (lambda c: c.update({"img/head/bias": np.array([None])}), "weights are little-endian floats"),
-        (lambda c: c.update({"img/head/bias": np.zeros(3, ">f4")}), "weights are little-endian floats"),
+        (lambda c: c.update({"img/head/bias": np.array([None])}), "weights must be little-endian floats"),
+        (lambda c: c.update({"img/head/bias": np.zeros(3, ">f4")}), "weights must be little-endian floats"),
         (
             lambda c: c.update({"img/head/kernel": np.asfortranarray(c["img/head/kernel"] + 1)}),
             "Fortran order",
@@ -210,12 +210,12 @@ def test_torn_files(tmp_path: Path) -> None:
     data = file.read_bytes()
     for torn in (data[:-100], data[: len(data) // 2], b"", b"PK"):
         file.write_bytes(torn)
-        with pytest.raises(ModelError, match=r"is no sound \.npz file"):
+        with pytest.raises(ModelError, match=r"is not a valid \.npz file"):
             big_vision.inspect(file, tiny.checkpoint(1))
     middle = bytearray(data)
     middle[len(data) // 2] ^= 0xFF
     file.write_bytes(middle)
-    with pytest.raises(ModelError, match=r"is no sound \.npz file .*CRC"):
+    with pytest.raises(ModelError, match=r"is not a valid \.npz file .*CRC"):
         list(big_vision.read(file))
 
 

@@ -109,7 +109,7 @@ def test_identity_names_the_engine() -> None:
         ({"engine": "plain", "strict": True}, "engine fast"),
         ({"engine": "plain", "kv_dtype": "bfloat16"}, "engine fast"),
         ({"kv_dtype": "float16"}, "--kv-dtype float16"),
-        ({"kv_dtype": "float32", "dtype": "bfloat16"}, "no wider"),
+        ({"kv_dtype": "float32", "dtype": "bfloat16"}, "cannot be wider"),
         ({"stable": "much"}, "--stable much"),
     ],
 )

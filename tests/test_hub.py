@@ -246,9 +246,9 @@ def test_imagefolder_and_webdataset(tmp_path: Path) -> None:
     [
         ("hub(image='picture')", "test", "no column 'picture'; there are: "),
         ("hub(question='q')", "test", "row 0.q: is missing"),
-        ("hub(id='question')", "test", "is there twice"),
+        ("hub(id='question')", "test", "is repeated"),
         ("hub()", "val", "cannot be loaded"),
-        ("hub()", "test[:1]", "cuts the split; name it whole and use --limit"),
+        ("hub()", "test[:1]", "is a part of a split; name the split and use --limit"),
     ],
 )
 def test_what_is_wrong_is_one_sentence(tmp_path: Path, made: str, split: str, message: str) -> None:

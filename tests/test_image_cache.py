@@ -97,7 +97,7 @@ def test_a_damaged_image_is_no_less_damaged(tmp_path: Path, cache: Path) -> None
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"no picture")
     for _ in range(2):
-        with pytest.raises(ImageError, match=r"bad\.png: is no image"):
+        with pytest.raises(ImageError, match=r"bad\.png: is not an image"):
             prepare.prepare(ImageRef(str(bad)), Preparation(28))
     assert files(cache) == []
 
@@ -176,7 +176,7 @@ def test_a_bound_that_is_none_is_refused(
     photo: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
     monkeypatch.setenv(image_cache.ENVIRONMENT, limit)
-    with pytest.raises(UserError, match=f"EVALKIT_IMAGE_CACHE={limit}: must be how many GiB"):
+    with pytest.raises(UserError, match=f"EVALKIT_IMAGE_CACHE={limit}: must be a limit in GiB"):
         prepare.prepare(ImageRef(str(photo)), Preparation(28))
 
 

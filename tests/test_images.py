@@ -147,8 +147,8 @@ def png_header(width: int, height: int) -> bytes:
     ("data", "message"),
     [
         (b"", "is empty"),
-        (b"hello", "is no image of a known kind"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "is no image of a known kind"),
+        (b"hello", "is not an image of a known kind"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "is not an image of a known kind"),
         (png_header(30_000, 30_000), "megapixels"),
         (png_header(60_000, 60_000), "megapixels"),
         (png_header(2_000_000, 1), "megapixels"),

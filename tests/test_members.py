@@ -36,7 +36,7 @@ def test_tar(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="compressed as a whole"):
         image_ref(tmp_path / "shard.tar.gz", "1.png")
     (tmp_path / "bad.tar").write_bytes(b"no archive")
-    with pytest.raises(ImageError, match="is no tar archive"):
+    with pytest.raises(ImageError, match="is not a tar archive"):
         read_bytes(ImageRef(str(tmp_path / "bad.tar"), "1.png"))
 
 
@@ -93,7 +93,7 @@ def test_frames_of_a_video(video: Path) -> None:
 def test_no_video(tmp_path: Path) -> None:
     pytest.importorskip("av")
     (tmp_path / "v.mp4").write_bytes(b"no video")
-    with pytest.raises(ImageError, match="is no video that can be decoded"):
+    with pytest.raises(ImageError, match="is not a video that can be decoded"):
         read_bytes(ImageRef(str(tmp_path / "v.mp4"), "0/2x1"))
 
 
@@ -127,7 +127,7 @@ def test_marks(tmp_path: Path) -> None:
     assert (big[21:55, 40:80] == 0).any()  # ... with a black letter
     assert (big[:20] == 0).all()
     wrong = Mark("label", (20, 10, 60, 50), unit="pixels", text="B", font=str(path))
-    with pytest.raises(ImageError, match="no TrueType font"):
+    with pytest.raises(ImageError, match="is not a TrueType font"):
         prepare.prepare(ImageRef(str(path), marks=(wrong,)), Preparation(60))
 
 

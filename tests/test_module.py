@@ -152,7 +152,7 @@ def test_batches(task: Path, tmp_path: Path) -> None:
     assert [t.split()[0] for t in found] == ["3", "3", "3", "2", "2"]
     assert {t.split()[1] for t in found} == {str(requests[0].seed % (1 << 63))}
     short = write(tmp_path, "def answer_batch(self, images, prompts, max_new_tokens): return ['a']")
-    with pytest.raises(ModelError, match=r"gave a list of 1; it must give a list of 2 texts"):
+    with pytest.raises(ModelError, match=r"returned a list of 1; it must return a list of 2 texts"):
         list(Module(short).predict(requests[:2]))
 
 
@@ -207,8 +207,11 @@ GOOD = "def answer(self, image, prompt, max_new_tokens): return 'red'\n"
 @pytest.mark.parametrize(
     ("body", "sentence"),
     [
-        ("def answer(self, image, prompt, max_new_tokens): return None", "sample q0-0: answer() gave None"),
-        ("def answer(self, image, prompt, max_new_tokens): return b'red'", "answer() gave a bytes of 3"),
+        (
+            "def answer(self, image, prompt, max_new_tokens): return None",
+            "sample q0-0: answer() returned None",
+        ),
+        ("def answer(self, image, prompt, max_new_tokens): return b'red'", "answer() returned a bytes of 3"),
         ("def answer(self, image, prompt, max_new_tokens): return '\\ud800'", "half a character"),
         (
             "def answer(self, image, prompt, max_new_tokens): raise KeyError('x')",
@@ -218,9 +221,9 @@ GOOD = "def answer(self, image, prompt, max_new_tokens): return 'red'\n"
         ("def reply(self): return 'red'", "Mine has no method answer"),
         ("def __init__(self, weights): pass\n" + GOOD, "Mine needs 'weights'; add --model_args weights=..."),
         ("def __init__(self): 1 / 0\n" + GOOD, "__init__: raised ZeroDivisionError"),
-        ("def identity(self): return None\n" + GOOD, "identity() gave None; it must give a dict"),
-        ("def identity(self): return {'a': object()}\n" + GOOD, "identity() gave a dict"),
-        ("def identity(self): return {}\n" + GOOD, "identity() gave a dict"),
+        ("def identity(self): return None\n" + GOOD, "identity() returned None; it must return a dict"),
+        ("def identity(self): return {'a': object()}\n" + GOOD, "identity() returned a dict"),
+        ("def identity(self): return {}\n" + GOOD, "identity() returned a dict"),
         ("1 / 0", "cannot be imported: ZeroDivisionError: division by zero (mine.py, line 2)"),
         ("def", "cannot be imported: SyntaxError"),
     ],

@@ -308,10 +308,10 @@ def test_predictions_tell_about_images() -> None:
     ("change", "message"),
     [
         ({"images": ()}, "has no image"),
-        ({"preparation": Preparation(448)}, "448 px, this checkpoint takes 28 px"),
-        ({"choices": ("a",)}, "choices: go with decode.mode"),
-        ({"decode": Decode(mode="likelihood")}, "choices: go with decode.mode"),
-        ({"decode": Decode(beams=2, forbid=("<eos>",))}, "forbid goes with"),
+        ({"preparation": Preparation(448)}, "448 px, but this checkpoint takes 28 px"),
+        ({"choices": ("a",)}, "choices and decode.mode=likelihood need each other"),
+        ({"decode": Decode(mode="likelihood")}, "choices and decode.mode=likelihood need each other"),
+        ({"decode": Decode(beams=2, forbid=("<eos>",))}, "forbid needs mode=generate"),
         ({"decode": Decode(max_new_tokens=0)}, "max_new_tokens"),
     ],
 )

@@ -101,5 +101,5 @@ def test_refused(settings: dict[str, str], sentence: str, tmp_path: Path) -> Non
 
 
 def test_the_backend_refuses_beams_too() -> None:
-    with pytest.raises(ModelError, match="beams=1 only"):
+    with pytest.raises(ModelError, match="sampling needs beams=1"):
         list(backend(tiny.checkpoint(1)).predict(ask(1, temperature=1.0, beams=2)))

@@ -156,7 +156,7 @@ def test_unreadable_images(tmp_path: Path) -> None:
         with pytest.raises(ImageError) as caught:
             sources.read_bytes(ref)
         assert str(caught.value).startswith(str(ref))
-    with pytest.raises(DataError, match="is no zip archive"):
+    with pytest.raises(DataError, match="is not a zip archive"):
         sources.image_ref(tmp_path / "bad.zip", "a.png")
 
 

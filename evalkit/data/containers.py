@@ -1,7 +1,7 @@
-"""Bytes out of containers: zip and tar archives, tables (Arrow, Parquet), videos. One member at a time.
+"""Reads single members of containers: zip and tar archives, tables (Arrow, Parquet), videos.
 
-Knows no dataset's form. Memory stays bounded: archives are indexed and read by offset, Arrow files
-mapped, of Parquet one row group of one column is kept, of a video the frames asked for together.
+Knows no dataset. Memory stays bounded: archives are indexed and read by offset, Arrow files are mapped; of a
+Parquet file one row group of one column is held, of a video the frames of one request.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ _lock = threading.Lock()
 
 
 def is_archive(path: str) -> bool:
-    """Whether a path stands for a folder of files; DataError for an archive that can't be read by offset."""
+    """Whether a path is a zip or tar archive. Raises DataError if it can't be read by offset."""
     lower = path.lower()
     if lower.endswith(_PACKED):
-        raise DataError(f"{path}: is compressed as a whole, so no member can be read alone; unpack it")
+        raise DataError(f"{path}: is compressed as a whole, so single members cannot be read; unpack it")
     return lower.endswith(ARCHIVES)
 
 
 def names(path: str) -> frozenset[str]:
-    """The members of an archive. Raises DataError for what is no archive."""
+    """The names of an archive's members. Raises DataError if it is not an archive."""
     try:
         return _names(path, os.getpid())
     except OSError as error:
@@ -44,7 +44,7 @@ def names(path: str) -> frozenset[str]:
 
 
 def read(path: str, member: str, limit: int) -> bytes:
-    """The bytes of one member; ImageError above `limit` bytes, KeyError where there is none.
+    """The bytes of one member. Raises ImageError above `limit` bytes, KeyError if there is no such member.
 
     member: a name (archives), `row/column` or `row.element/column` (tables, rows from 0), or
     `i/NxS` or `i/NxS@a-b` (videos: the i-th of N frames taken every S frames, between seconds a and b).
@@ -58,7 +58,7 @@ def read(path: str, member: str, limit: int) -> bytes:
         return _frame(path, member)
     archive = _zip(path, os.getpid())
     if archive.getinfo(member).file_size > limit:
-        raise ImageError(f"{path}::{member}: is larger than 1 GiB; this is no image to evaluate on")
+        raise ImageError(f"{path}::{member}: is larger than 1 GiB; use a smaller image")
     return archive.read(member)
 
 
@@ -67,11 +67,11 @@ def read(path: str, member: str, limit: int) -> bytes:
 
 @functools.lru_cache(maxsize=8)
 def _zip(path: str, process: int) -> zipfile.ZipFile:
-    """An opened archive; one per process, since a forked child would share the file's position."""
+    """An opened archive, one per process, since a forked child would share the file's position."""
     try:
         return zipfile.ZipFile(path)
     except zipfile.BadZipFile as error:
-        raise DataError(f"{path}: is no zip archive ({error})") from None
+        raise DataError(f"{path}: is not a zip archive ({error})") from None
 
 
 @functools.lru_cache(maxsize=64)
@@ -81,7 +81,7 @@ def _tar(path: str, process: int) -> tuple[int, dict[str, tuple[int, int]]]:
         with tarfile.open(path, "r:") as archive:
             index = {m.name.removeprefix("./"): (m.offset_data, m.size) for m in archive if m.isreg()}
     except tarfile.TarError as error:
-        raise DataError(f"{path}: is no tar archive ({error})") from None
+        raise DataError(f"{path}: is not a tar archive ({error})") from None
     return os.open(path, os.O_RDONLY), index
 
 
@@ -96,7 +96,7 @@ def _tar_member(path: str, member: str, limit: int) -> bytes:
     descriptor, index = _tar(path, os.getpid())
     offset, size = index[member]
     if size > limit:
-        raise ImageError(f"{path}::{member}: is larger than 1 GiB; this is no image to evaluate on")
+        raise ImageError(f"{path}::{member}: is larger than 1 GiB; use a smaller image")
     found = b""
     while len(found) < size and (part := os.pread(descriptor, size - len(found), offset + len(found))):
         found += part
@@ -141,7 +141,7 @@ def _value(path: str, row: int, column: str) -> Any:
 
 @functools.lru_cache(maxsize=64)
 def _mapped(path: str, process: int) -> Any:
-    """An Arrow file (stream or file form) as a table that lies on disk until a cell is read."""
+    """An Arrow file (stream or file format) as a table that stays on disk until a cell is read."""
     import pyarrow as pa
 
     source = pa.memory_map(path)
@@ -153,7 +153,7 @@ def _mapped(path: str, process: int) -> Any:
 
 @functools.lru_cache(maxsize=64)
 def _parquet(path: str, process: int) -> tuple[Any, list[int]]:
-    """An opened Parquet file and the row that each of its groups begins at (and the end)."""
+    """An opened Parquet file, and the first row of each of its row groups (and the row after the last)."""
     import pyarrow.parquet as pq
 
     file, starts = pq.ParquetFile(path, memory_map=True), [0]
@@ -176,7 +176,7 @@ def row_count(path: str) -> int:
 
 
 def frame_order(there: int, count: int) -> list[int]:
-    """Which of the frames that are there make `count`: the first ones; too few are played again."""
+    """Which of the `there` frames to take for `count`: the first ones, repeated if there are too few."""
     return [i % there for i in range(count)]
 
 
@@ -187,7 +187,7 @@ def _frame(path: str, member: str) -> bytes:
         raise KeyError(member)
     number, count, stride = (int(part) for part in spelled.groups()[:3])
     start, end = (float(part or 0) for part in spelled.groups()[3:])
-    with _lock:  # the frames of one video are decoded once, not by several threads at a time
+    with _lock:  # so that the frames of a video are decoded once, not by several threads at the same time
         frames = _frames(path, os.getpid(), count, stride, start, end)
     if not frames:
         raise ImageError(f"{path}: no frame between {start:g} s and {end:g} s can be decoded")
@@ -196,11 +196,13 @@ def _frame(path: str, member: str) -> bytes:
 
 @functools.lru_cache(maxsize=4)
 def _frames(path: str, process: int, count: int, stride: int, start: float, end: float) -> list[bytes]:
-    """Every stride-th frame from `start`, at most `count`. Needs PyAV, said where it is missing."""
+    """Every stride-th frame from `start`, at most `count`. Raises UserError without PyAV."""
     try:
         import av
     except ImportError:
-        raise UserError(f"{path}: videos need PyAV; pip install 'evalkit[video]', or give frames") from None
+        raise UserError(
+            f"{path}: videos need PyAV; pip install 'evalkit[video]', or give folders of frames"
+        ) from None
     found: list[bytes] = []
     try:
         with av.open(path) as container:
@@ -218,7 +220,7 @@ def _frames(path: str, process: int, count: int, stride: int, start: float, end:
                     found.append(_ppm(frame.to_ndarray(format="rgb24")))
                 seen += 1
     except (av.FFmpegError, IndexError) as error:
-        raise ImageError(f"{path}: is no video that can be decoded ({error})") from None
+        raise ImageError(f"{path}: is not a video that can be decoded ({error})") from None
     return found
 
 

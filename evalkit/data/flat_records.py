@@ -1,6 +1,6 @@
-"""Flat records, one question each, to samples by named keys: what file and hub formats share.
+"""Turns flat records, one question each, into samples by named keys, for file and hub formats.
 
-Knows no dataset: a task's spelling of the format says which key holds what.
+Knows no dataset: the task file says which key holds what.
 """
 
 from __future__ import annotations
@@ -15,33 +15,33 @@ from evalkit.data.records import Record, filled
 from evalkit.types import Format, Sample
 
 LETTERS = "ABCDEFGHIJ"
-# An answer of more parts is kept as it is: nine have 362,880 orders. InfoVQA's reference lists those too; the
-# nearest order without listing them all is a search of its own.
+# An answer of more parts is kept unchanged: nine parts have 362,880 orders. InfoVQA's reference lists even
+# those; finding the best order without listing them would need a search.
 PARTS = 8
 
 
 @dataclass(frozen=True)
 class FlatRecords(Format):
-    """Which keys of a record make a sample; '' where there is none.
+    """Which keys of a record make a sample; '' if there is no such key.
 
     id          left out: the record's place from 0
-    image       a file name, or a number that `image_name` ('%012d.jpg') makes one of; a list: several
+    image       a file name, or a number that `image_name` ('%012d.jpg') turns into one; or a list of several
     question    the prompt's `{question}`
-    answers     the target, a tuple of strings: a string, a number, a list of them, or of objects that
-                hold it under `inner`; '' for a test split whose answers are hidden; `names`: a number
-                (or true, false) chooses one of these; `literal`: a string that spells a Python list
-    choices     a list that the prompt's `{choices}` shows joined by `joined`; `correct` is the key of
-                the right one's place (a number or a letter): the target is then its text; `letters`:
-                the prompt's `{options}` has them as "(A) a, (B) b", and the target is the letter
+    answers     the target, a tuple of strings: from a string, a number, a list of them, or a list of objects
+                that hold it under `inner`; '' for a test split whose answers are hidden; `names`: a number
+                (or true, false) chooses one of these; `literal`: the string spells a Python list
+    choices     a list, shown joined by `joined` as the prompt's `{choices}`; `correct` is the key of the
+                right choice's place (a number or a letter), and the target is then its text; `letters`:
+                the prompt's `{options}` shows "(A) a, (B) b", and the target is the letter
     each        a list of strings: one sample for each, as the prompt's `{question}`
     bbox        the target is a box [x, y, width, height] in pixels (`corners`: [x0, y0, x1, y1]), in the
-                shape that box metrics read; `height`, `width`: keys of the image's size
-    group, cluster   what scores are broken down by; what is resampled together (left out: the image)
+                form that box metrics read; `height`, `width`: keys of the image's size
+    group, cluster   what scores are broken down by; what is resampled together (default: the image)
     where, value     only records in which `where` is `value`
-    split_key   only records in which it is the split
-    permuted    an answer that holds this separator is accepted with its parts in any order
-    drop_empty  empty answers are left out; a question of none but such counts for no score
-    extra       further keys that the prompt may name; an empty one is shown as `blank`
+    split_key   only records in which this key holds the split
+    permuted    an answer with this separator is accepted with its parts in any order
+    drop_empty  empty answers are dropped; a question that has only empty ones is not scored
+    extra       further keys that the prompt may name; an empty value is shown as `blank`
     """
 
     id: str = ""
@@ -74,7 +74,7 @@ class FlatRecords(Format):
     fields: ClassVar[tuple[str, ...]] = ()
 
     def wanted(self, record: Record, split: str) -> bool:
-        """Whether the record is of the split and the part that the task asks for."""
+        """Whether the record belongs to the split, and to the part that `where` selects."""
         if self.split_key and record.text(self.split_key) != split:
             return False
         return not self.where or record.get(self.where) == self.value
@@ -98,10 +98,10 @@ class FlatRecords(Format):
         return Record({key: self.image_name.replace("%s", text)}, record.file, record.place).name(key)
 
     def read(self, record: Record, place: int | str, pictures: Any) -> Iterator[Sample]:
-        """The samples of one record; `pictures` makes (images, their name, their size) of it, `place` is
-        its id where no key is.
+        """The samples of one record. `pictures(record)` gives (images, their name, their size); `place` is
+        the sample's id if no key holds one.
 
-        Raises DataError naming file and key for whatever is missing or of another kind.
+        Raises DataError with file and key for missing or wrong values.
         """
         name = record.identifier(self.id) if self.id else str(place)
         images, called, size = pictures(record)
@@ -119,11 +119,10 @@ class FlatRecords(Format):
             )
             return
         for index, text in enumerate(record.texts(self.each, least=1)):
-            asked = {**fields, "question": text}
             yield Sample(
                 f"{name}-{index}",
                 images,
-                asked,
+                {**fields, "question": text},
                 target,
                 size=size,
                 group=group,
@@ -163,7 +162,9 @@ class FlatRecords(Format):
             letter = value.strip("() ").upper()
             value = int(value) if value.isdecimal() else (LETTERS.find(letter) if len(letter) == 1 else -1)
         if type(value) is not int or not 0 <= value < len(choices):
-            record.wrong(self.correct, f"is no place among {len(choices)} choices; it must be from 0")
+            record.wrong(
+                self.correct, f"is not one of {len(choices)} choices; it must be from 0 to {len(choices) - 1}"
+            )
         return (LETTERS[value] if self.letters else choices[value],)
 
     def _answers(self, record: Record) -> tuple[str, ...]:
@@ -172,7 +173,7 @@ class FlatRecords(Format):
             try:
                 value = ast.literal_eval(value)
             except (ValueError, SyntaxError, MemoryError, RecursionError):
-                record.wrong(self.answers, "spells no Python list; it must be like ['a', 'b']")
+                record.wrong(self.answers, "is not a Python list; it must be like ['a', 'b']")
             record = Record({**record.data, self.answers: value}, record.file, record.place)
         if self.names:
             index = (
@@ -201,7 +202,7 @@ class FlatRecords(Format):
 
 
 def _permuted(answers: tuple[str, ...], separator: str) -> tuple[str, ...]:
-    """Every answer with its parts in every order, each once, the given order first."""
+    """Every answer with its parts in every order, without duplicates, the given order first."""
     found: dict[str, None] = {}
     for answer in answers:
         parts = answer.split(separator)

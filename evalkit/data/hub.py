@@ -1,6 +1,6 @@
-"""Rows of Hugging Face datasets through `datasets`: a folder laid out as on the hub, or streamed.
+"""Rows of Hugging Face datasets, read by `datasets` from a folder in the hub's layout, or streamed.
 
-Knows no dataset, nor what a row means.
+Does not know what a row means.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from evalkit.types import ImageRef, Source
 
 
 def place(source: Source) -> str:
-    """What messages call it: the folder, or hub:org/name."""
+    """The source's name in messages: the folder, or hub:org/name."""
     return str(source.path("folder")) if source.entry.get("folder") else f"hub:{source.entry['hub']}"
 
 
 def load(source: Source, split: str, name: str = "") -> Any:
-    """The rows of the split, of the config `name` or else the entry's.
+    """The rows of the split, of the configuration `name` (default: the entry's).
 
-    Raises DataError in one sentence for whatever `datasets` cannot load.
+    Raises DataError for whatever `datasets` cannot load.
     """
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     import datasets
@@ -33,11 +33,11 @@ def load(source: Source, split: str, name: str = "") -> Any:
     folder = where if entry.get("folder") else ""
     wanted = str(entry.get("split", split))
     if "[" in wanted:
-        raise DataError(f"{where}: split: '{wanted}' cuts the split; name it whole and use --limit")
+        raise DataError(f"{where}: split: '{wanted}' is a part of a split; name the split and use --limit")
     more = {} if folder else {"revision": entry["revision"], "streaming": True}
     try:
         return datasets.load_dataset(folder or entry["hub"], name or entry.get("name"), split=wanted, **more)
-    except Exception as error:  # its loaders fail in dozens of ways
+    except Exception as error:  # its loaders raise dozens of kinds
         problem = " ".join(str(error).split())[:300]
         raise DataError(f"{where}: cannot be loaded ({type(error).__name__}: {problem})") from None
 
@@ -45,9 +45,10 @@ def load(source: Source, split: str, name: str = "") -> Any:
 def read(
     rows: Any, image: str, source: Source, limit: int | None = None
 ) -> Iterator[tuple[int, dict[str, Any], tuple[ImageRef, ...]]]:
-    """(number, the row without pixels, where its images lie): those of the column `image`; "": there is none.
+    """(number, the row without pixels, references to the images in the column `image`) of every row; `image`
+    is "" if there is no such column.
 
-    `limit`: only so many of a stream.
+    `limit`: at most so many rows of a stream.
     """
     import datasets
 
@@ -80,12 +81,12 @@ def read(
 
 
 def _dicts(rows: Any, count: int) -> Iterator[dict[str, Any]]:
-    """Rows as dicts, also where no column is left."""
+    """Rows as dicts, even if no column is left."""
     return iter(rows) if rows.column_names else ({} for _ in range(count))
 
 
 def _counts(rows: Any, image: str) -> Iterator[int | None]:
-    """How many images each row's cell holds: None for one by itself, 0 for none. No bytes are read."""
+    """How many images each row's cell holds: None for a single one, 0 for none. Reads no image bytes."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

@@ -1,6 +1,6 @@
 """Reads pickles that hold only plain containers, numbers and strings (REFER's `refs(*).p`).
 
-Knows no class: a pickle that names one is refused before anything of it exists.
+A pickle that names a class is refused before the class is imported.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 from evalkit.errors import DataError
 
 MAX_BYTES = 1 << 30
-MAX_TUPLES = 5_000  # a deep tuple used as a key is hashed by recursion in C; REFER's files hold none
+MAX_TUPLES = 5_000  # hashing deeply nested tuples recurses in C and may crash; REFER's files hold none
 
 _PLAIN = """
 PROTO FRAME STOP MARK POP POP_MARK DUP NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 LONG4
@@ -24,7 +24,7 @@ BINBYTES SHORT_BINBYTES BINBYTES8 LIST EMPTY_LIST APPEND APPENDS DICT EMPTY_DICT
 TUPLE EMPTY_TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_SET ADDITEMS FROZENSET
 GET BINGET LONG_BINGET PUT BINPUT LONG_BINPUT MEMOIZE
 """
-_NAMING = "GLOBAL", "STACK_GLOBAL", "INST"  # kept, so that `find_class` can say what was refused
+_NAMING = "GLOBAL", "STACK_GLOBAL", "INST"  # kept, so that `find_class` can report what was refused
 
 
 class _Refused(Exception):
@@ -32,10 +32,10 @@ class _Refused(Exception):
 
 
 class _Plain(pickle._Unpickler):
-    """The standard library's readable unpickler with only the plain operations left in its table.
+    """The standard library's unpickler in Python, restricted to the plain operations.
 
-    Its C twin is three times as fast, but grows its memo to whatever index a pickle names: a file
-    of 20 bytes could ask for 60 GB. The memo here is a dict.
+    The C version is three times as fast, but enlarges its memo to any index that a pickle names: a file
+    of 20 bytes could allocate 60 GB. Here the memo is a dict.
     """
 
     dispatch: ClassVar[dict[int, Callable[..., None]]] = {
@@ -64,9 +64,9 @@ for _operation in (pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3, pi
 
 
 def read_pickle(path: Path) -> Any:
-    """The plain data of a pickle of any protocol. DataError names the class when there is one.
+    """The plain data of a pickle of any protocol. Raises DataError, also for a pickle that names a class.
 
-    Byte strings of Python 2, in which REFER's files were written, are read as UTF-8.
+    Byte strings are read as UTF-8: REFER's files were written by Python 2.
     """
     try:
         if path.stat().st_size > MAX_BYTES:
@@ -75,7 +75,7 @@ def read_pickle(path: Path) -> Any:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
     collecting = gc.isenabled()
-    gc.disable()  # millions of new objects and no cycles: collections would only cost time
+    gc.disable()  # millions of new objects and no cycles: garbage collection would only cost time
     try:
         return _Plain(io.BytesIO(data), encoding="utf-8", errors="replace").load()
     except _Refused as error:
@@ -84,9 +84,9 @@ def read_pickle(path: Path) -> Any:
             " only plain lists, dicts, numbers and strings are read"
         ) from None
     except KeyError as error:
-        raise DataError(f"{path}: is no pickle of plain data (operation {error})") from None
-    except Exception as error:  # a damaged pickle fails in many ways, all of the same meaning
-        raise DataError(f"{path}: is no readable pickle ({type(error).__name__}: {error})") from None
+        raise DataError(f"{path}: is not a pickle of plain data (operation {error})") from None
+    except Exception as error:  # a damaged pickle raises many kinds of errors
+        raise DataError(f"{path}: is not a readable pickle ({type(error).__name__}: {error})") from None
     finally:
         if collecting:
             gc.enable()

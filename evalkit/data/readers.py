@@ -1,4 +1,4 @@
-"""Whole files as plain data: JSON, JSON lines and CSV, with the line of what is wrong."""
+"""Whole files as plain data: JSON, JSON lines and CSV; errors give the line."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from evalkit.errors import DataError
 
 
 def read_json(path: Path, keep: Callable[[dict[str, Any]], bool] | None = None) -> Any:
-    """A whole JSON file (UTF-8, byte order mark allowed); DataError with the line for anything wrong.
+    """A whole JSON file (UTF-8, byte order mark allowed). Raises DataError with the line of the problem.
 
-    Objects that `keep` turns down become None as soon as they are read, so that a few thousand
-    annotations of COCO's 860,000 don't need memory for all.
+    Objects for which `keep` is false become None as soon as they are read, so that a few thousand of
+    COCO's 860,000 annotations don't need memory for all.
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -33,11 +33,11 @@ def read_json(path: Path, keep: Callable[[dict[str, Any]], bool] | None = None) 
 def parse_json(
     text: str, where: str, line: int | None = None, keep: Callable[[dict[str, Any]], bool] | None = None
 ) -> Any:
-    """JSON text to plain data; `line` is said in errors when the text is one line of a file."""
+    """JSON text to plain data; `line` is its number for errors if the text is one line of a file."""
     if not text.strip():
         raise DataError(f"{where}: {'' if line is None else f'line {line}: '}is empty; it must hold JSON")
     collecting = gc.isenabled()
-    gc.disable()  # a large file makes millions of objects and no cycles: collections would only cost time
+    gc.disable()  # a large file creates millions of objects and no cycles: collection would only cost time
     try:
         return json.loads(text, object_pairs_hook=functools.partial(_object, keep=keep) if keep else _object)
     except json.JSONDecodeError as error:
@@ -49,22 +49,22 @@ def parse_json(
     finally:
         if collecting:
             gc.enable()
-    raise DataError(f"{where}: line {at}: is no valid JSON: {problem}")
+    raise DataError(f"{where}: line {at}: is not valid JSON: {problem}")
 
 
 def _object(
     pairs: list[tuple[str, Any]], keep: Callable[[dict[str, Any]], bool] | None = None
 ) -> dict[str, Any] | None:
-    """Refuses a key said twice: json alone would silently keep the last."""
+    """Refuses a repeated key, of which json alone would silently keep the last value."""
     result = dict(pairs)
     if len(result) != len(pairs):
         keys = [key for key, _ in pairs]
-        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} is there twice")
+        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} is repeated")
     return result if keep is None or keep(result) else None
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, Any]]:
-    """The lines of a JSON lines file as (line number from 0, data); blank lines are passed over."""
+    """The lines of a JSON lines file as (line number from 0, data); blank lines are skipped."""
     try:
         with path.open("rb") as file:
             for number, raw in enumerate(file):
@@ -79,7 +79,8 @@ def read_lines(path: Path) -> Iterator[tuple[int, Any]]:
 
 
 def read_table(path: Path, delimiter: str = ",") -> Iterator[tuple[int, dict[str, str]]]:
-    """A CSV file's rows as (number, cells by the header's names); DataError for rows of another length."""
+    """A CSV file's rows as (number, cells by the header's names). Raises DataError for a row of another
+    length."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.reader(file, delimiter=delimiter, strict=True)
@@ -96,4 +97,4 @@ def read_table(path: Path, delimiter: str = ",") -> Iterator[tuple[int, dict[str
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: byte {error.start}: is not UTF-8; save the file as UTF-8 CSV") from None
     except csv.Error as error:
-        raise DataError(f"{path}: is no valid CSV ({error})") from None
+        raise DataError(f"{path}: is not valid CSV ({error})") from None

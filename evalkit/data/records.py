@@ -1,6 +1,6 @@
-"""Checked access to parsed data: errors are one sentence, `file: key: what is wrong; what would be right`.
+"""Checked access to parsed data, with errors like `file: key: what is wrong; what would be right`.
 
-Knows the shapes that several formats share (texts, ids, boxes, segmentations), not their files.
+Knows the kinds of values that several formats share (texts, ids, boxes, segmentations), not their files.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _KINDS = {
 
 
 class Record:
-    """One object of a file, with the place it stands at for error messages."""
+    """One object of a file, with its place in the file for error messages."""
 
     __slots__ = ("data", "file", "place")
 
@@ -58,7 +58,7 @@ class Record:
         return value  # type: ignore[no-any-return]
 
     def texts(self, key: str, least: int = 0) -> tuple[str, ...]:
-        """A list of strings, duplicates kept."""
+        """A list of strings, with duplicates."""
         values = self.get(key, "it must be a list of strings")
         if type(values) is not list:
             self.wrong(key, f"is {_kind(values)}; it must be a list of strings")
@@ -108,7 +108,7 @@ class Record:
         return value
 
     def name(self, key: str) -> str:
-        """A file name, perhaps in folders, that stays below the folder it is looked for in."""
+        """A file name, perhaps in subfolders, that cannot leave the images folder."""
         value = self.text(key)
         problem = name_problem(value)
         if problem:
@@ -130,7 +130,7 @@ class Record:
         return Record(self.get(key, "it must be an object"), self.file, place)
 
     def records(self, key: str, skip_none: bool = False) -> Iterator[Record]:
-        """The objects of a list; `skip_none` passes over those that the reader did not keep."""
+        """The objects of a list; `skip_none` skips those that the reader did not keep."""
         values = self.get(key, "it must be a list of objects")
         if type(values) is not list:
             self.wrong(key, f"is {_kind(values)}; it must be a list of objects")
@@ -142,7 +142,7 @@ class Record:
         )
 
     def column(self, key: str, inner: str) -> tuple[str, ...]:
-        """The strings under `inner` of a list's objects; equal ones are one object (VQAv2 holds millions)."""
+        """The strings under `inner` of a list's objects; equal strings share memory (VQAv2 has millions)."""
         try:
             found = tuple([sys.intern(value[inner]) for value in self.data[key]])
             "".join(found).encode()
@@ -151,12 +151,12 @@ class Record:
             TypeError,
             IndexError,
             UnicodeEncodeError,
-        ):  # once more, slowly, to say what is wrong
+        ):  # again, slowly, to report what is wrong
             return tuple(record.text(inner) for record in self.records(key))
         return found
 
     def box(self, key: str = "bbox") -> tuple[float, float, float, float]:
-        """A COCO box (x, y, width, height) in pixels; sides may be 0 (COCO has such), not negative."""
+        """A COCO box (x, y, width, height) in pixels; sides may be 0 (as in COCO), but not negative."""
         value = self.get(key, "it must be [x, y, width, height]")
         if type(value) is not list or len(value) != 4 or not all(_finite(part) for part in value):
             self.wrong(key, f"is {_short(value)}; it must be [x, y, width, height], four finite numbers")
@@ -166,7 +166,8 @@ class Record:
         return float(x), float(y), float(w), float(h)
 
     def segmentation(self, size: Size, key: str = "segmentation") -> Any:
-        """COCO's mask, as it stands: polygons [[x, y, ...], ...], or run lengths {"size", "counts"}."""
+        """A COCO mask, checked but not converted: polygons [[x, y, ...], ...] or run lengths {"size",
+        "counts"}."""
         value = self.get(key, "it must be a list of polygons or run lengths {size, counts}")
         if type(value) is list:
             self._polygons(key, value)
@@ -184,9 +185,9 @@ class Record:
         for index, polygon in enumerate(polygons):
             at = f"{key}[{index}]"
             if type(polygon) is not list or not all(_finite(part) for part in polygon):
-                self.wrong(at, "is no polygon; it must be a flat list of finite numbers x, y, x, y, ...")
+                self.wrong(at, "is not a polygon; it must be a flat list of finite numbers x, y, x, y, ...")
             if len(polygon) % 2:
-                self.wrong(at, f"holds {len(polygon)} numbers; a polygon is pairs x, y, so an even count")
+                self.wrong(at, f"holds {len(polygon)} numbers; a polygon must have pairs x, y")
             if len(polygon) < 6:
                 self.wrong(at, f"holds {len(polygon)} numbers; a polygon has at least three points")
 
@@ -197,7 +198,7 @@ class Record:
             inner.wrong("size", f"is {_short(stated)}; it must be the image's [height, width], {[*size]}")
         if type(counts) is str:
             if not counts or not all("0" <= letter <= "o" for letter in counts):
-                inner.wrong("counts", "is no compressed run lengths; pycocotools writes letters from 0 to o")
+                inner.wrong("counts", "is not compressed run lengths; it must have letters from 0 to o only")
         elif type(counts) is not list or not all(type(run) is int and run >= 0 for run in counts):
             inner.wrong("counts", "must be a list of whole numbers, or a string as pycocotools writes it")
         elif sum(counts) != size[0] * size[1]:
@@ -215,7 +216,7 @@ def path_of(source: Source, key: str, wanted: tuple[str, ...]) -> Path:
 
 
 def paths_of(source: Source, key: str, wanted: tuple[str, ...]) -> dict[str, Path]:
-    """group -> file, where the source entry names several under `key`; one file is the group ''."""
+    """group -> file, if the source entry names several files under `key`; a single file is the group ''."""
     path_of(source, key, wanted)
     value = source.entry[key]
     if not isinstance(value, Mapping):
@@ -224,14 +225,14 @@ def paths_of(source: Source, key: str, wanted: tuple[str, ...]) -> dict[str, Pat
 
 
 def check_split(file: str, split: str, present: Mapping[str, Any] | set[str]) -> None:
-    """DataError when a file that states its splits lacks the one asked for."""
+    """Raises DataError if a file does not have the split."""
     if split not in present:
         names = {name for name in present if isinstance(name, str)}
         raise DataError(f"{file}: no split '{split}'{nearest(split, names)}")
 
 
 class Unique:
-    """Notices an id that came before."""
+    """Refuses repeated ids: `add` raises DataError for a value that it has seen before."""
 
     __slots__ = ("file", "seen", "what")
 
@@ -240,15 +241,15 @@ class Unique:
 
     def add(self, value: Any) -> None:
         if value in self.seen:
-            raise DataError(f"{self.file}: {self.what} {_short(value)} is there twice; ids must be unique")
+            raise DataError(f"{self.file}: {self.what} {_short(value)} is repeated; ids must be unique")
         self.seen.add(value)
 
 
 def name_problem(value: str, absolute: bool = False) -> str:
-    """What is wrong with a file name that a dataset gives, or ''."""
+    """What is wrong with a dataset's file name, or ''."""
     path = PurePosixPath(value.replace("\\", "/"))
     if not value.strip() or "\0" in value:
-        return "is no file name; it must name an image"
+        return "is not a file name; it must name an image"
     if ".." in path.parts or (path.is_absolute() and not absolute):
         return f"is {_short(value)}; it must be a name below the images folder"
     return ""
@@ -286,7 +287,7 @@ def _kind(value: Any) -> str:
 
 
 def _short(value: Any) -> str:
-    """A value for an error message; huge or deep ones by kind only."""
+    """A value for an error message; only its kind if it is huge or nested."""
     if isinstance(value, (list, tuple)):
         if len(value) > 8 or any(isinstance(part, (list, dict, tuple)) for part in value):
             return f"a list of {len(value)}"

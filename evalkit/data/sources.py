@@ -1,6 +1,6 @@
-"""Finds a task's files below the data roots, opens them (files, zip members) and hashes them once.
+"""Finds a task's files below the data roots, and reads images (files, archive members).
 
-Knows no dataset's form: what a file means is its format's business.
+Does not know what a file means: that is the task of its format.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from evalkit.errors import DataError, ImageError, UserError
 from evalkit.options import config
 from evalkit.types import ImageRef, Mark, Source, Task
 
-MAX_IMAGE_BYTES = 1 << 30  # a larger image file, or zip member, is refused unread
+MAX_IMAGE_BYTES = 1 << 30  # a larger image file or archive member is refused without reading it
 _FRAMES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm")
-_NO_FILES = ("format", "name", "split", "revision", "stream", "rows")  # keys of a source that name none
+_NO_FILES = ("format", "name", "split", "revision", "stream", "rows")  # keys of a source that name no file
 
 
-# --- where data may lie ------------------------------------------------------------------------
+# --- where data may be -------------------------------------------------------------------------
 
 
 def roots(given: Sequence[Path] | None = None) -> list[Path]:
-    """Data roots in order: `given` (--data-root), EVALKIT_DATA (os.pathsep between), `evalkit.toml`.
+    """Data roots in order: `given` (--data-root), EVALKIT_DATA (separated by os.pathsep), `evalkit.toml`.
 
-    A `given` root that is no folder is an error; the others may come and go.
+    Raises DataError if a `given` root is not a folder; the others may be missing.
     """
     for root in given or ():
         if not root.is_dir():
@@ -43,12 +43,12 @@ def roots(given: Sequence[Path] | None = None) -> list[Path]:
 
 @dataclass(frozen=True, slots=True)
 class SourceStatus:
-    """One entry of a task's sources as looked for below one root."""
+    """What was found of one source of a task below one root."""
 
     entry: Mapping[str, Any]
     root: Path
-    found: Mapping[str, Path]  # key -> the path that is there
-    missing: Mapping[str, Path]  # key -> the path that is not
+    found: Mapping[str, Path]  # key -> existing path
+    missing: Mapping[str, Path]  # key -> missing path
     note: str = ""
 
     @property
@@ -59,7 +59,7 @@ class SourceStatus:
 def status(task: Task, roots: Sequence[Path]) -> list[SourceStatus]:
     """Every source of the task below every root, in the order in which `locate` tries them.
 
-    Without any root every file is missing, named as it would lie below one.
+    Without any root every file is missing, and its path is relative to a root.
     """
     result = []
     for entry in task.data.sources:
@@ -96,7 +96,7 @@ def _hub_cache() -> Path:
 
 
 def _files_of(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """(key, path) of what an entry names; a mapping of groups to files has a key each, `path.de`."""
+    """(key, path) of every file that an entry names; a mapping of groups to files has keys like `path.de`."""
     for key, value in entry.items():
         if key in _NO_FILES:
             continue
@@ -107,16 +107,16 @@ def _files_of(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def locate(task: Task, roots: Sequence[Path]) -> Source:
-    """The first source of the task that is wholly there; entries come before roots.
+    """The first complete source of the task; all roots are tried for an entry before the next entry.
 
-    Raises DataError listing every path that is missing, where to get the data and the licence.
+    Raises DataError that lists every missing path, where to get the data, and the licence.
     """
-    looked = status(task, roots)
-    for state in looked:
+    states = status(task, roots)
+    for state in states:
         if state.complete:
             return Source(root=state.root, entry=state.entry, task=task.name)
-    tried = [str(path) for state in looked for path in state.missing.values() if not state.note]
-    tried += [state.note for state in looked if state.note]
+    tried = [str(path) for state in states for path in state.missing.values() if not state.note]
+    tried += [state.note for state in states if state.note]
     where = f"; get it from {task.homepage}" if task.homepage else ""
     terms = f" ({task.license})" if task.license else ""
     folder = f"--data-root, EVALKIT_DATA or data = [...] in {config.FILE}"
@@ -133,7 +133,7 @@ def locate(task: Task, roots: Sequence[Path]) -> Source:
 
 
 def image_ref(images: Path, name: str, marks: tuple[Mark, ...] = (), turn: int = 0) -> ImageRef:
-    """The image `name` of a folder, or of an archive that stands for one (`val2014.zip`, `val2014.tar`)."""
+    """The image `name` of a folder, or of an archive in its place (`val2014.zip`, `val2014.tar`)."""
     if not containers.is_archive(images.name):
         return ImageRef(os.path.join(images, name), marks=marks, turn=turn)
     there = containers.names(str(images))
@@ -142,12 +142,13 @@ def image_ref(images: Path, name: str, marks: tuple[Mark, ...] = (), turn: int =
 
 
 def read_bytes(ref: ImageRef) -> bytes:
-    """The bytes of an image file, or of a member of an archive, table or video. ImageError names the path."""
+    """The bytes of an image file, or of a member of an archive, table or video. Raises ImageError with the
+    path."""
     try:
         if not ref.member:
             with open(ref.path, "rb") as file:
                 if os.fstat(file.fileno()).st_size > MAX_IMAGE_BYTES:
-                    raise ImageError(f"{ref}: is larger than 1 GiB; this is no image to evaluate on")
+                    raise ImageError(f"{ref}: is larger than 1 GiB; use a smaller image")
                 return file.read()
         return containers.read(ref.path, ref.member, MAX_IMAGE_BYTES)
     except (KeyError, IndexError):
@@ -162,17 +163,17 @@ def read_bytes(ref: ImageRef) -> bytes:
         raise ImageError(str(error).replace(ref.path, str(ref), 1)) from None
     except UserError:  # a package that is missing
         raise
-    except Exception as error:  # zlib.error, lzma.LZMAError: whatever a damaged member makes
+    except Exception as error:  # zlib.error, lzma.LZMAError: whatever a damaged member raises
         raise ImageError(f"{ref}: is damaged ({error})") from None
 
 
 def frame_refs(
     videos: Path, name: str, count: int, stride: int, start: float = 0.0, end: float = 0.0
 ) -> tuple[ImageRef, ...]:
-    """`count` frames of one video, every `stride`-th from its beginning; a short one is played again.
+    """`count` frames of one video, every `stride`-th from its beginning; a short video is repeated.
 
-    `videos/<name>` is a folder of frame images, in the order of their names, or `videos/<name>.mp4`
-    (any suffix of `members.VIDEOS`) a video, of which only the part from `start` to `end` seconds.
+    Either `videos/<name>` is a folder of frame images, in the order of their names, or `videos/<name>.mp4`
+    (any suffix of `containers.VIDEOS`) is a video, of which only `start` to `end` seconds are used.
     """
     folder = videos / name
     if folder.is_dir():

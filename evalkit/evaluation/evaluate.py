@@ -62,8 +62,8 @@ class Work:
 
     def run(self, plans: Sequence[Plan], candidate: Checkpoint, until: ModelRuns | None = None,
             margin: float | None = None) -> None:  # fmt: skip
-        """Predicts and scores the plans of one checkpoint, with progress on stderr; with `until` it stops when
-        the difference from it is decided."""
+        """Predicts and scores the plans of one checkpoint, with progress on stderr; with `until`
+        it stops when the difference from it is decided."""
         bar = progress.Bar()
         if any(p.missing for p in plans):
             progress.say(f"{candidate.name}:")

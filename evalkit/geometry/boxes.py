@@ -1,7 +1,4 @@
-"""Boxes and run-length-coded masks: overlap, truncation to pixels, decoding of annotations.
-
-Boxes are (y0, x0, y1, x1). Run-length codes are pycocotools' dicts: `size` (h, w), `counts` bytes.
-"""
+"""Boxes: area, overlap, offset from a target, truncation to pixels. Boxes are (y0, x0, y1, x1)."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from evalkit.types import Box, Mask, Rows, Size
 Floats = npt.NDArray[np.float64]
 Coordinates = tuple[float, float, float, float]
 STEPS = 1024  # of location tokens across an image
-HIT = 0.5  # IoU from which a box has found its target
+HIT = 0.5  # from this IoU on, a box has found its target
 
 
 def area(box: Sequence[float]) -> float:
@@ -25,9 +22,9 @@ def area(box: Sequence[float]) -> float:
 
 
 def iou(first: Sequence[float], second: Sequence[float]) -> float:
-    """Intersection over union of two boxes in one unit; 0 where the union is empty.
+    """Intersection over union of two boxes in the same unit; 0 if the union is empty.
 
-    google-research/big_vision transfers/segmentation.py @ 0127fb6b, except for its 0/0.
+    As google-research/big_vision transfers/segmentation.py @ 0127fb6b, except for its 0/0.
     """
     shared = area(
         (
@@ -50,10 +47,11 @@ def fractions(box: Sequence[float], size: Size) -> Coordinates:
 def first_boxes(
     answers: Sequence[Sequence[Box | Mask] | None], targets: Sequence[Mapping[str, Any]]
 ) -> Floats:
-    """The answers' first boxes (a mask's own box) against `target["box"]`, pixels of `target["size"]`.
+    """Compares the answers' first boxes (of a mask: its box) with `target["box"]`, in pixels of
+    `target["size"]`.
 
-    Rows (n, 5): IoU, 1, then `shift` down and right, and 1 for a box that found its target (IoU >= `HIT`);
-    zeros where it did not, or there is no box.
+    Rows (n, 5): IoU, 1, then for a box that found its target (IoU >= `HIT`) `shift` down, `shift` right and
+    1; otherwise three zeros.
     """
     result = np.zeros((len(targets), 5))
     result[:, 1] = 1.0
@@ -69,15 +67,15 @@ def first_boxes(
 
 
 def shift(box: Sequence[float], target: Sequence[float]) -> tuple[float, float]:
-    """How far down and right of the target a box lies, in steps of location tokens (1/1024 of the image);
-    both boxes as fractions, each axis the mean of its two edges."""
+    """How far down and right of the target a box is, in steps of location tokens (1/1024 of the image): the
+    mean of the two edges on each axis. Both boxes are fractions."""
     down = (box[0] - target[0] + box[2] - target[2]) / 2
     right = (box[1] - target[1] + box[3] - target[3]) / 2
     return STEPS * down, STEPS * right
 
 
 def offsets(rows: Rows) -> Floats | None:
-    """The last three columns of `first_boxes`; None for rows that an older evalkit wrote."""
+    """The last three columns of `first_boxes`; None for rows written by an older evalkit."""
     array = np.asarray(rows, dtype=np.float64)
     return array[:, 2:] if array.ndim == 2 and array.shape[1] == 5 else None
 

@@ -20,7 +20,7 @@ _BOX = re.compile(_LOC * 4)
 _BOX_AND_MASK = re.compile(_LOC * 4 + _SEG * 16)
 _OBJECT = re.compile(rf"{_LOC * 4}\s*(?:{_SEG * 16})?([^<;]*)")
 _SPECIAL = re.compile(f"{_LOC}|{_SEG}")
-# As the published demo has it: any decimal digits, text before on one line, a label up to ; < or >.
+# As in the published demo: any decimal digits, text before them on one line, a label up to ; < or >.
 _DEMO = re.compile(
     r"[^\n]*?" + r"<loc(\d{4})>" * 4 + r"\s*(?:" + r"<seg(\d{3})>" * 16 + r")?\s*([^;<>]+)? ?(?:; )?"
 )
@@ -28,7 +28,7 @@ _DEMO = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One object as read: four location numbers, no or sixteen mask indices, its label and place."""
+    """One parsed object: four location numbers, no or sixteen mask indices, its label and position."""
 
     corners: tuple[int, ...]
     indices: tuple[int, ...] = ()
@@ -63,15 +63,15 @@ def first_mask(text: str) -> Found | None:
 
 
 def objects(text: str) -> list[Found]:
-    """All `<loc>x4[<seg>x16] label` in the text, boxes without area among them; labels stripped."""
+    """All `<loc>x4[<seg>x16] label` in the text, including boxes without area; labels stripped."""
     return [_found(match, match.group(21).strip()) for match in _OBJECT.finditer(text)]
 
 
 def demo_objects(text: str) -> list[Found]:
-    """As the published demo (Hugging Face Space big-vision/paligemma-hf, extract_objs) finds them.
+    """The objects that the published demo finds (Hugging Face Space big-vision/paligemma-hf, extract_objs).
 
-    Its labels keep a blank before the separator, its numbers may pass 1023, and a line break before
-    an object ends the reading: all kept.
+    Its oddities are kept: labels keep a blank before the separator, numbers may exceed 1023, and a line
+    break before an object ends the parsing.
     """
     result, place = [], 0
     while match := _DEMO.match(text, place):
@@ -94,9 +94,9 @@ def scored(boxes: Sequence[Box], found: Sequence[Found], prediction: Prediction)
     """The boxes with `score` and `class_score` from the prediction's log-probabilities.
 
     `score` is the mean log-probability of the object's tokens (locations, mask, label), `class_score`
-    the mean probability of its label's. No tokenizer is needed: location ids lie in one block, whose
-    start is the one that makes the ids spell the text. Boxes come back unchanged when there are no
-    log-probabilities or the ids do not fit the text.
+    the mean probability of its label's. Needs no tokenizer: location ids form one block, and its start is
+    the number with which the ids match the text. Returns the boxes unchanged if there are no
+    log-probabilities or the ids do not match the text.
     """
     tokens, logprobs = prediction.tokens, prediction.logprobs
     if not logprobs or len(logprobs) != len(tokens):
@@ -140,7 +140,7 @@ def _code(match: re.Match[str]) -> int:
 
 
 def _places(codes: list[int], tokens: Sequence[int]) -> list[int] | None:
-    """Where in `tokens` the special tokens stand, or None when no block start spells them."""
+    """Where the special tokens are in `tokens`, or None if no start of the block matches."""
     if not codes:
         return None
     block = LOCATIONS + 128
@@ -154,8 +154,8 @@ def _places(codes: list[int], tokens: Sequence[int]) -> list[int] | None:
 def _separator(labels: list[list[int]]) -> int:
     """How many tokens at the end of each label's span belong to the " ; " before the next object.
 
-    What spans of different labels end with in common; two (as PaliGemma's tokenizer cuts it) where
-    all labels are the same and nothing can be told.
+    Counts the tokens that the spans of different labels have in common at their end. If all labels are
+    equal this is unknown, and the answer is two, as PaliGemma's tokenizer splits " ; ".
     """
     distinct = {tuple(label) for label in labels}
     if len(distinct) < 2:

@@ -1,4 +1,4 @@
-"""The mask decoder: 16 `<seg>` indices to a 64 x 64 mask, and that mask into its box in the image.
+"""The mask decoder: turns 16 `<seg>` indices into a 64 x 64 mask, and pastes the mask into its box.
 
 Knows no text and no metric. Follows google-research/big_vision transfers/segmentation.py @ 0127fb6b.
 """
@@ -27,7 +27,7 @@ PUBLISHED_SIZE = 8_479_556
 PUBLISHED_SHA256 = "5586010257b8536dddefab65e7755077f21d5672d5674dacf911f73ae95a4447"
 WHERE = "gs://big_vision/paligemma/vae-oid.npz (also in the Hugging Face Space big-vision/paligemma-hf)"
 BATCH = 32  # masks decoded at once, always: see Decoder.decode
-REMEMBERED = 4096  # decoded masks kept, 16 KB each
+REMEMBERED = 4096  # decoded masks kept in memory, 16 KB each
 
 _SHAPES: dict[str, tuple[int, ...]] = {
     "_vq_vae._embedding": (128, 512),
@@ -53,10 +53,10 @@ for _block in (2, 3):
 
 
 def resolve(decoder: str = "", folders: Sequence[Path] = ()) -> Path:
-    """The weights' file. A named one: as it stands, or below `folders` (data roots). The published one: by
-    the environment, below `folders`, or in the cache.
+    """The weights' file. With a name: that path, or the path below `folders` (data roots). Without: the
+    published file, where EVALKIT_MASK_DECODER says, below `folders`, or in the cache.
 
-    Raises UserError naming what was tried and where to get the file.
+    Raises UserError that lists the paths tried and where to get the file.
     """
     if decoder:
         tried = [Path(decoder), *(folder / decoder for folder in dict.fromkeys(folders))]
@@ -77,7 +77,7 @@ def resolve(decoder: str = "", folders: Sequence[Path] = ()) -> Path:
 
 
 def decoder(spelled: str = "", folders: Sequence[Path] = ()) -> Decoder:
-    """The decoder that `resolve` finds, loaded once as long as its file does not change."""
+    """The decoder that `resolve` finds, loaded once unless its file changes."""
     path = resolve(spelled, folders)
     status = path.stat()
     return _load(str(path.resolve()), status.st_size, status.st_mtime_ns, not spelled)
@@ -96,19 +96,19 @@ def _load(path: str, size: int, changed: int, published: bool) -> Decoder:
 
 
 def _weights(path: str) -> dict[str, npt.NDArray[np.float32]]:
-    """The decoder's arrays by key, shapes checked; the encoder's are left out."""
+    """The decoder's arrays by key, with their shapes checked; the encoder's are ignored."""
     try:
         with np.load(path, allow_pickle=False) as archive:
             missing = [key for key in _SHAPES if key not in archive.files]
             if missing:
-                raise ModelError(f"{path}: no '{missing[0]}' inside: not a {FILE} mask decoder")
+                raise ModelError(f"{path}: has no array '{missing[0]}'; give a {FILE} mask decoder")
             arrays = {key: np.asarray(archive[key]) for key in _SHAPES}
     except (OSError, ValueError, EOFError, AttributeError) as error:
         raise ModelError(f"{path}: not a readable .npz of plain arrays ({error})") from None
     for key, shape in _SHAPES.items():
         if arrays[key].shape != shape or arrays[key].dtype.kind != "f":
             found = f"{arrays[key].dtype} {list(arrays[key].shape)}"
-            raise ModelError(f"{path}: {key} is {found}; the mask decoder has floats {list(shape)}")
+            raise ModelError(f"{path}: {key} is {found}; it must be floats {list(shape)}")
     return {key: np.ascontiguousarray(array, dtype=np.float32) for key, array in arrays.items()}
 
 
@@ -116,20 +116,20 @@ def _weights(path: str) -> dict[str, npt.NDArray[np.float32]]:
 
 
 class Decoder:
-    """The VQ-VAE's decoder half; masks once decoded are remembered."""
+    """The decoder half of the VQ-VAE; remembers masks that it has decoded."""
 
     def __init__(self, weights: dict[str, npt.NDArray[np.float32]], digest: str) -> None:
         self.digest = digest  # sha256 of the file
         self._weights = weights
-        self._torch: dict[str, Any] = {}  # made when something is decoded: the digest alone needs no torch
+        self._torch: dict[str, Any] = {}  # filled by the first decoding: the digest alone needs no torch
         self._known: dict[bytes, npt.NDArray[np.float32]] = {}
 
     def decode(self, indices: npt.ArrayLike) -> npt.NDArray[np.float32]:
-        """(n, 16) codebook indices, 0 to 127, row by row of a 4 x 4 grid, to (n, 64, 64) values.
+        """Codebook indices (n, 16), 0 to 127, in rows of a 4 x 4 grid, to values (n, 64, 64).
 
-        A value above 0 is foreground; published weights give about -1 to 1. Every batch is filled up to
-        one size, because the last bits of a mask would else depend on its company (2e-5 was seen).
-        Raises ValueError for another shape or an index out of range.
+        Values above 0 are foreground; published weights give about -1 to 1. Every batch is filled up to
+        one size, because otherwise a mask would depend slightly on the batch (2e-5 was observed).
+        Raises ValueError for a wrong shape or an index out of range.
         """
         rows = np.asarray(indices, dtype=np.int64)
         if not rows.size:
@@ -184,9 +184,9 @@ class Decoder:
 
 
 def paste(values: npt.NDArray[np.float32], box: Box, size: Size) -> Mask:
-    """A (64, 64) mask laid into its box at the image's `size`, as a run-length-coded Mask.
+    """Pastes (64, 64) values into their box in an image of `size`; returns a run-length-coded Mask.
 
-    The box is cut down to whole pixels and the values are resized to it with Pillow's bilinear
+    The box is truncated to whole pixels and the values are resized to it with Pillow's bilinear
     filter on floats; above 0 is foreground. A box that is empty in pixels gives an empty mask.
     """
     from PIL import Image
@@ -199,13 +199,13 @@ def paste(values: npt.NDArray[np.float32], box: Box, size: Size) -> Mask:
 
 
 def _counts(region: npt.NDArray[np.bool_], y0: int, x0: int, size: Size) -> str:
-    """COCO's run lengths of an image that is empty but for `region` with its corner at (y0, x0)."""
+    """COCO's run lengths of an image that is empty except for `region` with its corner at (y0, x0)."""
     from pycocotools import mask
 
     height, width = size
     rows, columns = region.shape
-    # COCO runs go down the columns. Only places where a run starts or ends matter: they are found in
-    # the region alone (with a blank row below unless it fills the columns) and moved to the image.
+    # COCO's runs go down the columns. Only the starts and ends of runs matter: they are found in the region
+    # alone (with an empty row below, unless it fills the columns) and then shifted to the image.
     gap = int(rows < height)
     flat = np.zeros((columns, rows + gap), dtype=np.int8)
     flat[:, :rows] = region.T

@@ -1,7 +1,7 @@
-"""Areas of polygons and of what two polygons share, by shapely; knows no image and no unit.
+"""Areas of polygons and of their intersections, by shapely; knows no image and no unit.
 
-HierText's evaluator measures with shapely too. A polygon that crosses itself is made valid as there: it
-counts by the even-odd rule, but for edges that lie on each other.
+HierText's evaluator uses shapely too. A polygon that crosses itself is made valid as there: its area
+follows the even-odd rule, except where edges lie on each other.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 Points = Sequence[Sequence[float]]
-"""(x, y) corners in order, either way round; the last is joined to the first."""
+"""(x, y) corners in order, clockwise or not; the last is joined to the first."""
 
 Shapes = npt.NDArray[Any]
 """Shapely's geometries, (n,)."""
@@ -22,8 +22,8 @@ Floats = npt.NDArray[np.float64]
 
 
 def shapes(polygons: Sequence[Points]) -> Shapes:
-    """The polygons as shapely measures them; one of fewer than three corners is empty."""
-    import shapely  # here, as in the others: `evalkit list` imports the metrics
+    """The polygons as shapely geometries; one of fewer than three corners is empty."""
+    import shapely  # not at the top, here and below: `evalkit list` imports the metrics
 
     result = np.full(len(polygons), shapely.Polygon(), dtype=object)
     whole = [i for i, points in enumerate(polygons) if len(points) > 2]
@@ -54,7 +54,7 @@ def bounds(polygons: Shapes) -> Floats:
 
 
 def shared(first: Shapes, second: Shapes) -> Floats:
-    """The area that each of `first` shares with the one of `second` in its place, (n,)."""
+    """The area that `first[i]` and `second[i]` share, (n,)."""
     import shapely
 
     return areas(shapely.intersection(first, second))

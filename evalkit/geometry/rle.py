@@ -1,4 +1,4 @@
-"""Masks as run lengths, as pycocotools writes them."""
+"""Run-length-coded masks as pycocotools writes them: dicts of `size` (h, w) and `counts` (bytes)."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ Rle = dict[str, Any]
 
 
 def rle(segmentation: Any, size: Size) -> Rle:
-    """A COCO segmentation (polygons, uncompressed or compressed run lengths) as one coded mask.
+    """A COCO segmentation (polygons, uncompressed or compressed run lengths) as one run-length-coded mask.
 
-    Raises DataError when it is none of these or its size is not `size`.
+    Raises DataError if it is none of these or its size is not `size`.
     """
     from pycocotools import mask
 
@@ -28,7 +28,7 @@ def rle(segmentation: Any, size: Size) -> Rle:
             counts = segmentation["counts"]
             coded = counts.encode("ascii") if isinstance(counts, str) else counts
             runs = _runs(coded) if isinstance(coded, bytes) else [int(c) for c in coded]
-            # pycocotools trusts these numbers and would never end, or crash, on wrong ones.
+            # pycocotools does not check these numbers, and would crash or never end on wrong ones.
             if min(runs, default=0) < 0 or sum(runs) != height * width:
                 raise ValueError(f"the run lengths do not add up to {height} x {width}")
             if isinstance(coded, bytes):
@@ -38,7 +38,7 @@ def rle(segmentation: Any, size: Size) -> Rle:
         if not polygons:
             return empty(size)
         if min(map(len, polygons)) < 4:
-            raise ValueError("a polygon of fewer than two points")
+            raise ValueError("a polygon has fewer than two points")
         return dict(mask.merge(mask.frPyObjects(polygons, height, width)))
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise DataError(
@@ -48,7 +48,8 @@ def rle(segmentation: Any, size: Size) -> Rle:
 
 
 def _runs(coded: bytes) -> list[int]:
-    """COCO's compressed run lengths in plain: five bits a character, a run relative to the last but one."""
+    """Decodes COCO's compressed run lengths: five bits per character, each run relative to the one before the
+    last."""
     runs: list[int] = []
     value = shift = 0
     for byte in coded:
@@ -62,12 +63,12 @@ def _runs(coded: bytes) -> list[int]:
         runs.append(value + runs[-2] if len(runs) > 2 else value)
         value = shift = 0
     if shift:
-        raise ValueError("the run lengths break off")
+        raise ValueError("the run lengths are cut short")
     return runs
 
 
 def mask_rle(mask: Mask) -> Rle:
-    """A parser's mask as pycocotools takes it."""
+    """A parser's mask in pycocotools' form."""
     return {"size": list(mask.size), "counts": mask.counts.encode("ascii")}
 
 
@@ -80,7 +81,7 @@ def empty(size: Size) -> Rle:
 
 
 def overlap(first: Rle, second: Rle) -> tuple[int, int]:
-    """(pixels in both, pixels in either) of two masks of one size."""
+    """(pixels in both, pixels in either) of two masks of the same size."""
     from pycocotools import mask
 
     shared = int(mask.area(mask.merge([first, second], intersect=True)))

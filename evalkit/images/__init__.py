@@ -1,1 +1,1 @@
-"""Image bytes to the model's square: decoding, marks, resizing, and a cache of the result."""
+"""Image bytes to the square that a model takes: decoding, marks, resizing, and a cache of the result."""

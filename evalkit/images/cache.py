@@ -1,6 +1,6 @@
-"""Prepared images kept on disk by content. Knows no image format and no model.
+"""A cache of prepared images on disk, by content. Knows no image format and no model.
 
-EVALKIT_IMAGE_CACHE=20 turns it on and bounds it to 20 GiB, in `images` of evalkit's cache folder.
+EVALKIT_IMAGE_CACHE=20 turns it on with a limit of 20 GiB, in `images` of evalkit's cache folder.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from evalkit.files import atomic_write, cache_folder
 from evalkit.types import Size
 
 ENVIRONMENT = "EVALKIT_IMAGE_CACHE"
-STEP = 20  # a process looks at the folder's size each time it has written one twentieth of the limit
-LEFT = 3600  # seconds after which a temporary file is one that a killed process has left
+STEP = 20  # a process checks the folder's size each time it has written one twentieth of the limit
+LEFT = 3600  # seconds after which a temporary file must be from a process that was killed
 
-# Checksum of all that follows; original size; array's shape and type; 32 bytes, so that floats are aligned.
+# Checksum of what follows; original size; array's shape and type. 32 bytes, so that floats are aligned.
 _HEAD = struct.Struct("<I2I3Ic7x")
 
 log = logging.getLogger("evalkit")
@@ -37,15 +37,15 @@ log = logging.getLogger("evalkit")
 
 @dataclass(eq=False)
 class ImageCache:
-    """A folder of prepared images, at most about `limit` bytes (each process may pass it by a twentieth).
+    """A folder of prepared images, at most about `limit` bytes (each process may exceed it by a twentieth).
 
-    Files appear by a rename and carry a checksum: several processes may share the folder, and a torn or
-    damaged file is as good as none. Beyond the limit those unused for longest go first.
+    Files appear by renaming and contain a checksum, so several processes may share the folder, and a damaged
+    file counts as missing. Beyond the limit the least recently used files are removed.
     """
 
     folder: Path
     limit: int
-    _fresh: int = field(default=0, init=False)  # bytes written since the folder was looked through
+    _fresh: int = field(default=0, init=False)  # bytes written since the folder's size was checked
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False)
 
     def get(self, key: str) -> tuple[npt.NDArray[Any], Size] | None:
@@ -57,13 +57,13 @@ class ImageCache:
             if zlib.crc32(memoryview(data)[4:]) != check:
                 return None
             pixels = np.frombuffer(data, np.dtype(kind.decode()), offset=_HEAD.size).reshape(shape)
-            os.utime(path)  # used now
+            os.utime(path)  # marks the file as used now
         except (OSError, ValueError, TypeError, struct.error):
             return None
         return pixels, (height, width)
 
     def put(self, key: str, pixels: npt.NDArray[Any], size: Size) -> None:
-        """Keeps them. A disk that refuses is told once; the run goes on without."""
+        """Stores the pixels. If that fails, warns once and continues without the cache."""
         head = _HEAD.pack(0, *size, *pixels.shape, pixels.dtype.char.encode())
         data = head[4:] + pixels.tobytes()
         try:
@@ -74,13 +74,13 @@ class ImageCache:
             if due:
                 self._make_room()
         except (UserError, OSError) as error:
-            _tell(str(error))
+            _warn(str(error))
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / key[2:]
 
     def _make_room(self) -> None:
-        """Removes the files unused for longest until nine tenths of the limit are left."""
+        """Removes the least recently used files until nine tenths of the limit are left."""
         now, held, found = time.time(), 0, []
         for folder in (f for f in os.scandir(self.folder) if f.is_dir()):
             for entry in os.scandir(folder.path):
@@ -89,7 +89,7 @@ class ImageCache:
                     if entry.name.startswith(".") and now - status.st_mtime > LEFT:
                         os.unlink(entry.path)
                         continue
-                except FileNotFoundError:  # another process was faster
+                except FileNotFoundError:  # another process has removed it
                     continue
                 held += status.st_size
                 found.append((status.st_mtime, status.st_size, entry.path))
@@ -103,29 +103,29 @@ class ImageCache:
 
 
 def current() -> ImageCache | None:
-    """The cache that the environment asks for, None where it asks for none. Raises UserError."""
-    asked = os.environ.get(ENVIRONMENT)
-    return _opened(asked, cache_folder() / "images") if asked else None
+    """The cache that EVALKIT_IMAGE_CACHE sets up, or None. Raises UserError for an invalid value."""
+    limit = os.environ.get(ENVIRONMENT)
+    return _opened(limit, cache_folder() / "images") if limit else None
 
 
 def key(*parts: object) -> str:
-    """A name for everything that the pixels depend on, spelled out."""
+    """The cache key: a digest of everything that the pixels depend on."""
     return hashlib.blake2b(repr(parts).encode(), digest_size=20).hexdigest()
 
 
 @functools.lru_cache(maxsize=4)
-def _opened(asked: str, folder: Path) -> ImageCache:
+def _opened(spelled: str, folder: Path) -> ImageCache:
     try:
-        limit = float(asked)
+        limit = float(spelled)
     except ValueError:
         limit = math.nan
     if not 0 < limit < math.inf:
         raise UserError(
-            f"{ENVIRONMENT}={asked}: must be how many GiB it may take, e.g. 20; unset turns it off"
+            f"{ENVIRONMENT}={spelled}: must be a limit in GiB, e.g. 20; unset it to turn the cache off"
         )
     return ImageCache(folder, int(limit * 2**30))
 
 
 @functools.lru_cache(maxsize=1)
-def _tell(reason: str) -> None:
-    log.warning("%s: going on without: %s", ENVIRONMENT, reason)
+def _warn(reason: str) -> None:
+    log.warning("%s: continuing without the cache: %s", ENVIRONMENT, reason)

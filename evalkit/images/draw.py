@@ -1,4 +1,4 @@
-"""What is drawn on images before a model sees them: edges of boxes, labels, padding. Knows no file."""
+"""Draws on images before a model sees them: edges of boxes, labels, padding. Reads no file but fonts."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ Floats = npt.NDArray[np.float32]
 def outline(pixels: Pixels | Floats, box: tuple[float, ...], colour: tuple[int, int, int]) -> None:
     """Draws a box's edge, one pixel wide, into (h, w, 3); `box` (y0, x0, y1, x1) as fractions.
 
-    As tf.image.draw_bounding_boxes: edges at trunc(coordinate · (side - 1)) in float32; what lies
-    outside isn't drawn.
+    As tf.image.draw_bounding_boxes: edges at trunc(coordinate · (side - 1)) in float32; what is outside of
+    the image isn't drawn.
     """
     height, width = pixels.shape[:2]
     rows, columns = np.float32(height - 1), np.float32(width - 1)
@@ -38,7 +38,7 @@ def outline(pixels: Pixels | Floats, box: tuple[float, ...], colour: tuple[int, 
 
 
 def fractions(mark: Mark, size: Size, padded: bool = False) -> tuple[float, ...]:
-    """The mark's box as fractions of the image's sides (of the padded image's, where it is)."""
+    """The mark's box as fractions of the image's sides (of the padded image's if `padded`)."""
     sides = ((max(size),) * 2 if padded else size) * 2
     if mark.unit == "fractions":
         return tuple(c * whole / side for c, whole, side in zip(mark.box, size * 2, sides, strict=True))
@@ -48,10 +48,10 @@ def fractions(mark: Mark, size: Size, padded: bool = False) -> tuple[float, ...]
 
 
 def label(image: Pixels, mark: Mark, smooth: bool = True) -> Pixels:
-    """A white box over a part of (h, w, 3), with the text in the largest size up to 100 that fits.
+    """Draws a white box on (h, w, 3) with the text in the largest font size up to 100 that fits.
 
-    As big_vision's AI2D builder: in the middle from left to right, at the top from there downwards;
-    not `smooth` where Pillow draws letters in black and white only.
+    As big_vision's AI2D builder: the text is centred horizontally and starts at the top of the box. `smooth`
+    is off for images on which Pillow draws letters in black and white only.
     """
     sides = (image.shape[0], image.shape[1]) * 2
     box = zip(fractions(mark, (sides[0], sides[1])), sides, strict=True)
@@ -76,11 +76,11 @@ def _font(path: str, points: int) -> Any:
     try:
         return ImageFont.truetype(path, points)
     except OSError as error:
-        raise ImageError(f"{path}: is no TrueType font ({error}); it writes the labels of images") from None
+        raise ImageError(f"{path}: is not a TrueType font ({error}); labels of images need one") from None
 
 
 def square(image: Pixels) -> Pixels:
-    """Padded with white to the right or below, until it is as high as wide."""
+    """The image padded to a square with white, on the right or at the bottom."""
     height, width, channels = image.shape
     side = max(height, width)
     if height == width:

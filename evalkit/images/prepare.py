@@ -1,4 +1,4 @@
-"""Image bytes to the square uint8 array that a model is given, byte for byte as the reference does it.
+"""Image bytes to the square array that a model gets, byte for byte as the reference does it.
 
 Knows no dataset and no model. Arrays are (height, width, channels); 3 channels are RGB.
 """
@@ -47,17 +47,17 @@ _PLUGINS = (
     PpmImagePlugin,
     TiffImagePlugin,
     WebPImagePlugin,
-)  # imported so that Image.open knows them whatever was opened before
-_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000")  # none runs a program
+)  # imported so that Image.open always knows these formats
+_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000")  # none of these runs a program
 
-# Pillow's own limit is below ours; what it would warn about is refused here, after the header is read.
+# Pillow's own limit is below ours; larger images are refused here, after the header is read.
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What a model is given of one image, and what is recorded of where it came from."""
+    """One image as a model gets it, and what is recorded of the original."""
 
     pixels: Pixels | Floats  # (resolution, resolution, 3), 0 to 255
     digest: str  # sha256 of the bytes read
@@ -65,11 +65,11 @@ class Prepared:
 
 
 def prepare(ref: ImageRef, preparation: Preparation) -> Prepared:
-    """Reads, decodes and resizes one image, or finds it in the cache. Raises ImageError naming it."""
+    """Reads, decodes and resizes one image, or finds it in the cache. Raises ImageError with its path."""
     data = read_bytes(ref)
     digest = hashlib.sha256(data).hexdigest()
     cache = image_cache.current()
-    if cache is None or any(mark.font for mark in ref.marks):  # a font's file is not looked into
+    if cache is None or any(mark.font for mark in ref.marks):  # the key does not cover a font file's content
         pixels, size = _prepared(data, ref, preparation)
         return Prepared(pixels, digest, size)
     key = image_cache.key(digest, preparation, replace(ref, path="", member=""), _code())
@@ -82,7 +82,7 @@ def prepare(ref: ImageRef, preparation: Preparation) -> Prepared:
 
 @functools.lru_cache(maxsize=1)
 def _code() -> tuple[str, ...]:
-    """What the pixels depend on besides the image: this code and its libraries."""
+    """What the pixels depend on besides the image: the code in this package and its libraries."""
     sources = (__file__, draw.__file__, resize.__file__)
     digests = (hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in sources)
     return (*digests, *map(version, ("pillow", "simplejpeg", "numpy")))
@@ -90,7 +90,7 @@ def _code() -> tuple[str, ...]:
 
 def whole(ref: ImageRef, preparation: Preparation) -> Prepared:
     """One image at its own size, for a model that resizes by itself: turned and marked as in `prepare`,
-    neither resized nor padded. Raises ImageError naming it."""
+    neither resized nor padded. Raises ImageError with its path."""
     data = read_bytes(ref)
     pixels = _rgb(_upright_and_labelled(data, ref, preparation))
     size = pixels.shape[0], pixels.shape[1]
@@ -118,7 +118,7 @@ def _upright_and_labelled(data: bytes, ref: ImageRef, preparation: Preparation) 
         image = _turned(image, ref.turn, preparation.jpeg)
     for mark in ref.marks:
         if mark.kind == "label":
-            smooth = _opened(data).mode not in ("1", "P")  # as Pillow draws on such an image itself
+            smooth = _opened(data).mode not in ("1", "P")  # on these Pillow itself draws letters unsmoothed
             image = draw.label(_rgb(image), mark, smooth)
     return image
 
@@ -130,8 +130,8 @@ def _outline(pixels: Pixels | Floats, ref: ImageRef, size: Size, padded: bool = 
 
 
 def _turned(image: Pixels, turn: int, jpeg: str) -> Pixels:
-    """Turned by quarters against the clock. With the reference's fast JPEG decoding saved as JPEG once
-    more, since it keeps what it turned so (big_vision datasets/textvqa @ 0127fb6b, encode_jpeg)."""
+    """Turns the image counterclockwise by quarters. With the reference's fast JPEG decoding it is saved as
+    JPEG once more, as the reference does (big_vision datasets/textvqa @ 0127fb6b, encode_jpeg)."""
     image = np.ascontiguousarray(np.rot90(image, turn))
     if jpeg != "fast":
         return image
@@ -141,13 +141,13 @@ def _turned(image: Pixels, turn: int, jpeg: str) -> Pixels:
 
 
 def header_size(ref: ImageRef) -> Size:
-    """(height, width) as the file's header states it; no pixel is decoded. ImageError naming the file."""
+    """(height, width) from the file's header; decodes no pixel. Raises ImageError with the file's path."""
     width, height = _headed(ref).size
     return height, width
 
 
 def header_channels(ref: ImageRef) -> int:
-    """How many numbers a pixel has by the file's header: 1 for grey and palettes. Errors as above."""
+    """Channels from the file's header: 1 for grey and palettes. Raises ImageError as `header_size`."""
     return len(_headed(ref).getbands())
 
 
@@ -155,37 +155,37 @@ def _headed(ref: ImageRef) -> Image.Image:
     data = read_bytes(ref)
     try:
         return _opened(data)
-    except Exception as error:  # as in decoding
-        raise ImageError(f"{ref}: is no image of a known kind ({type(error).__name__})") from None
+    except Exception as error:  # decoders raise many kinds, as in `_decode`
+        raise ImageError(f"{ref}: is not an image of a known kind ({type(error).__name__})") from None
 
 
 # --- decoding ----------------------------------------------------------------------------------
 
 
 def decode(data: bytes, jpeg: str = "fast", exif: str = "ignore", where: str = "image") -> Pixels:
-    """Any image file's bytes to RGB (h, w, 3). Raises ImageError naming `where`.
+    """Any image file's bytes to RGB (h, w, 3). Raises ImageError that starts with `where`.
 
     As tf.io.decode_image: alpha is dropped, not blended; grey is repeated; of 16 bits the high
     byte is kept; an animation gives its first frame. `jpeg="fast"` is TensorFlow's default inverse
-    DCT, "precise" Pillow's. `exif="apply"` turns the image upright, "ignore" leaves it as stored.
+    DCT, "precise" is Pillow's. `exif="apply"` turns the image upright, "ignore" leaves it as stored.
     """
     return _rgb(_decode(data, jpeg, exif, where))
 
 
 def _opened(data: bytes) -> Image.Image:
-    """The image with its header read, no pixel yet."""
+    """The image with only its header read."""
     return Image.open(io.BytesIO(data), formats=_FORMATS)
 
 
 def _rgb(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Three channels, contiguous and writable (Pillow's arrays are not, at which torch warns)."""
+    """Three channels, contiguous and writable (Pillow's arrays are not, and torch would warn)."""
     if image.shape[2] == 1:
         return np.repeat(image, 3, axis=2)
     return np.require(image, requirements=("C", "W"))
 
 
 def _decode(data: bytes, jpeg: str, exif: str, where: str) -> Pixels:
-    """(h, w, 3), or (h, w, 1) where all channels are equal: grey pages need a third of the work."""
+    """(h, w, 3), or (h, w, 1) for grey images, which saves two thirds of the work."""
     if not data:
         raise ImageError(f"{where}: is empty; it must be an image file")
     try:
@@ -199,10 +199,13 @@ def _decode(data: bytes, jpeg: str, exif: str, where: str) -> Pixels:
     except DataError:
         raise
     except Image.UnidentifiedImageError:
-        raise ImageError(f"{where}: is no image of a known kind; PNG, JPEG, WebP, GIF, BMP are") from None
+        raise ImageError(
+            f"{where}: is not an image of a known kind; it must be PNG, JPEG, WebP, GIF, BMP, TIFF, PPM "
+            "or JPEG 2000"
+        ) from None
     except Image.DecompressionBombError:
-        raise ImageError(f"{where}: has more than 512 megapixels; this is no image to evaluate on") from None
-    except Exception as error:  # decoders fail in dozens of ways on damaged files, all of one meaning
+        raise ImageError(f"{where}: has more than 512 megapixels; use a smaller image") from None
+    except Exception as error:  # decoders raise dozens of kinds for damaged files
         raise ImageError(f"{where}: cannot be decoded ({type(error).__name__}: {error})") from None
     return _upright(pixels, turn)
 
@@ -213,7 +216,7 @@ def _check_size(size: tuple[int, int], where: str) -> None:
         raise ImageError(f"{where}: has no pixels ({width}×{height})")
     if width * height > MAX_PIXELS or max(size) > MAX_SIDE:
         raise ImageError(
-            f"{where}: is {width}×{height} pixels; at most 512 megapixels and 1,048,576 a side are read"
+            f"{where}: is {width}×{height} pixels; at most 512 megapixels and 1,048,576 per side are read"
         )
 
 
@@ -223,7 +226,7 @@ def _fast_jpeg(data: bytes, image: Image.Image) -> Pixels:
     try:
         pixels = simplejpeg.decode_jpeg(data, colorspace=space, fastdct=True)
     except ValueError:
-        image.load()  # raises for a truncated file; what is merely odd (bytes between segments) is read
+        image.load()  # raises for a truncated file, but not for harmless oddities (bytes between segments)
         pixels = simplejpeg.decode_jpeg(data, colorspace=space, fastdct=True, strict=False)
     if space != "CMYK":
         return np.asarray(pixels, dtype=np.uint8)
@@ -235,11 +238,11 @@ def _fast_jpeg(data: bytes, image: Image.Image) -> Pixels:
 
 
 def _pixels(image: Image.Image) -> Pixels:
-    """Pillow's decoder, and its conversions where the reference's are the same."""
+    """Decodes with Pillow, and converts with Pillow where the reference does the same."""
     if image.format == "GIF":
         return _first_frame(image)
     image.load()
-    image.info.pop("transparency", None)  # dropped as alpha is; kept, it would make Pillow warn
+    image.info.pop("transparency", None)  # dropped like alpha; Pillow would warn about it
     if image.mode.startswith("I"):  # 16-bit grey: the high byte, where Pillow would clip
         high: Pixels = np.clip(np.asarray(image).astype(np.int64) >> 8, 0, 255).astype(np.uint8)
         return high[..., None]
@@ -255,7 +258,7 @@ def _array(image: Image.Image, mode: str) -> Pixels:
 
 
 def _first_frame(image: Image.Image) -> Pixels:
-    """An animation's first frame; what it leaves open of the canvas, or see-through, is black."""
+    """An animation's first frame; the canvas outside of it and transparent pixels are black."""
     left, upper, right, lower = image.tile[0][1]
     layers = np.asarray(image.convert("RGBA"), dtype=np.uint8)
     pixels = np.zeros((*layers.shape[:2], 3), np.uint8)
@@ -268,7 +271,7 @@ def _orientation(image: Image.Image) -> Any:
     """The EXIF orientation; 1, upright, where the tag is absent or damaged."""
     try:
         return image.getexif().get(0x0112, 1)
-    except Exception:  # the picture may be whole where its notes are not
+    except Exception:  # the pixels may be intact even if the metadata is not
         return 1
 
 

@@ -1,5 +1,5 @@
-"""Square images of a wanted size, bit for bit as the reference or Pillow makes them. Knows no file and no
-preparation. Arrays are (height, width, channels)."""
+"""Resizes images to squares, bit for bit as the reference or Pillow does. Knows no file and no preparation.
+Arrays are (height, width, channels)."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 Places = npt.NDArray[np.int64]
 
-STRIPS = {False: 1 << 15, True: 1 << 18}  # floats in a strip, by antialias: measured
+STRIPS = {False: 1 << 15, True: 1 << 18}  # floats in a strip, by antialias; chosen by measuring
 
 
 def resize(image: Pixels, resolution: int, method: str = "bilinear", antialias: bool = False) -> Pixels:
     """(h, w, c) to (resolution, resolution, c), aspect ratio not kept, as uint8.
 
     "bilinear": tf.image.resize, clipped and truncated (not rounded), as big_vision's `resize`.
-    "bicubic": Pillow's, which is what transformers' SiglipImageProcessorPil does.
+    "bicubic": Pillow's, as transformers' SiglipImageProcessorPil.
     """
     if method == "bicubic":
         source = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
@@ -39,7 +39,7 @@ def resize(image: Pixels, resolution: int, method: str = "bilinear", antialias: 
 
 
 def bilinear(image: Pixels, resolution: int, antialias: bool) -> Floats:
-    """tf.image.resize (half-pixel centres) as it is before the cast to uint8: floats from 0 to 255."""
+    """tf.image.resize (half-pixel centres) before the cast to uint8: floats from 0 to 255."""
     out = np.empty((resolution, resolution, image.shape[2]), np.float32)
     for top, floats in _strips(image, resolution, antialias):
         out[top : top + len(floats)] = floats
@@ -47,10 +47,10 @@ def bilinear(image: Pixels, resolution: int, antialias: bool) -> Floats:
 
 
 def _strips(image: Pixels, resolution: int, antialias: bool) -> Iterator[tuple[int, Floats]]:
-    """Strips of the resized image with the row each begins at.
+    """Strips of the resized image, each with its first row's number.
 
-    Strips keep every array in the cache and, below what malloc gives back to the system, in memory
-    that is already there: on whole images page faults cost more than the arithmetic.
+    Strips are small enough for the processor's cache, and for malloc to reuse memory without returning it
+    to the system: with whole images, page faults cost more than the arithmetic.
     """
     width, channels = image.shape[1:]
     widest = (max(width, resolution) if antialias else resolution) * channels
@@ -61,7 +61,7 @@ def _strips(image: Pixels, resolution: int, antialias: bool) -> Iterator[tuple[i
 
 
 def _reduced_strip(image: Pixels, resolution: int, top: int, end: int) -> Floats:
-    """Output rows top..end with antialias: rows first, then columns."""
+    """Output rows top..end (end excluded) with antialias: rows first, then columns."""
     height, width, channels = image.shape
     rows = _reduced(image.reshape(height, width * channels), height, resolution, top, end)
     turned = rows.reshape(-1, width, channels).transpose(1, 0, 2).reshape(width, -1)
@@ -72,8 +72,8 @@ def _reduced_strip(image: Pixels, resolution: int, top: int, end: int) -> Floats
 def _reduced(rows: npt.NDArray[Any], length: int, out: int, start: int, stop: int) -> Floats:
     """Output rows start..stop of the antialiased pass over axis 0: (length, m) to (stop - start, m).
 
-    Taps are added in order, one float32 rounding for each product and each sum; a tap of weight 0
-    that fills up a shorter row adds exactly nothing.
+    Taps are added in order, with one float32 rounding for each product and each sum; shorter rows are filled
+    up with taps of weight 0, which add exactly nothing.
     """
     first, weights = _triangle(length, out)
     taps = weights.shape[1]
@@ -92,7 +92,7 @@ def _reduced(rows: npt.NDArray[Any], length: int, out: int, start: int, stop: in
 def _blend(inputs: Floats, first: Places, weights: Floats, spare: Floats, out: Floats) -> None:
     """out[i] = Σ_k weights[i, k] · inputs[first[i] + k], k ascending."""
     taps, last = weights.shape[1], len(inputs) - 1
-    if taps >= 12:  # few outputs of many inputs: slices need no gathering
+    if taps >= 12:  # few outputs from many inputs: slices are faster than gathering
         for i, low in enumerate(first.tolist()):
             part = inputs[low : low + taps]
             products = np.multiply(part, weights[i, : len(part), None], out=spare[: len(part)])
@@ -126,7 +126,7 @@ def _triangle(length: int, out: int) -> tuple[Places, Floats]:
 
 
 def _interpolated_strip(image: Pixels, resolution: int, top: int, end: int) -> Floats:
-    """Output rows top..end between the two nearest, along x first, then along y: a + (b - a) · t."""
+    """Output rows top..end (end excluded), interpolated along x first, then along y: a + (b - a) · t."""
     height, width, channels = image.shape
     low, high, t = (part[top:end] for part in _nearest(height, resolution))
     left, right, u = _columns(width, resolution, channels)
@@ -156,7 +156,7 @@ def _columns(length: int, out: int, channels: int) -> tuple[Places, Places, Floa
 
 @functools.lru_cache(maxsize=128)
 def _nearest(length: int, out: int) -> tuple[Places, Places, Floats]:
-    """The two nearest inputs of every output and how far it lies between them."""
+    """The two nearest inputs of every output, and its position between them from 0 to 1."""
     half = np.float32(0.5)
     x: Floats = (np.arange(out, dtype=np.float32) + half) * (np.float32(length) / np.float32(out)) - half
     floor = np.floor(x)

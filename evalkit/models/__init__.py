@@ -1,5 +1,5 @@
-"""Backends that hold a checkpoint: one class a file or folder, found by its name. `open_checkpoint` says
-which of them a `--model` means; importing this imports none of them."""
+"""Backends that run a checkpoint: one class per file or folder, found by its name. `open_checkpoint`
+resolves a `--model` to one of them. Importing this package imports none of them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from evalkit.models import _own
 from evalkit.options.model import MODEL_OPTIONS, ModelOptions
 from evalkit.types import Checkpoint, Model
 
-DEFAULT = "paligemma"  # the backend of a `--model` that names none
+DEFAULT = "paligemma"  # the backend when `--model` names none
 
 
 def open_checkpoint(
     spec: str, options: ModelOptions | None = None, say: Callable[[str], None] = lambda text: None
 ) -> Checkpoint:
-    """The checkpoint that `--model SPEC` means, inspected but not loaded; `say` hears of long work.
+    """The checkpoint that `--model SPEC` names, inspected but not loaded; `say` gets a line about long work.
 
     `BACKEND:REST` goes to the class of `evalkit/models/BACKEND.py` (`module:FILE.py:CLASS`,
     `replay:FILE.jsonl`) or of an installed package's entry point, `demo:NAME` is an embedded checkpoint, and
@@ -41,16 +41,17 @@ def open_checkpoint(
     if backend.uses is not None:  # a default of evalkit.toml is for the backends that have a use for it
         flags = {k: v for k, v in flags.items() if k in backend.uses or k not in options.from_file}
     _refuse_unused(backend, kind, spec, flags, args)
-    if backend.__module__.startswith("evalkit."):
+
+    def make() -> Checkpoint:
         found: Checkpoint = backend.open(rest, flags, args, name, say)
         return found
-    return _own.checkpoint(
-        backend, spec, lambda: backend.open(rest, flags, args, name, say), {**flags, **args}
-    )
+
+    ours = backend.__module__.startswith("evalkit.")
+    return make() if ours else _own.checkpoint(backend, spec, make, {**flags, **args})
 
 
 def embedded(spec: str, resolution: Any) -> str:
-    """The folder of `demo:NAME`. Raises ModelError for a name or a resolution that is not there."""
+    """The folder of `demo:NAME`. Raises ModelError for an unknown name or resolution."""
     try:
         return str(demo.checkpoint(spec.partition(":")[2], int(resolution)))
     except ValueError as error:
@@ -58,7 +59,7 @@ def embedded(spec: str, resolution: Any) -> str:
 
 
 def _backend_class(rest: str) -> type[Model] | None:
-    """The class of `module:REST` where it is a backend of its own, not a class to be wrapped as one."""
+    """The class of `module:REST` if it is itself a backend; None if it must be wrapped as one."""
     cls = own_code.load(rest, f"module:{rest}", kind=ModelError, fresh=True)
     return cls if issubclass(cls, Model) else None
 
@@ -66,7 +67,7 @@ def _backend_class(rest: str) -> type[Model] | None:
 def _refuse_unused(
     backend: type[Model], kind: str, spec: str, flags: Mapping[str, Any], args: Mapping[str, Any]
 ) -> None:
-    """Raises ModelError for an option that would decide nothing with this backend."""
+    """Raises ModelError for an option that has no effect with this backend."""
     why = f"the backend {kind} does not use it; leave it out for {spec}"
     for option, value in flags.items():
         if backend.uses is not None and option not in backend.uses:

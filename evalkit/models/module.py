@@ -1,5 +1,5 @@
-"""Any Python class as a model: `module:my_file.py:MyModel`. Knows the class's few methods, nothing of its
-inside; docs/models.md says what they are."""
+"""Any Python class as a model: `module:my_file.py:MyModel`. Uses only the few methods that docs/models.md
+lists."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from evalkit.options.model import model_options
 from evalkit.types import Checkpoint, Model, Prediction, Request
 
 TEXT_VERSION = 2  # raised by hand whenever the same class could be made to write other text
-RESOLUTION = 224  # where the class says none
-BATCH = 8  # of `answer_batch`, where --batch-size says auto
+RESOLUTION = 224  # if the class names none
+BATCH = 8  # images per call of `answer_batch` with --batch-size auto
 
 
 @dataclass(eq=False)
 class Module(Model):
-    """A class of yours: `module:FILE.py:CLASS` or `module:PACKAGE.MODULE:CLASS`.
+    """A user's class: `module:FILE.py:CLASS` or `module:PACKAGE.MODULE:CLASS`.
 
-    `spec` is what follows `module:`; `options` go to the class by name; `resolution` is that of images
-    handed over prepared. Making one imports the class and checks its methods; an instance is made when
-    something must be answered, or when `identity` is an ordinary method.
+    `spec` is what follows `module:`; `options` are passed to the class by name; `resolution` applies to
+    images that are passed prepared. Creating a `Module` imports the class and checks its methods. The class
+    is instantiated when it must answer, or when its `identity` is an ordinary method.
     """
 
-    # a class of its own is given what else it takes, so that it can say what it lacks
+    # every other option is passed to the user's class, which refuses what it does not take
     uses = frozenset({"batch_size", "resolution", "revision", "dtype", "device", "device_map", "adapter",
                       "base", "quantize", "tokenizer"})  # fmt: skip
     takes_more = True
@@ -53,7 +53,7 @@ class Module(Model):
         name: str,
         say: Callable[[str], None],
     ) -> Checkpoint:
-        """All options go to the class, but `resolution`, and `batch_size`: how many `answer_batch` gets."""
+        """Passes all options to the class except `resolution` and `batch_size` (of `answer_batch`)."""
         given = {**flags, **read_options(args)}
         ours = model_options({k: given.pop(k) for k in ("batch_size", "resolution") if k in given})
         return cls(spec, given, ours.get("resolution"), ours.get("batch_size", "auto")).as_checkpoint()
@@ -74,31 +74,31 @@ class Module(Model):
 
     @cached_property
     def instance(self) -> Any:
-        """The object, made once: this is where the class loads its weights."""
-        return self._asked("__init__", lambda: self.cls(**self.options))
+        """The instance, created once: this is where the class loads its weights."""
+        return self._call("__init__", lambda: self.cls(**self.options))
 
     @cached_property
     def _declared(self) -> dict[str, Any]:
-        """What the class says of itself. Without a word it is never taken for the same model again."""
+        """What the class declares as its identity. Without one it never counts as the same model again."""
         known = inspect.getattr_static(self.cls, "identity", None)
         if known is None:
             return {"unidentified": uuid.uuid4().hex}
         if isinstance(known, (classmethod, staticmethod)):
-            said = self._asked("identity", lambda: self.cls.identity(**self.options))
+            declared = self._call("identity", lambda: self.cls.identity(**self.options))
         else:
-            said = self._asked("identity", lambda: self.instance.identity())
+            declared = self._call("identity", lambda: self.instance.identity())
         try:
-            if not isinstance(said, Mapping) or not said:
+            if not isinstance(declared, Mapping) or not declared:
                 raise TypeError
-            return {"declared": json.loads(json.dumps(dict(said), sort_keys=True, allow_nan=False))}
+            return {"declared": json.loads(json.dumps(dict(declared), sort_keys=True, allow_nan=False))}
         except (TypeError, ValueError):
             raise ModelError(
-                f"{self.where}: identity() gave {_short(said)}; it must give a dict of plain values "
-                "that names the weights, e.g. {'weights': file_digest(path)}"
+                f"{self.where}: identity() returned {_short(declared)}; it must return a dict of plain "
+                "values that names the weights, e.g. {'weights': file_digest(path)}"
             ) from None
 
     def identity(self) -> Mapping[str, Any]:
-        """What the class declares, its options, and its source file's content."""
+        """What the class declares, its options, and the digest of its source file."""
         return {
             "backend": "module",
             "text_version": TEXT_VERSION,
@@ -117,11 +117,11 @@ class Module(Model):
     def as_checkpoint(self) -> Checkpoint:
         """What a plan needs to know of it."""
         declared = "unidentified: " if not hasattr(self.cls, "identity") else ""
-        known = "no identity(), so nothing is gone on with" if declared else "identified by itself"
-        handed = "prepared pixels" if self._prepares else "images as they are"
+        known = "no identity(), so runs cannot be resumed" if declared else "identified by itself"
+        images = "prepared pixels" if self._prepares else "images as they are"
         return Checkpoint(
             name=self.name,
-            about=f"{self.where}, {declared}{known}, takes {handed}",
+            about=f"{self.where}, {declared}{known}, takes {images}",
             resolution=self.resolution or int(getattr(self.cls, "resolution", RESOLUTION)),
             identity=lambda protocol: self.identity(),
             load=lambda protocol: self,
@@ -137,7 +137,7 @@ class Module(Model):
         requests: Sequence[Request],
         on_bad_image: Callable[[Request, ImageError], None] | None = None,
     ) -> Iterator[Prediction]:
-        """In order, one at a time (`answer`) or in batches of one decoding (`answer_batch`)."""
+        """Predictions in the requests' order, one at a time (`answer`) or in batches (`answer_batch`)."""
         if not requests:
             return
         for request in requests:
@@ -157,12 +157,12 @@ class Module(Model):
                 yield from self._answers(good)
 
     def _check(self, request: Request) -> None:
-        """Raises ModelError for a decoding that the class does not claim to know."""
+        """Raises ModelError for decode settings that the class's method does not take."""
         decode, unknown = request.decode, list[tuple[str, Any]]()
         for key, plain in (("beams", 1), ("temperature", 0), ("top_p", 1), ("forbid", ())):
             if getattr(decode, key) != plain and key not in self._takes:
                 unknown.append((key, list(plain) if isinstance(plain, tuple) else plain))
-        told = [f"decode.{key}={getattr(decode, key)}" for key, _ in unknown]
+        wanted = [f"decode.{key}={getattr(decode, key)}" for key, _ in unknown]
         changed = " ".join(f"--set decode.{key}={plain}" for key, plain in unknown)
         if decode.logprobs:
             raise ModelError(
@@ -171,27 +171,27 @@ class Module(Model):
             )
         if unknown:
             raise ModelError(
-                f"{self.where}: the task asks for {' and '.join(told)}, but {self._method}() takes no "
+                f"{self.where}: the task asks for {' and '.join(wanted)}, but {self._method}() takes no "
                 f"'{unknown[0][0]}'; give it one, or run with {changed}"
             )
         if request.choices:
-            raise ModelError(f"{self.where}: sample {request.id}: scoring given answers is not for modules")
+            raise ModelError(f"{self.where}: sample {request.id}: a module cannot score given choices")
 
     def _images(self, request: Request) -> tuple[list[Any], tuple[str, ...], tuple[tuple[int, int], ...]]:
-        """(what the class gets, sha256 of the bytes, (height, width)) of each image."""
-        handed, digests, sizes = [], [], []
+        """The images as the class gets them, sha256 of each image's bytes, and each (height, width)."""
+        images, digests, sizes = [], [], []
         for ref in request.images:
-            make = prepare.prepare if self._prepares else prepare.whole
-            made = make(ref, request.preparation)
-            handed.append(made.pixels if self._prepares else Image.fromarray(made.pixels))
-            digests.append(made.digest)
-            sizes.append(made.size)
-        return handed, tuple(digests), tuple(sizes)
+            read = prepare.prepare if self._prepares else prepare.whole
+            found = read(ref, request.preparation)
+            images.append(found.pixels if self._prepares else Image.fromarray(found.pixels))
+            digests.append(found.digest)
+            sizes.append(found.size)
+        return images, tuple(digests), tuple(sizes)
 
     def _answers(self, good: list[tuple[Request, list[Any], Any, Any]]) -> Iterator[Prediction]:
-        asked, decode = [request for request, *_ in good], good[0][0].decode
-        pictures = [i[0] if len(i) == 1 else i for _, i, *_ in good]
-        prompts, seeds = [r.prompt for r in asked], [r.seed % (1 << 63) for r in asked]
+        requests, decode = [request for request, *_ in good], good[0][0].decode
+        images = [i[0] if len(i) == 1 else i for _, i, *_ in good]
+        prompts, seeds = [r.prompt for r in requests], [r.seed % (1 << 63) for r in requests]
         known: dict[str, Any] = {
             "max_new_tokens": decode.max_new_tokens,
             "temperature": decode.temperature,
@@ -200,28 +200,28 @@ class Module(Model):
             "forbid": decode.forbid,
         }
         known = {k: v for k, v in known.items() if k in self._takes}
-        what = f"sample {asked[0].id}" + (f" to {asked[-1].id}" if len(asked) > 1 else "")
+        what = f"sample {requests[0].id}" + (f" to {requests[-1].id}" if len(requests) > 1 else "")
         if self._method == "answer":
             known |= {"seed": seeds[0]} if "seed" in self._takes else {}
-            texts = [self._asked(what, lambda: self.instance.answer(pictures[0], prompts[0], **known))]
+            texts = [self._call(what, lambda: self.instance.answer(images[0], prompts[0], **known))]
         else:
             known |= {"seeds": seeds} if "seeds" in self._takes else {}
-            texts = self._asked(what, lambda: self.instance.answer_batch(pictures, prompts, **known))
-            if not isinstance(texts, (list, tuple)) or len(texts) != len(asked):
+            texts = self._call(what, lambda: self.instance.answer_batch(images, prompts, **known))
+            if not isinstance(texts, (list, tuple)) or len(texts) != len(requests):
                 raise ModelError(
-                    f"{self.where}: {what}: answer_batch() gave {_short(texts)}; it must give a list of "
-                    f"{len(asked)} texts"
+                    f"{self.where}: {what}: answer_batch() returned {_short(texts)}; it must return a list "
+                    f"of {len(requests)} texts"
                 )
         for (request, _, digests, sizes), text in zip(good, texts, strict=True):
             _check_text(f"{self.where}: sample {request.id}: {self._method}()", text)
             yield Prediction(request.id, request.prompt, text, image_digests=digests, sizes=sizes)
 
-    def _asked(self, what: str, call: Callable[[], Any]) -> Any:
-        """Calls the class; whatever it raises becomes one sentence that names the line."""
+    def _call(self, what: str, call: Callable[[], Any]) -> Any:
+        """Calls the class; turns any exception into a ModelError that names the line."""
         try:
             return call()
         except Exception as error:
-            kept = "; what was answered before is kept" if what.startswith("sample") else ""
+            kept = "; earlier answers are kept" if what.startswith("sample") else ""
             raise ModelError(
                 f"{self.where}: {what}: raised {own_code.said(error)} ({own_code.where(error)}){kept}"
             ) from error
@@ -231,8 +231,8 @@ class Module(Model):
 
 
 def read_options(given: Mapping[str, Any]) -> dict[str, Any]:
-    """`top_p=0.9,weights=model.pt` with numbers, True, False, None and 'quoted' read as Python writes
-    them; anything else is text."""
+    """Options such as `top_p=0.9,weights=model.pt` as Python values: numbers, True, False, None and quoted
+    strings are read as Python literals, anything else stays text."""
     found: dict[str, Any] = {}
     for key, text in given.items():
         try:
@@ -246,12 +246,12 @@ def read_options(given: Mapping[str, Any]) -> dict[str, Any]:
 def _parameters(cls: type[Any]) -> Mapping[str, inspect.Parameter]:
     try:
         return inspect.signature(cls).parameters
-    except ValueError:  # a class of C
+    except ValueError:  # a class written in C
         return {}
 
 
 def _check_options(where: str, cls: type[Any], options: Mapping[str, Any]) -> None:
-    """Raises ModelError where the class does not take the options, or needs others."""
+    """Raises ModelError if the class does not take one of the options, or needs another."""
     parameters = _parameters(cls)
     known = [n for n, p in parameters.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
@@ -266,7 +266,7 @@ def _check_options(where: str, cls: type[Any], options: Mapping[str, Any]) -> No
 
 
 def _check_method(where: str, cls: type[Any], method: str) -> set[str]:
-    """The names that the method can be given. Raises ModelError where it is not there or too narrow."""
+    """The parameter names of the method. Raises ModelError if it is missing or lacks `max_new_tokens`."""
     wanted = "answer(self, image, prompt, max_new_tokens)"
     if method == "answer_batch":
         wanted = "answer_batch(self, images, prompts, max_new_tokens)"
@@ -276,7 +276,8 @@ def _check_method(where: str, cls: type[Any], method: str) -> set[str]:
     parameters = list(inspect.signature(known).parameters.values())[1:]
     named = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
-        named |= {"max_new_tokens", "seed", "seeds"}  # never what would claim to know a decoding
+        # Not the decode settings: **kwargs does not show that the method implements them.
+        named |= {"max_new_tokens", "seed", "seeds"}
     if "max_new_tokens" not in named:
         raise ModelError(f"{where}: {method}() takes no 'max_new_tokens'; it must be {wanted}")
     return named
@@ -284,17 +285,17 @@ def _check_method(where: str, cls: type[Any], method: str) -> set[str]:
 
 def _check_text(what: str, text: Any) -> None:
     if not isinstance(text, str):
-        raise ModelError(f"{what} gave {_short(text)}; it must give the text, a str")
+        raise ModelError(f"{what} returned {_short(text)}; it must return the text, a str")
     try:
         text.encode()
     except UnicodeEncodeError:
         raise ModelError(
-            f"{what} gave half a character (a lone surrogate); it must be valid Unicode"
+            f"{what} returned half a character (a lone surrogate); it must be valid Unicode"
         ) from None
 
 
 def _short(value: Any) -> str:
-    """What something is, for an error message."""
+    """A value's type, and its length where it has one, for an error message."""
     if value is None:
         return "None"
     size = f" of {len(value)}" if isinstance(value, (list, tuple, bytes)) else ""

@@ -25,9 +25,9 @@ KNOWN = {f.name for f in fields(Prediction)} - {"id", "prompt", "image_digests",
 class Replay(Model):
     """Answers from JSON lines `{"id": ..., "text": ...}`, or from the journals of a run folder.
 
-    Other keys of a prediction (tokens, logprobs, stop, margin) are given back where they are recorded;
-    a recorded prompt or image digest that is not the one asked about is an error. The answers are
-    compared as texts of one task: ids are all that a line is found by.
+    Other recorded keys of a prediction (tokens, logprobs, stop, margin) are returned too. A recorded prompt
+    or image digest that differs from the request's is an error. Lines are found by id alone, so a file
+    should hold the answers of one task.
     """
 
     uses = frozenset({"resolution"})
@@ -44,7 +44,7 @@ class Replay(Model):
         name: str,
         say: Callable[[str], None],
     ) -> Checkpoint:
-        """`replay:FILE.jsonl` or `replay:RUN_FOLDER`; `resolution` is what the images were prepared at."""
+        """Opens `replay:FILE.jsonl` or `replay:RUN_FOLDER`; `resolution` is that of the prepared images."""
         given = model_options({**flags, **args})
         return cls(Path(spec).expanduser(), given.get("resolution")).as_checkpoint()
 
@@ -63,14 +63,14 @@ class Replay(Model):
                 prediction = _prediction(f"replay:{self.path}: line {number + 1}: ", line)
                 if prediction.id in found and "crc" not in line:  # in a journal the last line of an id counts
                     where = f"replay:{self.path}: line {number + 1}"
-                    raise ModelError(f"{where}: id {prediction.id} was there before; each id once")
+                    raise ModelError(f"{where}: id {prediction.id} is repeated; each id must occur once")
                 found[prediction.id] = prediction
         if not found:
             raise ModelError(f'replay:{self.path}: holds no answers; a line is {{"id": ..., "text": ...}}')
         return found
 
     def identity(self) -> Mapping[str, Any]:
-        """The recorded answers themselves; where they lie and in which order does not matter."""
+        """A digest of the recorded answers; neither their place on disk nor their order matters."""
         digest = hashlib.sha256()
         for name in sorted(self.recorded):
             digest.update(repr(dataclasses.astuple(self.recorded[name])).encode("utf-8", "surrogatepass"))
@@ -95,13 +95,13 @@ class Replay(Model):
         requests: Sequence[Request],
         on_bad_image: Callable[[Request, ImageError], None] | None = None,
     ) -> Iterator[Prediction]:
-        """In the order asked. Raises ModelError before the first answer when some are not recorded."""
+        """Predictions in the requests' order. Raises ModelError before the first if any is not recorded."""
         missing = [r.id for r in requests if r.id not in self.recorded]
         if missing:
             more = f" and {len(missing) - 1:,} more of {len(requests):,}" if len(missing) > 1 else ""
             raise ModelError(
-                f"replay:{self.path}: no answer for sample {missing[0]}{more}; record them, or name "
-                "those that are there with --ids"
+                f"replay:{self.path}: no answer for sample {missing[0]}{more}; record them, or select "
+                "the recorded ones with --ids"
             )
         for request in requests:
             known = self.recorded[request.id]
@@ -122,13 +122,13 @@ class Replay(Model):
     def _images(
         self, request: Request, known: Prediction
     ) -> tuple[tuple[str, ...], tuple[tuple[int, int], ...]]:
-        """Digests and sizes of the images as they lie now, which must be those that were answered about."""
+        """Digests and sizes of the images on disk now, which must be the images of the recorded answers."""
         data = [sources.read_bytes(ref) for ref in request.images]
         digests = tuple(hashlib.sha256(d).hexdigest() for d in data)
         if known.image_digests and known.image_digests != digests:
             raise ModelError(
-                f"replay:{self.path}: sample {request.id}: was answered about another image than "
-                "lies there now; replay it with the images it saw"
+                f"replay:{self.path}: sample {request.id}: its image has changed since it was answered; "
+                "replay it with the original images"
             )
         if known.image_digests and known.sizes:
             return digests, known.sizes
@@ -140,7 +140,7 @@ class Replay(Model):
 
 
 def _prediction(where: str, line: Any) -> Prediction:
-    """One line as a prediction; keys that no prediction has are passed over."""
+    """One line as a prediction; keys that a prediction does not have are ignored."""
     if not isinstance(line, dict) or not isinstance(line.get("id"), (str, int)):
         raise DataError(f'{where}no "id"; a line is {{"id": ..., "text": ...}}')
     text = next((line[k] for k in ("text", "prediction", "answer") if k in line), None)
@@ -157,7 +157,7 @@ def _prediction(where: str, line: Any) -> Prediction:
         digests = tuple(str(d) for d in line.get("image_digests") or ())
     except (TypeError, ValueError):
         raise DataError(f"{where}tokens, logprobs, sizes and margin must be numbers") from None
-    # lone surrogates are legal in JSON and in nothing else
+    # lone surrogates are legal in JSON, but cannot be encoded
     text = text.encode("utf-8", "replace").decode()
     prompt = str(line.get("prompt") or "")
     return Prediction(str(line["id"]), prompt, text, image_digests=digests, sizes=sizes, **kept)

@@ -1,1 +1,1 @@
-"""Intervals, paired differences, adjusted and sequential tests. Knows numbers only."""
+"""Intervals, paired differences, adjusted and sequential tests. Knows only numbers."""

@@ -1,4 +1,4 @@
-"""How sure a score is: 95 % intervals that respect clusters (questions about one image).
+"""95 % intervals of scores that respect clusters (questions about one image).
 
 Knows rows, clusters and reductions; not tasks, models or files.
 """
@@ -14,9 +14,9 @@ import numpy.typing as npt
 from evalkit.types import Metric, Rows
 
 LEVEL = 0.95
-FEW = 100  # clusters below which an interval is rough; the tables say so
+FEW = 100  # with fewer clusters an interval is rough; the tables say so
 RESAMPLES = 2000
-RESAMPLES_SLOW = 500  # for metrics that no sums describe (AP): each resample is a whole reduction
+RESAMPLES_SLOW = 500  # for metrics that are no function of sums (AP): each resample is a full reduction
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.intp]
 
@@ -29,10 +29,10 @@ def interval(
 ) -> tuple[float | None, float | None, str]:
     """(low, high, method) of `metric.reduce(rows)` at 95 %, resampling whole clusters.
 
-    Means of 0/1 rows take Wilson's interval at the effective sample size, other means Student's t
+    Means of 0/1 rows get Wilson's interval at the effective sample size, other means Student's t
     with cluster-robust errors, other sums the bootstrap over clusters. AP is reduced again for every
-    resample: an image drawn twice counts as two images, a class that no drawn image shows is left
-    out. With fewer than two clusters nothing can be said: (None, None, "none").
+    resample: an image drawn twice counts as two images, and a class that no drawn image shows is left
+    out. With fewer than two clusters there is no interval: (None, None, "none").
     """
     index = cluster_index(clusters)
     groups = int(index.max()) + 1 if len(index) else 0
@@ -97,9 +97,9 @@ def wilson(successes: float, n: float, z: float) -> tuple[float, float]:
 
 
 def wilson_clustered(values: Floats, index: Ints) -> tuple[float, float]:
-    """Wilson's interval at the effective size p(1-p)/SE², never above n (Korn & Graubard 1998).
+    """Wilson's interval at the effective size p(1-p)/SE², at most n (Korn & Graubard 1998).
 
-    Without clusters this is the plain interval. All rows equal: the number of clusters is the size.
+    Without clusters this is the plain interval. If all rows are equal, the number of clusters is the size.
     """
     n, groups = len(values), int(index.max()) + 1
     p = float(values.mean())
@@ -127,9 +127,9 @@ def is_mean(metric: Metric, rows: Floats) -> bool:
 
 
 def resampled(metric: Metric, rows: Rows, index: Ints, seed: int = 0) -> Floats:
-    """The score in every resample of whole clusters (2,000, or 500 of a metric without sums).
+    """The score in every resample of whole clusters (2,000, or 500 for a metric without sums).
 
-    The same `index` and seed draw the same clusters, so that two models' scores are paired.
+    The same `index` and seed draw the same clusters, which pairs two models' scores.
     """
     groups = int(index.max()) + 1
     if isinstance(rows, list):
@@ -149,10 +149,10 @@ def cluster_sums(rows: Floats, index: Ints) -> Floats:
 
 
 def resampled_sums(sums: Floats, times: int = RESAMPLES, seed: int = 0) -> Floats:
-    """Column sums (times, columns) when the clusters' `sums` (clusters, columns) are drawn again.
+    """Column sums (times, columns) of resampled clusters, given their `sums` (clusters, columns).
 
-    Exact multinomial draws where clusters are few or alike; for very many different ones Poisson
-    weights scaled to the same total (Chamandy et al. 2012), which is ten times as fast.
+    Exact multinomial draws if clusters are few or many are equal; for very many different ones Poisson
+    weights scaled to the same total (Chamandy et al. 2012), which are ten times as fast.
     """
     rng = np.random.default_rng(seed)
     groups = len(sums)
@@ -162,8 +162,8 @@ def resampled_sums(sums: Floats, times: int = RESAMPLES, seed: int = 0) -> Float
             exact: Floats = rng.multinomial(groups, counts / groups, size=times) @ alike
             return exact
     parts = []
-    step = max(1, 100_000 // groups)  # what fits into the processor's cache
-    counted = np.hstack([sums, np.ones((groups, 1))])  # the last column counts what was drawn
+    step = max(1, 100_000 // groups)  # as many as fit into the processor's cache
+    counted = np.hstack([sums, np.ones((groups, 1))])  # the last column counts the draws
     for start in range(0, times, step):
         size = (min(step, times - start), groups)
         if groups <= 4096:
@@ -178,8 +178,8 @@ def resampled_sums(sums: Floats, times: int = RESAMPLES, seed: int = 0) -> Float
 def percentiles(scores: Floats, groups: int, level: float = LEVEL) -> tuple[float, float]:
     """The bootstrap's percentile interval, widened for few clusters as Student's t is.
 
-    Hesterberg 2015 ("expanded percentile"): quantiles at Phi(-sqrt(G/(G-1)) t); NaN scores (nothing
-    left in a resample) are passed over; (NaN, NaN) when there is no other.
+    Hesterberg 2015 ("expanded percentile"): quantiles at Phi(-sqrt(G/(G-1)) t). NaN scores (nothing
+    left in a resample) are ignored; (NaN, NaN) if there are no others.
     """
     from scipy.special import ndtr
 

@@ -1,4 +1,4 @@
-"""The difference of two models on the same samples: interval, tests, what it could have seen.
+"""The difference of two models on the same samples: interval, tests, smallest detectable drop.
 
 Knows rows, clusters and metrics; not runs, files or verdicts.
 """
@@ -16,17 +16,17 @@ from evalkit.stats.intervals import Floats, Ints
 from evalkit.types import Metric, Rows
 
 POWER = 0.8
-ROUNDING = 1e-9  # differences below are sums added up in another order, not changes
-SPARSE = 10  # changed clusters below which a resample of them says too little
+ROUNDING = 1e-9  # smaller differences come from sums added up in another order, not from changes
+SPARSE = 10  # with fewer changed clusters, resampling them says too little
 
 
 @dataclass(frozen=True)
 class Difference:
-    """B minus A of one metric, turned so that more is better (`lower_is_better` swaps the sign).
+    """B minus A in one metric; positive is always better (`lower_is_better` swaps the sign).
 
     `low` and `high` are the 95 % interval, `error` the standard error, `p` the two-sided p of the
-    test named by `test`; `others` are further p-values, for the record. `gained`, `lost`: samples
-    whose row got better or worse (None where rows can't be ordered). `detectable` is the smallest
+    test named by `test`; `others` are further p-values, recorded only. `gained`, `lost`: samples
+    whose row got better or worse (None if rows can't be ordered). `detectable` is the smallest
     true drop that this comparison finds in 80 of 100 cases.
     """
 
@@ -46,7 +46,7 @@ class Difference:
     gained: tuple[int, ...] | None = None  # places in the rows
     lost: tuple[int, ...] | None = None
     others: dict[str, float] = field(default_factory=dict)
-    sizes: tuple[float, float, float, float] | None = None  # of Tango's test: gained, lost, n, scale
+    sizes: tuple[float, float, float, float] | None = None  # for Tango's test: gained, lost, n, scale
 
     def p_above(self, shift: float) -> float:
         """One-sided p against "the difference is at most `shift`": small when it is surely above."""
@@ -57,12 +57,12 @@ class Difference:
         return self._tail(shift, 1)
 
     def needed(self, margin: float) -> int | None:
-        """Samples with which a difference like this one would decide non-inferiority at `margin`
-        (80 % power, one-sided 5 %), by the square law; None when no number is within reason."""
+        """Samples needed to decide non-inferiority at `margin` for a difference like this one (80 % power,
+        one-sided 5 %): the error falls with the square root of n. None if the number is unreasonable."""
         distance = self.value + margin
         if not self.error > 0 or abs(distance) < self.error / 100:
             return None
-        if self.changed == 0:  # then the bound falls with n, not with its root
+        if self.changed == 0:  # then the bound falls with n, not with its square root
             return math.ceil(max(self.n * -self.low / margin, self.n + 1))
         count = self.n * ((1.6449 + 0.8416) * self.error / distance) ** 2
         return math.ceil(max(count, self.n + 1)) if count < 1e8 else None
@@ -82,11 +82,11 @@ class Difference:
 
 
 def difference(metric: Metric, a: Rows, b: Rows, index: Ints, level: float = intervals.LEVEL) -> Difference:
-    """Compares two models' rows of the same samples in the same order; `index` is their cluster.
+    """Compares two models' rows of the same samples in the same order; `index` are their clusters.
 
-    Means of 0/1 rows take Tango's score interval (1998) at the effective sample size and, without
+    Means of 0/1 rows get Tango's score interval (1998) at the effective sample size and, without
     clusters, McNemar's exact test; other means the paired clustered bootstrap and the sign-flip test;
-    the rest the paired bootstrap alone. With fewer than two clusters nothing is certain: NaN bounds.
+    other metrics only the paired bootstrap. With fewer than two clusters the bounds are NaN.
     """
     if isinstance(a, list) or isinstance(b, list):
         return _by_resampling(metric, a, b, index, level)
@@ -108,15 +108,15 @@ def _of_means(metric: Metric, a: Floats, b: Floats, index: Ints, level: float) -
     error = intervals.cluster_error(moved, index)
     sparse = changed < SPARSE and metric.maximum is not None
     scale = 1.0 if binary or metric.maximum is None else metric.maximum - metric.minimum
-    told: tuple[float, float, float, float] | None = None
+    tested: tuple[float, float, float, float] | None = None
     if clusters < 2:
         low = high = error = math.nan
         method = "none"
     elif binary or sparse:
         sizes = effective(moved / scale, index)
         low, high = tango(*sizes, _quantile(clusters, n, level))
-        low, high, method, told = low * scale, high * scale, "tango", (*sizes, scale)
-        # with next to no change the plain error is far too sure of itself
+        low, high, method, tested = low * scale, high * scale, "tango", (*sizes, scale)
+        # with very few changes the plain error is much too small
         error = max(error, (high - low) / (2 * intervals.student(clusters - 1, level)))
     else:
         low, high = _bootstrap_mean(sums, index, clusters, level)
@@ -132,7 +132,7 @@ def _of_means(metric: Metric, a: Floats, b: Floats, index: Ints, level: float) -
         a=float(a.mean()), b=float(b.mean()), n=n, clusters=clusters, value=value, low=low, high=high,
         error=error, p=p, test=test, method=method, detectable=_detectable(error, clusters), changed=changed,
         gained=tuple(np.flatnonzero(moved > 0).tolist()), lost=tuple(np.flatnonzero(moved < 0).tolist()),
-        others=others, sizes=told,
+        others=others, sizes=tested,
     )  # fmt: skip
 
 
@@ -196,17 +196,17 @@ def _detectable(error: float, clusters: int) -> float:
     return (intervals.student(clusters - 1) + float(ndtri(POWER))) * error
 
 
-# --- where boxes lie -----------------------------------------------------------------------------------
+# --- where boxes are -----------------------------------------------------------------------------------
 
 AXES = ("down", "right")
 
 
 def offsets(metric: Metric, a: Rows, b: Rows, index: Ints) -> dict[str, Difference]:
-    """How far B's boxes lie from A's, each seen from the same target: down and right, in 1/1024 of the image.
+    """How far B's boxes are from A's, relative to the same target: down and right, in 1/1024 of the image.
 
-    Of the samples in which both found their target; many boxes of one sample count as their mean.
-    Student's t, clustered. What overlap hardly sees it sees well: boxes that are all moved a little
-    hardly scatter. Empty for a metric without boxes, and with fewer than `SPARSE` clusters.
+    Uses the samples in which both found their target; several boxes of one sample count as their mean.
+    Student's t, clustered. Detects small shifts that overlap hardly shows, because boxes that are all
+    shifted alike scatter little. Empty for a metric without boxes, and with fewer than `SPARSE` clusters.
     """
     first, second = metric.offsets(a), metric.offsets(b)
     if first is None or second is None:
@@ -237,14 +237,14 @@ def offsets(metric: Metric, a: Rows, b: Rows, index: Ints) -> dict[str, Differen
 def tango(gained: float, lost: float, n: float, z: float) -> tuple[float, float]:
     """Tango's score interval of a paired difference of proportions (Statistics in Medicine 1998).
 
-    `gained` and `lost` are the samples that only B, only A got right; they and `n` may be fractions
-    (effective sizes). Never empty: nothing changed in 300 samples leaves about +-1.3 points.
+    `gained` and `lost` are the numbers of samples that only B or only A got right; they and `n` may be
+    fractions (effective sizes). Never of width 0: 300 unchanged samples give about ±1.3 points.
     """
     return _root(gained, lost, n, z), _root(gained, lost, n, -z)
 
 
 def tango_score(gained: float, lost: float, n: float, shift: float) -> float:
-    """The score statistic of a true difference of `shift`; at 0 it is McNemar's (x-y)/sqrt(x+y)."""
+    """The score statistic for a true difference of `shift`; at 0 it is McNemar's (x-y)/sqrt(x+y)."""
     square = -gained - lost + (2 * n - gained + lost) * shift
     product = -lost * shift * (1 - shift)
     root = math.sqrt(max(0.0, square * square - 8 * n * product))
@@ -268,11 +268,11 @@ def _root(gained: float, lost: float, n: float, z: float) -> float:
 
 
 def effective(moved: Floats, index: Ints) -> tuple[float, float, float]:
-    """(gained, lost, n) of Tango's test at the effective size: n x (variance of independent samples /
-    of clustered ones), never above n.
+    """(gained, lost, n) for Tango's test at the effective size: n x (variance of independent samples /
+    of clustered ones), at most n.
 
     `moved` is in [-1, 1]; graded values count as fractions, which never makes the interval shorter.
-    Where nothing changed the clusters are the size.
+    If nothing changed, the number of clusters is the size.
     """
     n, clusters = len(moved), int(index.max()) + 1
     share = 1.0
@@ -292,7 +292,7 @@ def simultaneous(
     metric: Metric, a: Rows, b: Rows, index: Ints, groups: Sequence[str], least: int = 50
 ) -> dict[str, Difference]:
     """The difference within every group of at least `least` samples, with intervals that hold for all
-    groups at once (Bonferroni)."""
+    groups together (Bonferroni)."""
     names = [name for name in sorted(set(groups)) if sum(g == name for g in groups) >= least]
     if len(set(groups)) < 2:
         return {}

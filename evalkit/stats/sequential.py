@@ -1,4 +1,4 @@
-"""Paired comparison that may be looked at after every block and stopped: betting e-processes.
+"""Paired comparison that may be checked after every block and stopped early: betting e-processes.
 
 Knows blocks of cluster sums; not runs, models or files.
 """
@@ -13,31 +13,31 @@ import numpy as np
 from evalkit.stats.intervals import Floats
 
 ALPHA = 0.05
-ALTERNATIVES = (1.0, 1.75, 3.0)  # differences that are bet on, in margins
-_CAP = 0.9  # of the largest stake that can't go broke
-_PRIOR = (4.0, 0.15)  # clusters' worth of belief, and the variance of a sample's difference
+ALTERNATIVES = (1.0, 1.75, 3.0)  # differences to bet on, in margins
+_CAP = 0.9  # of the largest stake that cannot lose all capital
+_PRIOR = (4.0, 0.15)  # weight in clusters, and the assumed variance of a sample's difference
 
 
 @dataclass
 class Decider:
-    """Decides worse, better or equivalent within `margin`, valid however often it is looked at.
+    """Decides worse, better or equivalent within `margin`, valid however often it is checked.
 
     For each of four null hypotheses about the mean paired difference (>= 0, <= 0, <= -margin,
-    >= margin) it holds a capital that starts at 1 and grows by 1 + stake x (difference - null) with
-    every cluster: a test martingale for bounded differences, so by Ville's inequality it passes
-    1/alpha with probability at most alpha, at whatever look (Waudby-Smith & Ramdas 2024, "betting").
-    Stakes are set before a block from earlier blocks alone, near the best for the alternatives named:
-    no difference for equivalence, some margins for worse and better (averaged). Worse and better take
-    alpha/2 each; equivalence is two one-sided tests at alpha. Differences are a random sample of
-    clusters from a population: no correction for the end of the benchmark, so what is decided holds
-    beyond it. `size` is the largest cluster, `mean_size` their mean: known before anything is asked.
+    >= margin) it has a capital that starts at 1 and is multiplied by 1 + stake x (difference - null) for
+    every cluster. This is a test martingale for bounded differences, so by Ville's inequality it ever
+    exceeds 1/alpha with probability at most alpha (Waudby-Smith & Ramdas 2024, "betting").
+    Stakes are set before a block from earlier blocks alone, near the best ones for these alternatives:
+    no difference for equivalence, some margins for worse and better (averaged). Worse and better use
+    alpha/2 each; equivalence is two one-sided tests at alpha. Clusters count as a random sample from a
+    population, without a correction for the finite task, so a decision holds beyond it.
+    `size` is the largest cluster, `mean_size` their mean: both are known before the first request.
     """
 
     margin: float
     size: int
     mean_size: float
     alpha: float = ALPHA
-    wealth: dict[str, Floats] = field(init=False)  # log capital of each null, one a stake
+    wealth: dict[str, Floats] = field(init=False)  # log capital of each null, one per stake
     clusters: int = 0
     samples: int = 0
     total: float = 0.0
@@ -54,7 +54,7 @@ class Decider:
     def look(self, sums: Floats, sizes: Floats) -> str:
         """Takes one completed block: summed differences (in [-size, size]) and sizes of its clusters.
 
-        Returns worse, better, equivalent, or "" to go on. A verdict stays.
+        Returns worse, better, equivalent, or "" to continue. A verdict is final.
         """
         if not self.verdict:
             for null in self.wealth:
@@ -98,5 +98,5 @@ class Decider:
 
 
 def block_size(clusters: int, mean_size: float) -> int:
-    """Clusters in a block: about a hundred looks at most, at least 16 samples a look."""
+    """Clusters per block: about a hundred blocks at most, with at least 16 samples each."""
     return max(math.ceil(16 / mean_size), math.ceil(clusters / 100))

@@ -1,4 +1,4 @@
-"""Is a difference real: paired tests on the same samples, and several tests at once.
+"""Whether a difference is real: paired tests on the same samples, and corrections for several tests.
 
 Knows rows of numbers and clusters; not tasks, models or files.
 """
@@ -19,7 +19,7 @@ FLIPS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class McNemar:
-    """McNemar's test of two paired proportions from the samples that only one got right."""
+    """Result of McNemar's test of two paired proportions, from the samples that only one got right."""
 
     statistic: float
     p: float
@@ -31,7 +31,7 @@ def mcnemar(
     """Two-sided McNemar (1947). `exact` is binomial with statistic min(b, c), `mid` its mid-p value
     (Fagerland et al. 2013), `chi2` the asymptotic test without and with Edwards' correction.
 
-    With no discordant sample nothing speaks for a difference: p is 1.
+    Without discordant samples there is no evidence of a difference: p is 1.
     """
     n, less = only_a + only_b, min(only_a, only_b)
     if n == 0:
@@ -51,7 +51,7 @@ def mcnemar(
 def sign_flip(differences: Floats, index: npt.NDArray[np.intp], seed: int = 0) -> float:
     """Two-sided p of the mean paired difference, flipping the signs of whole clusters.
 
-    All flips are tried up to 2^13 of them, else `FLIPS` random ones with the observed one counted in.
+    Tries all flips if there are at most 2^13, otherwise `FLIPS` random ones and the observed one.
     As scipy's `permutation_test(permutation_type="samples")`: twice the smaller side, at most 1.
     """
     groups = int(index.max()) + 1
@@ -80,7 +80,7 @@ def sign_flip(differences: Floats, index: npt.NDArray[np.intp], seed: int = 0) -
 def adjust(
     p: Sequence[float], method: Literal["holm", "bonferroni", "fdr_bh", "fdr_by"] = "holm"
 ) -> list[float]:
-    """p-values of several tests at once: Holm (1979), Bonferroni, Benjamini-Hochberg, -Yekutieli."""
+    """Adjusted p-values of several tests: Holm (1979), Bonferroni, Benjamini-Hochberg, -Yekutieli."""
     values = np.asarray(p, dtype=np.float64)
     n = len(values)
     if n == 0:

@@ -1,4 +1,4 @@
-"""What a question's target accepts as an answer."""
+"""The accepted answers of a question's target."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def accepted(target: Any) -> Sequence[str]:
-    """The accepted answers of a target: itself, or its `answers` where it is a mapping.
+    """The accepted answers of a target: the target itself or, if it is a mapping, its `answers`.
 
     A format gives a mapping where a metric needs more than the answers (a type, a pair).
     """

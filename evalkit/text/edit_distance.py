@@ -1,7 +1,7 @@
 """Levenshtein distance and longest common subsequence of strings or tokens, by rapidfuzz; knows no metric.
 
-Tokens are strings, which rapidfuzz compares by their hashes (64 bits). It takes the empty token, whose
-hash is 0, for the character NUL; where there is one, tokens are numbered before they are compared.
+Tokens are strings, which rapidfuzz compares by their 64-bit hashes. It confuses the empty token, whose
+hash is 0, with the character NUL, so tokens are numbered first if one of them is empty.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _numbered(*sequences: Sequence[str]) -> list[list[int]]:
     return [list(map(number, sequence)) for sequence in sequences]
 
 
-# Loaded at the first call, since `evalkit list` imports the metrics; kept, since an import statement takes
+# Loaded at the first call, since `evalkit list` imports the metrics. Cached, since an import statement takes
 # longer than comparing two short answers.
 
 

@@ -1,4 +1,4 @@
-"""Java programs that score captions: where their jars are, and texts in and out of them."""
+"""Runs Java programs that score captions: finds their jars, sends and receives text."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from evalkit.errors import UserError
 
 
 def jar(folder: str, name: str) -> Path:
-    """A jar that pycocoevalcap ships. Raises UserError when the package or Java is missing."""
+    """The path of a jar that pycocoevalcap ships. Raises UserError if the package or Java is missing."""
     if not shutil.which("java"):
         raise UserError(f"{name} needs Java; install openjdk-17-jre-headless, or leave the metric out")
     from importlib import util
@@ -36,7 +36,7 @@ _TEXT = [f"-D{key}=UTF-8" for key in ("file.encoding", "stdout.encoding", "sun.s
 
 
 def run_java(arguments: Sequence[str], where: Path) -> None:
-    """Runs a Java program to its end, in UTF-8 whatever the locale. Raises UserError if it fails."""
+    """Runs a Java program to its end, in UTF-8 in any locale. Raises UserError if it fails."""
     command = ["java", *_TEXT, *arguments]
     done = subprocess.run(command, capture_output=True, cwd=where, check=False)
     if done.returncode:
@@ -45,7 +45,7 @@ def run_java(arguments: Sequence[str], where: Path) -> None:
 
 
 class JavaLines:
-    """A Java program kept running that answers each line with a line, in UTF-8 whatever the locale."""
+    """A running Java program that answers each line with a line, in UTF-8 in any locale."""
 
     def __init__(self, arguments: Sequence[str], where: Path) -> None:
         self._command, self._where = ["java", *_TEXT, *arguments], where
@@ -53,7 +53,7 @@ class JavaLines:
         self._process: subprocess.Popen[bytes] | None = None
 
     def ask(self, lines: Sequence[str]) -> list[str]:
-        """The answers, in order. Raises UserError when the program ends before it has answered."""
+        """The answers, in order. Raises UserError if the program ends before it has answered."""
         with self._lock:
             process = self._running()
             assert process.stdin is not None
@@ -69,7 +69,7 @@ class JavaLines:
             return answers
 
     def close(self) -> None:
-        """Ends the program; the next question starts it anew."""
+        """Ends the program; the next `ask` starts it again."""
         if self._process:
             self._process.kill()
             self._process.communicate()

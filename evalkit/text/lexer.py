@@ -1,7 +1,7 @@
-"""A longest-match lexer over characters, as lex and JFlex make them; knows no language.
+"""A longest-match lexer over characters, like those of lex and JFlex; knows no language.
 
 Patterns are built from Python values (`text`, `chars`, `|`, `+`, `star`, ...) and run as an automaton
-whose states are made the first time that a text needs them: about 0.1 us a character after that.
+whose states are created when a text first needs them; after that it takes about 0.1 us per character.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Test = Callable[[str], bool]
 
 
 class Pattern:
-    """A regular language: a node with up to two parts, joined by `|` (either) and `+` (then)."""
+    """A regular expression as a tree; `|` joins alternatives and `+` a sequence."""
 
     def __init__(self, kind: str, parts: Sequence[Pattern] = (), test: Test | None = None) -> None:
         self.kind, self.parts, self.test = kind, tuple(parts), test
@@ -38,7 +38,7 @@ class Pattern:
         return self | EMPTY
 
     def times(self, least: int, most: int) -> Pattern:
-        """Between `least` and `most` times, both counted."""
+        """The pattern repeated `least` to `most` times, both included."""
         more = reduce(lambda rest, _: (self + rest).maybe, range(most - least), EMPTY)
         return reduce(lambda rest, _: self + rest, range(least), more)
 
@@ -47,7 +47,7 @@ EMPTY = Pattern("empty")
 
 
 def chars(members: str | Test, but: str = "") -> Pattern:
-    """One character: of a string, or for which a test holds; never one of `but`."""
+    """One character that is in a string or passes a test, and is none of `but`."""
     inside: Test = frozenset(members).__contains__ if isinstance(members, str) else members
     if but:
         outside = frozenset(but)
@@ -75,13 +75,13 @@ def either(*patterns: Pattern) -> Pattern:
 
 
 def words(listed: str) -> Pattern:
-    """Any of the words in a string, upper or lower case, blanks between them."""
+    """Any word of a blank-separated list, in upper or lower case."""
     return either(*map(text, listed.split()))
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What a token looks like, what must follow it (counted when the longest is sought), its name."""
+    """A token's name, its pattern, and a pattern that must follow it (which counts for the longest match)."""
 
     name: str
     body: Pattern
@@ -138,7 +138,8 @@ class _Net:
 
 
 class _State(dict[str, "_State"]):
-    """One deterministic state: the next state by character, made on demand; `rule` or -1."""
+    """One deterministic state: the next state by character, created on demand. `rule` is the rule matched
+    here, or -1."""
 
     __slots__ = ("dead", "machine", "nodes", "rule")
 
@@ -182,7 +183,7 @@ class Lexer:
         return self._states[nodes]
 
     def match(self, string: str, start: int) -> tuple[int, int]:
-        """(rule, end of its token) at `start`; the rule is -1 where none matches."""
+        """(rule, end of its token) at `start`; the rule is -1 if none matches."""
         state, best, end = self._start, -1, start
         for place in range(start, len(string)):
             state = state[string[place]]
@@ -195,7 +196,7 @@ class Lexer:
         return best, end
 
     def _body_end(self, rule: int, string: str, start: int, end: int) -> int:
-        """Where the longest body ends that leaves a match of what must follow."""
+        """The end of the longest body after which the rest matches what must follow."""
         body, after = self._split[rule]
         for middle in range(end - 1, start, -1):
             if after.whole(string, middle, end) and body.whole(string, start, middle):

@@ -1,4 +1,4 @@
-"""What captioning metrics share: tokenized captions and their n-grams; knows no metric."""
+"""Tokenized captions and their n-grams, for captioning metrics; knows no metric."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from evalkit.text import ptb
 
 Tokens = Literal["caption", "batch"]
-"""caption: each caption tokenized for itself. batch: all in one call, as pycocoevalcap does."""
+"""caption: each caption is tokenized by itself. batch: all in one call, as pycocoevalcap does."""
 
 LONGEST = 4
 Gram = tuple[str, ...]
@@ -33,8 +33,8 @@ def tokenized(
 ) -> tuple[list[str | None], list[list[str]]]:
     """Answers and references as tokens joined by blanks; an unreadable answer stays None.
 
-    In a batch an unreadable answer takes the place of an empty caption, and lines that the
-    reference loses (a caption with a line separator shifts the others) are empty.
+    In a batch an unreadable answer counts as an empty caption, and lines that the reference loses
+    (a caption with a line separator shifts the others) are empty.
     """
     if len(answers) != len(targets):
         raise ValueError("zip() argument 2 is not as long as argument 1")
@@ -52,26 +52,26 @@ def tokenized(
 
 @dataclass(frozen=True)
 class Grams:
-    """The runs of one to four tokens of many captions, as sorted pairs of caption and gram."""
+    """The n-grams of one to four tokens of many captions, as sorted pairs of caption and gram."""
 
     caption: Ints  # (pairs,)
-    gram: Ints  # (pairs,) its number
-    count: Ints  # (pairs,) how often it occurs in the caption
-    length: Ints  # (grams,) how many tokens a gram has
+    gram: Ints  # (pairs,) the gram's number
+    count: Ints  # (pairs,) how often the gram occurs in the caption
+    length: Ints  # (grams,) tokens of each gram
 
     def keys(self, owner: Ints) -> Ints:
         """One number for each pair's (owner of the caption, gram)."""
         return owner[self.caption] * len(self.length) + self.gram
 
     def part(self, first: int, last: int) -> Grams:
-        """The captions from `first` to before `last`, numbered from 0."""
+        """The captions from `first` to `last` (excluded), numbered from 0."""
         chosen = slice(*np.searchsorted(self.caption, (first, last)).tolist())
         return Grams(self.caption[chosen] - first, self.gram[chosen], self.count[chosen], self.length)
 
 
 @lru_cache(maxsize=1)  # BLEU and CIDEr of a task count the same captions
 def grams(captions: tuple[str, ...]) -> Grams:
-    """All captions' grams; a gram has one number throughout."""
+    """All captions' grams; equal grams have the same number in all captions."""
     numbers: defaultdict[Gram, int] = defaultdict(itertools.count().__next__)
     found: list[int] = []
     sizes: list[int] = []

@@ -1,12 +1,12 @@
 """Penn Treebank tokens of a caption as pycocoevalcap makes them, without Java.
 
 The reference is Stanford's PTBTokenizer (CoreNLP 3.4.1, options -preserveLines -lowerCase) called by
-salaniz/pycocoevalcap tokenizer/ptbtokenizer.py @ ad63453c, which then drops punctuation. Two
-lengths of look-ahead are offered because the tokenizer looks across line ends: `caption` treats a text
-as a line with another after it, the normal case; `batch` treats a whole list as the reference does.
+salaniz/pycocoevalcap tokenizer/ptbtokenizer.py @ ad63453c, which then drops punctuation. There are two
+functions because the tokenizer looks across line ends: `caption` treats a text as a line that another line
+follows, the normal case; `batch` treats a whole list as the reference does.
 
-Not matched: letters that Unicode got after 6.2 in scripts that no list here names, and batches of more than
-16,384 characters in which an abbreviation meets one of JFlex 1.4's stale look-ahead marks (never seen).
+Not matched: letters added after Unicode 6.2 in scripts that no list here names, and batches of more than
+16,384 characters in which an abbreviation meets one of JFlex 1.4's stale look-ahead marks (never observed).
 """
 
 from __future__ import annotations
@@ -23,28 +23,28 @@ from evalkit.text.ptb_rules import lexer
 
 _PUNCTUATION = "'' ' `` ` -LRB- -RRB- -LCB- -RCB- . ? ! , : - -- ... ;"
 DROPPED = frozenset(_PUNCTUATION.split())
-"""Tokens that pycocoevalcap takes out. Brackets stay in: by then they are lower-cased."""
+"""Tokens that pycocoevalcap removes. Brackets stay, because they are lower-cased by then."""
 
 
 @lru_cache(maxsize=1 << 16)
 def caption(text: str) -> str:
-    """The tokens of one caption, blanks between them, as within a batch: a neutral line follows."""
+    """The tokens of one caption, joined by blanks, as in a batch in which a neutral line follows."""
     lines = _lines(text.replace("\n", " ") + "\nx")
     return " ".join(filter(None, map(_kept, lines[:-1])))
 
 
 def batch(texts: Sequence[str]) -> list[str]:
-    """All captions in one call of the reference, effects across captions included.
+    """The tokens of all captions as one call of the reference gives them, with its effects across captions.
 
-    A line separator other than LF inside a caption shifts all later ones by a line, as it does
-    there; the result is as long as `texts` unless the reference loses trailing empty lines.
+    A line separator other than LF inside a caption shifts all later captions by a line, as in the
+    reference; the result is as long as `texts` unless the reference loses empty lines at the end.
     """
     lines = _lines("\n".join(text.replace("\n", " ") for text in texts))
     return [_kept(line) for line in lines[: len(texts)]]
 
 
 def raw(text: str) -> str:
-    """What the tokenizer itself prints for a file: punctuation kept, lines kept."""
+    """The tokenizer's own output for a file, with punctuation and lines."""
     return "\n".join(_lines(text))
 
 
@@ -118,8 +118,8 @@ def _printed(text: str) -> Iterator[str]:
             place -= 3 if name == "split three" else 2
             token = text[end - len(token) : place]
         elif name == "stop twice" or name == "acronym":
-            # An abbreviation that ends a sentence keeps its stop and gives one more; a single
-            # letter ("I.") gives it up instead.
+            # An abbreviation that ends a sentence keeps its full stop and is followed by another one; a
+            # single letter ("I.") loses its own.
             place -= 1
             if name == "acronym" and len(token) == 2:
                 token = token[:-1]
@@ -152,7 +152,7 @@ def _kind(c: str) -> str:
 
 
 def _lowered(token: str) -> str:
-    """As Java's toLowerCase, which ends a capital sigma's word where its own word breaks lie."""
+    """Lower case as Java's toLowerCase, which finds a final sigma by its own rules for word ends."""
     if _SIGMA not in token:
         return token.lower()
     cased = [unicodedata.category(c) in ("Lu", "Ll", "Lt") or _CASED.match(c) for c in token]

@@ -1,7 +1,7 @@
-"""What an English Penn Treebank token looks like: the rules of Stanford's PTBLexer (CoreNLP 3.4.1).
+"""The rules for English Penn Treebank tokens, as in Stanford's PTBLexer (CoreNLP 3.4.1).
 
-Written anew against stanfordnlp/CoreNLP PTBLexer.flex @ v3.4.1 so that every string gives the same
-tokens; oddities are its own. Knows no caption and no file. Text is UTF-16 units, as in Java.
+Rewritten to give the same tokens for every string as stanfordnlp/CoreNLP PTBLexer.flex @ v3.4.1, oddities
+included. Knows no caption and no file. Text is UTF-16 units, as in Java.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def _listed(ranges: str) -> frozenset[str]:
 
 # --- characters --------------------------------------------------------------------------------
 
-# Letters, digits and capitals are those of Unicode 6.2: what Python knows less what came later.
+# Letters, digits and capitals are those of Unicode 6.2: Python's minus those added later.
 _YOUNG = _listed(
     "37f 528-52f 560 588 5ef 860-86a 870-887 889-88e 8a1 8ad-8c9 978 980 9fc af9 c34 c5a c5d c80 cdd d04 "
     "d54-d56 d5f de6-def e86 e89 e8c e8e-e93 e98 ea0 ea8-ea9 eac 13f5 13f8-13fd 16f1-16f8 170d 171f 1878 "
@@ -198,7 +198,7 @@ PHONE = (
 
 
 def _capital(listed: str) -> Pattern:
-    """Words whose first letter must be as it stands here, the others in either case."""
+    """Words whose first letter must have the given case; the others may have either."""
     return either(*(chars(w[0]) + text(w[1:]) for w in listed.split()))
 
 
@@ -212,7 +212,7 @@ _FIRMS = (
     words("Inc Co Cos Corp Ltd Plc Rt Bancorp Bhd Assn Univ Intl Sys")
     | (text("p") + text("p").maybe + text("t") + chars("ye") + text("s").maybe)
 )  # fmt: skip
-# Before a capital or a line end these also end a sentence, so their stop is given twice.
+# Before a capital or a line end these also end a sentence, so their full stop appears twice.
 ENDING = (
     either(
         _MONTHS_AND_DAYS,
@@ -330,11 +330,11 @@ RULES = (
     Rule("as it is", text("<<") | text(">>") | chars(_SYMBOLS.__contains__)),
     Rule("nothing", chars("\0\u200b\u200e\u200f\ufeff") | BLANK.plus),
     Rule("line", LINE),
-    Rule("nothing", text("&nbsp;") | ANY),  # what no rule knows is dropped: emoji, for one
+    Rule("nothing", text("&nbsp;") | ANY),  # what no rule matches is dropped, such as emoji
 )
 
 
 @cache
 def lexer() -> Lexer:
-    """The rules as one automaton (built at first use, 20 ms)."""
+    """The rules as one automaton, built at first use (20 ms)."""
     return Lexer(RULES)

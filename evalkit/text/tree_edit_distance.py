@@ -1,7 +1,7 @@
 """Edit distance between ordered labelled trees (Zhang and Shasha, 1989); knows no label and no metric.
 
-Our own, since apted 1.0.3, which PubTabNet's script calls, finds more than the least cost for some trees
-where renaming costs a fraction (25 of 6,000 small random pairs). This one equals the recursive definition.
+Our own, because apted 1.0.3, which PubTabNet's script calls, misses the least cost for some trees if renaming
+costs a fraction (25 of 6,000 small random pairs). This one equals the recursive definition.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Tree:
-    """A tree in post-order: of each node its label's number and the place of its leftmost leaf."""
+    """A tree in post-order: each node's label (a number) and the index of its leftmost leaf."""
 
     labels: Sequence[int]
     leftmost: Sequence[int]
@@ -34,7 +34,7 @@ class Tree:
 
     @cached_property
     def work(self) -> int:
-        """Nodes under all key roots together: the tree's share in the cost of a comparison."""
+        """The sum of all key roots' subtree sizes: the tree's factor in the cost of a comparison."""
         return sum(node - self.leftmost[node] + 1 for node in self.roots)
 
     @cached_property
@@ -54,7 +54,7 @@ class Tree:
 
     @cached_property
     def groups(self) -> list[list[int]]:
-        """Key roots that need nothing of each other, alike in size, those without others inside first."""
+        """Key roots in groups of similar size that do not depend on each other, innermost first."""
         groups: dict[tuple[int, int], list[int]] = {}
         for node in self.roots:
             size = node - self.leftmost[node] + 1
@@ -64,19 +64,19 @@ class Tree:
 
 @dataclass(frozen=True)
 class _Batch:
-    """Subtrees (one a line) that need nothing of each other; lines are filled up to one width."""
+    """Subtrees that do not depend on each other, one per line; lines are filled up to one width."""
 
     nodes: Ints  # (subtrees, width)
     labels: Ints  # (subtrees, width)
-    before: Ints  # (subtrees, width): how many nodes of the subtree stand left of each node's own subtree
+    before: Ints  # (subtrees, width): how many nodes of the subtree are left of each node's own subtree
     path: npt.NDArray[np.bool_]  # (subtrees, width): on the way from the root to its leftmost leaf
 
 
 def distance(first: Tree, second: Tree, costs: Floats) -> float:
     """The least cost of turning one tree into the other; inserting or deleting a node costs 1.
 
-    `costs` (labels of first, labels of second): what renaming costs, at most 2 to be of use. Time is
-    first.work x second.work, in numpy lines that hold all of `second`'s subtrees of one depth.
+    `costs` (labels of first, labels of second): what renaming costs; above 2 it is never used. Time grows
+    with first.work x second.work; numpy handles a group of `second`'s subtrees at a time.
     """
     if first.work > second.work:
         first, second, costs = second, first, costs.T
@@ -89,14 +89,14 @@ def distance(first: Tree, second: Tree, costs: Floats) -> float:
 
 
 def effort(first: Tree, second: Tree) -> int:
-    """What `distance` costs, in steps of about 10 ns, without doing it."""
+    """An estimate of the time that `distance` takes, in steps of about 10 ns."""
     if first.work > second.work:
         first, second = second, first
     return first.work * (second.work + 3000 * len(second.groups))
 
 
 def _compare(first: Tree, root: int, batch: _Batch, costs: Floats, known: Floats) -> None:
-    """Forest distances between `first`'s subtree at root and each of the batch; fills in `known`."""
+    """Computes forest distances of `first`'s subtree at `root` to each of the batch; updates `known`."""
     start = first.leftmost[root]
     count, width = batch.nodes.shape
     steps = np.arange(width + 1, dtype=np.float64)

@@ -1,10 +1,10 @@
 """How VQA-style scorers normalise an answer before comparing it; knows no metric and no dataset.
 
-Three dialects, each equal to its reference for every string:
+Four dialects, each equal to its reference for every string:
 
 - `official`: GT-Vision-Lab/VQA vqaEval.py @ a013f004, with the bug that only the first 32 full stops
   are removed (a flag passed as a count). `\\d` is Unicode's, as when that script runs under Python 3.
-- `big_vision`: google-research/big_vision transfers/vqav2.py @ 0127fb6b; the same, all full stops.
+- `big_vision`: google-research/big_vision transfers/vqav2.py @ 0127fb6b; the same without that bug.
 - `mmf`: facebookresearch/mmf m4c_evaluators.py @ b0ffc7fb (TextVQA, ST-VQA).
 - `vizwiz`: the VizWiz API's copy, whose table of contractions has typographic apostrophes.
 """
@@ -20,8 +20,8 @@ _COUNTED_ON = "eleven twelve thirteen fourteen fifteen sixteen seventeen eightee
 NUMBERS = {word: str(value) for value, word in enumerate(_COUNTED.split())} | {"none": "0"}
 _ARTICLES = frozenset(("a", "an", "the"))
 
-# A contraction is mended when exactly one of its apostrophes is missing: both "couldnt've" and
-# "couldn'tve" become "couldn't've". The references spell all of these out as one table.
+# A contraction is repaired if exactly one of its apostrophes is missing: both "couldnt've" and
+# "couldn'tve" become "couldn't've". The references list all of these in one table.
 _FORMS = """
 ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't hadn't've hasn't haven't
 he'd he'd've he's how'd how'll how's isn't it'd it'd've it'll ma'am mightn't mightn't've might've
@@ -36,21 +36,21 @@ _CONTRACTIONS = _FORMS.split()
 _STRAIGHT_IN_VIZWIZ = ("ain't", "aren't", "can't", "could've", "couldn't", "we've", "where's", "who've")
 
 
-def _mend(forms: Iterable[str], mark: str) -> dict[str, str]:
+def _repairs(forms: Iterable[str], mark: str) -> dict[str, str]:
     return {f[:i] + f[i + 1 :]: f for f in forms for i, c in enumerate(f) if c == mark}
 
 
 def _vizwiz_words() -> dict[str, str]:
     curly = [f.replace("'", "’") for f in _CONTRACTIONS if f not in _STRAIGHT_IN_VIZWIZ]
-    table = _mend(curly, "’") | _mend(_STRAIGHT_IN_VIZWIZ, "'")
+    table = _repairs(curly, "’") | _repairs(_STRAIGHT_IN_VIZWIZ, "'")
     for word in ("couldn", "hadn"):  # these two keep a straight apostrophe in one key
         table.pop(f"{word}’tve")
         table[f"{word}'tve"] = f"{word}’t’ve"
     return table | {"somebody’d": "somebodyd"} | NUMBERS
 
 
-# "somebody'd" loses its apostrophe: a slip of the reference that is kept.
-_WORDS = _mend(_CONTRACTIONS, "'") | {"somebody'd": "somebodyd"} | NUMBERS
+# "somebody'd" loses its apostrophe: a mistake of the reference that is kept.
+_WORDS = _repairs(_CONTRACTIONS, "'") | {"somebody'd": "somebodyd"} | NUMBERS
 _VIZWIZ_WORDS = _vizwiz_words()
 
 _MARKS = ';/[]"{}()=+\\_-><@`,?!'
@@ -61,12 +61,13 @@ _OFFICIAL_STOPS = 32  # re.UNICODE, passed where the count belongs
 
 
 def tidy(text: str) -> str:
-    """Newlines and tabs to spaces, ends stripped: what every dialect does first."""
+    """Turns newlines and tabs into spaces and strips the ends, as every dialect does first."""
     return text.replace("\n", " ").replace("\t", " ").strip()
 
 
 def _punctuation(text: str, stops: int) -> str:
-    """Drops or blanks the 21 marks, then drops up to `stops` (0: all) full stops before no digit."""
+    """Drops the 21 marks or turns them into spaces, then drops up to `stops` (0: all) full stops that are
+    not before a digit."""
     out = text
     present = set(_ANY_MARK.findall(text))
     if present:
@@ -83,13 +84,13 @@ def _reworded(text: str, table: Mapping[str, str]) -> str:
 
 @lru_cache(maxsize=1 << 17)
 def official(text: str) -> str:
-    """`text` (already tidy) as the official script compares it when the humans disagree."""
+    """`text` (already tidy) as the official script compares it if the human answers differ."""
     return _reworded(_punctuation(text, _OFFICIAL_STOPS), _WORDS)
 
 
 @lru_cache(maxsize=1 << 17)
 def big_vision(text: str) -> str:
-    """`text` (already tidy) as big_vision's vqav2 evaluator compares it when the humans disagree."""
+    """`text` (already tidy) as big_vision's vqav2 evaluator compares it if the human answers differ."""
     return _reworded(_punctuation(text, 0), _WORDS)
 
 
@@ -101,7 +102,7 @@ def vizwiz(text: str) -> str:
 
 @lru_cache(maxsize=1 << 17)
 def mmf(text: str) -> str:
-    """`text` (raw) as MMF's answer processor gives it."""
+    """`text` (raw) as MMF's answer processor normalises it."""
     text = text.lower().replace(",", "").replace("?", "").replace("'s", " 's").strip()
     return _reworded(_punctuation(tidy(text), _OFFICIAL_STOPS), _WORDS)
 
@@ -110,7 +111,7 @@ _COUNTS = {w: str(n) for n, w in enumerate(f"{_COUNTED} {_COUNTED_ON}".split())}
 
 
 def count(text: str) -> str:
-    """A number word up to twenty as its digits, any other text as it is; nothing is stripped.
+    """A number word up to twenty as digits, any other text unchanged; strips nothing.
 
     google-research/big_vision transfers/tallyqa.py @ 0127fb6b.
     """
@@ -124,4 +125,4 @@ DIALECTS: dict[str, Callable[[str], str]] = {
     "vizwiz": lambda text: vizwiz(tidy(text)),
     "count": count,
 }
-"""Raw text to what each dialect compares, by name."""
+"""By name, the function from raw text to the text that the dialect compares."""

@@ -1,6 +1,6 @@
 """PaliGemma and PaliGemma 2 checkpoints in Hugging Face layout.
 
-Importing this folder imports neither torch nor transformers: they come when a checkpoint is loaded.
+Importing this package imports neither torch nor transformers: loading a checkpoint does.
 """
 
 from evalkit.models.paligemma.backend import PaliGemma

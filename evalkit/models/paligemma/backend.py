@@ -1,5 +1,5 @@
-"""The PaliGemma backend: options, identity, and requests to predictions through an engine.
-Imports torch only when it loads."""
+"""The PaliGemma backend: its options and identity, and predictions for requests by an engine.
+Imports torch only to load a checkpoint."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ from evalkit.options.model import MODEL_OPTIONS, model_options
 from evalkit.types import Checkpoint, Model, Prediction, Request
 
 TEXT_VERSION = 2  # raised by hand whenever this backend could write other text
-WINDOW = 4096  # requests planned together by the fast engine: thousands have some twenty lengths
-PIXEL_BYTES = 256 << 20  # of prepared images held at once
+WINDOW = 4096  # requests planned together by the fast engine; that many have only about twenty lengths
+PIXEL_BYTES = 256 << 20  # prepared images held at once
 
 log = logging.getLogger("evalkit")
 
@@ -44,20 +44,20 @@ log = logging.getLogger("evalkit")
 class PaliGemma(Model):
     """One PaliGemma or PaliGemma 2 checkpoint in Hugging Face layout.
 
-    `model` is a folder or a hub id (with `revision`); `resolution` only checks; `device`: auto, cpu,
-    cuda, cuda:N; `device_map` spreads a checkpoint over GPUs; `batch_size` a number, or auto: begins
-    with a size that suits the device and the resolution. Either is halved when memory runs out.
-    `engine`: fast, plain, or auto: fast wherever it can be. `kv_dtype` rounds keys and values (bfloat16,
-    as big_vision's cache); `stable` has answers below a margin (True: the precision's default) decided
-    again in float32; `strict` keeps every batch at one shape. `sliding_window`: none, as the reference,
-    or transformers: what Gemma 2's config names, seen by alternate layers while they decode.
-    `cuda_graphs`: on has decode steps recorded and replayed; `compile`: torch.compile of the decode step
-    and the vision tower.
-    `adapter` is a LoRA adapter to be merged; where `model` itself is one, `base` is what it is merged
-    into (default: what it names). `quantize` rounds the weights; `tokenizer` is another folder's.
+    `model` is a folder or a hub id (with `revision`); `resolution` is only checked; `device`: auto, cpu,
+    cuda, cuda:N; `device_map` spreads a checkpoint over GPUs; `batch_size` is a number, or auto: a first
+    size that suits the device and the resolution. Either is halved when memory runs out.
+    `engine`: fast, plain, or auto: fast where possible. `kv_dtype` rounds keys and values (bfloat16,
+    as big_vision's cache). `stable` recomputes answers below a margin in float32 (True: the precision's
+    default margin). `strict` gives every batch the same shape. `sliding_window`: none, as the reference,
+    or transformers: the window of Gemma 2's config, in alternate layers during decoding.
+    `cuda_graphs`: on records decode steps and replays them; `compile` runs torch.compile on the decode
+    step and the vision tower.
+    `adapter` is a LoRA adapter to be merged. If `model` itself is one, it is merged into `base`
+    (default: the base that it names). `quantize` rounds the weights; `tokenizer` is another folder's.
     `workers` threads read images ahead; with `worker_kind` process they are processes.
-    `prepare` reads an image (default: `evalkit.images.prepare`). Making one reads nothing; `info`
-    and `identity()` read the folder; torch comes with `load()` or the first prediction.
+    `prepare` reads an image (default: `evalkit.images.prepare`). Creating a `PaliGemma` reads nothing;
+    `info` and `identity()` read the folder; `load()` or the first prediction imports torch.
     """
 
     model: str
@@ -100,7 +100,7 @@ class PaliGemma(Model):
         name: str,
         say: Callable[[str], None],
     ) -> Checkpoint:
-        """A folder, a `.npz`, an adapter's folder or a hub id, called after its last part."""
+        """Opens a folder, a `.npz`, an adapter's folder or a hub id; its last part becomes the name."""
         backend = cls(spec, **model_options({**flags, **args}))
         called = name or called_after(spec)
         if backend.adapter:
@@ -108,7 +108,7 @@ class PaliGemma(Model):
         fresh = [f for f in backend.info.weights if remembered_digest(f) is None]
         size = sum(f.stat().st_size for f in fresh)
         if size > 1 << 28:
-            say(f"{called}: new here, hashing {size / 1e9:.1f} GB of weights once")
+            say(f"{called}: first use here, hashing {size / 1e9:.1f} GB of weights once")
         return backend.as_checkpoint(called)
 
     def __post_init__(self) -> None:
@@ -135,13 +135,13 @@ class PaliGemma(Model):
         if self.engine == "plain" and (self.compile or self.cuda_graphs == "on"):
             raise ModelError("--compile, --cuda-graphs: need --engine fast")
         if self.kv_dtype == "float32" and self.dtype != "float32":
-            raise ModelError(f"--kv-dtype float32: the cache is no wider than --dtype {self.dtype}")
+            raise ModelError(f"--kv-dtype float32: the cache cannot be wider than --dtype {self.dtype}")
 
     # --- what it is ---
 
     @cached_property
     def info(self) -> CheckpointInfo:
-        """The checkpoint as its files tell it, checked; needs neither torch nor transformers."""
+        """The checkpoint as its files describe it, checked; needs neither torch nor transformers."""
         path, adapter = self._found.weights, self._found.adapter
         tokenizer = checkpoint_info.resolve(self.tokenizer) if self.tokenizer else None
         if path.suffix == ".npz" and path.is_file():
@@ -153,7 +153,7 @@ class PaliGemma(Model):
         if adapter is None:
             return info
         if self.quantize in quantization.LIBRARIES:
-            raise ModelError(f"--quantize {self.quantize}: not together with an adapter; --quantize int8 is")
+            raise ModelError(f"--quantize {self.quantize}: not possible with an adapter; --quantize int8 is")
         lora.check_base(adapter, self._found.base, info.family, info.resolution, info.shapes)
         return dataclasses.replace(info, adapter=adapter)
 
@@ -161,7 +161,7 @@ class PaliGemma(Model):
         for name, value in (("device_map", self.device_map), ("quantize", self.quantize)):
             if value and (name == "device_map" or value in quantization.LIBRARIES):
                 raise ModelError(
-                    f"{self.model}: {name}={value}: not for .npz; make a folder of it first: evalkit convert"
+                    f"{self.model}: {name}={value}: not possible with a .npz; run evalkit convert first"
                 )
 
     @cached_property
@@ -177,7 +177,7 @@ class PaliGemma(Model):
         return rules(self.protocol, self.info.eos)
 
     def identity(self) -> Mapping[str, Any]:
-        """What decides the text. Hashes the weights (once): no torch needed."""
+        """Everything that decides the text. Hashes the weights (once); needs no torch."""
         fixed = self.rules
         return {
             "backend": f"paligemma-{self.engine}",
@@ -199,7 +199,7 @@ class PaliGemma(Model):
         }
 
     def provenance(self) -> dict[str, Any]:
-        """What is recorded but does not name the run; the device and versions once it is loaded."""
+        """What is recorded but is not identity; includes device and versions once it is loaded."""
         known: dict[str, Any] = {
             "model": str(self.model),
             "path": str(self.info.path),
@@ -224,10 +224,10 @@ class PaliGemma(Model):
         return other
 
     def as_checkpoint(self, name: str = "") -> Checkpoint:
-        """What a plan needs to know of it; the weights are loaded once, whatever the protocols."""
+        """What a plan needs to know; the weights are loaded once for all protocols."""
 
         def identity(protocol: str) -> Mapping[str, Any]:
-            _ = self._digests  # hashed before the copy is made, so that it is not done again
+            _ = self._digests  # hashed before the copy is made, so that the copy need not hash again
             return self.under(protocol).identity()
 
         def load(protocol: str) -> Model:
@@ -281,8 +281,8 @@ class PaliGemma(Model):
         return plain.load(self.info, self.dtype, self.device, self.device_map, self.quantize, self._sliding)
 
     def _stability(self) -> Stable:
-        """Counts close calls; with `stable` it has them decided by this engine in float32 (where it runs
-        in float32 already: by itself, one at a time)."""
+        """Counts close calls; with `stable`, a float32 copy of this engine decides them (this engine itself,
+        one at a time, if it runs in float32 already)."""
         if not self._threshold:
             return Stable(THRESHOLDS[self.dtype])
 
@@ -301,7 +301,7 @@ class PaliGemma(Model):
 
     @property
     def _threshold(self) -> float:
-        """The margin below which `stable` decides again; 0 without it."""
+        """The margin below which `stable` recomputes an answer; 0 without it."""
         if self.stable is None or self.stable is False:
             return 0.0
         return THRESHOLDS[self.dtype] if self.stable is True or self.stable == "auto" else float(self.stable)
@@ -321,14 +321,14 @@ class PaliGemma(Model):
         checks.check_tokens(self.info, self._prompter, self.rules)
 
     def _batch_sizes(self, engine: Engine) -> BatchSize:
-        """Learned where the size is left to us and may differ from run to run."""
+        """Batch sizes, learned from memory use if --batch-size is auto and they may differ between runs."""
         device = engine.device.partition(":")[0]
         most = by_tokens(self.info.image_tokens, device, plain=self.engine == "plain")
         if device != "cuda" or self.batch_size != "auto" or self.strict or self.device_map:
             return BatchSize(most)
-        told = engine.provenance()
+        device_name = engine.provenance()["device_name"]
         file = remembered(
-            told["device_name"], self.info.family, self.info.parameters, self.info.resolution,
+            device_name, self.info.family, self.info.parameters, self.info.resolution,
             self.dtype, self.engine, self.quantize, self.compile, self.cuda_graphs,
         )  # fmt: skip
         return BatchSize(most, CudaProbe(engine.device), file)
@@ -336,7 +336,7 @@ class PaliGemma(Model):
     # --- answering ---
 
     def encode(self, prompt: str, text_length: int | None) -> list[int]:
-        """The ids that follow the image tokens, under this protocol; loads what it needs."""
+        """The token ids after the image tokens, under this protocol; loads the checkpoint if needed."""
         self.load()
         assert self._prompter is not None
         return self._prompter.encode(prompt, text_length, self.protocol)
@@ -346,11 +346,11 @@ class PaliGemma(Model):
         requests: Iterable[Request],
         on_bad_image: Callable[[Request, ImageError], None] | None = None,
     ) -> Iterator[Prediction]:
-        """Answers batch by batch; the order inside a window of some batches is by length. Where a request
-        is scored by likelihood, its most likely choice is the answer (`FastEngine.choose`).
+        """Predictions batch by batch; a window of some batches is sorted by length. For a request with
+        choices the answer is the most likely choice (`FastEngine.choose`).
 
-        A damaged image: `on_bad_image(request, error)` is called and the sample left out; without
-        it the error is raised after the rest of its batch was answered.
+        For a damaged image `on_bad_image(request, error)` is called and the sample is left out; without
+        it the error is raised after the rest of the batch was answered.
         """
         self.load()
         assert self._engine is not None
@@ -385,7 +385,7 @@ class PaliGemma(Model):
             self._sizes.ended(self._limit)
 
     def _images_kept(self, engine: Any) -> int:
-        """How many prepared images, and features made of them, a window may hold."""
+        """How many prepared images, and their features, a window may hold."""
         pixels = self.info.resolution**2 * 3
         features = self._features[-2] * self._features[-1] * engine.dtype.itemsize
         within = min(PIXEL_BYTES // pixels, (engine.memory.limit + engine.memory.spill) * 9 // 10 // features)
@@ -400,7 +400,7 @@ class PaliGemma(Model):
 
 
 def called_after(spec: str) -> str:
-    """What a checkpoint is called in tables and folder names: the last part of its path or hub id."""
+    """A checkpoint's name in tables and folder names: the last part of its path or hub id."""
     name = _plain(Path(spec.rstrip("/")).name).strip("-.").removesuffix(".npz")
     if spec.startswith((".", "/")) and name in ("", "checkpoint"):
         return _plain("-".join(Path(spec).resolve().parts[-2:]))

@@ -1,4 +1,4 @@
-"""What is checked and set once at start-up, before the first prompt."""
+"""Checks and settings made once at start-up, before the first prompt."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger("evalkit")
 
 
 def check_tokens(info: CheckpointInfo, prompter: Prompter, rules: Rules) -> None:
-    """Raises ModelError naming the first thing that would make every answer silently wrong."""
+    """Checks the tokenizer. Raises ModelError for what would make every answer silently wrong."""
     tokenizer, where = prompter.tokenizer, f"{info.path}: tokenizer"
     for tokens in (LOCATIONS, SEGMENTS):
         ids = [tokenizer.convert_tokens_to_ids(t) for t in tokens]
@@ -64,7 +64,7 @@ def check_tokens(info: CheckpointInfo, prompter: Prompter, rules: Rules) -> None
 
 
 def check_processor(info: CheckpointInfo) -> None:
-    """Raises ModelError where the saved image processor says other numbers than what is fed."""
+    """Raises ModelError if the saved image processor disagrees with how images are prepared here."""
     for file in info.processor:
         try:
             said: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
@@ -73,7 +73,7 @@ def check_processor(info: CheckpointInfo) -> None:
         said = said.get("image_processor", said)
         for key in ("image_mean", "image_std"):
             if said.get(key) is not None and any(abs(v - 0.5) > 1e-6 for v in said[key]):
-                raise ModelError(f"{file}: {key} is {said[key]}; only 0.5 (pixels from -1 to 1) is fed")
+                raise ModelError(f"{file}: {key} is {said[key]}; it must be 0.5 (pixels from -1 to 1)")
         size, tokens = said.get("size"), said.get("image_seq_length")
         height = size.get("height", info.resolution) if isinstance(size, dict) else info.resolution
         if height != info.resolution:
@@ -98,7 +98,8 @@ def check_features(info: CheckpointInfo, shape: tuple[int, ...]) -> None:
 
 
 def calm_threads(info: CheckpointInfo, device: str) -> None:
-    """One thread for a small model on a CPU: more only wait for each other. OMP_NUM_THREADS stands."""
+    """Sets one thread for a small model on a CPU, where more would only wait for each other.
+    Leaves OMP_NUM_THREADS alone."""
     cpu = device == "cpu" or (device == "auto" and not torch.cuda.is_available())
     if cpu and info.parameters < SMALL and "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(1)

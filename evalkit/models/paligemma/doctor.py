@@ -1,5 +1,5 @@
-"""`evalkit doctor`: is this checkpoint answered alike by both engines and in any batch, how noisy is its
-precision, how fast is it here; and what to set."""
+"""`evalkit doctor`: whether a checkpoint answers the same with both engines and in any batch, how noisy its
+precision is, how fast it is here, and which options to set."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TOLERANCE = 5e-3  # logits of two float32 engines beyond which something is wron
 
 
 def questions(resolution: int, samples: int) -> tuple[list[Request], Callable[..., Any]]:
-    """`samples` requests about a quarter as many generated scenes, and what draws those."""
+    """`samples` requests about a quarter as many generated scenes, and the function that draws a scene."""
     from evalkit.demo import world
     from evalkit.demo.questions import vqa
     from evalkit.images.prepare import Prepared
@@ -48,7 +48,7 @@ def examine(
     model: str, given: Mapping[str, Any], samples: int, say: Callable[[str], None], called: str = ""
 ) -> tuple[str, bool]:
     """The report as text, and whether all is well. `given` are options of the model; those that the report
-    tries by itself (engine, batch size, ...) are left out. `called` is what people call the model."""
+    varies itself (engine, batch size, ...) are ignored. `called` is the model's name in the report."""
     tried = ("dtype", "engine", "stable", "strict", "batch_size", "kv_dtype", "cuda_graphs", "compile")
     options = {name: value for name, value in given.items() if name not in tried}
     dtype = given.get("dtype") or "float32"
@@ -85,11 +85,11 @@ def _advice(sound: bool, changed: int, batching: float, precision: float, dtype:
         return ["set        --engine plain, and please report this checkpoint: the engines must agree"]
     if dtype == "float32":
         if not changed:
-            return ["set        nothing: in float32 no text hangs on its batch"]
-        return [f"set        --stable {max(2 * batching, 1e-3):.2g}: some texts hang on their batch"]
+            return ["set        nothing: in float32 no text depends on its batch"]
+        return [f"set        --stable {max(2 * batching, 1e-3):.2g}: some texts depend on their batch"]
     margin = 2 * max(batching, precision)
     return [
-        f"set        --stable {margin:.2g} to have answers closer than twice the noise decided in float32,",
+        f"set        --stable {margin:.2g} to decide answers closer than twice the noise in float32,",
         "           or --dtype float32",
     ]
 
@@ -117,39 +117,39 @@ class Findings:
 def diagnose(
     make: Callable[..., PaliGemma], requests: Sequence[Request], dtype: str, say: Callable[[str], None]
 ) -> Findings:
-    """Loads the checkpoint two or three times, one after the other, and asks it the same again and again.
+    """Loads the checkpoint three times, one after the other, and compares its answers to the same requests.
 
-    `make(**options)` is the checkpoint's backend with reading of images settled.
+    `make(**options)` gives the checkpoint's backend, which already knows how to read the images.
     """
     found = Findings(len(requests), dtype)
     say("plain engine in float32")
-    wanted, told, _, tokens = _ask(make(engine="plain", dtype="float32"), requests, found, None)
+    wanted, plain, _, tokens = _ask(make(engine="plain", dtype="float32"), requests, found, None)
     say("fast engine in float32")
-    texts, mine, _, _ = _ask(make(engine="fast", dtype="float32"), requests, found, tokens)
+    texts, fast, _, _ = _ask(make(engine="fast", dtype="float32"), requests, found, tokens)
     found.differing = _unlike(texts, wanted)
-    found.engines = _apart(told, mine)
+    found.engines = _apart(plain, fast)
     model = make(engine="fast", dtype=dtype, batch_size=SIZES[0])
     say(f"fast engine in {dtype}: batches of 1, 3 and 16, shuffled, resumed")
-    alone, here, batched, _ = _ask(model, requests, found, tokens)
-    found.precision, found.batching = _apart(here, mine), _apart(here, batched)
+    alone, single, batched, _ = _ask(model, requests, found, tokens)
+    found.precision, found.batching = _apart(single, fast), _apart(single, batched)
     found.rounded = _unlike(alone, texts)
     shuffled = random.Random(0).sample(list(requests), len(requests))
     ways = {f"batch {n}": (n, list(requests)) for n in SIZES[1:]}
     ways |= {"shuffled": (SIZES[-1], shuffled), "resumed": (SIZES[-1], shuffled[len(shuffled) // 3 :])}
-    for way, (size, asked) in ways.items():
+    for way, (size, ordered) in ways.items():
         assert model._limit is not None
         model._limit.rows = size
-        found.changed[way] = _unlike(_texts(model, asked), alone)
+        found.changed[way] = _unlike(_texts(model, ordered), alone)
     return found
 
 
 def _ask(
     model: PaliGemma, requests: Sequence[Request], found: Findings, tokens: torch.Tensor | None
 ) -> tuple[dict[str, str], torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Texts by id; logits (steps, prompts, vocabulary) one by one and as one batch; the tokens fed for
-    them (the greedy ones unless given)."""
+    """Texts by id; logits (steps, prompts, vocabulary) one by one and as one batch; the tokens that were
+    fed for them (greedy unless `tokens` are given)."""
     model.load()
-    _texts(model, requests[:2])  # warm
+    _texts(model, requests[:2])  # warm-up
     begun = time.perf_counter()
     texts = _texts(model, requests)
     found.speed[f"{model.engine}, {model.dtype}"] = len(requests) / (time.perf_counter() - begun)
@@ -166,7 +166,7 @@ def _texts(model: PaliGemma, requests: Sequence[Request]) -> dict[str, str]:
 
 
 def _prompts(model: PaliGemma, requests: Sequence[Request]) -> list[Prompt]:
-    """The most frequent length's first prompts: they make one batch without padding."""
+    """The first prompts of the most frequent length: they make one batch without padding."""
     lengths: dict[int, list[Prompt]] = {}
     for request in requests:
         ids = tuple(model.encode(request.prompt, request.decode.text_length))

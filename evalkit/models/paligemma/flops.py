@@ -1,4 +1,4 @@
-"""How much work a sample is: floating point operations by the shapes of the weights alone."""
+"""How much work a sample is: floating point operations, from the shapes of the weights alone."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from evalkit.models.paligemma.checkpoint.info import CheckpointInfo
 
 
 def flops(info: CheckpointInfo, images: int, prompt_tokens: int, new_tokens: int) -> float:
-    """Operations (two a multiply-add) to read `images` and a prompt and to write `new_tokens` greedily.
+    """Operations (two per multiply-add) to read `images` and a prompt and to write `new_tokens` greedily.
 
-    Every weight of a layer works once a token, attention grows with the square of the length. The table
-    of the vocabulary works once an answered token. Nothing is taken as saved: no feature is reused.
+    Every weight of a layer is used once per token; attention grows with the square of the length. The output
+    table is used once per new token. Counts every sample in full: no reuse of image features.
     """
     patches = info.image_tokens
     length = images * patches + prompt_tokens

@@ -1,4 +1,4 @@
-"""What a backend asks of an engine: padded or not, fast or plain, it answers prepared prompts.
+"""The interface between backend and engine: an engine answers prepared prompts.
 Knows no tokenizer, no file and no task."""
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class Limit:
 
 
 def pixel_key(pixels: Any) -> str:
-    """A digest of one prepared image's pixels and shape: equal pixels have equal features, whatever file
-    and preparation they come from."""
+    """A digest of one prepared image's pixels and shape, since equal pixels have equal features, whatever
+    their file and preparation."""
     shape = "x".join(map(str, pixels.shape))
     return shape + ":" + hashlib.blake2b(np.ascontiguousarray(pixels).data, digest_size=20).hexdigest()
 
@@ -34,9 +34,9 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One prompt ready for the model: pixels, and the ids that follow the image tokens; `seed` of its
-    own random numbers, where the decoding draws; `keys` name the images' pixels (their digests) where
-    somebody knows them already; `forbid` are token sequences that the answer may not contain."""
+    """One prompt ready for the model: pixels, and the ids after the image tokens. `seed` is that of its
+    random numbers when decoding samples; `keys` are digests of the images' pixels if already known;
+    `forbid` are token sequences that the answer may not contain."""
 
     pixels: Pixels
     ids: tuple[int, ...]
@@ -47,11 +47,11 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """New tokens of one prompt. `tokens` and `logprobs` (natural log) include the end token where one
-    was reached; `margin` is the smallest top-1/top-2 logit difference along the greedy path, the end
-    token's step included (None: beam search or sampling), or what the best choice is more likely than the
-    second best (None: there is one). `logprobs` are the model's own, whatever the
-    temperature; the fast engine computes them where the decoding asks for them."""
+    """The new tokens of one prompt. `tokens` and `logprobs` (natural log) include the end token if one was
+    reached. `margin` is the smallest top-1/top-2 logit difference along the greedy path, the end token's
+    step included (None for beam search and sampling); for choices, the log-likelihood of the best minus that
+    of the second best (None if there is only one). `logprobs` are the model's own at any temperature; the
+    fast engine computes them only when the decode settings ask for them."""
 
     tokens: tuple[int, ...]
     logprobs: tuple[float, ...]
@@ -60,7 +60,7 @@ class Answer:
 
 
 class OutOfMemory(Exception):
-    """The device has no room for this batch; a smaller one may do."""
+    """The device has no room for this batch; a smaller one may fit."""
 
 
 class Engine(Protocol):
@@ -69,15 +69,15 @@ class Engine(Protocol):
     device: str
 
     def answer(self, prompts: Sequence[Prompt], decode: Decode, rules: Rules) -> list[Answer]:
-        """Answers in the prompts' order; all prompts hold equally many images.
+        """Answers in the prompts' order; all prompts have the same number of images.
 
         Raises OutOfMemory when the batch does not fit, ModelError when the numbers break down.
         """
         ...
 
     def choose(self, prompt: Prompt, choices: Sequence[Sequence[int]], rules: Rules) -> Answer:
-        """The most likely of the choices (token ids with their end token), see `choices.choose`; raises as
-        `answer`."""
+        """The most likely of the choices (token ids with their end token), see `likelihood.choose`; raises
+        as `answer`."""
         ...
 
     def feature_shape(self, resolution: int) -> tuple[int, ...]:
@@ -85,7 +85,7 @@ class Engine(Protocol):
         ...
 
     def provenance(self) -> dict[str, Any]:
-        """Versions, device and threads: what is recorded but does not name the run."""
+        """Versions, device and threads: what is recorded but is not identity."""
         ...
 
 

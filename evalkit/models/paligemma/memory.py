@@ -1,5 +1,4 @@
-"""Work that a device may have no room for: what running out of memory looks like, and giving it back.
-Knows no model."""
+"""Running out of memory: recognising it and freeing what can be freed. Knows no model."""
 
 from __future__ import annotations
 
@@ -20,7 +19,7 @@ class _Frees(Protocol):
 
 
 def fitting(engine: _Frees, work: Callable[[], T], what: str) -> T:
-    """What `work` gives; raises OutOfMemory, memory given back, where the device has no room for it."""
+    """The result of `work`. Frees memory and raises OutOfMemory if the device has no room for it."""
     try:
         with torch.inference_mode():
             return work()
@@ -33,7 +32,7 @@ def fitting(engine: _Frees, work: Callable[[], T], what: str) -> T:
 
 
 def collect() -> None:
-    """Has Python and the GPU's allocator let go of what nobody holds any more."""
+    """Frees objects that are no longer used, in Python and in the GPU's allocator."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
@@ -48,7 +47,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def not_finite(dtype: torch.dtype) -> ModelError:
-    """What to say when the numbers break down."""
+    """The error for logits that are not finite."""
     return ModelError(
         f"the model's logits are not finite in {str(dtype).removeprefix('torch.')}; "
         "use --dtype bfloat16 or float32"

@@ -1,5 +1,5 @@
-"""Prompts to token ids and token ids back to text, by the reference's rule or by the processor's.
-Knows a tokenizer of transformers by its methods only; imports none."""
+"""Prompts to token ids and token ids back to text, as the reference or as transformers' processor does.
+Uses a tokenizer of transformers, but does not import transformers."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _LONG_RUN = re.compile(r" {32,}|\n{32,}|\t{32,}")
 
 
 class Prompter:
-    """The text side of one checkpoint: its tokenizer under PaliGemma's rules.
+    """One checkpoint's tokenizer under PaliGemma's rules.
 
-    The tokenizer gets the special tokens that transformers' PaliGemmaProcessor would give it, in its
-    order: `<image>`, then 1,024 `<loc....>` and 128 `<seg...>`; those it has already stay as they are.
+    The tokenizer gets the special tokens that transformers' PaliGemmaProcessor would give it, in the same
+    order: `<image>`, then 1,024 `<loc....>` and 128 `<seg...>`. Those that it already has do not change.
     """
 
     def __init__(self, tokenizer: Any, added: Any = None) -> None:
@@ -43,10 +43,10 @@ class Prompter:
     def encode(self, prompt: str, length: int | None, protocol: str = "paper") -> list[int]:
         """The ids after the image tokens.
 
-        `paper`: [bos] + tokens(prompt) + tokens("\\n"), cut to `length` ids (None: never), so a cut
+        `paper`: [bos] + tokens(prompt) + tokens("\\n"), cut to `length` ids (None: not cut), so a cut
         prompt loses its newline; `<bos>` and the like in a prompt are plain text (big_vision's
         evaluators, oracle finding 7). `hf`: "<bos>" + prompt + "\\n" as one string, never cut, as
-        PaliGemmaProcessor does; a literal `<image>` stays plain text.
+        PaliGemmaProcessor does; a literal `<image>` is plain text.
         """
         if protocol == "hf":
             return [self.bos, *self._ids(prompt + "\n", literal=(IMAGE,))]
@@ -57,17 +57,17 @@ class Prompter:
         return ids if length is None else ids[:length]
 
     def continuation(self, text: str) -> list[int]:
-        """The ids of an answer after its prompt: by itself, as big_vision tokenises suffixes; no bos, no
-        end token."""
+        """The ids of an answer, tokenised separately from its prompt as big_vision does with suffixes;
+        without bos and end token."""
         return [i for part in _cut_runs(text) for i in self._ids(part, literal=self._literal)]
 
     def pieces(self, text: str) -> list[int]:
-        """The ids of a text in which special tokens are themselves (`<loc0000>`, a checkpoint's own)."""
+        """The ids of a text in which special tokens (`<loc0000>`, a checkpoint's own) count as such."""
         return self._ids(text)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text with `<loc....>` and `<seg...>` kept and no spaces put in; control tokens (bos, eos,
-        pad) are left out, as SentencePiece does."""
+        """The text, with `<loc....>` and `<seg...>` kept and no spaces added; control tokens (bos, eos,
+        pad) are dropped, as SentencePiece does."""
         controls, unknown = set(self._controls.values()), self.tokenizer.unk_token_id
         parts: list[list[int]] = [[]]
         for i in ids:
@@ -82,8 +82,8 @@ class Prompter:
         return UNKNOWN.join(texts)
 
     def _ids(self, text: str, literal: tuple[str, ...] = ()) -> list[int]:
-        """Tokens of the text alone. Special tokens are split into plain pieces only where one of
-        `literal` occurs: the switch is all or nothing, and `<start_of_turn>` is one piece."""
+        """Tokens of the text alone. Special tokens are split into plain pieces only if one of `literal`
+        occurs: the tokenizer's switch applies to all of them, and `<start_of_turn>` must stay one piece."""
         plain = any(word in text for word in literal)
         ids: list[int] = self.tokenizer(text, add_special_tokens=False, split_special_tokens=plain)[
             "input_ids"

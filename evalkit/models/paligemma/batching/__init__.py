@@ -1,1 +1,1 @@
-"""Requests to batches: sizes, image readers, streaming, close calls."""
+"""Requests to batches: batch sizes, image readers, streaming, close calls."""

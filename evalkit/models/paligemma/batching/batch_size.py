@@ -1,5 +1,5 @@
-"""How many rows a batch begins with: by a budget of tokens, and on a GPU by the memory that rows were seen to
-take and by what did not fit, kept from run to run in the cache. Never changes a text."""
+"""How many rows a batch starts with: by a budget of tokens, and on a GPU by the measured memory per row and
+by what did not fit, remembered between runs in the cache. Does not affect the text."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from evalkit.models.paligemma.interface import Limit
 
 TOKENS = {"cpu": (8192, 32)}  # image tokens, and rows, of a batch at most; a GPU's below
 GPU_TOKENS = (32768, 64)
-SHARE = 0.9  # of the free memory that a batch may be expected to take
-SAME = 1.1  # with this much more memory free than when a batch did not fit, it is tried again
+SHARE = 0.9  # of the free memory that a batch is planned to take
+SAME = 1.1  # with this much more free memory than when a batch did not fit, it is tried again
 
 
 class Probe(Protocol):
     """A device's memory."""
 
     def free(self) -> int:
-        """Bytes that a batch could have now."""
+        """Bytes available to a batch now."""
         ...
 
     def mark(self) -> None:
-        """Begins to watch."""
+        """Starts measuring the peak."""
         ...
 
     def peak(self) -> int:
@@ -66,7 +66,7 @@ class CudaProbe:
 
 
 def by_tokens(image_tokens: int, device: str, plain: bool = False) -> int:
-    """Rows of a batch by its image tokens alone: more would not make the device faster."""
+    """Rows of a batch, by image tokens alone: more would not make the device faster."""
     budget, most = TOKENS.get(device, GPU_TOKENS)
     if plain and device == "cpu":  # its activations are larger
         budget, most = budget // 2, most // 2
@@ -74,7 +74,7 @@ def by_tokens(image_tokens: int, device: str, plain: bool = False) -> int:
 
 
 class BatchSize:
-    """Learns from a run's first batch, and from batches that did not fit; `file` keeps what was learned."""
+    """Learns batch sizes from a run's first batch and from batches that did not fit; `file` stores them."""
 
     def __init__(self, most: int, probe: Probe | None = None, file: Path | None = None) -> None:
         self._most, self._probe, self._file = most, probe, file
@@ -83,7 +83,7 @@ class BatchSize:
         self._watching = False
 
     def first(self) -> int:
-        """Rows to begin with, a power of two where memory decides."""
+        """Rows to start with, a power of two if memory is the limit."""
         rows = self._most
         if self._probe is None:
             return rows
@@ -96,7 +96,7 @@ class BatchSize:
         return rows if min(fits) >= rows else 1 << (max(1, min(fits)).bit_length() - 1)
 
     def watch(self, batches: Iterator[list[Planned]], limit: Limit) -> Iterator[list[Planned]]:
-        """The same batches; begins to watch what they take."""
+        """The same batches; starts measuring the memory that they take."""
         if self._probe is None:
             return batches
         self._rows = self._images = 0
@@ -111,8 +111,8 @@ class BatchSize:
             yield batch
 
     def answered(self, limit: Limit) -> None:
-        """An answer came: after the first one, the first batch is known to fit and what it took is too. Of a
-        small batch most is no row's own, so that counts from half a batch on."""
+        """Called for every answer. The first shows that the first batch fits and how much memory it took.
+        Only batches at least half full count: in smaller ones most memory does not belong to a row."""
         if not self._watching:
             return
         self._watching = False
@@ -122,8 +122,8 @@ class BatchSize:
             self._keep()
 
     def ended(self, limit: Limit) -> None:
-        """The run is over: a limit that was lowered says what fits. Of rows with several images it says
-        nothing about others."""
+        """Called at the end of a run: a lowered limit shows what fits. Rows with several images are ignored,
+        since they say nothing about other tasks."""
         self._watching = False
         if self._probe is not None and limit.rows < self._began and self._images == 1:
             self._known["failed"] = {"left": limit.rows, "free": self._free}
@@ -131,18 +131,18 @@ class BatchSize:
 
     def _keep(self) -> None:
         if self._file is not None:
-            with contextlib.suppress(OSError, UserError):  # a cache that cannot be written is no error
+            with contextlib.suppress(OSError, UserError):  # failing to write a cache is not an error
                 atomic_write(self._file, json.dumps(self._known) + "\n")
 
 
 def remembered(*what: object) -> Path:
-    """The file in which what was learned about `what` (device, resolution, precision...) is kept."""
+    """The file that stores what was learned about `what` (device, resolution, precision...)."""
     name = hashlib.sha256("|".join(map(str, what)).encode()).hexdigest()[:32]
     return cache_folder() / "batches" / f"{name}.json"
 
 
 def _read(file: Path | None) -> dict[str, Any]:
-    """What was kept, {} where there is nothing that can be read."""
+    """The stored values; {} if there are none or they cannot be read."""
     try:
         found = json.loads(file.read_bytes()) if file is not None else {}
         kept: dict[str, Any] = {k: int(found[k]) for k in ("bytes_per_row",) if k in found}

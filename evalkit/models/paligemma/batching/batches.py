@@ -1,4 +1,4 @@
-"""Requests to batches of equal length, images read ahead of the model. Knows no weights."""
+"""Requests to batches of equal length, with images read ahead of the model. Knows no weights."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from evalkit.models.paligemma.interface import Limit, pixel_key
 from evalkit.types import ImageRef, Preparation, Request
 
 Prepare = Callable[[ImageRef, Preparation], Any]
-"""Reads one image: an object with `.pixels` (R, R, 3) uint8, `.digest` and `.size` (height, width)."""
+"""Reads one image into an object with `.pixels` (R, R, 3) uint8, `.digest` and `.size` (height, width)."""
 
 Fed = list[tuple["Planned", list[Future[Any]]]]
 """A batch with its images as futures."""
 
-WINDOW = 16  # batches planned together: enough for full batches at equal length, little enough to stream
+WINDOW = 16  # batches planned together: enough for full batches of equal length, few enough to stream
 AHEAD = 2  # batches whose images are read while the model works
 
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A request with the ids that follow its image tokens, those of each choice, end token included, and
-    the sequences that its answer may not contain."""
+    """A request with the ids after its image tokens, the ids of each choice (end token included), and the
+    token sequences that its answer may not contain."""
 
     request: Request
     ids: tuple[int, ...]
@@ -45,8 +45,8 @@ class Keyed:
 
 @dataclass(frozen=True, slots=True)
 class Keying:
-    """`prepare` and, by the same reader, the digest of the pixels; `send` is told of both. A class, so that
-    without `send` it goes to processes."""
+    """Calls `prepare` and computes the digest of the pixels in the same reader; `send` gets both. A class,
+    so that it can be pickled for processes (without `send`)."""
 
     prepare: Prepare
     send: Callable[[str, Any], None] | None = None
@@ -66,13 +66,13 @@ def plan(
     images: int | None = None,
     powers: bool = False,
 ) -> Iterator[list[Planned]]:
-    """Batches of at most `limit.rows`, all of one decoding, image count and length.
+    """Batches of at most `limit.rows` requests with equal decode settings, image count and length.
 
-    Equal lengths need no padding, so a row's numbers do not depend on its companions' lengths. Requests
-    are looked at `window` at a time (default: 16 batches), and no more than have `images` distinct
-    images between them. Inside, the longest prompts come first and questions of one image stand
-    together. With `powers`, what does not fill a batch is cut into 32, 16, 8, 4, 2 and 1 rows, so that
-    a checkpoint meets few shapes.
+    Equal lengths need no padding, so a row's numbers do not depend on the lengths of other rows. Requests
+    are planned in windows of `window` requests (default: 16 batches) with at most `images` distinct
+    images. Within a window the longest prompts come first, and questions about one image stay together.
+    With `powers`, an incomplete batch is cut into 32, 16, 8, 4, 2 and 1 rows, so that the checkpoint sees
+    few shapes.
     """
     for planned in _windows(requests, limit, window, images):
         groups: dict[Any, list[Planned]] = {}
@@ -117,12 +117,12 @@ def with_images(
     keep: int = 0,
     send: Callable[[str, Any], None] | None = None,
 ) -> Generator[Fed, None, None]:
-    """The batches in order, each image as a future that `readers` work on; `send` is told, in this process,
-    of the key and pixels of every image read.
+    """The batches in order, each image as a future of `readers`; `send` gets, in this process, the key and
+    pixels of every image read.
 
-    At most `AHEAD` batches beyond the current one are read; the last `keep` images are remembered, so
-    that one image asked about many times is read once. When the consumer leaves (an error, Ctrl-C),
-    what has not begun is dropped and nobody waits for the rest.
+    Reads at most `AHEAD` batches beyond the current one. Keeps the last `keep` images, so that an image of
+    many questions is read once. If the consumer stops early (an error, Ctrl-C), reads that have not started
+    are cancelled and nothing waits for the others.
     """
     waiting: deque[Fed] = deque()
     known: OrderedDict[tuple[ImageRef, Preparation], Future[Any]] = OrderedDict()

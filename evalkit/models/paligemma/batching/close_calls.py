@@ -1,4 +1,4 @@
-"""Close calls: answers whose smallest margin lies within the noise of a precision, and how they are
+"""Close calls: answers whose smallest margin is within the noise of the precision, and how they are
 decided."""
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from evalkit.types import Decode
 Choices = Sequence[Sequence[int]]
 
 THRESHOLDS = {"float32": 1e-3, "bfloat16": 0.25, "float16": 0.05}
-"""Margins (in logits) below which another batch, device or precision might choose another token, where
-`evalkit doctor` has not measured a checkpoint's own: about twice the noise seen on tiny models."""
+"""Margins (in logits) below which another batch, device or precision might choose another token: about twice
+the noise of tiny models. `evalkit doctor` measures the margin of a given checkpoint."""
 
 
 @dataclass(slots=True)
 class Stable:
-    """Counts the answers under `threshold`; with `exact`, decides them again in float32, one at a time."""
+    """Counts the answers below `threshold`; with `exact`, recomputes them in float32, one at a time."""
 
     threshold: float
     exact: Callable[[], Engine] | None = None
@@ -27,13 +27,13 @@ class Stable:
     _engine: Engine | None = None
 
     def begin(self) -> None:
-        """Counts from zero, as a run begins."""
+        """Resets the counts at the start of a run."""
         self.counts.update(answers=0, close=0, changed=0)
 
     def decide(
         self, prompt: Prompt, decode: Decode, rules: Rules, answer: Answer, choices: Choices = ()
     ) -> Answer:
-        """The answer that stands: the given one, or a close call's new one."""
+        """The final answer: the given one, or the recomputed one of a close call."""
         self.counts["answers"] += 1
         if answer.margin is None or answer.margin >= self.threshold:
             return answer

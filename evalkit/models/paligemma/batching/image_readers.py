@@ -14,32 +14,32 @@ KINDS = ("thread", "process")
 
 
 class Readers:
-    """`workers` readers, kept from task to task: a process takes its time to begin."""
+    """A pool of `workers` readers, kept from task to task because processes are slow to start."""
 
     def __init__(self, kind: str, workers: int) -> None:
         self._kind, self._workers = kind, workers
         self._pool: Executor | None = None
 
     def pool(self) -> Executor:
-        """The pool; nothing runs before the first image is asked for."""
+        """The pool; no reader starts before the first image is submitted."""
         if self._pool is None:
             self._pool = self._start()
         return self._pool
 
     def close(self) -> None:
-        """Has the next task begin a new pool, as after a reader's death."""
+        """Drops the pool, as after a reader died; the next task starts a new one."""
         self._pool = None
 
     def _start(self) -> Executor:
         if self._kind == "thread":
             return ThreadPoolExecutor(max_workers=self._workers, thread_name_prefix="images")
-        # Forked, a process would take over locks that torch's threads hold; a fresh one imports no torch.
+        # Not forked: a fork would inherit locks held by torch's threads. A new process imports no torch.
         context = multiprocessing.get_context("spawn")
         return ProcessPoolExecutor(self._workers, mp_context=context, initializer=_begin)
 
 
 def ended() -> ModelError:
-    """What to say when a reading process is gone: the system kills those that take too much memory."""
+    """The error for a reading process that has died: the system kills those that use too much memory."""
     return ModelError(
         "workers: a process that reads images ended early (killed, or out of memory); "
         "set fewer workers, or worker_kind=thread"
@@ -47,7 +47,7 @@ def ended() -> ModelError:
 
 
 def _begin() -> None:
-    """Ctrl-C is the parent's business; its end, however it comes, is ours."""
+    """Ignores Ctrl-C, which the parent handles, and ends this process when the parent ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_follow, daemon=True).start()
 
@@ -55,5 +55,5 @@ def _begin() -> None:
 def _follow() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
-        parent.join()  # a pipe that the system closes, also after kill -9
+        parent.join()  # returns when the parent's pipe closes, also after kill -9
     os._exit(1)

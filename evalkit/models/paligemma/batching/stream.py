@@ -1,4 +1,4 @@
-"""Batches with their images to answers, through one engine: in batches, or in the fast engine's lane."""
+"""Batches with their images to answers, by one engine: batch by batch, or by continuous batching."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from evalkit.models.paligemma.interface import Answer, Engine, Limit, OutOfMemor
 from evalkit.types import Decode, Request
 
 Answered = tuple[Planned, list[Any], Answer]
-"""What was asked, its images as read (without pixels where they are let go), and the answer."""
+"""A request, its images as read, and the answer."""
 
 Batch = list[tuple[Planned, list[Any]]]
 
 BadImage = Callable[[Request, ImageError], None]
 
-LONG = 48  # new tokens from which on rows end far apart, so that free places are worth filling at once
+LONG = 48  # from so many new tokens on, rows end far apart and free places are refilled at once
 
 log = logging.getLogger("evalkit")
 
 
 @dataclass(slots=True)
 class Stream:
-    """One engine at work. `strict`: every batch has `limit.rows` rows, filled up with copies of its last
-    one, and running out of memory is an error."""
+    """Answers batches with one engine. `strict`: every batch is filled up to `limit.rows` rows with copies
+    of its last one, and running out of memory is an error."""
 
     engine: Engine
     rules: Rules
@@ -40,20 +40,20 @@ class Stream:
     strict: bool = False
 
     def answers(self, feed: Iterable[Fed], on_bad_image: BadImage | None) -> Iterator[Answered]:
-        """Answers as they come. A damaged image goes to `on_bad_image`; without one the error is raised
-        once the good answers before it and of its batch are out."""
+        """Answers as they are ready. A damaged image goes to `on_bad_image`; without it the error is raised
+        after all earlier answers and those of the same batch."""
         bad: list[ImageError] = []
         batches = self._good(feed, on_bad_image, bad)
         for decode, run in itertools.groupby(batches, key=lambda batch: batch[0][0].request.decode):
             if decode.mode == "likelihood":
                 yield from self._by_likelihood(run, decode)
                 continue
-            answer = self._by_lane if self._lane(decode) else self._by_batches
+            answer = self._continuously if self._can_be_continuous(decode) else self._by_batches
             yield from answer(run, decode)
         if bad:
             raise bad[0]
 
-    def _lane(self, decode: Decode) -> bool:
+    def _can_be_continuous(self, decode: Decode) -> bool:
         return decode.beams == 1 and hasattr(self.engine, "decoder")
 
     def _good(
@@ -77,7 +77,7 @@ class Stream:
 
     # --- the fast engine ---
 
-    def _by_lane(self, batches: Iterable[Batch], decode: Decode) -> Iterator[Answered]:
+    def _continuously(self, batches: Iterable[Batch], decode: Decode) -> Iterator[Answered]:
         from evalkit.models.paligemma.engine.continuous_batching import ContinuousBatch, Row
 
         def rows() -> Iterator[list[Row]]:
@@ -90,34 +90,34 @@ class Stream:
         before = self.limit.rows
         engine: Any = self.engine
         long = decode.max_new_tokens >= LONG
-        lane = ContinuousBatch(
+        running = ContinuousBatch(
             engine, decode, self.rules, self.limit, long, engine.forbid, divide=not self.strict
         )
         try:
-            for row in lane.run(rows()):
+            for row in running.run(rows()):
                 if self.limit.rows != before:
                     before = self.limit.rows
-                    log.warning("out of memory: going on with batches of %d", before)
+                    log.warning("out of memory: continuing with batches of %d", before)
                 if row.tag is not None:
                     planned, images = row.tag
                     yield planned, images, self.stable.decide(row.prompt, decode, self.rules, row.answer())
         except OutOfMemory:
-            raise self._too_large(lane.tags[0][0].request if lane.tags else None) from None
+            raise self._too_large(running.tags[0][0].request if running.tags else None) from None
 
     def _by_likelihood(self, batches: Iterable[Batch], decode: Decode) -> Iterator[Answered]:
-        """Sample by sample, all choices of one together: no other sample can move its numbers."""
+        """Sample by sample, all choices of one together, so that no other sample affects its numbers."""
         for planned, images in itertools.chain.from_iterable(batches):
-            asked = prompt(planned, images)
+            ready = prompt(planned, images)
             try:
-                answer = self.engine.choose(asked, planned.choices, self.rules)
+                answer = self.engine.choose(ready, planned.choices, self.rules)
             except OutOfMemory:
                 raise self._too_large(planned.request) from None
-            yield planned, images, self.stable.decide(asked, decode, self.rules, answer, planned.choices)
+            yield planned, images, self.stable.decide(ready, decode, self.rules, answer, planned.choices)
 
     # --- any engine ---
 
     def _by_batches(self, batches: Iterable[Batch], decode: Decode) -> Iterator[Answered]:
-        """Answers batch by batch, in halves where memory does not do for the whole."""
+        """Answers batch by batch, in halves if a whole batch does not fit into memory."""
         for batch in batches:
             waiting = [batch]
             while waiting:
@@ -132,11 +132,11 @@ class Stream:
                     if len(part) == 1 or self.strict:
                         raise self._too_large(part[0][0].request) from None
                     self.limit.rows = (len(part) + 1) // 2
-                    log.warning("out of memory: going on with batches of %d", self.limit.rows)
+                    log.warning("out of memory: continuing with batches of %d", self.limit.rows)
                     waiting.append(part)
                     continue
-                for (planned, images), asked, answer in zip(part, prompts, answers, strict=True):
-                    yield planned, images, self.stable.decide(asked, decode, self.rules, answer)
+                for (planned, images), ready, answer in zip(part, prompts, answers, strict=True):
+                    yield planned, images, self.stable.decide(ready, decode, self.rules, answer)
 
     def _too_large(self, request: Request | None) -> ModelError:
         name = f"sample {request.id}: " if request is not None else ""
@@ -145,13 +145,13 @@ class Stream:
                 f"--strict: {name}out of memory with batches of {self.limit.rows}; set a smaller --batch-size"
             )
         return ModelError(
-            f"{name}does not fit into memory even alone; "
+            f"{name}does not fit into memory even by itself; "
             "use --dtype bfloat16, a smaller resolution or a larger device"
         )
 
 
 def prompt(planned: Planned, images: list[Any]) -> Prompt:
-    """One request as an engine takes it."""
+    """One planned request in the form that an engine takes."""
     pixels = images[0].pixels[None] if len(images) == 1 else np.stack([i.pixels for i in images])
     keys = tuple(getattr(i, "key", "") for i in images)
     return Prompt(pixels, planned.ids, planned.request.seed, keys if all(keys) else (), planned.forbid)

@@ -1,5 +1,5 @@
-"""Checkpoints as big_vision writes them: one `.npz` of stacked layers, read layer by layer under
-transformers' names. Knows no torch."""
+"""Reads checkpoints as big_vision writes them: one `.npz` of stacked layers, read layer by layer under
+transformers' names. Does not import torch."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from evalkit.models.paligemma.checkpoint.info import CheckpointInfo, tokenizer_f
 from evalkit.models.paligemma.checkpoint.safetensors import canonical
 
 KINDS = {"f4": "F32", "f2": "F16", "f8": "F64", "V2": "BF16", "u2": "BF16"}
-"""numpy's kinds to safetensors': numpy has no bfloat16, so it is saved as two bytes of anything."""
+"""numpy's types to safetensors'. numpy has no bfloat16, so it is saved as two raw bytes."""
 NAMES = {"F32": "float32", "F16": "float16", "F64": "float64", "BF16": "bfloat16"}
 MAX_LAYERS = 1000
-MAX_SIDE = 1 << 24  # no array of any PaliGemma is longer
+MAX_SIDE = 1 << 24  # no axis of a PaliGemma's arrays is longer
 LOCATIONS_AND_SEGMENTS = 1024 + 128  # the last rows of every PaliGemma's table
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One array of the file, unread."""
+    """One array of the file, not read yet."""
 
     name: str  # in the archive
     shape: tuple[int, ...]
     kind: str  # F32 | F16 | F64 | BF16
-    item: int  # bytes of one number
+    item: int  # bytes per number
 
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """One weight under transformers' name; bfloat16 comes as uint16, the upper half of a float32."""
+    """One weight under transformers' name; bfloat16 is given as uint16, the upper half of a float32."""
 
     name: str
     kind: str
@@ -52,7 +52,7 @@ class Tensor:
 
 
 def members(file: Path) -> dict[str, Member]:
-    """Every array below `params/`, by its key without it. Reads headers only; never unpickles."""
+    """Every array below `params/`, by its key without that prefix. Reads headers only; never unpickles."""
     found: dict[str, Member] = {}
     with _archive(file) as archive:
         for info in archive.infolist():
@@ -64,7 +64,9 @@ def members(file: Path) -> dict[str, Member]:
                 has = info.file_size - stream.tell()
             kind = KINDS.get(dtype.str[1:]) if dtype.str[0] != ">" else None
             if kind is None:
-                raise ModelError(f"{file}: {key}: is of numpy type {dtype}; weights are little-endian floats")
+                raise ModelError(
+                    f"{file}: {key}: is of numpy type {dtype}; weights must be little-endian floats"
+                )
             if has != math.prod(shape) * dtype.itemsize or max(shape, default=0) > MAX_SIDE:
                 raise ModelError(
                     f"{file}: {key}: holds {has:,} bytes, not those of {shape}; download it again"
@@ -74,19 +76,19 @@ def members(file: Path) -> dict[str, Member]:
             found[key] = Member(info.filename, shape, kind, dtype.itemsize)
     if not found:
         raise ModelError(
-            f"{file}: holds no params/img/... and params/llm/...; it is no PaliGemma of big_vision"
+            f"{file}: holds no params/img/... and params/llm/...; give a PaliGemma of big_vision"
         )
     return found
 
 
 @contextlib.contextmanager
 def _archive(file: Path) -> Iterator[zipfile.ZipFile]:
-    """The opened archive; all that can be wrong with it becomes one sentence."""
+    """The opened archive; whatever is wrong with it becomes a ModelError."""
     try:
         with zipfile.ZipFile(file) as archive:
             yield archive
     except (zipfile.BadZipFile, EOFError, ValueError, NotImplementedError, OSError, zlib.error) as error:
-        raise ModelError(f"{file}: is no sound .npz file ({error}); download it again") from None
+        raise ModelError(f"{file}: is not a valid .npz file ({error}); download it again") from None
 
 
 def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
@@ -102,7 +104,7 @@ def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
 
 
 def read(file: Path) -> Iterator[Tensor]:
-    """Every weight, one at a time: what is held is one layer of one array, or the embedding table."""
+    """Every weight, one at a time; memory holds one layer of one array, or the embedding table."""
     known = members(file)
     family = _family(known)
     with _archive(file) as archive:
@@ -113,18 +115,18 @@ def read(file: Path) -> Iterator[Tensor]:
         for key, prefix, targets in stacks(family):
             for layer, part in enumerate(_layers(archive, known[key], stacked=True)):
                 for name, turn in targets:
-                    made = _packed(turn(part))
-                    yield Tensor(prefix.format(layer) + name, known[key].kind, made)
+                    array = _packed(turn(part))
+                    yield Tensor(prefix.format(layer) + name, known[key].kind, array)
 
 
 def _packed(w: Array) -> Array:
-    """A contiguous array; a turned matrix in strips, four times as fast as numpy's own copy."""
+    """A contiguous copy; a transposed matrix is copied in strips, four times as fast as numpy does it."""
     if w.ndim != 2 or not w.flags.f_contiguous or w.flags.c_contiguous:
         return np.ascontiguousarray(w)
-    made = np.empty(w.shape, w.dtype)
+    copy = np.empty(w.shape, w.dtype)
     for start in range(0, w.shape[1], 16):
-        made[:, start : start + 16] = w[:, start : start + 16]
-    return made
+        copy[:, start : start + 16] = w[:, start : start + 16]
+    return copy
 
 
 def _layers(archive: zipfile.ZipFile, member: Member, stacked: bool) -> Iterator[Array]:
@@ -160,9 +162,9 @@ def listing(file: Path) -> Iterator[tuple[str, str, tuple[int, ...]]]:
 
 
 def inspect(file: Path, tokenizer: Path | None) -> CheckpointInfo:
-    """A `.npz` checkpoint without its numbers; family, sizes and resolution come from the shapes.
+    """Describes a `.npz` checkpoint without reading its numbers; all sizes come from the shapes.
 
-    Raises ModelError where arrays are missing or too many, or the tokenizer is missing or another's.
+    Raises ModelError for missing or unknown arrays, and for a missing or wrong tokenizer.
     """
     if tokenizer is None:
         raise ModelError(
@@ -174,10 +176,8 @@ def inspect(file: Path, tokenizer: Path | None) -> CheckpointInfo:
     wanted = {*ONCE, *(key for key, _, _ in stacks(family))}
     missing, extra = sorted(wanted - set(known)), sorted(set(known) - wanted)
     if missing or extra:
-        what = f"{missing[0]} is missing" if missing else f"{extra[0]} is in no PaliGemma"
-        raise ModelError(
-            f"{file}: {what}; it must be a PaliGemma or PaliGemma 2 of big_vision, layers stacked"
-        )
+        what = f"{missing[0]} is missing" if missing else f"{extra[0]} is not part of any PaliGemma"
+        raise ModelError(f"{file}: {what}; give a PaliGemma or PaliGemma 2 of big_vision with stacked layers")
     shapes = {canonical(name): shape for name, shape in _shapes(file, known, family).items()}
     try:
         config = _config(known, family)
@@ -215,12 +215,12 @@ def inspect(file: Path, tokenizer: Path | None) -> CheckpointInfo:
 
 
 def _family(known: Mapping[str, Member]) -> int:
-    """Gemma 2 has two more norms a layer."""
+    """1 or 2: Gemma 2 has two more norms per layer."""
     return 2 if "llm/layers/post_ffw_norm/scale" in known else 1
 
 
 def _shapes(file: Path, known: Mapping[str, Member], family: int) -> dict[str, tuple[int, ...]]:
-    """Shapes under transformers' names, by turning arrays that take no room."""
+    """Shapes under transformers' names, found by transforming arrays that take no memory."""
     found = {}
     depths = {"img": known[f"img/Transformer/encoderblock/{next(iter(VISION))}"].shape[0],
               "llm": known["llm/layers/mlp/linear"].shape[0]}  # fmt: skip
@@ -243,7 +243,7 @@ def _shapes(file: Path, known: Mapping[str, Member], family: int) -> dict[str, t
 
 
 def _hollow(shape: tuple[int, ...]) -> Array:
-    """An array of that shape which needs the memory of one number."""
+    """An array of that shape that needs the memory of one number."""
     return np.broadcast_to(np.uint8(0), shape)
 
 
@@ -254,7 +254,7 @@ def _config(known: Mapping[str, Member], family: int) -> dict[str, Any]:
     patch, rows = known["img/embedding/kernel"].shape[0], known["img/pos_embedding"].shape[1]
     side = math.isqrt(rows)
     if side * side != rows:
-        raise ValueError(f"positions for {rows} image tokens, which is no square")
+        raise ValueError(f"positions for {rows} image tokens, which is not a square")
     depth, text_heads, text_width, head = known["llm/layers/attn/q_einsum/w"].shape
     text: dict[str, Any] = {
         "model_type": "gemma" if family == 1 else "gemma2",
@@ -270,7 +270,7 @@ def _config(known: Mapping[str, Member], family: int) -> dict[str, Any]:
         "eos_token_id": 1,
         "bos_token_id": 2,
     }
-    if family == 2:  # the 27B model alone scales by width / heads, the others by the head's width
+    if family == 2:  # only the 27B model scales by width / heads, the others by the head's width
         text["query_pre_attn_scalar"] = (
             text_width // text_heads if (text_width, head) == (4608, 128) else head
         )
@@ -302,7 +302,7 @@ def _config(known: Mapping[str, Member], family: int) -> dict[str, Any]:
 
 
 def _ids(tokenizer: Path, tokens: tuple[str, ...]) -> dict[str, int]:
-    """The ids that tokenizer.json gives these tokens; {} without that file."""
+    """The ids of these tokens in tokenizer.json; {} without that file."""
     file = tokenizer / "tokenizer.json"
     if not file.is_file():
         return {}

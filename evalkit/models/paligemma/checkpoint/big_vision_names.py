@@ -1,5 +1,5 @@
-"""Which of transformers' weights each array of a big_vision checkpoint becomes, and how it is turned. Knows
-no file; follows transformers' convert_paligemma(2)_weights_to_hf.py."""
+"""Which of transformers' weights each array of a big_vision checkpoint becomes, and how its axes are moved.
+Reads no file; follows transformers' convert_paligemma(2)_weights_to_hf.py."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 Array = npt.NDArray[Any]
 Turn = Callable[[Array], Array]
 Targets = tuple[tuple[str, Turn], ...]
-"""(transformers' name, how its array is made of ours) of all that one array becomes."""
+"""(transformers' name, how to make its array) for everything that one big_vision array becomes."""
 
 
 def _same(w: Array) -> Array:
@@ -102,7 +102,7 @@ NORMS: dict[int, dict[str, Targets]] = {
 
 
 def stacks(family: int) -> Iterator[tuple[str, str, Targets]]:
-    """(our key, prefix of transformers' name with `{}` for the layer, targets) of all stacked arrays."""
+    """(key, prefix of transformers' name with `{}` for the layer, targets) of all stacked arrays."""
     for key, targets in VISION.items():
         yield f"img/Transformer/encoderblock/{key}", "vision_tower.vision_model.encoder.layers.{}.", targets
     for key, targets in (TEXT | NORMS[family]).items():

@@ -1,4 +1,4 @@
-"""A big_vision `.npz` as a folder in Hugging Face layout, weight by weight: memory stays small."""
+"""Converts a big_vision `.npz` to a folder in Hugging Face layout, one weight at a time to save memory."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Say = Callable[[str], None]
 
 def convert(file: Path, target: Path, tokenizer: Path | None, say: Say = lambda text: None) -> None:
     """Writes config.json, model.safetensors (in the file's own precision), the tokenizer's files and the
-    image processor's. Raises ModelError, ResultsError; leaves no half file of weights behind."""
+    image processor's. Raises ModelError, ResultsError; never leaves an incomplete file of weights."""
     there = {f.name for f in target.iterdir()} if target.is_dir() else set()
-    if target.is_file() or there - {*OURS, *TOKENIZER_FILES}:  # config.json comes last: with it, it is whole
-        raise ModelError(f"{target}: is there already; name a new folder")
+    if target.is_file() or there - {*OURS, *TOKENIZER_FILES}:  # config.json is written last: it marks the end
+        raise ModelError(f"{target}: already exists; name a new folder")
     if not file.is_file():
         raise ModelError(f"{file}: no such file; give a .npz of big_vision")
     info = big_vision.inspect(file, tokenizer)
@@ -37,7 +37,7 @@ def convert(file: Path, target: Path, tokenizer: Path | None, say: Say = lambda 
 
 
 def _weights(file: Path, target: Path) -> None:
-    """The header first, from shapes alone, then every weight in the order of the header."""
+    """Writes the header, from shapes alone, then every weight in the header's order."""
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0
     for name, kind, shape in big_vision.listing(file):
@@ -54,7 +54,7 @@ def _weights(file: Path, target: Path) -> None:
 
 
 def _processor(resolution: int, tokens: int) -> dict[str, Any]:
-    """What transformers' processor needs; pixels from -1 to 1, bicubic."""
+    """The configuration of transformers' image processor: pixels from -1 to 1, bicubic."""
     return {
         "image_processor_type": "SiglipImageProcessor",
         "processor_class": "PaliGemmaProcessor",

@@ -1,5 +1,5 @@
-"""What a PaliGemma checkpoint on disk is: found, inspected and hashed from config.json and safetensors
-headers alone. Knows neither torch nor transformers."""
+"""Describes a PaliGemma checkpoint on disk from config.json and safetensors headers: finds, checks and hashes
+it. Imports neither torch nor transformers."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 @dataclass(frozen=True, slots=True)
 class CheckpointInfo:
-    """One checkpoint as its files tell it."""
+    """One checkpoint as its files describe it."""
 
     path: Path
     family: int  # 1: Gemma decoder, 2: Gemma 2 decoder
-    resolution: int  # pixels a side
-    patch: int  # pixels a side of one patch
+    resolution: int  # pixels per side
+    patch: int  # pixels per side of one patch
     parameters: int
     dtype: str  # what most parameters are saved in
     vocabulary: int  # rows of the embedding table
@@ -48,20 +48,20 @@ class CheckpointInfo:
     weights: tuple[Path, ...]
     tokenizer: tuple[Path, ...]
     processor: tuple[Path, ...]
-    protocol: str  # what its `evalkit.yaml` says it was trained with: paper, hf, or "" without one
-    shapes: Mapping[str, tuple[int, ...]]  # of every tensor, by `tensors.canonical` name
+    protocol: str  # that its `evalkit.yaml` says it was trained with: paper, hf, or "" without that file
+    shapes: Mapping[str, tuple[int, ...]]  # of every tensor, by `safetensors.canonical` name
     window: int | None = None  # tokens that alternate layers see when transformers decodes (Gemma 2)
-    adapter: Adapter | None = None  # to be merged into the weights when they are loaded
-    derived: Mapping[str, Any] | None = None  # config.json as made from a .npz, which has none
+    adapter: Adapter | None = None  # merged into the weights when they are loaded
+    derived: Mapping[str, Any] | None = None  # config.json derived from a .npz, which has none
 
     @property
     def image_tokens(self) -> int:
-        """Tokens one image takes in the prompt: (resolution / patch)²."""
+        """Tokens that one image takes in the prompt: (resolution / patch)²."""
         return (self.resolution // self.patch) ** 2
 
     @property
     def attention(self) -> str:
-        """transformers' attention: `sdpa`, but `eager` where attention logits are soft-capped (Gemma 2)."""
+        """transformers' attention: `sdpa`, or `eager` if attention logits are soft-capped (Gemma 2)."""
         return "eager" if self.family == 2 else "sdpa"
 
     def describe(self) -> str:
@@ -76,9 +76,9 @@ class CheckpointInfo:
 
 
 def inspect(path: str | Path, tokenizer: Path | None = None) -> CheckpointInfo:
-    """Reads a checkpoint folder without loading it; `tokenizer` is another folder to take that from.
+    """Describes a checkpoint folder without loading it; `tokenizer` is another folder with the tokenizer.
 
-    Raises ModelError where the folder is no PaliGemma, has no safetensors weights, misses shards or
+    Raises ModelError if the folder is not a PaliGemma, has no safetensors weights, lacks shards or
     the tokenizer, or contradicts itself.
     """
     folder = Path(path)
@@ -110,13 +110,13 @@ def inspect(path: str | Path, tokenizer: Path | None = None) -> CheckpointInfo:
 
 
 def window(family: int, text: Mapping[str, Any]) -> int | None:
-    """The sliding window that a text config means to transformers, in tokens; None: Gemma 1 has none."""
+    """The sliding window that transformers reads from a text config, in tokens; None for Gemma 1."""
     said = text.get("sliding_window", 4096) if family == 2 else None  # 4096: Gemma2Config's own default
     return None if said is None else int(said)
 
 
 def tokenizer_files(folder: Path) -> tuple[Path, ...]:
-    """The files of a folder that make its tokenizer. Raises ModelError when there is none."""
+    """The files of a folder's tokenizer. Raises ModelError if it has none."""
     found = tuple(folder / name for name in TOKENIZER_FILES if (folder / name).is_file())
     if not any(f.name in ("tokenizer.json", "tokenizer.model") for f in found):
         raise ModelError(
@@ -127,12 +127,12 @@ def tokenizer_files(folder: Path) -> tuple[Path, ...]:
 
 
 def check_resolution(info: CheckpointInfo, resolution: int | None) -> None:
-    """Raises ModelError when `--resolution` asks for another size than the checkpoint was made for."""
+    """Raises ModelError if `--resolution` is not the resolution that the checkpoint was made for."""
     if resolution is not None and resolution != info.resolution:
         raise ModelError(
             f"{info.path}: --resolution {resolution}: this checkpoint takes {info.resolution} px "
             f"({info.image_tokens:,} image tokens); leave the option out "
-            f"or say --resolution {info.resolution}"
+            f"or use --resolution {info.resolution}"
         )
 
 
@@ -141,8 +141,7 @@ def digests(
 ) -> dict[str, dict[str, str] | str]:
     """sha256 of the files that decide the text: `weights`, `config`, `tokenizer`, `processor`.
 
-    `digest` hashes one file; without one, `evalkit.sources.file_digest` (which remembers large files)
-    is used where it exists.
+    `digest` hashes one file (default: `evalkit.files.file_digest`, which remembers large files).
     """
     digest = digest or _default_digest()
     if info.derived is not None:
@@ -162,9 +161,9 @@ def digests(
 
 
 def resolve(spec: str, revision: str | None = None) -> Path:
-    """A local folder as it is, or the snapshot folder of a hub id (downloaded when it is not cached).
+    """The path of a local checkpoint, or the snapshot folder of a hub id (downloaded if not cached).
 
-    Raises ModelError when there is no such folder, or the hub cannot be reached or refuses.
+    Raises ModelError if there is no such folder, or the hub cannot be reached or refuses.
     """
     path = Path(spec).expanduser()
     if path.is_dir():
@@ -197,7 +196,7 @@ def _from_hub(spec: str, revision: str | None) -> Path:
         )
     except GatedRepoError:
         raise ModelError(
-            f"{shown}: the hub asks for consent; accept the licence at "
+            f"{shown}: the licence must be accepted first; accept it at "
             f"https://huggingface.co/{spec} and set HF_TOKEN"
         ) from None
     except RevisionNotFoundError:
@@ -220,15 +219,13 @@ def _config(folder: Path) -> Mapping[str, Any]:
     if not (folder / "config.json").is_file():
         if (folder / "adapter_config.json").is_file():
             raise ModelError(
-                f"{folder}: holds only an adapter (adapter_config.json), not the weights it goes with; "
-                "give those as --model and this as --adapter"
+                f"{folder}: holds only an adapter (adapter_config.json), not the weights of its base; "
+                "give the base as --model and this as --adapter"
             )
-        raise ModelError(
-            f"{folder}: config.json is missing; this is no checkpoint folder in Hugging Face layout"
-        )
+        raise ModelError(f"{folder}: config.json is missing; give a checkpoint folder in Hugging Face layout")
     config = _json(folder / "config.json")
     if config.get("quantization_config"):
-        raise ModelError(f"{folder}: config.json: quantization_config: quantised weights are not read; "
+        raise ModelError(f"{folder}: config.json: quantization_config: quantised weights are not supported; "
                          "give the unquantised checkpoint")  # fmt: skip
     return config
 
@@ -249,7 +246,7 @@ def _family(folder: Path, config: Mapping[str, Any], text: Mapping[str, Any]) ->
 
 
 def _weights(folder: Path) -> tuple[Path, ...]:
-    """The safetensors files, from the index where there is one."""
+    """The safetensors files: the single one, or those that the index lists."""
     index = folder / "model.safetensors.index.json"
     single = folder / "model.safetensors"
     if single.is_file():  # transformers prefers it too
@@ -280,7 +277,7 @@ def _geometry(
     resolution, patch = int(vision.get("image_size", 224)), int(vision.get("patch_size", 14))
     if patch < 1 or resolution < patch or resolution % patch:
         raise ModelError(
-            f"{folder}: config.json: vision_config: image_size {resolution} is no multiple of "
+            f"{folder}: config.json: vision_config: image_size {resolution} is not a multiple of "
             f"patch_size {patch}"
         )
     rows = next((s[0] for n, s in shapes.items() if n.endswith("position_embedding.weight")), None)
@@ -320,7 +317,7 @@ def _eos(folder: Path, config: Mapping[str, Any], text: Mapping[str, Any]) -> tu
 
 
 def _protocol(folder: Path) -> str:
-    """`protocol: paper|hf` of the checkpoint's own `evalkit.yaml`, the file's one key."""
+    """`protocol: paper|hf` of the checkpoint's own `evalkit.yaml`, its only key; "" without the file."""
     file = folder / "evalkit.yaml"
     if not file.is_file():
         return ""

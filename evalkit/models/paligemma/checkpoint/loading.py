@@ -1,5 +1,5 @@
-"""A checkpoint's files to transformers' model and tokenizer, on the device they are meant for. Knows no
-prompt and no decoding."""
+"""Loads a checkpoint's files as transformers' model and tokenizer, on the chosen device. Knows no prompt and
+no decoding."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from evalkit.models.paligemma.checkpoint.info import CheckpointInfo
 from evalkit.models.paligemma.checkpoint.safetensors import canonical
 from evalkit.models.paligemma.memory import is_out_of_memory
 
-WINDOW = 1 << 20  # tokens: above any prompt, so Gemma 2's sliding layers see everything
+WINDOW = 1 << 20  # tokens: longer than any prompt, so Gemma 2's sliding layers see everything
 
 
 def load_model(
@@ -29,11 +29,11 @@ def load_model(
     scheme: str | None = None,
     sliding: bool = False,
 ) -> Any:
-    """The checkpoint as transformers' model, its adapter merged, its weights quantised by `scheme`.
+    """Loads the checkpoint as transformers' model, with its adapter merged and quantised by `scheme`.
 
-    `device`: auto (the GPU where there is one), cpu, cuda, cuda:N; `device_map`: as transformers
-    (`auto`, `balanced`...), for checkpoints larger than one GPU; `sliding`: with the window that Gemma 2's
-    config names. Raises ModelError when the device is not there or weights are missing.
+    `device`: auto (a GPU if there is one), cpu, cuda, cuda:N; `device_map`: as in transformers
+    (`auto`, `balanced`...), for checkpoints larger than one GPU; `sliding`: use the window of Gemma 2's
+    config. Raises ModelError if the device does not exist or weights are missing.
     """
     config = _config(info, sliding)
     if info.derived:
@@ -49,12 +49,12 @@ def load_model(
         home = _device(device)
         model = model.to(home)
         if home.type == "cuda":
-            torch.cuda.set_device(home)  # whose streams, graphs and compiled kernels are meant from here on
+            torch.cuda.set_device(home)  # the default for streams, graphs and compiled kernels from now on
     return model
 
 
 def exact_float32() -> None:
-    """float32 products in float32, whatever was set before: no TF32 on a GPU, no bfloat16 on a CPU."""
+    """Makes float32 products exact, whatever was set before: no TF32 on a GPU, no bfloat16 on a CPU."""
     torch.set_float32_matmul_precision("highest")
     torch.backends.cudnn.allow_tf32 = False
 
@@ -65,7 +65,7 @@ def _from_folder(
     if device_map and importlib.util.find_spec("accelerate") is None:
         raise ModelError(f"device_map={device_map}: needs the package accelerate; pip install accelerate")
     options: dict[str, Any] = {"device_map": device_map} if device_map else {}
-    if scheme in quantize.LIBRARIES:  # the library puts the weights where they stay
+    if scheme in quantize.LIBRARIES:  # the library itself places the weights, so it needs the device now
         device_map = device_map or str(_device(device))
         options |= {
             "quantization_config": quantize.library_config(scheme, getattr(torch, dtype)),
@@ -88,11 +88,11 @@ def _from_folder(
     missing = sorted(k for k in report.get("missing_keys", ()) if k != "lm_head.weight")
     mismatched = sorted(str(k) for k in report.get("mismatched_keys", ()))
     if missing or mismatched:
-        # transformers would go on with random numbers in their place.
+        # transformers would silently use random numbers instead.
         what = (
             f"{len(missing)} weights are missing"
             if missing
-            else f"{len(mismatched)} weights have another shape"
+            else f"{len(mismatched)} weights have a wrong shape"
         )
         raise ModelError(
             f"{info.path}: {what} (first: {(missing or mismatched)[0]}); save the checkpoint again"
@@ -101,7 +101,7 @@ def _from_folder(
 
 
 def _from_npz(info: CheckpointInfo, config: Any, dtype: str) -> Any:
-    """A model of transformers filled weight by weight; no second copy of the weights is held."""
+    """transformers' model, filled weight by weight, so that memory never holds the weights twice."""
     home = getattr(torch, dtype)
     with no_init_weights():
         model = _quietly(
@@ -110,7 +110,7 @@ def _from_npz(info: CheckpointInfo, config: Any, dtype: str) -> Any:
             ),
             info,
         )
-    model.tie_weights()  # initialising would have done it
+    model.tie_weights()  # normally a part of the initialisation, which was skipped
     places = {canonical(name): weight for name, weight in model.named_parameters()}
     with torch.no_grad():
         for tensor in big_vision.read(info.path):
@@ -140,7 +140,7 @@ def _config(info: CheckpointInfo, sliding: bool) -> Any:
 
 
 def machine(home: torch.device) -> dict[str, Any]:
-    """Of the device and the libraries that compute on it, what is recorded but does not name a run."""
+    """The device and the libraries that compute on it, for a run's provenance."""
     cuda = home.type == "cuda"
     return {
         "device": str(home),
@@ -154,7 +154,7 @@ def machine(home: torch.device) -> dict[str, Any]:
 
 
 def load_tokenizer(info: CheckpointInfo) -> Any:
-    """The checkpoint's own tokenizer; ModelError when transformers cannot read it."""
+    """The checkpoint's own tokenizer. Raises ModelError if transformers cannot read it."""
     return _quietly(
         lambda: transformers.AutoTokenizer.from_pretrained(
             info.tokenizer[0].parent, local_files_only=True, trust_remote_code=False
@@ -164,7 +164,7 @@ def load_tokenizer(info: CheckpointInfo) -> Any:
 
 
 def _device(name: str) -> torch.device:
-    """The device by its name; a GPU with its number, which torch.cuda.set_device insists on."""
+    """The device of this name; a GPU with its number, which torch.cuda.set_device requires."""
     try:
         device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
         if device.type not in ("cpu", "cuda", "mps", "xpu"):
@@ -181,7 +181,7 @@ def _device(name: str) -> torch.device:
 
 
 def _quietly(load: Callable[[], Any], info: CheckpointInfo) -> Any:
-    """Loads without transformers' progress bars and reports; its errors become one sentence."""
+    """Loads without transformers' progress bars and reports; turns its errors into a ModelError."""
     logging = transformers.utils.logging
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()

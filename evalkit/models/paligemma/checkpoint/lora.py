@@ -1,6 +1,6 @@
-"""LoRA adapters as peft saves them: read, held against their base, and merged into its weights.
+"""LoRA adapters as peft saves them: reads them, checks them against their base, merges them into its weights.
 
-Merged here and not by peft, so that what is not understood is refused instead of passed over.
+Merged here and not by peft, so that unknown settings are refused instead of ignored.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ UNDERSTOOD = {
     "inference_mode", "init_lora_weights", "layers_pattern", "layers_to_transform", "lora_alpha",
     "lora_dropout", "modules_to_save", "peft_type", "peft_version", "r", "rank_pattern", "revision",
     "target_modules", "task_type", "use_rslora", "ensure_weight_tying",
-    "megatron_core", "qalora_group_size", "eva_config", "runtime_config",  # nothing without their switches
+    "megatron_core", "qalora_group_size", "eva_config", "runtime_config",  # no effect without their switches
 }  # fmt: skip
-"""Keys of adapter_config.json that are followed, or change nothing in a trained adapter. `fan_in_fan_out`
-is for layers that PaliGemma has none of; peft drops it there too."""
-INITIAL = (True, False, None, "gaussian", "eva", "orthogonal")  # others change the base's own weights
+"""Keys of adapter_config.json that are followed, or have no effect on a trained adapter. `fan_in_fan_out`
+is for a kind of layer that PaliGemma lacks; peft ignores it there too."""
+INITIAL = (True, False, None, "gaussian", "eva", "orthogonal")  # other methods change the base's weights
 OFFICIAL = re.compile(
     r"paligemma(?P<family>2?)-(?P<size>\d+b)-(?P<kind>[a-z0-9_-]+?)-(?P<resolution>\d{3})(?!\d)"
 )
@@ -45,14 +45,15 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """What an adapter's two files say. Layers and parameters are in `tensors.canonical` spelling."""
+    """An adapter as its two files describe it. Layers and parameters have their `safetensors.canonical`
+    names."""
 
     path: Path
-    base: str  # what it says it was trained on, or ""
+    base: str  # the checkpoint that it says it was trained on, or ""
     revision: str | None
     pairs: Mapping[str, Pair]  # by layer
     replaced: Mapping[str, tuple[str, tuple[int, ...]]]  # by parameter: key and shape
-    own_copies: tuple[str, ...]  # of `replaced`: those that a tied weight is not replaced with
+    own_copies: tuple[str, ...]  # those of `replaced` that must not change a tied weight elsewhere
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -60,19 +61,19 @@ class Adapter:
 
 
 def is_adapter(folder: Path) -> bool:
-    """Whether the folder holds an adapter and no whole weights. Raises ModelError when it holds both."""
+    """Whether the folder holds an adapter and no full weights. Raises ModelError if it holds both."""
     if not (folder / CONFIG).is_file():
         return False
     if any(folder.glob("model*.safetensors")):
         raise ModelError(
-            f"{folder}: holds whole weights and an adapter ({CONFIG}); keep them in two folders and "
+            f"{folder}: holds full weights and an adapter ({CONFIG}); keep them in two folders and "
             "give --model WEIGHTS --adapter ADAPTER"
         )
     return True
 
 
 def inspect(folder: Path) -> Adapter:
-    """Reads an adapter without loading it. Raises ModelError for what cannot be merged exactly."""
+    """Describes an adapter without loading it. Raises ModelError if it cannot be merged exactly."""
     if not (folder / CONFIG).is_file():
         raise ModelError(f"{folder}: {CONFIG} is missing; --adapter takes a folder as peft saves it")
     if not (folder / WEIGHTS).is_file():
@@ -117,12 +118,12 @@ def _refuse(file: Path, config: Mapping[str, Any]) -> None:
         if value and key not in UNDERSTOOD:
             raise ModelError(
                 f"{file}: {key} is not understood, so its merged weights would be wrong; merge the adapter "
-                "with peft (merge_and_unload) and evaluate the whole checkpoint"
+                "with peft (merge_and_unload) and evaluate the merged checkpoint"
             )
     if config.get("init_lora_weights") not in INITIAL:
         raise ModelError(
             f"{file}: init_lora_weights is {config['init_lora_weights']!r}, which changes the base too; "
-            "merge the adapter with peft and evaluate the whole checkpoint"
+            "merge the adapter with peft and evaluate the merged checkpoint"
         )
     if config.get("ensure_weight_tying") and config.get("modules_to_save"):
         raise ModelError(f"{file}: ensure_weight_tying is not understood; merge the adapter with peft")
@@ -142,7 +143,7 @@ def _pair(
     a, b = shapes[halves["A"]], shapes[halves["B"]]
     if len(a) != 2 or len(b) != 2 or a[0] != b[1]:
         raise ModelError(
-            f"{where}: LoRA matrices of {a} and {b} do not multiply; only linear layers are merged"
+            f"{where}: LoRA matrices of {a} and {b} cannot be multiplied; only linear layers are merged"
         )
     name = module.removeprefix("base_model.model.")
     rank = _matching(config.get("rank_pattern"), name, config.get("r"))
@@ -154,7 +155,7 @@ def _pair(
 
 
 def _matching(patterns: Mapping[str, Any] | None, name: str, default: Any) -> Any:
-    """The value of the first pattern that ends the module's name, as peft matches them."""
+    """The value of the first pattern that matches the end of the module's name, as in peft."""
     for pattern, value in (patterns or {}).items():
         if re.match(rf"(.*\.)?({pattern})$", name):
             return value
@@ -167,8 +168,8 @@ def _matching(patterns: Mapping[str, Any] | None, name: str, default: Any) -> An
 def check_base(
     adapter: Adapter, spec: str, family: int, resolution: int, shapes: Mapping[str, tuple[int, ...]]
 ) -> None:
-    """Raises ModelError unless the adapter fits the base: by the names of published checkpoints where both
-    sides tell, and by every layer's shape. `shapes` are the base's by canonical name."""
+    """Raises ModelError unless the adapter fits the base: by the names of published checkpoints if both
+    are known, and by every layer's shape. `shapes` are the base's by canonical name."""
     trained, given = OFFICIAL.search(adapter.base.lower()), OFFICIAL.search(spec.lower())
     if trained:
         facts = [
@@ -185,7 +186,7 @@ def check_base(
         if wrong:
             raise ModelError(
                 f"{adapter.path}: was trained on {adapter.base}, but {spec} is {wrong}; give the base "
-                "that it was trained on"
+                "that the adapter was trained on"
             )
     of = f", it was trained on {adapter.base}" if adapter.base else ""
     for name, pair in adapter.pairs.items():
@@ -207,7 +208,7 @@ def check_base(
 
 
 def _shape(name: str, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...] | None:
-    """A parameter's shape; the output table is the embedding table where no other is saved."""
+    """A parameter's shape; the output table is the embedding table unless saved separately."""
     if name == "lm_head.weight" and name not in shapes:
         name = "language_model.embed_tokens.weight"
     return shapes.get(name)
@@ -217,10 +218,10 @@ def _shape(name: str, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...] 
 
 
 def merge(adapter: Adapter, model: Any) -> None:
-    """Puts the adapter into a loaded model of transformers, in place.
+    """Merges the adapter into a loaded model of transformers, in place.
 
-    The sum is made in float32 and then rounded to the model's precision. A weight that two layers share
-    (embedding and output table) is changed for the one that is adapted, not for the other.
+    The sum is computed in float32 and then rounded to the model's precision. If two layers share a weight
+    (embedding and output table), only the adapted layer changes.
     """
     import torch
     from safetensors import safe_open
@@ -239,7 +240,7 @@ def merge(adapter: Adapter, model: Any) -> None:
 
 
 def _own(model: Any, home: Any, parameter: str) -> Any:
-    """The layer's parameter, made its own where another layer shares it."""
+    """The layer's parameter, replaced by a copy of its own if another layer shares it."""
     import torch
 
     found = getattr(home, parameter)

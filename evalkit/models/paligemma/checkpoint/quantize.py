@@ -1,4 +1,4 @@
-"""Quantised weights as a stamped choice: rounded here (`int8`), or by a library where it is installed."""
+"""Quantised weights, recorded in the identity: rounded here (`int8`), or by an installed library."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def check(scheme: str) -> None:
 
 
 def identity(scheme: str | None) -> Mapping[str, Any] | None:
-    """What of the scheme decides the text: its rounding, and the library's version where one rounds."""
+    """What decides the text: the scheme, and the version of the code or library that rounds."""
     if scheme is None:
         return None
     if scheme == "int8":
@@ -42,7 +42,7 @@ def identity(scheme: str | None) -> Mapping[str, Any] | None:
 
 
 def library_config(scheme: str, dtype: Any) -> Any:
-    """transformers' configuration for a library's scheme; `dtype` is that of the computation."""
+    """transformers' configuration for a library's scheme; computation is in `dtype`."""
     import transformers
 
     if scheme == "torchao-int8":
@@ -57,11 +57,11 @@ def library_config(scheme: str, dtype: Any) -> Any:
 
 
 def round_int8(model: Any) -> None:
-    """Rounds every linear layer's weights but the output table's to 8 bits, in place.
+    """Rounds the weights of every linear layer except the output table to 8 bits, in place.
 
-    Symmetric, one scale an output channel: s = max |w| / 127, w → s · round(w / s), computed in float32
-    and put back in the model's precision. It shows what 8-bit weights do to the answers; it saves no
-    memory and no time, and activations stay as they are.
+    Symmetric, one scale per output channel: s = max |w| / 127, w → s · round(w / s), computed in float32
+    and stored in the model's precision. It shows how 8-bit weights change the answers; it saves neither
+    memory nor time, and does not round activations.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""Which folders a model's name means: its weights, and the adapter that goes on them."""
+"""Resolves a model's name to paths: its weights, and the adapter to merge into them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from evalkit.models.paligemma.checkpoint import info, lora
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Where the weights lie, the adapter to merge into them, and how its base was called."""
+    """Where the weights are, the adapter to merge into them, and the name of the base."""
 
     weights: Path
     adapter: lora.Adapter | None
@@ -19,14 +19,14 @@ class Found:
 
 
 def find(model: str, revision: str | None, adapter: str | None, base: str | None) -> Found:
-    """What the options name; `model` may itself be an adapter, which names its base or is given one.
+    """Finds what the options name; `model` may be an adapter itself, with `base` or the base that it names.
 
-    Raises ModelError for options that do not go together, and for what is not to be had.
+    Raises ModelError for options that exclude each other, and for what cannot be found.
     """
     path = info.resolve(model, revision)
     if not lora.is_adapter(path):
         if base is not None:
-            raise ModelError(f"{model}: base={base}: goes with an adapter as --model; this is none")
+            raise ModelError(f"{model}: base={base}: needs an adapter as --model; this is not one")
         return Found(path, lora.inspect(info.resolve(adapter)) if adapter else None, model)
     if adapter is not None:
         raise ModelError(f"{model}: is an adapter itself; give its base as --model with --adapter")
@@ -38,6 +38,6 @@ def find(model: str, revision: str | None, adapter: str | None, base: str | None
         return Found(info.resolve(named, None if base else chosen.revision), chosen, named)
     except ModelError as error:
         raise ModelError(
-            f"{model}: is an adapter of {named}, which is not to be had ({error}); "
+            f"{model}: is an adapter of {named}, which cannot be found ({error}); "
             "add --model_args base=FOLDER"
         ) from None

@@ -1,4 +1,4 @@
-"""Names and shapes of tensors in safetensors files, from their headers alone. Knows no torch."""
+"""Names and shapes of tensors in safetensors files, from their headers alone. Does not import torch."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _SPELLINGS = (
 
 
 def canonical(name: str) -> str:
-    """One spelling for a weight that versions of transformers and peft name differently."""
+    """One name for a weight that versions of transformers and peft name differently."""
     for pattern, short in _SPELLINGS:
         name = re.sub(pattern, short, name)
     return name
 
 
 def shapes(files: tuple[Path, ...]) -> tuple[dict[str, tuple[int, ...]], Counter[str]]:
-    """Shapes of all tensors and how many parameters are saved in which precision."""
+    """Shapes of all tensors, and the number of parameters by the precision they are saved in."""
     found: dict[str, tuple[int, ...]] = {}
     kinds: Counter[str] = Counter()
     for file in files:
@@ -45,7 +45,7 @@ def shapes(files: tuple[Path, ...]) -> tuple[dict[str, tuple[int, ...]], Counter
 
 
 def header(file: Path) -> dict[str, Any]:
-    """The JSON header of a safetensors file; ModelError when it is damaged or the file is cut short."""
+    """The JSON header of a safetensors file. Raises ModelError if it is damaged or the file is cut short."""
     size = file.stat().st_size
     with file.open("rb") as stream:
         start = stream.read(200)
@@ -59,7 +59,7 @@ def header(file: Path) -> dict[str, Any]:
             header: dict[str, Any] = json.loads(stream.read(length))
             end = max((e["data_offsets"][1] for n, e in header.items() if n != "__metadata__"), default=0)
         except (ValueError, KeyError, TypeError):
-            raise ModelError(f"{file}: is no safetensors file, or damaged; download it again") from None
+            raise ModelError(f"{file}: is not a safetensors file, or damaged; download it again") from None
     if 8 + length + end != size:
         raise ModelError(
             f"{file}: has {size:,} bytes, its header says {8 + length + end:,}; download it again"

@@ -1,4 +1,4 @@
-"""The reference's one beam search, over any source of log-probabilities. Knows no model."""
+"""The reference's beam search, over any source of log-probabilities. Knows no model."""
 
 from __future__ import annotations
 
@@ -9,19 +9,18 @@ import numpy as np
 import torch
 
 Step = Callable[[list[int], list[int]], torch.Tensor]
-"""(rows, tokens), one a live beam: the row of the last call's result that it goes on from and what it
-reads next, to log-probabilities (beams, vocabulary) of the token after."""
+"""(rows, tokens) to the next token's log-probabilities (beams, vocabulary). One entry per live beam: the row
+of the last result that it continues, and the token that it reads."""
 
 
 class Search:
-    """One prompt's beam search, told log-probabilities step by step.
+    """One prompt's beam search, which gets log-probabilities step by step.
 
-    The rule is big_vision's (oracle finding 4): at every step each live beam is considered as ending
-    now; the best finished so far is kept (a later one must be strictly better; among equals the lower
-    beam); each live beam is expanded with its top `beams` + 1 tokens, `eos` dropped, and the best
-    `beams` by sum stay (ties: lower beam, then higher rank); it stops when the best live score is
-    strictly below the best finished, or after `length` steps. `eos` counts in `length`. Sums are
-    float32, as the reference's.
+    The rule is big_vision's (oracle finding 4): at every step each live beam may end; the best finished
+    sequence so far is kept (a later one must be strictly better; among equals the lower beam wins); each
+    live beam is expanded with its top `beams` + 1 tokens, `eos` dropped, and the best `beams` by sum stay
+    (ties: lower beam, then higher rank); it stops when the best live score is strictly below the best
+    finished one, or after `length` steps. `eos` counts in `length`. Sums are float32, as the reference's.
     """
 
     def __init__(self, beams: int, length: int, eos: int) -> None:
@@ -33,8 +32,8 @@ class Search:
         self._live: list[tuple[list[int], list[float]]] = [([], [])]
 
     def advance(self, logp: torch.Tensor) -> tuple[list[int], list[int]] | None:
-        """What the live beams read next, given their log-probabilities (beams, vocabulary): for each
-        new beam the beam it goes on from and its token; None when the search is over."""
+        """Takes the live beams' log-probabilities (beams, vocabulary) and returns, for each new beam, the
+        beam that it continues and its token; None when the search is over."""
         last = logp[:, self.eos].tolist()
         ending = [add(total, p) for total, p in zip(self._sums, last, strict=True)]
         row = ending.index(max(ending))
@@ -54,8 +53,8 @@ class Search:
 
 
 def search(first: torch.Tensor, step: Step, searches: list[Search]) -> None:
-    """Runs searches side by side to their ends; `first` (searches, vocabulary) are the first token's
-    log-probabilities. Rows of searches that are over are left out of the next step."""
+    """Runs several searches together to their ends; `first` (searches, vocabulary) are the first token's
+    log-probabilities. Searches that are over take no part in the next step."""
     live = [(one, [row]) for row, one in enumerate(searches)]
     logp = first
     while True:
@@ -63,11 +62,12 @@ def search(first: torch.Tensor, step: Step, searches: list[Search]) -> None:
         tokens: list[int] = []
         going: list[tuple[Search, list[int]]] = []
         for one, mine in live:
-            told = one.advance(logp[mine])
-            if told is not None:
-                going.append((one, list(range(len(rows), len(rows) + len(told[0])))))
-                rows += [mine[parent] for parent in told[0]]
-                tokens += told[1]
+            following = one.advance(logp[mine])
+            if following is not None:
+                parents, chosen = following
+                going.append((one, list(range(len(rows), len(rows) + len(parents)))))
+                rows += [mine[parent] for parent in parents]
+                tokens += chosen
         if not going:
             return
         live, logp = going, step(rows, tokens)
@@ -79,13 +79,13 @@ def expand(
     """The best `beams` continuations without `eos`, best first: (parent, token, sum, log-probability)."""
     keep = min(beams + 1, logp.shape[-1])
     least = logp.topk(keep, dim=-1).values[:, -1:]
-    candidates = []  # in the order lower beam, then higher rank: what ties fall back on
+    candidates = []  # ordered by beam, then rank: the stable sort keeps this order among ties
     for row, enough in enumerate(logp >= least):
         ids = enough.nonzero()[:, 0]  # more than `keep` where there are ties, the lowest id first
         pairs = zip(logp[row, ids].tolist(), ids.tolist(), strict=True)
         ranked = sorted(pairs, key=lambda pair: (-pair[0], pair[1]))[:keep]
         candidates += [(row, token, add(sums[row], p), p) for p, token in ranked if token != eos]
-    candidates.sort(key=lambda candidate: -candidate[2])  # stable
+    candidates.sort(key=lambda candidate: -candidate[2])
     return candidates[:beams]
 
 

@@ -1,4 +1,4 @@
-"""Which of given answers is the most likely, by any engine that reads prompts and steps."""
+"""The most likely of given answers, with any engine that can prefill prompts and step."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from evalkit.models.paligemma.interface import Answer, Prompt, Rules
 
 
 class Reader(Protocol):
-    """The calls that decoding is made of; a state belongs to the engine that made it."""
+    """The engine calls that scoring needs; a state belongs to the engine that created it."""
 
     home: torch.device
 
     def prefill(self, prompts: Sequence[Prompt], rules: Rules) -> tuple[torch.Tensor, Any]:
-        """float32 logits (batch, vocabulary) of the first new tokens, and the state to go on from."""
+        """float32 logits (batch, vocabulary) of the first new tokens, and the state to continue from."""
         ...
 
     def step(self, tokens: torch.Tensor, state: Any) -> torch.Tensor:
-        """Reads one new token a row: float32 logits (batch, vocabulary) of the token after it."""
+        """Reads one new token per row: float32 logits (batch, vocabulary) of the token after it."""
         ...
 
     def reorder(self, state: Any, rows: torch.Tensor) -> None:
-        """Makes row i go on from what row `rows[i]` has read; may change the number of rows."""
+        """Makes row i continue from what row `rows[i]` has read; may change the number of rows."""
         ...
 
 
 def choose(engine: Reader, prompt: Prompt, choices: Sequence[Sequence[int]], rules: Rules) -> Answer:
     """The most likely of the choices, each with its end token, as an answer.
 
-    A choice's likelihood is the sum of its tokens' log-probabilities, the end token's included, not
-    divided by its length; of equals the first wins. `margin`: that sum less the second best's.
+    A choice's likelihood is the sum of its tokens' log-probabilities, including the end token's, not
+    divided by its length; among equals the first wins. `margin`: that sum minus the second best's.
     """
     found = likelihood(engine, prompt, choices, rules)
     sums = [sum(one) for one in found]
@@ -44,9 +44,9 @@ def choose(engine: Reader, prompt: Prompt, choices: Sequence[Sequence[int]], rul
 def likelihood(
     engine: Reader, prompt: Prompt, continuations: Sequence[Sequence[int]], rules: Rules
 ) -> list[tuple[float, ...]]:
-    """Each token's log-probability of each continuation after the prompt, which is read once.
+    """The log-probability of each token of each continuation; the prompt is read once.
 
-    A continuation's likelihood is the sum; its end token counts where it is among its tokens.
+    A continuation's likelihood is the sum; an end token counts only if the continuation contains it.
     """
     longest = max(len(c) for c in continuations)
     found: list[list[float]] = [[] for _ in continuations]

@@ -1,4 +1,4 @@
-"""Drawing tokens at a temperature: random numbers that hang on each sample alone, never on its batch."""
+"""Drawing tokens at a temperature, with random numbers that depend on the sample and never on its batch."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import torch
 
 from evalkit.types import Decode
 
-ROWS = 16  # drawn for at once: the probabilities are held several times, in float64
+ROWS = 16  # drawn at once, to bound memory: several copies of the probabilities exist in float64
 
 
 class Draws:
-    """One stream of random numbers a row, by `random.Random`, whose numbers stay the same over versions."""
+    """One stream of random numbers per row, from `random.Random`, which is stable across Python versions."""
 
     def __init__(self, seeds: Sequence[int], decode: Decode) -> None:
         self._streams = [random.Random(seed) for seed in seeds]
@@ -25,11 +25,11 @@ class Draws:
 
 
 def choose(logits: torch.Tensor, numbers: Sequence[float], decode: Decode) -> torch.Tensor:
-    """Tokens (batch,) from float32 logits (batch, vocabulary) by one number in [0, 1) a row.
+    """Tokens (batch,) from float32 logits (batch, vocabulary) by one number in [0, 1) per row.
 
-    Each finds its number in the cumulated probabilities of the kept tokens, in the order of their ids.
-    Batching moves probabilities by their rounding (1e-6 in float32), and so a draw only where its number
-    falls that close to an edge.
+    Looks the number up in the cumulative probabilities of the kept tokens, in the order of their ids.
+    Batching changes probabilities by rounding (1e-6 in float32), so a draw changes only if its number
+    is that close to an edge.
     """
     drawn = torch.tensor(numbers, dtype=torch.float64)[:, None].to(logits.device)
     parts = zip(logits.split(ROWS), drawn.split(ROWS), strict=True)
@@ -39,15 +39,15 @@ def choose(logits: torch.Tensor, numbers: Sequence[float], decode: Decode) -> to
 def _choose(logits: torch.Tensor, numbers: torch.Tensor, decode: Decode) -> torch.Tensor:
     probabilities = nucleus(torch.softmax(logits.double() / decode.temperature, dim=-1), decode.top_p)
     edges = probabilities.cumsum(dim=-1)
-    # right=True: a token of no probability is never chosen, not even by the number 0
+    # right=True: a token of probability 0 is never chosen, not even by the number 0
     chosen = torch.searchsorted(edges, numbers * edges[:, -1:], right=True)[:, 0]
     last = probabilities.shape[-1] - 1 - (probabilities.flip(-1) > 0).int().argmax(dim=-1)
     return torch.minimum(chosen, last)
 
 
 def nucleus(probabilities: torch.Tensor, top_p: float) -> torch.Tensor:
-    """(batch, vocabulary) with all but the likeliest tokens that together hold `top_p` set to 0: the one
-    that crosses it is kept, so there is always one (Holtzman et al., 2020)."""
+    """Probabilities (batch, vocabulary) with all but the likeliest tokens set to 0: those that together reach
+    `top_p`, including the one that crosses it, so at least one (Holtzman et al., 2020)."""
     if top_p >= 1:
         return probabilities
     ranked, order = probabilities.sort(dim=-1, descending=True, stable=True)

@@ -1,1 +1,1 @@
-"""The forward pass, written twice: plain and fast."""
+"""The forward pass, twice: the plain engine and the fast one."""

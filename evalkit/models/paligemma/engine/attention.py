@@ -1,15 +1,16 @@
-"""Attention over a whole prefix or a cache: fused where that is fastest, soft-capped for Gemma 2."""
+"""Attention over a whole prefix or a cache: by torch's fused kernel where that is fastest; soft-capped for
+Gemma 2."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
 
-# Scores held at once where they are written out: bounds memory, stays near a CPU's cache.
+# Attention scores held at once without the fused kernel: bounds memory, stays near a CPU's cache.
 SCORES = {"cpu": 1 << 22}
-GPU_SCORES = 1 << 26  # so that launches don't outnumber products
-ALONE = {"cpu"}  # devices whose rows go one at a time there
-MANY = 32  # queries from which on bfloat16 products pay on a CPU
+GPU_SCORES = 1 << 26  # large enough that kernel launches do not dominate
+ALONE = {"cpu"}  # devices that compute one row at a time without the fused kernel
+MANY = 32  # from so many queries on, bfloat16 products are faster on a CPU
 
 
 def attend(
@@ -23,8 +24,8 @@ def attend(
     """softmax(cap · tanh(scale · q keysᵀ / cap)) values, all shaped (batch, heads, n, size).
 
     `mask` (batch, 1, 1, m) is true where a key may be seen. On a CPU in bfloat16, torch's fused kernel
-    multiplies in float32 and takes three times as long as products in bfloat16, whose scores are
-    rounded to bfloat16 before the softmax, as transformers' eager attention does.
+    multiplies in float32 and takes three times as long as products in bfloat16. Those round the scores
+    to bfloat16 before the softmax, as transformers' eager attention does.
     """
     plain = cap is None and not (q.dtype is torch.bfloat16 and q.device.type == "cpu" and q.shape[2] >= MANY)
     if plain:
@@ -35,7 +36,7 @@ def attend(
     if q.shape[2] == 1 or (q.shape[2] < MANY and q.shape[0] > 1):  # decoding: all rows at once
         out.copy_(_written(q, keys, values, scale, mask, cap))
         return out
-    # One row at a time: the same shapes whatever the batch, and all that a CPU's cache holds.
+    # On a CPU one row at a time: the same shapes whatever the batch, and they fit into the cache.
     together = 1 if q.device.type in ALONE else max(1, most // (wide * q.shape[2]))
     for row in range(0, q.shape[0], together):
         part = slice(row, row + together)

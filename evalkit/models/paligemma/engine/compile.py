@@ -1,4 +1,4 @@
-"""torch.compile of a layer of the decode step and of the vision tower: compiled once, run for all layers."""
+"""torch.compile for the decode step and the vision tower: one layer is compiled, and used for all layers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from evalkit.models.paligemma.engine.vision import Tower
 
 
 def compile_layers(decoder: Decoder, tower: Tower) -> None:
-    """Has the two compiled when they first run. Raises ModelError where nothing can be compiled."""
+    """Sets both to be compiled when they first run. Raises ModelError if torch.compile does not work here."""
     _check(decoder.home)
     parts: list[Any] = [*decoder.layers, *tower.blocks]
     for part in parts:
@@ -35,7 +35,7 @@ def compile_layers(decoder: Decoder, tower: Tower) -> None:
 
 
 def _check(device: torch.device) -> None:
-    """Compiles two operations: whether a compiler is there shows at the first use only."""
+    """Compiles two operations as a test, since a missing compiler shows only at the first use."""
     try:
         torch.compile(lambda x: x.mul(2).add(1))(torch.ones(8, device=device))
     except Exception as error:  # dynamo, inductor, triton and the system's compiler each have their own

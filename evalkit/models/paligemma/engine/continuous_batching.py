@@ -1,5 +1,5 @@
-"""Decoding many prompts in one running batch: rows that ended leave it, waiting prompts take their places.
-Knows an engine by `prefill` and `step`; decides nothing about tokens beyond the rules it is given."""
+"""Decodes many prompts in one running batch: rows that have ended leave it, waiting prompts take their place.
+Needs only an engine's `prefill` and `step`."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ from evalkit.types import Decode
 
 
 class Steps(Protocol):
-    """What it needs of an engine."""
+    """The part of an engine that continuous batching needs."""
 
     strict: bool  # whether every call must have the same shape
 
     def prefill(
         self, prompts: Sequence[Prompt], rules: Rules, state: State | None = None, room: int = 0
     ) -> tuple[torch.Tensor, State]:
-        """Reads prompts as new rows: float32 logits (batch, vocabulary), and the state to go on from."""
+        """Reads prompts as new rows: float32 logits (batch, vocabulary), and the state to continue from."""
         ...
 
     def step(self, tokens: torch.Tensor, state: State) -> torch.Tensor:
-        """Reads one token a row: float32 logits (batch, vocabulary)."""
+        """Reads one token per row: float32 logits (batch, vocabulary)."""
         ...
 
     def free(self) -> None:
-        """Gives back what can be had again, when memory has run out."""
+        """Frees what can be recomputed, when memory has run out."""
         ...
 
     def not_finite(self) -> ModelError:
-        """What to raise when logits are not finite."""
+        """The error for logits that are not finite."""
         ...
 
 
 @dataclass(slots=True)
 class Row:
-    """One prompt under way and what it has said so far."""
+    """One prompt being decoded, and its tokens so far."""
 
     prompt: Prompt
     tag: Any = None  # the caller's own
@@ -55,26 +55,26 @@ class Row:
     logprobs: list[float] = field(default_factory=list)
     margin: float | None = math.inf
     stop: str = ""
-    told: bool = False
+    yielded: bool = False
     draws: Random | None = None
 
     def answer(self) -> Answer:
-        """What was said, once it has ended."""
+        """The answer, once the row has ended."""
         return Answer(tuple(self.tokens), tuple(self.logprobs), self.stop, self.margin)
 
     def forget(self) -> None:
-        """Back to the prompt, as after running out of memory."""
+        """Starts over from the prompt, after running out of memory."""
         self.tokens, self.logprobs, self.margin, self.stop, self.draws = [], [], math.inf, "", None
 
 
 Forbid = Callable[[Row], torch.Tensor | None]
-"""What a row may not say next: true (vocabulary,) where forbidden; None: anything goes."""
+"""A row's forbidden next tokens: (vocabulary,), true where forbidden; None if all are allowed."""
 
 
 def answer(
     engine: Steps, prompts: Sequence[Prompt], decode: Decode, rules: Rules, forbid: Forbid | None = None
 ) -> list[Answer]:
-    """One batch's answers, in order. Raises what the device raises when memory runs out."""
+    """One batch's answers, in order. Raises the device's own error when memory runs out."""
     rows = [Row(p) for p in prompts]
     for _ in ContinuousBatch(engine, decode, rules, Limit(len(rows)), forbid=forbid, divide=False).run(
         [rows]
@@ -84,11 +84,11 @@ def answer(
 
 
 class ContinuousBatch:
-    """A running batch of at most `limit.rows` rows, all decoded alike, one path each.
+    """A running batch of at most `limit.rows` rows with the same decode settings, one path each (no beams).
 
-    With `refill`, places that came free are filled before the others have ended; rows then stand at
-    different lengths and are masked. Without, a batch is finished before the next begins. When memory
-    runs out the limit is lowered and the rows begin again, unless not `divide`.
+    With `refill`, free places are filled before the other rows have ended; rows then have different lengths
+    and are masked. Without it, a batch is finished before the next begins. When memory runs out the limit
+    is lowered and the rows start over; with `divide` off, OutOfMemory is raised instead.
     """
 
     def __init__(
@@ -103,13 +103,14 @@ class ContinuousBatch:
     ) -> None:
         self.engine, self.decode, self.rules, self.limit = engine, decode, rules, limit
         self.refill, self.forbid, self.divide = refill and not engine.strict, forbid, divide
-        self.tags: list[Any] = []  # of the rows that could not go on, once memory has run out for good
+        self.tags: list[Any] = []  # of the rows that did not fit into memory
         self._live: list[Row] = []
         self._tokens: list[int] = []  # what each live row reads next
         self._state: State | None = None
 
     def run(self, batches: Iterable[list[Row]]) -> Iterator[Row]:
-        """Rows as they end. A batch's prompts should be of one length; others are read one after another."""
+        """Yields rows as they end. A batch's prompts should have one length: each further length is read
+        separately."""
         waiting: deque[Row] = deque()
         source = iter(batches)
         while True:
@@ -135,14 +136,14 @@ class ContinuousBatch:
                 self._shrink(failed, bool(part))
                 continue
             for row in touched:
-                if row.stop and not row.told:
-                    row.told = True
+                if row.stop and not row.yielded:
+                    row.yielded = True
                     yield row
             with torch.inference_mode():
                 self._retire()
 
     def _free(self) -> int:
-        """Places for new rows now."""
+        """How many new rows may start now."""
         free = self.limit.rows - len(self._live)
         if not self._live:
             return free
@@ -163,11 +164,11 @@ class ContinuousBatch:
         return self._live
 
     def _read(self, logits: torch.Tensor, rows: list[Row]) -> list[int]:
-        """Each row's next token from float32 logits (rows, vocabulary), which are used up.
+        """Each row's next token from float32 logits (rows, vocabulary), which are overwritten.
 
-        Log-probabilities are the model's own, whatever is forbidden.
+        Log-probabilities are the model's own, before tokens are forbidden.
         """
-        # Not logsumexp: its exp is ten times slower where the results are next to nothing.
+        # Not logsumexp: its exp is ten times slower when results are close to 0.
         logp = logits.log_softmax(dim=-1) if self.decode.logprobs else None
         forbid(logits, [(r.prompt.forbid, r.tokens) for r in rows])
         if self.forbid is not None:
@@ -180,19 +181,19 @@ class ContinuousBatch:
         value, best = logits.max(dim=-1)  # the lowest id among equals, as the reference
         gap = value - logits.scatter_(1, best[:, None], -math.inf).amax(dim=-1)
         score = value if logp is None else logp.gather(1, best[:, None])[:, 0]
-        # One wait for the device. float32 holds every id of a vocabulary exactly.
-        told = torch.stack([best.float(), gap, score]).tolist()
-        chosen = [int(t) for t in told[0]]
-        self._record(rows, chosen, told[1], told[2])
+        # One transfer, so one wait for the device. float32 represents every token id exactly.
+        ids, gaps, scores = torch.stack([best.float(), gap, score]).tolist()
+        chosen = [int(i) for i in ids]
+        self._record(rows, chosen, gaps, scores)
         return chosen
 
     def _draw(self, logits: torch.Tensor, logp: torch.Tensor | None, rows: list[Row]) -> list[int]:
-        """As `_read`, with each row's own random numbers."""
+        """As `_read`, but draws each token with the row's own random numbers."""
         for row in rows:
             row.draws = row.draws or Random(row.prompt.seed)
         numbers = [row.draws.random() for row in rows if row.draws]
         drawn = choose(logits, numbers, self.decode)
-        # The largest logit, where nothing else is wanted: it is not finite where any is not.
+        # Without log-probabilities the largest logit serves as the check: it is not finite if any is not.
         score = (logits.amax(dim=-1) if logp is None else logp.gather(1, drawn[:, None])[:, 0]).tolist()
         chosen: list[int] = drawn.tolist()
         self._record(rows, chosen, None, score)
@@ -201,7 +202,7 @@ class ContinuousBatch:
     def _record(
         self, rows: list[Row], chosen: list[int], margins: list[float] | None, scores: list[float]
     ) -> None:
-        """What each row says now; `scores` are log-probabilities where they are wanted, else logits."""
+        """Adds each row's new token; `scores` are log-probabilities if the task asks for these, or logits."""
         for i, (row, token, score) in enumerate(zip(rows, chosen, scores, strict=True)):
             if not math.isfinite(score):
                 raise self.engine.not_finite()
@@ -217,7 +218,7 @@ class ContinuousBatch:
                 row.stop = "length"
 
     def _retire(self) -> None:
-        """Ended rows leave the batch once they are a quarter of it; all at once where shapes are fixed."""
+        """Removes ended rows once they are a quarter of the batch; with fixed shapes, once all have ended."""
         ended = [i for i, row in enumerate(self._live) if row.stop]
         if len(ended) == len(self._live):
             self._live, self._tokens = [], []
@@ -230,17 +231,17 @@ class ContinuousBatch:
             self._tokens = [self._tokens[i] for i in left]
 
     def _shrink(self, rows: int, beginning: bool) -> None:
-        """Fewer rows from here on; those that cannot go on begin again."""
-        going = [r for r in self._live if not r.stop]
-        if rows == 1 and not (beginning and going):
+        """Lowers the limit of rows; rows that no longer fit start over."""
+        unfinished = [r for r in self._live if not r.stop]
+        if rows == 1 and not (beginning and unfinished):
             raise OutOfMemory("one prompt does not fit")
-        if beginning and going:  # what is under way has its place; what waits comes when it has ended
+        if beginning and unfinished:  # the running rows fit: they finish first, and the new ones wait
             self.limit.rows = len(self._live)
             if self._state is not None:  # which may have read the new prompts already
                 del self._state.lengths[len(self._live) :]
         else:
             self.limit.rows = (rows + 1) // 2
-            for row in going:
+            for row in unfinished:
                 row.forget()
             self._live, self._tokens, self._state = [], [], None
         self.engine.free()

@@ -1,5 +1,5 @@
-"""Decode steps of few shapes over memory that stays where it is: what a CUDA graph of a step needs, and
-what keeps torch.compile from meeting a new shape each step. Knows no prompt and no sampling rule."""
+"""Decode steps with few shapes and fixed memory addresses. CUDA graphs need both, and torch.compile then need
+not compile a new shape at each step. Knows no prompt and no sampling rule."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from evalkit.models.paligemma.memory import is_out_of_memory
 
 BUCKET = 128  # cache lengths are rounded up to a multiple of this many tokens
 GRAPHS = 48  # recorded steps kept, the least recently used dropped
-USES = 2  # of a shape before it is recorded: what is seen once is not worth it
-NEAR = 0.01  # of the largest logit: how far a replayed step may be from the step itself
+USES = 2  # of a shape before it is recorded: recording does not pay for rare shapes
+NEAR = 0.01  # of the largest logit: how far a replayed step may differ from the step itself
 
 Work = Callable[[], None]
 Capture = Callable[[Work], Work]
-"""Records work that is all tensors of fixed shapes and addresses; what it gives does the same again."""
+"""Records work on tensors of fixed shapes and addresses; returns a function that repeats it."""
 
 log = logging.getLogger("evalkit")
 
 
 @dataclass(slots=True)
 class Known:
-    """A shape that steps came in, and its record once there is one."""
+    """A shape of steps, and its recorded graph once there is one."""
 
     uses: int = 0
     replay: Work | None = None
-    trusted: bool = False  # it was seen to give what the step itself gave
+    trusted: bool = False  # its result was compared with that of the step itself
 
 
 class StaticSteps:
-    """Runs a decoder's steps in fixed shapes: rows rounded up to a power of two, the cache's length to a
-    multiple of `BUCKET`, what is beyond a row's own length masked.
+    """Runs a decoder's steps in fixed shapes: rows are rounded up to a power of two, the cache's length to a
+    multiple of `BUCKET`, and whatever is beyond a row's own length is masked.
 
-    Inputs and logits have one place each. With `capture`, a shape that comes again is recorded once, compared
-    with the step itself and then replayed. Where recording fails, a replay is wrong or memory does not do
-    for it, steps go on unrecorded; `off` says why.
+    Inputs and logits have fixed addresses. With `capture`, a repeated shape is recorded once, compared with
+    the step itself and then replayed. If recording fails, a replay is wrong or memory runs out, steps run
+    without graphs from then on; `off` says why.
     """
 
     def __init__(self, decoder: Decoder, cap: float | None, capture: Capture | None = None) -> None:
@@ -51,36 +51,36 @@ class StaticSteps:
         self.captured = self.replayed = self.steps = 0
         self._graphs: OrderedDict[tuple[Any, ...], Known] = OrderedDict()
         self._inputs = self._staged = self._logits = torch.empty(0)
-        self._staged_free: Any = None  # event: the staged inputs have been read
+        self._staged_free: Any = None  # the event that the staged inputs have been read
         self._memory: tuple[torch.Tensor, torch.Tensor] | None = None
         self._holder: Callable[[], State | None] = lambda: None
 
-    # --- memory that stays ---
+    # --- memory at fixed addresses ---
 
     def begin(self, places: int, room: int, first: int) -> State:
-        """As `Decoder.begin`, in the memory of the last batch where that is free and large enough."""
+        """As `Decoder.begin`, in the memory of the last batch if that is free and large enough."""
         places, room = _power(places), self.room(room)
         kept = self._memory if self._holder() is None else None
         if kept is not None and kept[0].shape[1] >= places and kept[0].shape[3] >= room:
             state = State(kept[0].zero_(), kept[1].zero_(), first, [])
         else:
-            self._memory = kept = None  # before more is asked for
+            self._memory = kept = None  # freed before more is allocated
             state = self.decoder.begin(places, room, first)
         self._holder = weakref.ref(state)
         return state
 
     def reserve(self, state: State, places: int, room: int) -> None:
         """As `State.reserve`."""
-        self._memory = None  # or the old memory would outlive its move
+        self._memory = None  # otherwise the old memory would be kept after the move
         state.reserve(places, self.room(room))
 
     @staticmethod
     def room(tokens: int) -> int:
-        """A cache length that fits so many tokens."""
+        """The cache length for so many tokens."""
         return -(-tokens // BUCKET) * BUCKET
 
     def clear(self) -> None:
-        """Lets everything go, as when the device runs out of memory."""
+        """Frees everything, when the device runs out of memory."""
         self._graphs.clear()
         self._memory = None
         self._inputs = self._staged = self._logits = torch.empty(0)
@@ -88,13 +88,13 @@ class StaticSteps:
     # --- a step ---
 
     def step(self, tokens: torch.Tensor, state: State) -> torch.Tensor:
-        """As `FastEngine.step`; the logits are good until the next step."""
+        """As `FastEngine.step`; the logits are valid until the next step."""
         n, longest = len(state.lengths), max(state.lengths) + 1
         rows, room = _power(n), self.room(longest)
-        if rows > state.places or room > state.room:  # never fewer rows: what ran before would decide them
+        if rows > state.places or room > state.room:  # never fewer rows: then shapes would depend on history
             self.reserve(state, rows, longest + ROOM)
-        self._tell(tokens, state, rows)
-        # Addresses and not the tensors themselves: a record must not keep a cache alive that has moved on.
+        self._set_inputs(tokens, state, rows)
+        # Addresses and not the tensors themselves: a graph must not keep an outdated cache alive.
         key = (rows, room, state.keys.shape, state.keys.data_ptr(), state.values.data_ptr())
         table = self.decoder.turns(state.first + state.room)
         work = self._work(rows, state.keys[:, :rows, :, :room], state.values[:, :rows, :, :room], table)
@@ -105,9 +105,9 @@ class StaticSteps:
             self._memory = state.keys, state.values
         return self._logits[:n]
 
-    def _tell(self, tokens: torch.Tensor, state: State, rows: int) -> None:
-        """Token, place and position of each row into the inputs; rows beyond the batch write into place 0 of
-        caches that nobody has."""
+    def _set_inputs(self, tokens: torch.Tensor, state: State, rows: int) -> None:
+        """Writes each row's token, place and position into the inputs; rows beyond the batch write into place
+        0 of unused caches."""
         self._reserve(rows)
         if self._staged_free is not None:
             self._staged_free.synchronize()
@@ -126,7 +126,7 @@ class StaticSteps:
     def _reserve(self, rows: int) -> None:
         if rows <= len(self._inputs):
             return
-        self._graphs.clear()  # they know the old places
+        self._graphs.clear()  # they use the old addresses
         home = self.decoder.home
         self._staged = torch.zeros((rows, 3), dtype=torch.long, pin_memory=home.type == "cuda")
         self._inputs = self._staged.to(home, copy=True)
@@ -139,7 +139,7 @@ class StaticSteps:
             token, at, position = inputs.unbind(1)
             hidden = self.decoder.masked_step(token, at, table[position], keys, values)
             logits.copy_(self.decoder.logits(hidden))
-            if self.cap is not None:  # in float32: capped in bfloat16, near logits would become ties
+            if self.cap is not None:  # in float32: in bfloat16 the cap would turn close logits into ties
                 logits.div_(self.cap).tanh_().mul_(self.cap)
 
         return work
@@ -170,8 +170,8 @@ class StaticSteps:
             work()
 
     def _same(self, replay: Work, logits: torch.Tensor) -> bool:
-        """Whether a record, at its first use, gives what the step itself gave: with inputs other than those
-        it was made with. What it gives else is not used."""
+        """Checks a graph at its first use, with other inputs than it was recorded with: true if it gives the
+        logits of the step itself. Raises RuntimeError otherwise."""
         wanted = logits.clone()
         replay()
         if bool((logits - wanted).abs().max() <= NEAR * wanted.abs().max()):
@@ -181,7 +181,7 @@ class StaticSteps:
     def _give_up(self, why: str) -> None:
         self.off, self.capture = why, None
         self._graphs.clear()
-        log.warning("CUDA graphs are off from here on: %s", why)
+        log.warning("CUDA graphs are off from now on: %s", why)
 
     def provenance(self) -> dict[str, Any]:
         """How steps were run."""
@@ -199,16 +199,16 @@ def _power(n: int) -> int:
 
 
 class CudaCapture:
-    """`Capture` by `torch.cuda.graph`, all graphs in one pool of memory: only one runs at a time, and what
-    must outlive a replay lies outside of it."""
+    """`Capture` with `torch.cuda.graph`. All graphs share one memory pool: only one runs at a time, and what
+    must outlive a replay is stored outside of it."""
 
-    WARM = 2  # runs on a side stream first, in which libraries set themselves up
+    WARM = 2  # runs on a side stream before recording, in which libraries initialise themselves
 
     def __init__(self) -> None:
         self._alive: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def __call__(self, work: Work) -> Work:
-        """Runs the work as a warm-up and records it. Running it again must change nothing."""
+        """Runs the work to warm up, then records it. Repeating the work must change nothing."""
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
@@ -216,14 +216,14 @@ class CudaCapture:
                 work()
         torch.cuda.current_stream().wait_stream(side)
         other = next(iter(self._alive), None)
-        pool = other.pool() if other is not None else None  # a pool ends with its last graph
+        pool = other.pool() if other is not None else None  # a pool is freed with its last graph
         graph = torch.cuda.CUDAGraph()
-        # thread_local: threads that send pictures to the device meanwhile are none of the graph's business
+        # thread_local: other threads may send images to the device meanwhile
         here = torch.cuda.current_stream()
         try:
             with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
                 work()
-        finally:  # a capture that fails stays on its stream
+        finally:  # a failed capture would leave its own stream current
             torch.cuda.set_stream(here)
         self._alive.add(graph)
         replay: Work = graph.replay

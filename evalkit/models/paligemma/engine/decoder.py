@@ -14,15 +14,15 @@ from evalkit.models.paligemma.engine.attention import attend
 from evalkit.models.paligemma.engine.linear import Activation, Linear, gelu
 
 MLP_ELEMENTS = {"cpu": 1 << 19}  # of the widest activation held at once: bounds memory, stays in the cache
-MLP_ROWS = 256  # rows that are worth reading the weights for, at least
-EVERYTHING = 1 << 20  # tokens: a sliding window above any prompt
-ROOM = 16  # decode steps that a cache grows by when nobody said how many there will be
+MLP_ROWS = 256  # at least so many rows at once, or reading the weights would dominate
+EVERYTHING = 1 << 20  # tokens: a sliding window longer than any prompt
+ROOM = 16  # decode steps that a cache grows by when their number is not known
 
 
 @dataclass(slots=True)
 class Layer:
     """One block's weights. Norm weights are float32 with Gemma's 1 added; the q and k rows of `qkv` are
-    in the order that makes a rotary pair neighbours."""
+    ordered so that the two rows of a rotary pair are neighbours."""
 
     before_attention: torch.Tensor
     qkv: Linear  # hidden to (heads + 2 · kv heads) · head
@@ -37,8 +37,8 @@ class Layer:
 
 @dataclass(slots=True, weakref_slot=True)
 class State:
-    """A batch under way: a cache with a place a row. The first `len(lengths)` places are taken; row b has
-    read `lengths[b]` tokens, what lies behind them is junk."""
+    """The key/value cache of a batch being decoded, one place per row. The first `len(lengths)` places are
+    used; row b has read `lengths[b]` tokens, and everything after them is garbage."""
 
     keys: torch.Tensor  # (layers, places, kv heads, room, head)
     values: torch.Tensor
@@ -54,25 +54,25 @@ class State:
         return int(self.keys.shape[3])
 
     def reserve(self, places: int, room: int) -> None:
-        """Makes place for at least so many rows of so many tokens."""
+        """Makes room for at least `places` rows of `room` tokens."""
         if places > self.places or room > self.room:
             self._move(list(range(len(self.lengths))), max(places, self.places), max(room, self.room))
 
     def keep(self, rows: Sequence[int]) -> None:
-        """Makes row i go on from what row `rows[i]` has read; may change the number of rows."""
+        """Makes row i continue from what row `rows[i]` has read; may change the number of rows."""
         if list(rows) != list(range(len(self.lengths))):
             self._move(rows, max(len(rows), self.places), self.room)
             self.lengths = [self.lengths[r] for r in rows]
 
     def retire(self, rows: Sequence[int]) -> list[int]:
-        """Frees the rows' places by moving the last rows into them: the old row of each row that is left."""
+        """Frees the rows' places by moving the last rows into them. Returns the rows that are left."""
         left = list(range(len(self.lengths)))
         for row in sorted(rows, reverse=True):
             left[row] = left[-1]
             left.pop()
         moved = [(old, new) for new, old in enumerate(left) if old != new]
         longest = max((self.lengths[r] for r in left), default=0)
-        for old, new in moved:  # from behind the end that is left, so none is overwritten before it is read
+        for old, new in moved:  # old rows are beyond the new end, so none is overwritten before it is read
             self.keys[:, new, :, :longest] = self.keys[:, old, :, :longest]
             self.values[:, new, :, :longest] = self.values[:, old, :, :longest]
         self.lengths = [self.lengths[r] for r in left]
@@ -84,7 +84,7 @@ class State:
         moved = []
         for old in (self.keys, self.values):
             new = old.new_zeros((old.shape[0], places, old.shape[2], room, old.shape[4]))
-            for layer in range(len(old)):  # one at a time, so that little is held three times
+            for layer in range(len(old)):  # one at a time, to save memory: indexing makes another copy
                 new[layer, : len(rows), :, :longest] = old[layer, index, :, :longest]
             moved.append(new)
         self.keys, self.values = moved
@@ -93,7 +93,7 @@ class State:
 class Decoder:
     """A Gemma decoder whose prefix is fully bidirectional, so that rows of equal length need no mask.
 
-    Takes over the weights of transformers' `language_model` and empties it: nothing is held twice.
+    Takes over the weights of transformers' `language_model` and empties it, so memory holds them once.
     `kv_dtype` rounds keys (after rotation) and values to that precision in every attention call, as
     big_vision's bfloat16 cache does.
     """
@@ -115,7 +115,7 @@ class Decoder:
         self.scaling = float(attention.scaling)
         self.attention_cap: float | None = getattr(config, "attn_logit_softcapping", None)
         windows = [getattr(layer.self_attn, "sliding_window", None) for layer in language.layers]
-        self.sliding = [w is not None and w < EVERYTHING for w in windows]  # layers that see a window only
+        self.sliding = [w is not None and w < EVERYTHING for w in windows]  # layers that see only a window
         self.window = min((int(w) for w in windows if w is not None), default=EVERYTHING)
         self.activation = activation(language.layers[0].mlp.act_fn)
         wide = 2 * int(config.intermediate_size)
@@ -123,11 +123,11 @@ class Decoder:
         self.frequencies: torch.Tensor = language.rotary_emb.inv_freq.float().cpu()
         self.rotation_scale = float(language.rotary_emb.attention_scaling)
         self.layers = [self._take(layer) for layer in language.layers]
-        self.compiled_layer: Callable[..., torch.Tensor] | None = None  # in the place of `masked_layer`
+        self.compiled_layer: Callable[..., torch.Tensor] | None = None  # instead of `masked_layer`
         self._turns = torch.empty((0, self.size // 2), dtype=torch.complex64, device=self.home)
 
     def _take(self, layer: Any) -> Layer:
-        """One block's weights, fused; those of transformers are let go one by one."""
+        """One block's weights, fused; transformers' own are freed one by one."""
         attention, mlp = layer.self_attn, layer.mlp
         order = torch.arange(self.size).view(2, -1).T.reshape(-1).to(self.home)
         turned = [
@@ -156,13 +156,13 @@ class Decoder:
     # --- calls ---
 
     def embed(self, ids: torch.Tensor) -> torch.Tensor:
-        """Token ids (batch, n) to what the first layer reads, (batch, n, hidden)."""
+        """Token ids (batch, n) to the first layer's input (batch, n, hidden)."""
         return F.embedding(ids, self.table) * self.scale
 
     def begin(self, places: int, room: int, first: int) -> State:
-        """An empty batch with place for rows of `room` tokens; `first` is its prompts' first position."""
+        """An empty cache of `places` rows of `room` tokens; `first` is a prompt's first position."""
         shape = (len(self.layers), places, self.kv_heads, room, self.size)
-        # Zeros and not what lay there: a masked place counts nothing, but 0 · NaN would.
+        # Zeros and not uninitialised memory: a masked value is multiplied by 0, and 0 · NaN is NaN.
         keys = torch.zeros(shape, dtype=self.dtype, device=self.home)
         return State(keys, torch.zeros_like(keys), first, [])
 
@@ -171,7 +171,7 @@ class Decoder:
         state.reserve(places, room)
 
     def prefill(self, x: torch.Tensor, state: State) -> torch.Tensor:
-        """Reads prefixes (batch, length, hidden) as new rows of the state, all of each seeing all of it.
+        """Reads prefixes (batch, length, hidden) as new rows of the state, with full attention.
 
         Returns the last position's hidden states (batch, hidden).
         """
@@ -184,21 +184,21 @@ class Decoder:
             keys, values = state.keys[i, start:end, :, :length], state.values[i, start:end, :, :length]
             q, k, v = self._project(self._norm(x, layer.before_attention), layer, turns)
             self._store(k, v, keys, values)
-            if i + 1 == len(self.layers):  # of which only the last position's answer is wanted
+            if i + 1 == len(self.layers):  # the last layer: only the last position's output is needed
                 x, q = x[:, -1:], q[:, -1:]
             x = self._finish(x, self._attend(q, keys, values, None), layer)
         state.lengths = [*state.lengths, *[length] * batch]
         return self._norm(x[:, -1], self.norm)
 
     def step(self, tokens: torch.Tensor, state: State) -> torch.Tensor:
-        """Reads one new token a row (batch,): the hidden states after them, (batch, hidden)."""
+        """Reads one new token per row (batch,). Returns the hidden states after them, (batch, hidden)."""
         lengths, n = state.lengths, len(state.lengths)
         longest = max(lengths) + 1
         if longest > state.room:
             state.reserve(n, longest + ROOM - 1)
         table = self.turns(state.first + longest)
         state.lengths = [m + 1 for m in lengths]
-        if min(lengths) + 1 < longest:  # ragged
+        if min(lengths) + 1 < longest:  # rows of different lengths
             at = torch.tensor(lengths, device=self.home)
             keys, values = state.keys[:, :n, :, :longest], state.values[:, :n, :, :longest]
             return self.masked_step(tokens.to(self.home), at, table[at + state.first], keys, values)
@@ -220,11 +220,11 @@ class Decoder:
         keys: torch.Tensor,
         values: torch.Tensor,
     ) -> torch.Tensor:
-        """Reads one token a row (batch,) into places `at` (batch,) of a cache (layers, batch, kv heads, room,
-        head), rotated by `turns` (batch, size / 2); each sees what lies before it.
+        """Reads one token per row (batch,) into positions `at` (batch,) of a cache (layers, batch, kv heads,
+        room, head), rotated by `turns` (batch, size / 2); each token sees those before it.
 
-        All it needs to know is in tensors and their shapes, so that it can be recorded and run again.
-        Returns the hidden states after them, (batch, hidden).
+        Depends on nothing but tensors and their shapes, so that it can be recorded and replayed.
+        Returns the hidden states after the tokens, (batch, hidden).
         """
         x = self.embed(tokens[:, None])
         turns = turns[:, None, None]
@@ -266,16 +266,16 @@ class Decoder:
     def _project(
         self, h: torch.Tensor, layer: Layer, turns: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Rotated queries (batch, n, heads, size) and keys, and values (batch, n, kv heads, size) of normed
-        states."""
+        """Rotated queries (batch, n, heads, size), rotated keys and values (batch, n, kv heads, size) of
+        normed states."""
         fused = layer.qkv(h).view(*h.shape[:2], -1, self.size)
         turned = self._rotate(fused[:, :, : -self.kv_heads], turns)
         return turned[:, :, : self.heads], turned[:, :, self.heads :], fused[:, :, -self.kv_heads :]
 
     def turns(self, n: int) -> torch.Tensor:
-        """e^(i · position · frequency) for positions from 0, at least `n` of them: (≥ n, size / 2)."""
+        """e^(i · position · frequency) for at least `n` positions from 0: (≥ n, size / 2)."""
         if len(self._turns) < n:
-            rows = 1 << max(9, (n - 1).bit_length())  # a step at a time, it would be made anew each step
+            rows = 1 << max(9, (n - 1).bit_length())  # with spare rows, or each step would compute it again
             angles = torch.arange(rows, dtype=torch.float32)[:, None] * self.frequencies
             turns = torch.complex(angles.cos(), angles.sin()) * self.rotation_scale
             self._turns = turns.to(self.home)
@@ -283,7 +283,7 @@ class Decoder:
 
     def _rotate(self, x: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
         """Rotary embedding of neighbouring pairs, in float32: (batch, n, heads, size). `turns` are complex,
-        or pairs of real numbers under torch.compile, which makes no code for the former."""
+        or pairs of real numbers under torch.compile, which cannot compile complex ones."""
         halves = x.float().unflatten(-1, (-1, 2))
         if not turns.is_complex():
             (a, b), (c, s) = halves.unbind(-1), turns.unbind(-1)
@@ -301,10 +301,10 @@ class Decoder:
     def _attend(
         self, q: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor | None
     ) -> torch.Tensor:
-        """Queries (batch, n, heads, size) over keys and values (batch, kv heads, m, size), to (batch, n,
-        heads · size).
+        """Attention of queries (batch, n, heads, size) to keys and values (batch, kv heads, m, size): (batch,
+        n, heads · size).
 
-        The query heads that share a key head are folded into the sequence: no key is repeated.
+        Query heads that share a key head are folded into the sequence, so that no key is repeated.
         `mask` (batch, 1, 1, m) is true where a key may be seen.
         """
         batch, n, heads, size = q.shape
@@ -316,7 +316,7 @@ class Decoder:
         return out.reshape(batch, n, heads * size)
 
     def _finish(self, x: torch.Tensor, attended: torch.Tensor, layer: Layer) -> torch.Tensor:
-        """The rest of a layer: projection, residuals and the gated MLP, which goes by parts of the rows."""
+        """The rest of a layer: projection, residuals and the gated MLP, which takes some rows at a time."""
         h = layer.out(attended)
         if layer.after_attention is not None:
             h = self._norm(h, layer.after_attention)
@@ -333,7 +333,7 @@ class Decoder:
 
 
 def activation(module: Any) -> Activation:
-    """transformers' activation module as a function that writes a new tensor."""
+    """transformers' activation module as a function that returns a new tensor."""
     probe = torch.linspace(-4, 4, 9)
     if torch.equal(module(probe), gelu(probe)):
         return gelu
@@ -341,5 +341,5 @@ def activation(module: Any) -> Activation:
 
 
 def _norm(module: Any) -> torch.Tensor:
-    """Gemma's norm weight, the 1 that it is kept without added."""
+    """Gemma's norm weight plus 1: checkpoints store it without."""
     return 1.0 + module.weight.detach().float()

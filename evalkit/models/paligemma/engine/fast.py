@@ -1,4 +1,4 @@
-"""The fast engine: own decoder loop over transformers' weights, equal lengths without masks, image features
+"""The fast engine: its own decoder over transformers' weights, no masks for equal lengths, image features
 computed once. Gives the plain engine's answers."""
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ VISION_TOKENS = {"cpu": 1024}  # image tokens that the tower works on at once
 
 
 class FastEngine:
-    """A PaliGemma whose weights are fused; the model of transformers that it came from is used up.
+    """Answers with fused weights, taken out of transformers' model, which cannot be used afterwards.
 
-    `strict`: every call has the same shape whatever came before, so that a row's numbers cannot depend
-    on its company: images one by one, and ended rows go on with their batch.
+    `strict`: every call has the same shape, so that a row's numbers cannot depend on the other rows: images
+    go through the tower one by one, and ended rows stay in their batch.
     """
 
     def __init__(
@@ -56,18 +56,18 @@ class FastEngine:
         self.memory = memory if memory is not None else Memory(*memory_limits(self.home))
         self.strict = strict
         self.compiled = False
-        self.static: StaticSteps | None = None  # runs the decode steps, where graphs or compiling want it
+        self.static: StaticSteps | None = None  # runs the decode steps with CUDA graphs or torch.compile
         self.uploads: Uploads | None = None  # images sent to the device ahead of their batch
-        self.forbid: continuous_batching.Forbid | None = None  # what a row may not say next
+        self.forbid: continuous_batching.Forbid | None = None  # a row's forbidden next tokens
 
     def feature_shape(self, resolution: int) -> tuple[int, ...]:
-        """Shape of one image's features (1, tokens, hidden), by trying."""
+        """Shape of one image's features (1, tokens, hidden), found by a forward pass."""
         with torch.inference_mode():
             return tuple(self.features(torch.zeros((1, resolution, resolution, 3), dtype=torch.uint8)).shape)
 
     def speed_up(self, graphs: bool, compiled: bool) -> None:
-        """Runs decode steps as CUDA graphs, and these and the tower through torch.compile; images are sent to
-        a GPU ahead of their batch. Raises ModelError where that cannot be."""
+        """Switches on CUDA graphs for decode steps (`graphs`), torch.compile for these and the tower
+        (`compiled`), and, on a GPU, sending images ahead of their batch. Raises ModelError if that fails."""
         cuda = self.home.type == "cuda"
         if graphs and not cuda:
             raise ModelError(f"--cuda-graphs on: the model runs on {self.device}; graphs need a CUDA device")
@@ -79,7 +79,7 @@ class FastEngine:
         if graphs or compiled:
             self.static = StaticSteps(self.decoder, self.cap, CudaCapture() if graphs else None)
 
-    # --- the calls that everything is made of ---
+    # --- forward passes ---
 
     def features(self, pixels: torch.Tensor) -> torch.Tensor:
         """Image tokens as the decoder gets them, (images, tokens, hidden), from uint8 (images, R, R, 3)."""
@@ -91,13 +91,13 @@ class FastEngine:
     ) -> tuple[torch.Tensor, State]:
         """Reads the prompts as new rows of `state` (None: a new one with room for `room` new tokens).
 
-        Returns float32 logits (batch, vocabulary) of the first new tokens, and the state to go on from.
-        Prompts of one length are read together; several lengths, one after the other.
+        Returns float32 logits (batch, vocabulary) of the first new tokens, and the state to continue from.
+        Prompts of one length are read together, different lengths one after the other.
         """
         groups: dict[tuple[int, int], list[int]] = {}
         for row, prompt in enumerate(prompts):
             groups.setdefault((len(prompt.pixels), len(prompt.ids)), []).append(row)
-        # Before anything is queued: a copy from ordinary memory waits for all that is.
+        # Copied first: a copy from unpinned memory waits for all work that is queued.
         ids = {
             key: torch.tensor([prompts[r].ids for r in rows]).to(self.home) for key, rows in groups.items()
         }
@@ -119,26 +119,26 @@ class FastEngine:
         return self._logits(read[back] if len(groups) > 1 else read, rules.cap_first), state
 
     def step(self, tokens: torch.Tensor, state: State) -> torch.Tensor:
-        """Reads one new token a row (batch,): float32 logits (batch, vocabulary) of the token after it, the
-        caller's own until the next step."""
+        """Reads one new token per row (batch,): float32 logits (batch, vocabulary) of the token after it,
+        valid until the next step."""
         if self.static is not None:
             return self.static.step(tokens, state)
         return self._logits(self.decoder.step(tokens, state), True)
 
     def send(self, key: str, pixels: Pixels) -> None:
-        """Has an image (R, R, 3) cross to the device before its batch comes, if that is of use; from any
-        thread. `key` names it as `Prompt.keys` will."""
+        """Starts copying an image (R, R, 3) to the device before its batch comes, if useful; from any thread.
+        `key` is the one in `Prompt.keys`."""
         if self.uploads is not None and key not in self.memory:
             self.uploads.send(key, pixels)
 
     def reorder(self, state: State, rows: torch.Tensor) -> None:
-        """Makes row i go on from what row `rows[i]` has read (beam search; may change the batch size)."""
+        """Makes row i continue from what row `rows[i]` has read (beam search; may change the batch size)."""
         state.keep(rows.tolist())
 
     def _images(self, prompts: Sequence[Prompt]) -> list[torch.Tensor]:
         """Each prompt's image tokens, its images one after the other: (images · tokens, hidden).
 
-        Every distinct image goes through the tower once, and not at all where it is remembered.
+        Every distinct image goes through the tower once, and not at all if its features are in memory.
         """
         keys = [p.keys or tuple(pixel_key(image) for image in p.pixels) for p in prompts]
         wanted: dict[str, Pixels] = {}
@@ -151,31 +151,31 @@ class FastEngine:
                 found[name] = kept.to(self.home, non_blocking=True)
         new = [name for name in wanted if name not in found]
         if new:
-            made = self.features(self._pixels(new, wanted))
-            for name, features in zip(new, made, strict=True):
+            computed = self.features(self._pixels(new, wanted))
+            for name, features in zip(new, computed, strict=True):
                 found[name] = features
-                # a copy of its own: a part of the batch's tensor would keep all of it alive
+                # a copy: a slice would keep the whole batch's tensor alive
                 self.memory.put(name, features.clone() if len(new) > 1 else features)
         return [found[n[0]] if len(n) == 1 else torch.cat([found[i] for i in n]) for n in keys]
 
     def _pixels(self, names: Sequence[str], images: Mapping[str, Pixels]) -> torch.Tensor:
-        """The named images as one batch (images, R, R, 3), on the device where they were sent ahead."""
+        """The named images as one batch (images, R, R, 3); on the device if uploads are on."""
         if self.uploads is None:
             return torch.from_numpy(np.stack([images[name] for name in names]))
         sent = {name: self.uploads.take(name) for name in names}
         return torch.stack(
-            [torch.from_numpy(images[n]).to(self.home) if near is None else near for n, near in sent.items()]
+            [torch.from_numpy(images[n]).to(self.home) if i is None else i for n, i in sent.items()]
         )
 
     def _logits(self, hidden: torch.Tensor, cap: bool) -> torch.Tensor:
-        """float32 before the soft cap: capped in bfloat16, near logits would become ties."""
+        """float32 before the soft cap: in bfloat16 the cap would turn close logits into ties."""
         logits = self.decoder.logits(hidden)
         if cap and self.cap is not None:
             logits = logits.div_(self.cap).tanh_().mul_(self.cap)
         return logits
 
     def not_finite(self) -> ModelError:
-        """What to say when the numbers break down."""
+        """The error for logits that are not finite."""
         return not_finite(self.dtype)
 
     # --- answers ---
@@ -202,7 +202,7 @@ class FastEngine:
         return fitting(self, work, f"{len(choices)} choices")
 
     def free(self) -> None:
-        """Gives memory back after running out of it."""
+        """Frees memory after running out of it."""
         self.memory.clear()
         for held in (self.static, self.uploads):
             if held is not None:
@@ -236,7 +236,7 @@ class FastEngine:
 
 
 def memory_limits(device: torch.device) -> tuple[int, int]:
-    """Bytes of image features kept on the device and, for a GPU, beyond that in host memory."""
+    """Bytes of image features to keep on the device and, for a GPU, additionally in host memory."""
     if device.type != "cuda":
         return 1 << 30, 0
     return int(torch.cuda.mem_get_info(device)[0] // 20), 4 << 30

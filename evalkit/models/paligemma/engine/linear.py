@@ -1,5 +1,5 @@
-"""Products with fixed weights: on a CPU by oneDNN, whose kernels give a row the same numbers whatever rows
-are beside it; elsewhere torch's own. Knows no model."""
+"""Products with fixed weights: on a CPU by oneDNN, whose kernels give a row the same numbers in any batch;
+elsewhere by torch. Knows no model."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def gelu(x: torch.Tensor) -> torch.Tensor:
 
 
 class Linear:
-    """then(x Wᵀ + bias) for weight (out, in) and x (..., in); oneDNN has `gelu` in the product.
+    """then(x Wᵀ + bias) for weight (out, in) and x (..., in); oneDNN fuses `gelu` into the product.
 
-    Packed, the weight is kept in the order that oneDNN reads it in and nowhere else; a weight that others
-    need too (`pack=False`) is reordered in every call.
+    A packed weight is stored only in the order that oneDNN reads; a weight that is also used elsewhere
+    (`pack=False`) is reordered in every call.
     """
 
     __slots__ = ("_onednn", "_then", "bias", "weight")
@@ -40,7 +40,7 @@ class Linear:
             self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous())
 
     def unpack(self) -> None:
-        """Back to torch's own product, which torch.compile can look into."""
+        """Switches to torch's own product, which torch.compile can optimise."""
         if self.weight.is_mkldnn:
             self.weight = self.weight.to_dense()
         self._onednn = False
@@ -58,15 +58,15 @@ def product(
     bias: torch.Tensor | None = None,
     then: Activation | None = None,
 ) -> torch.Tensor:
-    """As `Linear`, by oneDNN, for a weight that is packed or not. torch has this for its compiler, under no
-    public name."""
+    """As `Linear`, by oneDNN, for a packed or unpacked weight. This is the private operation that torch's
+    compiler uses."""
     post, how = ("gelu", "tanh") if then is gelu else ("none", "")
     out: torch.Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, post, [], how)
     return out if then is None or then is gelu else then(out)
 
 
 def onednn(x: torch.Tensor) -> bool:
-    """Whether `product` is to be had for tensors like this one."""
+    """Whether `product` works for tensors like this one."""
     return x.device.type == "cpu" and _multiplies(x.dtype)
 
 
@@ -81,7 +81,7 @@ def _multiplies(dtype: torch.dtype) -> bool:
         if dtype not in known or not known[dtype]():
             return False
         one = torch.eye(16, dtype=dtype)
-        made = product(one, mkldnn._reorder_linear_weight(one), then=gelu)
+        result = product(one, mkldnn._reorder_linear_weight(one), then=gelu)
     except (AttributeError, RuntimeError):
         return False
-    return bool(torch.allclose(made, gelu(one), atol=1e-2 if dtype is torch.bfloat16 else 1e-6))
+    return bool(torch.allclose(result, gelu(one), atol=1e-2 if dtype is torch.bfloat16 else 1e-6))

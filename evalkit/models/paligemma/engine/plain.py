@@ -1,5 +1,5 @@
-"""The plain engine: transformers' own forward, one batch at a time: greedy, beam or sampled. The oracle
-that stays: other engines are compared with it, so it does nothing clever."""
+"""The plain engine: transformers' own forward pass, one batch at a time; greedy, beam search or sampling.
+Kept simple, because other engines are compared with it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PAD = 0
 
 @dataclass(slots=True)
 class State:
-    """A batch under way: what the next step needs beside the new tokens."""
+    """A batch being decoded: what the next step needs besides the new tokens."""
 
     cache: Any
     mask: torch.Tensor  # (batch, length so far), 0 where padded
@@ -34,7 +34,7 @@ class State:
 
 
 class PlainEngine:
-    """A PaliGemma of transformers with the tokens of one image known."""
+    """Answers with transformers' PaliGemma; `image_tokens` is the number of tokens of one image."""
 
     def __init__(self, model: Any, image_tokens: int) -> None:
         self.model = model.eval().requires_grad_(False)
@@ -46,11 +46,11 @@ class PlainEngine:
         self.cap: float | None = getattr(model.config.text_config, "final_logit_softcapping", None)
 
     def feature_shape(self, resolution: int) -> tuple[int, ...]:
-        """Shape of one image's features (1, tokens, hidden), by trying."""
+        """Shape of one image's features (1, tokens, hidden), found by a forward pass."""
         with torch.inference_mode():
             return tuple(self.features(torch.zeros((1, resolution, resolution, 3), dtype=torch.uint8)).shape)
 
-    # --- the calls that everything is made of ---
+    # --- forward passes ---
 
     def features(self, pixels: torch.Tensor) -> torch.Tensor:
         """Image tokens as the decoder gets them, (images, tokens, hidden), from uint8 (images, R, R, 3)."""
@@ -58,8 +58,8 @@ class PlainEngine:
         return found
 
     def prefill(self, prompts: Sequence[Prompt], rules: Rules) -> tuple[torch.Tensor, State]:
-        """Reads the prompts, left-padded to one length: (float32 logits (batch, vocabulary) of the first
-        new token, the state to go on from)."""
+        """Reads the prompts, left-padded to one length. Returns float32 logits (batch, vocabulary) of the
+        first new tokens and the state to continue from."""
         images = len(prompts[0].pixels)
         start = [self.image_token] * (self.image_tokens * images)
         longest = max(len(p.ids) for p in prompts)
@@ -82,7 +82,7 @@ class PlainEngine:
         return self._logits(out.last_hidden_state, rules.cap_first), state
 
     def step(self, tokens: torch.Tensor, state: State) -> torch.Tensor:
-        """Reads one new token a row (batch,): float32 logits (batch, vocabulary) of the token after it."""
+        """Reads one new token per row (batch,): float32 logits (batch, vocabulary) of the token after it."""
         state.mask = torch.cat([state.mask, state.mask.new_ones((len(state.mask), 1))], dim=1)
         ids = tokens.to(self.home)[:, None]
         out = self.model.model(
@@ -97,17 +97,18 @@ class PlainEngine:
         return self._logits(out.last_hidden_state, True)
 
     def reorder(self, state: State, rows: torch.Tensor) -> None:
-        """Makes row i go on from what row `rows[i]` has read (beam search; may change the batch size)."""
+        """Makes row i continue from what row `rows[i]` has read (beam search; may change the batch size)."""
         rows = rows.to(self.home)
         state.cache.reorder_cache(rows)
         state.mask, state.position = state.mask[rows], state.position[rows]
 
     def _values(self, pixels: torch.Tensor) -> torch.Tensor:
-        """uint8 crosses to the device, floats are made there: (images, 3, R, R) in the model's dtype."""
+        """Pixels as the model takes them, (images, 3, R, R) in its dtype. Copied to the device as uint8,
+        which is smaller."""
         return normalise(pixels.to(self.home)).permute(0, 3, 1, 2).to(self.dtype)
 
     def _logits(self, hidden: torch.Tensor, cap: bool) -> torch.Tensor:
-        """float32 before the soft cap: capped in bfloat16, near logits would become ties."""
+        """float32 before the soft cap: in bfloat16 the cap would turn close logits into ties."""
         logits: torch.Tensor = self.model.lm_head(hidden[:, -1]).to(self.home).float()
         if cap and self.cap is not None:
             logits = torch.tanh(logits / self.cap) * self.cap
@@ -135,13 +136,13 @@ class PlainEngine:
         )
 
     def free(self) -> None:
-        """Gives memory back after running out of it."""
+        """Frees memory after running out of it."""
         collect()
 
     def _one_path(
         self, prompts: Sequence[Prompt], decode: Decode, rules: Rules, draws: Draws | None
     ) -> list[Answer]:
-        """Token after token, the best one or, with `draws`, a drawn one."""
+        """Token by token: the best one or, with `draws`, a drawn one."""
         n = len(prompts)
         tokens: list[list[int]] = [[] for _ in range(n)]
         logprobs: list[list[float]] = [[] for _ in range(n)]

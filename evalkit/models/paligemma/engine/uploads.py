@@ -1,5 +1,5 @@
-"""Prepared pictures on their way to the device: their bytes cross on a stream of their own, sent by the
-threads that read them, while the model works on others."""
+"""Copies prepared images to the device ahead of their batch: on a separate stream, by the threads that read
+them, while the model works on other images."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ import torch
 from evalkit.models.paligemma.interface import Pixels
 from evalkit.models.paligemma.memory import is_out_of_memory
 
-LIMIT = 256 << 20  # bytes on the device that nobody has taken yet
+LIMIT = 256 << 20  # bytes on the device that have not been taken yet
 
 Cross = Callable[[Pixels], Callable[[], torch.Tensor]]
-"""Begins to copy an image (R, R, 3) uint8; what it gives is called where the copy is used, once."""
+"""Starts copying an image (R, R, 3) uint8. Returns a function to call once, where the copy is used."""
 
 
 class Uploads:
-    """Images by key, sent by any thread and taken by the one that runs the model; beyond `limit` bytes the
-    oldest are dropped, and cross again when they are wanted."""
+    """Images by key, sent by any thread and taken by the one that runs the model. Beyond `limit` bytes the
+    oldest are dropped; they are copied again when needed."""
 
     def __init__(self, cross: Cross, limit: int = LIMIT) -> None:
         self._cross, self._limit = cross, limit
@@ -31,7 +31,7 @@ class Uploads:
         self.taken = 0
 
     def send(self, key: str, pixels: Pixels) -> None:
-        """Begins to copy an image. Where the device has no room the image is not sent."""
+        """Starts copying an image, unless the device has no room for it."""
         try:
             arrival = self._cross(pixels)
         except (torch.OutOfMemoryError, RuntimeError) as error:
@@ -46,14 +46,14 @@ class Uploads:
                 self._drop(next(iter(self._waiting)))
 
     def take(self, key: str) -> torch.Tensor | None:
-        """The image on the device, for work queued from now on; None: it was not sent, or dropped."""
+        """The image on the device, for work queued from now on; None if it was not sent, or was dropped."""
         with self._lock:
             found = self._drop(key)
             self.taken += found is not None
         return found() if found is not None else None
 
     def clear(self) -> None:
-        """Lets everything go, as when the device runs out of memory."""
+        """Frees everything, when the device runs out of memory."""
         with self._lock:
             self._waiting.clear()
             self._bytes = 0
@@ -65,14 +65,14 @@ class Uploads:
 
 
 class CudaCross:
-    """`Cross` through pinned memory on a stream of its own."""
+    """`Cross` through pinned memory on a separate stream."""
 
     def __init__(self, home: torch.device) -> None:
         self._home = home
         self._stream = torch.cuda.Stream(home)
 
     def __call__(self, pixels: Pixels) -> Callable[[], torch.Tensor]:
-        """The pinned copy may go as soon as this returns: torch keeps its memory until it has been read."""
+        """See `Cross`. The pinned copy need not be kept: torch reuses its memory only after it was read."""
         pinned = torch.from_numpy(np.require(pixels, requirements=("C", "W"))).pin_memory()
         with torch.cuda.stream(self._stream):
             near = pinned.to(self._home, non_blocking=True)
@@ -81,7 +81,7 @@ class CudaCross:
         def take() -> torch.Tensor:
             using = torch.cuda.current_stream(self._home)
             using.wait_event(arrived)
-            near.record_stream(using)  # its memory is the side stream's: not to be given out again before
+            near.record_stream(using)  # or the side stream could reuse the memory while `using` reads it
             return near
 
         return take

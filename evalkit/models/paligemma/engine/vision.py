@@ -1,4 +1,4 @@
-"""The SigLIP tower over fused weights, and a bounded memory of the features that it gave."""
+"""The SigLIP vision tower over fused weights, and a bounded cache of its features."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def normalise(pixels: torch.Tensor) -> torch.Tensor:
 
 @dataclass(slots=True)
 class Block:
-    """One encoder block: two norms, and products of which `qkv` gives 3 · hidden, `up` is activated."""
+    """One encoder block: two norms and four products; `qkv` gives 3 · hidden, `up` has the activation."""
 
     first: Any
     qkv: Linear
@@ -65,7 +65,7 @@ class Tower:
         """uint8 (images, R, R, 3) to image tokens as the decoder gets them, (images, tokens, hidden)."""
         images, side, _, channels = pixels.shape
         grid, p = side // self.patch, self.patch
-        # Cut while they are bytes; bytes cross to the device, floats are made there.
+        # Cut and copied to the device as bytes, which are smaller than floats.
         patches = pixels.to(self.home).view(images, grid, p, grid, p, channels).transpose(2, 3)
         values = normalise(patches.reshape(images, grid * grid, -1)).to(self.dtype)
         x = self.embed(values) + self.places
@@ -83,8 +83,8 @@ class Tower:
         return block.down(block.up(block.second(x))).add_(x)
 
 
-def _away(features: torch.Tensor) -> torch.Tensor:
-    """In host memory. From a GPU without waiting for it: who copies it back on the same stream finds it."""
+def _to_host(features: torch.Tensor) -> torch.Tensor:
+    """A copy in host memory. From a GPU without waiting: a later copy back uses the same stream."""
     if features.device.type != "cuda":
         return features.to("cpu")
     pinned = torch.empty_like(features, device="cpu", pin_memory=True)
@@ -92,9 +92,9 @@ def _away(features: torch.Tensor) -> torch.Tensor:
 
 
 class Memory:
-    """Features by key, the least recently used dropped beyond `limit` bytes.
+    """A cache of features by key. Drops the least recently used.
 
-    Up to `limit` bytes stay on the device; what falls out there goes to host memory, up to `spill` bytes.
+    Up to `limit` bytes stay on the device; what is dropped there moves to host memory, up to `spill` bytes.
     """
 
     def __init__(self, limit: int, spill: int = 0) -> None:
@@ -112,11 +112,11 @@ class Memory:
 
     @property
     def bytes(self) -> int:
-        """Held now, on the device and in host memory."""
+        """Bytes held now, on the device and in host memory."""
         return sum(self._bytes)
 
     def get(self, key: str) -> torch.Tensor | None:
-        """Features (tokens, hidden) on the device they came from or, spilled, on the host."""
+        """Features (tokens, hidden), on their device or, if moved there, in host memory; None if unknown."""
         found = self._near.get(key)
         if found is not None:
             self._near.move_to_end(key)
@@ -129,7 +129,7 @@ class Memory:
         return found
 
     def put(self, key: str, features: torch.Tensor) -> None:
-        """Keeps features; those alone larger than the limits are not kept."""
+        """Stores features, unless they alone are larger than the limits."""
         if key in self:
             return
         self._near[key] = features
@@ -138,14 +138,14 @@ class Memory:
             old, dropped = self._near.popitem(last=False)
             self._bytes[0] -= dropped.nbytes
             if self.spill:
-                self._far[old] = _away(dropped)
+                self._far[old] = _to_host(dropped)
                 self._bytes[1] += dropped.nbytes
         while self._bytes[1] > self.spill:
             _, dropped = self._far.popitem(last=False)
             self._bytes[1] -= dropped.nbytes
 
     def clear(self) -> None:
-        """Lets everything go, as when the device runs out of memory."""
+        """Frees everything, when the device runs out of memory."""
         self._near.clear()
         self._far.clear()
         self._bytes = [0, 0]
