@@ -337,6 +337,22 @@ class Format(ABC):
         """The samples in file order. Raises DataError naming file, key and what would be right."""
 
 
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What `--model BACKEND:SPEC` and the options of a model ask of a backend."""
+
+    spec: str
+    flags: Mapping[str, Any]  # options of their own (`evalkit/options/model.py`)
+    args: Mapping[str, Any]  # those of --model_args, as texts; they count more
+    name: str = ""  # what the checkpoint is called, where the backend is not to choose
+    say: Callable[[str], None] = lambda text: None  # gets a line about long work
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Every option that was given, unchecked."""
+        return {**self.flags, **self.args}
+
+
 class Model(ABC):
     """A backend holding one checkpoint. One class a file (or folder) in `models/`, or of your own."""
 
@@ -344,25 +360,16 @@ class Model(ABC):
     takes_more: ClassVar[bool] = False  # whether --model_args may hold names that no option has
 
     @classmethod
-    def open(
-        cls,
-        spec: str,
-        flags: Mapping[str, Any],
-        args: Mapping[str, Any],
-        name: str,
-        say: Callable[[str], None],
-    ) -> Checkpoint:
+    def open(cls, asked: Opening) -> Checkpoint:
         """The checkpoint of `--model BACKEND:SPEC`, inspected but not loaded.
 
-        `flags` are the options that were given (`evalkit/options/model.py`), `args` those of --model_args as
-        texts, which count more; `name` overrides what it is called; `say` hears of long work. As written here
-        the class gets them all by name.
+        As written here the class is made with the spec, and with every option that was given by name.
         """
-        model: Model = cast(Any, cls)(spec, **{**flags, **args})
+        model: Model = cast(Any, cls)(asked.spec, **asked.options)
         return Checkpoint(
-            name=name or f"{cls.__name__}-{Path(spec).name}".strip("-"),
-            about=f"{cls.__name__} {spec}".strip(),
-            resolution=int({**flags, **args}.get("resolution", 224)),
+            name=asked.name or f"{cls.__name__}-{Path(asked.spec).name}".strip("-"),
+            about=f"{cls.__name__} {asked.spec}".strip(),
+            resolution=int(asked.options.get("resolution", 224)),
             identity=lambda protocol: model.identity(),
             load=lambda protocol: model,
         )

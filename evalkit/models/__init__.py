@@ -10,7 +10,7 @@ from evalkit import demo, own_code, registry
 from evalkit.errors import ModelError, nearest
 from evalkit.models import _own
 from evalkit.options.model import MODEL_OPTIONS, ModelOptions
-from evalkit.types import Checkpoint, Model
+from evalkit.types import Checkpoint, Model, Opening
 
 DEFAULT = "paligemma"  # the backend when `--model` names none
 
@@ -35,19 +35,15 @@ def open_checkpoint(
         kind, rest = DEFAULT, embedded(spec, resolution)
     elif not mark or not registry.has("models", kind):
         kind, rest = DEFAULT, spec
-    backend = registry.find("models", kind)
+    backend: type[Model] = registry.find("models", kind)
     if kind == "module" and (own_backend := _backend_class(rest)) is not None:
         backend, kind, rest = own_backend, rest, ""
     if backend.uses is not None:  # a default of evalkit.toml is for the backends that have a use for it
         flags = {k: v for k, v in flags.items() if k in backend.uses or k not in options.from_file}
     _refuse_unused(backend, kind, spec, flags, args)
-
-    def make() -> Checkpoint:
-        found: Checkpoint = backend.open(rest, flags, args, name, say)
-        return found
-
+    opening = Opening(rest, flags, args, name, say)
     ours = backend.__module__.startswith("evalkit.")
-    return make() if ours else _own.checkpoint(backend, spec, make, {**flags, **args})
+    return backend.open(opening) if ours else _own.checkpoint(backend, spec, opening)
 
 
 def embedded(spec: str, resolution: Any) -> str:

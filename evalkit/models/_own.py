@@ -8,20 +8,19 @@ from typing import Any, TypeVar
 
 from evalkit import own_code
 from evalkit.errors import ImageError, ModelError, UserError
-from evalkit.types import Checkpoint, Model, Prediction, Request
+from evalkit.types import Checkpoint, Model, Opening, Prediction, Request
 
 R = TypeVar("R")
 
 
-def checkpoint(
-    backend: type[Model], spec: str, make: Callable[[], Checkpoint], options: Mapping[str, Any]
-) -> Checkpoint:
-    """The checkpoint that `make` opens. Raises ModelError for whatever the backend raises.
+def checkpoint(backend: type[Model], spec: str, opening: Opening) -> Checkpoint:
+    """The checkpoint that the backend opens. Raises ModelError for whatever its code raises.
 
     The digest of the backend's file and its options are added to what it says of itself.
     """
-    found = _asked(spec, make)
-    more = {"code": own_code.digest(backend), "options": {k: str(v) for k, v in sorted(options.items())}}
+    found = _asked(spec, lambda: backend.open(opening))
+    options = {name: str(value) for name, value in sorted(opening.options.items())}
+    more = {"code": own_code.digest(backend), "options": options}
     return replace(
         found,
         identity=lambda protocol: {**_asked(spec, lambda: found.identity(protocol)), **more},

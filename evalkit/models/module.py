@@ -18,7 +18,7 @@ from evalkit import own_code
 from evalkit.errors import ImageError, ModelError, nearest
 from evalkit.images import prepare
 from evalkit.options.model import model_options
-from evalkit.types import Checkpoint, Model, Prediction, Request
+from evalkit.types import Checkpoint, Model, Opening, Prediction, Request
 
 TEXT_VERSION = 2  # raised by hand whenever the same class could be made to write other text
 RESOLUTION = 224  # if the class names none
@@ -45,18 +45,11 @@ class Module(Model):
     batch_size: int | str = "auto"
 
     @classmethod
-    def open(
-        cls,
-        spec: str,
-        flags: Mapping[str, Any],
-        args: Mapping[str, Any],
-        name: str,
-        say: Callable[[str], None],
-    ) -> Checkpoint:
+    def open(cls, asked: Opening) -> Checkpoint:
         """Passes all options to the class except `resolution` and `batch_size` (of `answer_batch`)."""
-        given = {**flags, **read_options(args)}
+        given = {**asked.flags, **read_options(asked.args)}
         ours = model_options({k: given.pop(k) for k in ("batch_size", "resolution") if k in given})
-        return cls(spec, given, ours.get("resolution"), ours.get("batch_size", "auto")).as_checkpoint()
+        return cls(asked.spec, given, ours.get("resolution"), ours.get("batch_size", "auto")).as_checkpoint()
 
     def __post_init__(self) -> None:
         self.cls = own_code.load(self.spec, f"module:{self.spec}", kind=ModelError)

@@ -15,7 +15,7 @@ from evalkit.errors import DataError, ImageError, ModelError
 from evalkit.images import prepare
 from evalkit.options.model import model_options
 from evalkit.runs.store import RunFolder
-from evalkit.types import Checkpoint, Model, Prediction, Request
+from evalkit.types import Checkpoint, Model, Opening, Prediction, Request
 
 TEXT_VERSION = 1  # raised by hand whenever the same file could give other text
 KNOWN = {f.name for f in fields(Prediction)} - {"id", "prompt", "image_digests", "sizes"}
@@ -36,17 +36,10 @@ class Replay(Model):
     resolution: int | None = None
 
     @classmethod
-    def open(
-        cls,
-        spec: str,
-        flags: Mapping[str, Any],
-        args: Mapping[str, Any],
-        name: str,
-        say: Callable[[str], None],
-    ) -> Checkpoint:
+    def open(cls, asked: Opening) -> Checkpoint:
         """Opens `replay:FILE.jsonl` or `replay:RUN_FOLDER`; `resolution` is that of the prepared images."""
-        given = model_options({**flags, **args})
-        return cls(Path(spec).expanduser(), given.get("resolution")).as_checkpoint()
+        given = model_options(asked.options)
+        return cls(Path(asked.spec).expanduser(), given.get("resolution")).as_checkpoint()
 
     def __post_init__(self) -> None:
         if not self.path.exists():

@@ -31,7 +31,7 @@ from evalkit.models.paligemma.checkpoint.resolve import Found, find
 from evalkit.models.paligemma.interface import Engine, Limit, Rules, rules
 from evalkit.models.paligemma.tokenizer import Prompter
 from evalkit.options.model import MODEL_OPTIONS, model_options
-from evalkit.types import Checkpoint, Model, Prediction, Request
+from evalkit.types import Checkpoint, Model, Opening, Prediction, Request
 
 TEXT_VERSION = 2  # raised by hand whenever this backend could write other text
 WINDOW = 4096  # requests planned together by the fast engine; that many have only about twenty lengths
@@ -92,23 +92,16 @@ class PaliGemma(Model):
     _features: tuple[int, ...] = field(default=(), init=False, repr=False)
 
     @classmethod
-    def open(
-        cls,
-        spec: str,
-        flags: Mapping[str, Any],
-        args: Mapping[str, Any],
-        name: str,
-        say: Callable[[str], None],
-    ) -> Checkpoint:
+    def open(cls, asked: Opening) -> Checkpoint:
         """Opens a folder, a `.npz`, an adapter's folder or a hub id; its last part becomes the name."""
-        backend = cls(spec, **model_options({**flags, **args}))
-        called = name or called_after(spec)
+        backend = cls(asked.spec, **model_options(asked.options))
+        called = asked.name or called_after(asked.spec)
         if backend.adapter:
             called += f"+{called_after(backend.adapter)}"
         fresh = [f for f in backend.info.weights if remembered_digest(f) is None]
         size = sum(f.stat().st_size for f in fresh)
         if size > 1 << 28:
-            say(f"{called}: first use here, hashing {size / 1e9:.1f} GB of weights once")
+            asked.say(f"{called}: first use here, hashing {size / 1e9:.1f} GB of weights once")
         return backend.as_checkpoint(called)
 
     def __post_init__(self) -> None:
