@@ -288,7 +288,7 @@ WRONG: list[tuple[str, Change, str]] = [
         "is a whole number; it must be a list",
     ),
     ("jsonl", put("path", 1, "id", to="a"), "id 'a' is there twice"),
-    ("jsonl", put("path", 0, "answers", to=["3"]), "line 1.answers: is given beside answer"),
+    ("jsonl", put("path", 0, "answers", to=["3"]), "line 1.answers: is given together with answer"),
     ("jsonl", drop("path", 0, "image"), "line 1.image: must be given"),
     ("jsonl", drop("path", 2, "size"), "line 3.size: is missing; bbox needs"),
     ("jsonl", put("path", 2, "size", to=[0, 5]), "line 3.size: must be [height, width]"),
