@@ -33,7 +33,7 @@ class ChartQa(Format):
             data = read_json(path)
             if not isinstance(data, list):
                 raise DataError(
-                    f"{path}: top level: is no list; it must be a list of {{imgname, query, label}}"
+                    f"{path}: top level: is not a list; it must be a list of {{imgname, query, label}}"
                 )
             for index, entry in enumerate(data):
                 record = Record(entry, str(path), f"[{index}]")

@@ -65,7 +65,9 @@ def _original(top: Record, images: Path) -> Iterator[Sample]:
     for annotation in top.records("annotations"):
         number = annotation.integer("image_id")
         if number not in captions:
-            annotation.wrong("image_id", f"{number} is no image of this file; it must be an id under images")
+            annotation.wrong(
+                "image_id", f"{number} is not an image of this file; it must be an id under images"
+            )
         captions[number].append(annotation.text("caption"))
     for image in listed:
         references = tuple(captions[image.data["id"]])

@@ -74,7 +74,9 @@ def _objects(top: Record, names: dict[int, str], listed: list[Record]) -> dict[i
         annotations.add(annotation.integer("id"))
         number, category = annotation.integer("image_id"), annotation.integer("category_id")
         if number not in sizes:
-            annotation.wrong("image_id", f"{number} is no image of this file; it must be an id under images")
+            annotation.wrong(
+                "image_id", f"{number} is not an image of this file; it must be an id under images"
+            )
         if category not in names:
             annotation.wrong("category_id", f"{category} is unknown; it must be an id under categories")
         result[number].append(_object(annotation, names[category], sizes[number]))

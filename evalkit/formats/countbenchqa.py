@@ -62,7 +62,7 @@ def _of_files(source: Source, keys: tuple[str, ...]) -> Iterator[Row]:
     path, table = path_of(source, "questions", keys), path_of(source, "table", keys)
     questions = read_json(path)
     if not isinstance(questions, list):
-        raise DataError(f"{path}: top level: is no list; it must be a list of {{question}}")
+        raise DataError(f"{path}: top level: is not a list; it must be a list of {{question}}")
     numbers = _numbers(table)
     if len(numbers) != len(questions):
         raise DataError(

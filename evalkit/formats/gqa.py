@@ -68,7 +68,7 @@ def _of_hub(source: Source, split: str) -> Iterator[Sample]:
         name, image = record.identifier("id"), record.name("imageId")
         unique.add(name)
         if image not in pictures:
-            record.wrong("imageId", f"{image[:40]!r} is no image of the config {source.entry['images']}")
+            record.wrong("imageId", f"{image[:40]!r} is not an image of the config {source.entry['images']}")
         yield _sample(name, record, pictures[image], f"{image}.jpg")
 
 

@@ -94,7 +94,7 @@ class Questions(FlatRecords):
                 yield here, Record(entry, str(path), here if here.isprintable() else repr(here))
             return
         if not isinstance(data, list):
-            raise DataError(f"{path}: {self.records or 'top level'}: is no list; it must hold the records")
+            raise DataError(f"{path}: {self.records or 'top level'}: is not a list; it must hold the records")
         for number, entry in enumerate(data):
             yield number, Record(entry, str(path), f"{self.records}[{number}]")
 

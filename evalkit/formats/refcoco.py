@@ -74,7 +74,7 @@ class RefCoco(Format):
 def _refs(data: Any, file: str, split: str) -> list[Record]:
     """The refs of the split in file order."""
     if not isinstance(data, list):
-        raise DataError(f"{file}: top level: is no list; it must be REFER's list of refs")
+        raise DataError(f"{file}: top level: is not a list; it must be REFER's list of refs")
     present, chosen = set[Any](), []
     for index, entry in enumerate(data):
         ref = Record(entry, file, f"[{index}]")
@@ -109,13 +109,13 @@ class _Instances:
         if annotation is None:
             ref.wrong(
                 "ann_id",
-                f"{ref.data['ann_id']} is no annotation of {self.top.file}; both must belong together",
+                f"{ref.data['ann_id']} is not an annotation of {self.top.file}; both must belong together",
             )
         image = self.images.get(ref.integer("image_id"))
         if image is None:
             ref.wrong(
                 "image_id",
-                f"{ref.data['image_id']} is no image of {self.top.file}; both must belong together",
+                f"{ref.data['image_id']} is not an image of {self.top.file}; both must belong together",
             )
         if annotation.integer("image_id") != image.data["id"]:
             annotation.wrong("image_id", f"is not the image of the ref at {ref.place}, {image.data['id']}")

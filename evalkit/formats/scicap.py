@@ -34,7 +34,7 @@ class SciCap(Format):
         path = lists / split / "file_idx.json"
         names = read_json(path)
         if not isinstance(names, list):
-            raise DataError(f"{path}: top level: is no list; it must list the figures' file names")
+            raise DataError(f"{path}: top level: is not a list; it must list the figures' file names")
         listed = Record({"files": names}, str(path))
         unique = Unique(str(path), "figure")
         for place in range(len(listed.texts("files"))):

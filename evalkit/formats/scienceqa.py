@@ -42,7 +42,7 @@ class ScienceQa(Format):
                 continue
             name = f"{problem.text('split') if problem.has('split') else split}/{pid}/{problem.name('image')}"
             if not pid.isalnum():
-                problem.wrong("", "is no problem number; pids are numbers")
+                problem.wrong("", "is not a problem number; pids are numbers")
             yield Sample(
                 id=pid,
                 images=(image_ref(images, name),),
