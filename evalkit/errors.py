@@ -1,4 +1,4 @@
-"""The errors a person can mend, each a single sentence: `file: key: what is wrong; what would be right`."""
+"""The errors a user can fix, each a single sentence: `file: key: what is wrong; what would be right`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class UserError(Exception):
 
 
 class DataError(UserError):
-    """A dataset that is missing, damaged or not in the form its format wants."""
+    """A dataset that is missing, damaged or not as its format requires."""
 
 
 class ImageError(DataError):
@@ -23,7 +23,7 @@ class ModelError(UserError):
 
 
 class ResultsError(UserError):
-    """A results folder that is in use, damaged or belongs to something else."""
+    """A results folder that is in use, is damaged or belongs to something else."""
 
 
 def nearest(name: str, names: Iterable[str], limit: int = 3) -> str:

@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, hashed once, and where the cache and the shipped files are."""
+"""Files: written completely or not at all, hashed once; where the cache and the shipped files are."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from evalkit.errors import DataError, ResultsError
 
 
 def atomic_write(path: Path, data: str | bytes, sync: bool = True) -> None:
-    """Writes under a temporary name in the same folder, syncs, renames: never a half file.
+    """Writes under a temporary name in the same folder, syncs and renames, so that no partial file is left.
 
-    Without `sync` a power cut may leave one: for what carries a checksum and can be made again.
+    Without `sync` a power cut may leave one: use it for content with a checksum that can be made again.
     """
     with atomic_file(path, sync) as file:
         file.write(data.encode() if isinstance(data, str) else data)
@@ -29,7 +29,7 @@ def atomic_write(path: Path, data: str | bytes, sync: bool = True) -> None:
 
 @contextlib.contextmanager
 def atomic_file(path: Path, sync: bool = True) -> Iterator[IO[bytes]]:
-    """A file to write to piece by piece; it has its name once all of it is on the disk, or never."""
+    """A file to write piece by piece; it gets its name once all of it is on the disk, or never."""
     with _refusals(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -49,16 +49,18 @@ def atomic_file(path: Path, sync: bool = True) -> Iterator[IO[bytes]]:
 
 @contextlib.contextmanager
 def _refusals(path: Path) -> Iterator[None]:
-    """Turns what a disk can refuse into one sentence."""
+    """Turns errors of writing to a disk into one sentence: a ResultsError."""
     try:
         yield
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            why = "the disk is full; free some room and run the same command again, it goes on from here"
+            why = (
+                "the disk is full; free some room and run the same command again, and it continues from here"
+            )
         elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             why = "may not be written; choose another folder with --output_path"
         elif error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
-            why = "a file stands where a folder is needed, or the reverse; choose another --output_path"
+            why = "there is a file where a folder is needed, or the reverse; choose another --output_path"
         else:
             why = f"cannot be written: {error.strerror or error}"
         raise ResultsError(f"{path}: {why}") from error
@@ -68,7 +70,7 @@ def _refusals(path: Path) -> Iterator[None]:
 
 
 def file_digest(path: Path, progress: Callable[[int], None] | None = None) -> str:
-    """sha256 of a file, remembered by path, size, mtime and inode; `progress` hears of bytes read."""
+    """sha256 of a file, remembered by path, size, mtime and inode; `progress` gets counts of bytes read."""
     path = path.resolve()
     try:
         known = remembered_digest(path)
@@ -83,14 +85,14 @@ def file_digest(path: Path, progress: Callable[[int], None] | None = None) -> st
         after = path.stat()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
-    # A file still being written, or so young that a later write could keep its time, isn't remembered.
+    # A file still being written, or so new that a later write could keep its mtime, isn't remembered.
     if _key(before) == _key(after) and time.time_ns() - after.st_mtime_ns > 2_000_000_000:
         _remember(path, {"path": str(path), "key": _key(after), "sha256": digest.hexdigest()})
     return digest.hexdigest()
 
 
 def remembered_digest(path: Path) -> str | None:
-    """The digest if this very file was hashed before, without reading it (`hashing ...` is said if not)."""
+    """The digest if this file was hashed before, else None; the file itself is not read."""
     path = path.resolve()
     try:
         entry = json.loads(_memory(path).read_bytes())
@@ -102,7 +104,7 @@ def remembered_digest(path: Path) -> str | None:
 
 
 def spool(data: bytes) -> Path:
-    """Keeps an image that came over the network as a file of the cache, named by its content."""
+    """Keeps the bytes of an image from the network as a file in the cache, named by their digest."""
     target = cache_folder() / "images" / hashlib.sha256(data).hexdigest()
     if not target.is_file():
         try:
@@ -116,7 +118,7 @@ def spool(data: bytes) -> Path:
 
 
 def shipped(name: str) -> Path:
-    """A folder that comes with evalkit (`tasks`, `results`): beside the package in a checkout, inside it
+    """A folder that ships with evalkit (`tasks`, `results`): next to the package in a checkout, inside it
     where it is installed."""
     here = Path(__file__).resolve().parent
     return here.parent / name if (here.parent / "pyproject.toml").is_file() else here / f"_{name}"
@@ -135,13 +137,13 @@ def _key(stat: os.stat_result) -> list[int]:
 
 
 def _memory(path: Path) -> Path:
-    """One small file for each remembered path, so that writers never meet in one."""
+    """One small file for each remembered path, so that two processes never write to the same one."""
     name = hashlib.sha256(os.fsencode(path)).hexdigest()[:32]
     return cache_folder() / "digests" / f"{name}.json"
 
 
 def _remember(path: Path, entry: Mapping[str, Any]) -> None:
-    """Written whole under another name, then renamed; a cache that can't be written is no error."""
+    """Writes under another name, then renames; a cache that can't be written is not an error."""
     target = _memory(path)
     with contextlib.suppress(OSError):
         target.parent.mkdir(parents=True, exist_ok=True)

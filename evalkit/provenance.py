@@ -1,4 +1,4 @@
-"""Versions of libraries and tools, the code's commit, and the time: what is recorded beside a number."""
+"""Versions of libraries and tools, the code's commit, and the time: recorded with each number."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def commit() -> str | None:
 
 
 def now() -> str:
-    """UTC, to the second."""
+    """The time in UTC, to the second."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 @cache
 def version(*packages: str) -> str:
-    """`pycocotools 2.0.11`, several joined by commas; "absent" for one that is not installed."""
+    """`pycocotools 2.0.11`; several are joined by commas, and a missing one is "absent"."""
     return ", ".join(f"{p} {_one(p)}" for p in packages)
 
 

@@ -1,7 +1,4 @@
-"""YAML files of plain values, read strictly; and what a mapping may hold, checked key by key.
-
-Knows no task: what the keys mean is the caller's business.
-"""
+"""YAML files of plain values, read strictly, and mappings checked key by key against a schema."""
 
 from __future__ import annotations
 
@@ -14,18 +11,20 @@ import yaml
 from evalkit.errors import UserError, nearest
 
 Schema = Mapping[str, tuple[type | tuple[type, ...], bool]]
-"""Key to (type or types, whether it must be there)."""
+"""Key to (type or types, whether the key is required)."""
 
 
 def read(path: Path, shown: str = "") -> dict[str, Any]:
-    """A YAML file of plain values: no tags, no anchors, no key twice. Raises UserError otherwise, which
-    calls the file `shown`."""
+    """The content of a YAML file of plain values: no tags, no anchors, no key twice.
+
+    Raises UserError otherwise; `shown` is the file's name in its message.
+    """
     shown = shown or str(path)
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(
-            f"{shown}: no such file; `evalkit list tasks` shows the tasks that come along"
+            f"{shown}: no such file; `evalkit list tasks` shows the tasks that ship with evalkit"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{shown}: cannot be read as UTF-8 text: {error}") from None
@@ -43,7 +42,8 @@ def read(path: Path, shown: str = "") -> dict[str, Any]:
 
 
 def _content(text: str, shown: str, loader: Any) -> Any:
-    """What the text holds, read by `loader`; the C loader's complaints are said in the Python one's words."""
+    """What the text holds, read by `loader`. After an error of the C loader the Python one reads it again,
+    for its clearer message."""
     try:
         depth = 0
         for event in yaml.parse(text, Loader=loader):
@@ -64,7 +64,7 @@ def _content(text: str, shown: str, loader: Any) -> Any:
 
 
 class _Once:
-    """Refuses a key given twice, of whatever loader it is mixed into."""
+    """A mixin for YAML loaders that refuses a key given twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()

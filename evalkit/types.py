@@ -1,6 +1,6 @@
-"""The vocabulary as types: what a task, sample, request, prediction, answer, metric and score are.
+"""The vocabulary as types: task, sample, request, prediction, answer, metric, score and the rest.
 
-Knows no file format, no model and no metric. Boxes are always (y0, x0, y1, x1), the order of
+Boxes are always (y0, x0, y1, x1), the order of
 PaliGemma's `<loc>` tokens; sizes are always (height, width).
 """
 
@@ -30,7 +30,7 @@ Size = tuple[int, int]
 """(height, width) in pixels."""
 
 
-# --- what is asked -----------------------------------------------------------------------------
+# --- tasks and samples -----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +48,13 @@ class Preparation:
 
 @dataclass(frozen=True, slots=True)
 class Decode:
-    """How text is decoded. `text_length` cuts the prompt (BOS and newline counted); None: never.
+    """How text is decoded. `text_length` cuts the prompt (BOS and newline count too); None: never.
 
-    `mode` likelihood writes nothing: the most likely of given choices is the answer, `max_new_tokens` cuts
-    none of them. A `temperature` above 0 samples: from the smallest set of tokens that holds `top_p` of the
-    probability, with random numbers that hang on `seed` and the sample's id alone. `forbid` lists texts that
-    an answer may not contain: the token that would complete one is never chosen, and `<eos>` is every end
-    token; log-probabilities stay the model's own.
+    `mode` likelihood generates nothing: the answer is the most likely of the given choices, which
+    `max_new_tokens` does not cut. A `temperature` above 0 samples from the smallest set of tokens that holds
+    `top_p` of the probability, with random numbers that depend only on `seed` and the sample's id. `forbid`
+    lists texts that an answer may not contain: the token that would complete one is never chosen, and
+    `<eos>` stands for every end token; log-probabilities are those of the model without this rule.
     """
 
     max_new_tokens: int = 32
@@ -69,7 +69,7 @@ class Decode:
 
     @property
     def samples(self) -> bool:
-        """Whether text is drawn at random; without it `top_p` and `seed` decide nothing."""
+        """Whether text is sampled; otherwise `top_p` and `seed` have no effect."""
         return self.temperature > 0
 
 
@@ -81,12 +81,12 @@ class Data:
     split: str
     sources: tuple[Mapping[str, Any], ...]
     count: int | None = None  # the official number of samples
-    published_count: int | None = None  # of the papers' own copy, where that is another
+    published_count: int | None = None  # of the papers' own copy, where it differs
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One benchmark as data; read from one YAML file (`evalkit/tasks.py`)."""
+    """One task as data; read from one YAML file (`evalkit/tasks/loader.py`)."""
 
     name: str
     version: int
@@ -98,7 +98,7 @@ class Task:
     decode: Decode
     parser: str
     metrics: tuple[str, ...]
-    group_mean: tuple[str, ...] | None = None  # score = mean over groups, without these
+    group_mean: tuple[str, ...] | None = None  # score = mean over groups except these; None: over samples
     not_scored: str = ""  # why there are no metrics; the run can be exported
     protocol: str = "paper"
     choices: tuple[str, ...] = ()  # likelihood only; `{choice}` stands for each of the sample's own
@@ -111,11 +111,11 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """Something drawn on an image before a model sees it; part of what is asked.
+    """Something drawn on an image before a model sees it; part of the prompts' digest.
 
     `outline`: an edge of one pixel, drawn after resizing. `label`: a white box with `text`, drawn at
-    the original's size. `box` is (y0, x0, y1, x1) in `unit`: fractions of the sides, pixels of the
-    original, or pixels of a canvas that is `canvas` high and was scaled to the image's height.
+    the original size. `box` is (y0, x0, y1, x1) in `unit`: fractions of the sides, pixels of the
+    original, or pixels of a canvas that is `canvas` high and is scaled to the image's height.
     """
 
     kind: Literal["outline", "label"]
@@ -124,17 +124,17 @@ class Mark:
     canvas: float = 0.0
     colour: tuple[int, int, int] = (255, 0, 0)
     text: str = ""
-    font: str = ""  # a TrueType file; left out: Pillow's own
+    font: str = ""  # a TrueType file; "" is Pillow's own font
 
 
 @dataclass(frozen=True, slots=True)
 class ImageRef:
-    """Where one image lies, never its pixels: a file, or a member of an archive, table or video."""
+    """Where one image is, without its pixels: a file, or a member of an archive, table or video."""
 
     path: str
     member: str = ""
     marks: tuple[Mark, ...] = ()
-    turn: int = 0  # quarter turns against the clock that make it upright, where the data set tells
+    turn: int = 0  # quarter turns counter-clockwise that make it upright, where the dataset states them
 
     def __str__(self) -> str:
         return f"{self.path}::{self.member}" if self.member else self.path
@@ -155,19 +155,19 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One thing to ask, with its target.
+    """One question to the model, with its target.
 
-    `fields` is what a prompt may name; `target` is plain data (strings, numbers, tuples, lists,
+    `fields` are what a prompt may name; `target` is plain data (strings, numbers, tuples, lists,
     dicts) in the shape that the format documents and the metric reads; `group` is what scores are
-    broken down by; `cluster` is what is resampled together (before the image is read: its path);
-    `choices` are the answers that are offered, where there are any, spelled as the target.
+    broken down by; samples with the same `cluster` are resampled together (the image's path, until
+    the image is read); `choices` are the answers offered, where there are any, spelled like the target.
     """
 
     id: str
     images: tuple[ImageRef, ...]
     fields: Mapping[str, str]
     target: Any
-    size: Size | None = None  # of the original image, where the annotations tell
+    size: Size | None = None  # of the original image, where the annotations have it
     group: str = ""
     cluster: str = ""
     choices: tuple[str, ...] = ()
@@ -175,7 +175,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a model sees of a sample: no target, so a backend cannot cheat."""
+    """What a model gets of a sample: no target, so a backend cannot cheat."""
 
     id: str
     images: tuple[ImageRef, ...]
@@ -186,13 +186,13 @@ class Request:
 
     @property
     def seed(self) -> int:
-        """Of this sample's random numbers, 64 bits: from `decode.seed` and the id, so that neither
-        batch, order, shard nor resume changes what is drawn."""
+        """The 64-bit seed of this sample's random numbers, from `decode.seed` and the id: batch, order,
+        shard and resume do not change what is sampled."""
         digest = hashlib.sha256(f"{self.decode.seed}\0{self.id}".encode()).digest()
         return int.from_bytes(digest[:8], "big")
 
 
-# --- what comes back ---------------------------------------------------------------------------
+# --- predictions and answers ---------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +218,7 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A box as fractions of the image, with the label that followed it and what ranks it."""
+    """A box as fractions of the image, with the label that followed it and its scores for ranking."""
 
     y0: float
     x0: float
@@ -244,56 +244,56 @@ class Mask:
 
 
 class Parser(ABC):
-    """Model text to answer. One frozen dataclass a file in `parsers/`; its fields are parameters."""
+    """From model text to an answer. One frozen dataclass per file in `parsers/`; its fields are parameters."""
 
-    kind: ClassVar[str]  # text | boxes | masks: what metrics compare with their `wants`
+    kind: ClassVar[str]  # text | boxes | masks; must be in the `wants` of the task's metrics
 
     @abstractmethod
     def read(self, prediction: Prediction, size: Size | None) -> Any | None:
         """The answer, or None when the text is unreadable. Never raises on any text."""
 
     def answers(self, predictions: Sequence[Prediction], sizes: Sequence[Size | None]) -> list[Any | None]:
-        """Many at once, in order; override where a batch is cheaper."""
+        """The answers of many predictions, in order; override it where a batch is cheaper."""
         return [self.read(p, s) for p, s in zip(predictions, sizes, strict=True)]
 
     def invalid(self, answer: Any | None) -> bool:
-        """Whether the answer counts as invalid; a parser may say so of more than None."""
+        """Whether the answer counts as invalid; a parser may count more than None."""
         return answer is None
 
     def identity(self) -> str:
-        """What beside the parameters decides the answer (the mask decoder's digest), or ''."""
+        """What decides the answer in addition to the parameters (the mask decoder's digest), or ''."""
         return ""
 
     def within(self, folders: Sequence[Path]) -> Parser:
-        """The parser with the files that it reads looked for below `folders` (data roots) first.
+        """A parser that looks for its files below `folders` (data roots) first.
 
-        Raises UserError when one is not there, so that it is said before hours of predicting.
+        Raises UserError when a file is missing, so that the user learns it before hours of predicting.
         """
         return self
 
 
 Rows = npt.NDArray[np.float64] | list[Any]
-"""One row a sample: a float array (n, columns), or a list of plain objects where sums do not do."""
+"""One row per sample: a float array (n, columns), or a list of plain objects where sums are not enough."""
 
 
 class Metric(ABC):
-    """Answers and targets to rows, rows to a score. One frozen dataclass a file in `metrics/`.
+    """From answers and targets to rows, from rows to a score. One frozen dataclass per file in `metrics/`.
 
-    The default reduction is a ratio of column sums: first column over second. A metric with other
-    sums overrides `value`; one that no sums describe (AP) overrides `reduce`.
+    The default score is a ratio of column sums: first column over second. A metric that uses the sums
+    differently overrides `value`; one that needs more than sums (AP) overrides `reduce`.
     """
 
-    wants: ClassVar[tuple[str, ...]] = ("text",)  # kinds of parser it can read
+    wants: ClassVar[tuple[str, ...]] = ("text",)  # kinds of answers that it can read
     columns: ClassVar[tuple[str, ...]] = ("correct", "n")
     maximum: ClassVar[float | None] = 1.0  # None: unbounded
     minimum: ClassVar[float] = 0.0
     lower_is_better: ClassVar[bool] = False
     corpus: ClassVar[bool] = False  # whether a row depends on the other samples (CIDEr's idf)
-    package: ClassVar[str] = ""  # without this package a task's other metrics are scored alone
+    package: ClassVar[str] = ""  # without this package, only the task's other metrics are scored
 
     @abstractmethod
     def rows(self, answers: Sequence[Any | None], targets: Sequence[Any]) -> Rows:
-        """One row a sample; an answer of None (unreadable) is scored as wrong, never dropped."""
+        """One row per sample; an answer of None (unreadable) is scored as wrong, never dropped."""
 
     def value(self, sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Column sums (..., columns) to scores (...); vectorised for resampling. NaN where undefined."""
@@ -308,12 +308,12 @@ class Metric(ABC):
         return float(self.value(sums))
 
     def details(self, rows: Rows) -> dict[str, float]:
-        """Side figures worth a column of their own (per question type, boxes at .75...)."""
+        """Further figures by name (accuracy per question type, AP at .75...)."""
         return {}
 
     def offsets(self, rows: Rows) -> npt.NDArray[np.float64] | None:
-        """How far boxes that found their targets lie from them: (n, 3) of summed distances down and right,
-        in 1/1024 of the image, and how many boxes. None for a metric that looks at no boxes."""
+        """How far boxes are from the targets that they overlap: (n, 3), the summed distances down and right,
+        in 1/1024 of the image, and the number of boxes. None for a metric without boxes."""
         return None
 
     def no_interval(self) -> str:
@@ -321,16 +321,16 @@ class Metric(ABC):
         return ""
 
     def tools(self) -> str:
-        """Versions of the outside tools that compute (`pycocotools 2.0.11`), for the signature."""
+        """Versions of the external tools that compute (`pycocotools 2.0.11`), for the signature."""
         return ""
 
 
 class Format(ABC):
-    """A dataset's way of lying on disk. One frozen dataclass a file in `formats/`."""
+    """How a dataset is stored on disk, and its reader. One frozen dataclass per file in `formats/`."""
 
-    fields: ClassVar[tuple[str, ...]] = ()  # what a prompt may name; () means: each sample tells
-    keys: ClassVar[tuple[str, ...]] = ("path", "images")  # what a source entry must name
-    hub: ClassVar[bool] = False  # whether it reads a dataset of the hub too
+    fields: ClassVar[tuple[str, ...]] = ()  # what a prompt may name; (): depends on the sample
+    keys: ClassVar[tuple[str, ...]] = ("path", "images")  # keys that a source entry must have
+    hub: ClassVar[bool] = False  # whether it also reads datasets of the hub
 
     @abstractmethod
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
@@ -354,16 +354,16 @@ class Opening:
 
 
 class Model(ABC):
-    """A backend holding one checkpoint. One class a file (or folder) in `models/`, or of your own."""
+    """A backend with one checkpoint. One class per file (or folder) in `models/`, or the user's own."""
 
-    uses: ClassVar[frozenset[str] | None] = None  # the options of a model that it knows; None: all
-    takes_more: ClassVar[bool] = False  # whether --model_args may hold names that no option has
+    uses: ClassVar[frozenset[str] | None] = None  # the model options that it accepts; None: all
+    takes_more: ClassVar[bool] = False  # whether --model_args may also have names that are not options
 
     @classmethod
     def open(cls, asked: Opening) -> Checkpoint:
         """The checkpoint of `--model BACKEND:SPEC`, inspected but not loaded.
 
-        As written here the class is made with the spec, and with every option that was given by name.
+        This default makes the class with the spec and passes every option that was given by name.
         """
         model: Model = cast(Any, cls)(asked.spec, **asked.options)
         return Checkpoint(
@@ -384,31 +384,31 @@ class Model(ABC):
         requests: Sequence[Request],
         on_bad_image: Callable[[Request, ImageError], None] | None = None,
     ) -> Iterator[Prediction]:
-        """Answers in any order, each as soon as it is known.
+        """The predictions in any order, each as soon as it is made.
 
-        A bad image goes to `on_bad_image` and its request is left out; without one ImageError is
-        raised once the good answers of its batch are out.
+        A bad image is passed to `on_bad_image` and its request is left out; without `on_bad_image`,
+        ImageError is raised after the good predictions of its batch.
         """
 
     def provenance(self) -> Mapping[str, Any]:
-        """What is worth knowing but does not decide the text: device, versions, batch size."""
+        """What is recorded but does not decide the text: device, versions, batch size."""
         return {}
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A checkpoint before it is loaded: what a plan needs to know. Both callables take a protocol."""
+    """A checkpoint before it is loaded: what a plan needs. `identity` and `load` take a protocol."""
 
     name: str
     about: str  # one line for people: family, size, precision
     resolution: int
     identity: Callable[[str], Mapping[str, Any]]  # what decides the text (hashes files when new)
     load: Callable[[str], Model]
-    protocol: str = ""  # what the checkpoint says of itself in `evalkit.yaml`; "" when it says nothing
+    protocol: str = ""  # as stated in the checkpoint's `evalkit.yaml`; "" where it states none
     flops: Callable[[int, int, int], float] | None = None  # of (images, prompt tokens, new tokens)
 
 
-# --- what is reported --------------------------------------------------------------------------
+# --- scores --------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

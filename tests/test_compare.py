@@ -248,7 +248,7 @@ def test_scores_that_other_tools_made_say_so(runs: Path) -> None:
         (now, later, "libxml2 2.14.6 and libxml2 2.15.0"),
     ):
         notes = task_result(a, b, (), 0.01).notes
-        assert f"{a.first} was scored by tools {told}; `evalkit score` evens it" in notes
+        assert f"{a.first} was scored by tools {told}; `evalkit score` scores both alike" in notes
     assert "tools" not in str(task_result(now, now, (), 0.01).notes)
 
 
@@ -336,5 +336,5 @@ def test_a_baseline_file_is_the_run(runs: Path, tmp_path: Path) -> None:
     (tmp_path / "b.json").unlink()
     assert len(scored_run.read(f"{tmp_path}/b.json@HEAD")) == 3
     (tmp_path / "bad.json").write_text("{}")
-    with pytest.raises(UserError, match="is no baseline"):
+    with pytest.raises(UserError, match="is not a baseline file"):
         scored_run.read(tmp_path / "bad.json")

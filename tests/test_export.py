@@ -385,18 +385,18 @@ def test_what_is_refused(plain: tuple[Path, Path], capsys: pytest.CaptureFixture
         return err
 
     assert "--to docvqu: unknown; did you mean docvqa" in said("--to", "docvqu")
-    assert "has no official form that evalkit knows of; choose one by --to: vqav2, textvqa" in said()
-    assert "wants whole numbers as question_id, and a sample of colours_test is called 'q0-0'" in said(
+    assert "has no official form that evalkit knows; choose one with --to: vqav2, textvqa" in said()
+    assert "needs whole numbers as question_id, and a sample of colours_test is called 'q0-0'" in said(
         "--to", "stvqa"
     )
-    assert "wants boxes, but colours_test's parser text gives text" in said("--to", "coco_detections")
+    assert "needs boxes, but colours_test's parser text gives text" in said("--to", "coco_detections")
 
 
 def test_a_part_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder, _ = whole(tmp_path, Selection(ids=("q0-0", "q1-1")))
     words = ["export", str(folder), "--to", "jsonl"]
     assert main(words) == 2
-    assert "has 2 of 20 answers, the first missing is q0-1; run the rest, or say --allow-partial" in (
+    assert "has 2 of 20 answers, the first missing is q0-1; run the rest, or give --allow-partial" in (
         capsys.readouterr().err
     )
     assert main([*words, "--allow-partial"]) == 0
@@ -426,7 +426,7 @@ def test_two_exports_are_not_one_file(tmp_path: Path, capsys: pytest.CaptureFixt
     assert len((tmp_path / "one.jsonl").read_text().splitlines()) == 20
     ran(tmp_path / "results", "docvqa_val")
     assert main([*words, "--allow-partial", "--output", str(tmp_path / "two.jsonl")]) == 2
-    assert "is one file for 2 exports; name a folder that is there" in capsys.readouterr().err
+    assert "is one file for 2 exports; name a folder that exists" in capsys.readouterr().err
 
 
 def test_the_page_names_every_form() -> None:

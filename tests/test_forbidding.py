@@ -62,7 +62,7 @@ def test_refused_where_it_cannot_be(folder: Path, tmp_path: Path) -> None:
             list(backend(folder).predict(ask(1, forbid=("<eos>",), **decode)))
     task = str(colours(tmp_path / "data"))
     for settings, message in (
-        ({"decode.forbid": "[1]"}, "decode: forbid: 1 is no text"),
+        ({"decode.forbid": "[1]"}, "decode: forbid: 1 is not text"),
         ({"decode.forbid": "['<eos>']", "decode.beams": "2"}, "decode: forbid: goes with"),
         ({"decode.forbid": "<eos>"}, "decode: forbid"),
     ):

@@ -155,7 +155,7 @@ def test_gqa_without_one_of_its_images(tmp_path: Path) -> None:
     missing = next(iter(OFFICIAL["gqa_testdev_balanced"]["path"].values()))["imageId"]
     gqa_copy(tmp_path, unknown=missing)
     with pytest.raises(
-        DataError, match=f"row 0.imageId: '{missing}' is no image of the config testdev_balanced_images"
+        DataError, match=f"row 0.imageId: '{missing}' is not an image of the config testdev_balanced_images"
     ):
         twice(tmp_path, "gqa_testdev_balanced")
 

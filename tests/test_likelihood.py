@@ -185,10 +185,10 @@ def test_formats_hand_over_their_choices(tmp_path: Path) -> None:
     [
         ({"decode.mode": "likelihood"}, "choices: decode.mode: likelihood needs at least two"),
         ({**SETTINGS, "choices": "[one]"}, "needs at least two"),
-        ({**SETTINGS, "choices": "[yes, no]"}, "choices: True is no text; put quotes around it"),
+        ({**SETTINGS, "choices": "[yes, no]"}, "choices: True is not text; put quotes around it"),
         ({**SETTINGS, "choices": "[a, b, a]"}, "choices: 'a' is listed twice"),
         ({**SETTINGS, "choices": "a"}, "choices: is text, must be a list"),
-        ({"choices": "[a, b]"}, "choices: decide nothing where text is generated"),
+        ({"choices": "[a, b]"}, "choices: have no effect where text is generated"),
         ({"decode.mode": "likelihod"}, "decode: mode: no 'likelihod'; there are: generate, likelihood"),
         ({**SETTINGS, "decode.beams": "2"}, "decode: beams: goes with mode: generate only"),
         ({**SETTINGS, "decode.temperature": "1"}, "decode: temperature: goes with mode: generate only"),

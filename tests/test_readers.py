@@ -64,14 +64,8 @@ def test_a_damaged_image_is_told_by_its_own_error(requests: list[Request], tmp_p
         told.append(found)
         with pytest.raises(ImageError, match=r"bad\.png: is not an image"):
             list(backend(worker_kind=kind).predict([bad]))
-<<<<<<< HEAD
     sentence = "is not an image of a known kind; it must be PNG, JPEG, WebP, GIF, BMP, TIFF, PPM or JPEG 2000"
     assert told[0] == told[1] == [("bad", f"{tmp_path / 'bad.png'}: {sentence}")]
-=======
-    assert told[0] == told[1] == [("bad", f"{tmp_path / 'bad.png'}: is not an image of a known kind; it must "
-                                          "be PNG, JPEG, WebP, GIF, BMP, TIFF, PPM "
-                                          "or JPEG 2000")]  # fmt: skip
->>>>>>> words1
 
 
 def ends(ref: ImageRef, preparation: Preparation) -> Any:

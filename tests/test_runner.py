@@ -210,7 +210,7 @@ def test_results_that_are_not_ours(tmp_path: Path) -> None:
         store.RunFolder(tmp_path / "run").read_run()
     blocked = tmp_path / "file"
     blocked.write_text("")
-    with pytest.raises(ResultsError, match="a file stands where a folder is needed"):
+    with pytest.raises(ResultsError, match="there is a file where a folder is needed"):
         atomic_write(blocked / "x.json", "{}")
 
 

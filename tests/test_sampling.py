@@ -89,8 +89,8 @@ def test_only_what_is_drawn_is_in_the_identity(tmp_path: Path) -> None:
         ({"temperature": ".nan"}, "decode: temperature: is nan, must be from 0"),
         ({"temperature": "hot"}, "decode: temperature: is text, must be a number"),
         ({"temperature": "1", "top_p": "0"}, "decode: top_p: is 0, must be above 0"),
-        ({"top_p": "0.9"}, "decode: top_p: decides nothing at temperature 0"),
-        ({"seed": "3"}, "decode: seed: decides nothing at temperature 0"),
+        ({"top_p": "0.9"}, "decode: top_p: has no effect at temperature 0"),
+        ({"seed": "3"}, "decode: seed: has no effect at temperature 0"),
         ({"temperature": "1", "beams": "2"}, "decode: temperature: goes with beams: 1 only"),
     ],
 )

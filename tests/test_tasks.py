@@ -31,7 +31,7 @@ REFUSED = [
     ("version: 1\n", "", "version: is missing"),
     ("[exact_match]", "[exact_matsch]", "metrics: no 'exact_matsch'; did you mean exact_match?"),
     ("[exact_match]", "[]", "metrics: the list is empty"),
-    ("[exact_match]", "[exact_match]\nnot_scored: because", "not_scored: is given beside metrics"),
+    ("[exact_match]", "[exact_match]\nnot_scored: because", "not_scored: is given together with metrics"),
     ("[exact_match]", "exact_match", "metrics: is text, must be a list"),
     ("[exact_match]", "[exact_match, exact_match]", "listed twice"),
     ("[exact_match]", "[anls(treshold=0.5)]", "no parameter 'treshold'; did you mean threshold?"),

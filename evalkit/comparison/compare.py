@@ -1,6 +1,6 @@
-"""Are two models different: what may be compared, the verdict a task, wins over tasks.
+"""Are two models different: which runs may be compared, a verdict per task, wins over tasks.
 
-Knows answered runs and paired statistics; not how anything is printed, and no policy.
+Works on scored runs; prints nothing and applies no policy.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ ALLOWED = ("prompt", "protocol", "samples")
 def first_difference(a: ScoredRun, b: ScoredRun) -> tuple[str, str] | None:
     """(kind, what differs) of the first thing that forbids comparing two runs of a task, or None.
 
-    Kinds in `ALLOWED` may be allowed on purpose; checkpoint, resolution and precision never forbid,
-    they are what one compares.
+    Kinds in `ALLOWED` may be allowed on purpose. Checkpoint, resolution and precision may always
+    differ: they are what is compared.
     """
     found = list(_differences(a, b))
     return found[0] if found else None
@@ -78,7 +78,7 @@ def _sample_difference(a: ScoredRun, b: ScoredRun) -> str:
     mine, other = set(a.ids), set(b.ids)
     only, more = sorted(mine - other), sorted(other - mine)
     first = only[0] if only else more[0]
-    early = next((f"; {r.run} stopped early, on purpose" for r in (a, b) if r.early), "")
+    early = next((f"; {r.run} was stopped early, on purpose" for r in (a, b) if r.early), "")
     return (
         f"samples: {len(a.ids):,} against {len(b.ids):,}, {len(mine & other):,} shared; "
         f"{first} is only in {a.run if only else b.run}{early}"
@@ -95,14 +95,14 @@ def _short(value: Any) -> str:
 def aligned(
     a: ScoredRun, b: ScoredRun, allow: Collection[str] = ()
 ) -> tuple[ScoredRun, ScoredRun, list[str]]:
-    """Both runs on the samples they share, and what was allowed to differ.
+    """Both runs on the samples they share, and what differs (all of it allowed).
 
     Raises UserError naming the first thing that differs and is not allowed.
     """
     notes = []
     for kind, what in _differences(a, b):
         if kind not in allow:
-            way = f"; --allow {kind} compares all the same" if kind in ALLOWED else ""
+            way = f"; --allow {kind} compares them anyway" if kind in ALLOWED else ""
             raise UserError(f"{a.task}: {a.run} and {b.run} can't be compared: {what}{way}")
         notes.append(what)
     shared = set(a.ids) & set(b.ids)
@@ -116,17 +116,17 @@ def aligned(
 
 @dataclass(frozen=True)
 class MetricResult:
-    """One metric of a task, A against B; `flags` are the statements that hold of the difference."""
+    """One metric of a task, A against B; `flags` are statements about the difference (see `flags`)."""
 
     metric: str
-    spelled: str  # as the task file spells it
+    spelled: str  # as written in the task file
     found: Difference
     flags: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class TaskResult:
-    """One task, A against B. The first metric's verdict counts; the others are shown beside it."""
+    """One task, A against B. The first metric's verdict counts; the others are shown next to it."""
 
     task: str
     a: ScoredRun
@@ -160,7 +160,7 @@ class TaskResult:
 
 
 def flags(found: Difference, margin: float) -> tuple[str, ...]:
-    """What is certain at 95 %: worse or better (the interval leaves 0 out), beyond the margin (it lies
+    """What is certain at 95 %: worse or better (the interval excludes 0), beyond the margin (all of it is
     below -margin), equivalent (two one-sided tests at 5 %: within the margin on both sides)."""
     certain = []
     if found.high < 0:
@@ -185,12 +185,14 @@ def task_result(a: ScoredRun, b: ScoredRun, allow: Collection[str], margin: floa
         for key in ("tools", "evalkit"):
             mine, other = (each.signature(spelling).get(key, "(none named)") for each in (a, b))
             if mine != other:
-                notes.append(f"{spelling} was scored by {key} {mine} and {other}; `evalkit score` evens it")
+                notes.append(
+                    f"{spelling} was scored by {key} {mine} and {other}; `evalkit score` scores both alike"
+                )
         found = paired.difference(metric(spelling), a.rows[spelling], b.rows[spelling], a.index)
         results.append(MetricResult(spelling, a.scores[spelling].metric, found, flags(found, margin)))
     first = results[0].metric
     judge, before, after = metric(first), a.rows[first], b.rows[first]
-    if isinstance(judge, GroupMean):  # a group by itself is judged by the inner metric
+    if isinstance(judge, GroupMean):  # a single group is scored by the inner metric
         before, after = judge.narrow(before), judge.narrow(after)
         judge = judge.metric
     groups = paired.simultaneous(judge, before, after, a.index, a.groups)
@@ -246,10 +248,10 @@ def compare(a: ModelRuns, b: ModelRuns, allow: Collection[str] = (), margin: flo
 
 
 def sides(given: Sequence[tuple[str, Sequence[ScoredRun]]]) -> list[ModelRuns]:
-    """Models from what was named on the command line, in that order.
+    """The models to compare, from the arguments on the command line and in their order.
 
-    Each argument is one side, unless an argument holds a task twice, or arguments are single runs of
-    one model: then runs are put together by model (one that ran in two ways is two).
+    Each argument is one model, unless an argument holds a task twice, or arguments are single runs of
+    one model: then runs are collected by model (one that ran in two ways counts as two).
     """
     runs = [run for _, group in given for run in group]
     by_argument = all(len({r.task for r in group}) == len(group) for _, group in given)
@@ -262,7 +264,7 @@ def sides(given: Sequence[tuple[str, Sequence[ScoredRun]]]) -> list[ModelRuns]:
             for name, (_, group) in zip(unique, given, strict=True)
         ]
     found: dict[str, dict[str, ScoredRun]] = {}
-    twice = _told_apart(runs)
+    twice = _in_two_ways(runs)
     for run in runs:
         name = f"{run.name} [{way(run)}]" if run.name in twice else run.name
         there = found.setdefault(name, {})
@@ -284,7 +286,7 @@ def _name(group: Sequence[ScoredRun], place: str) -> str:
     return names.pop() if len(names) == 1 else place
 
 
-def _told_apart(runs: Sequence[ScoredRun]) -> set[str]:
+def _in_two_ways(runs: Sequence[ScoredRun]) -> set[str]:
     """Models that answered one task in two ways."""
     seen: dict[tuple[str, str], str] = {}
     found = set()
@@ -295,7 +297,7 @@ def _told_apart(runs: Sequence[ScoredRun]) -> set[str]:
 
 
 def way(run: ScoredRun) -> str:
-    """How a run was made, in the words that tell two runs of a checkpoint apart."""
+    """How a run was made, in words that distinguish two runs of a checkpoint."""
     model = run.identity.get("model", {})
     shown = [
         f"{run.identity['preparation']['resolution']} px",
@@ -341,7 +343,7 @@ def task_record(t: TaskResult) -> dict[str, Any]:
 
 
 def plain(found: Difference, ids: Sequence[str]) -> dict[str, Any]:
-    """A difference as JSON; NaN as null, places as sample ids where they are given."""
+    """A difference as JSON: NaN as null, samples by id where `ids` are given."""
     content: dict[str, Any] = {}
     for key in found.__dataclass_fields__:
         value = getattr(found, key)

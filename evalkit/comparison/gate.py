@@ -1,6 +1,6 @@
-"""May this candidate replace the baseline: a policy, a decision a task, one for all.
+"""May this candidate replace the baseline: a policy, a decision per task, and one for all tasks.
 
-Knows answered runs, comparisons and policies; not where runs come from or how results are shown.
+Works on scored runs; does not find runs or show results.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from evalkit.stats.paired import ROUNDING
 
 PASS, FAIL, INCONCLUSIVE = "pass", "fail", "inconclusive"
 EXIT = {PASS: 0, FAIL: 1, INCONCLUSIVE: 3}
-ENOUGH = 0.05  # one-sided level at which a task is non-inferior; all must be, so no correction
+ENOUGH = 0.05  # one-sided level at which a task is non-inferior; every task must be, so no correction
 CERTAIN = 0.025  # one-sided level at which a task is beyond its margin, after Holm over tasks
 LEVELS = ("off", "warn", "fail")
 
@@ -34,7 +34,7 @@ LEVELS = ("off", "warn", "fail")
 
 @dataclass(frozen=True)
 class TaskPolicy:
-    """What one task's gate is: another margin, another metric than the first."""
+    """What differs for one task: its margin, or the metric to use instead of the first."""
 
     margin: float | None = None
     metric: str | None = None
@@ -42,7 +42,7 @@ class TaskPolicy:
 
 @dataclass(frozen=True)
 class Policy:
-    """`gate.yaml`: how much worse may be; what groups, unreadable answers and slowness do."""
+    """`gate.yaml`: how much worse is accepted; whether groups, invalid answers, boxes, speed warn or fail."""
 
     margin: float = MARGIN
     tasks: Mapping[str, TaskPolicy] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class Policy:
     invalid_margin: float = 0.01
     offset: str = "fail"  # boxes moved, all one way, by more than `offset_margin` steps of 1,024
     offset_margin: float = 0.5
-    speed: str = "warn"  # seconds a sample grew by more than `speed_margin`, on the same device
+    speed: str = "warn"  # seconds per sample grew by more than `speed_margin`, on the same device
     speed_margin: float = 0.2
 
     def of(self, task: str) -> TaskPolicy:
@@ -63,7 +63,7 @@ class Policy:
 
 
 def read_policy(path: Path) -> Policy:
-    """A gate.yaml, strictly: unknown keys, wrong types and tags are one sentence. Raises UserError."""
+    """The policy in a gate.yaml. Raises UserError for unknown keys, wrong types and YAML tags."""
     if not path.is_file():
         raise UserError(f"{path}: no such file; a policy is a YAML file such as `margin: 0.02`")
     content = strict_yaml.read(path)
@@ -83,7 +83,7 @@ def read_policy(path: Path) -> Policy:
         elif key == "offset_margin":
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < STEPS:
                 raise UserError(
-                    f"{path}: {key}: is {value!r}; it must be a number of steps, 1,024 of them an image"
+                    f"{path}: {key}: is {value!r}; it must be a number of steps (an image has 1,024)"
                 )
             values[key] = float(value)
         else:
@@ -114,7 +114,7 @@ def _task_policies(path: Path, value: Any) -> dict[str, TaskPolicy]:
         metric = own.get("metric")
         if metric is not None and not isinstance(metric, str):
             raise UserError(
-                f"{path}: tasks.{task}.metric: is {metric!r}; it must be a metric as the task spells it"
+                f"{path}: tasks.{task}.metric: is {metric!r}; it must be a metric as written in the task"
             )
         found[str(task)] = TaskPolicy(margin, metric)
     return found
@@ -133,8 +133,8 @@ def _share(path: Path, key: str, value: Any) -> float:
 
 @dataclass(frozen=True)
 class TaskDecision:
-    """One task's gate. `why` is a sentence; `needed` the samples that would decide, where known;
-    `differing` the first sample whose text or row is not the baseline's (same weights only)."""
+    """One task's decision. `why` is a sentence; `needed` is how many samples would decide, where known;
+    `differing` is the first sample whose text or row differs from the baseline's (same weights only)."""
 
     task: str
     status: str
@@ -150,7 +150,8 @@ class TaskDecision:
 
 @dataclass(frozen=True)
 class Decision:
-    """All tasks: fail when one fails, else inconclusive when one is, else pass. True when it passes."""
+    """All tasks: fail if one fails, else inconclusive if one is, else pass. Its truth value is whether it
+    passes."""
 
     tasks: tuple[TaskDecision, ...]
     candidate: str
@@ -186,7 +187,7 @@ def check(
     limit: int | None = None,
     allow: Collection[str] = (),
 ) -> Decision:
-    """Gates every task of the baseline. Raises UserError for what is missing or can't be compared."""
+    """Decides every task of the baseline. Raises UserError for what is missing or can't be compared."""
     policy = policy or Policy()
     new, old = by_task(candidate), by_task(base)
     missing = [t for t in old if t not in new]
@@ -285,7 +286,7 @@ def _first_differing(result: TaskResult) -> dict[str, str] | None:
 
 
 def _equal(x: Any, y: Any) -> bool:
-    """Whether two rows are the same, up to rounding; what only one evalkit wrote into them is passed over."""
+    """Whether two rows are equal up to rounding; columns that only one of them has are ignored."""
     if isinstance(x, np.ndarray):
         shared = min(len(x), len(y))
         return bool(np.abs(x[:shared] - y[:shared]).max() < ROUNDING)
@@ -295,7 +296,7 @@ def _equal(x: Any, y: Any) -> bool:
 
 
 def _judged(draft: TaskDecision, beyond: float, policy: Policy, displaced: list[str]) -> TaskDecision:
-    """Non-inferior at the margin, beyond it after Holm, or neither; then what warns or fails beside it."""
+    """Non-inferior at the margin, beyond it after Holm, or neither; then what else warns or fails."""
     d, points = draft.metric.found, f"{100 * draft.margin:g}"
     shown = f"{draft.metric.spelled} {_points(d.value)} [{_points(d.low)}, {_points(d.high)}]"
     needed = None
@@ -326,10 +327,10 @@ def _points(value: float) -> str:
 
 
 def _displaced(drafts: Sequence[TaskDecision], margin: float) -> list[list[str]]:
-    """For each task a sentence where boxes surely moved by more than `margin` steps one way, or none.
+    """For each task, a sentence if boxes surely moved by more than `margin` steps one way, else none.
 
-    Two-sided, Holm over all axes of all tasks. A candidate whose boxes lie nearer to their targets than
-    the baseline's did has mended something.
+    Two-sided, Holm over all axes of all tasks. A candidate whose boxes are closer to their targets than
+    the baseline's is not reported: it improved.
     """
     places = [
         (i, axis, d)
@@ -363,7 +364,7 @@ def _invalid(result: TaskResult, policy: Policy) -> list[str]:
 
 
 def _speed(result: TaskResult, policy: Policy) -> list[str]:
-    """Only between whole runs on one device; a warning unless the policy says more."""
+    """A sentence if the candidate is slower; compared only where both runs are complete and on one device."""
     a, b = result.a, result.b
     if policy.speed == "off" or not a.device or a.device != b.device or not a.seconds or not b.seconds:
         return []
@@ -371,4 +372,4 @@ def _speed(result: TaskResult, policy: Policy) -> list[str]:
     slow = (b.seconds / counts[1]) / (a.seconds / counts[0]) - 1
     if slow <= policy.speed_margin or min(a.seconds, b.seconds) < 10:
         return []
-    return [f"{100 * slow:.0f} % slower a sample, on the same device ({a.device})"]
+    return [f"{100 * slow:.0f} % slower per sample, on the same device ({a.device})"]

@@ -1,6 +1,6 @@
 """Mean ranks of several models over their common tasks, images resampled in all tasks at once.
 
-Knows sides of a comparison and metrics; not how anything is printed.
+Prints nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from evalkit.stats import intervals
 from evalkit.stats.intervals import Floats
 from evalkit.types import Metric
 
-_STEP = 50  # resamples whose counts are held as floats at once
+_STEP = 50  # resamples whose counts are floats in memory at the same time
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class Rank:
 def ranks(models: Sequence[ModelRuns], allow: Collection[str] = ()) -> list[Rank]:
     """Mean ranks over the tasks that all models have (ties share a rank); [] when there is none.
 
-    An image is drawn once for all tasks that ask about it: what one image does to several tasks does not
-    average out. Images of all tasks are drawn from one pool, 500 times; a task of which none was drawn
-    takes no part in that resample. Raises UserError for runs that can't be compared.
+    An image is drawn once for all tasks that use it, since its effects on several tasks do not average
+    out. Images of all tasks are drawn from one pool, 500 times; a task without a drawn image is left out
+    of that resample. Raises UserError for runs that can't be compared.
     """
     names = [t for t in models[0].runs if all(t in m.runs for m in models)]
     common = [found for t in names if (found := _common([m.runs[t] for m in models], allow))]
@@ -77,7 +77,7 @@ def _common(runs: Sequence[ScoredRun], allow: Collection[str]) -> tuple[str, lis
 
 
 def _scores(judge: Metric, run: ScoredRun, spelling: str, index: intervals.Ints, drawn: np.ndarray) -> Floats:
-    """The run's score in every resample; `index` (n,) says where in the pool a sample's image stands."""
+    """The run's score in every resample; `index` (n,) is the place of each sample's image in the pool."""
     rows = run.rows[spelling]
     if isinstance(rows, list):
         return np.array([judge.reduce(rows, counts[index].astype(np.int64)) for counts in drawn])
@@ -90,7 +90,7 @@ def _scores(judge: Metric, run: ScoredRun, spelling: str, index: intervals.Ints,
 
 
 def _ranked(scores: Floats) -> Floats:
-    """Ranks (models, resamples) of scores where less is better; equal ones share the mean rank; NaN: none."""
+    """Ranks (models, resamples) of scores, the lowest first; equal ones share the mean rank; NaN has none."""
     below = (scores[None, :, :] < scores[:, None, :]).sum(axis=1)
     equal = (scores[None, :, :] == scores[:, None, :]).sum(axis=1)
     return np.where(np.isnan(scores).any(axis=0), np.nan, 1 + below + (equal - 1) / 2)

@@ -1,6 +1,6 @@
 """A training run's checkpoints as they appear: which are complete, the trend, the best, drops.
 
-Knows folders, answered runs and comparisons; not how a checkpoint is evaluated or printed.
+Works on folders and scored runs; does not evaluate checkpoints or print.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def checkpoints(folder: Path, pattern: str = PATTERN) -> list[tuple[int, Path]]:
 def lacks(folder: Path) -> str:
     """What a checkpoint still lacks to be complete, or ''.
 
-    Complete: a config, and every safetensors file (those of the index, where there is one) as long as
-    its own header says. A trainer that is still writing fails this.
+    A complete one has a config, and every safetensors file (of the index, where there is one) is as long
+    as its own header says, which is not so while a trainer is still writing it.
     """
     try:
         adapter = (folder / "adapter_config.json").is_file()
@@ -82,7 +82,7 @@ def _whole(file: Path) -> bool:
 
 
 def stamp(folder: Path) -> Stamp:
-    """What changes while a checkpoint is written."""
+    """Names, sizes and times of a checkpoint's files, which change while it is written."""
     files = [p for p in sorted(folder.iterdir()) if p.is_file()]
     return tuple((p.name, s.st_size, s.st_mtime_ns) for p in files for s in [p.stat()])
 
@@ -92,13 +92,13 @@ def stamp(folder: Path) -> Stamp:
 
 @dataclass(frozen=True)
 class Point:
-    """One checkpoint's scores: (task, metric as spelled) to (value, low, high, n)."""
+    """One checkpoint's scores: "task metric" (as in the task file) to (value, low, high, n)."""
 
     step: int
     name: str
     runs: tuple[str, ...]  # run folders, below the output folder
     values: Mapping[str, tuple[float, float | None, float | None, int]]  # "task metric"
-    mean: float  # over tasks of the first metric, turned so that more is better
+    mean: float  # over tasks, of the first metric, turned so that higher is better
     drops: tuple[str, ...] = ()  # sentences
     coverage: Mapping[str, str] = field(default_factory=dict)  # of the values that are not of all samples
     hooked: bool = False
@@ -106,7 +106,7 @@ class Point:
 
 @dataclass
 class Trend:
-    """The checkpoints seen so far, kept in `watch.json` so that a restart goes on."""
+    """The checkpoints seen so far, kept in `watch.json` so that a restarted watch continues."""
 
     path: Path
     points: list[Point] = field(default_factory=list)
@@ -136,7 +136,7 @@ class Trend:
 
     @property
     def best(self) -> Point | None:
-        """The checkpoint with the highest mean over tasks; the earlier one of two equal."""
+        """The checkpoint with the highest mean over tasks; of two equal ones, the earlier."""
         return max(self.points, key=lambda p: (p.mean, -p.step), default=None)
 
     def runs(self, point: Point) -> list[ScoredRun]:
@@ -159,7 +159,7 @@ def point(step: int, name: str, runs: Sequence[ScoredRun], drops: Sequence[str] 
 def drops(
     new: Sequence[ScoredRun], old: Sequence[ScoredRun], name: str, allow: Collection[str] = ()
 ) -> list[str]:
-    """Sentences for the tasks on which `new` is significantly worse than `old` (5 %, Holm over tasks)."""
+    """One sentence per task on which `new` is significantly worse than `old` (5 %, Holm over tasks)."""
     before = {r.task: r for r in old}
     results: list[TaskResult] = [
         task_result(before[r.task], r, allow, MARGIN) for r in new if r.task in before

@@ -1,1 +1,1 @@
-"""The files that test servers and official scripts want."""
+"""Writes the files that test servers and official scripts read."""

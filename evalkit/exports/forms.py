@@ -1,6 +1,6 @@
 """A run's answers as the file that a test server or an official script reads. Computes no score.
 
-The forms are data: a new one is one entry of FORMS, its layout one function of `layouts`.
+The forms are data: a new form is one entry in FORMS, a new layout one function in `layouts`.
 """
 
 from __future__ import annotations
@@ -88,8 +88,8 @@ FORMS: dict[str, Form] = {
         "MolScribe's evaluate.py", COLUMNS, id="image_id", text="SMILES", whole=False,
         tasks=("molecules_*",), stems=((r"(.+)", r"\1"),), file="prediction_{stem}.csv",
     ),
-    "jsonl": Form("a line a sample: id, text", LINES, file="{task}_{model}.jsonl"),
-    "csv": Form("a row a sample: id, text", TABLE, file="{task}_{model}.csv"),
+    "jsonl": Form("one line per sample: id, text", LINES, file="{task}_{model}.jsonl"),
+    "csv": Form("one row per sample: id, text", TABLE, file="{task}_{model}.csv"),
 }  # fmt: skip
 
 
@@ -97,7 +97,7 @@ FORMS: dict[str, Form] = {
 
 
 def choose(answered: ExportedRun, to: str = AUTO) -> str:
-    """The form's name. Raises UserError for an unknown one, or where the task does not tell."""
+    """The form's name. Raises UserError if it is unknown or the task does not determine it."""
     if to != AUTO:
         if to not in FORMS:
             raise UserError(f"--to {to}: unknown{nearest(to, FORMS)}")
@@ -109,8 +109,8 @@ def choose(answered: ExportedRun, to: str = AUTO) -> str:
     if len(found) == 1:
         return found[0]
     raise UserError(
-        f"{answered.run}: task {task.name} has no official form that evalkit knows of; "
-        f"choose one by --to: {', '.join(FORMS)}"
+        f"{answered.run}: task {task.name} has no official form that evalkit knows; "
+        f"choose one with --to: {', '.join(FORMS)}"
     )
 
 
@@ -118,21 +118,21 @@ def choose(answered: ExportedRun, to: str = AUTO) -> str:
 
 
 def gap(answered: ExportedRun) -> str:
-    """What of the official samples has no answer, in words; '' when nothing."""
+    """Which official samples have no answer, in words; '' when all have one."""
     data = answered.data
-    untold = [s.id for s in data.samples if s.id not in answered.predictions]
+    missing = [s.id for s in data.samples if s.id not in answered.predictions]
     parts = []
-    if untold:
-        have = f"{len(data.samples) - len(untold):,} of {len(data.samples):,}"
-        parts.append(f"has {have} answers, the first missing is {untold[0]}")
-    official = data.task.data.count  # servers know nothing of the papers' own copies
+    if missing:
+        have = f"{len(data.samples) - len(missing):,} of {len(data.samples):,}"
+        parts.append(f"has {have} answers, the first missing is {missing[0]}")
+    official = data.task.data.count  # not published_count: servers don't have the papers' own copies
     if official is not None and official != len(data.samples):
         parts.append(f"the data on disk holds {len(data.samples):,} of officially {official:,} samples")
     return ", and ".join(parts)
 
 
 def refuse(answered: ExportedRun, name: str, partial: bool) -> None:
-    """Raises UserError for a run that has no such form, or is not complete."""
+    """Raises UserError if the run cannot be written in the form, or is not complete."""
     form, task = FORMS[name], answered.task
     if not answered.samples:
         raise UserError(f"{answered.run}: has no answer to a sample of {task.name}; run it first")
@@ -140,40 +140,40 @@ def refuse(answered: ExportedRun, name: str, partial: bool) -> None:
         parser: Parser = registry.make("parsers", task.parser)
         if parser.kind != wanted:
             raise UserError(
-                f"{answered.run}: --to {name} wants {wanted}, but {task.name}'s parser {task.parser} gives "
+                f"{answered.run}: --to {name} needs {wanted}, but {task.name}'s parser {task.parser} gives "
                 f"{parser.kind}; choose another, such as jsonl"
             )
         if getattr(registry.make("formats", answered.format), "id", None) == "":
             raise UserError(
-                f"{answered.run}: the ids of {task.name} are row numbers, and --to {name} wants the "
+                f"{answered.run}: the ids of {task.name} are row numbers, and --to {name} needs the "
                 f"dataset's own; name their key in the task file, as id='question_id' of data: format"
             )
     if (missing := gap(answered)) and not partial:
-        raise UserError(f"{answered.run}: {missing}; run the rest, or say --allow-partial")
+        raise UserError(f"{answered.run}: {missing}; run the rest, or give --allow-partial")
 
 
 # --- what is written -------------------------------------------------------------------------------
 
 
 def file_name(answered: ExportedRun, name: str) -> str:
-    """As the server wants it, where it wants anything."""
+    """The name of the file, as the server requires it where it requires one."""
     form, data = FORMS[name], answered.data
     entry = data.source.entry
     stem = Path(str(entry.get("questions", entry.get("path", "")))).stem
-    told = next((m.expand(to) for p, to in form.stems if (m := re.fullmatch(p, stem))), data.task.name)
+    stem = next((m.expand(to) for p, to in form.stems if (m := re.fullmatch(p, stem))), data.task.name)
     model = re.sub(r"[^A-Za-z0-9.-]+", "-", answered.model).strip("-.") or "model"
     setting = "mc" if answered.chosen else "da"
     split = data.task.data.split
-    return form.file.format(stem=told, task=data.task.name, split=split, model=model, setting=setting)
+    return form.file.format(stem=stem, task=data.task.name, split=split, model=model, setting=setting)
 
 
 def write(runs: Sequence[ExportedRun], name: str) -> Written:
-    """The file's content. Several runs only where the form merges them (`merges`)."""
+    """The file's content; several runs are allowed only where the form merges them (see `merges`)."""
     return FORMS[name].layout.write(runs, FORMS[name], name)
 
 
 def merges(answered: ExportedRun, name: str) -> tuple[str, ...]:
-    """Runs that give the same are parts of one file: those of one model and split."""
+    """A key; runs with equal keys go into one file: those of one model and split, if the form merges."""
     if FORMS[name].layout.merges:
         return (name, answered.model, answered.task.data.split)
     return (name, answered.run)

@@ -1,6 +1,6 @@
-"""How answers are laid out in a file that others read: lists, maps, boxes, masks, words, tables.
+"""How answers are laid out in an exported file: lists, maps, boxes, masks, words, tables.
 
-Knows no test server; what a form calls its keys is told by `export.FORMS`.
+Test servers are in `forms.FORMS`, which also names the keys.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _PICTURE = (".jpg", ".jpeg", ".png")
 
 @dataclass(frozen=True)
 class ExportedRun:
-    """A run found again: its data and what was predicted of it."""
+    """A run to export: its dataset and its predictions."""
 
     run: str
     model: str
@@ -36,12 +36,12 @@ class ExportedRun:
 
     @property
     def format(self) -> str:
-        """The format's spelling: the source's own, or the task's."""
+        """The format as spelled by the source, or else by the task."""
         return str(self.data.source.entry.get("format", self.task.data.format))
 
     @property
     def samples(self) -> list[Sample]:
-        """Those that have a prediction, in the order of the dataset."""
+        """The samples that have a prediction, in the order of the dataset."""
         return [s for s in self.data.samples if s.id in self.predictions]
 
     @property
@@ -52,7 +52,7 @@ class ExportedRun:
 
 @dataclass(frozen=True)
 class Written:
-    """What goes into the file, and what a person should know of it."""
+    """The file's content, and notes for the user."""
 
     text: str
     notes: tuple[str, ...] = ()
@@ -60,14 +60,14 @@ class Written:
 
 @dataclass(frozen=True)
 class Form:
-    """One way of writing answers down.
+    """One kind of file that a test server or script reads.
 
-    `id` and `text` are the keys; `whole`: ids are integers; `picture`: ids are image files' names;
-    `labels`: the only answers that make sense to the reader, in lower case.
-    `tasks` and `formats` say for which tasks `auto` takes it, names before formats. `stems` are
-    (pattern, replacement) for the dataset file's name without suffix: the first that fits gives
-    `{stem}` of `file`, else it is the task's name. `file` may also name task, split, model
-    and setting (mc: a choice, da: a direct answer).
+    `id` and `text` are the keys; `whole`: ids are integers; `picture`: ids are names of image files;
+    `labels`: the only answers that the reader accepts, in lower case.
+    `tasks` and `formats` say for which tasks `auto` chooses it, by name first, then by format. `stems`
+    are (pattern, replacement) for the dataset file's name without suffix: the first that matches gives
+    `{stem}` in `file`, else it is the task's name. `file` may also name task, split, model
+    and setting (mc: multiple choice, da: direct answer).
     """
 
     about: str
@@ -85,7 +85,7 @@ class Form:
 
 @dataclass(frozen=True)
 class Layout:
-    """A function that writes runs in a form of some name, and the kind of answer that it wants ("": any)."""
+    """A function of (runs, form, form's name) that makes a file; the kind of answer it needs ("": any)."""
 
     write: Callable[[Sequence[ExportedRun], Form, str], Written]
     wants: str = "text"
@@ -96,7 +96,7 @@ class Layout:
 
 
 def _list(runs: Sequence[ExportedRun], form: Form, name: str) -> Written:
-    """[{id: ..., text: ...}]"""
+    """A list of {id: ..., text: ...}."""
     answered = runs[0]
     answers = _texts(answered)
     return Written(
@@ -105,13 +105,13 @@ def _list(runs: Sequence[ExportedRun], form: Form, name: str) -> Written:
 
 
 def _map(runs: Sequence[ExportedRun], *_: Any) -> Written:
-    """{id: text}"""
+    """An object {id: text}."""
     answers = _texts(runs[0])
     return Written(_json(answers), tuple(_no_choices(runs[0], answers)) if runs[0].chosen else ())
 
 
 def _object(runs: Sequence[ExportedRun], *_: Any) -> Written:
-    """{id: {"multiple_choice": a choice, "direct_answer": text}}, one or both."""
+    """An object {id: {"multiple_choice": a choice, "direct_answer": text}} with one or both keys."""
     content: dict[str, dict[str, str]] = {}
     taken: dict[str, str] = {}
     notes: list[str] = []
@@ -128,15 +128,15 @@ def _object(runs: Sequence[ExportedRun], *_: Any) -> Written:
             content.setdefault(sample.id, {})[key] = answers[sample.id]
         if key == "multiple_choice":
             notes += _no_choices(answered, answers)
-    notes += [f"only {key}: name the other run too for both" for key in taken if len(taken) == 1]
+    notes += [f"only {key}: to have both, name the other run too" for key in taken if len(taken) == 1]
     half = next((q for q, given in content.items() if len(given) < len(taken)), None)
     if half is not None:
-        notes.append(f"the runs answer different questions, the first that one lacks is {half}")
+        notes.append(f"the runs answer different questions; the first that one of them lacks is {half}")
     return Written(_json(content), tuple(notes))
 
 
 def _no_choices(answered: ExportedRun, answers: Mapping[str, str]) -> list[str]:
-    """A note when answers are no choice of their question: the official script stops at these."""
+    """A note when answers are not among their question's choices: the official script stops at these."""
     joined = getattr(registry.make("formats", answered.format), "joined", " \t ")
     wrong = [s.id for s in answered.samples if answers[s.id] not in s.fields["choices"].split(joined)]
     return _noted(wrong, "none of the choices")
@@ -147,14 +147,14 @@ def _noted(wrong: Sequence[str], what: str) -> list[str]:
 
 
 def _columns(runs: Sequence[ExportedRun], form: Form, _: str) -> Written:
-    """A CSV with a head of id and text. An answer is quoted where it must be, and never changed."""
+    """A CSV with id and text in its first line. Answers are quoted where needed, and never changed."""
     answers = _texts(runs[0])
     rows = [[s.id, answers[s.id]] for s in runs[0].samples]
     return Written(csv_text([[form.id, form.text], *rows], safe=False))
 
 
 def _pairs(runs: Sequence[ExportedRun], form: Form, _: str) -> Written:
-    """`id,text` lines without a head, for readers that cut at commas: in a text they become spaces."""
+    """`id,text` lines without a header, for readers that split at commas: in a text they become spaces."""
     answers = {key: " ".join(text.replace(",", " ").split()) for key, text in _texts(runs[0]).items()}
     wrong = [s.id for s in runs[0].samples if answers[s.id].lower() not in form.labels]
     lines = "".join(f"{s.id},{answers[s.id]}\n" for s in runs[0].samples)
@@ -163,25 +163,25 @@ def _pairs(runs: Sequence[ExportedRun], form: Form, _: str) -> Written:
 
 def _lines(runs: Sequence[ExportedRun], *_: Any) -> Written:
     given = runs[0].predictions
-    told = [{"id": s.id, "text": given[s.id].text} for s in runs[0].samples]
-    return Written("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in told))
+    lines = [{"id": s.id, "text": given[s.id].text} for s in runs[0].samples]
+    return Written("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
 
 
 def _table(runs: Sequence[ExportedRun], *_: Any) -> Written:
-    """Text that a spreadsheet would run as a formula begins with a '."""
+    """A CSV of ids and texts; text that a spreadsheet would run as a formula gets a ' before it."""
     given = runs[0].predictions
     return Written(csv_text([["id", "text"], *([s.id, given[s.id].text] for s in runs[0].samples)]))
 
 
-# --- places ----------------------------------------------------------------------------------------
+# --- boxes, masks, words ---------------------------------------------------------------------------
 
 
 def _boxes(runs: Sequence[ExportedRun], form: Form, name: str) -> Written:
-    """COCO's [x, y, width, height] in pixels; scored as the metric ranks, or by the class's likelihood."""
+    """COCO's [x, y, width, height] in pixels; scores as the metric ranks, or by the class's likelihood."""
     answered = runs[0]
     categories = _categories(answered, form)
     rank = next((m.rank for m in map(_metric, answered.task.metrics) if hasattr(m, "rank")), "class")
-    told, unknown = [], 0
+    entries, unknown = [], 0
     for sample, boxes, (height, width) in _read(answered):
         number = _id(sample, form, name, answered)
         for box in boxes:
@@ -189,7 +189,7 @@ def _boxes(runs: Sequence[ExportedRun], form: Form, name: str) -> Written:
                 unknown += 1
                 continue
             pixels = [box.x0 * width, box.y0 * height, (box.x1 - box.x0) * width, (box.y1 - box.y0) * height]
-            told.append(
+            entries.append(
                 {
                     "image_id": number,
                     "category_id": categories[box.label],
@@ -198,29 +198,29 @@ def _boxes(runs: Sequence[ExportedRun], form: Form, name: str) -> Written:
                 }
             )
     notes = [f"{unknown:,} boxes of no category of the dataset are left out"] if unknown else []
-    notes += [] if told else ["holds no box; pycocotools cannot load an empty list"]
-    return Written(_json(told), tuple(notes))
+    notes += [] if entries else ["holds no box; pycocotools cannot load an empty list"]
+    return Written(_json(entries), tuple(notes))
 
 
 def _masks(runs: Sequence[ExportedRun], form: Form, name: str) -> Written:
-    """COCO's run lengths, all of category 1; the image's number is the sample's: each is scored by itself."""
+    """COCO's run lengths, all of category 1; `image_id` is the sample's id, so each is scored separately."""
     answered = runs[0]
-    told, without = [], []
+    entries, without = [], []
     for sample, masks, _ in _read(answered):
         number = _id(sample, form, name, answered)
         for mask in masks:
             coded = {"size": list(mask.size), "counts": mask.counts}
-            told.append({"image_id": number, "category_id": 1, "segmentation": coded, "score": 1.0})
+            entries.append({"image_id": number, "category_id": 1, "segmentation": coded, "score": 1.0})
         without += [] if masks else [sample.id]
     notes = _noted(without, "without a mask and left out")
-    notes += [] if told else ["holds no mask; pycocotools cannot load an empty list"]
-    return Written(_json(told), tuple(notes))
+    notes += [] if entries else ["holds no mask; pycocotools cannot load an empty list"]
+    return Written(_json(entries), tuple(notes))
 
 
 def _words(runs: Sequence[ExportedRun], form: Form, name: str) -> Written:
-    """HierText's annotations, a word a line of one paragraph; every image is there, also without words."""
+    """HierText's annotations: each word is a line of one paragraph; images without words are included."""
     answered = runs[0]
-    told = []
+    annotations = []
     for sample, boxes, (height, width) in _read(answered):
         lines = []
         for box in boxes:
@@ -228,12 +228,12 @@ def _words(runs: Sequence[ExportedRun], form: Form, name: str) -> Written:
             word = {"vertices": [[x0, y0], [x1, y0], [x1, y1], [x0, y1]], "text": box.label}
             lines.append({"text": box.label, "words": [word]})
         paragraphs = [{"lines": lines}] if lines else []
-        told.append({form.id: _id(sample, form, name, answered), "paragraphs": paragraphs})
-    return Written(_json({"annotations": told}))
+        annotations.append({form.id: _id(sample, form, name, answered), "paragraphs": paragraphs})
+    return Written(_json({"annotations": annotations}))
 
 
 def _read(answered: ExportedRun) -> list[tuple[Sample, Sequence[Any], Size]]:
-    """Every sample with what its answer holds and its image's (height, width). Raises UserError for none."""
+    """(sample, its answer, its image's (height, width)) of all. Raises UserError if a size is unknown."""
     parser: Parser = registry.make("parsers", answered.task.parser)
     sizes = []
     for sample in answered.samples:
@@ -253,7 +253,7 @@ def _metric(spelling: str) -> Any:
 
 
 def _confidence(box: Box, rank: str) -> float:
-    """As coco_ap orders boxes, so that the official script finds the same order."""
+    """A box's score as coco_ap ranks it, so that the official script gets the same order."""
     if rank == "logprob":
         return box.score
     return box.class_score if rank == "class" and box.class_score is not None else 1.0
@@ -274,18 +274,18 @@ def _categories(answered: ExportedRun, form: Form) -> dict[str, int]:
 
 
 def _texts(answered: ExportedRun) -> dict[str, str]:
-    """What the task's parser reads, '' where it reads nothing."""
+    """The answers by sample id, as the task's parser reads them; '' where it reads none."""
     parser: Parser = registry.make("parsers", answered.task.parser)
     read = ((s.id, parser.read(answered.predictions[s.id], s.size)) for s in answered.samples)
     return {name: "" if answer is None else str(answer) for name, answer in read}
 
 
 def _id(sample: Sample, form: Form, name: str, answered: ExportedRun) -> int | str:
-    """The id in the form that the server wants."""
+    """The id as the server requires it."""
     if form.whole:
         if not re.fullmatch(r"[0-9]+", sample.id):
             raise UserError(
-                f"{answered.run}: --to {name} wants whole numbers as {form.id}, and a sample of "
+                f"{answered.run}: --to {name} needs whole numbers as {form.id}, and a sample of "
                 f"{answered.task.name} is called '{sample.id}'; choose another form, such as jsonl"
             )
         return int(sample.id)
@@ -295,7 +295,7 @@ def _id(sample: Sample, form: Form, name: str, answered: ExportedRun) -> int | s
 
 
 def _json(content: Any) -> str:
-    """ASCII, since official scripts open files in whatever encoding; one line, as the servers' own."""
+    """JSON in ASCII, since official scripts open files in any encoding; one line, as in servers' examples."""
     return json.dumps(content) + "\n"
 
 

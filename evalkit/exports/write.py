@@ -1,4 +1,4 @@
-"""`evalkit export`: finds runs and their data again, and writes what a test server wants."""
+"""`evalkit export`: reads runs and their datasets, and writes the files for test servers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FOLDER = "export"  # inside the run's own
 
 
 def export(options: ExportOptions) -> dict[Path, str]:
-    """The files written, and what each is. Everything is checked and made before the first is written."""
+    """Path to description of each file written. All are checked and made before the first is written."""
     places = paths(options.runs)
     output = None if options.output is None else Path(options.output)
     folders = store.find(places)
@@ -32,14 +32,14 @@ def export(options: ExportOptions) -> dict[Path, str]:
         files.setdefault(forms.merges(run, name), []).append((folder, run))
     if output is not None and not output.is_dir() and len(files) > 1:
         n = len(files)
-        raise UserError(f"--output {output}: is one file for {n} exports; name a folder that is there")
+        raise UserError(f"--output {output}: is one file for {n} exports; name a folder that exists")
     made: dict[Path, tuple[Written, str]] = {}
     for (name, *_), parts in files.items():
         runs = [run for _, run in parts]
         path = _place(parts[0][0], forms.file_name(runs[0], name), output)
         if path in made:
             raise UserError(f"{path}: two runs would be written there; export one, or leave --output out")
-        made[path] = forms.write(runs, name), told(runs, name)
+        made[path] = forms.write(runs, name), describe(runs, name)
     for path, (written, _) in made.items():
         atomic_write(path, written.text)
         for note in written.notes:
@@ -48,18 +48,18 @@ def export(options: ExportOptions) -> dict[Path, str]:
 
 
 def exported_run(folder: store.RunFolder, options: ExportOptions) -> ExportedRun:
-    """The run with today's data; says so where other questions are there than were asked."""
+    """The run with its dataset as it is now; reports when the prompts have changed since the run."""
     found = rescore.find(folder, options)
     data = found.datasets.get(found.task)
     if found.run["identity"].get("prompts", data.prompts) != data.prompts:
-        progress.say(f"{folder.name}: the data or its prompts are not those that the run was asked")
+        progress.say(f"{folder.name}: the data or its prompts have changed since the run")
     known = {s.id for s in data.samples}
     given = {k: e.prediction for k, e in folder.entries().items() if k in known}
     return ExportedRun(folder.name, found.run["model"], data, given)
 
 
-def told(runs: list[ExportedRun], name: str) -> str:
-    """`107,394 answers as vqav2 (VQA's test server); submission only: ...`, never a score."""
+def describe(runs: list[ExportedRun], name: str) -> str:
+    """A file's description: `107,394 answers as vqav2 (VQA's test server); submission only: ...`."""
     n = sum(len(r.samples) for r in runs)
     parts = [f"{n:,} answer{'' if n == 1 else 's'} as {name} ({forms.FORMS[name].about})"]
     parts += [f"partial: {r.run}: {missing}" for r in runs if (missing := forms.gap(r))]

@@ -1,1 +1,1 @@
-"""Datasets as they lie on disk: one class a file, found by its file name."""
+"""Readers of datasets on disk: one class per file, found by its file name."""

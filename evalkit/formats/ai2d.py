@@ -1,6 +1,6 @@
 """AI2D's questions/*.json, annotations/*.json and ai2d_test_ids.csv: diagrams with four options.
 
-Knows no metric. Kembhavi et al., 2016. Letters are drawn into the diagrams as the reference does.
+Kembhavi et al., 2016. Letters are drawn into the diagrams as the reference does.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from evalkit.types import Format, Mark, Sample, Source
 
 @dataclass(frozen=True)
 class Ai2d(Format):
-    """One sample a question, id = questionId, target = the right option's text.
+    """One sample per question, id = questionId, target = the right option's text.
 
-    The split "test" is the images that the source's `ids` lists, "train" all others. For questions
-    about letters (`abcLabel`) every text of the diagram is covered by a white box with its
-    replacement letter; the source's `font` names the TrueType file for them (the reference takes
-    DM Sans; without one Pillow's own font is used). `draw`: False leaves the diagrams as they are.
+    The split "test" has the images that the source's `ids` file lists, "train" all others. For questions
+    about letters (`abcLabel`) every text in the diagram is covered by a white box with its
+    replacement letter; the source's `font` names the TrueType file for the letters (the reference uses
+    DM Sans; without a font file, Pillow's own font is used). `draw=False` leaves the diagrams as they are.
     """
 
     joined: str = " \t "
@@ -59,13 +59,13 @@ class Ai2d(Format):
                 place = question.integer("correctAnswer", least=0)
                 if place >= len(choices):
                     question.wrong("correctAnswer", f"is {place}; there are {len(choices)} answerTexts")
-                asked = Record({"question": text}, str(path), "questions").text("question")
+                wording = Record({"question": text}, str(path), "questions").text("question")
                 letters = self.draw and question.data.get("abcLabel") is True
                 marks = _labels(boxes / f"{picture}.json", font) if letters else ()
                 yield Sample(
                     id=name,
                     images=(image_ref(images, picture, marks),),
-                    fields={"question": asked, "choices": self.joined.join(choices)},
+                    fields={"question": wording, "choices": self.joined.join(choices)},
                     target=(choices[place],),
                     group="letters" if question.data.get("abcLabel") is True else "words",
                     cluster=picture,
@@ -74,7 +74,7 @@ class Ai2d(Format):
 
 
 def _ids(path: Path) -> frozenset[str]:
-    """One image number a line."""
+    """The image numbers in a file with one per line."""
     try:
         lines = path.read_text(encoding="utf-8-sig").split()
     except (OSError, UnicodeDecodeError) as error:
@@ -85,7 +85,7 @@ def _ids(path: Path) -> frozenset[str]:
 
 
 def _labels(path: Path, font: str) -> tuple[Mark, ...]:
-    """A white box with its letter for each text of the diagram."""
+    """One white box with a letter for each text in the diagram."""
     top = Record(read_json(path), str(path))
     texts = top.record("text")
     marks = []

@@ -1,6 +1,6 @@
 """ChartQA's {split}_human.json and {split}_augmented.json: a list of {imgname, query, label}.
 
-Knows no metric; which of the two files is read, or both, is the source's choice.
+The source says which of the two files is read, or both.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from evalkit.types import Format, Sample, Source
 
 @dataclass(frozen=True)
 class ChartQa(Format):
-    """One sample a record, id = its index in the list (the file has no ids), target = (label,).
+    """One sample per record, id = its index in the list (the file has no ids), target = (label,).
 
-    `path` may map groups to files; ids are `group/index` then. No file states its split, so `split` is
-    not compared with it.
+    `path` may map groups to files; ids are then `group/index`. The files don't state their split, so
+    `split` is not checked.
     """
 
     fields: ClassVar[tuple[str, ...]] = ("question",)
@@ -33,7 +33,7 @@ class ChartQa(Format):
             data = read_json(path)
             if not isinstance(data, list):
                 raise DataError(
-                    f"{path}: top level: is no list; it must be a list of {{imgname, query, label}}"
+                    f"{path}: top level: is not a list; it must be a list of {{imgname, query, label}}"
                 )
             for index, entry in enumerate(data):
                 record = Record(entry, str(path), f"[{index}]")

@@ -1,6 +1,6 @@
 """COCO-35L's coco_mt_dev.jsonl: COCO captions translated by machine into 34 languages.
 
-Knows no metric. Thapliyal et al., 2022; schema as read by google-research/big_vision.
+Thapliyal et al., 2022; schema as read by google-research/big_vision.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from evalkit.types import Format, Sample, Source
 
 @dataclass(frozen=True)
 class Coco35l(Format):
-    """One sample an image and language, id = `<language>/<COCO id>`, group = language.
+    """One sample per image and language, id = `<language>/<COCO id>`, group = language.
 
-    Target: the language's `translation_tokenized` of the image's captions; English ones are the
-    `caption_tokenized` of the rows into German, as the reference takes them. `karpathy` is
-    dataset_coco.json, which says where an image lies below `images`. `languages`: only these.
+    Target: the `translation_tokenized` of the image's captions in that language; for English, the
+    `caption_tokenized` of the lines that translate into German, as in the reference. `karpathy` is
+    dataset_coco.json, which gives each image's path below `images`. `languages`: read only these.
     """
 
     languages: tuple[str, ...] = ()
@@ -71,7 +71,7 @@ def _lines(path: Path) -> Iterator[tuple[int, Any]]:
 
 
 def _names(path: Path) -> dict[str, str]:
-    """COCO id -> file below the images."""
+    """COCO id -> the image's path below the folder of images."""
     found = {}
     for image in Record(read_json(path), str(path)).records("images"):
         folder = f"{image.name('filepath')}/" if image.has("filepath") else ""

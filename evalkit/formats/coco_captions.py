@@ -1,6 +1,6 @@
 """COCO captions: the original captions_*.json, or Karpathy's dataset_coco.json with its splits.
 
-Knows no metric: every reference of an image is the target, as it stands.
+All references of an image are its target, unchanged.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from evalkit.types import Format, Sample, Size, Source
 
 @dataclass(frozen=True)
 class CocoCaptions(Format):
-    """One sample an image, id = COCO image id, target = its captions (tuple of str) in file order.
+    """One sample per image, id = COCO image id, target = its captions (tuple of str) in file order.
 
-    The original file is one split and doesn't say which, so `split` is not compared with it; an
-    image's `domain` (nocaps) is its group. Karpathy's file names a split for each image, and only
-    the asked one is read; its `filepath` (train2014, val2014) is a folder below `images`.
+    The original file is one split and doesn't say which, so `split` is not checked; an image's
+    `domain` (nocaps) is its group. Karpathy's file names a split for each image, and only the
+    requested one is read; its `filepath` (train2014, val2014) is a folder below `images`.
     """
 
     fields: ClassVar[tuple[str, ...]] = ()
@@ -65,7 +65,9 @@ def _original(top: Record, images: Path) -> Iterator[Sample]:
     for annotation in top.records("annotations"):
         number = annotation.integer("image_id")
         if number not in captions:
-            annotation.wrong("image_id", f"{number} is no image of this file; it must be an id under images")
+            annotation.wrong(
+                "image_id", f"{number} is not an image of this file; it must be an id under images"
+            )
         captions[number].append(annotation.text("caption"))
     for image in listed:
         references = tuple(captions[image.data["id"]])

@@ -1,6 +1,6 @@
 """COCO instances: instances_*.json, all objects of an image as one sample's target; or image_info_*.json.
 
-Knows no metric: boxes, areas, crowds and masks are handed on as the file has them.
+Boxes, areas, crowd flags and masks are passed on as they are in the file.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from evalkit.types import Format, Sample, Size, Source
 
 @dataclass(frozen=True)
 class CocoDetection(Format):
-    """One sample an image (images without objects too), id = COCO image id.
+    """One sample per image (images without objects too), id = COCO image id.
 
     Target: {"size": (h, w), "image_id": int, "categories": every category's name (one shared
     tuple), "objects": [{"category": name, "box": (x, y, w, h) pixels, "area": pixels,
-    "iscrowd": 0 or 1, "segmentation": as in the file, where it is there}]}.
-    The file is one split and doesn't say which, so `split` is not compared with it. Pages that DocLayNet
-    had annotated twice or three times (`precedence` above 0) count once.
-    `hidden`: the file is of images and categories alone (image_info_*.json), every target is ().
+    "iscrowd": 0 or 1, "segmentation": as in the file, where it has one}]}.
+    The file is one split and doesn't say which, so `split` is not checked. Pages that DocLayNet
+    had annotated two or three times count once (entries with `precedence` above 0 are left out).
+    `hidden`: the file has only images and categories (image_info_*.json); every target is ().
     """
 
     hidden: bool = False
@@ -47,18 +47,18 @@ class CocoDetection(Format):
             unique.add(number)
             target: Any = ()
             if not self.hidden:
-                told = {"size": size, "image_id": number, "categories": categories}
-                target = {**told, "objects": objects[number]}
+                target = {"size": size, "image_id": number, "categories": categories}
+                target["objects"] = objects[number]
             yield Sample(str(number), (image_ref(images, name),), fields, target, size=size, cluster=name)
 
 
 def _categories(top: Record) -> dict[int, str]:
     """id -> name in file order (COCO's ids have gaps: 80 classes in 1..90)."""
-    ids, called = Unique(top.file, "category id"), Unique(top.file, "category name")
+    ids, unique_names = Unique(top.file, "category id"), Unique(top.file, "category name")
     result = {}
     for category in top.records("categories"):
         ids.add(category.integer("id"))
-        called.add(category.text("name"))
+        unique_names.add(category.text("name"))
         result[category.integer("id")] = category.text("name")
     return result
 
@@ -74,7 +74,9 @@ def _objects(top: Record, names: dict[int, str], listed: list[Record]) -> dict[i
         annotations.add(annotation.integer("id"))
         number, category = annotation.integer("image_id"), annotation.integer("category_id")
         if number not in sizes:
-            annotation.wrong("image_id", f"{number} is no image of this file; it must be an id under images")
+            annotation.wrong(
+                "image_id", f"{number} is not an image of this file; it must be an id under images"
+            )
         if category not in names:
             annotation.wrong("category_id", f"{category} is unknown; it must be an id under categories")
         result[number].append(_object(annotation, names[category], sizes[number]))

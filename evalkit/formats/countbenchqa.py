@@ -1,7 +1,7 @@
-"""CountBenchQA: big_vision's countbench_paired_questions.json beside CountBench's Parquet table; or its copy
+"""CountBenchQA: big_vision's countbench_paired_questions.json with CountBench's Parquet table, or its copy
 on the hub.
 
-Knows no metric. Questions: Beyer et al., 2024 (arXiv:2407.07726); images: Paiss et al., 2023.
+Questions: Beyer et al., 2024 (arXiv:2407.07726); images: Paiss et al., 2023.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from evalkit.types import Format, ImageRef, Sample, Source
 
 @dataclass(frozen=True)
 class CountBenchQa(Format):
-    """One sample a row that has an image, id = the row's place, target = the count as digits.
+    """One sample per row that has an image, id = the row's index, target = the count as digits.
 
-    The questions are aligned with the rows by position. Rows whose image is gone are left out; the
-    published table has 491 of 540 left. `grey`: whether images of one channel stay. The reference's
-    builder (google-research/big_vision datasets/countbenchqa @ 0127fb6b) drops those, one of the 491;
-    its number is written nowhere, so every image's header is read (no pixel is decoded).
+    Questions and rows belong together by position. Rows without an image are left out; in the
+    published table 491 of 540 have one. `grey`: whether images with one channel are kept. The reference's
+    builder (google-research/big_vision datasets/countbenchqa @ 0127fb6b) drops them, one of the 491;
+    it doesn't say which one, so the header of every image is read (no pixel is decoded).
 
     A hub source has question, number and image in one table (vikhyatk/CountBenchQA).
     """
@@ -46,7 +46,7 @@ class CountBenchQa(Format):
                 yield Sample(str(row), (ref,), fields, (str(number),), cluster=f"row {row}")
 
 
-Row = tuple[int, Record, int, ImageRef]  # its place, what holds the question, the count, the image
+Row = tuple[int, Record, int, ImageRef]  # index, record with the question, count, image
 
 
 def _of_hub(source: Source, split: str) -> Iterator[Row]:
@@ -62,7 +62,7 @@ def _of_files(source: Source, keys: tuple[str, ...]) -> Iterator[Row]:
     path, table = path_of(source, "questions", keys), path_of(source, "table", keys)
     questions = read_json(path)
     if not isinstance(questions, list):
-        raise DataError(f"{path}: top level: is no list; it must be a list of {{question}}")
+        raise DataError(f"{path}: top level: is not a list; it must be a list of {{question}}")
     numbers = _numbers(table)
     if len(numbers) != len(questions):
         raise DataError(
@@ -75,7 +75,7 @@ def _of_files(source: Source, keys: tuple[str, ...]) -> Iterator[Row]:
 
 
 def _numbers(path: Path) -> list[Any]:
-    """Each row's count; None where its image is gone."""
+    """Each row's count; None where the row has no image."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

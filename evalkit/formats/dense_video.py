@@ -1,6 +1,6 @@
 """ActivityNet Captions' {train,val_1,val_2}.json: sentences about segments of videos.
 
-Knows no metric. Krishna et al., 2017; {"v_<id>": {duration, timestamps, sentences}}.
+Krishna et al., 2017; {"v_<id>": {duration, timestamps, sentences}}.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from evalkit.types import Format, Sample, Source
 
 @dataclass(frozen=True)
 class DenseVideo(Format):
-    """One sample a segment, id = `<video>[<start>-<end>]` in seconds, target = (its sentence,).
+    """One sample per segment, id = `<video>[<start>-<end>]` in seconds, target = (its sentence,).
 
-    `<videos>/<video>.mp4`, of which the segment's frames are taken every `stride`; or a folder of
-    frames `<videos>/<video>[<start>-<end>]`.
+    The images are `frames` frames, every `stride`-th of the segment, of `<videos>/<video>.mp4`; or those
+    in a folder of frames `<videos>/<video>[<start>-<end>]`.
     """
 
     frames: int = 16
@@ -45,12 +45,12 @@ class DenseVideo(Format):
                 seen[segment] = seen.get(segment, 0) + 1
                 part = segment if (videos / segment).is_dir() else name
                 refs = frame_refs(videos, part, self.frames, self.stride, start, end)
-                again = f"#{seen[segment]}" if seen[segment] > 1 else ""
-                yield Sample(segment + again, refs, {}, (sentence,), cluster=name)
+                repeat = f"#{seen[segment]}" if seen[segment] > 1 else ""
+                yield Sample(segment + repeat, refs, {}, (sentence,), cluster=name)
 
 
 def _seconds(record: Record, place: int, value: Any) -> tuple[float, float]:
-    right = isinstance(value, list) and len(value) == 2 and all(type(v) in (int, float) for v in value)
-    if not right or not 0 <= value[0] <= value[1] < 1e6:
+    is_pair = isinstance(value, list) and len(value) == 2 and all(type(v) in (int, float) for v in value)
+    if not is_pair or not 0 <= value[0] <= value[1] < 1e6:
         record.wrong(f"timestamps[{place}]", "must be [start, end] in seconds, start first")
     return float(value[0]), max(float(value[1]), 1e-3)

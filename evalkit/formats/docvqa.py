@@ -1,6 +1,6 @@
 """DocVQA's {split}_v1.0.json (with or without question types): questions about scanned pages.
 
-Knows no metric: all accepted answers are the target, as they stand.
+All accepted answers are the target, unchanged.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from evalkit.types import Format, Sample, Source
 
 @dataclass(frozen=True)
 class DocVqa(Format):
-    """One sample a question, id = questionId, target = its answers (() for test).
+    """One sample per question, id = questionId, target = its answers (() for test).
 
-    The file's `image` is "documents/<page>.png"; that folder is left out where `images` is itself
-    a folder (or archive) of this name.
+    The file's `image` is "documents/<page>.png"; the folder is dropped where `images` is itself
+    a folder (or archive) of that name.
     """
 
     fields: ClassVar[tuple[str, ...]] = ("question",)

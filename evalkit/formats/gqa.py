@@ -1,6 +1,6 @@
-"""GQA's {split}_questions.json: questions by id, with what the official script's side figures need.
+"""GQA's {split}_questions.json: questions by id, with the data for the official script's other figures.
 
-Knows no metric. Hudson and Manning, 2019; schema as distributed (questions1.2).
+Hudson and Manning, 2019; schema as distributed (questions1.2).
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from evalkit.types import Format, ImageRef, Sample, Source
 
 @dataclass(frozen=True)
 class Gqa(Format):
-    """One sample a question, group = its structural type, image = imageId + ".jpg".
+    """One sample per question, group = its structural type, image = imageId + ".jpg".
 
-    Target: {"answers": (answer,), "id": question id, "balanced": bool, "words": of the question} and,
-    where the annotations have them, "structural", "semantic", "detailed" (the question's types),
-    "group" (its global group), "entailed" (ids of questions that follow), "steps" (of the program;
-    those that the official script does not count are left out).
+    Target: {"answers": (answer,), "id": question id, "balanced": bool, "words": how many in the question}
+    and, where the annotations have them, "structural", "semantic", "detailed" (the question's types),
+    "group" (its global group), "entailed" (ids of the questions whose answers follow), "steps" (how many
+    in the program; those that the official script does not count are left out).
 
     A hub source has the questions in the config `name` and the images in the config `images`, whose `id`
-    is the questions' imageId (lmms-lab/GQA); its samples are those of the file.
+    is the questions' imageId (lmms-lab/GQA); it gives the same samples as the file.
     """
 
     fields: ClassVar[tuple[str, ...]] = ("question",)
@@ -50,7 +50,7 @@ class Gqa(Format):
 
 
 def _of_hub(source: Source, split: str) -> Iterator[Sample]:
-    """Rows of questions, joined with the rows of their images."""
+    """Samples from rows of questions, joined with the rows of their images."""
     where = place(source)
     if "images" not in source.entry:
         raise DataError(f"{where}: data.sources: no 'images'; it names the config that holds the images")
@@ -68,7 +68,7 @@ def _of_hub(source: Source, split: str) -> Iterator[Sample]:
         name, image = record.identifier("id"), record.name("imageId")
         unique.add(name)
         if image not in pictures:
-            record.wrong("imageId", f"{image[:40]!r} is no image of the config {source.entry['images']}")
+            record.wrong("imageId", f"{image[:40]!r} is not an image of the config {source.entry['images']}")
         yield _sample(name, record, pictures[image], f"{image}.jpg")
 
 
@@ -102,7 +102,7 @@ def _target(number: str, record: Record) -> dict[str, Any]:
 
 
 def _listed(record: Record, key: str) -> tuple[str, ...]:
-    """A list of ids; copies on the hub may spell it as a string."""
+    """A list of ids; copies on the hub may write it as a string."""
     value = record.data[key]
     if not isinstance(value, str):
         return record.texts(key)
@@ -114,6 +114,6 @@ def _listed(record: Record, key: str) -> tuple[str, ...]:
 
 
 def _is_step(operation: dict[str, Any]) -> bool:
-    """As getStepsNum of the official script (MILVLG/openvqa gqa_eval.py @ f8f9966f)."""
-    told = f"{operation.get('operation')}: {operation.get('argument')}"
-    return not any(word in told for word in ("exist", "query: name", "choose name"))
+    """Whether the operation counts, as in getStepsNum (MILVLG/openvqa gqa_eval.py @ f8f9966f)."""
+    description = f"{operation.get('operation')}: {operation.get('argument')}"
+    return not any(word in description for word in ("exist", "query: name", "choose name"))

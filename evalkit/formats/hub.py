@@ -1,6 +1,6 @@
-"""Any Hugging Face dataset through `datasets`, its columns named in the task's YAML. Knows no dataset.
+"""Any Hugging Face dataset, read with `datasets`; the task's YAML names its columns.
 
-A folder laid out like a hub repository (Parquet, JSON lines, imagefolder, webdataset) is the same.
+A folder laid out like a hub repository (Parquet, JSON lines, imagefolder, webdataset) works too.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from evalkit.types import ImageRef, Sample, Size, Source
 
 @dataclass(frozen=True)
 class Hub(FlatRecords):
-    """One sample a row (see FlatRecords for which column is what; `image` may be a list of images).
+    """One sample per row (FlatRecords says which column is what; `image` may be a list of images).
 
     A source is {hub: org/name, revision: 40 hex digits, name: config, split: its split} or
-    {folder: path, ...}; `split` left out is the task's. It is read from a folder `org/name` below a
-    data root, or from the Hugging Face cache. With `stream: true` the first `rows` rows come over
-    the network instead, their images kept in evalkit's cache. A column inside another (webdataset's
-    json) is named with a dot: `json.question`.
+    {folder: path, ...}; without `split` it is the task's. It is read from a folder `org/name` below a
+    data root, or from the Hugging Face cache. With `stream: true` the first `rows` rows are read from
+    the network instead, and their images are kept in evalkit's cache. A column inside another
+    (webdataset's json) is named with a dot: `json.question`.
     """
 
     keys: ClassVar[tuple[str, ...]] = ("folder",)

@@ -1,6 +1,6 @@
-"""Anyone's own data as JSON lines, and big_vision's {"image", "prefix", "suffix"} lines as they are.
+"""A user's own data as JSON lines; big_vision's {"image", "prefix", "suffix"} lines work as they are.
 
-Knows no task: what is asked is the prompt's business, which may name any string field of a line.
+The question is not fixed here: a task's prompt may name any string field of a line.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _RESERVED = {*_TEXTS, "id", "image", "images", "size", "bbox", "segmentation", "
 
 @dataclass(frozen=True)
 class JsonLines(Format):
-    """One sample a line, in UTF-8; blank lines are passed over.
+    """One sample per line, in UTF-8; blank lines are skipped.
 
-    id          string or whole number; left out: the line's number from 0, as big_vision counts
-    image       a file name below the source's `images` (left out: the file's own folder), or an
+    id          string or whole number; by default the line's number from 0, as big_vision counts
+    image       a file name below the source's `images` (by default the file's own folder), or an
                 absolute path; or `images`, a list of them
     target      at most one of
                 answer: "..."  ·  answers: ["..."]  ·  references: ["..."]  ·  suffix: "..."
@@ -34,11 +34,11 @@ class JsonLines(Format):
                 objects: [{category, bbox, area?, iscrowd?, segmentation?}], with size
                 none of them: a question without answer, target ()
     size        [height, width] of the image; needed with bbox and objects
-    split       read only where the lines state it: others than the one asked for are left out
-    group, cluster   what scores are broken down by, and what is resampled together (left out: the image)
+    split       used only where lines state it: lines of other splits are left out
+    group, cluster   what scores are broken down by; what is resampled together (by default the image)
 
-    Every other field that is a string or a number may be named in the prompt, `group` too.
-    `categories`: all category names for `objects`; left out: those that occur.
+    Every other field that is a string or a number may be named in the prompt, and `group` too.
+    `categories`: all category names for `objects`; by default those that occur.
     """
 
     categories: tuple[str, ...] = ()
@@ -95,7 +95,7 @@ def _images(line: Record, images: Path) -> tuple[tuple[ImageRef, ...], list[str]
 
 
 def _fields(line: Record) -> dict[str, str]:
-    """What a prompt may name: every string or finite number that isn't target, image or id."""
+    """The fields that a prompt may name: every string or finite number that isn't target, image or id."""
     fields = {}
     for key, value in line.data.items():
         if key in _RESERVED:
@@ -119,7 +119,7 @@ def _size(line: Record) -> Size | None:
 def _target(line: Record, size: Size | None, categories: tuple[str, ...], number: int) -> Any:
     given = [key for key in (*_TEXTS, "bbox", "objects") if line.has(key)]
     if len(given) > 1:
-        line.wrong(given[1], f"is given beside {given[0]}; a line has one kind of target")
+        line.wrong(given[1], f"is given together with {given[0]}; a line has one kind of target")
     if not given:
         return ()
     key = given[0]

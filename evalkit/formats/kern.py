@@ -1,6 +1,6 @@
-"""GrandStaff: piano systems with their **kern beside them, and a list of files a split.
+"""GrandStaff: images of piano systems with **kern transcriptions, and one list of files per split.
 
-Knows no metric. Ríos-Vila et al., 2023; layout as distributed (<piece>/<segment>.{jpg,krn}).
+Ríos-Vila et al., 2023; layout as distributed (<piece>/<segment>.{jpg,krn}).
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from evalkit.types import Format, Sample, Source
 
 @dataclass(frozen=True)
 class Kern(Format):
-    """One sample a line of `<lists>/<split>.txt`, id = the path without suffix, target = (its text,).
+    """One sample per line of `<lists>/<split>.txt`, id = the path without suffix, target = (its text,).
 
-    `suffix` is the transcription's: .krn (**kern), .bekrn (SMT's basic extended form). `image` is
-    the picture's: ".jpg" as engraved, "_distorted.jpg" as by camera.
+    `suffix` is the transcription's: .krn (**kern) or .bekrn (SMT's basic extended form). `image` is
+    the image's: ".jpg" as engraved, "_distorted.jpg" as if photographed.
     """
 
     suffix: str = ".krn"
@@ -45,11 +45,11 @@ class Kern(Format):
             for end in (self.suffix, ".krn", ".bekrn", ".jpg", ".png"):
                 stem = stem.removesuffix(end)
             unique.add(stem)
-            told = images / f"{stem}{self.suffix}"
+            transcription = images / f"{stem}{self.suffix}"
             try:
-                text = told.read_text(encoding="utf-8-sig").rstrip("\n")
+                text = transcription.read_text(encoding="utf-8-sig").rstrip("\n")
             except (OSError, UnicodeDecodeError) as error:
-                raise DataError(f"{told}: cannot be read ({error})") from None
+                raise DataError(f"{transcription}: cannot be read ({error})") from None
             if not text:
-                raise DataError(f"{told}: is empty; it must hold a transcription")
+                raise DataError(f"{transcription}: is empty; it must hold a transcription")
             yield Sample(stem, (image_ref(images, f"{stem}{self.image}"),), {}, (text,), cluster=stem)

@@ -1,6 +1,6 @@
 """MaRVL's marvl-<language>.jsonl: NLVR2-like statements in five languages about two photos.
 
-Knows no metric. Liu et al., 2021; layout of the files as in marvl-challenge/marvl-code.
+Liu et al., 2021; layout of the files as in marvl-challenge/marvl-code.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from evalkit.types import Format, Sample, Source
 
 @dataclass(frozen=True)
 class Marvl(Format):
-    """One sample a statement, target = ("True",) or ("False",), group = language, left image first.
+    """One sample per statement, target = ("True",) or ("False",), group = language, left image first.
 
-    The source's `path` maps languages to files. An image lies at
-    `<images>/<language>/images/<concept>/<left_img>`; `layout` changes that.
+    The source's `path` maps languages to files. The path of an image is
+    `<images>/<language>/images/<concept>/<left_img>`, unless `layout` says otherwise.
     """
 
     layout: str = "{language}/images/{concept}/{image}"

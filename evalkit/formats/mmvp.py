@@ -1,6 +1,6 @@
 """MMVP's Questions.csv with its folder of numbered images: pairs that look alike to CLIP.
 
-Knows no metric. Tong et al., 2024; columns as on the data set's card.
+Tong et al., 2024; columns as on the dataset's card.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ _OPTION = re.compile(r"\(([a-z])\)\s*(.*?)\s*(?=\([a-z]\)|$)")
 
 @dataclass(frozen=True)
 class Mmvp(Format):
-    """One sample a question, id = Index, target = the right option's text; rows 2k-1 and 2k are a pair.
+    """One sample per question, id = Index, target = the right option's text; rows 2k-1 and 2k are a pair.
 
-    A pair is one cluster and one group; target: {"answers": (text,), "pair": "k"}.
+    A pair is one cluster. Target: {"answers": (text,), "pair": "k"}.
     """
 
     suffix: str = ".jpg"  # image file = Index + suffix

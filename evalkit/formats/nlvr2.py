@@ -1,6 +1,6 @@
 """NLVR2's {train,dev,test1}.json: JSON lines of a statement about a left and a right photo.
 
-Knows no metric. Suhr et al., 2019; schema as in the repository lil-lab/nlvr.
+Suhr et al., 2019; schema as in the repository lil-lab/nlvr.
 """
 
 from __future__ import annotations
@@ -20,12 +20,14 @@ _IDENTIFIER = re.compile(r"([a-z0-9]+)-\d+-\d+-\d+")
 
 @dataclass(frozen=True)
 class Nlvr2(Format):
-    """One sample a sentence, id = identifier; target: {"answers": ("True",) or ("False",), "pair": the
-    identifier without its third number}, () where hidden. Sentences of one pair, in NLVR2's sense, are
-    the same about different photos. All photos of one set are a cluster.
+    """One sample per sentence, id = identifier, target = its label and pair.
+
+    Target: {"answers": ("True",) or ("False",), "pair": the identifier without its third number}, or ()
+    where the label is hidden. The samples of a pair have the same sentence about different photos. All
+    photos of one set are a cluster.
 
     Two images, left then right: the identifier without its last number, and -img0.png, -img1.png
-    (below `directory`, where a line states one). The split is what the identifiers begin with.
+    (below `directory`, where a line states one). Identifiers begin with their split.
     """
 
     fields: ClassVar[tuple[str, ...]] = ("sentence",)
@@ -55,7 +57,7 @@ class Nlvr2(Format):
                 label = record.text("label")
                 if label not in ("True", "False"):
                     record.wrong("label", f"is {label[:40]!r}; it must be 'True' or 'False'")
-                of, number, _, sentence = name.split("-")
-                target = {"answers": (label,), "pair": f"{of}-{number}-{sentence}"}
+                prefix, group, _, sentence = name.split("-")
+                target = {"answers": (label,), "pair": f"{prefix}-{group}-{sentence}"}
             fields = {"sentence": record.text("sentence")}
             yield Sample(name, refs, fields, target, cluster=pair.rpartition("-")[0])

@@ -1,6 +1,6 @@
 """OCR-VQA's dataset.json: several templated questions about each book cover.
 
-Knows no metric. Mishra et al., 2019; schema as distributed by ocr-vqa.github.io.
+Mishra et al., 2019; schema as distributed by ocr-vqa.github.io.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ SUFFIXES = (".jpg", ".png", ".gif", ".jpeg")
 
 @dataclass(frozen=True)
 class OcrVqa(Format):
-    """One sample a question, id = `<book>-<place>`, target = (answer,).
+    """One sample per question, id = `<book>-<index>`, target = (answer,).
 
-    The cover is `<images>/<book>` with the suffix of its URL, or any other that is there. Books
-    whose cover is nowhere are kept: a missing image is said when the run begins.
+    The cover is `<images>/<book>` with the suffix of its URL, or with any other suffix that exists. Books
+    without a cover are kept: missing images are reported when the run begins.
     """
 
     fields: ClassVar[tuple[str, ...]] = ("question", "title", "author", "genre")
@@ -48,9 +48,9 @@ class OcrVqa(Format):
             if len(questions) != len(answers):
                 record.wrong("answers", f"holds {len(answers)}, questions {len(questions)}; one for each")
             extra = {"title": "title", "author": "authorName", "genre": "genre"}
-            told = {key: record.text(name) if record.has(name) else "" for key, name in extra.items()}
+            about = {key: record.text(name) if record.has(name) else "" for key, name in extra.items()}
             for place, (question, answer) in enumerate(zip(questions, answers, strict=True)):
-                fields = {"question": question, **told}
+                fields = {"question": question, **about}
                 ref = image_ref(images, name)
                 yield Sample(f"{book}-{place}", (ref,), fields, (answer,), cluster=name)
 

@@ -1,4 +1,4 @@
-"""A file of flat records, one question each: JSON list or object, JSON lines, or CSV. Knows no dataset."""
+"""Any file of flat records with one question each: a JSON list or object, JSON lines, or CSV."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from evalkit.types import ImageRef, Sample, Size, Source
 
 @dataclass(frozen=True)
 class Questions(FlatRecords):
-    """One sample a record (see FlatRecords for which key is what).
+    """One sample per record (FlatRecords says which key is what).
 
-    records     the key of the list, or of the object of records by id, in the file's object;
-                left out: the file is itself the list (or the object of records by id)
+    records     the key, in the file's object, of the list (or the object of records by id);
+                by default the file is itself the list (or the object of records by id)
     lines       the file is JSON lines, whatever its name; `.jsonl` and `.jsonlines` always are,
                 `.csv` and `.tsv` are tables
-    gather      records of the same id are one sample with all their answers
-    frames, stride   the image is a video: so many frames, one every so many
+    gather      records with the same id become one sample with all their answers
+    frames, stride   the image is a video, of which so many frames are used, every `stride`-th
 
-    A source's `path` may be a mapping of groups to files ({de: a.json, en: b.json}): ids then begin
-    with the group. A source may name a file `answers`, of records with the same id that hold the
-    answers. `image_map`: a file of lines `<file name> <image>`, for files named otherwise. `instead`:
-    {folder that names begin with: where its images are taken from instead}.
-    A file that states its split as `dataset_split` must state the one asked for.
+    A source's `path` may map groups to files ({de: a.json, en: b.json}): ids then begin with the
+    group. Further keys of a source: `answers`, a file whose records have the same ids and hold the
+    answers; `image_map`, a file of lines `<file name> <image>`, for images with other names than in
+    the records; `instead`, {first folder of a name: folder to read those images from instead}.
+    A file that states its split as `dataset_split` must state the requested one.
     """
 
     records: str = ""
@@ -71,7 +71,7 @@ class Questions(FlatRecords):
                 yield named
 
     def _records(self, path: Path, split: str) -> Iterator[tuple[int | str, Record]]:
-        """(place from 0, or the id that a record is kept by; record) in file order."""
+        """(index from 0, or the record's id where the file is an object; record) in file order."""
         suffix = path.suffix.lower()
         if self.lines or suffix in (".jsonl", ".jsonlines"):
             for number, line in read_lines(path):
@@ -94,7 +94,7 @@ class Questions(FlatRecords):
                 yield here, Record(entry, str(path), here if here.isprintable() else repr(here))
             return
         if not isinstance(data, list):
-            raise DataError(f"{path}: {self.records or 'top level'}: is no list; it must hold the records")
+            raise DataError(f"{path}: {self.records or 'top level'}: is not a list; it must hold the records")
         for number, entry in enumerate(data):
             yield number, Record(entry, str(path), f"{self.records}[{number}]")
 
@@ -109,13 +109,13 @@ class Questions(FlatRecords):
 
 
 def _moved(images: Path, name: str, instead: dict[str, Path]) -> tuple[Path, str]:
-    """The folder and the name in it of an image that may lie elsewhere."""
+    """An image's folder, which `instead` may replace, and its name in that folder."""
     first, _, rest = name.partition("/")
     return (instead[first], rest) if rest and first in instead else (images, name)
 
 
 def _gathered(samples: Iterator[Sample]) -> Iterator[Sample]:
-    """Samples of one id as one, in the order in which they come first."""
+    """Samples with the same id merged into one, in the order of their first record."""
     found: dict[str, list[Sample]] = {}
     for sample in samples:
         found.setdefault(sample.id, []).append(sample)
@@ -136,7 +136,7 @@ def _of_group(sample: Sample, group: str) -> Sample:
 
 
 def _image_map(path: Path) -> dict[str, str]:
-    """The last word of each line -> the first: what the records call an image -> its file."""
+    """Name of an image in the records -> its file, from lines `<file> <image>`."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -1,6 +1,6 @@
 """REFER's `refs(unc|umd|google).p` with instances.json: RefCOCO, RefCOCO+ and RefCOCOg.
 
-Knows no metric and draws no mask: box and segmentation are both handed on.
+Box and segmentation are both passed on; no mask is drawn here.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from evalkit.types import Format, Sample, Source
 
 @dataclass(frozen=True)
 class RefCoco(Format):
-    """One sample a sentence (not an object), id = sent_id, as the paper counts.
+    """One sample per sentence (not an object), id = sent_id, as the paper counts.
 
     Target: {"size": (h, w), "box": (y0, x0, y1, x1) in original pixels, "segmentation": polygons
     or run lengths as in the file, "iscrowd": 0 or 1}. `{sentence}` is REFER's cleaned `sent`, which
-    the reference uses; `{raw}` is as people typed it.
-    `image_name`: a %-template of the image's number, where the folder's names aren't those that
-    instances.json gives (COCO 2017's `%012d.jpg`).
+    the reference uses; `{raw}` is the text as people typed it.
+    `image_name`: a %-template for the image's number, where file names differ from those in
+    instances.json (COCO 2017's `%012d.jpg`).
     """
 
     image_name: str = ""
@@ -40,7 +40,7 @@ class RefCoco(Format):
         wanted = {ref.integer("ann_id") for ref in refs}
 
         def needed(entry: dict[str, Any]) -> bool:
-            """Not the mask of an object that no ref of the split points to."""
+            """Whether to keep the entry: not if it has the mask of an object that no ref points to."""
             number = entry.get("id")
             return "segmentation" not in entry or type(number) is not int or number in wanted
 
@@ -74,7 +74,7 @@ class RefCoco(Format):
 def _refs(data: Any, file: str, split: str) -> list[Record]:
     """The refs of the split in file order."""
     if not isinstance(data, list):
-        raise DataError(f"{file}: top level: is no list; it must be REFER's list of refs")
+        raise DataError(f"{file}: top level: is not a list; it must be REFER's list of refs")
     present, chosen = set[Any](), []
     for index, entry in enumerate(data):
         ref = Record(entry, file, f"[{index}]")
@@ -109,13 +109,13 @@ class _Instances:
         if annotation is None:
             ref.wrong(
                 "ann_id",
-                f"{ref.data['ann_id']} is no annotation of {self.top.file}; both must belong together",
+                f"{ref.data['ann_id']} is not an annotation of {self.top.file}; both must belong together",
             )
         image = self.images.get(ref.integer("image_id"))
         if image is None:
             ref.wrong(
                 "image_id",
-                f"{ref.data['image_id']} is no image of {self.top.file}; both must belong together",
+                f"{ref.data['image_id']} is not an image of {self.top.file}; both must belong together",
             )
         if annotation.integer("image_id") != image.data["id"]:
             annotation.wrong("image_id", f"is not the image of the ref at {ref.place}, {image.data['id']}")

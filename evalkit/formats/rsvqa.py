@@ -1,6 +1,6 @@
 """RSVQA's *_questions.json with *_answers.json: questions about satellite and aerial images.
 
-Knows no metric. Lobry et al., 2020; schema as in the repository syvlo/RSVQA.
+Lobry et al., 2020; schema as in the repository syvlo/RSVQA.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from evalkit.types import Format, Sample, Source
 
 @dataclass(frozen=True)
 class Rsvqa(Format):
-    """One sample an active question of a kind that isn't left out, group = its type, target = (answer,):
-    the first of those it names, as google-research/big_vision datasets/rsvqa_hr @ 0127fb6b takes.
+    """One sample per active question, group = its type, target = (its first active answer,).
 
+    Which answer counts is as in google-research/big_vision datasets/rsvqa_hr @ 0127fb6b.
     `image_name`: the image file of an img_id, "%d.tif" (low resolution) or "%d.png" (high).
-    `leave_out`: types that are not asked (numeric ones, in the published figures).
+    `leave_out`: question types to skip (the published figures skip the numeric ones).
     """
 
     image_name: str = "%d.tif"

@@ -1,6 +1,6 @@
-"""SciCap: figures of arXiv papers, one caption file a figure and a list of figures a split.
+"""SciCap: figures of arXiv papers, one caption file per figure and one list of figures per split.
 
-Knows no metric. Hsu et al., 2021; layout as in the repository tingyaohsu/SciCap.
+Hsu et al., 2021; layout as in the repository tingyaohsu/SciCap.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from evalkit.types import Format, Sample, Source
 
 @dataclass(frozen=True)
 class SciCap(Format):
-    """One sample a figure of `<lists>/<split>/file_idx.json`, target = its one caption.
+    """One sample per figure of `<lists>/<split>/file_idx.json`, target = its one caption.
 
-    `version` is which caption: the key in `<captions>/<split>/<figure>.json` whose `caption` is read.
+    `version` says which caption: the key in `<captions>/<split>/<figure>.json` whose `caption` is read.
     """
 
     version: str = "1-lowercase-and-token-and-remove-figure-index"
@@ -34,7 +34,7 @@ class SciCap(Format):
         path = lists / split / "file_idx.json"
         names = read_json(path)
         if not isinstance(names, list):
-            raise DataError(f"{path}: top level: is no list; it must list the figures' file names")
+            raise DataError(f"{path}: top level: is not a list; it must list the figures' file names")
         listed = Record({"files": names}, str(path))
         unique = Unique(str(path), "figure")
         for place in range(len(listed.texts("files"))):
@@ -42,7 +42,7 @@ class SciCap(Format):
             name = inner.name(f"[{place}]")
             unique.add(name)
             stem = name.removesuffix(".png")
-            told = captions / split / f"{stem}.json"
-            caption = Record(read_json(told), str(told)).record(self.version).text("caption")
+            file = captions / split / f"{stem}.json"
+            caption = Record(read_json(file), str(file)).record(self.version).text("caption")
             ref = image_ref(images, f"{split}/{name}")
             yield Sample(stem, (ref,), {}, (caption,), cluster=name)

@@ -1,6 +1,6 @@
 """ScienceQA's problems.json with pid_splits.json: school questions with lettered options.
 
-Knows no metric. Lu et al., 2022; schema as in the repository lupantech/ScienceQA.
+Lu et al., 2022; schema as in the repository lupantech/ScienceQA.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ LETTERS = "ABCDEFGHIJ"
 
 @dataclass(frozen=True)
 class ScienceQa(Format):
-    """One sample a problem of the split that has an image, id = pid, group = subject.
+    """One sample per problem of the split that has an image, id = pid, group = subject.
 
-    `{options}` is "(A) a, (B) b" in the file's order, `{hint}` is "N/A" where the file's is empty.
+    `{options}` is "(A) a, (B) b" in the file's order; `{hint}` is "N/A" where the file has none.
     Target: ("A",), the right option's letter. Images: `<images>/<split>/<pid>/image.png`.
     """
 
@@ -42,7 +42,7 @@ class ScienceQa(Format):
                 continue
             name = f"{problem.text('split') if problem.has('split') else split}/{pid}/{problem.name('image')}"
             if not pid.isalnum():
-                problem.wrong("", "is no problem number; pids are numbers")
+                problem.wrong("", "is not a problem number; pids are numbers")
             yield Sample(
                 id=pid,
                 images=(image_ref(images, name),),

@@ -1,6 +1,6 @@
 """PubTabNet's and FinTabNet's JSON lines: images of tables with their HTML as tokens.
 
-Knows no metric. Zhong et al., 2020; Zheng et al., 2021; schema as in ibm-aur-nlp/PubTabNet.
+Zhong et al., 2020; Zheng et al., 2021; schema as in ibm-aur-nlp/PubTabNet.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from evalkit.types import Format, Sample, Source
 
 @dataclass(frozen=True)
 class TableHtml(Format):
-    """One sample a table of the split, id and image = `name`'s key, target = (html,).
+    """One sample per table of the split, id and image = `name`'s key, target = (html,).
 
     The HTML is the structure's tokens with each cell's tokens put into its <td>, as a whole
     document <html><body><table>...</table></body></html>. `suffix`: what follows the name in the
-    image's file (FinTabNet's images are cut out of PDF pages and named by table_id).
+    image's file name (FinTabNet's images are cut out of PDF pages and named by table_id).
     """
 
     name: Literal["filename", "table_id"] = "filename"
@@ -51,7 +51,7 @@ class TableHtml(Format):
 
 
 def _html(record: Record) -> str:
-    """The table as a document; cells are put before each </td> in order."""
+    """The table as a document; each </td> gets the next cell's content before it."""
     html = record.record("html")
     cells = ["".join(cell.texts("tokens")) for cell in html.records("cells" if html.has("cells") else "cell")]
     structure = html.record("structure").texts("tokens", least=1)

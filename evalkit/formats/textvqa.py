@@ -1,7 +1,4 @@
-"""TextVQA's TextVQA_0.5.1_*.json: questions about text in photos, ten answers each.
-
-Knows no metric.
-"""
+"""TextVQA's TextVQA_0.5.1_*.json: questions about text in photos, ten answers each."""
 
 from __future__ import annotations
 
@@ -19,10 +16,10 @@ from evalkit.types import Format, Sample, Source
 
 @dataclass(frozen=True)
 class TextVqa(Format):
-    """One sample a question, id = question_id, target = the answers (() where a test split has none).
+    """One sample per question, id = question_id, target = the answers (() where a test split has none).
 
-    Records that state a set_name are read only for the split asked for. The source's `rotation`, Open
-    Images' table (ImageID, ..., Rotation), says which photos lie on their side: they are turned upright,
+    Records that state a set_name are read only if it is the requested split. The source's `rotation`,
+    Open Images' table (ImageID, ..., Rotation), says which photos are rotated: they are turned upright,
     as the reference does. Without it they stay as they are.
     """
 
@@ -59,15 +56,15 @@ class TextVqa(Format):
 
 
 def _turns(path: Path) -> dict[str, int]:
-    """Image -> quarter turns against the clock, of those that need any."""
+    """Image -> quarter turns counter-clockwise, for images that need any."""
     found = {}
     for number, row in read_table(path):
-        told = row.get("Rotation", "0")
-        if told in ("", "0.0", "0"):
+        degrees = row.get("Rotation", "0")
+        if degrees in ("", "0.0", "0"):
             continue
-        if told not in ("90.0", "180.0", "270.0") or "ImageID" not in row:
+        if degrees not in ("90.0", "180.0", "270.0") or "ImageID" not in row:
             raise DataError(
-                f"{path}: row {number}: Rotation must be 0.0, 90.0, 180.0 or 270.0, beside ImageID"
+                f"{path}: row {number}: Rotation must be 0.0, 90.0, 180.0 or 270.0, next to ImageID"
             )
-        found[row["ImageID"]] = round(float(told)) // 90
+        found[row["ImageID"]] = round(float(degrees)) // 90
     return found

@@ -1,6 +1,6 @@
 """VQA's questions file with its annotations file (VQAv2, OK-VQA); test splits have questions only.
 
-Knows no metric: the ten answers are handed on as they stand.
+The ten answers are passed on unchanged.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from evalkit.types import Format, Sample, Source
 
 @dataclass(frozen=True)
 class VqaJson(Format):
-    """One sample a question, id = question_id, target = all answers (VQAv2: ten), group = answer_type.
+    """One sample per question, id = question_id, target = all answers (VQAv2: ten), group = answer_type.
 
     A source without `annotations` is allowed for test splits only; the target is then ().
-    `image_name` is a %-template of the image's number; by default COCO's, with the folder that the
-    questions file states as its data_subtype (test-dev2015 looks in test2015).
+    `image_name` is a %-template for the image's number; by default COCO's, with the folder that the
+    questions file states as its data_subtype (test-dev2015 has its images in test2015).
     """
 
     image_name: str = ""
     answer: str = "answer"  # key of an answer's text; OK-VQA has `answer` (stemmed) and `raw_answer`
 
     fields: ClassVar[tuple[str, ...]] = ("question", "question_type")
-    keys: ClassVar[tuple[str, ...]] = ("questions", "images")  # and annotations, but for test splits
+    keys: ClassVar[tuple[str, ...]] = ("questions", "images")  # and annotations, except for test splits
 
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
         path = path_of(source, "questions", self.keys)
@@ -86,7 +86,9 @@ def _annotations(path: Path) -> dict[int, Record]:
 def _answer(question: Record, answers: dict[int, Record], key: str) -> tuple[tuple[str, ...], str, str]:
     """The answers, the answer type and the question type of one question."""
     number = question.data["question_id"]
-    annotation = answers.pop(number, None)  # let go: the answers of all questions need a gigabyte
+    annotation = answers.pop(
+        number, None
+    )  # pop frees the memory: the answers of all questions need a gigabyte
     if annotation is None:
         question.wrong(
             "question_id", f"{number} has no annotation; the annotations file must hold every question"

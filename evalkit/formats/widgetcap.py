@@ -1,6 +1,6 @@
 """Widget captioning: widget_captions.csv with RICO's screens and their view hierarchies.
 
-Knows no metric. Li et al., 2020; columns as in google-research-datasets/widget-caption.
+Li et al., 2020; columns as in google-research-datasets/widget-caption.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from evalkit.types import Format, Mark, Sample, Source
 
 @dataclass(frozen=True)
 class WidgetCap(Format):
-    """One sample a widget of the split's screens, id = `<screenId>_<nodeId>`, target = its captions.
+    """One sample per widget of the split's screens, id = `<screenId>_<nodeId>`, target = its captions.
 
     The widget's box is drawn in red on the resized screen. Its bounds are those of the node in
-    `<images>/<screenId>.json`, on a canvas 2560 high: both coordinates are scaled by the image's
-    height / 2560, as the reference does.
+    `<images>/<screenId>.json`, on a canvas 2560 pixels high: both coordinates are scaled by the
+    image's height / 2560, as the reference does.
     """
 
     canvas: float = 2560.0
@@ -49,8 +49,8 @@ class WidgetCap(Format):
             if not any(captions):
                 record.wrong("captions", "is empty; it must hold captions with | between them")
             if seen != screen:
-                told = images / f"{screen}.json"
-                hierarchy, seen = Record(read_json(told), str(told)), screen
+                file = images / f"{screen}.json"
+                hierarchy, seen = Record(read_json(file), str(file)), screen
             x0, y0, x1, y1 = _bounds(hierarchy, node)
             mark = Mark("outline", (y0, x0, y1, x1), "canvas", self.canvas)
             ref = image_ref(images, f"{screen}.jpg", (mark,))
@@ -58,7 +58,7 @@ class WidgetCap(Format):
 
 
 def _bounds(top: Record, node: str) -> tuple[float, ...]:
-    """(x0, y0, x1, y1) of the node that `0.1.3` names: the root, its child 1, that one's child 3."""
+    """(x0, y0, x1, y1) of a node; `0.1.3` is child 3 of child 1 of the root, counted from 0."""
     found: Any = top.record("activity").record("root").data
     for step in node.split(".")[1:]:
         children = found.get("children") if isinstance(found, dict) else None

@@ -1,6 +1,6 @@
-"""Words in photos with their outlines, one text file an image: ICDAR 2015 and Total-Text.
+"""Words in photos with their outlines, one text file per image: ICDAR 2015 and Total-Text.
 
-Knows no metric. Karatzas et al., 2015; Ch'ng and Chan, 2017; files as distributed.
+Karatzas et al., 2015; Ch'ng and Chan, 2017; files as distributed.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _PREFIX = {"icdar15": "gt_", "totaltext": "poly_gt_"}
 
 @dataclass(frozen=True)
 class Words(Format):
-    """One sample an image, id = its stem; words that nobody is to read are `legible: False`.
+    """One sample per image, id = its file's stem; illegible words have `legible: False`.
 
     Target: {"size": (h, w), "words": [{"text", "vertices": ((x, y), ...) in pixels, "legible"}]}.
     `form`: icdar15 (gt_img_1.txt: x1,y1,...,x4,y4,text; ### is illegible) or totaltext
-    (poly_gt_img1.txt: x: [[..]], y: [[..]], ornt: .., transcriptions: [u'..'], which may go on over
+    (poly_gt_img1.txt: x: [[..]], y: [[..]], ornt: .., transcriptions: [u'..'], which may span several
     lines; # is illegible).
     """
 
@@ -68,7 +68,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def _entries(lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, str]]:
-    """Lines that belong together as one: numpy broke those of outlines with many points."""
+    """Entries, each joined to one line: numpy broke those of outlines with many points."""
     found: list[tuple[int, str]] = []
     for number, line in lines:
         if found and not line.lstrip().startswith("x:"):
@@ -79,7 +79,7 @@ def _entries(lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, str]]:
 
 
 def _icdar15(line: str, where: str) -> dict[str, Any]:
-    """The first eight numbers are corners; the text may hold commas itself."""
+    """A word from a line of eight corner coordinates and the text, which may itself hold commas."""
     parts = line.split(",", 8)
     if len(parts) < 9 or not all(re.fullmatch(r"\s*-?\d{1,6}\s*", part) for part in parts[:8]):
         raise DataError(f"{where}: must be x1,y1,x2,y2,x3,y3,x4,y4,text with whole numbers")
@@ -99,7 +99,7 @@ def _totaltext(line: str, where: str) -> dict[str, Any]:
 
 
 def _unquoted(quoted: str) -> str:
-    """What a Python string spells, its escapes read; between its quotes as it stands where it is none."""
+    """The value of a Python string literal; where it is none, the text between its quotes, unchanged."""
     try:
         return str(ast.literal_eval(quoted)) if quoted else ""
     except (ValueError, SyntaxError):

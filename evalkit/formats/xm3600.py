@@ -1,6 +1,6 @@
 """Crossmodal-3600's captions.jsonl: human captions of 3,600 photos in 36 languages.
 
-Knows no metric. Thapliyal et al., 2022; schema as in google.github.io/crossmodal-3600.
+Thapliyal et al., 2022; schema as in google.github.io/crossmodal-3600.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from evalkit.types import Format, Sample, Source
 
 @dataclass(frozen=True)
 class Xm3600(Format):
-    """One sample an image and language, id = `<language>/<image/key>`, group = language.
+    """One sample per image and language, id = `<language>/<image/key>`, group = language.
 
-    Target: the language's captions as written, or `references="caption/tokenized"`. Which one gave
-    the published figures isn't known; they differ most where words are not parted by spaces.
-    `languages`: only these.
+    Target: the captions in that language as written, or tokenized (`references="caption/tokenized"`).
+    Which of them the published figures used isn't known; they differ most in languages that don't
+    put spaces between words. `languages`: read only these.
     """
 
     references: Literal["caption", "caption/tokenized", "caption/tokenized/lowercase"] = "caption"
@@ -40,11 +40,11 @@ class Xm3600(Format):
             unique.add(key)
             locale = record.text("image/locale") if record.has("image/locale") else ""
             ref = image_ref(images, f"{key}.jpg")
-            for language, told in record.data.items():
-                if not isinstance(told, dict) or (self.languages and language not in self.languages):
+            for language, entry in record.data.items():
+                if not isinstance(entry, dict) or (self.languages and language not in self.languages):
                     continue
                 captions = record.record(language).texts(self.references, least=1)
                 fields = {"language": language, "locale": locale}
                 yield Sample(f"{language}/{key}", (ref,), fields, captions, group=language, cluster=key)
         if not unique.seen:
-            raise DataError(f"{path}: is empty; it must hold one JSON object an image")
+            raise DataError(f"{path}: is empty; it must hold one JSON object per image")

@@ -1,1 +1,1 @@
-"""Answers and targets to rows, rows to scores: one class a file, found by its file name."""
+"""From answers and targets to rows, and from rows to scores: one class per file, found by its file name."""

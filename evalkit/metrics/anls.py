@@ -17,15 +17,15 @@ from evalkit.types import Metric, Rows
 class Anls(Metric):
     """Best similarity 1 - edits / length over the accepted answers (targets: tuples of them).
 
-    `variant` says what happens at the edges:
+    `variant` says how edge cases are scored:
     - big_vision: google-research/big_vision transfers/vqa.py @ 0127fb6b. A distance of exactly
       `threshold` gives 0; an empty target is matched by an empty answer only; nothing is stripped.
     - rrc: the Robust Reading Competition's DocVQA/InfographicVQA script (as kept in QwenLM/Qwen-VL
       eval_mm/infographicsvqa_eval.py @ aa00ed04). A similarity of exactly `threshold` is kept; edits are
       counted on lower-cased text with white space collapsed, but the length is that of the raw text
-      upper-cased, so that extra spaces dilute and a sharp s counts twice: both kept.
-    - mmf: facebookresearch/mmf m4c_evaluators.py @ b0ffc7fb (ST-VQA). Ends stripped, a similarity of
-      `threshold` kept. Empty against empty, where it divides by zero, is 1 here.
+      upper-cased, so that extra spaces raise the similarity and a sharp s counts twice: both kept.
+    - mmf: facebookresearch/mmf m4c_evaluators.py @ b0ffc7fb (ST-VQA). White space at both ends is stripped;
+      a similarity of `threshold` is kept. Two empty texts, where it divides by zero, give 1 here.
 
     `lowercase` lowers both sides (big_vision's `to_lower`); rrc and mmf always do.
     A sample without accepted answers is left out of n.
@@ -36,7 +36,7 @@ class Anls(Metric):
     variant: Literal["big_vision", "rrc", "mmf"] = "big_vision"
 
     def rows(self, answers: Sequence[str | None], targets: Sequence[Any]) -> Rows:
-        """One (similarity, counted) a sample."""
+        """One (similarity, counted) per sample."""
         similarity = {"big_vision": self._big_vision, "rrc": self._rrc, "mmf": self._mmf}[self.variant]
         result = np.zeros((len(targets), 2))
         for i, (answer, target) in enumerate(zip(answers, targets, strict=True)):
@@ -51,19 +51,19 @@ class Anls(Metric):
             answer, accepted = answer.lower(), accepted.lower()
         if not accepted:
             return float(answer == "")
-        far = distance(accepted, answer) / max(len(accepted), len(answer))
-        return 1 - far if far < self.threshold else 0.0
+        normalised = distance(accepted, answer) / max(len(accepted), len(answer))
+        return 1 - normalised if normalised < self.threshold else 0.0
 
     def _rrc(self, answer: str, accepted: str) -> float:
         length = max(len(answer.upper()), len(accepted.upper()))
         if length == 0:
             return 1.0
         edits = distance(" ".join(accepted.lower().split()), " ".join(answer.lower().split()))
-        near = 1 - edits / length
-        return near if near >= self.threshold else 0.0
+        similarity = 1 - edits / length
+        return similarity if similarity >= self.threshold else 0.0
 
     def _mmf(self, answer: str, accepted: str) -> float:
         answer, accepted = answer.lower().strip(), accepted.lower().strip()
         length = max(len(answer), len(accepted))
-        near = 1 - distance(answer, accepted) / length if length else 1.0
-        return near if near >= self.threshold else 0.0
+        similarity = 1 - distance(answer, accepted) / length if length else 1.0
+        return similarity if similarity >= self.threshold else 0.0

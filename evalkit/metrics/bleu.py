@@ -1,4 +1,4 @@
-"""BLEU of a corpus of captions, with the closest reference's length."""
+"""Corpus BLEU of captions; the brevity penalty uses the closest reference's length."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Bleu(Metric):
     """BLEU-`n` from the counts summed over samples (targets: tuples of captions).
 
     Equal to salaniz/pycocoevalcap bleu/bleu_scorer.py @ ad63453c (option "closest") on tokens of
-    `evalkit.ptb`; `ptb` as in `evalkit.captions`. `details` has BLEU-1 to BLEU-4.
+    `evalkit.text.ptb`; `ptb` as in `evalkit.text.ngrams`. `details` has BLEU-1 to BLEU-4.
     """
 
     n: int = 4
@@ -39,7 +39,7 @@ class Bleu(Metric):
             raise ValueError(f"n={self.n} is not 1, 2, 3 or 4")
 
     def rows(self, answers: Sequence[str | None], targets: Sequence[Sequence[str]]) -> Rows:
-        """One row of counts a sample; an unreadable answer counts as an empty caption."""
+        """One row of counts per sample; an unreadable answer counts as an empty caption."""
         ours, theirs = ngrams.tokenized(answers, targets, self.ptb)
         texts = [answer or "" for answer in ours]
         samples, owner = len(ours), np.repeat(np.arange(len(ours)), [len(some) for some in theirs])

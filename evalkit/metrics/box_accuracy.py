@@ -1,4 +1,4 @@
-"""Box accuracy: the share of samples whose first box overlaps the target's far enough."""
+"""Box accuracy: the share of samples whose first box overlaps the target's enough."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class BoxAccuracy(Metric):
     columns = ("correct", "n", "down", "right", "found")
 
     def rows(self, answers: Sequence[Sequence[Box | Mask] | None], targets: Sequence[dict[str, Any]]) -> Rows:
-        """One (correct, 1, down, right, found) a sample; the last three as in `geometry.first_boxes`."""
+        """One (correct, 1, down, right, found) per sample; the last three as in `boxes.first_boxes`."""
         rows = boxes.first_boxes(answers, targets)
         rows[:, 0] = (rows[:, 0] >= self.iou) & (rows[:, 0] > 0)
         return rows

@@ -22,7 +22,7 @@ RECALLS = np.linspace(0.0, 1.0, 101)
 AREAS = {"all": (0, 1e10), "small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, 1e10)}
 MOST = 100  # detections of one category that count in one image
 _LIMITS = [min(t, 1 - 1e-10) for t in THRESHOLDS.tolist()]
-_ANY = ""  # the one category when categories don't count
+_ANY = ""  # stands for every category when categories are ignored
 
 
 @dataclass(frozen=True)
@@ -31,15 +31,15 @@ class CocoAp(Metric):
 
     Targets: `{"size": (h, w), "image_id": int, "categories": names of all, "objects": [{"category",
     "box": (x, y, w, h) pixels, "area", "iscrowd", "segmentation" for masks}]}`; answers are tuples of
-    boxes or masks whose labels are category names (others are passed over, as COCOeval does).
+    boxes or masks whose labels are category names (others are skipped, as in COCOeval).
 
-    `rank` is what orders the detections: constant (the order in the text, images by their id),
-    logprob (mean log-probability of a box's tokens) or class (mean probability of its label's).
-    `region` compares boxes or masks; `agnostic` forgets categories (useCats = 0).
+    `rank` is what the detections are sorted by: constant (the order in the text, images by their id),
+    logprob (mean log-probability of a box's tokens) or class (mean probability of its label's tokens).
+    `region` says whether boxes or masks are compared; `agnostic` ignores categories (useCats = 0).
 
-    pycocotools 2.0.11 cocoeval.py. Its habits are kept: an explicit `ignore` flag is overwritten by
-    `iscrowd`, equal scores stay in image order, the later of two equal overlaps is matched. Where it
-    says -1 (no object of that kind) the score is NaN and a detail is left out.
+    pycocotools 2.0.11 cocoeval.py. Its special cases are kept: an explicit `ignore` flag is overwritten
+    by `iscrowd`, equal scores stay in image order, the later of two equal overlaps is matched. Where it
+    gives -1 (no object of that kind) the score is NaN, and a detail is left out.
     """
 
     rank: Literal["constant", "logprob", "class"] = "constant"
@@ -50,11 +50,11 @@ class CocoAp(Metric):
     columns: ClassVar[tuple[str, ...]] = ()
 
     def rows(self, answers: Sequence[Sequence[Box | Mask] | None], targets: Sequence[dict[str, Any]]) -> Rows:
-        """One dict an image: `image`, `objects` {category: how many in each area range}, `boxes`, `offset`.
+        """One dict per image: `image`, `objects` {category: how many in each area range}, `boxes`, `offset`.
 
         Each of `boxes` is [category, score, matched, ignored]; the last two are bit sets over area
         ranges (ten bits each, from the lowest: all, small, medium, large) and thresholds. `offset` is
-        what `offsets` gives: of every box and the object that it overlaps most, from .5 on.
+        the row of `offsets`: over every box and the object that it overlaps most, if by .5 or more.
         """
         return [self._image(a or (), t) for a, t in zip(answers, targets, strict=True)]
 
@@ -64,7 +64,7 @@ class CocoAp(Metric):
         return np.array([row["offset"] for row in rows], dtype=np.float64).reshape(len(rows), 3)
 
     def reduce(self, rows: Rows, counts: npt.NDArray[Any] | None = None) -> float:
-        """AP; `counts` says how often each image is drawn."""
+        """AP; `counts` (n,) says how often each image is drawn."""
         found = [precision for precision, _ in _prepare(rows).curves(counts)]
         return float(np.mean(found)) if found else float("nan")
 
@@ -105,8 +105,8 @@ class CocoAp(Metric):
             objects[name] = counted
             offset += moved
             boxes += [[name, self._score(t), *b] for t, b in zip(things, bits, strict=True)]
-        told = {"image": target["image_id"], "objects": objects, "boxes": boxes}
-        return {**told, "offset": offset.tolist()}
+        row = {"image": target["image_id"], "objects": objects, "boxes": boxes}
+        return {**row, "offset": offset.tolist()}
 
     def _score(self, thing: Box | Mask) -> float:
         box = thing.box if isinstance(thing, Mask) else thing
@@ -153,7 +153,7 @@ class CocoAp(Metric):
 def _moved(
     pairs: list[list[tuple[int, float]]], crowd: list[int], things: Any, objects: Any, size: tuple[int, int]
 ) -> Floats:
-    """Steps down and right of the objects that detections overlap most, and how many there are."""
+    """Summed steps down and right between detections and the objects they overlap most, and how many."""
     result = np.zeros(3)
     for thing, near in zip(things, pairs, strict=False):  # no pairs where there are no objects
         near = [pair for pair in near if not crowd[pair[0]]]
@@ -179,7 +179,7 @@ def _pixels(things: Sequence[Box | Mask], size: tuple[int, int]) -> Floats:
 
 
 def _candidates(overlaps: Any) -> list[list[tuple[int, float]]]:
-    """For each detection the (object, overlap) that pass the lowest threshold."""
+    """For each detection, the (object, overlap) pairs that pass the lowest threshold."""
     if len(overlaps) == 0:
         return []
     near: list[list[tuple[int, float]]] = [[] for _ in range(len(overlaps))]
@@ -192,7 +192,7 @@ def _candidates(overlaps: Any) -> list[list[tuple[int, float]]]:
 def _assign(
     pairs: list[list[tuple[int, float]]], crowd: list[int], passed: list[bool], detections: int
 ) -> list[tuple[int, int]]:
-    """(matched, ignored) of each detection as ten bits, one a threshold, for one area range."""
+    """(matched, ignored) of each detection as ten bits, one per threshold, for one area range."""
     matched, ignored = [0] * detections, [0] * detections
     taken = [j for near in pairs for j, _ in near]
     if all(len(near) < 2 for near in pairs) and len(set(taken)) == len(taken):  # nothing contested
@@ -201,7 +201,8 @@ def _assign(
                 matched[i] = (1 << sum(overlap >= limit for limit in _LIMITS)) - 1
                 ignored[i] = matched[i] if passed[j] else 0
         return list(zip(matched, ignored, strict=True))
-    # Objects that count come first, else in their order; the first kind is never left for the second.
+    # Objects that count come first, else in their order; a match with one is never given up for one that
+    # doesn't count.
     ordered = [sorted(near, key=lambda pair: passed[pair[0]]) for near in pairs]
     for n, limit in enumerate(_LIMITS):
         gone: set[int] = set()
@@ -228,9 +229,9 @@ def _assign(
 class _Category:
     """One category's detections, best first: columns image, run, rank, matched, ignored."""
 
-    image: Ints  # its place among the rows
+    image: Ints  # its index among the rows
     run: Ints  # detections of one image and equal score share a run, drawn again as a whole
-    rank: Ints  # place among the image's detections
+    rank: Ints  # index among the image's detections
     matched: Ints
     ignored: Ints
     objects: Ints  # (images, areas)
@@ -275,7 +276,7 @@ def _curve(
 
 
 def _drawn(one: _Category, counts: npt.NDArray[Any]) -> Ints:
-    """The order of detections when each image is drawn `counts` times, copies side by side."""
+    """The order of detections when each image is drawn `counts` times, copies next to each other."""
     if not len(one.run):
         return one.run
     starts = np.flatnonzero(np.diff(one.run, prepend=-1))

@@ -1,4 +1,4 @@
-"""Cumulative IoU: all intersections over all unions (cIoU, also called overall IoU)."""
+"""Cumulative IoU: the sum of intersections over the sum of unions (cIoU, also called overall IoU)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class CumulativeIou(Metric):
     columns = ("intersection", "union")
 
     def rows(self, answers: Sequence[Sequence[Mask] | None], targets: Sequence[dict[str, Any]]) -> Rows:
-        """One (intersection, union) a sample. Raises DataError for an unreadable segmentation."""
+        """One (intersection, union) per sample. Raises DataError for an unreadable segmentation."""
         result = np.zeros((len(targets), 2))
         for i, (answer, target) in enumerate(zip(answers, targets, strict=True)):
             size = target["size"]

@@ -17,16 +17,16 @@ from evalkit.types import Metric, Rows
 class ErrorRates(Metric):
     """Edits of all samples over the length of all references (targets: tuples of texts); 0 is best.
 
-    antoniorv6/SMT eval_functions.py @ afcdefdf, as a fraction (the reference gives per cent). It may pass 1.
+    antoniorv6/SMT eval_functions.py @ afcdefdf, as a fraction (there in per cent). It may exceed 1.
     `kind` says what is counted:
-    - cer: characters, tabs and line breaks among them.
-    - ser: what a blank separates, a tab and a line break being a symbol each; two blanks side by side
-      hold an empty symbol, and an empty text is one: both kept.
+    - cer: characters, including tabs and line breaks.
+    - ser: symbols separated by blanks; a tab and a line break are one symbol each. Between two blanks
+      there is an empty symbol, and an empty text is one too: both kept.
     - ler: lines.
 
     Nothing is stripped. None is scored as if each unit of the reference were missing. Of several
     references the one with the smallest rate counts; a sample without one is left out. Where all
-    references are empty, and the reference divides by zero, the rate is 0 without edits, else 1.
+    references are empty, and SMT's script divides by zero, the rate is 0 without edits, else 1.
     """
 
     kind: Literal["cer", "ser", "ler"] = "cer"
@@ -36,7 +36,7 @@ class ErrorRates(Metric):
     lower_is_better = True
 
     def rows(self, answers: Sequence[str | None], targets: Sequence[Sequence[str]]) -> Rows:
-        """One (edits, length of the reference, counted) a sample."""
+        """One (edits, length of the reference, counted) per sample."""
         result = np.zeros((len(targets), 3))
         for i, (answer, references) in enumerate(zip(answers, targets, strict=True)):
             given = None if answer is None else self._units(answer)

@@ -18,9 +18,9 @@ class ExactMatch(Metric):
     """1 when the answer equals any accepted answer (targets: tuples of them), else 0.
 
     google-research/big_vision transfers/vqa.py @ 0127fb6b: `acc` for a single answer, `acc_any` for
-    several; `lowercase` is its `to_lower` (OCR-VQA). `normalise` compares both sides as one of
-    the dialects of `evalkit.vqa_text` does: "mmf" is ST-VQA accuracy of facebookresearch/mmf @ b0ffc7fb,
-    "count" is big_vision's tallyqa.py (TallyQA, CountBenchQA; any count, where it stops at 15).
+    several; `lowercase` is its `to_lower` (OCR-VQA). `normalise` first normalises both sides by one of
+    the dialects in `evalkit.text.vqa`: "mmf" gives ST-VQA accuracy of facebookresearch/mmf @ b0ffc7fb,
+    "count" is big_vision's tallyqa.py (TallyQA, CountBenchQA; for any count, there only up to 15).
     A sample without accepted answers is left out of n.
     """
 
@@ -28,7 +28,7 @@ class ExactMatch(Metric):
     normalise: Literal["", "official", "big_vision", "mmf", "count"] = ""
 
     def rows(self, answers: Sequence[str | None], targets: Sequence[Any]) -> Rows:
-        """One (correct, counted) a sample."""
+        """One (correct, counted) per sample."""
         result = np.zeros((len(targets), 2))
         for i, (answer, target) in enumerate(zip(answers, targets, strict=True)):
             wanted = accepted(target)

@@ -1,4 +1,4 @@
-"""GQA's accuracy with its side figures: consistency, validity, plausibility, distribution."""
+"""GQA's accuracy, and as details its consistency, validity, plausibility and distribution."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Gqa(Metric):
 
     Targets are `{"answers": (the answer,), "id": question id}` and, where the annotations have them,
     `balanced` (default True), `structural`, `semantic`, `detailed` (the question's types), `group` (its
-    global group), `entailed` (ids), `words`, `steps` (lengths), `valid`, `plausible` (answers).
+    global group), `entailed` (ids), `words`, `steps` (how many), `valid`, `plausible` (answers).
 
     Stanford's eval.py as in MILVLG/openvqa datasets/gqa/eval/gqa_eval.py @ f8f9966f. Figures are
     fractions, not percentages; distribution is the mean chi-square over 100, lower is better. A figure that
@@ -32,11 +32,11 @@ class Gqa(Metric):
     columns = ()
 
     def rows(self, answers: Sequence[str | None], targets: Sequence[dict[str, Any]]) -> Rows:
-        """One dict a sample: what the side figures need of its target, and the answer."""
+        """One dict per sample: the answer, and what `details` needs from its target."""
         return [_row(answer, target) for answer, target in zip(answers, targets, strict=True)]
 
     def reduce(self, rows: Rows, counts: npt.NDArray[Any] | None = None) -> float:
-        """The share; NaN without a balanced question."""
+        """The share of right answers; NaN without a balanced question."""
         correct = np.array([row["correct"] * row["balanced"] for row in rows], dtype=np.float64)
         balanced = np.array([row["balanced"] for row in rows], dtype=np.float64)
         drawn = np.ones(len(rows)) if counts is None else np.asarray(counts, dtype=np.float64)
@@ -84,7 +84,7 @@ def _row(answer: str | None, target: dict[str, Any]) -> dict[str, Any]:
 
 
 def _distribution(rows: Iterable[dict[str, Any]]) -> float | None:
-    """Chi-square of the answers' distribution against the gold one, by group, over 100."""
+    """Chi-square of the answers' distribution against the targets', by group, over 100."""
     wanted: dict[Any, Counter[str]] = defaultdict(Counter)
     given: dict[Any, Counter[str | None]] = defaultdict(Counter)
     for row in rows:

@@ -1,4 +1,4 @@
-"""GriTS: similarity of HTML tables as grids of cells, by topology or by content."""
+"""GriTS: similarity of HTML tables as grids, by topology or by content."""
 
 from __future__ import annotations
 
@@ -15,39 +15,39 @@ import numpy.typing as npt
 from evalkit.text.html import parse, reader
 from evalkit.types import Metric, Rows
 
-LONGEST = 50_000  # characters; a longer answer, if 4 times its target too, is not read
-WIDEST = 1000  # rows or columns that one cell spans, as HTML has it for columns
-PLACES = 1_000_000  # in a table; with more it is not read
+LONGEST = 50_000  # characters; a longer answer that is also over 4 times its target is not read
+WIDEST = 1000  # rows or columns that one cell may span; HTML has this limit for columns
+PLACES = 1_000_000  # grid places of a table; a larger one is not read
 PAIRS = 16_000_000  # of places; with more, tables are not compared
 LINES = 1_000_000  # likewise: pairs of rows, of columns, or of different texts
-AREA = 25_000_000  # characters x characters; longer texts are equal or not at all alike
+AREA = 25_000_000  # product of two texts' lengths; above it their similarity is 1 if equal, else 0
 
 Floats = npt.NDArray[np.float64]
 _Span = tuple[int, int, int, int]
 _Value = TypeVar("_Value", _Span, str)
-_Grid = list[
-    list[tuple[_Span, str]]
-]  # of each place its cell's edges (x0, y0, x1, y1) from here, and its text
+_Grid = list[list[tuple[_Span, str]]]
+"""For each place: its cell's edges (x0, y0, x1, y1) relative to the place, and the cell's text."""
 _NOTHING: tuple[_Span, str] = ((0, 0, 1, 1), "")
 
 
 @dataclass(frozen=True)
 class Grits(Metric):
-    """F-score of the most alike rows and columns of two tables (targets: tuples of HTML texts).
+    """F-score of the best-matching rows and columns of two tables (targets: tuples of HTML texts).
 
-    microsoft/table-transformer src/grits.py @ 16d124f6 (Smock et al., 2023), grits_from_html:
-    - topology: places are compared by their cell's extent as seen from the place; the overlap is divided
-      by the area of the box around both, as there.
-    - content: by text, which is the pieces between tags joined by blanks; twice what difflib's matching
-      blocks cover over both lengths (not the longest common subsequence: kept).
+    microsoft/table-transformer src/grits.py @ 16d124f6 (Smock et al., 2023), grits_from_html. A table is a
+    grid of places; a cell covers one or more. Two places are compared
+    - topology: by the extent of their cells, relative to the place; the overlap is divided by the area of
+      the box around both, as there.
+    - content: by their cells' texts (the pieces between tags, joined by blanks): twice the characters in
+      difflib's matching blocks over both lengths (not the longest common subsequence: kept).
 
-    td and th anywhere are cells; rows are counted by tr. A table without cells has precision 1, so that
-    it equals another such. Where the reference fails: text that is no XML (a bare &, `coords=<loc..>`, a
-    table that breaks off) is read as `teds` reads it; a span that is no number, or below 1, is 1; places
-    that no cell covers are empty cells; cells before any row are row 0 when there is no row. A span over
-    1000 is 1000. Answers of over 50,000 characters that are 4 times their target, tables with over a million
-    places, and those with over 16 million pairs of places or a million of rows, columns or texts score 0.
-    Of several targets the best counts; a sample without one is left out of n.
+    td and th anywhere are cells; each tr starts a row. A table without cells has precision 1, so that
+    it equals another such table. Where the reference fails: text that is not XML (a bare &,
+    `coords=<loc..>`, a table that breaks off) is read as `teds` reads it; a span that is not a number, or
+    is below 1, is 1; places that no cell covers are empty cells; without any tr all cells are in row 0. A
+    span over 1000 is 1000. A score is 0 where an answer has over 50,000 characters and 4 times its target's,
+    a table over a million places, or two tables over 16 million pairs of places or a million pairs of
+    rows, columns or texts. Of several targets the best counts; a sample without one is left out of n.
     """
 
     kind: Literal["topology", "content"] = "topology"
@@ -55,7 +55,7 @@ class Grits(Metric):
     columns = ("similarity", "n")
 
     def rows(self, answers: Sequence[str | None], targets: Sequence[Sequence[str]]) -> Rows:
-        """One (F-score, counted) a sample."""
+        """One (F-score, counted) per sample."""
         result = np.zeros((len(targets), 2))
         for i, (answer, accepted) in enumerate(zip(answers, targets, strict=True)):
             result[i, 1] = bool(accepted)
@@ -64,7 +64,7 @@ class Grits(Metric):
         return result
 
     def tools(self) -> str:
-        """libxml2's version, which reads what is no well-formed XML."""
+        """The version of libxml2, which reads text that is not well-formed XML."""
         return reader()
 
     def _similarity(self, answer: str, target: str) -> float:
@@ -86,12 +86,12 @@ class Grits(Metric):
         across, down = _align(rewards.transpose(1, 0, 3, 2))
         matched = sum(
             rewards[i, across, j, down].sum() for i, j in zip(ours, theirs, strict=True)
-        )  # of the rows that were aligned, the columns that were
+        )  # only aligned columns of aligned rows
         precision, recall = float(matched) / sizes[1], float(matched) / sizes[0]
         return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
     def _rewards(self, wanted: _Grid, given: _Grid) -> Floats | None:
-        """How alike each two places are: (rows, columns of the target, rows, columns of the answer)."""
+        """Similarities of places: (rows, columns of the target, rows, columns of the answer)."""
         if self.kind == "topology":
             first, known = _numbered([[span for span, _ in row] for row in wanted])
             second, others = _numbered([[span for span, _ in row] for row in given])
@@ -101,27 +101,27 @@ class Grits(Metric):
             second, more = _numbered([[text for _, text in row] for row in given])
             if len(texts) * len(more) > LINES:
                 return None
-            table = _alike(texts, more)
+            table = _text_similarities(texts, more)
         result: Floats = table[first[:, :, None, None], second[None, None, :, :]]
         return result
 
 
 def _numbered(grid: list[list[_Value]]) -> tuple[npt.NDArray[np.int64], list[_Value]]:
-    """The grid as places in a list of what is in it."""
+    """The grid's values as indices into a list of the different values, and that list."""
     known: dict[_Value, int] = {}
     numbers = [[known.setdefault(value, len(known)) for value in row] for row in grid]
     return np.array(numbers, dtype=np.int64), list(known)
 
 
 def _overlap(first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]) -> Floats:
-    """What both cover over the box around both; edges x0, y0, x1, y1 in the last axis."""
+    """The area that both cover over the box around both; edges x0, y0, x1, y1 in the last axis."""
     inner = np.minimum(first[..., 2:], second[..., 2:]) - np.maximum(first[..., :2], second[..., :2])
     outer = np.maximum(first[..., 2:], second[..., 2:]) - np.minimum(first[..., :2], second[..., :2])
     result: Floats = np.maximum(inner, 0).prod(axis=-1) / outer.prod(axis=-1)
     return result
 
 
-def _alike(first: Sequence[str], second: Sequence[str]) -> Floats:
+def _text_similarities(first: Sequence[str], second: Sequence[str]) -> Floats:
     """Twice the characters in difflib's matching blocks over both lengths; 1 for two empty texts."""
     result = np.zeros((len(first), len(second)))
     letters = [set(text) for text in first]
@@ -130,7 +130,7 @@ def _alike(first: Sequence[str], second: Sequence[str]) -> Floats:
         matcher.set_seq2(text)
         own = set(text)
         for i, other in enumerate(first):
-            if other == text and len(text) < 200:  # from there difflib passes over what is frequent
+            if other == text and len(text) < 200:  # at 200 and more, difflib ignores frequent characters
                 result[i, j] = 1.0
             elif len(other) * len(text) > AREA:
                 result[i, j] = float(other == text)
@@ -142,9 +142,10 @@ def _alike(first: Sequence[str], second: Sequence[str]) -> Floats:
 
 
 def _align(rewards: Floats) -> tuple[list[int], list[int]]:
-    """The lines of both tables that go together best, where lines are aligned by their places.
+    """The best alignment of the lines of both tables: indices of the first, indices of the second.
 
-    Ties go to the pair, then to leaving out a line of the first: as the reference.
+    Lines (rows or columns) are compared by aligning their places. Of equal choices a pair wins, then
+    leaving out a line of the first table, as in the reference.
     """
     count, width, others, breadth = rewards.shape
     line = np.zeros((breadth + 1, count, others))
@@ -179,7 +180,7 @@ def _grid(text: str) -> _Grid | None:
     """The table's places by row and column; None when it is too large."""
     cells: list[tuple[int, int, int, int, str]] = []  # row, column, rows, columns, text
     occupied: dict[int, set[int]] = defaultdict(set)
-    free: dict[int, int] = defaultdict(int)  # of each row, the first column that may be free
+    free: dict[int, int] = defaultdict(int)  # for each row, the first column that may be free
     row, area = -1, 0
     for element in _elements(text):
         row += element.tag == "tr"
@@ -214,7 +215,7 @@ def _grid(text: str) -> _Grid | None:
 def _elements(text: str) -> Iterator[ET.Element]:
     """All elements in the order of their start tags; well-formed XML as such, any other text as HTML."""
     root = None
-    if "<!DOCTYPE" not in text:  # which may define entities without bound
+    if "<!DOCTYPE" not in text:  # a DOCTYPE may define entities that expand without limit
         try:
             root = ET.fromstring(text)
         except (ET.ParseError, ValueError):

@@ -1,4 +1,4 @@
-"""The unweighted mean of another metric over groups (languages, question types), each by itself."""
+"""The unweighted mean over groups (languages, question types) of another metric's score for each group."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from evalkit.types import Metric, Rows
 
 @dataclass(frozen=True)
 class GroupMean(Metric):
-    """The mean over `groups` of the metric `of`, but for those of `without`; `details` has all's mean.
+    """The mean over `groups`, except `without`, of the metric `of`; `details` has the mean over all groups.
 
-    A task asks for it with `group_mean: true`. A row holds the metric's columns once for each group,
-    zero but for the sample's own group, so that sums over samples are sums within groups and
-    resampling clusters works as for any metric. Without `groups` all samples are one.
+    A task turns it on with `group_mean: true`. A row holds the metric's columns once for each group,
+    zero except for the sample's own group, so that sums over samples are sums within groups and
+    resampling clusters works as for any metric. Without `groups` all samples are one group.
     """
 
     of: str = "exact_match"
@@ -31,10 +31,10 @@ class GroupMean(Metric):
     def __post_init__(self) -> None:
         metric: Metric = registry.make("metrics", self.of)
         object.__setattr__(self, "metric", metric)
-        for told in ("groups", "without"):
-            object.__setattr__(self, told, tuple(getattr(self, told)))
-        for told in ("wants", "maximum", "minimum", "lower_is_better", "corpus"):  # hold for the mean too
-            object.__setattr__(self, told, getattr(metric, told))
+        for name in ("groups", "without"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name in ("wants", "maximum", "minimum", "lower_is_better", "corpus"):  # hold for the mean too
+            object.__setattr__(self, name, getattr(metric, name))
         columns = tuple(f"{group} {column}".strip() for group in self.groups for column in metric.columns)
         object.__setattr__(self, "columns", columns)
         missing = sorted(set(self.without) - set(self.groups))
@@ -42,11 +42,11 @@ class GroupMean(Metric):
             raise DataError(f"group_mean: no group '{missing[0]}'; there are: {', '.join(self.groups)}")
 
     def rows(self, answers: Sequence[Any | None], targets: Sequence[Any]) -> Rows:
-        """Rows of one group."""
+        """Rows of samples that all belong to the first group."""
         return self.spread(self.metric.rows(answers, targets), [self.groups[0]] * len(targets))
 
     def own_rows(self, answers: Sequence[Any], targets: Sequence[Any], groups: Sequence[str]) -> Rows:
-        """The inner metric's rows of each group by itself, so that CIDEr's idf, say, is a language's own."""
+        """The inner metric's rows, made group by group, so that CIDEr's idf, say, is that of one language."""
         parts: dict[str, list[int]] = {}
         for index, group in enumerate(groups):
             parts.setdefault(group, []).append(index)
@@ -69,7 +69,7 @@ class GroupMean(Metric):
         return wide.reshape(len(rows), len(self.groups) * rows.shape[1])
 
     def narrow(self, rows: Rows) -> npt.NDArray[np.float64]:
-        """What `spread` made (n, groups · columns) as the inner metric's rows (n, columns) again."""
+        """The inverse of `spread`: rows (n, groups · columns) to the inner metric's rows (n, columns)."""
         wide = np.asarray(rows, dtype=np.float64)
         return np.asarray(wide.reshape(len(wide), len(self.groups), -1).sum(axis=1))
 

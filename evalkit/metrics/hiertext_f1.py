@@ -1,4 +1,4 @@
-"""Words in pictures found and read: F1 in HierText's protocol, with precision and recall beside it."""
+"""Words in photos, found and read: F1, precision and recall in HierText's protocol."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ import numpy.typing as npt
 from evalkit.geometry import polygons
 from evalkit.types import Box, Metric, Rows
 
-EPSILON = 1e-5  # square pixels; the reference's, in every division and as the least area
+EPSILON = 1e-5  # square pixels; as in the reference, in every division and as the smallest area
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class HiertextF1(Metric):
-    """F1 over all words of all images; answers: boxes labelled with what is written there.
+    """F1 over all words of all images (answers: boxes labelled with the text that is written there).
 
     Target: {"size": (h, w), "words": [{"text", "vertices": ((x, y), ...) in pixels, "legible"}]}.
     google-research-datasets/hiertext evaluator/evaluator.py and polygon_ops.py @ 70b6620b, words as
-    polygons. A predicted word of which `ignored` or more of the area lies on one illegible word is
-    dropped; then a word is found when prediction and word overlap most with each other (the first of
-    equals) at an IoU of `iou`, and read when the texts are equal too, character by character. 1e-5
-    square pixels are added to each area divided by, so that exactly `iou` is just missed: kept.
+    polygons. A predicted word is dropped when a share of `ignored` or more of its area is on one illegible
+    word. Then a word is found when it and a prediction overlap most with each other (the first of
+    equals) at an IoU of `iou` or more, and read when the texts are also equal, character by character.
+    1e-5 square pixels are added to each divisor, so that exactly `iou` is just missed: kept.
 
-    `count`: "read" is the reference's E2E, "found" its Det. Without a word predicted precision is 1,
-    without a legible word recall is 1, as there; so unreadable text (None) is an empty answer.
-    A quadrilateral answer may come as a dict {"vertices", "text"} in pixels instead of a Box.
-    Areas are shapely's, of polygons that cross themselves too (`evalkit.polygons`).
+    `count`: "read" is the reference's E2E, "found" its Det. Precision is 1 when no word is predicted,
+    recall is 1 when no word is legible, as there; an unreadable text (None) is an empty answer.
+    A quadrilateral answer may be a dict {"vertices", "text"} in pixels instead of a Box.
+    Areas are shapely's, also of polygons that cross themselves (`evalkit.geometry.polygons`).
     """
 
     count: Literal["read", "found"] = "read"
@@ -76,14 +76,14 @@ class HiertextF1(Metric):
     def _image(
         self, answer: Sequence[tuple[polygons.Points, str]], words: Sequence[dict[str, Any]]
     ) -> tuple[float, int, int, float]:
-        found, told = polygons.shapes([points for points, _ in answer]), [text for _, text in answer]
+        found, written = polygons.shapes([points for points, _ in answer]), [text for _, text in answer]
         there = polygons.shapes([word["vertices"] for word in words])
         legible = np.array([word["legible"] for word in words], dtype=bool)
         wanted, unread = there[legible], there[~legible]
         if len(unread) and len(found):
             common, areas, _ = _overlaps(found, unread)
             kept = (common / (areas[:, None] + EPSILON)).max(axis=1) < self.ignored
-            found, told = found[kept], list(itertools.compress(told, kept))
+            found, written = found[kept], list(itertools.compress(written, kept))
         texts = [word["text"] for word in words if word["legible"]]
         right, overlap = 0, 0.0
         if len(found) and len(wanted):
@@ -91,12 +91,12 @@ class HiertextF1(Metric):
             ious = common / (areas[:, None] + others[None, :] - common + EPSILON)
             best, back = ious.argmax(axis=1), ious.argmax(axis=0)
             for i, j in enumerate(best.tolist()):
-                if ious[i, j] >= self.iou and back[j] == i and self._as_told(told[j], texts[i]):
+                if ious[i, j] >= self.iou and back[j] == i and self._counts(written[j], texts[i]):
                     right += 1
                     overlap += float(ious[i, j])
         return right, len(found), len(wanted), overlap
 
-    def _as_told(self, found: str, wanted: str) -> bool:
+    def _counts(self, found: str, wanted: str) -> bool:
         return self.count == "found" or found == wanted
 
 
@@ -110,7 +110,7 @@ def _word(answer: Box | dict[str, Any], size: tuple[int, int]) -> tuple[polygons
 
 
 def _overlaps(first: polygons.Shapes, second: polygons.Shapes) -> tuple[Floats, Floats, Floats]:
-    """Shared areas (n, m), areas (n,) and areas (m,); words of next to no area share nothing."""
+    """Shared areas (n, m), areas (n,) and areas (m,); words with almost no area share nothing."""
     areas, others = polygons.areas(first), polygons.areas(second)
     ours, theirs = polygons.bounds(first), polygons.bounds(second)
     near = np.minimum(ours[:, None, 2:], theirs[None, :, 2:]) > np.maximum(

@@ -18,15 +18,15 @@ class MaskIou(Metric):
     """Mean over samples of intersection over union in pixels of the original image.
 
     Targets are `{"size": (h, w), "segmentation": polygons or run lengths}`; an answer is a tuple of
-    masks at that size, the first counts. google-research/big_vision transfers/segmentation.py
-    @ 0127fb6b; its 0/0 (nothing predicted, nothing there) is 0 here, as in yz93/LAVT-RIS test.py.
+    masks at that size, of which the first counts. google-research/big_vision transfers/segmentation.py
+    @ 0127fb6b; its 0/0 (two masks without a pixel) is 0 here, as in yz93/LAVT-RIS test.py.
     """
 
     wants = ("masks",)
     columns = ("iou", "n")
 
     def rows(self, answers: Sequence[Sequence[Mask] | None], targets: Sequence[dict[str, Any]]) -> Rows:
-        """One (iou, 1) a sample. Raises DataError for a segmentation that cannot be read."""
+        """One (iou, 1) per sample. Raises DataError for a segmentation that cannot be read."""
         result = np.zeros((len(targets), 2))
         result[:, 1] = 1.0
         for i, (answer, target) in enumerate(zip(answers, targets, strict=True)):

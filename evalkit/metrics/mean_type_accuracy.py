@@ -1,4 +1,4 @@
-"""Accuracy averaged over question types (RSVQA), so that a common type does not drown the others."""
+"""Accuracy averaged over question types (RSVQA), so that each type counts the same."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from evalkit.types import Metric, Rows
 class MeanTypeAccuracy(Metric):
     """Mean over question types of the share of answers that equal an accepted one.
 
-    Targets are `{"type": name, "answers": accepted answers}`. `types` keeps only these (RSVQA's
+    Targets are `{"type": name, "answers": accepted answers}`. `types`: count only these (RSVQA's
     non-numeric ones: presence, comp, rural_urban for LR; presence, comp for HR); () means all. A type
-    without samples does not count. google-research/big_vision transfers/rsvqa.py @ 0127fb6b
+    without samples is left out. google-research/big_vision transfers/rsvqa.py @ 0127fb6b
     (`acc_avg`); `lowercase` is its `to_lower`.
     """
 
@@ -29,7 +29,7 @@ class MeanTypeAccuracy(Metric):
     columns = ()
 
     def rows(self, answers: Sequence[str | None], targets: Sequence[dict[str, Any]]) -> Rows:
-        """One [type, correct] a sample."""
+        """One [type, correct] per sample."""
         result = []
         for answer, target in zip(answers, targets, strict=True):
             wanted = accepted(target)

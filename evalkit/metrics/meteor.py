@@ -1,4 +1,4 @@
-"""METEOR 1.5 of captions, matched by its own Java program."""
+"""METEOR 1.5 of captions; its own Java program does the matching."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from evalkit.types import Metric, Rows
 
 _ALPHA, _BETA, _GAMMA, _DELTA = 0.85, 0.2, 0.6, 0.75  # English
 _STAGES = np.array([1.0, 0.6, 0.8, 0.6])  # exact, stem, synonym, paraphrase
-_COUNTS = 23  # what the program prints for a pair
+_COUNTS = 23  # numbers that the program prints for each sample
 
 
 @dataclass(frozen=True)
 class Meteor(Metric):
     """METEOR of the whole corpus, from match counts summed over samples (targets: tuples of captions).
 
-    The counts come from meteor-1.5.jar, called as salaniz/pycocoevalcap meteor/meteor.py @ ad63453c
-    does (-l en -norm), in one run and always in UTF-8; the score is its formula (Denkowski and Lavie
-    2014) over the sums, which lets rows be resampled. Needs Java. `ptb` as in `evalkit.captions`.
+    The counts come from meteor-1.5.jar, called as in salaniz/pycocoevalcap meteor/meteor.py @ ad63453c
+    (-l en -norm), in one run and always in UTF-8; the score is its formula (Denkowski and Lavie 2014)
+    over the sums, so that rows can be resampled. Needs Java. `ptb` as in `evalkit.text.ngrams`.
     """
 
     ptb: ngrams.Tokens = "caption"
@@ -47,17 +47,17 @@ class Meteor(Metric):
     )
 
     def rows(self, answers: Sequence[str | None], targets: Sequence[Sequence[str]]) -> Rows:
-        """One row of the program's counts a sample. Raises UserError without Java."""
+        """One row of the program's counts per sample. Raises UserError without Java."""
         result = np.zeros((len(targets), _COUNTS))
         ours, theirs = ngrams.tokenized(answers, targets, self.ptb)
-        asked = [i for i, references in enumerate(theirs) if references]
-        lines = [_line(ours[i] or "", theirs[i]) for i in asked]
+        scorable = [i for i, references in enumerate(theirs) if references]
+        lines = [_line(ours[i] or "", theirs[i]) for i in scorable]
         if not lines:
             return result
         printed = _program(java.jar("meteor", "meteor-1.5.jar")).ask(lines)
-        for i, counts in zip(asked, printed, strict=True):
+        for i, counts in zip(scorable, printed, strict=True):
             result[i] = [float(number) for number in counts.split()]
-        # A caption matched whole, in one chunk, adds no fragmentation to the corpus.
+        # A caption that matches completely, in one chunk, adds no fragmentation to the corpus.
         whole = (result[:, 21] == result[:, 0]) & (result[:, 22] == result[:, 1]) & (result[:, 20] == 1)
         result[whole, 20] = 0.0
         return result
@@ -86,7 +86,7 @@ class Meteor(Metric):
 
 @cache
 def _program(jar: Path) -> java.JavaLines:
-    """The program, which needs ten seconds to start and is kept for the next task."""
+    """The running program; it needs ten seconds to start, so it is kept for the next task."""
     options = ["-Xmx2G", "-jar", jar.name, "-", "-", "-stdio", "-l", "en", "-norm"]
     return java.JavaLines(options, jar.parent)
 
@@ -94,7 +94,7 @@ def _program(jar: Path) -> java.JavaLines:
 def _mixed(
     matched: npt.NDArray[np.float64], length: npt.NDArray[np.float64], function: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
-    """Matched over all words of one side; content words weigh more than function words."""
+    """Matched words over all words of one side; content words weigh more than function words."""
     weights = np.array([_DELTA, 1 - _DELTA])
     words = np.stack([length - function, function], axis=-1)
     result: npt.NDArray[np.float64] = (matched @ weights) / (words @ weights)

@@ -18,8 +18,8 @@ class PairedAccuracy(Metric):
 
     Targets are `{"pair": a name that the group's samples share, "answers": accepted answers}`; the
     samples of a pair must be one cluster, so that they are drawn together. An answer is right
-    when it equals an accepted one; `lowercase` lowers both, as lil-lab/nlvr nlvr2/eval/metrics.py
-    @ 18924841 does. NLVR2's pairs: the identifier without its third field (`nlvr2` gives it).
+    when it equals an accepted one; `lowercase` lowers both, as in lil-lab/nlvr nlvr2/eval/metrics.py
+    @ 18924841. The format `nlvr2` names a pair by the identifier without its third field.
     """
 
     lowercase: bool = False

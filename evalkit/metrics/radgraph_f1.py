@@ -1,4 +1,4 @@
-"""RadGraph-F1 of radiology reports: agreement of what the package radgraph's model reads in them."""
+"""RadGraph-F1 of radiology reports: agreement of the entities and relations that radgraph's model finds."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from evalkit.types import Metric, Rows
 
 @dataclass(frozen=True)
 class RadGraphF1(Metric):
-    """Mean over samples of the F1 of what two reports hold (Jain et al., 2021; Delbrouck et al., 2022).
+    """Mean F1 of two reports' entities and relations (Jain et al., 2021; Delbrouck et al., 2022).
 
-    As F1RadGraph(reward_level=level, model_type=model) of radgraph 0.1.18 (Stanford-AIMI/radgraph), on the
-    CPU; it fetches its model from the hub (StanfordAIMI/RRG_scorers) the first time. `level`: simple compares
-    entities, partial also whether each has relations (what papers mostly report), complete also which. Which
-    one PaliGemma 2's figures are is not known to us. Of several targets the nearest counts.
+    F1RadGraph(reward_level=level, model_type=model) of radgraph 0.1.18 (Stanford-AIMI/radgraph), on the
+    CPU; it downloads its model from the hub (StanfordAIMI/RRG_scorers) the first time. `level`: simple
+    compares entities, partial also whether each has relations (what most papers report), complete also
+    which relations. It is not known which one PaliGemma 2's figures use. Of several targets the best counts.
     """
 
     level: Literal["simple", "partial", "complete"] = "partial"
@@ -34,7 +34,7 @@ class RadGraphF1(Metric):
     package = "radgraph"
 
     def rows(self, answers: Sequence[str | None], targets: Sequence[Any]) -> Rows:
-        """One (F1, 1) a sample; 0 for an empty report. Raises UserError where the model cannot be loaded."""
+        """One (F1, 1) per sample; 0 for an empty report. Raises UserError if the model cannot be loaded."""
         result = np.zeros((len(targets), 2))
         result[:, 1] = 1.0
         pairs = [
@@ -55,13 +55,13 @@ class RadGraphF1(Metric):
 
 @cache
 def _scorer(level: str, model: str) -> Any:
-    """The package's scorer with its model, kept for the next task. What it prints goes to stderr."""
+    """The package's scorer with its model, kept for the next task; its output goes to stderr."""
     try:
         with contextlib.redirect_stdout(sys.stderr):
             from radgraph import F1RadGraph
 
             return F1RadGraph(reward_level=level, model_type=model, cuda=-1)
-    except Exception as error:  # the package itself raises plain ones
+    except Exception as error:  # the package itself raises plain Exception
         problem = " ".join(str(error).split())[:200]
         raise UserError(
             f"radgraph_f1: the package radgraph cannot load its model {model} ({type(error).__name__}: "

@@ -1,4 +1,4 @@
-"""Relaxed accuracy (ChartQA): numbers within 5 % of the target, anything else exactly equal."""
+"""Relaxed accuracy (ChartQA): numbers must be within 5 % of the target, other answers exactly equal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from evalkit.types import Metric, Rows
 
 @dataclass(frozen=True)
 class RelaxedAccuracy(Metric):
-    """1 when the answer is near enough to one of the accepted answers (targets: tuples of them).
+    """1 when the answer is close enough to one of the accepted answers (targets: tuples of them), else 0.
 
     google-research/big_vision transfers/chartqa.py @ 0127fb6b with its `to_lower` as `lowercase`;
     google-research/pix2struct metrics.py @ 945f27e9 gives the same with `lowercase=True`. "45%" is
@@ -26,7 +26,7 @@ class RelaxedAccuracy(Metric):
     lowercase: bool = True
 
     def rows(self, answers: Sequence[str | None], targets: Sequence[Any]) -> Rows:
-        """One (correct, counted) a sample."""
+        """One (correct, counted) per sample."""
         result = np.zeros((len(targets), 2))
         for i, (answer, target) in enumerate(zip(answers, targets, strict=True)):
             wanted = accepted(target)
@@ -45,7 +45,7 @@ class RelaxedAccuracy(Metric):
 
 
 def _number(text: str) -> float | None:
-    """What Python's float reads (so "1e3", "1_000" and "nan" too); per cent signs divide by 100."""
+    """The text as Python's float reads it (so "1e3", "1_000" and "nan" too); "%" divides by 100."""
     try:
         return float(text.rstrip("%")) / 100.0 if text.endswith("%") else float(text)
     except ValueError:

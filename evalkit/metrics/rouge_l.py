@@ -18,8 +18,8 @@ _BETA = 1.2
 class RougeL(Metric):
     """Mean over samples of F (beta 1.2) of best precision and best recall (targets: tuples of captions).
 
-    Equal to salaniz/pycocoevalcap rouge/rouge.py @ ad63453c on tokens of `evalkit.ptb`; `ptb` as in
-    `evalkit.captions`. Precision and recall may come from different references, and an empty caption
+    Equal to salaniz/pycocoevalcap rouge/rouge.py @ ad63453c on tokens of `evalkit.text.ptb`; `ptb` as in
+    `evalkit.text.ngrams`. Precision and recall may come from different references, and an empty caption
     counts as one empty word (which an empty reference matches): both as in the reference.
     """
 
@@ -28,7 +28,7 @@ class RougeL(Metric):
     columns = ("score", "n")
 
     def rows(self, answers: Sequence[str | None], targets: Sequence[Sequence[str]]) -> Rows:
-        """One (score, 1) a sample; unreadable answers score 0."""
+        """One (score, 1) per sample; unreadable answers score 0."""
         result = np.zeros((len(targets), 2))
         result[:, 1] = 1.0
         ours, theirs = ngrams.tokenized(answers, targets, self.ptb)

@@ -1,4 +1,4 @@
-"""SMILES match: whether two lines of text write the same molecule, canonicalised by RDKit where installed."""
+"""SMILES match: whether two texts write the same molecule; RDKit canonicalises them where installed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from evalkit.types import Metric, Rows
 
 LONGEST = 5_000  # characters; longer ones are compared as they are
 
-# As SmilesPE's atomwise_tokenizer cuts; what fits none of these is dropped, as there.
+# The tokens of SmilesPE's atomwise_tokenizer; characters that fit none are dropped, as there.
 _TOKEN = re.compile(
     r"\[[^\]]+]|Br?|Cl?|[NOSPFIbcnosp().=#\-+\\/:~@?>*$]|%[0-9]{2}|[0-9]",
 )
@@ -27,13 +27,13 @@ class SmilesMatch(Metric):
     """1 when the answer equals one of the targets (tuples of SMILES) after both are made canonical.
 
     thomas0809/MolScribe evaluate.py @ 7296a304: its canon_smiles, and its graph with `chirality=False`.
-    `cistrans`: whether / and \\ count (there: removed). [R1] is written [1*], any other bracket that
-    is no atom *, characters that no SMILES has are dropped, and text that RDKit cannot read is compared
-    as it is left then: all kept. An empty text matches nothing, not even an empty target.
+    `cistrans`: whether / and \\ count (there they are removed). [R1] becomes [1*], any other bracket that
+    is no atom becomes *, characters that no SMILES has are dropped, and a text that RDKit cannot read is
+    compared after these changes: all kept. An empty text matches nothing, not even an empty target.
 
-    `canonical`: auto uses RDKit where it is installed; rdkit insists on it (UserError without); plain
+    `canonical`: auto uses RDKit where it is installed; rdkit requires it (else UserError); plain
     compares the texts as they are, which is what auto does without RDKit: then the same molecule written
-    in another order is wrong, and the other parameters do nothing. The signature says which it was.
+    in another order is wrong, and the other parameters have no effect. The signature names the choice.
     Texts of over 5,000 characters are compared as they are.
     """
 
@@ -46,7 +46,7 @@ class SmilesMatch(Metric):
             raise UserError("smiles_match(canonical='rdkit'): needs the package rdkit; pip install rdkit")
 
     def rows(self, answers: Sequence[str | None], targets: Sequence[Sequence[str]]) -> Rows:
-        """One (correct, counted) a sample; one without targets is not counted."""
+        """One (correct, counted) per sample; one without targets is not counted."""
         result = np.zeros((len(targets), 2))
         for i, (answer, accepted) in enumerate(zip(answers, targets, strict=True)):
             result[i, 1] = bool(accepted)
@@ -78,12 +78,12 @@ def _is_atom(token: str) -> bool:
 
     try:
         return Chem.AtomFromSmiles(token) is not None
-    except ValueError:  # half a surrogate pair
+    except ValueError:  # half of a surrogate pair
         return False
 
 
 def _canonical(text: str, chirality: bool, cistrans: bool) -> str:
-    """The molecule as RDKit writes it, or the text as far as it was tidied."""
+    """The molecule as RDKit writes it; where RDKit cannot read it, the text with the changes so far."""
     from rdkit import Chem, rdBase
 
     if not cistrans:

@@ -1,4 +1,4 @@
-"""SPICE of captions: agreement of scene graphs, parsed by its own Java program."""
+"""SPICE of captions: agreement of scene graphs; its own Java program parses and scores them."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ MODELS = ("stanford-corenlp-3.6.0.jar", "stanford-corenlp-3.6.0-models.jar")
 class Spice(Metric):
     """Mean over samples of the F-score of scene-graph tuples (targets: tuples of captions).
 
-    spice-1.0.jar, called as salaniz/pycocoevalcap spice/spice.py @ ad63453c does, but with its files in
-    a temporary folder. Needs Java and CoreNLP 3.6.0, which pycocoevalcap can download. An F that the
-    program leaves undefined is 0. `ptb` as in `evalkit.captions`.
+    spice-1.0.jar, called as in salaniz/pycocoevalcap spice/spice.py @ ad63453c, but with its files in a
+    temporary folder. Needs Java and CoreNLP 3.6.0, which pycocoevalcap can download. An F that the
+    program leaves undefined is 0. `ptb` as in `evalkit.text.ngrams`.
     """
 
     ptb: ngrams.Tokens = "caption"
@@ -34,16 +34,16 @@ class Spice(Metric):
     columns = ("score", "n")
 
     def rows(self, answers: Sequence[str | None], targets: Sequence[Sequence[str]]) -> Rows:
-        """One (score, 1) a sample. Raises UserError without Java or CoreNLP."""
+        """One (score, 1) per sample. Raises UserError without Java or CoreNLP."""
         result = np.zeros((len(targets), 2))
         result[:, 1] = 1.0
         ours, theirs = ngrams.tokenized(answers, targets, self.ptb)
-        asked = [
+        captioned = [
             {"image_id": i, "test": answer, "refs": references}
             for i, (answer, references) in enumerate(zip(ours, theirs, strict=True))
             if answer is not None and references
         ]
-        for each in _asked(asked) if asked else ():
+        for each in _scored(captioned) if captioned else ():
             f = each["scores"]["All"]["f"]
             result[each["image_id"], 0] = f if isinstance(f, float | int) and math.isfinite(f) else 0.0
         return result
@@ -55,8 +55,8 @@ class Spice(Metric):
         return f"spice 1.0, {version('pycocoevalcap')}"
 
 
-def _asked(captioned: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What the program says of each caption."""
+def _scored(captioned: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The program's output for each caption. Raises UserError without Java or CoreNLP."""
     jar = java.jar("spice", "spice-1.0.jar")
     missing = [name for name in MODELS if not (jar.parent / "lib" / name).is_file()]
     if missing:

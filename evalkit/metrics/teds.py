@@ -1,4 +1,4 @@
-"""TEDS: similarity of HTML tables by tree edit distance, with cell contents or structure only."""
+"""TEDS: similarity of HTML tables by tree edit distance, with cell contents or by structure only."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from evalkit.text.edit_distance import distances
 from evalkit.text.html import parse, reader, unwrap
 from evalkit.types import Metric, Rows
 
-LONGEST = 50_000  # characters; a longer answer, if 4 times its target too, is not read
+LONGEST = 50_000  # characters; a longer answer that is also over 4 times its target is not read
 PAIRS = 16_000_000  # of nodes; with more the trees are not compared (memory)
 EFFORT = 1_000_000_000  # likewise; about ten seconds
 
@@ -27,21 +27,21 @@ _Label = tuple[str, int, int, tuple[str, ...]]  # tag, columns, rows, and a cell
 class Teds(Metric):
     """1 - tree edit distance / nodes of the larger table (targets: tuples of HTML documents).
 
-    ibm-aur-nlp/PubTabNet src/metric.py @ 8ffde902. `structure_only`: cells are empty (S-TEDS). `ignore`:
-    tags to take out while their content stays, as ("b", "i"). The HTML is read as lxml does, and the
-    reference's ways are kept:
-    - The first table right under body counts. A bare <table> without <html> or <!doctype> at the
+    ibm-aur-nlp/PubTabNet src/metric.py @ 8ffde902. `structure_only`: cells are compared as if empty
+    (S-TEDS). `ignore`: tags to remove while their content stays, such as ("b", "i"). The HTML is read as
+    lxml reads it, and the reference's behaviour is kept:
+    - The first table directly under body counts. A bare <table> without <html> or <!doctype> at the
       start scores 0, as do a table inside another element and an empty text.
-    - Nodes are counted without the table itself but with the tags inside cells, where the tree ends.
-      Only a td is a cell: of th, caption and the like no text is compared, spans neither.
-    - A cell's text is compared with its tags, character by character, white space included. Other
-      attributes than colspan and rowspan (so PaliGemma 2's `coords`) are not looked at.
-    - Tables of very different shape may fall below 0.
+    - The tree ends at cells, but its nodes are counted with the tags inside cells and without the table
+      itself. Only a td is a cell: text and spans of th, caption and others are not compared.
+    - A cell's text is compared with its tags, character by character, white space included. Attributes
+      other than colspan and rowspan (so PaliGemma 2's `coords`) are ignored.
+    - Tables of very different shape may score below 0.
 
-    Where the reference raises: a span that is no number is 1; two tables without any row are equal;
-    a document without elements scores 0. Trees with more than 16 million pairs of nodes, or that would take
-    far over ten seconds, and answers of over 50,000 characters that are 4 times their target score 0.
-    Of several targets the best counts; a sample without one is left out of n.
+    Where the reference raises: a span that is not a number is 1; two tables without any row are equal;
+    a document without elements scores 0. A score is also 0 where the trees have more than 16 million pairs
+    of nodes or would take far over ten seconds, and where an answer has over 50,000 characters and 4 times
+    its target's. Of several targets the best counts; a sample without one is left out of n.
     """
 
     structure_only: bool = False
@@ -50,7 +50,7 @@ class Teds(Metric):
     columns = ("similarity", "n")
 
     def rows(self, answers: Sequence[str | None], targets: Sequence[Sequence[str]]) -> Rows:
-        """One (similarity, counted) a sample."""
+        """One (similarity, counted) per sample."""
         result = np.zeros((len(targets), 2))
         for i, (answer, accepted) in enumerate(zip(answers, targets, strict=True)):
             result[i, 1] = bool(accepted)
@@ -59,7 +59,7 @@ class Teds(Metric):
         return result
 
     def tools(self) -> str:
-        """libxml2's version, which reads the HTML."""
+        """The version of libxml2, which reads the HTML."""
         return reader()
 
     def _similarity(self, answer: str, target: str) -> float:
@@ -83,14 +83,14 @@ class Teds(Metric):
         """The table that counts, or None."""
         root = parse(text)
         if root is None or not (_WHOLE.match(text) or root.find("head") is not None):
-            return None  # lxml.html gives what body holds, without body
+            return None  # here lxml.html, and so the reference, has no body to look under
         table = root.find("body/table")
         if table is not None and self.ignore:
             unwrap(table, self.ignore)
         return table
 
     def _tree(self, table: Element, known: dict[_Label, int]) -> tree_edit_distance.Tree:
-        """The table down to its cells; `known` numbers the labels and grows."""
+        """The table down to its cells; new labels are numbered and added to `known`."""
         labels: list[int] = []
         leftmost: list[int] = []
 
@@ -133,13 +133,13 @@ def _tokens(node: Element) -> list[str]:
 
 
 def _costs(ours: Sequence[_Label], theirs: Sequence[_Label]) -> npt.NDArray[np.float64]:
-    """What each label of one tree costs to become each of the other: 0 to 1."""
+    """The cost, 0 to 1, of changing each label of one tree to each of the other: (ours, theirs)."""
     result = np.ones((len(ours), len(theirs)))
-    alike: dict[tuple[str, int, int], tuple[list[int], list[int]]] = {}
+    comparable: dict[tuple[str, int, int], tuple[list[int], list[int]]] = {}
     for side, labels in enumerate((ours, theirs)):
         for place, label in enumerate(labels):
-            alike.setdefault(label[:3], ([], []))[side].append(place)
-    for rows, columns in alike.values():
+            comparable.setdefault(label[:3], ([], []))[side].append(place)
+    for rows, columns in comparable.values():
         first, second = [ours[i][3] for i in rows], [theirs[j][3] for j in columns]
         if first and second:
             longer = np.maximum.outer([len(c) for c in first], [len(c) for c in second])

@@ -1,4 +1,4 @@
-"""VQA accuracy: an answer is right as far as three of the other human answers agree with it."""
+"""VQA accuracy: an answer is fully right when three of the other human answers agree with it."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from evalkit.types import Metric, Rows
 class VqaAccuracy(Metric):
     """Mean over the humans of min(1, others that agree / 3); targets are tuples of human answers.
 
-    `variant` says whose normalisation:
+    `variant` says whose normalisation is used:
     - official: GT-Vision-Lab/VQA vqaEval.py @ a013f004; nothing is normalised when all humans agree.
-    - big_vision: google-research/big_vision transfers/vqav2.py @ 0127fb6b; as official, but every full
-      stop before no digit goes, not just the first 32.
+    - big_vision: google-research/big_vision transfers/vqav2.py @ 0127fb6b; as official, but removes every
+      full stop that no digit follows, not just the first 32.
     - mmf: facebookresearch/mmf m4c_evaluators.py @ b0ffc7fb (TextVQA); always normalises.
-    - vizwiz: the VizWiz API; the prediction is normalised, the humans' answers are taken raw.
+    - vizwiz: the VizWiz API; the prediction is normalised, the human answers are not.
     - plain: big_vision transfers/vqa.py (OKVQA, A-OKVQA, its VizWiz): min(1, agreeing humans / 3),
       nothing normalised, nobody left out; a single human answer can then give 1/3 at most.
 
-    `lowercase` lowers both sides first (big_vision's `to_lower`). Any number of human answers is
-    taken (two references insist on ten); a sample without any is left out of n, as in big_vision.
+    `lowercase` lowers both sides first (big_vision's `to_lower`). There may be any number of human
+    answers (two references require ten); a sample without any is left out of n, as in big_vision.
     """
 
     variant: Literal["official", "big_vision", "mmf", "vizwiz", "plain"] = "big_vision"
     lowercase: bool = False
 
     def rows(self, answers: Sequence[str | None], targets: Sequence[Any]) -> Rows:
-        """One (score, counted) a sample; scores are multiples of 1/(3 x humans)."""
+        """One (score, counted) per sample; scores are multiples of 1/(3 x humans)."""
         judges: dict[str, Callable[[str, Sequence[str]], float]] = {
             "official": partial(_when_humans_differ, vqa.official),
             "big_vision": partial(_when_humans_differ, vqa.big_vision),

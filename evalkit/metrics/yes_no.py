@@ -1,4 +1,4 @@
-"""Yes-or-no questions (POPE): accuracy, precision, recall, F1 and how often yes was said."""
+"""Yes-or-no questions (POPE): accuracy, precision, recall, F1 or the share of yes answers."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _FIGURES = ("accuracy", "precision", "recall", "f1", "yes_rate")
 
 @dataclass(frozen=True)
 class YesNo(Metric):
-    """One figure over questions whose target is ("yes",) or ("no",), in any case; `details` has them all.
+    """One figure over yes-or-no questions (targets: ("yes",) or ("no",), in any case); `details` has all.
 
     `variant`:
     - strict: google-research/big_vision transfers/pope.py @ 0127fb6b. The lower-cased answer must be
       exactly yes or no; anything else is wrong, and neither a yes nor a no.
-    - official: AoiDragon/POPE evaluate.py @ 08d957b9. Of the text before the first full stop, less its
-      commas, one of the words "No", "no", "not" makes a no; everything else is a yes, "NO" and "" too.
+    - official: AoiDragon/POPE evaluate.py @ 08d957b9. The text before the first full stop, without commas,
+      is a no if it has one of the words "No", "no", "not"; everything else is a yes, even "NO" and "".
 
-    An unreadable answer (None) is wrong in both. A figure whose denominator is 0, where the official
-    script raises, is 0.
+    An unreadable answer (None) is wrong in both. Where a figure's denominator is 0 and the official
+    script raises, the figure is 0.
     """
 
     variant: Literal["strict", "official"] = "strict"
@@ -35,7 +35,7 @@ class YesNo(Metric):
     columns = ("true yes", "false yes", "true no", "false no", "neither, yes wanted", "neither, no wanted")
 
     def rows(self, answers: Sequence[str | None], targets: Sequence[Any]) -> Rows:
-        """One row with a single 1 a sample."""
+        """One row with a single 1 per sample."""
         result = np.zeros((len(targets), 6))
         for i, (answer, target) in enumerate(zip(answers, targets, strict=True)):
             wanted = accepted(target)[0].lower() != "no"  # a copy of POPE on the hub may write "NO"

@@ -1,1 +1,1 @@
-"""Model text to answers: one class a file, found by its file name."""
+"""From the model's text to answers: one class per file, found by its file name."""

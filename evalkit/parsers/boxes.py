@@ -1,4 +1,4 @@
-"""Boxes from `<loc>` tokens, with labels and, where log-probabilities are kept, what ranks them."""
+"""Boxes from `<loc>` tokens, with labels and, where log-probabilities are kept, scores to rank them by."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from evalkit.types import Box, Parser, Prediction, Size
 class Boxes(Parser):
     """A tuple of boxes as fractions of the image; None when none can be read.
 
-    `form` says what is looked for:
+    `form` says what is read:
     - objects: every `<loc>x4 label` in the text, separated by " ; " or not. Boxes without area are
-      passed over; a text with no other box is unreadable, the empty text too.
+      skipped; a text with no other box is unreadable, and so is the empty text.
     - first: the four tokens that the text begins with (referring expressions); the rest is ignored.
       Unreadable unless y1 > y0 and x1 > x0. google-research/big_vision transfers/segmentation.py.
     - demo: as the published demo (Space big-vision/paligemma-hf) reads, boxes without area included;
-      it divides by 1024 and rounds to pixels.
+      the demo divides by 1024 and rounds to pixels.
 
-    `divisor`: 1023 as big_vision, 1024 as the demo. A box's score is the mean log-probability of its
-    tokens where the prediction has them, else 1.
+    `divisor`: 1023 as in big_vision, 1024 as in the demo. A box's score is the mean log-probability
+    of its tokens where the prediction has them, else 1.
     """
 
     divisor: Literal[1023, 1024] = 1023

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from evalkit.types import Parser, Prediction, Size
 
-# what a text begins with -> what stands before it in a document; ends are left to the reader, as in HTML
+# first tag of a text -> the tags before it in a document; the HTML reader adds missing end tags
 _MISSING = {
     "body": "<html>",
     "table": "<html><body>",
@@ -20,12 +20,12 @@ _FIRST = re.compile(r"\s*<(" + "|".join(_MISSING) + r")(?=[\s>])", re.IGNORECASE
 
 @dataclass(frozen=True)
 class Html(Parser):
-    """The text; a bare table, or its rows alone, begins as a document does.
+    """The text; a bare table, or only its rows, gets the missing tags of a document before it.
 
-    PubTabNet's script (`teds`) finds a table right under body only, and the datasets' targets are whole
+    PubTabNet's script (`teds`) finds a table only directly under body, and the datasets' targets are whole
     documents; whether PaliGemma 2 was trained to write `<html><body>` isn't published. So a text that
-    begins with <body>, <table>, <thead>, <tbody> or <tr> gets the tags that are missing before it; all
-    else stays as it is, a text without any table too. No text is unreadable.
+    begins with <body>, <table>, <thead>, <tbody> or <tr> gets the tags that are missing before it;
+    everything else stays as it is, even a text without any table. No text is unreadable.
     """
 
     kind = "text"

@@ -1,4 +1,4 @@
-"""The letter of the chosen option, from the ways in which models name one."""
+"""The letter of the chosen option, in the forms in which models name it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _FORMS = {
 
 @dataclass(frozen=True)
 class Letter(Parser):
-    """A lower-case letter, or None.
+    """The chosen option as a lower-case letter; None when there is none.
 
-    `form`: sentence is ScienceQA's "The answer is X." at the very start, in any case, the full stop
-    needed (google-research/big_vision transfers/science_qa.py @ 0127fb6b); alone takes a text that begins
-    with an option's letter: "B", "B.", "(B)", "b) a dog".
+    `form`: sentence is ScienceQA's "The answer is X." at the very start, in upper or lower case, the full
+    stop required (google-research/big_vision transfers/science_qa.py @ 0127fb6b); alone accepts a text that
+    begins with an option's letter: "B", "B.", "(B)", "b) a dog".
     """
 
     form: Literal["sentence", "alone"] = "sentence"

@@ -1,4 +1,4 @@
-"""Masks from four `<loc>` and sixteen `<seg>` tokens, decoded and pasted at the image's size."""
+"""Masks from four `<loc>` and sixteen `<seg>` tokens, decoded and pasted into the image's size."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _CHUNK = 256  # predictions decoded together
 class Masks(Parser):
     """A tuple of masks at the original image's size; None when none can be read.
 
-    `form` says what is looked for:
-    - first: the twenty tokens that the text begins with; anything after is ignored. Unreadable unless
+    `form` says what is read:
+    - first: the twenty tokens that the text begins with; the rest is ignored. Unreadable unless
       all twenty are there and y1 > y0 and x1 > x0 (google-research/big_vision
       transfers/segmentation.py @ 0127fb6b).
-    - objects: every `<loc>x4<seg>x16 label` in the text (the mix checkpoints); ones without area are
-      passed over.
+    - objects: every `<loc>x4<seg>x16 label` in the text (the mix checkpoints); those whose box has no
+      area are skipped.
 
     A box that has an area in tokens but none in whole pixels gives a mask without a pixel: it scores 0
-    and counts as invalid, yet its box is still compared, as in big_vision. `decoder` names the weights:
-    a file, "demo", or "" for what `mask_decoder.resolve` finds.
+    and counts as invalid, but its box is still compared, as in big_vision. `decoder` names the weights:
+    a file, "demo", or "" for what `geometry.mask_decoder.resolve` finds.
     """
 
     decoder: str = ""
@@ -39,20 +39,20 @@ class Masks(Parser):
     kind = "masks"
 
     def within(self, folders: Sequence[Path]) -> Masks:
-        """With the decoder looked for below `folders` first. Raises UserError when it is not there."""
+        """A copy that looks for the decoder below `folders` first. Raises UserError when there is none."""
         made = replace(self)
         object.__setattr__(made, "folders", tuple(folders))
         mask_decoder.resolve(self.decoder, folders)
         return made
 
     def read(self, prediction: Prediction, size: Size | None) -> tuple[Mask, ...] | None:
-        """The masks in the order of the text; `size` (h, w), or else the prediction's own, is needed."""
+        """The masks in the order of the text. Needs `size` (h, w), or the prediction's own."""
         return self.answers([prediction], [size])[0]
 
     def answers(
         self, predictions: Sequence[Prediction], sizes: Sequence[Size | None]
     ) -> list[tuple[Mask, ...] | None]:
-        """Many at once, their masks decoded in batches. Raises DataError where no size is known."""
+        """The answers of many predictions, decoded in batches. Raises DataError where no size is known."""
         result: list[tuple[Mask, ...] | None] = []
         for start in range(0, len(predictions), _CHUNK):
             part = predictions[start : start + _CHUNK]
@@ -60,7 +60,7 @@ class Masks(Parser):
         return result
 
     def invalid(self, answer: Any | None) -> bool:
-        """Whether it is None or its first mask's box vanished when cut down to whole pixels."""
+        """Whether it is None or the box of its first mask has no area in whole pixels."""
         return answer is None or _vanished(answer[0].box, answer[0].size)
 
     def identity(self) -> str:

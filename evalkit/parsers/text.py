@@ -11,7 +11,7 @@ from evalkit.types import Parser, Prediction, Size
 class Text(Parser):
     """The whole text; nothing is cut or stripped, as in google-research/big_vision @ 0127fb6b.
 
-    `strip` takes white space off both ends. No text is unreadable.
+    `strip` removes white space at both ends. No text is unreadable.
     """
 
     strip: bool = False

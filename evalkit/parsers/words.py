@@ -1,4 +1,4 @@
-"""Words with their places: four `<loc>` tokens and what is written there."""
+"""Words with their positions: four `<loc>` tokens and the text that is written there."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _BOX = re.compile(r"<loc((?:0[0-9]{3}|10[01][0-9]|102[0-3]))>" * 4)
 
 @dataclass(frozen=True)
 class Words(Parser):
-    """A tuple of boxes as fractions of the image, each labelled with the transcription; case kept.
+    """A tuple of boxes as fractions of the image, each labelled with its transcription, case kept.
 
-    `form`: box_first is `<loc>x4 text ; <loc>x4 text`, the grammar of PaliGemma's detection; text_first
-    is `text <loc>x4 ; text <loc>x4` (PaliGemma 2 publishes neither). Unlike a class name, the text may
-    hold ";" and "<": it reaches to the next box. One ";" that separates two words is taken off, then
-    white space at both ends; nothing else is done. Boxes without area are kept, since HierText's
-    protocol counts them as predicted. A blank text says that there are no words; a text that is
-    not blank and holds no box is unreadable. `divisor`: 1023 as big_vision, 1024 as the demo.
+    `form`: box_first is `<loc>x4 text ; <loc>x4 text`, as in PaliGemma's detection; text_first
+    is `text <loc>x4 ; text <loc>x4` (PaliGemma 2 doesn't publish which it uses). Unlike a class name, the
+    text may hold ";" and "<": it ends at the next box. One ";" that separates two words is removed, then
+    white space at both ends; nothing else is changed. Boxes without area are kept, since HierText's
+    protocol counts them as predicted. A blank text means no words; a text that is not blank and
+    holds no box is unreadable. `divisor`: 1023 as in big_vision, 1024 as in the demo.
     """
 
     form: Literal["box_first", "text_first"] = "box_first"

@@ -1,1 +1,1 @@
-"""The papers' numbers, the official sample counts, and what is known of both."""
+"""The papers' numbers, the official sample counts, and known facts about both."""

@@ -1,6 +1,6 @@
-"""How many samples a split should have: `results/counts.csv`, wrong counts and what they resemble.
+"""What a wrong number of samples looks like: `results/counts.csv`, known wrong counts and their causes.
 
-Knows names and numbers; reads no dataset.
+Reads no dataset.
 """
 
 from __future__ import annotations
@@ -22,15 +22,17 @@ def load() -> tuple[tuple[str, int, str], ...]:
         with path.open(encoding="utf-8", newline="") as file:
             return tuple((row["task"], int(row["count"]), row["resembles"]) for row in csv.DictReader(file))
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; it comes with evalkit, so install that again") from None
+        raise UserError(f"{path}: {error.strerror}; it is part of evalkit: install evalkit again") from None
     except (ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{path}: is damaged ({error}); it comes with evalkit") from None
+        raise UserError(
+            f"{path}: is damaged ({error}); it is part of evalkit: install evalkit again"
+        ) from None
 
 
 def resembles(task: str, found: int, official: Iterable[tuple[str, int]] = ()) -> list[str]:
-    """What a wrong count looks like: the known ones, else tasks of the same benchmark that have it.
+    """What a wrong count looks like: known wrong counts, else tasks of the same dataset that have it.
 
-    `official` are the (name, count) of tasks; those of one benchmark begin with the same word.
+    `official` has the (name, count) of tasks; names of one dataset begin with the same word.
     """
     known = [what for pattern, n, what in load() if n == found and fnmatchcase(task, pattern)]
     family = task.partition("_")[0]

@@ -1,6 +1,6 @@
-"""What is known of the published evaluations beside their numbers: `results/artefacts.yaml`, read strictly.
+"""Facts about the published evaluations other than their numbers: `results/artefacts.yaml`, read strictly.
 
-Knows no numbers and no runs; the tasks are patterns of that file.
+The file names tasks by patterns. Reads no runs.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def folder() -> Path:
 
 @functools.cache
 def load() -> dict[str, dict[str, Any]]:
-    """Pattern of task names to its facts. Raises UserError for keys or values that don't belong there."""
+    """Pattern of task names to its facts. Raises UserError for unknown keys and wrong values."""
     shown = "results/artefacts.yaml"
     content = strict_yaml.read(folder() / "artefacts.yaml", shown)
     strict_yaml.check_keys(shown, "", content, dict.fromkeys(content, (dict, False)))
@@ -43,20 +43,20 @@ def _facts(task: str, key: str) -> Iterator[Any]:
 
 
 def known(task: str) -> list[str]:
-    """Why a right evaluation may miss a task's published number."""
+    """Why a correct evaluation may differ from a task's published number."""
     return list(_facts(task, "known"))
 
 
 def beams(task: str) -> int:
-    """The beam of the published number; 1 is greedy."""
+    """The beam width of the published number; 1 is greedy."""
     return next(_facts(task, "beams"), 1)
 
 
 def fine_tune(task: str) -> str:
-    """The released fine-tune that answers the task where it isn't named like it, without hyphens; or ''."""
+    """The released fine-tune for the task, without hyphens, where its name differs from the task's; or ''."""
     return next(_facts(task, "fine_tune"), "")
 
 
 def reported_on(task: str) -> str:
-    """The test set's task that the first paper reports instead, having trained on this one too; or ''."""
+    """The test-set task that the first paper reports instead, since it trained on this split too; or ''."""
     return next(_facts(task, "reported_on"), "")

@@ -1,6 +1,6 @@
-"""The published numbers: `results/published.csv`, and which of them stands beside a score.
+"""The published numbers: `results/published.csv`, and which of them a score is compared with.
 
-Knows no run folders and no tasks; takes names, resolutions and scores.
+Takes names, resolutions and scores; reads no run folders or task files.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Published:
 
     task: str
     split: str
-    metric: str  # as spelled in the task's YAML
+    metric: str  # as written in the task's YAML
     part: str  # a group or a detail of the score; "" is the score itself
     model: str
     kind: str  # transfer, mix, pt, or a variant that released checkpoints aren't
@@ -38,7 +38,7 @@ class Published:
     score: float
     stdev: float | None  # over five fine-tunes
     source: str
-    differs: str = ""  # why no score of ours can be laid beside it
+    differs: str = ""  # why no score of ours can be compared with it
 
     @property
     def mean_of_five(self) -> bool:
@@ -56,13 +56,13 @@ class Named:
 
     @property
     def released(self) -> bool:
-        """Whether it is named as one of the released fine-tunes."""
+        """Whether it has the name of a released fine-tune."""
         return bool(self.data)
 
 
 @dataclass(frozen=True)
 class Beside:
-    """A score and the published number beside it; `why_not` says why the two aren't compared."""
+    """A score and its published number; `why_not` says why the two aren't compared."""
 
     row: Published | None
     value: float | None = None
@@ -90,15 +90,17 @@ def place() -> Path:
 
 @functools.cache
 def load() -> tuple[Published, ...]:
-    """All rows; of several for one score the first is the one to compare with, papers before README."""
+    """All rows; of several rows for one score the first is compared with (papers before READMEs)."""
     path = place()
     try:
         with path.open(encoding="utf-8", newline="") as file:
             return tuple(_row(line) for line in csv.DictReader(file))
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; it comes with evalkit, so install that again") from None
+        raise UserError(f"{path}: {error.strerror}; it is part of evalkit: install evalkit again") from None
     except (ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{path}: is damaged ({error}); it comes with evalkit") from None
+        raise UserError(
+            f"{path}: is damaged ({error}); it is part of evalkit: install evalkit again"
+        ) from None
 
 
 def _row(line: Mapping[str, Any]) -> Published:
@@ -119,7 +121,7 @@ def models() -> list[str]:
 
 
 def search(what: str) -> list[Published]:
-    """The rows of a task, of a model, or of all tasks that begin so. Raises UserError for none."""
+    """The rows of a task, a model, or all tasks whose names begin with `what`. Raises UserError for none."""
     found = [r for r in load() if what in (r.task, r.model)]
     if not found and (named := name(what)) is not None:
         found = [
@@ -136,11 +138,11 @@ def search(what: str) -> list[Published]:
     return found
 
 
-# --- which row stands beside a run ------------------------------------------------------------------------
+# --- which row belongs to a score -------------------------------------------------------------------------
 
 
 def name(checkpoint: str) -> Named | None:
-    """What a folder's or hub's name says of a checkpoint; None where it isn't named as the released ones."""
+    """What a folder's or hub name says about a checkpoint; None unless it is like those of released ones."""
     found = _NAME.search(checkpoint.lower())
     if found is None:
         return None
@@ -150,7 +152,7 @@ def name(checkpoint: str) -> Named | None:
 
 
 def given(text: str) -> Named:
-    """`--published-model`: a model of the file (its transfers), or a checkpoint's full name.
+    """The value of `--published-model`: a model of the file (its transfers), or a checkpoint's full name.
 
     Raises UserError for a name that nothing is published for.
     """
@@ -165,13 +167,13 @@ def given(text: str) -> Named:
 
 
 def _fits(named: Named, task: str) -> bool:
-    """Whether a fine-tune on `named.data` is the one that the papers answer the task with."""
+    """Whether a fine-tune on `named.data` is the one that the papers use for the task."""
     answering = facts.fine_tune(task) or re.sub(r"[^a-z0-9]", "", task.lower())
     return answering.startswith(named.data)
 
 
 def match(task: str, named: Named, resolution: int | None, metric: str, part: str = "") -> list[Published]:
-    """The rows for a checkpoint's score, the one to compare with first."""
+    """The rows for a checkpoint's score; the first is the one to compare with."""
     return [
         row for row in for_task(task)
         if (row.metric, row.part, row.model, row.kind) == (metric, part, named.model, named.kind)
@@ -213,7 +215,7 @@ def beside(
 
 
 def _nothing(task: str, named: Named, resolution: int | None, metric: str, part: str) -> str:
-    """Why there is no row: the first of task, metric, checkpoint, fine-tune and resolution that has none."""
+    """Why there is no row: the first of task, metric, checkpoint, fine-tune and resolution without one."""
     rows = for_task(task)
     if not rows:
         return "nothing is published for this task"
@@ -224,7 +226,7 @@ def _nothing(task: str, named: Named, resolution: int | None, metric: str, part:
     if not mine:
         return f"nothing published for {named.model} {named.kind}"
     if not _fits(named, task):
-        return f"fine-tuned on {named.data}; the papers answer this task with another fine-tune"
+        return f"fine-tuned on {named.data}; the papers use another fine-tune for this task"
     sizes = ", ".join(str(size) for size in sorted({r.resolution for r in mine}))
     return f"published at {sizes} px, this is {resolution or named.resolution or 'at an unknown size'}"
 

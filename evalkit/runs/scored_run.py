@@ -1,6 +1,6 @@
-"""A scored run as comparisons see it: from its folder, or from a small baseline file, also at a git ref.
+"""Scored runs as comparisons use them: read from a run folder or a small baseline file, also at a git ref.
 
-Knows what runs leave on disk; compares nothing.
+Compares nothing.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ SCHEMA = 1
 
 @dataclass(frozen=True, repr=False)
 class ScoredRun:
-    """One task answered by one model and scored. Samples are sorted by id; columns run beside them.
+    """One task answered by one model and scored. Samples are sorted by id; columns have one value for each.
 
-    `rows` and `scores` go by the metric's full spelling; `clusters` are what is resampled together.
+    `rows` and `scores` have the metrics' full spellings as keys; samples of one cluster are resampled
+    together.
     """
 
     name: str  # the model, for people
@@ -43,17 +44,17 @@ class ScoredRun:
     digest: str
     asked: Mapping[str, Any]
     overrides: Mapping[str, str]
-    early: Mapping[str, Any] | None  # what a sequential run decided, when it stopped early
+    early: Mapping[str, Any] | None  # the decision of a sequential run that stopped early
     scores: Mapping[str, Score]
     ids: tuple[str, ...]
-    images: tuple[str, ...]  # digests of what was read
+    images: tuple[str, ...]  # digests of the image bytes that were read
     clusters: tuple[str, ...]
     groups: tuple[str, ...]
     texts: tuple[str, ...]
     invalid: tuple[bool, ...]
     rows: Mapping[str, Rows]
     device: str = ""
-    seconds: float | None = None  # of predicting, where every session ended well
+    seconds: float | None = None  # spent predicting, where every session ended normally
 
     def __repr__(self) -> str:
         return f"<ScoredRun {self.run}, {len(self.ids):,} samples>"
@@ -63,7 +64,7 @@ class ScoredRun:
 
     @property
     def first(self) -> str:
-        """The task's first metric: the one that verdicts are about."""
+        """The task's first metric, which decides verdicts."""
         return next(iter(self.scores))
 
     @cached_property
@@ -73,14 +74,14 @@ class ScoredRun:
 
     @property
     def weights(self) -> Any:
-        """What must be equal for "the same weights": all that is read from files, and the precision."""
+        """What must be equal for "the same weights": everything read from files, and the precision."""
         model = dict(self.identity.get("model", {}))
         for key in ("backend", "text_version", "engine"):  # code, not weights
             model.pop(key, None)
         return model
 
     def only(self, ids: Iterable[str]) -> ScoredRun:
-        """The same run with these samples alone; rows stay as they are (so a corpus idf stays whole)."""
+        """The same run with only these samples; rows stay as they are (so a corpus idf stays that of all)."""
         wanted = set(ids)
         kept = [i for i, name in enumerate(self.ids) if name in wanted]
         if len(kept) == len(self.ids):
@@ -130,7 +131,7 @@ def read(place: str | Path) -> list[ScoredRun]:
 
 
 def of_runs(folders: Sequence[RunFolder]) -> list[ScoredRun]:
-    """All that can be compared: runs of tasks without a score are left out, unless there are no others."""
+    """The runs that can be compared: those of tasks without a score are left out, unless all are."""
     return [of_run(f) for f in folders if not _unscored(f.read_run())] or [of_run(f) for f in folders]
 
 
@@ -169,12 +170,12 @@ def of_run(folder: RunFolder) -> ScoredRun:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{folder.path}: rows.jsonl: does not fit scores.json ({error}); "
-            f"`evalkit score {folder.path}` mends it"
+            f"`evalkit score {folder.path}` writes both again"
         ) from None
 
 
 def _rows(values: list[Any], spelling: str = "", groups: Sequence[str] = ()) -> Rows:
-    """Rows as the metric reads them: a mean over groups wants to know each sample's group."""
+    """Rows as the metric reads them; for a mean over groups they need each sample's group."""
     if values and isinstance(values[0], dict):
         return values
     rows = np.asarray(values, dtype=np.float64)
@@ -208,7 +209,7 @@ def _at_ref(place: str) -> bytes:
     try:
         done = subprocess.run(git, capture_output=True, timeout=60, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise UserError(f"{place}: git cannot be asked ({error}); give a file instead") from None
+        raise UserError(f"{place}: git cannot be run ({error}); give a file instead") from None
     if done.returncode:
         why = done.stderr.decode(errors="replace").strip().splitlines()
         raise UserError(f"{place}: git does not have it: {why[-1] if why else 'no reason given'}")
@@ -226,7 +227,7 @@ def save(runs: Sequence[ScoredRun], path: Path) -> None:
 
 
 def _packed(run: ScoredRun) -> dict[str, Any]:
-    """One run as JSON; images, clusters and groups as numbers into lists of names."""
+    """One run as JSON; images, clusters and groups are stored as indices into lists of names."""
     import dataclasses
 
     def indexed(column: Sequence[str]) -> dict[str, Any]:
@@ -258,7 +259,9 @@ def _parse(data: bytes, place: str) -> list[ScoredRun]:
         if content["kind"] != KIND:
             raise ValueError
     except (ValueError, OSError, EOFError, KeyError, TypeError):
-        raise UserError(f"{place}: is no baseline; `evalkit baseline save RUN FILE` writes one") from None
+        raise UserError(
+            f"{place}: is not a baseline file; `evalkit baseline save RUN FILE` writes one"
+        ) from None
     if content["schema"] > SCHEMA:
         raise UserError(f"{place}: written by a newer evalkit (schema {content['schema']}); update evalkit")
     try:

@@ -1,7 +1,7 @@
-"""What a run leaves on disk, and the only code that writes it: journals, run.json, rows, scores.
+"""What a run leaves on disk: journals, run.json, rows, scores; no other code writes these files.
 
-Knows files and their damage; not how predictions are made or scored. `results/README.md` lists
-every file and column.
+Handles files and their damage; does not predict or score. `results/README.md` lists every file
+and column.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from evalkit.types import Prediction, Score
 
 SCHEMA = 1  # raised when a file's meaning changes; older ones are migrated on reading
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
-"""From a schema to the next one; schema 1 is the first, so there is none yet."""
-SYNC_SECONDS = 2.0  # at most this much is computed again after a power cut
+"""From each schema to the next; schema 1 is the first, so there are none yet."""
+SYNC_SECONDS = 2.0  # a power cut loses at most this much work
 
 ImageStamp = tuple[int, int]
-"""(bytes, mtime in ns) of an image file as it was read: a cheap first look on resume."""
+"""(bytes, mtime in ns) of an image file when it was read: a cheap first check on resume."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +69,9 @@ class RunFolder:
         return _read_json(self.path / "scores.json")
 
     def write_scores(self, scores: Sequence[Score], inputs: str, not_scored: Mapping[str, str]) -> None:
-        """`inputs` is the digest of all that the scores were computed from."""
-        told = [dataclasses.asdict(s) for s in scores]
-        content = {"schema": SCHEMA, "inputs": inputs, "scores": told, "not_scored": dict(not_scored)}
+        """Writes scores.json; `inputs` is the digest of everything that the scores were computed from."""
+        plain = [dataclasses.asdict(s) for s in scores]
+        content = {"schema": SCHEMA, "inputs": inputs, "scores": plain, "not_scored": dict(not_scored)}
         atomic_write(self.path / "scores.json", _dump(content))
 
     def write_rows(self, lines: Iterable[Mapping[str, Any]]) -> None:
@@ -83,7 +83,7 @@ class RunFolder:
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
     def entries(self) -> dict[str, Entry]:
-        """Every sound journal line by sample id, the last one of an id; damaged lines are dropped."""
+        """The journal's entries by sample id, the last one for each id; damaged lines are dropped."""
         found: dict[str, Entry] = {}
         for part in sorted((self.path / "predictions").glob("*.jsonl")):
             with open(part, "rb") as file:
@@ -95,11 +95,11 @@ class RunFolder:
 
     @property
     def kept(self) -> bool:
-        """Whether someone said to keep it: a baseline was made of it, or `evalkit runs keep`."""
+        """Whether it is to be kept: a baseline was made of it, or someone ran `evalkit runs keep`."""
         return (self.path / "keep").exists()
 
     def keep(self) -> None:
-        atomic_write(self.path / "keep", "kept: `evalkit runs gc` and `rm` leave this run alone\n")
+        atomic_write(self.path / "keep", "kept: `evalkit runs gc` and `rm` do not remove this run\n")
 
     def remove(self) -> None:
         """Removes the folder. Raises ResultsError while another process writes it."""
@@ -126,7 +126,7 @@ def not_scored_of(folder: RunFolder) -> dict[str, str]:
 
 
 def find(paths: Iterable[Path]) -> list[RunFolder]:
-    """Runs named by folder, or all below a folder of runs, in order of name."""
+    """The run folders given, and all runs below folders of runs, in order of name."""
     found: dict[Path, RunFolder] = {}
     for path in paths:
         if not path.exists():
@@ -165,7 +165,7 @@ def _read_json(path: Path) -> dict[str, Any] | None:
 
 
 class Journal:
-    """Append-only predictions with a checksum a line; one writer at a time, synced every 2 s.
+    """Append-only predictions with a checksum per line; one writer at a time, synced every 2 s.
 
     Use as a context manager. Raises ResultsError when another process is writing the same part.
     """
@@ -187,7 +187,7 @@ class Journal:
                 f"{self.path}: another process is writing this run; wait for it, or use another --output_path"
             ) from None
         self._file = file
-        self._mend_tail(file)
+        self._end_last_line(file)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -198,8 +198,8 @@ class Journal:
             self._file = None
 
     @staticmethod
-    def _mend_tail(file: IO[bytes]) -> None:
-        """A line torn by a kill is closed, so that the next one starts on its own line."""
+    def _end_last_line(file: IO[bytes]) -> None:
+        """Ends a line that was cut off by a kill, so that the next entry starts on its own line."""
         if file.seek(0, os.SEEK_END) > 0:
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":
@@ -223,7 +223,7 @@ _DEFAULTS = {f.name: f.default for f in dataclasses.fields(Prediction)}
 
 
 def _encode(entry: Entry) -> bytes:
-    """One line: the prediction without what is at its default, the stamps, and a crc32 at the end."""
+    """One line: the prediction without fields at their defaults, the stamps, and a crc32 at the end."""
     content = {k: v for k, v in dataclasses.asdict(entry.prediction).items() if v != _DEFAULTS[k]}
     content |= {"stamps": entry.stamps} if entry.stamps else {}
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))[:-1].encode()
@@ -231,7 +231,7 @@ def _encode(entry: Entry) -> bytes:
 
 
 def _decode(line: bytes) -> Entry | None:
-    """The entry of a journal line, or None when it is torn or damaged."""
+    """The entry of a journal line, or None when the line is cut off or damaged."""
     text, mark, tail = line.rpartition(b',"crc":"')
     if not mark or tail != b'%08x"}\n' % zlib.crc32(text):
         return None

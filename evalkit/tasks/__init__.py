@@ -1,1 +1,1 @@
-"""YAML files to tasks, and tasks to their samples."""
+"""From YAML files to tasks, and from tasks to their samples."""

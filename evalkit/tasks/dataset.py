@@ -1,4 +1,4 @@
-"""A task's samples as they are on disk: found, read, digested, and a part of them chosen."""
+"""A task's samples: found on disk, read, digested, and selected."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class Selection:
 
     @classmethod
     def of_run(cls, run: Mapping[str, Any]) -> Selection:
-        """What run.json says of it."""
+        """The selection that run.json records."""
         recorded = run["asked"]
         return cls(recorded["limit"], recorded["seed"], tuple(recorded["ids"]) if recorded["ids"] else None)
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A task's samples as found on disk, with the digests that name them."""
+    """A task's samples as found on disk, with digests of their prompts and targets."""
 
     task: Task
     source: Source
@@ -45,9 +45,9 @@ class Dataset:
 
     @property
     def short_of(self) -> int | None:
-        """The official count when the disk holds another number of samples, else None.
+        """The official count if the disk holds another number of samples, else None.
 
-        As many as the papers' own copy has are as right: they are compared with the published number.
+        The number in the papers' own copy is accepted too: it is compared with the published score.
         """
         official, published = self.task.data.count, self.task.data.published_count
         return official if official is not None and len(self.samples) not in (official, published) else None
@@ -57,7 +57,7 @@ class Dataset:
 
 
 def roots(given: Sequence[Path], wanted: Sequence[Task]) -> list[Path]:
-    """The data roots; the generated benchmark is written into the cache the first time it is asked for."""
+    """The data roots; the generated benchmark is written into the cache the first time it is needed."""
     found = sources.roots(given)
     named = (place for task in wanted for entry in task.data.sources for place in entry.values())
     if any(str(place).startswith(f"{demo.SCENES}/") for place in named):
@@ -68,7 +68,7 @@ def roots(given: Sequence[Path], wanted: Sequence[Task]) -> list[Path]:
 
 
 class DatasetCache:
-    """Reads datasets and keeps the last one only: a suite of a million samples stays small in memory."""
+    """Reads datasets and keeps only the last one: a suite of a million samples then needs little memory."""
 
     def __init__(self, roots: Sequence[Path]) -> None:
         self.roots = tuple(roots)
@@ -81,7 +81,7 @@ class DatasetCache:
 
 
 def dataset(task: Task, roots: Sequence[Path]) -> Dataset:
-    """Finds and reads a task's samples. Raises DataError for what is missing, damaged or doubled."""
+    """Finds and reads a task's samples. Raises DataError for missing or damaged files and repeated ids."""
     source = sources.locate(task, roots)
     parser: Parser = registry.make("parsers", task.parser).within((source.root, *roots))
     samples = tuple(_read(task, source))
@@ -91,7 +91,7 @@ def dataset(task: Task, roots: Sequence[Path]) -> Dataset:
     for sample in samples:
         if sample.id in seen:
             raise DataError(
-                f"{task.name}: sample id {sample.id} is there twice in {source.root}; ids are unique"
+                f"{task.name}: sample id {sample.id} is there twice in {source.root}; ids must be unique"
             )
         seen.add(sample.id)
     prompts = (
@@ -103,7 +103,7 @@ def dataset(task: Task, roots: Sequence[Path]) -> Dataset:
 
 
 def _read(task: Task, source: Source) -> Iterator[Sample]:
-    """The samples by the source's own format, or the task's; only those that its file `only` lists."""
+    """The samples, read by the source's format or else the task's; only those that its file `only` lists."""
     fmt: Format = registry.make("formats", source.entry.get("format", task.data.format))
     found = fmt.samples(source, task.data.split)
     if "only" not in source.entry:
@@ -112,12 +112,12 @@ def _read(task: Task, source: Source) -> Iterator[Sample]:
     try:
         wanted = set(path.read_text(encoding="utf-8-sig").split())
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); it must list one sample id a line") from None
+        raise DataError(f"{path}: cannot be read ({error}); it must list one sample id per line") from None
     return (sample for sample in found if sample.id in wanted)
 
 
 def _marks(sample: Sample) -> str:
-    """What is done to the images before all else, '' where nothing; a font counts by its content."""
+    """What is drawn on the images and how they are turned, '' for nothing; a font counts by its content."""
     if not any(image.marks or image.turn for image in sample.images):
         return ""
     done = [[image.turn, *(_named(asdict(m)) for m in image.marks)] for image in sample.images]
@@ -125,7 +125,7 @@ def _marks(sample: Sample) -> str:
 
 
 def _offered(task: Task, sample: Sample) -> str:
-    """The choices where they are scored by likelihood, '' where text is generated."""
+    """The choices if they are scored by likelihood, '' if text is generated."""
     found = loader.choices(task, sample)
     return "\0" + json.dumps(found) if found else ""
 
@@ -135,7 +135,7 @@ def _named(mark: dict[str, Any]) -> dict[str, Any]:
 
 
 def _digest(pairs: Iterable[tuple[str, str]]) -> str:
-    """sha256 over (id, content) pairs, whatever their order."""
+    """sha256 of (id, content) pairs, independent of their order."""
     each = sorted(hashlib.sha256(f"{name}\0{content}".encode()).digest() for name, content in pairs)
     return hashlib.sha256(b"".join(each)).hexdigest()
 
@@ -143,7 +143,7 @@ def _digest(pairs: Iterable[tuple[str, str]]) -> str:
 def choose(samples: Sequence[Sample], selection: Selection) -> list[Sample]:
     """The wanted samples in file order.
 
-    `limit` N keeps the first N clusters of a seeded permutation, which depends on sample ids alone:
+    `limit` N keeps the first N clusters of a seeded permutation, which depends only on sample ids,
     not on paths, file order or N, so limits nest.
     """
     if selection.ids is not None:

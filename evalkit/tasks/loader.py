@@ -1,5 +1,7 @@
-"""Finds and loads task and suite files, and says what a task asks: prompts, choices, preparation, identity.
-What a file may say stands in `schema.py`."""
+"""Finds and loads task and suite files; gives a task's prompts, choices, image preparation and identity.
+
+What a file may contain is in `schema.py`.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ from evalkit.types import Preparation, Sample, Task
 
 
 def folders(extra: Iterable[Path] = ()) -> list[Path]:
-    """Folders searched for task files: `extra`, `EVALKIT_TASKS`, then those that come along."""
+    """Folders searched for task files: `extra`, `EVALKIT_TASKS`, then the one that ships with evalkit."""
     named = [Path(p) for p in os.environ.get("EVALKIT_TASKS", "").split(os.pathsep) if p]
     return [*extra, *named, shipped("tasks")]
 
@@ -37,7 +39,7 @@ def _files(kind: str, extra: Iterable[Path] = ()) -> dict[str, Path]:
 
 
 def names(extra: Iterable[Path] = ()) -> list[str]:
-    """Every task's name; nothing is read."""
+    """Every task's name; no file is read."""
     return sorted(_files("tasks", extra))
 
 
@@ -47,7 +49,7 @@ def suites(extra: Iterable[Path] = ()) -> dict[str, Path]:
 
 
 def expand(wanted: Iterable[str], extra: Iterable[Path] = ()) -> list[str]:
-    """Task names, suite names, `prefix*` patterns and YAML paths to tasks, in order, each once."""
+    """Task names, suite names, `prefix*` patterns and YAML paths as tasks, in order, each once."""
     tasks, groups = _files("tasks", extra), _files("suites", extra)
     found: dict[str, None] = {}
     for name in wanted:
@@ -67,7 +69,7 @@ def expand(wanted: Iterable[str], extra: Iterable[Path] = ()) -> list[str]:
 
 
 def load(name: str, overrides: Mapping[str, str] | None = None, extra: Iterable[Path] = ()) -> Task:
-    """The task of that name, or in that YAML file, with `key=value` overrides applied and stamped."""
+    """The task of that name, or in that YAML file, with `key=value` overrides applied and recorded."""
     if name.endswith((".yaml", ".yml")):
         path = Path(name)
     else:
@@ -84,9 +86,9 @@ def load(name: str, overrides: Mapping[str, str] | None = None, extra: Iterable[
 
 
 def own_spellings(room: str, folder: Path) -> list[tuple[str, Path]]:
-    """The spellings of own code (`module:...`) in the task files of a folder, and the file of each.
+    """The spellings of the user's own code (`module:...`) in a folder's task files, with their files.
 
-    `room` is metrics, parsers or formats; files that are no task files are passed over, nothing is run.
+    `room` is metrics, parsers or formats; files that are not task files are skipped, no code is run.
     """
     found = []
     for path in sorted(folder.glob("*.yaml")):
@@ -95,12 +97,12 @@ def own_spellings(room: str, folder: Path) -> list[tuple[str, Path]]:
         except UserError:
             continue
         data = content.get("data")
-        said = {
+        spelled = {
             "metrics": content.get("metrics"),
             "parsers": [content.get("parser")],
             "formats": [data.get("format")] if isinstance(data, dict) else [],
         }.get(room)
-        own = said if isinstance(said, list) else []
+        own = spelled if isinstance(spelled, list) else []
         found += [(text, path) for text in own if isinstance(text, str) and text.startswith(registry.OWN)]
     return found
 
@@ -113,7 +115,7 @@ def read_suite(path: Path) -> dict[str, Any]:
 
 
 def _shown(path: Path) -> str:
-    """`tasks/docvqa_val.yaml` for the files that come along, the path as given for others."""
+    """`tasks/docvqa_val.yaml` for files that ship with evalkit, the path as given for others."""
     for folder in folders():
         if path.is_relative_to(folder):
             return str(Path("tasks") / path.relative_to(folder))
@@ -121,7 +123,7 @@ def _shown(path: Path) -> str:
 
 
 def _override(content: dict[str, Any], key: str, text: str) -> None:
-    """`decode.max_new_tokens=64`: the value is read as YAML, the key must fit the schema later."""
+    """Applies `decode.max_new_tokens=64`; the value is read as YAML, the schema checks the key later."""
     try:
         value = yaml.safe_load(text) if key != "prompt" else text
     except yaml.YAMLError:
@@ -172,7 +174,7 @@ def choices(task: Task, sample: Sample) -> tuple[str, ...]:
 
 
 def preparation(task: Task, resolution: int, protocol: str) -> Preparation:
-    """How images are prepared: `paper` as big_vision (per task), `hf` as the transformers processor."""
+    """How images are prepared: `paper` as in big_vision (per task), `hf` as in the transformers processor."""
     if protocol == "hf":
         return Preparation(
             resolution, "bicubic", True, jpeg="precise", exif="apply", pad=task.image.get("pad", "")
@@ -181,10 +183,12 @@ def preparation(task: Task, resolution: int, protocol: str) -> Preparation:
 
 
 def text_identity(task: Task) -> dict[str, Any]:
-    """The part of a task that decides the model's text. Metrics and parser are not in it: scoring
-    the same predictions in another way must not ask for them again (the signature names those).
-    Nor are settings that decide nothing: of sampling where nothing is drawn, mode and choices where text is
-    generated, an empty `forbid`."""
+    """The part of a task that decides the model's text.
+
+    Metrics and parser are not in it, since scoring the same predictions in another way must not require
+    new ones (the signature names both). Nor are settings without effect: those of sampling in greedy
+    decoding, mode and choices where text is generated, an empty `forbid`.
+    """
     decode = dataclasses.asdict(task.decode)
     if not task.decode.samples:
         for key in ("temperature", "top_p", "seed"):

@@ -1,6 +1,6 @@
-"""What a task file may say: the one description of its keys, and the checks from its content to a `Task`.
+"""What a task file may contain: the one description of its keys, and the checks that make it a `Task`.
 
-Knows the YAML, not what a format, parser or metric does; those are looked up by name.
+Formats, parsers and metrics are looked up by name.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MODES = ("generate", "likelihood")
 _REVISION = re.compile(r"[0-9a-f]{40}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
 
-# key: (type, required). The one description of a task file; `tasks/README.md` tells it in words.
+# key: (type, required). The one description of a task file; `tasks/README.md` explains the keys.
 _TASK: strict_yaml.Schema = {
     "version": (int, True),
     "about": (str, True),
@@ -67,7 +67,7 @@ _DECODE: strict_yaml.Schema = {
 
 
 def read(shown: str, name: str, content: dict[str, Any], overrides: dict[str, str]) -> Task:
-    """The task that a file's content describes; `shown` is how messages call the file. Raises UserError."""
+    """The task that a file's content describes; `shown` is the file's name in messages. Raises UserError."""
     strict_yaml.check_keys(shown, "", content, _TASK)
     if not _NAME.fullmatch(name):
         raise UserError(f"{shown}: a task is named by its file: letters, digits, '_', '-' and '.' only")
@@ -119,7 +119,7 @@ def _decode(decode: Mapping[str, Any]) -> Decode:
 def _check_forbidden(shown: str, decode: Mapping[str, Any]) -> None:
     for text in decode.get("forbid", ()):
         if not isinstance(text, str) or not text:
-            raise UserError(f"{shown}: decode: forbid: {text!r} is no text; write e.g. ['<eos>']")
+            raise UserError(f"{shown}: decode: forbid: {text!r} is not text; write e.g. ['<eos>']")
     if decode.get("forbid") and (decode.get("beams", 1) > 1 or decode.get("mode") == "likelihood"):
         raise UserError(f"{shown}: decode: forbid: goes with mode: generate and beams: 1 only")
 
@@ -131,19 +131,21 @@ def _check_sampling(shown: str, decode: Mapping[str, Any]) -> None:
     if not 0 < top_p <= 1:
         raise UserError(f"{shown}: decode: top_p: is {top_p}, must be above 0 and at most 1")
     if not temperature and (idle := sorted({"top_p", "seed"} & set(decode))):
-        raise UserError(f"{shown}: decode: {idle[0]}: decides nothing at temperature 0; set temperature too")
+        raise UserError(f"{shown}: decode: {idle[0]}: has no effect at temperature 0; set temperature too")
     if temperature and decode.get("beams", 1) > 1:
-        raise UserError(f"{shown}: decode: temperature: goes with beams: 1 only; a beam search draws nothing")
+        raise UserError(
+            f"{shown}: decode: temperature: goes with beams: 1 only; a beam search does not sample"
+        )
 
 
 def _choices(shown: str, decode: Mapping[str, Any], given: list[Any]) -> tuple[str, ...]:
-    """What is offered where answers are scored by likelihood; nothing where they are generated."""
+    """The choices if answers are scored by likelihood; () if text is generated."""
     mode = decode.get("mode", "generate")
     if mode not in MODES:
         raise UserError(f"{shown}: decode: mode: no '{mode}'; there are: {', '.join(MODES)}")
     if mode == "generate":
         if given:
-            raise UserError(f"{shown}: choices: decide nothing where text is generated; set decode.mode too")
+            raise UserError(f"{shown}: choices: have no effect where text is generated; set decode.mode too")
         return ()
     for key, idle in (("beams", 1), ("temperature", 0)):
         if decode.get(key, idle) != idle:
@@ -153,7 +155,7 @@ def _choices(shown: str, decode: Mapping[str, Any], given: list[Any]) -> tuple[s
     for text in given:
         if not isinstance(text, str) or not text:
             raise UserError(
-                f"{shown}: choices: {text!r} is no text; put quotes around it, as in ['yes', 'no']"
+                f"{shown}: choices: {text!r} is not text; put quotes around it, as in ['yes', 'no']"
             )
         if given.count(text) > 1:
             raise UserError(f"{shown}: choices: {text!r} is listed twice")
@@ -213,7 +215,7 @@ def _source(shown: str, entry: dict[str, Any], fmt: Format, spelled: str) -> Non
 
 
 def _group_mean(shown: str, value: Any) -> tuple[str, ...] | None:
-    """None for the plain score, else the groups that the mean over groups leaves out."""
+    """None without a mean over groups, else the groups that this mean leaves out."""
     if isinstance(value, bool):
         return () if value else None
     strict_yaml.check_keys(shown, "group_mean: ", value, _GROUP_MEAN)
@@ -227,13 +229,13 @@ def _pieces(shown: str, content: Mapping[str, Any]) -> tuple[str, ...]:
     except UserError as error:
         raise UserError(f"{shown}: parser: {error}") from None
     if not content.get("metrics") and not content.get("not_scored"):
-        raise UserError(f"{shown}: metrics: the list is empty; name one, or say not_scored: why")
+        raise UserError(f"{shown}: metrics: the list is empty; name one, or give not_scored: why")
     if content.get("metrics") and content.get("not_scored"):
-        raise UserError(f"{shown}: not_scored: is given beside metrics; a task has one of the two")
+        raise UserError(f"{shown}: not_scored: is given together with metrics; a task has one of the two")
     spellings: list[str] = []
     for spelling in content.get("metrics", []):
         if not isinstance(spelling, str):
-            raise UserError(f"{shown}: metrics: {spelling!r} is no text; write e.g. - anls(threshold=0.5)")
+            raise UserError(f"{shown}: metrics: {spelling!r} is not text; write e.g. - anls(threshold=0.5)")
         try:
             metric = registry.make("metrics", spelling)
         except UserError as error:
@@ -250,7 +252,7 @@ def _pieces(shown: str, content: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def schema() -> dict[str, Any]:
-    """The JSON schema of a task file, for editors; made of the same tables that `load` checks by."""
+    """The JSON schema of a task file, for editors; made from the same tables as the checks of `read`."""
 
     def described(table: strict_yaml.Schema) -> dict[str, Any]:
         properties = {}
