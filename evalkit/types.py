@@ -244,7 +244,7 @@ class Mask:
 
 
 class Parser(ABC):
-    """From model text to an answer. One frozen dataclass per file in `parsers/`; its fields are parameters."""
+    """From model text to an answer. One frozen dataclass per file in `parsers/`; fields are parameters."""
 
     kind: ClassVar[str]  # text | boxes | masks; must be in the `wants` of the task's metrics
 
