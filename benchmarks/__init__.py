@@ -1,1 +1,1 @@
-"""Measurements, run with `python -m benchmarks.NAME`: ratios against a named rival, simulations, tables."""
+"""Measurements, run with `python -m benchmarks.NAME`: speed against named rivals, simulations, tables."""

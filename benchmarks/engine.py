@@ -2,8 +2,8 @@
 
     python -m benchmarks.engine [--json FILE] [--only NAME ...] [--rounds 5] [--quick]
 
-Every row is measured in one process, contenders taking turns, the median ratio of the rounds is told.
-Checkpoints are random (`benchmarks/models.py`) and answers compared: `same` says how many were equal.
+Every row is measured in one process, contenders taking turns; the median ratio of the rounds is reported.
+Checkpoints are random (`benchmarks/models.py`); answers are compared, and `same` says how many were equal.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def race(
     questions: Sequence[Question],
     rounds: int,
 ) -> list[Row]:
-    """Rows of `ours` on all questions against each rival on its own part of them, taking turns."""
+    """One row per rival: `ours` on all questions against the rival on its part of them, taking turns."""
     warm = questions[:4]
     ours(warm)
     for rival, _, _ in theirs.values():
@@ -102,7 +102,7 @@ def compute_bound(folder: Path, rounds: int, quick: bool) -> list[Row]:
 
 
 def stable_cost(folder: Path, rounds: int, quick: bool) -> list[Row]:
-    """What `--stable` costs on the compute-bound model: below 1 by its share of close calls."""
+    """The cost of `--stable` on the compute-bound model: the ratio is below 1 by the share of close calls."""
     path = models.build(folder / "half224", "half", 224)
     questions = work.vqa(folder / "images", 4 if quick else 16)
     plain = rivals.ours(path, "bfloat16", 224, 5)
@@ -132,7 +132,7 @@ def real_depth(folder: Path, rounds: int, quick: bool) -> list[Row]:
 
 
 def detection(folder: Path, rounds: int, quick: bool) -> list[Row]:
-    """Outputs of 8 to 200 tokens, scripted by the same rule on both sides."""
+    """Outputs of 8 to 200 tokens, their lengths set by the same rule on both sides."""
     rows = []
     for shape, dtype, count in (("thin", torch.float32, 64), ("half", torch.bfloat16, 32)):
         path = models.build(folder / f"{shape}224", shape)
@@ -153,7 +153,7 @@ def images(folder: Path, rounds: int, quick: bool) -> list[Row]:
 
 
 def memory(folder: Path, rounds: int, quick: bool) -> list[Row]:
-    """Peak resident memory of one sample at 896 px with 257k rows of vocabulary, each in its own process."""
+    """Peak resident memory of one sample at 896 px with 257k vocabulary rows, each side in a process."""
     path = models.build(folder / "wide896", "half", 896, rows=257_216)
     picture = work.vqa(folder / "images", 1)[0].image
     found = {}

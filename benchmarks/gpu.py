@@ -2,9 +2,10 @@
 
     python -m benchmarks.gpu [--model FOLDER] [--samples 512] [--json FILE]
 
-bfloat16, five questions an image, decode steps with and without CUDA graphs. Without `--model` it takes
-random weights in the shape of PaliGemma 3B at 224, 448 and 896 px. The ceiling is arithmetic: operations of
-one sample (`evalkit.models.paligemma.cost`, nothing saved) over what the GPU multiplies here, measured first.
+bfloat16, five questions per image, decode steps with and without CUDA graphs. Without `--model` it uses
+random weights in the shape of PaliGemma 3B at 224, 448 and 896 px. The ceiling is computed: the GPU's speed
+at a large matrix product, measured first, over the operations of one sample (`evalkit.models.paligemma.cost`,
+nothing reused between samples).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from evalkit.models.paligemma import flops as cost
 from evalkit.models.paligemma.checkpoint import info as checkpoint_info
 
 SIDES = (224, 448, 896)
-PROMPT, NEW = 16, 5  # tokens of a sample's prompt and answer, as VQAv2's are
+PROMPT, NEW = 16, 5  # tokens of a sample's prompt and answer, as in VQAv2
 
 models.SHAPES["3b"] = {
     "text": {
@@ -43,9 +44,9 @@ models.ROWS["3b"] = 257_216
 
 
 def peak(seconds: float = 2.0) -> float:
-    """bfloat16 operations a second of a large product on this GPU, in 10¹²."""
+    """bfloat16 operations per second of a large matrix product on this GPU, in 10¹²."""
     a = torch.randn(8192, 8192, device="cuda", dtype=torch.bfloat16)
-    a @ a  # libraries set themselves up
+    a @ a  # warm-up: libraries initialise themselves
     torch.cuda.synchronize()
     done, begun = 0, time.perf_counter()
     while time.perf_counter() - begun < seconds:
@@ -59,7 +60,7 @@ def peak(seconds: float = 2.0) -> float:
 def row(
     side: int, graphs: str, samples: int, seconds: float, flops: float, teraflops: float, held: int
 ) -> dict[str, Any]:
-    """One line of the table: `flops` of one sample, `teraflops` of the device, `held` bytes at most."""
+    """One line of the table: `flops` of one sample, `teraflops` of the device, `held` bytes at the peak."""
     rate = samples / seconds
     ceiling = teraflops * 1e12 / flops
     return {
@@ -75,7 +76,7 @@ def row(
 def measure(
     path: Path, samples: int, folder: Path, teraflops: float, graphs: str, device: str = "cuda"
 ) -> dict[str, Any]:
-    """One checkpoint's line, after a first pass over some of the samples."""
+    """One checkpoint's line, measured after a first pass over some of the samples."""
     info = checkpoint_info.inspect(path)
     questions = work.vqa(folder / "images", max(1, samples // 5))
     run = rivals.ours(path, "bfloat16", info.resolution, NEW, device=device, workers=8, cuda_graphs=graphs)
@@ -103,7 +104,7 @@ def checkpoints(model: Path | None, folder: Path) -> Iterator[Path]:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """The rows in Markdown, as docs/performance.md would have them."""
+    """The rows in Markdown, for docs/performance.md."""
     lines = [
         "| px | CUDA graphs | samples/s | ceiling | share | peak memory |",
         "|---|---|---|---|---|---|",
@@ -122,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", type=Path, help="a checkpoint folder; its resolution alone is measured")
     parser.add_argument("--samples", type=int, default=512)
     parser.add_argument("--json", type=Path, metavar="FILE")
-    asked = parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
     if not torch.cuda.is_available():
         print(
             "benchmarks.gpu: torch sees no CUDA device here, so nothing was measured; "
@@ -135,15 +136,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         os.environ["EVALKIT_CACHE"] = str(folder / "cache")  # batch sizes as on a first run
-        for path in checkpoints(asked.model, folder):
+        for path in checkpoints(arguments.model, folder):
             for graphs in ("on", "off"):
-                rows.append(measure(path, asked.samples, folder, teraflops, graphs))
+                rows.append(measure(path, arguments.samples, folder, teraflops, graphs))
                 print(rows[-1], flush=True)
                 gc.collect()
                 torch.cuda.empty_cache()
     print(table(rows))
-    if asked.json:
-        asked.json.write_text(json.dumps({"teraflops": teraflops, "rows": rows}, indent=1) + "\n")
+    if arguments.json:
+        arguments.json.write_text(json.dumps({"teraflops": teraflops, "rows": rows}, indent=1) + "\n")
     return 0
 
 

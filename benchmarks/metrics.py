@@ -1,10 +1,10 @@
-"""Scoring against the reference packages: identical scores, CPU time (of child processes too), in turns.
+"""Scoring against the reference packages: scores must be equal; CPU time, child processes included, in turns.
 
     python -m benchmarks.metrics [--json FILE] [--only NAME ...] [--rounds 5] [--quick]
 
-Workloads are generated and as large as the benchmarks: 40,000 VQA answers, captions of 5,000 images,
+Workloads are generated and as large as real datasets: 40,000 VQA answers, captions of 5,000 images,
 10,000 masks at 640×480, detections on 5,000 images. Both sides begin with cold caches in every round.
-pycocoevalcap and pycocotools are called as people call them; what no package holds is restated in
+pycocoevalcap and pycocotools are called in the usual way; scorers that are in no package are restated in
 `benchmarks/references.py`.
 """
 
@@ -42,7 +42,7 @@ from evalkit.types import Box, Mask, Prediction
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 HEIGHT, WIDTH = SIZE = (480, 640)
-SQUARE = 512  # pixels over a power of two and back are the same floats
+SQUARE = 512  # a power of two, so that pixels divided by it and multiplied again are the same floats
 Side = Callable[[], Any]
 
 
@@ -53,7 +53,7 @@ def race(
     rounds: int,
     forget: Side = lambda: None,
 ) -> list[Row]:
-    """Rows of `ours` against each rival: what it does, the ratio aimed at, how far scores may differ."""
+    """One row per rival, each given as (function, lowest ratio accepted, how far scores may differ)."""
     times: dict[str, list[float]] = {key: [] for key in ("", *theirs)}
     rows = []
     for _ in range(rounds):
@@ -63,8 +63,8 @@ def race(
         for key, (rival, _, tolerance) in theirs.items():
             seconds, found = _timed(rival)
             times[key].append(seconds)
-            apart = float(np.abs(np.asarray(mine, float) - np.asarray(found, float)).max())
-            assert apart <= tolerance, f"{name}: {key}: scores differ by {apart}"
+            difference = float(np.abs(np.asarray(mine, float) - np.asarray(found, float)).max())
+            assert difference <= tolerance, f"{name}: {key}: scores differ by {difference}"
     for key, (_, least, tolerance) in theirs.items():
         ratios = [b / a for a, b in zip(times[""], times[key], strict=True)]
         each = f"{statistics.median(times['']):.2f} against {statistics.median(times[key]):.2f} s"
@@ -81,7 +81,7 @@ def _timed(run: Side) -> tuple[float, Any]:
 
 
 def _spent() -> float:
-    """CPU seconds of this process and of its ended children (the tokenizer's Java)."""
+    """CPU seconds of this process and its finished children (the tokenizer's Java)."""
     both = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(used.ru_utime + used.ru_stime for used in both)
 
@@ -102,7 +102,7 @@ def _zipf(rng: np.random.Generator, words: int, size: Any) -> Any:
 
 
 def vqa(rounds: int, quick: bool) -> list[Row]:
-    """Ten humans a question: two in five ask for yes or no, the others agree in part."""
+    """Ten human answers per question: two questions in five ask for yes or no, the others agree in part."""
     rng, count = np.random.default_rng(1), 2000 if quick else 40_000
     words = _words(rng, 8000)
     odd = ["the {}", "{}, {}", "{} and {}", "{}?", "a {}", "no. {}", "1,{}", "dont {}", "two {}"]
@@ -133,7 +133,7 @@ def vqa(rounds: int, quick: bool) -> list[Row]:
 
 
 def caption_metrics(rounds: int, quick: bool) -> list[Row]:
-    """Five references an image and one answer, about eleven words, those of an image alike."""
+    """Five references and one answer per image, about eleven words each, similar within an image."""
     rng, count = np.random.default_rng(2), 250 if quick else 5000
     words = _words(rng, 12_000)
     small = ["a", "the", "of", "on", "in", "with", "and", "is", "sitting", "near", "man", "it's", "people's"]
@@ -143,7 +143,9 @@ def caption_metrics(rounds: int, quick: bool) -> list[Row]:
             small[rng.integers(len(small))] if rng.random() < 0.5 else words[topic[rng.integers(len(topic))]]
             for _ in range(max(5, round(rng.normal(10.5, 2.5))))
         ]
-        picked.append(words[topic[0]])  # "a." before a capital is read across the line's end: not our subject
+        picked.append(
+            words[topic[0]]
+        )  # a last word "a." would be joined with the next line, which is not measured here
         if rng.random() < 0.1:
             picked[2] += ","
         text = " ".join(picked).capitalize()
@@ -181,7 +183,7 @@ def caption_metrics(rounds: int, quick: bool) -> list[Row]:
 
 
 def mask_metrics(rounds: int, quick: bool) -> list[Row]:
-    """The embedded mask decoder's masks, all different, in boxes of many sizes."""
+    """Masks of the embedded decoder, all different, in boxes of many sizes."""
     rng, count = np.random.default_rng(3), 300 if quick else 10_000
     path = demo.mask_decoder()
     weights = mask_decoder._weights(str(path))
@@ -227,7 +229,7 @@ def _blobs(rng: np.random.Generator, count: int) -> list[Any]:
 
 
 def average_precision(rounds: int, quick: bool) -> list[Row]:
-    """About seven objects an image of 80 categories, and seven detections, most of them near one."""
+    """About seven objects per image in 80 categories, and seven detections, most of them near an object."""
     return [row for region in ("boxes", "masks") for row in _precision(region, rounds, quick)]
 
 
@@ -235,7 +237,7 @@ def _precision(region: str, rounds: int, quick: bool) -> list[Row]:
     truth, detections = _detections(region, 200 if quick else 5000)
     answers, targets = _as_answers(truth, detections)
     metric = registry.make("metrics", f"coco_ap(rank='logprob', region='{region}')")
-    # loadRes takes a detection with a box for a box, whatever else it has
+    # loadRes treats a detection with a box as a box, whatever else it has
     kind, left_out = ("bbox", "segmentation") if region == "boxes" else ("segm", "bbox")
 
     def ours() -> list[float]:
@@ -261,7 +263,7 @@ def _precision(region: str, rounds: int, quick: bool) -> list[Row]:
 
 
 def _detections(region: str, images: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Ground truth and detections as COCO's files hold them."""
+    """Ground truth and detections in the form of COCO's files."""
     rng = np.random.default_rng(4)
     objects: list[dict[str, Any]] = []
     detections: list[dict[str, Any]] = []

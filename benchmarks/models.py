@@ -1,5 +1,5 @@
-"""Random checkpoints of two shapes, built on the fly: `half` is compute-bound like the real model, `thin`
-has its depth and nearly no width, which isolates what a call costs beside arithmetic."""
+"""Random checkpoints of two shapes, built when needed: `half` is compute-bound like the real model; `thin`
+has its depth but almost no width, which isolates the cost of a call other than arithmetic."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def build(
     family: int = 1,
     dtype: torch.dtype = torch.float32,
 ) -> Path:
-    """Saves a checkpoint of random weights; `rows` of its embedding table (0: the shape's own)."""
+    """Saves a checkpoint of random weights; `rows` of its embedding table (0: as many as the shape has)."""
     import transformers
 
     tok = tokenizer()

@@ -1,10 +1,10 @@
-"""What ordering long outputs by expected length could bring: the fast engine's lane, a scripted engine.
+"""How many steps ordering outputs by expected length could save: continuous batching, a simulated engine.
 
     python -m benchmarks.ordering
 
 The lengths are the detection benchmark's (8 to 200 tokens, most short). "known" orders by the true lengths,
-which nobody has: no predictor can bring more. "learned" orders each window by the mean of what prompts of the
-same text have answered so far, where a prompt's text decides half of the (log-) length.
+which are never known in advance: no predictor can save more. "learned" orders each window by the mean length
+of earlier answers to the same prompt text, where a prompt's text decides half of the (log-) length.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ PIXELS = np.zeros((1, 1, 1, 3), np.uint8)
 
 
 class Places:
-    """As much of a cache as a lane asks for."""
+    """The part of a cache that a `ContinuousBatch` uses."""
 
     lengths: list[int]
     rows: list[int]
 
     def retire(self, ended: list[int]) -> list[int]:
-        """The rows that stay."""
+        """Removes ended rows; gives the indices of those that stay."""
         self.rows = [r for i, r in enumerate(self.rows) if i not in ended]
         return [i for i in range(len(self.rows) + len(ended)) if i not in ended]
 
 
 class Scripted:
-    """An engine whose rows end when their scripts say; counts steps and the rows in them."""
+    """An engine whose rows have given lengths; counts steps and the rows in them."""
 
     strict = False
 
@@ -73,19 +73,19 @@ class Scripted:
 
 
 def run(lengths: Sequence[int], places: int) -> Scripted:
-    """The answers of these lengths, in this order, through a lane of so many places."""
+    """Answers of these lengths, in this order, in a continuous batch of so many places."""
     engine: Any = Scripted()
     decode = Decode(256, None)
-    lane = ContinuousBatch(engine, decode, rules("paper", (END,)), Limit(places), refill=True)
+    batch = ContinuousBatch(engine, decode, rules("paper", (END,)), Limit(places), refill=True)
     rows = [Row(Prompt(PIXELS, (2,), n)) for n in lengths]
-    done = list(lane.run(rows[i : i + places] for i in range(0, len(rows), places)))
+    done = list(batch.run(rows[i : i + places] for i in range(0, len(rows), places)))
     assert sorted(len(r.tokens) for r in done) == sorted(lengths)
     found: Scripted = engine
     return found
 
 
 def learned(lengths: Sequence[int], kinds: Sequence[int], window: int) -> Iterator[int]:
-    """Window by window, the longest first by the mean of the windows before."""
+    """The lengths, each window ordered longest first by the means of the windows before."""
     seen: dict[int, list[float]] = defaultdict(list)
     for start in range(0, len(lengths), window):
         part = list(range(start, min(start + window, len(lengths))))
@@ -96,7 +96,7 @@ def learned(lengths: Sequence[int], kinds: Sequence[int], window: int) -> Iterat
 
 
 def main() -> int:
-    """Prints the table: steps of the model, and how many less in another order."""
+    """Prints the table: steps of the model, and how many fewer in another order."""
     print("samples  places  steps  rows a step  known  learned")
     for count in (64, 500, 5000):
         random_ = random.Random(5)
@@ -108,8 +108,8 @@ def main() -> int:
         for places in (8, 32, 64):
             plain = run(lengths, places)
             known = run(sorted(lengths, reverse=True), places)
-            told = run(list(learned(lengths, kinds, 16 * places)), places)
-            saved = [f"{100 * (1 - other.steps / plain.steps):.1f} %" for other in (known, told)]
+            by_means = run(list(learned(lengths, kinds, 16 * places)), places)
+            saved = [f"{100 * (1 - other.steps / plain.steps):.1f} %" for other in (known, by_means)]
             dense = plain.rows / plain.steps
             print(f"{count:7}  {places:6}  {plain.steps:5}  {dense:11.1f}  {saved[0]:>6}  {saved[1]:>6}")
     return 0

@@ -1,4 +1,4 @@
-"""Preparing images against the transformers processor and Pillow: bytes compared, CPU time taken in turns."""
+"""Preparing images against the transformers processor and Pillow: bytes are compared, CPU time in turns."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _at(side: int, decoded: list[Any], rounds: int) -> list[dict[str, Any]]:
     def bicubic(image: Image.Image) -> Any:
         return image.resize((side, side), Image.Resampling.BICUBIC)
 
-    def asked(picture: Any) -> Any:
+    def processed(picture: Any) -> Any:
         image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
         return whole(images=image, text=f"<image>{prompt}", return_tensors="pt")
 
@@ -69,10 +69,10 @@ def _at(side: int, decoded: list[Any], rounds: int) -> list[dict[str, Any]]:
     opened = [Image.fromarray(array) for array in decoded]
     all_of, alone = "PaliGemmaProcessor", "transformers' image processor"
     return [
-        _row(f"{name}, {side} px", against, least, made, rival, data, rounds, told)
-        for name, against, least, made, rival, data, told in (
-            ("resize, normalise and prompt ids, hf", all_of, 2.0, prepared, asked, decoded, shown),
-            ("Pillow's bicubic alone, which both call", all_of, 1.0, bicubic, asked, opened, ""),
+        _row(f"{name}, {side} px", against, least, made, rival, data, rounds, same_bytes)
+        for name, against, least, made, rival, data, same_bytes in (
+            ("resize, normalise and prompt ids, hf", all_of, 2.0, prepared, processed, decoded, shown),
+            ("Pillow's bicubic alone, which both call", all_of, 1.0, bicubic, processed, opened, ""),
             ("resize and normalise, hf", alone, 1.0, ours, theirs, decoded, shown),
             ("reference's resize", alone, 1.0, reference, theirs, decoded, ""),
             ("reference's resize, antialiased", alone, 1.0, smooth, theirs, decoded, ""),
@@ -81,7 +81,7 @@ def _at(side: int, decoded: list[Any], rounds: int) -> list[dict[str, Any]]:
 
 
 def _whole(side: int) -> tuple[Any, Any]:
-    """The processor as people call it, and the prompt's ids as the backend makes them."""
+    """The processor as it is usually called, and the function that makes the prompt's ids in the backend."""
     from transformers import PaliGemmaProcessor, SiglipImageProcessorPil
 
     from benchmarks.models import tokenizer

@@ -2,8 +2,8 @@
 
     python -m benchmarks.reading [--workers 2] [--images 200]
 
-For each: images a second of wall time, and the CPU time that the
-parent's process pays for an image, which is what a loop that feeds a GPU has to share its interpreter with.
+For each: images per second of wall time, and the parent process's CPU time per image, during which its
+interpreter cannot feed a GPU.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PREPARATIONS = {
 
 
 def measure(kind: str, workers: int, paths: Sequence[str], preparation: Preparation) -> dict[str, Any]:
-    """One pass over the files by `workers` readers that have begun already, 32 images ahead."""
+    """One pass over the files by `workers` readers that are already running, up to 32 images ahead."""
     read = Keying(prepare.prepare)
     pool = image_readers.Readers(kind, workers).pool()
     for future in [pool.submit(read, ImageRef(p), preparation) for p in paths[: 4 * workers]]:
@@ -56,24 +56,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--images", type=int, default=200)
-    asked = parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
     os.environ.pop(ENVIRONMENT, None)
     with tempfile.TemporaryDirectory() as name:
         os.environ["EVALKIT_CACHE"] = name
-        paths = [work.picture(Path(name) / "pictures", i) for i in range(asked.images)]
+        paths = [work.picture(Path(name) / "pictures", i) for i in range(arguments.images)]
         for title, preparation in PREPARATIONS.items():
             for kind in image_readers.KINDS:
-                _tell(f"{title}, {kind}", measure(kind, asked.workers, paths, preparation))
+                _print(f"{title}, {kind}", measure(kind, arguments.workers, paths, preparation))
             os.environ[ENVIRONMENT] = "4"
-            measure("thread", asked.workers, paths, preparation)
-            _tell(
-                f"{title}, thread, found in the cache", measure("thread", asked.workers, paths, preparation)
+            measure("thread", arguments.workers, paths, preparation)
+            _print(
+                f"{title}, thread, found in the cache",
+                measure("thread", arguments.workers, paths, preparation),
             )
             del os.environ[ENVIRONMENT]
     return 0
 
 
-def _tell(name: str, found: dict[str, Any]) -> None:
+def _print(name: str, found: dict[str, Any]) -> None:
     print(
         f"{name}: {found['images a second']:.0f} images/s, {found['parent']:.2f} ms of the parent's CPU each",
         flush=True,

@@ -1,4 +1,4 @@
-"""Restatements of reference scorers that no package holds: every step where they take it, none saved."""
+"""Restatements of reference scorers that are in no package, with every step and none optimised away."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _ARTICLES = ["a", "an", "the"]
 
 
 class OfficialVqa:
-    """The official script's loops over one dictionary a human answer."""
+    """The official script's loops, with one dictionary per human answer."""
 
     def __init__(self) -> None:
         self.numbers = dict(vqa.NUMBERS)
 
     def score(self, answers: Sequence[str], humans: Sequence[Sequence[str]]) -> list[float]:
-        """Each question's accuracy; the humans' answers are normalised in place, as there."""
+        """Each question's accuracy; the human answers are normalised in place, as there."""
         truth = [[{"answer": h, "answer_id": i} for i, h in enumerate(some)] for some in humans]
         return [self._one(answer, some) for answer, some in zip(answers, truth, strict=True)]
 
@@ -74,14 +74,14 @@ class OfficialVqa:
 
 
 class SegmentationMasks:
-    """Decodes, pastes and compares dense masks; the network in torch, `batch` masks at once."""
+    """Decodes, pastes and compares dense masks; the network is in torch, with `batch` masks at once."""
 
     def __init__(self, weights: dict[str, npt.NDArray[np.float32]], batch: int) -> None:
         self.weights = {key: torch.from_numpy(value) for key, value in weights.items()}
         self.batch = batch
 
     def score(self, tokens: Sequence[tuple[int, ...]], truth: Sequence[npt.NDArray[np.bool_]]) -> list[float]:
-        """IoU of each; tokens are four location and sixteen mask numbers, truth (h, w)."""
+        """The IoU of each mask; tokens are four location and sixteen mask numbers, truth is (h, w)."""
         found = []
         for start in range(0, len(tokens), self.batch):
             part = tokens[start : start + self.batch]

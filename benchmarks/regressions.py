@@ -1,7 +1,7 @@
-"""Seeded damage to a checkpoint and what `evalkit check` says of it, on disjoint sets of scenes.
+"""Damages a checkpoint in known ways and records what `evalkit check` decides, on disjoint sets of scenes.
 
 `python -m benchmarks.regressions [--model demo:later] [--sets 20] [--scenes 300] [--output FILE]` needs
-about 45 CPU minutes; what was predicted is kept in --work, so it goes on where it stopped.
+about 45 CPU minutes; predictions are kept in --work, so a second call continues where the first stopped.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ DAMAGES: dict[str, Damage] = {
 
 
 def damaged(source: Path, target: Path, damage: Damage) -> Path:
-    """A copy of a checkpoint folder with damaged weights; made once, whole when it is there."""
+    """A copy of a checkpoint folder with damaged weights; made once, and complete if it exists."""
     from safetensors.torch import load_file, save_file
 
     if not target.is_dir():
@@ -93,7 +93,7 @@ def damaged(source: Path, target: Path, damage: Damage) -> Path:
 
 
 def scenes(work: Path, number: int, count: int) -> Path:
-    """A data root with `count` scenes that no other number has."""
+    """A data root with `count` scenes, different for each `number`."""
     root = work / f"scenes-{number}-{count}"
     if not (root / "shapes" / "vae-oid.npz").is_file():
         data.write(root / "shapes", count, seed=number)
@@ -104,24 +104,24 @@ def scenes(work: Path, number: int, count: int) -> Path:
 def answered(model: str, names: list[str], root: Path, output: Path) -> list[ScoredRun]:
     """The model's scored runs of the tasks on one set of scenes."""
     options = RunOptions(model, names, data_root=root, output_path=output)
-    return scored_run.of_runs(evaluate.run(options))  # reads what was predicted and scored before
+    return scored_run.of_runs(evaluate.run(options))  # reuses earlier predictions and scores
 
 
 @dataclass
 class Tally:
-    """What was said of one damage over the sets of scenes."""
+    """The results for one damage over the sets of scenes."""
 
     gate: Counter[str]  # pass, fail, inconclusive
-    code: Counter[str]  # the same, had the weights been the same and the code damaged
-    worse: Counter[str]  # tasks lost (after Holm), and companions called worse
-    change: dict[str, list[float]]  # task metric: differences
-    moved: dict[str, list[list[float]]]  # task: by how much its boxes moved, down and right, in steps
+    code: Counter[str]  # the same if the weights were equal, as when code is damaged
+    worse: Counter[str]  # first metrics lost (after Holm), and other metrics called worse
+    change: dict[str, list[float]]  # "task metric" -> differences
+    moved: dict[str, list[list[float]]]  # task -> how far its boxes moved, down and right, in steps
 
 
 def measure(
     model: str, sets: int, count: int, work: Path, names: list[str], margin: float
 ) -> dict[str, Tally]:
-    """Runs everything; what was answered before is read."""
+    """Runs everything, reusing earlier runs; results by the name of the damage."""
     source = demo.checkpoint(model.partition(":")[2]) if model.startswith("demo:") else Path(model)
     found = {name: Tally(Counter(), Counter(), Counter(), {}, {}) for name in DAMAGES}
     for number in range(sets):

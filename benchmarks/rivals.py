@@ -1,4 +1,4 @@
-"""The contenders: transformers' `generate` as people call it, and evalkit's backend on the same files."""
+"""The contenders: transformers' `generate` as usually called, and evalkit's backend on the same files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EOS = 1
 
 
 class Scripted:
-    """transformers' logits processor that ends row i after `lengths[i]` new tokens and not before."""
+    """A logits processor for transformers that ends row i after exactly `lengths[i]` new tokens."""
 
     def __init__(self, lengths: Sequence[int], start: int) -> None:
         self.lengths, self.start = lengths, start
@@ -49,7 +49,7 @@ class Generate:
     def batches(
         self, size: int, new_tokens: int, lengths: Mapping[str, int] | None = None
     ) -> Callable[[Sequence[Question]], dict[str, str]]:
-        """Answers in batches of `size`, left-padded, in the order they are given."""
+        """A contender that answers in batches of `size`, left-padded, in the given order."""
 
         def run(questions: Sequence[Question]) -> dict[str, str]:
             answers: dict[str, str] = {}
@@ -85,7 +85,7 @@ def ours(
     lengths: Mapping[str, int] | None = None,
     **options: Any,
 ) -> Callable[[Sequence[Question]], dict[str, str]]:
-    """evalkit's backend under the processor's protocol; features are forgotten between rounds."""
+    """evalkit's backend with the processor's protocol; cached image features are cleared between rounds."""
     from evalkit.models.paligemma import PaliGemma
     from evalkit.types import Decode, ImageRef, Preparation, Request
 
@@ -121,7 +121,7 @@ def engine_special(backend: Any) -> list[int]:
 
 
 def _script(lengths: Mapping[str, int], vocabulary: int, home: torch.device) -> Callable[[Any], torch.Tensor]:
-    """The rule of `Scripted` for a lane's rows."""
+    """The rule of `Scripted` for the rows of a continuous batch."""
     going = torch.zeros(vocabulary, dtype=torch.bool, device=home)
     going[EOS] = True
     ending = ~going

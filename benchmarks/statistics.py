@@ -1,4 +1,4 @@
-"""Do the intervals cover, do the tests keep their promises, how fast is resampling: simulated tables.
+"""Do intervals cover, do tests keep their error rates, how fast is resampling: measured on simulated tables.
 
 `python -m benchmarks.statistics [--runs 2000] [coverage] [sequential] [speed]` prints Markdown.
 """
@@ -28,7 +28,7 @@ class Mean(Metric):
 
 
 class Ratio(Mean):
-    """The same sums, resampled as a corpus metric's are."""
+    """The same sums, but resampled like those of a corpus metric."""
 
     def value(self, sums: Floats) -> Floats:
         result: Floats = sums[..., 0] / sums[..., 1]
@@ -47,7 +47,7 @@ def proportions(p: float, clusters: int, most: int, rng: np.random.Generator) ->
 
 
 def means(p: float, clusters: int, most: int, rng: np.random.Generator) -> tuple[Rows, Any, float]:
-    """Graded rows such as IoU: many zeros, the rest beta-distributed, clusters alike."""
+    """Graded rows such as IoU: many zeros, the others between 0 and 1, similar within a cluster."""
     sizes = rng.integers(1, most + 1, size=clusters)
     shared = np.repeat(rng.normal(0, 0.5, size=clusters), sizes)
     noise = rng.normal(0, 1, size=sizes.sum()) + shared
@@ -56,7 +56,7 @@ def means(p: float, clusters: int, most: int, rng: np.random.Generator) -> tuple
 
 
 def ratios(p: float, clusters: int, most: int, rng: np.random.Generator) -> tuple[Rows, Any, float]:
-    """Intersections over unions with areas over two decades (log-normal)."""
+    """Intersections over unions, with areas over two orders of magnitude (log-normal)."""
     sizes = rng.integers(1, most + 1, size=clusters)
     n = int(sizes.sum())
     area = np.exp(rng.normal(0, 1, size=n))
@@ -66,7 +66,7 @@ def ratios(p: float, clusters: int, most: int, rng: np.random.Generator) -> tupl
 
 
 def _graded_mean() -> float:
-    """The true mean of `means`, by four million draws."""
+    """The true mean of `means`, from four million draws."""
     noise = np.random.default_rng(99).normal(0, np.sqrt(1.25), size=4_000_000)
     return float(np.where(noise > 0.5, 0.0, 1 / (1 + np.exp(-noise - 1))).mean())
 
@@ -154,9 +154,9 @@ def sequential(
     drop: float, runs: int, samples: int = 10_240, changing: float = 0.1, margin: float = 0.02,
     least: int = 1, most: int = 1, together: bool = True, fixed: bool = False, seed: int = 5,
 ) -> tuple[dict[str, int], list[int]]:  # fmt: skip
-    """(verdicts, samples used a run) of `runs` runs against a baseline with `drop` between them.
+    """(verdicts, samples used in each run) of `runs` runs that are worse than a baseline by `drop`.
 
-    `fixed`: one benchmark in which the difference is exactly `drop`, in another random order a run;
+    `fixed`: one benchmark in which the difference is exactly `drop`, in a new random order for each run;
     else every run draws new samples from a population with that drop. `most` > 1 makes clusters of
     `least` to `most` samples that change `together`, or each by itself.
     """
@@ -171,8 +171,8 @@ def sequential(
             draws = rng.permutation((np.arange(len(sizes)) + 0.5) / len(sizes))
         lost, gained = (changing + drop) / 2, (changing - drop) / 2
         moved = np.where(draws < lost, -1.0, np.where(draws > 1 - gained, 1.0, 0.0))
-        apart = np.add.reduceat(moved, np.cumsum(sizes) - sizes) if not together else sizes * moved
-        sums: Floats = apart.astype(np.float64)
+        by_cluster = np.add.reduceat(moved, np.cumsum(sizes) - sizes) if not together else sizes * moved
+        sums: Floats = by_cluster.astype(np.float64)
         decider = Decider(margin, int(sizes.max()), float(sizes.mean()))
         step = block_size(len(sums), float(sizes.mean()))
         for start in range(0, len(sums), step):
@@ -246,7 +246,7 @@ def speed_table() -> Iterator[str]:
 
 
 def detections(images: int) -> list[dict[str, Any]]:
-    """Rows as `coco_ap` makes them, about as many boxes as COCO's val2017 has (7 an image)."""
+    """Rows as `coco_ap` makes them, with about as many boxes as COCO's val2017 (7 per image)."""
     rng = np.random.default_rng(1)
     found = []
     for number in range(images):

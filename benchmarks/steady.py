@@ -1,9 +1,9 @@
-"""A long run's overhead and memory: CPU time outside model and images, resident memory as samples go by.
+"""A long run's overhead and memory: CPU time outside model and images, resident memory after many samples.
 
     python -m benchmarks.steady [--samples 20000] [--seconds 300] [--shape thin]
 
-A tiny checkpoint answers so fast that memory can be watched over many samples; the share of overhead is
-taken on `--shape`, whose calls cost what a model's do.
+Memory is measured with a tiny checkpoint, which is fast enough for many samples; the share of overhead is
+measured with `--shape`, whose calls cost about as much as those of a real model.
 """
 
 from __future__ import annotations
@@ -67,8 +67,8 @@ class Clock:
 
 
 def overhead(folder: Path, shape: str, scenes: int, seconds: float) -> tuple[float, int, float]:
-    """Share of CPU time that goes neither into the model nor into reading images, after the first batch; of
-    how many samples, in how many seconds of wall time."""
+    """(share of CPU time spent outside the model and image reading, number of samples, seconds of wall
+    time), measured after the first batch."""
     path = models.build(folder / shape, shape)
     clock = Clock()
     backend = PaliGemma(str(path), device="cpu", protocol="hf", prepare=clock.wrap(prepare.prepare))
@@ -79,12 +79,12 @@ def overhead(folder: Path, shape: str, scenes: int, seconds: float) -> tuple[flo
     continuous_batching.ContinuousBatch._read = clock.wrap(continuous_batching.ContinuousBatch._read)  # type: ignore[method-assign]
     questions = work.vqa(folder / "images", scenes)
     preparation = Preparation(224, "bicubic", True, "precise")
-    asked = (
+    requests = (
         Request(f"{turn}-{q.id}", (ImageRef(q.image),), q.prompt, preparation, Decode(5, None))
         for turn in itertools.count()
         for q in questions
     )
-    answers = backend.predict(asked)
+    answers = backend.predict(requests)
     for _ in range(32):
         next(answers)
     clock.spent, begun, wall, done = 0.0, time.process_time(), time.monotonic(), 0
@@ -98,8 +98,8 @@ def overhead(folder: Path, shape: str, scenes: int, seconds: float) -> tuple[flo
 
 
 def memory(folder: Path, samples: int) -> list[tuple[str, float]]:
-    """What is resident, in MiB, along one run of a tiny checkpoint at 28 px, journal and all, five
-    questions an image; and when it is scored."""
+    """(when, resident MiB) during one complete run of a tiny checkpoint at 28 px, with five questions per
+    image, and after scoring."""
     path = models.build(folder / "tiny", "tiny", 28)
     data = folder / "custom"
     (data / "images").mkdir(parents=True)
@@ -116,7 +116,7 @@ def memory(folder: Path, samples: int) -> list[tuple[str, float]]:
                 "answer": "a",
             }
             lines.write(json.dumps(line) + "\n")
-    fast.memory_limits = lambda device: (1 << 20, 0)  # full by the first thousand, as a real model's soon is
+    fast.memory_limits = lambda device: (1 << 20, 0)  # full after a thousand samples, as with a real model
     marks = sorted({1000, 10_000, 50_000, samples})
     found, written, write = [], itertools.count(1), Journal.write
 
@@ -140,20 +140,20 @@ def _resident() -> float:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Prints both."""
+    """Prints memory and overhead."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--samples", type=int, default=20_000)
     parser.add_argument("--scenes", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=300.0)
     parser.add_argument("--shape", choices=("thin", "half"), default="thin")
-    asked = parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
-        for when, mib in memory(Path(name), asked.samples):
+        for when, mib in memory(Path(name), arguments.samples):
             print(f"{when}: {mib:.0f} MiB resident", flush=True)
-        share, done, wall = overhead(Path(name), asked.shape, asked.scenes, asked.seconds)
+        share, done, wall = overhead(Path(name), arguments.shape, arguments.scenes, arguments.seconds)
         print(
-            f"{asked.shape}: {100 * share:.1f} % of CPU time outside model and images "
+            f"{arguments.shape}: {100 * share:.1f} % of CPU time outside model and images "
             f"({done:,} samples in {wall:.0f} s)"
         )
     return 0

@@ -1,4 +1,4 @@
-"""What every benchmark of ratios prints and writes: rows in turn, as text and as JSON."""
+"""The table that every benchmark of ratios prints and writes: row by row, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import torch
 
 @dataclass
 class Row:
-    """One line of the table: how many times less CPU time ours takes than `against`."""
+    """One line of the table: `ratio` is the CPU time (or memory) of `against` over ours."""
 
     name: str
     against: str
     ratio: float
     at_least: float
     spread: tuple[float, float] = (0.0, 0.0)  # lowest and highest of the rounds
-    same: str = ""  # how far both sides' answers are equal
+    same: str = ""  # how many of both sides' answers are equal, or within which tolerance
     each: str = ""  # both sides' time or memory
 
 
@@ -29,18 +29,18 @@ def run(
     rows: Mapping[str, Callable[[int, bool], Sequence[Row]]],
     argv: Sequence[str] | None = None,
 ) -> int:
-    """Prints the rows that the command line asks for (each made with the rounds and whether to be quick);
-    status 1 when a row is below its bar."""
+    """Prints the rows that the command line selects (each made from the number of rounds and `--quick`);
+    status 1 when a row's ratio is below `at_least`."""
     parser = argparse.ArgumentParser(description=(about or "").split("\n")[0])
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--only", nargs="*", choices=list(rows), default=list(rows))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="fewer samples; for trying out")
-    asked = parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
     torch.set_num_threads(1)
     found: list[Row] = []
-    for name in asked.only:
-        for row in rows[name](asked.rounds, asked.quick):
+    for name in arguments.only:
+        for row in rows[name](arguments.rounds, arguments.quick):
             found.append(row)
             low, high = row.spread
             print(
@@ -48,6 +48,6 @@ def run(
                 f"against {row.against}: {row.each}; same: {row.same or 'not compared'}",
                 flush=True,
             )
-    if asked.json:
-        asked.json.write_text(json.dumps([asdict(r) for r in found], indent=1) + "\n")
+    if arguments.json:
+        arguments.json.write_text(json.dumps([asdict(r) for r in found], indent=1) + "\n")
     return int(any(r.ratio < r.at_least for r in found))

@@ -1,4 +1,4 @@
-"""What the contenders are asked: generated pictures on disk, and questions about them."""
+"""The work for the contenders: generated pictures on disk, and questions about them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Question:
 
 
 def picture(folder: Path, index: int) -> str:
-    """A 640×480 JPEG of smooth shades and some noise, written once."""
+    """The path of a 640×480 JPEG with smooth shades and some noise, written once."""
     path = folder / f"{index:04d}.jpg"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -36,7 +36,7 @@ def picture(folder: Path, index: int) -> str:
 
 
 def vqa(folder: Path, images: int) -> list[Question]:
-    """Five questions an image, of some fifteen lengths as VQAv2's are in tokens."""
+    """Five questions per image, of about fifteen different lengths, as in VQAv2."""
     random_ = random.Random(1)
     return [
         Question(f"{i}-{k}", picture(folder, i), _words(random_, round(random_.triangular(6, 20, 9))))
@@ -46,12 +46,12 @@ def vqa(folder: Path, images: int) -> list[Question]:
 
 
 def captions(folder: Path, images: int) -> list[Question]:
-    """One prompt, the same for all."""
+    """One question per image, with the same prompt for all."""
     return [Question(f"{i}", picture(folder, i), "caption en") for i in range(images)]
 
 
 def detection(folder: Path, images: int) -> list[Question]:
-    """One prompt an image, of a few lengths."""
+    """One question per image, with prompts of a few lengths."""
     random_ = random.Random(2)
     return [
         Question(f"{i}", picture(folder, i), "detect " + _words(random_, random_.choice([4, 6, 9])))
@@ -60,7 +60,7 @@ def detection(folder: Path, images: int) -> list[Question]:
 
 
 def lengths(questions: Sequence[Question], low: int, high: int) -> dict[str, int]:
-    """How long each answer is to be, end token included; most are short, as boxes' lists are."""
+    """Tokens of each answer, end token included; most are short, as with lists of boxes."""
     random_ = random.Random(3)
     return {q.id: round(low * (high / low) ** random_.random()) for q in questions}
 

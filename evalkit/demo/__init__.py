@@ -1,6 +1,6 @@
-"""The embedded demo: a generated benchmark and a tiny PaliGemma really trained on its world.
+"""The embedded demo: a generated benchmark and a tiny PaliGemma trained on the same kind of images.
 
-Importing this is cheap; torch is loaded only when a checkpoint for another resolution is made.
+Importing this is cheap; torch is loaded only to make a checkpoint for another resolution than 224.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SHARED = (
     "tokenizer_config.json",
 )
 LAYOUT = b"1"
-"""To be raised when `checkpoint` comes to write other files from the same assets."""
+"""Raise this when `checkpoint` writes other files from the same assets."""
 
 
 def mask_decoder() -> Path:
@@ -57,7 +57,7 @@ def checkpoint(name: str = "later", resolution: int = 224) -> Path:
         made.chmod(0o755)
         made.rename(target)
     except OSError:
-        if not target.is_dir():  # else another process was first: its folder is the same
+        if not target.is_dir():  # otherwise another process was faster, with an identical folder
             raise
     finally:
         shutil.rmtree(made, ignore_errors=True)
@@ -72,7 +72,7 @@ def _digest(name: str, resolution: int) -> str:
 
 
 def _fill(folder: Path, name: str, resolution: int) -> None:
-    """Write the folder's files; at 224 pixels they are the assets as they are."""
+    """Writes the folder's files; at 224 pixels they are unchanged copies of the assets."""
     for file in SHARED:
         shutil.copyfile(ASSETS / file, folder / file)
     weights = ASSETS / f"{name}.safetensors"
@@ -91,8 +91,8 @@ def _fill(folder: Path, name: str, resolution: int) -> None:
 
 
 def _scale_kernel(source: Path, target: Path, scale: int) -> None:
-    """Spread every weight of the patch kernel over scale x scale pixels: the model then sees
-    exactly what it would see of the image averaged down, in as many tokens."""
+    """Spreads every weight of the patch kernel over scale x scale pixels. The model then computes exactly
+    what it would for the image averaged down to 224 pixels, with the same number of tokens."""
     from safetensors.torch import load_file, save_file
 
     tensors = load_file(source)

@@ -1,4 +1,4 @@
-"""The generated benchmark on disk: written once into the user's cache, found there as a data root."""
+"""The generated benchmark on disk: written once into the user's cache, and used there as a data root."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ COUNT = 300
 
 
 def benchmark(scenes: int = COUNT) -> Path:
-    """A data root that holds `shapes/` (official formats, images, mask decoder); made if it is not there.
+    """A data root with `shapes/` (official formats, images, mask decoder); made if it does not exist.
 
-    The folder is named by the generator's own source, so another version never reads old scenes.
+    The folder is named by a digest of the generator's source, so a new version never reads old scenes.
     """
     code = b"".join(p.read_bytes() for p in sorted(Path(__file__).parent.glob("*.py")))
     name = f"benchmark-{scenes}-{hashlib.sha256(code).hexdigest()[:12]}"
@@ -30,7 +30,7 @@ def benchmark(scenes: int = COUNT) -> Path:
         data.write(work / SCENES, scenes)
         shutil.copyfile(mask_decoder(), work / SCENES / "vae-oid.npz")
         os.rename(work, root)
-    except FileExistsError:  # another process was quicker
+    except FileExistsError:  # another process was faster
         shutil.rmtree(work)
     except OSError:
         shutil.rmtree(work, ignore_errors=True)

@@ -1,6 +1,6 @@
 """Writes held-out scenes as a benchmark in the official formats: COCO, VQAv2, TextVQA, REFER.
 
-Deterministic to the byte, but for the PNG files' compression, which is the installed library's.
+Deterministic to the byte, except for the compression of PNG files, which depends on the installed library.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ MAX_SCENES = 10_000
 
 
 def write(root: Path, scenes: int = 300, seed: int = 0, size: int = world.SIZE) -> Path:
-    """Write the benchmark of `scenes` scenes, seen by no training, under `root`; returns `root`.
+    """Writes a benchmark of `scenes` scenes that training has not used under `root`; returns `root`.
 
     Every seed has its own scenes. At another `size` they are the same scenes, drawn at that size.
-    Raises ValueError where a scene would be one that training may have seen.
+    Raises ValueError for numbers that would give scenes that training may have used.
     """
     if not (0 < scenes <= MAX_SCENES and 0 <= seed < 40):
         raise ValueError(f"scenes must be 1 to {MAX_SCENES} and seed 0 to 39: {scenes}, {seed}")
@@ -70,7 +70,7 @@ def write(root: Path, scenes: int = 300, seed: int = 0, size: int = world.SIZE) 
 
 
 def _rng(scene: world.Scene, purpose: str) -> random.Random:
-    """A stream of its own for every scene and purpose, so that one never shifts another."""
+    """A random stream for each scene and purpose, so that changes to one don't change another."""
     return random.Random(f"{purpose} {scene.seed}")
 
 
@@ -98,8 +98,8 @@ def _write_coco(root: Path, drawn: list[world.Scene], images: list[Record], size
 
 
 def annotation(number: int, image: int, thing: world.Thing, size: int) -> Record:
-    """A COCO instance: polygons, but for rings, whose hole needs run lengths (of an even id
-    compressed, of an odd one not)."""
+    """A COCO instance with polygons, or for rings, whose hole needs them, run lengths (compressed where
+    the id is even)."""
     x0, y0, x1, y1 = world.box(thing, size)
     mask = world.mask(thing, size)
     segmentation: Any
@@ -122,7 +122,7 @@ def annotation(number: int, image: int, thing: world.Thing, size: int) -> Record
 
 
 def run_lengths(mask: world.Bools) -> list[int]:
-    """COCO's run lengths: down the columns, zeros first."""
+    """COCO's run lengths of a mask: column by column, zeros first."""
     flat = mask.T.ravel()
     edges = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     runs = np.diff(np.concatenate([[0], edges, [flat.size]])).tolist()
@@ -130,7 +130,7 @@ def run_lengths(mask: world.Bools) -> list[int]:
 
 
 def compress(runs: list[int]) -> str:
-    """COCO's string of run lengths: differences to the last but one, five bits a character."""
+    """COCO's string of run lengths: differences from the last but one, five bits per character."""
     text = []
     for i, run in enumerate(runs):
         value = run - runs[i - 2] if i > 2 else run
@@ -144,7 +144,7 @@ def compress(runs: list[int]) -> str:
 
 
 def people(question: questions.Question, rng: random.Random) -> list[str]:
-    """Ten answers: most people are right, a question in seven finds them less sure."""
+    """Ten people's answers: most are right; for one question in seven they are less certain."""
     wrong = 0.2 if rng.random() < 0.15 else 0.03
     return [
         question.doubts[questions.pick(rng, len(question.doubts))]
@@ -161,15 +161,15 @@ def _write_vqav2(root: Path, drawn: list[world.Scene]) -> None:
         "data_type": "shapes",
         "data_subtype": "test",
     }
-    asked: list[Record] = []
-    answered: list[Record] = []
+    question_records: list[Record] = []
+    annotations: list[Record] = []
     for image, scene in enumerate(drawn, 1):
         rng = _rng(scene, "vqa")
         for i, q in enumerate(questions.vqa(scene, rng)):
             given, number = people(q, rng), image * 1000 + i
             sure = ["yes" if a == q.answer else "maybe" for a in given]
-            asked.append({"image_id": image, "question": q.text, "question_id": number})
-            answered.append(
+            question_records.append({"image_id": image, "question": q.text, "question_id": number})
+            annotations.append(
                 {
                     "question_type": q.question_type,
                     "multiple_choice_answer": Counter(given).most_common(1)[0][0],
@@ -184,9 +184,9 @@ def _write_vqav2(root: Path, drawn: list[world.Scene]) -> None:
             )
     _dump(
         root / "vqav2/v2_OpenEnded_shapes_demo_questions.json",
-        {**head, "task_type": "Open-Ended", "questions": asked},
+        {**head, "task_type": "Open-Ended", "questions": question_records},
     )
-    _dump(root / "vqav2/v2_shapes_demo_annotations.json", {**head, "annotations": answered})
+    _dump(root / "vqav2/v2_shapes_demo_annotations.json", {**head, "annotations": annotations})
 
 
 def _write_textvqa(root: Path, drawn: list[world.Scene], size: int) -> None:
@@ -254,5 +254,5 @@ def _write_refs(root: Path, drawn: list[world.Scene]) -> None:
         )
     with (root / "refcoco/refs(demo).p").open("wb") as file:
         pickler = pickle.Pickler(file, protocol=2)
-        pickler.fast = True  # no memo: else the bytes depend on which strings are one object
+        pickler.fast = True  # no memo: with one the bytes depend on which strings are the same object
         pickler.dump(refs)

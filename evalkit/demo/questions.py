@@ -1,4 +1,4 @@
-"""What is asked about a scene and what is right: captions, questions, expressions, targets.
+"""Questions about a scene with their right answers: captions, VQA, expressions, detection, segmentation.
 
 The same functions serve training and the benchmark, on different scenes.
 """
@@ -13,12 +13,12 @@ from evalkit.demo import world
 from evalkit.demo.world import SIZE, Scene, Thing
 
 CLEAR = 14.0
-"""Canvas units by which a position must differ before it is asked about."""
+"""Canvas units by which two positions must differ for a question to compare them."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """A question, its one right answer, VQAv2's question and answer type, plausible mistakes."""
+    """A question, its one right answer, VQAv2's question and answer types, plausible wrong answers."""
 
     text: str
     answer: str
@@ -51,7 +51,7 @@ def caption(scene: Scene) -> str:
 
 
 def references(scene: Scene, rng: random.Random) -> list[str]:
-    """Five captions as five people might write them, two of them the plain listing."""
+    """Five captions as five people might write them; two of them are the plain listing."""
     plain = caption(scene)
     be = "is" if len(scene.things) == 1 else "are"
     frame = ("a picture of {}", "an image with {}", "{} on a plain background")[pick(rng, 3)]
@@ -63,12 +63,12 @@ def references(scene: Scene, rng: random.Random) -> list[str]:
     ]
     texts = [plain, plain, *loose]
     rng.shuffle(texts)
-    # no full stop: after a single letter the PTB tokenizer takes it for an initial's
+    # no full stop at the end: after a single letter the PTB tokenizer takes it for that of an initial
     return [t[0].upper() + t[1:] for t in texts]
 
 
 def pick(rng: random.Random, count: int) -> int:
-    """A number below count, from the one generator call whose stream never changes."""
+    """A number below count, from random(), whose stream is the same in every version of Python."""
     return int(rng.random() * count)
 
 
@@ -91,7 +91,7 @@ def _polar(text: str, right: bool) -> Question:
 
 
 def counts(scene: Scene, rng: random.Random) -> list[Question]:
-    """How many shapes in all, of one shape and of one colour (one of them perhaps absent)."""
+    """How many shapes in all, of one shape and of one colour (which may be absent)."""
     things = scene.things
     shape = things[pick(rng, len(things))].shape if rng.random() < 0.8 else _choose(rng, world.SHAPES)
     color = things[pick(rng, len(things))].color if rng.random() < 0.8 else _choose(rng, tuple(world.COLORS))
@@ -124,7 +124,7 @@ def _open(text: str, answer: str) -> Question:
 
 
 def attributes(scene: Scene) -> list[Question]:
-    """Colour of the only such shape, shape of the only thing of a colour, and the outermost."""
+    """Colour of the only such shape, shape of the only thing of a colour, both for the outermost things."""
     things, out = scene.things, []
     for t in things:
         if sum(o.shape == t.shape for o in things) == 1:
@@ -138,7 +138,7 @@ def attributes(scene: Scene) -> list[Question]:
 
 
 def presence(scene: Scene, rng: random.Random) -> list[Question]:
-    """Is there such a thing: one yes and one no whose colour or shape is mostly in the scene."""
+    """Is there such a thing: one yes, and one no whose colour or shape is mostly in the scene."""
     names = {t.name for t in scene.things}
     here = scene.things[pick(rng, len(scene.things))]
     absent = here.name
@@ -159,7 +159,7 @@ _SIDES: dict[str, Callable[[Thing, Thing], float]] = {
 
 
 def relations(scene: Scene, rng: random.Random) -> list[Question]:
-    """Is A left of, right of, above or below B, for pairs clearly apart that way."""
+    """Is A left of, right of, above or below B, for pairs that are clearly apart in that direction."""
     out = []
     for a in scene.things:
         for b in scene.things:
@@ -171,7 +171,7 @@ def relations(scene: Scene, rng: random.Random) -> list[Question]:
 
 
 def outermost(things: list[Thing]) -> list[tuple[str, Thing]]:
-    """(where, thing) for the clearly leftmost, rightmost, top and bottom one of two or more."""
+    """(where, thing) for the clearly leftmost, rightmost, top and bottom thing of two or more."""
     keys: list[tuple[str, Callable[[Thing], float]]] = [
         ("on the left", lambda t: t.x),
         ("on the right", lambda t: -t.x),
@@ -187,7 +187,7 @@ def outermost(things: list[Thing]) -> list[tuple[str, Thing]]:
 
 
 def vqa(scene: Scene, rng: random.Random) -> list[Question]:
-    """Four or five questions, one of each kind the scene admits, yes and no even."""
+    """Up to five questions: a count, a presence, two attributes, a relation; yes and no equally often."""
     counted, polar = counts(scene, rng), presence(scene, rng)
     out = [counted[pick(rng, len(counted))], polar[pick(rng, len(polar))]]
     open_ones = attributes(scene)

@@ -1,7 +1,7 @@
 """Shapes world: seeded scenes of coloured shapes with drawn characters, and their rasteriser.
 
-Only additions, products, square roots and rounded constants reach a pixel, so a scene is the
-same to the byte on every machine. Knows nothing of questions, files or models.
+Pixels depend only on additions, products, square roots and rounded constants, so a scene is the
+same to the byte on every machine. Questions and files are made elsewhere.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Bytes = npt.NDArray[np.uint8]
 Bools = npt.NDArray[np.bool_]
 
 SIZE = 224
-"""Scenes are laid out on a canvas of this many units; at this size a unit is a pixel."""
+"""Side of the canvas in units; in an image of this size a unit is a pixel."""
 
 SHAPES = ("circle", "square", "triangle", "star", "cross", "ring")
 COLORS: dict[str, tuple[int, int, int]] = {
@@ -58,14 +58,14 @@ _BITMAPS = {
 CELL = 0.155
 """Side of a glyph cell over the radius of its shape."""
 HULL = 1.14
-"""Every shape lies in a disc of HULL times its radius."""
+"""Every shape is inside a disc of HULL times its radius."""
 SIDE, BAR, HOLE, STAR = 0.8, 0.36, 0.52, 0.5
 """Square half side, cross half width, ring inner radius, star inner radius over the radius."""
 
 
 @dataclass(frozen=True)
 class Thing:
-    """One shape: centre and radius in canvas units, turn as (cos, sin), text one glyph or ''."""
+    """One shape: centre and radius in canvas units, rotation as (cos, sin), text of one glyph or ''."""
 
     shape: str
     color: str
@@ -85,7 +85,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """Things from left to right on a background that runs linearly between two colours."""
+    """Things from left to right on a background with a linear gradient between two colours."""
 
     seed: int
     things: tuple[Thing, ...]
@@ -95,14 +95,14 @@ class Scene:
 
 
 def make(seed: int) -> Scene:
-    """The scene of a seed. `random.Random` is used because its streams are frozen by contract."""
+    """The scene of a seed. `random.Random` is used because its random() is the same in every version."""
     rng = random.Random(seed * 2654435761 % 2**32)
     count = 1 + int(rng.random() * 4)
     texts = [rng.random() < (0.55 if i == 0 else 0.15) for i in range(count)]
     things: list[Thing] = []
     while len(things) < count:
         thing = _thing(rng, things, texts[len(things)])
-        if thing is None:  # no room left: start over rather than bias the last shape
+        if thing is None:  # no room left: start over, so that the last shape is not biased
             things = []
         else:
             things.append(thing)
@@ -125,7 +125,7 @@ def _thing(rng: random.Random, placed: list[Thing], texted: bool) -> Thing | Non
     """One more thing clear of the placed ones, or None when sixty tries found no room."""
     for _ in range(60):
         shape, color = _pick(rng, SHAPES), _pick(rng, tuple(COLORS))
-        if placed and rng.random() < 0.35:  # repeats make counting and telling apart matter
+        if placed and rng.random() < 0.35:  # repeats make counting and distinguishing necessary
             other = placed[int(rng.random() * len(placed))]
             shape, color = (other.shape, color) if rng.random() < 0.5 else (shape, other.color)
         r = round((36 + rng.random() * 14) if texted else (22 + rng.random() * 26), 2)
@@ -180,7 +180,7 @@ _OUTLINES = {s: [(round(x, 6), round(y, 6)) for x, y in _corners(s)] for s in SH
 
 
 def outline(thing: Thing, size: int = SIZE) -> list[tuple[float, float]]:
-    """Outline in pixels of an image of `size`; of a ring the outer edge only."""
+    """Outline in pixels of an image of `size`; for a ring only the outer edge."""
     k = size / SIZE
     c, s, r = thing.cos, thing.sin, thing.r
     return [
@@ -191,7 +191,7 @@ def outline(thing: Thing, size: int = SIZE) -> list[tuple[float, float]]:
 
 def box(thing: Thing, size: int = SIZE) -> tuple[float, float, float, float]:
     """Tight (xmin, ymin, xmax, ymax) in pixels of an image of `size`."""
-    if thing.shape in ("circle", "ring"):  # the outline's corners fall a little short of the disc
+    if thing.shape in ("circle", "ring"):  # the outline's corners are slightly inside the disc's box
         x, y, r = (v * size / SIZE for v in (thing.x, thing.y, thing.r))
         return (x - r, y - r, x + r, y + r)
     points = outline(thing, size)
@@ -200,7 +200,7 @@ def box(thing: Thing, size: int = SIZE) -> tuple[float, float, float, float]:
 
 
 def _inside(thing: Thing, x: Floats, y: Floats) -> Bools:
-    """Whether points (canvas units) lie in the shape."""
+    """Whether points (canvas units) are in the shape."""
     dx, dy = x - np.float32(thing.x), y - np.float32(thing.y)
     c, s, r = np.float32(thing.cos), np.float32(thing.sin), np.float32(thing.r)
     u, v = (c * dx + s * dy) / r, (c * dy - s * dx) / r
@@ -237,7 +237,7 @@ def _window(low: float, high: float, size: int) -> tuple[int, int]:
 
 
 def _grid(x0: int, x1: int, y0: int, y1: int, size: int, fine: int) -> tuple[Floats, Floats]:
-    """Sample centres in canvas units, `fine` a pixel each way."""
+    """Sample centres in canvas units, `fine` per pixel in each direction."""
     step = SIZE / size / fine
     x = ((np.arange(x0 * fine, x1 * fine) + 0.5) * step).astype(np.float32)
     y = ((np.arange(y0 * fine, y1 * fine) + 0.5) * step).astype(np.float32)
@@ -251,7 +251,7 @@ def _shrink(hits: Floats, fine: int) -> Floats:
 
 
 def mask(thing: Thing, size: int = SIZE) -> Bools:
-    """Pixels (size, size) whose centre lies in the shape; text on it counts as shape."""
+    """Pixels (size, size) whose centre is in the shape; text on it belongs to the shape."""
     full = np.zeros((size, size), dtype=np.bool_)
     reach = HULL * thing.r
     x0, x1 = _window(thing.x - reach, thing.x + reach, size)
@@ -285,7 +285,7 @@ def _blend(window: Floats, alpha: Floats, rgb: tuple[int, int, int]) -> None:
 
 
 def _write(canvas: Floats, thing: Thing, size: int, fine: int) -> None:
-    """Draw the glyph of a thing upright on its centre."""
+    """Draws the glyph of a thing, upright, on its centre."""
     cell = round(CELL * thing.r, 3)
     left, top = thing.x - 2.5 * cell, thing.y - 3.5 * cell
     x0, x1 = _window(left, left + 5 * cell, size)
