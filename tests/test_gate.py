@@ -286,6 +286,16 @@ def test_a_model_is_run_as_the_baseline_was(
     assert "same weights, all 300 texts" in capsys.readouterr().out
 
 
+def test_a_baseline_of_two_models_is_reported_before_a_model_runs(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("one", "two"):
+        go(data, tmp_path / "both", name, wrong_at(0.1), limit=2)
+    monkeypatch.setattr(evaluate, "checkpoint", lambda *_: pytest.fail("a model was opened"))
+    assert main(["check", "mymodel", "--baseline", str(tmp_path / "both")]) == 2
+    assert "both: holds two runs of colours_test" in capsys.readouterr().err
+
+
 def test_the_package_has_check() -> None:
     assert evalkit.check is api.check
     with pytest.raises(AttributeError):

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from evalkit import strict_yaml
-from evalkit.comparison.compare import MARGIN, MetricResult, TaskResult, task_result
+from evalkit.comparison.compare import MARGIN, MetricResult, TaskResult, only_model, task_result
 from evalkit.errors import UserError, nearest
 from evalkit.geometry.boxes import STEPS
 from evalkit.runs.scored_run import ScoredRun
@@ -189,7 +189,7 @@ def check(
 ) -> Decision:
     """Decides every task of the baseline. Raises UserError for what is missing or can't be compared."""
     policy = policy or Policy()
-    new, old = by_task(candidate), by_task(base)
+    new, old = only_model(candidate, "the candidate").runs, only_model(base, "the baseline").runs
     missing = [t for t in old if t not in new]
     if missing:
         raise UserError(
@@ -215,15 +215,6 @@ def check(
     extra = [t for t in new if t not in old]
     notes = (f"not in the baseline, so not checked: {', '.join(extra)}",) if extra else ()
     return Decision(decided, candidate[0].name, base[0].name, notes)
-
-
-def by_task(runs: Sequence[ScoredRun]) -> dict[str, ScoredRun]:
-    found: dict[str, ScoredRun] = {}
-    for run in runs:
-        if run.task in found:
-            raise UserError(f"{run.task}: there are two runs, {found[run.task].run} and {run.run}; name one")
-        found[run.task] = run
-    return found
 
 
 def first_clusters(run: ScoredRun, limit: int) -> set[str]:

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from evalkit.comparison import gate
+from evalkit.comparison.compare import only_model
 from evalkit.comparison.gate import Decision, Policy
 from evalkit.evaluation import evaluate
 from evalkit.options.fields import names
@@ -25,7 +26,7 @@ def check(options: CheckOptions, command: str = "") -> Decision:
     if options.margin is not None:
         policy = dataclasses.replace(policy, margin=options.margin)
     base = scored_run.read(options.baseline)
-    gate.know(policy, gate.by_task(base))
+    gate.know(policy, only_model(base, f"--baseline {options.baseline}").runs)
     place = str(options.candidate)
     if _holds_runs(place):
         new = scored_run.read(place)
