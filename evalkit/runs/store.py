@@ -99,7 +99,7 @@ class RunFolder:
         return (self.path / "keep").exists()
 
     def keep(self) -> None:
-        atomic_write(self.path / "keep", "kept: `evalkit runs gc` and `rm` do not remove this run\n")
+        atomic_write(self.path / "keep", "kept: `evalkit runs gc` and `rm` leave this run alone\n")
 
     def remove(self) -> None:
         """Removes the folder. Raises ResultsError while another process writes it."""
