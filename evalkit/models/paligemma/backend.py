@@ -6,7 +6,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import logging
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, field
@@ -27,7 +26,7 @@ from evalkit.models.paligemma.checkpoint import big_vision, lora
 from evalkit.models.paligemma.checkpoint import info as checkpoint_info
 from evalkit.models.paligemma.checkpoint import quantize as quantization
 from evalkit.models.paligemma.checkpoint.info import PROTOCOLS, CheckpointInfo
-from evalkit.models.paligemma.checkpoint.resolve import Found, find
+from evalkit.models.paligemma.checkpoint.resolve import Found, called_after, find
 from evalkit.models.paligemma.interface import Engine, Limit, Rules, rules
 from evalkit.models.paligemma.tokenizer import Prompter
 from evalkit.options.model import MODEL_OPTIONS, model_options
@@ -390,15 +389,3 @@ class PaliGemma(Model):
         from evalkit.images.prepare import prepare
 
         return prepare
-
-
-def called_after(spec: str) -> str:
-    """A checkpoint's name in tables and folder names: the last part of its path or hub id."""
-    name = _plain(Path(spec.rstrip("/")).name).strip("-.").removesuffix(".npz")
-    if spec.startswith((".", "/")) and name in ("", "checkpoint"):
-        return _plain("-".join(Path(spec).resolve().parts[-2:]))
-    return name
-
-
-def _plain(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_.\-]+", "-", text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,3 +42,15 @@ def find(model: str, revision: str | None, adapter: str | None, base: str | None
             f"{model}: is an adapter of {named}, which cannot be found ({error}); "
             "add --model_args base=FOLDER"
         ) from None
+
+
+def called_after(spec: str) -> str:
+    """A checkpoint's name in tables and folder names: the last part of its path or hub id."""
+    name = _plain(Path(spec.rstrip("/")).name).strip("-.").removesuffix(".npz")
+    if spec.startswith((".", "/")) and name in ("", "checkpoint"):
+        return _plain("-".join(Path(spec).resolve().parts[-2:]))
+    return name
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.\-]+", "-", text)
