@@ -10,8 +10,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from evalkit import __version__, own_code
-from evalkit.cli import options
+from evalkit import __version__
 from evalkit.cli.suggest import Parser
 from evalkit.errors import UserError
 
@@ -61,11 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if verb not in COMMANDS:
         _top().parse_args(words[:1])
     try:
-        given = options.read(verb, COMMANDS[verb][1], words[1:])
-        file = importlib.import_module(f"evalkit.cli.{COMMANDS[verb][0]}")
-        with own_code.allowed(*given.own_code()):
-            status: int = file.ACTS[verb](given) or 0
-        return status
+        return _run(verb, words[1:])
     except UserError as error:
         print(f"evalkit: {error}", file=sys.stderr)
         return 2
@@ -78,6 +73,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `evalkit table | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _run(verb: str, words: list[str]) -> int:
+    """Does what a command's words say. What it needs is imported here: `evalkit --help` needs nothing."""
+    from evalkit import own_code
+    from evalkit.cli import options
+
+    file, about = COMMANDS[verb]
+    given = options.read(verb, about, words)
+    act = importlib.import_module(f"evalkit.cli.{file}").ACTS[verb]
+    with own_code.allowed(*given.own_code()):
+        return act(given) or 0
 
 
 def _top() -> argparse.ArgumentParser:
