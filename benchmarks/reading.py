@@ -13,7 +13,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,16 @@ PREPARATIONS = {
 }
 
 
-def measure(kind: str, workers: int, paths: Sequence[str], preparation: Preparation) -> dict[str, Any]:
-    """One pass over the files by `workers` readers that are already running, up to 32 images ahead."""
-    read = Keying(prepare.prepare)
+def measure(
+    kind: str,
+    workers: int,
+    paths: Sequence[str],
+    preparation: Preparation,
+    send: Callable[[str, Any], None] | None = None,
+) -> dict[str, Any]:
+    """One pass over the files by `workers` readers that are already running, up to 32 images ahead; threads
+    `send` each image."""
+    read = Keying(prepare.prepare, send)
     pool = image_readers.Readers(kind, workers).pool()
     for future in [pool.submit(read, ImageRef(p), preparation) for p in paths[: 4 * workers]]:
         future.result()

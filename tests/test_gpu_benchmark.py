@@ -1,56 +1,219 @@
-"""`python -m benchmarks.gpu`: its arithmetic, its lines on a CPU, and what it says without a GPU."""
+"""`python -m benchmarks.gpu`: the rehearsal of every part on a CPU, its arithmetic, and what it says."""
 
 from __future__ import annotations
 
+import importlib
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from benchmarks import gpu, models
+from benchmarks.gpu import __main__ as gpu
+from benchmarks.gpu import ceiling, device, load, random_model, report, throughput
+from benchmarks.gpu.parts import Part
 from evalkit.models.paligemma import flops
-from evalkit.models.paligemma.checkpoint import info as checkpoint_info
+
+ROOT = Path(__file__).resolve().parents[1]
+CPU = torch.device("cpu")
 
 
-def test_one_line() -> None:
-    """800 TFLOP/s and 1.31 TFLOP a sample make 610.7 samples a second at most."""
-    found = gpu.row(224, "on", 600, 2.0, 1.31e12, 800.0, 12 * 2**30)
-    assert found == {
-        "resolution": 224,
-        "cuda_graphs": "on",
-        "samples_per_second": 300.0,
-        "ceiling": 610.7,
-        "share_of_ceiling": 0.491,
-        "peak_memory_gib": 12.0,
+def rehearse(name: str, folder: Path) -> dict[str, Any]:
+    """The results of one part at toy sizes, as its file has them."""
+    part = Part(name, CPU, 60, True, folder, folder / "scratch")
+    part.scratch.mkdir(exist_ok=True)
+    importlib.import_module(f"benchmarks.gpu.{name}").run(part)
+    part.keep()
+    found: dict[str, Any] = json.loads(part.file.read_text())
+    assert not [row for row in found["rows"] if row.get("ok") is False]
+    return found
+
+
+@pytest.fixture(autouse=True)
+def stance() -> Any:
+    """A rehearsal switches the compiler off for its own process, which here is everybody's."""
+    yield
+    torch.compiler.set_stance("default")
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """Every part, rehearsed."""
+    folder = tmp_path_factory.mktemp("gpu")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EVALKIT_CACHE", str(folder / "cache"))
+        return {name: rehearse(name, folder) for name in gpu.PARTS}
+
+
+def test_every_check_of_the_answers_is_rehearsed(results: dict[str, dict[str, Any]]) -> None:
+    rows = {row["check"]: row for row in results["answers"]["rows"]}
+    run = [name for name, row in rows.items() if row["ok"]]
+    assert len(rows) == 18
+    assert set(rows) - set(run) <= {"recorded oracle"}
+    assert "batches of 8 became" in rows["out of memory"]["said"]
+    assert "4 of 4 are the CPU's recorded texts" in rows["float32, demo 224 px"]["said"]
+    assert '"steps": 0' not in rows["CUDA graphs, float32"]["said"]
+
+
+def test_throughput_compares_both_sides(results: dict[str, dict[str, Any]]) -> None:
+    rows = results["throughput"]["rows"]
+    cases = {(r["model"], r["px"], r["work"]) for r in rows}
+    assert {r["who"] for r in rows} == {"evalkit", "generate, batch 1", "generate, batch 8"}
+    assert len(rows) == 3 * len(cases)
+    assert {(m, px) for m, px, _ in cases} == {
+        ("PaliGemma 3B", 28),
+        ("PaliGemma 3B", 56),
+        ("PaliGemma 2 3B", 28),
     }
-    told = gpu.table([found])
-    assert told.splitlines()[-1] == "| 224 | on | 300.0 | 610.7 | 49.1 % | 12.0 GiB |"
+    for row in rows:
+        assert row["samples_a_second"] / row["ceiling"] == pytest.approx(row["share"])
 
 
-def test_a_whole_line_can_be_measured(tmp_path: Path) -> None:
-    path = models.build(tmp_path / "thin", "thin", 28, dtype=torch.bfloat16)
-    info = checkpoint_info.inspect(path)
-    assert info.dtype == "bfloat16"
-    found = gpu.measure(path, 10, tmp_path, 1.0, "off", device="cpu")
-    assert (found["resolution"], found["cuda_graphs"]) == (28, "off")
-    assert found["samples_per_second"] > 0
-    assert found["ceiling"] == round(1e12 / flops.flops(info, 1, gpu.PROMPT, gpu.NEW), 1)
-    assert list(gpu.checkpoints(path, tmp_path)) == [path]
+def test_the_ladder_switches_and_profiles(results: dict[str, dict[str, Any]]) -> None:
+    rows = results["ladder"]["rows"]
+    switches = {r["switch"] for r in rows if "switch" in r}
+    assert {
+        "eager",
+        "graphs",
+        "compile",
+        "compile and graphs",
+        "attention by flash",
+        "batches of 8",
+    } <= switches
+    profiles = [r for r in rows if "profile" in r]
+    assert len(profiles) == 2
+    assert all(p["kernels"] and p["busy"] > 0 for p in profiles)
 
 
-def test_every_resolution_is_built_and_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    built: list[tuple[str, int]] = []
+def test_feeding_names_the_slowest(results: dict[str, dict[str, Any]]) -> None:
+    notes = results["feeding"]["notes"]
+    assert [n for n in notes if n.startswith("28 px, hf, 640×480") and "the whole model" in n]
 
-    def build(folder: Path, shape: str, side: int, dtype: torch.dtype) -> Path:
-        built.append((shape, side))
-        folder.mkdir()
-        return folder
 
-    monkeypatch.setattr(models, "build", build)
-    for path in gpu.checkpoints(None, tmp_path):
-        assert path.is_dir()
-    assert built == [("3b", 224), ("3b", 448), ("3b", 896)]
-    assert not list(tmp_path.iterdir())
+def test_all_results_as_a_page(results: dict[str, dict[str, Any]]) -> None:
+    facts = {"name": "A GPU", "memory_gib": 80.0, "torch": "2.13", "transformers": "5.23", "cuda": "13.0"}
+    parts = {name: {**part, "ended": "whole"} for name, part in results.items()}
+    told = report.markdown({"facts": facts, "rehearsal": False, "parts": parts})
+    assert told.startswith("A GPU, 80.0 GiB; torch 2.13, transformers 5.23, CUDA 13.0.\n")
+    lines = told.splitlines()
+    for part in ("same answers", "model | px", "switch", "images | px"):
+        head = next(i for i, line in enumerate(lines) if line.startswith(f"| {part}"))
+        columns = lines[head].count("|")
+        assert lines[head + 1].count("---") == columns - 1
+        assert lines[head + 2].count("|") == columns
+    page = f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n"
+    assert report.placed(page, "new\n") == f"before\n{report.BEGIN}\nnew\n{report.END}\nafter\n"
+    assert report.BEGIN in gpu.DOCS.read_text()
+
+
+def test_both_sides_have_the_same_weights() -> None:
+    """In float32 evalkit and `generate` give the same tokens at every resolution of the same weights."""
+    for shape in random_model.TOYS.values():
+        both = throughput.Both(shape, CPU, torch.float32)
+        for side in shape.sides:
+            both.at(side)
+            for work in (load.VQA, load.CAPTIONS):
+                ours = throughput._ours(both.ours, work, side)(0, 5)
+                assert ours == throughput._theirs(both.generate, work, both.info, 4)(0, 5), (
+                    shape.family,
+                    side,
+                )
+                assert len(set(ours.values())) > 1
+
+
+def test_the_ceiling() -> None:
+    """engine.md's figures for the 3B: 603 samples/s at 224 px, 736 with every exact saving (800 TFLOP/s)."""
+    speed = device.Speed(800e12, 1e18)
+    shape = random_model.SHAPES["PaliGemma 3B"]
+    info = random_model.describe(_meta(shape), shape, 224)
+    sample = ceiling.Sample(prompt=16, new=5, questions=5.4)
+    full, saved = (ceiling.samples_a_second(info, sample, speed, s) for s in (False, True))
+    assert full == pytest.approx(603, rel=0.03)
+    assert saved == pytest.approx(736, rel=0.03)
+    assert full == pytest.approx(800e12 / flops.flops(info, 1, 16, 5))
+    slow = device.Speed(800e12, 3e12)  # reading the weights: 2.5 billion of two bytes a step, for 32 rows
+    weights = sum(2.0 * n for n in _sizes(info))
+    read = flops.flops(info, 1, 16, 0)
+    wanted = 1 / (read / 800e12 + 5 * weights / 3e12 / 32)
+    assert ceiling.samples_a_second(info, sample, slow, False) == pytest.approx(wanted)
+
+
+def _meta(shape: random_model.Shape) -> Any:
+    """The model without memory for its weights."""
+    return random_model.skeleton(shape, torch.device("meta"), torch.bfloat16)
+
+
+def _sizes(info: Any) -> list[int]:
+    return [int(torch.Size(s).numel()) for k, s in info.shapes.items() if "language_model" in k]
+
+
+def test_time_in_which_something_ran() -> None:
+    assert device.union([(5.0, 7.0), (0.0, 2.0), (1.0, 3.0), (6.0, 6.5)]) == (5.0, 2.0)
+    assert device.union([]) == (0.0, 0.0)
+
+
+def test_the_command_rehearses_and_renders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part runs in a process of its own, from a plain copy of the repository."""
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.gpu",
+        "--rehearse",
+        "--only",
+        "feeding",
+        "--out",
+        str(tmp_path),
+    ]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=os.environ, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert "Rehearsal on a CPU at toy sizes" in ended.stdout
+    assert "| 640×480 | 28 | hf |" in ended.stdout
+    found = json.loads((tmp_path / "gpu.json").read_text())
+    assert found["parts"]["feeding"]["ended"] == "whole"
+    assert gpu.main(["--render", str(tmp_path)]) == 2  # a rehearsal's figures stay out of the docs
+    monkeypatch.setattr(gpu, "DOCS", tmp_path / "performance.md")
+    gpu.DOCS.write_text(f"{report.BEGIN}\n{report.END}\n")
+    (tmp_path / "gpu.json").write_text(json.dumps({**found, "rehearsal": False}))
+    assert gpu.main(["--render", str(tmp_path)]) == 0
+    assert "| 640×480 | 28 | hf |" in gpu.DOCS.read_text()
+
+
+@pytest.mark.parametrize(
+    ("code", "ended"),
+    [
+        ("import time; time.sleep(60)", "cut"),
+        ("raise SystemExit('no driver')", "failed (status 1): no driver"),
+    ],
+)
+def test_a_part_that_is_cut_or_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, ended: str
+) -> None:
+    """What the part had written is kept, and the status says that something is missing."""
+    real = subprocess.Popen
+    monkeypatch.setattr(gpu, "GRACE", 0.5)
+
+    def start(command: list[str], **given: Any) -> Any:
+        file = Path(command[command.index("--out") + 1]) / "ladder.json"
+        file.write_text(json.dumps({"rows": [], "notes": ["so far"], "seconds": 1.0}))
+        return real([sys.executable, "-c", code], **given)
+
+    monkeypatch.setattr(gpu.subprocess, "Popen", start)
+    arguments = ["--rehearse", "--only", "ladder", "--minutes", "0.001", "--out", str(tmp_path)]
+    assert gpu.main(arguments) == 1
+    assert json.loads((tmp_path / "gpu.json").read_text())["parts"]["ladder"]["ended"] == ended
+    assert f"`ladder`: {ended}" in (tmp_path / "gpu.md").read_text()
+    assert "- so far" in (tmp_path / "gpu.md").read_text()
+
+
+def test_a_part_says_what_it_leaves_out(tmp_path: Path) -> None:
+    part = Part("ladder", CPU, 1.0, False, tmp_path, tmp_path)
+    assert part.has(0.5, "eager")
+    assert not part.has(20, "compile")
+    assert part.notes == ["compile: left out, 1 s were left"]
 
 
 def test_without_a_gpu(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,3 +222,17 @@ def test_without_a_gpu(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.M
     out, err = capsys.readouterr()
     assert out == ""
     assert "no CUDA device here, so nothing was measured" in err
+
+
+def test_without_a_package(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "PIL" else find(name))
+    assert gpu.main(["--rehearse"]) == 2
+    assert "not installed: Pillow; pip install Pillow" in capsys.readouterr().err
+
+
+def test_an_unknown_part(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        gpu.main(["--only", "speed"])
+    assert ended.value.code == 2
+    assert "no part 'speed'; there are answers, throughput, ladder, feeding" in capsys.readouterr().err

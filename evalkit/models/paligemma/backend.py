@@ -252,7 +252,12 @@ class PaliGemma(Model):
         if self.dtype == "float16":
             log.warning("--dtype float16: Gemma's activations overflow in float16; use bfloat16")
         checks.calm_threads(self.info, self.device)
-        engine = self._load_engine()
+        self._start(self._load_engine())
+
+    def _start(self, engine: Engine) -> None:
+        """Answers with this engine from now on, after a check of its image features."""
+        from evalkit.models.paligemma import checks
+
         self._features = engine.feature_shape(self.info.resolution)
         checks.check_features(self.info, self._features)
         self._engine = engine

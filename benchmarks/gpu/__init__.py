@@ -1,0 +1,1 @@
+"""One prepared command that proves and measures the engine on a GPU: `python -m benchmarks.gpu`."""
