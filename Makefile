@@ -9,18 +9,21 @@ SYSTEM_TORCH ?=
 BIN := $(VENV)/bin
 TORCH := $(shell sed -n 's/^\(torch==.*\)/\1/p' constraints.txt)
 
-.PHONY: demo test check install clean
+.PHONY: demo test check lint install clean
 
 demo: install
 	@$(BIN)/evalkit demo
 
-test: check
-	$(BIN)/python -m pytest
+# One thread a process: small models are slower with several, and the processes take the cores.
+test: lint
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
-check: install
+lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+check: lint
 	$(BIN)/python -m pytest tests/test_design.py
 
 install: $(VENV)/.installed
