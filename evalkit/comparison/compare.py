@@ -14,6 +14,7 @@ from typing import Any
 from evalkit.errors import UserError
 from evalkit.metrics.group_mean import GroupMean
 from evalkit.runs import scored_run
+from evalkit.runs.naming import Named, labels
 from evalkit.runs.scored_run import ScoredRun, metric
 from evalkit.stats import intervals, paired, significance
 from evalkit.stats.paired import Difference
@@ -264,9 +265,7 @@ def sides(given: Sequence[tuple[str, Sequence[ScoredRun]]]) -> list[ModelRuns]:
             for name, (_, group) in zip(unique, given, strict=True)
         ]
     found: dict[str, dict[str, ScoredRun]] = {}
-    twice = _in_two_ways(runs)
-    for run in runs:
-        name = f"{run.name} [{way(run)}]" if run.name in twice else run.name
+    for run, name in zip(runs, labels([_named(run) for run in runs]), strict=True):
         there = found.setdefault(name, {})
         if run.task in there:
             raise UserError(
@@ -281,31 +280,13 @@ def sides(given: Sequence[tuple[str, Sequence[ScoredRun]]]) -> list[ModelRuns]:
     return [ModelRuns(name, by_task) for name, by_task in found.items()]
 
 
+def _named(run: ScoredRun) -> Named:
+    return Named(run.name, run.task, run.digest, run.identity, run.overrides)
+
+
 def _name(group: Sequence[ScoredRun], place: str) -> str:
     names = {r.name for r in group}
     return names.pop() if len(names) == 1 else place
-
-
-def _in_two_ways(runs: Sequence[ScoredRun]) -> set[str]:
-    """Models that answered one task in two ways."""
-    seen: dict[tuple[str, str], str] = {}
-    found = set()
-    for run in runs:
-        if seen.setdefault((run.name, run.task), run.digest) != run.digest:
-            found.add(run.name)
-    return found
-
-
-def way(run: ScoredRun) -> str:
-    """How a run was made, in words that distinguish two runs of a checkpoint."""
-    model = run.identity.get("model", {})
-    shown = [
-        f"{run.identity['preparation']['resolution']} px",
-        model.get("dtype"),
-        run.identity.get("protocol"),
-    ]
-    shown += [f"{k}={v}" for k, v in run.overrides.items()]
-    return ", ".join(str(p) for p in shown if p)
 
 
 # --- as data --------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.runs import scored_run
+from evalkit.runs.naming import Named, labels
 from evalkit.runs.store import RunFolder, not_scored_of, scores_of
 from evalkit.stats import paired
 from evalkit.stats.intervals import FEW
@@ -80,22 +81,16 @@ def _counted(runs: int) -> str:
 
 
 def collect(folders: Iterable[RunFolder]) -> list[Cell]:
-    """The cells of all scored runs, models distinguished where one name ran in two ways."""
+    """The cells of all scored runs; models are called as `naming.labels` distinguishes them."""
     runs = []
     for folder in folders:
         run = folder.read_run()
         if run is not None:
-            runs.append((folder, run, scores_of(folder)))
-    ways: dict[tuple[str, str, int | None], list[str]] = {}
-    for _, run, scores in runs:
-        if scores:
-            ways.setdefault((run["task"], run["model"], _resolution(run)), []).append(run["digest"])
+            runs.append((folder, run, Named.of_run(run), scores_of(folder)))
+    models = labels([name for _, _, name, _ in runs])
     cells = []
-    for folder, run, scores in runs:
-        model, resolution = run["model"], _resolution(run)
-        if len(ways.get((run["task"], model, resolution), [])) > 1:
-            model = f"{model} [{_way(run)}]"
-        file = run.get("task_file", {})
+    for (folder, run, name, scores), model in zip(runs, models, strict=True):
+        resolution, file = name.resolution, run.get("task_file", {})
         changed = tuple(file.get("overrides", {}))
         cells += [
             Cell(score, folder.name, model, changed, _ways(run), resolution, folder.path, file)
@@ -110,11 +105,6 @@ def collect(folders: Iterable[RunFolder]) -> list[Cell]:
     return cells
 
 
-def _resolution(run: dict[str, Any]) -> int | None:
-    found = run.get("identity", {}).get("preparation", {}).get("resolution")
-    return found if isinstance(found, int) else None
-
-
 def _ways(run: dict[str, Any]) -> tuple[str, ...]:
     """What of a run's identity the table marks."""
     identity = run.get("identity", {})
@@ -125,16 +115,6 @@ def _ways(run: dict[str, Any]) -> tuple[str, ...]:
         "unidentified": model.get("unidentified"),
     }
     return tuple(name for name, value in said.items() if value)
-
-
-def _way(run: dict[str, Any]) -> str:
-    """What distinguishes two runs of one checkpoint, for people; the digest makes it certain."""
-    identity = run.get("identity", {})
-    model = identity.get("model", {})
-    quantised = (model.get("quantisation") or {}).get("scheme")
-    return ", ".join(
-        str(p) for p in (model.get("dtype"), quantised, identity.get("protocol"), run["digest"][:6]) if p
-    )
 
 
 def record(cell: Cell) -> dict[str, Any]:

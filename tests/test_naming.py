@@ -1,0 +1,89 @@
+"""What models are called in tables and comparisons: one name a checkpoint and way of running it."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+from evalkit.runs.naming import Named, labels
+
+
+def run(model: str = "3b", task: str = "t", **more: Any) -> Named:
+    """A run; its digest hangs on everything but its name."""
+    about = {
+        k: more.pop(k) for k in ("weights", "dtype", "quantisation", "kv_dtype", "compiled") if k in more
+    }
+    model_part = {
+        "weights": model,
+        "dtype": "float32",
+        "backend": "paligemma-fast",
+        "text_version": 2,
+        **about,
+    }
+    protocol = more.pop("protocol", "paper")
+    identity = {
+        "model": model_part | {"protocol": {"prompt": protocol}},
+        "protocol": protocol,
+        "preparation": {"resolution": more.pop("resolution", 224)},
+    }
+    return Named(
+        model, task, more.pop("digest", f"{abs(hash((str(identity), task, str(more)))):x}"), identity, **more
+    )
+
+
+def test_one_checkpoint_has_its_plain_name() -> None:
+    """Tasks choose their protocol, so two protocols are not two ways."""
+    assert labels([run(task="vqav2_val"), run(task="mine", protocol="hf")]) == ["3b", "3b"]
+    assert labels([run("a"), run("b", dtype="bfloat16")]) == ["a", "b"]
+
+
+def test_two_checkpoints_in_two_precisions_are_four_columns() -> None:
+    runs = [
+        run(model, f"task{k}", dtype=dtype)
+        for model, dtype, k in itertools.product(("a", "b"), ("float32", "bfloat16"), range(6))
+    ]
+    assert list(dict.fromkeys(labels(runs))) == ["a [float32]", "a [bfloat16]", "b [float32]", "b [bfloat16]"]
+
+
+def test_a_task_that_one_way_alone_ran_stays_in_its_column() -> None:
+    runs = [run(dtype="float32"), run(dtype="bfloat16"), run(task="u", dtype="bfloat16")]
+    assert labels(runs) == ["3b [float32]", "3b [bfloat16]", "3b [bfloat16]"]
+
+
+def test_only_what_differs_is_said() -> None:
+    rounded = run(quantisation={"scheme": "int8"})
+    assert labels([run(), rounded]) == ["3b", "3b [int8]"]
+    assert labels([run(dtype="bfloat16"), run(dtype="bfloat16", compiled=True)]) == ["3b", "3b [compiled]"]
+    assert labels([run(), run(kv_dtype="bfloat16")]) == ["3b", "3b [kv bfloat16]"]
+
+
+def test_equal_names_of_other_weights_get_their_folders() -> None:
+    one = run("checkpoint-200", weights="x", place="/out/runA/checkpoint-200")
+    two = run("checkpoint-200", weights="y", place="/out/runB/checkpoint-200")
+    assert labels([one, two]) == ["runA/checkpoint-200", "runB/checkpoint-200"]
+    deep = run("checkpoint-200", weights="z", place="/other/runA/checkpoint-200")
+    assert labels([one, two, deep]) == [
+        "out/runA/checkpoint-200", "out/runB/checkpoint-200", "other/runA/checkpoint-200",
+    ]  # fmt: skip
+    found = labels([one, run("checkpoint-200", weights="y")])  # of a baseline file, which has no folder
+    assert found[0] != found[1]
+    assert all(name.startswith("checkpoint-200 [") for name in found)
+
+
+def test_a_task_run_twice_in_one_way() -> None:
+    """By protocol, by settings, by file; by digest only where nothing else differs."""
+    twice = [run(), run(protocol="hf"), run(task="u", protocol="hf")]
+    assert labels(twice) == ["3b [paper]", "3b [hf]", "3b [hf]"]
+    changed = [run(), run(overrides={"decode.max_new_tokens": "64"})]
+    assert labels(changed) == ["3b", "3b [decode.max_new_tokens=64]"]
+    files = [run(task_file="/a/t.yaml"), run(task_file="/b/t.yaml")]
+    assert labels(files) == ["3b [/a/t.yaml]", "3b [/b/t.yaml]"]
+    roots = [run(data="/mnt/a"), run(data="/mnt/b")]
+    assert labels(roots) == ["3b [data /mnt/a]", "3b [data /mnt/b]"]
+    same = [run(digest="abcdef01"), run(digest="123456ff"), run(task="u")]
+    assert labels(same) == ["3b [abcdef]", "3b [123456]", "3b"]
+
+
+def test_resolutions_are_columns_already() -> None:
+    small, large = (run(weights=px, place=f"/out/{px}/3b", resolution=px) for px in (224, 448))
+    assert labels([small, large]) == ["3b", "3b"]
