@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import json
+from pathlib import Path
 from typing import Any
 
+import pytest
+from stub import colours
+
+import evalkit
+from evalkit.errors import UserError
 from evalkit.runs.naming import Named, labels
+from evalkit.tasks import dataset, loader
 
 
 def run(model: str = "3b", task: str = "t", **more: Any) -> Named:
@@ -87,3 +95,38 @@ def test_a_task_run_twice_in_one_way() -> None:
 def test_resolutions_are_columns_already() -> None:
     small, large = (run(weights=px, place=f"/out/{px}/3b", resolution=px) for px in (224, 448))
     assert labels([small, large]) == ["3b", "3b"]
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "called"),
+    [
+        ("replay:{file}", "mine", ["mine"]),
+        ("replay:{file},name=best-7", None, ["best-7"]),
+        (["replay:{file},name=a", "replay:{file},name=b"], None, ["a", "b"]),
+        ("replay:{file},name=a,replay:{file},name=b", None, ["a", "b"]),
+    ],
+)
+def test_models_are_called_as_asked(tmp_path: Path, model: Any, name: str | None, called: list[str]) -> None:
+    task = colours(tmp_path / "data", images=2)
+    samples = dataset.DatasetCache([task.parent]).get(loader.load(str(task))).samples
+    file = tmp_path / "said.jsonl"
+    file.write_text("".join(json.dumps({"id": s.id, "text": "red"}) + "\n" for s in samples))
+    models = [m.format(file=file) for m in ([model] if isinstance(model, str) else model)]
+    runs = evalkit.run(models, str(task), data_root=task.parent, output_path=tmp_path / "out", name=name)
+    assert [r.record["model"] for r in runs] == called
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "why"),
+    [
+        (["replay:x", "replay:y"], "a", "--name: calls one model; of several write --model PATH,name=LABEL"),
+        ("replay:x", "a/b", "name: write letters, digits and any of"),
+        ("replay:x,name=", None, "name: write letters, digits and any of"),
+    ],
+)
+def test_names_that_are_refused(tmp_path: Path, model: Any, name: str | None, why: str) -> None:
+    (tmp_path / "x").write_text("")
+    task = colours(tmp_path / "data", images=2)
+    models = [m.replace(":x", f":{tmp_path / 'x'}") for m in ([model] if isinstance(model, str) else model)]
+    with pytest.raises(UserError, match=why):
+        evalkit.run(models, str(task), data_root=task.parent, output_path=tmp_path / "out", name=name)

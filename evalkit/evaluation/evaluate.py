@@ -5,7 +5,9 @@ Says on stderr what will run and how far it is; knows nothing of tables.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,7 @@ from evalkit.evaluation import callbacks, early_stopping, estimate, predict, pro
 from evalkit.evaluation import plan as planning
 from evalkit.evaluation.plan import Plan
 from evalkit.evaluation.predict import Session
+from evalkit.options.fields import models as every_model
 from evalkit.options.fields import names, paths
 from evalkit.options.model import DataOptions, ModelOptions
 from evalkit.options.verbs import CheckOptions, DemoOptions, RunOptions, WatchOptions
@@ -27,6 +30,7 @@ from evalkit.tasks import loader
 from evalkit.tasks.dataset import DatasetCache, Selection, roots
 from evalkit.types import Checkpoint, Score, Task
 
+LABEL = re.compile(r"[\w.+@-]+")
 DEMO = "demo"  # the suite of the embedded benchmark
 
 
@@ -89,8 +93,12 @@ class Work:
 
 
 def checkpoint(spec: str, options: ModelOptions) -> Checkpoint:
-    """The checkpoint that a `--model` means, inspected but not loaded."""
-    return models.open_checkpoint(spec, options, progress.say)
+    """The checkpoint that a `--model` means, inspected but not loaded; `SPEC,name=LABEL` calls it LABEL."""
+    place, mark, label = spec.partition(",name=")
+    if mark and not LABEL.fullmatch(label):
+        raise UserError(f"--model {spec}: name: {label!r}: write letters, digits and any of _ . + - @")
+    found = models.open_checkpoint(place, options, progress.say)
+    return dataclasses.replace(found, name=label) if mark else found
 
 
 def run(options: RunOptions, command: str = "") -> list[RunFolder]:
@@ -200,14 +208,17 @@ def load_tasks(
 
 def _models(options: RunOptions) -> list[str]:
     """The models named; `--model paligemma --model_args pretrained=X` as in lm-eval."""
-    given, pretrained = list(names(options.model)), options.pretrained
-    if pretrained and given in (["paligemma"], ["hf"]):
-        return [pretrained]
-    if pretrained:
+    given, pretrained = list(every_model(options.model)), options.pretrained
+    if pretrained and given not in (["paligemma"], ["hf"]):
         raise UserError(
             "--model_args pretrained=...: goes with --model paligemma; else name the checkpoint by --model"
         )
-    return given
+    given = [pretrained] if pretrained else given
+    if not options.name:
+        return given
+    if len(given) > 1:
+        raise UserError("--name: calls one model; of several write --model PATH,name=LABEL")
+    return [f"{given[0].partition(',name=')[0]},name={options.name}"]
 
 
 def _ids(path: Path) -> tuple[str, ...]:

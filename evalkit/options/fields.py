@@ -153,6 +153,18 @@ def names(value: Names) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part for one in each for part in str(one).split(",") if part))
 
 
+def models(value: Names) -> tuple[str, ...]:
+    """Models as `names`; `name=LABEL` after a model stays with it: `out/checkpoint-200,name=best`."""
+    found: list[str] = []
+    for one in [value] if isinstance(value, (str, Path)) else value:
+        for part in filter(None, str(one).split(",")):
+            if found and part.startswith("name="):
+                found[-1] += f",{part}"
+            else:
+                found.append(part)
+    return tuple(dict.fromkeys(found))
+
+
 def paths(value: Paths) -> tuple[Path, ...]:
     """One path or several."""
     return tuple(Path(one) for one in ([value] if isinstance(value, (str, Path)) else value))

@@ -10,6 +10,7 @@ from evalkit.options.fields import (
     Names,
     Options,
     Paths,
+    models,
     names,
     not_negative,
     option,
@@ -47,9 +48,12 @@ class CodeOptions(Options):
 class RunOptions(ModelOptions, DataOptions, CodeOptions):
     """Predict and score tasks with checkpoints."""
 
-    model: Names = option(MODEL, kw_only=False, metavar="MODEL", check=names, repeat=True, required=True)
+    model: Names = option(MODEL, kw_only=False, metavar="MODEL", check=models, repeat=True, required=True)
     tasks: Names = option(
         TASKS, kw_only=False, metavar="NAMES", check=names, repeat=True, required=True, also=("--task",)
+    )
+    name: str | None = option(
+        "what to call the model; of several: --model PATH,name=LABEL", default=None, metavar="LABEL"
     )
     output_path: str | Path = option("default: results", default=Path("results"), metavar="DIR", check=Path)
     limit: int | None = option(
