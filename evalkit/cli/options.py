@@ -59,5 +59,7 @@ def _add(top: argparse.ArgumentParser, name: str, flag: Flag, hint: Any) -> None
         return
     if flag.bare:
         settings |= {"nargs": "?", "const": flag.bare}
-    action = "append" if flag.repeat else "store"
+    if flag.several:
+        settings["nargs"] = "+"
+    action = "extend" if flag.several else "append" if flag.repeat else "store"
     top.add_argument(*spelled, dest=name, action=action, metavar=metavar, required=flag.required, **settings)

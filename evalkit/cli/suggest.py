@@ -10,6 +10,20 @@ from typing import Any, NoReturn
 
 from evalkit.errors import meant
 
+FOREIGN = {
+    "--wandb-args": "; --on-scores FILE.py:NAME reports to Weights & Biases (docs/trackers.md)",
+    "--apply-chat-template": "; PaliGemma has no chat template, a task's prompt is sent as it is",
+    "--fewshot-as-multiturn": "; PaliGemma's prompts are zero-shot",
+    "--system-instruction": "; PaliGemma has no system prompt; --prompt changes a task's",
+    "--trust-remote-code": "; no code of a checkpoint is run; --model module:FILE.py:CLASS runs yours",
+    "--use-cache": "; answers are always kept, and the same command goes on from them",
+    "--predict-only": "; predictions are kept in results/RUN/predictions, `evalkit export` writes them out",
+    "--write-out": "; `evalkit show TASK` prints the exact prompt of a sample",
+    "--show-config": "; `evalkit show TASK --yaml` prints the task file",
+    "--verbosity": "; progress and warnings go to stderr: 2>/dev/null hides them",
+}
+"""Flags of other harnesses, and what does their work here."""
+
 
 class Parser(argparse.ArgumentParser):
     """Says a mistake in one line, with the nearest right word; the page of all flags is `--help`'s."""
@@ -21,7 +35,8 @@ class Parser(argparse.ArgumentParser):
             for word in itertools.takewhile(lambda word: word != "--", args or ()):
                 flag = word.partition("=")[0]
                 if flag.startswith("--") and not any(k.startswith(flag) for k in known):
-                    self.error(f"{flag}: no such flag{meant(flag, known) or ' of this command'}")
+                    near = FOREIGN.get(flag) or meant(flag, known) or " of this command"
+                    self.error(f"{flag}: no such flag{near}")
         return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:

@@ -27,7 +27,7 @@ from evalkit.runs import scored_run
 from evalkit.runs.scored_run import ScoredRun
 from evalkit.runs.store import RunFolder
 from evalkit.tasks import loader
-from evalkit.tasks.dataset import DatasetCache, Selection, roots
+from evalkit.tasks.dataset import Dataset, DatasetCache, Selection, roots
 from evalkit.types import Checkpoint, Score, Task
 
 LABEL = re.compile(r"[\w.+@-]+")
@@ -42,7 +42,7 @@ class Work:
     tasks: Sequence[Task]
     datasets: DatasetCache
     output: Path
-    selection: Callable[[Task], Selection]
+    selection: Callable[[Dataset], Selection]
     protocol: Callable[[Task], str | None]
     on_bad_image: str = "stop"
     resume_across: bool = False
@@ -61,8 +61,8 @@ class Work:
         return every
 
     def _plan(self, task: Task, candidate: Checkpoint) -> Plan:
-        data, selection, protocol = self.datasets.get(task), self.selection(task), self.protocol(task)
-        return planning.plan(data, candidate, self.output, selection, protocol, self.on_bad_image)
+        data, protocol = self.datasets.get(task), self.protocol(task)
+        return planning.plan(data, candidate, self.output, self.selection(data), protocol, self.on_bad_image)
 
     def run(self, plans: Sequence[Plan], candidate: Checkpoint, until: ModelRuns | None = None,
             margin: float | None = None) -> None:  # fmt: skip
@@ -113,13 +113,16 @@ def run(options: RunOptions, command: str = "") -> list[RunFolder]:
     if options.against or options.until_decided:  # what is wrong with it is said before anything runs
         reference = baseline_of(options.against, [task.name for task in tasks])
     ids = _ids(Path(options.ids)) if options.ids else None
-    selection = Selection(options.limit if ids is None else None, options.seed, ids)
+
+    def selection(data: Dataset) -> Selection:
+        return Selection(None if ids is not None else data.limit(options.limit), options.seed, ids)
+
     work = Work(
         [checkpoint(spec, options) for spec in _models(options)],
         tasks,
         DatasetCache(roots(paths(options.data_root), tasks)),
         Path(options.output_path),
-        lambda task: selection,
+        selection,
         lambda task: options.protocol,
         options.on_bad_image,
         options.resume_across,
@@ -158,8 +161,8 @@ def candidate_runs(
     by_task = {run.task: run for run in base}
     tasks = [loader.load(run.task, dict(run.overrides), paths(options.include_path)) for run in base]
 
-    def selection(task: Task) -> Selection:
-        before = Selection.of_run({"asked": by_task[task.name].asked})
+    def selection(data: Dataset) -> Selection:
+        before = Selection.of_run({"asked": by_task[data.task.name].asked})
         if options.limit and (before.limit is None or options.limit < before.limit):
             return Selection(options.limit, before.seed)
         return before
@@ -188,7 +191,7 @@ def watched_runs(
         tasks,
         DatasetCache(roots(paths(options.data_root), tasks)),
         Path(options.output_path),
-        lambda task: Selection(options.limit),
+        lambda data: Selection(options.limit),
         lambda task: options.protocol,
         command=command,
         on_scores=callbacks.load(options.on_scores) if options.on_scores else None,

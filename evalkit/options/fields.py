@@ -32,6 +32,7 @@ class Flag:
     also: tuple[str, ...] = ()  # other spellings of the flag
     place: str = ""  # "" for a flag; how often a word without a flag may stand: 1, ?, *, +
     repeat: bool = False  # may be given several times
+    several: bool = False  # takes several words at once, as a shell's pattern gives them
     bare: str | None = None  # what the flag means with no word behind it
     required: bool = False
 
@@ -131,6 +132,17 @@ def positive(value: Any) -> Any:
     if isinstance(value, (int, float)) and value < 1:
         raise ValueError("is below 1; give a number from 1")
     return value
+
+
+def count_or_share(value: Any) -> Any:
+    """A whole number from 1, or a share of the whole between 0 and 1."""
+    if 0 < value < 1:
+        return value
+    if not value >= 1:
+        raise ValueError("is below 1; give a number from 1, or a share such as 0.1")
+    if value % 1:
+        raise ValueError("is no whole number; give a number from 1, or a share such as 0.1")
+    return int(value)
 
 
 def not_negative(value: float) -> float:

@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from evalkit.errors import nearest
 from evalkit.options.fields import (
     Names,
     Options,
     Paths,
+    count_or_share,
     models,
     names,
     not_negative,
@@ -20,13 +22,42 @@ from evalkit.options.fields import (
     settings,
     share,
 )
-from evalkit.options.model import DataOptions, ModelOptions, Protocol
+from evalkit.options.model import DataOptions, ModelOptions, Protocol, read_model_args
 
 MAY_DIFFER = ("prompt", "protocol", "samples")
 RUNS = "run folders, or folders of runs"
 TASKS = "tasks, suites, patterns or YAML files, by comma"
 MODEL = "checkpoint folder, hub id, demo:later, module:FILE.py:CLASS, replay:FILE; may be repeated"
 PLACES = "run folders, folders of runs, baseline files, FILE@GIT_REF"
+
+
+GENERATION = {
+    "max_new_tokens": "decode.max_new_tokens",
+    "max_gen_toks": "decode.max_new_tokens",
+    "temperature": "decode.temperature",
+    "top_p": "decode.top_p",
+    "num_beams": "decode.beams",
+    "seed": "decode.seed",
+}
+"""lm-eval's names for how text is generated, and the keys of a task file that they mean."""
+
+
+def gen_kwargs(value: str | Mapping[str, Any]) -> dict[str, str]:
+    """`max_new_tokens=64,temperature=0` as keys of a task file. Raises ValueError."""
+    found = {}
+    for key, said in read_model_args(value).items():
+        if key.startswith("decode."):  # read before
+            found[key] = str(said)
+        elif key == "do_sample":
+            if str(said).lower() in ("true", "1"):
+                raise ValueError(value, "do_sample: say temperature=0.7 instead; 0 is greedy")
+        elif key in GENERATION:
+            found[GENERATION[key]] = str(said)
+        else:
+            raise ValueError(
+                value, f"{key}: no such setting{nearest(key, GENERATION)}; --set has all of a task's"
+            )
+    return found
 
 
 def may_differ(value: Names) -> tuple[str, ...]:
@@ -50,14 +81,24 @@ class RunOptions(ModelOptions, DataOptions, CodeOptions):
 
     model: Names = option(MODEL, kw_only=False, metavar="MODEL", check=models, repeat=True, required=True)
     tasks: Names = option(
-        TASKS, kw_only=False, metavar="NAMES", check=names, repeat=True, required=True, also=("--task",)
+        TASKS,
+        kw_only=False,
+        metavar="NAMES",
+        check=names,
+        repeat=True,
+        several=True,
+        required=True,
+        also=("--task",),
     )
     name: str | None = option(
         "what to call the model; of several: --model PATH,name=LABEL", default=None, metavar="LABEL"
     )
     output_path: str | Path = option("default: results", default=Path("results"), metavar="DIR", check=Path)
-    limit: int | None = option(
-        "only N images of each task (a seeded choice)", default=None, metavar="N", check=positive
+    limit: float | None = option(
+        "only N images of each task (a seeded choice), or a share of them: 0.1",
+        default=None,
+        metavar="N",
+        check=count_or_share,
     )
     ids: str | Path | None = option(
         "only these sample ids, one a line", default=None, metavar="FILE", check=Path
@@ -73,6 +114,13 @@ class RunOptions(ModelOptions, DataOptions, CodeOptions):
         check=settings,
         repeat=True,
     )
+    gen_kwargs: str | Mapping[str, Any] = option(
+        "as lm-eval takes them: max_new_tokens=64,temperature=0,num_beams=1",
+        default="",
+        metavar="K=V,...",
+        check=gen_kwargs,
+    )
+    log_samples: bool = option("as in lm-eval; every sample is always kept", default=False)
     protocol: Protocol | None = option("image, prompt and stop rules (default: the task's)", default=None)
     on_bad_image: Literal["stop", "skip"] = option("whether an unreadable image ends the run", default="stop")
     on_scores: str | Callable[..., Any] | None = option(
@@ -98,8 +146,8 @@ class RunOptions(ModelOptions, DataOptions, CodeOptions):
 
     @property
     def overrides(self) -> dict[str, str]:
-        """Keys of the task that `set` and `prompt` change."""
-        changed = settings(self.set)
+        """Keys of the task that `gen_kwargs`, `set` and `prompt` change."""
+        changed = {**gen_kwargs(self.gen_kwargs), **settings(self.set)}
         return changed if self.prompt is None else {**changed, "prompt": self.prompt}
 
 

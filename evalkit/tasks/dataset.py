@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -51,6 +52,12 @@ class Dataset:
         """
         official, published = self.task.data.count, self.task.data.published_count
         return official if official is not None and len(self.samples) not in (official, published) else None
+
+    def limit(self, wanted: float | None) -> int | None:
+        """`--limit` as a number of images: a share below 1 is of this dataset's, at least one."""
+        if wanted is None or wanted >= 1:
+            return None if wanted is None else int(wanted)
+        return math.ceil(wanted * len({s.cluster or s.id for s in self.samples}))
 
 
 # --- data ----------------------------------------------------------------------------------------

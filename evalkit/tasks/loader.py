@@ -49,7 +49,8 @@ def suites(extra: Iterable[Path] = ()) -> dict[str, Path]:
 
 
 def expand(wanted: Iterable[str], extra: Iterable[Path] = ()) -> list[str]:
-    """Task names, suite names, `prefix*` patterns and YAML paths as tasks, in order, each once."""
+    """Task names, suite names, `prefix*` patterns, YAML paths and folders of them as tasks, in order, each
+    once."""
     tasks, groups = _files("tasks", extra), _files("suites", extra)
     found: dict[str, None] = {}
     for name in wanted:
@@ -58,6 +59,11 @@ def expand(wanted: Iterable[str], extra: Iterable[Path] = ()) -> list[str]:
         elif name in groups:
             for inner in expand(read_suite(groups[name])["tasks"], extra):
                 found[inner] = None
+        elif Path(name).is_dir():
+            inside = sorted(map(str, Path(name).glob("*.yaml")))
+            if not inside:
+                raise UserError(f"--tasks: {name}: the folder holds no .yaml file; name task files")
+            found.update(dict.fromkeys(inside))
         elif any(c in name for c in "*?["):
             matching = [t for t in sorted(tasks) if Path(t).match(name)]
             if not matching:

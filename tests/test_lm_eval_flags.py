@@ -1,0 +1,95 @@
+"""Flags as people know them from lm-evaluation-harness: they do what is meant, or say what does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from stub import colours
+
+import evalkit
+from evalkit.cli.main import main
+from evalkit.tasks import dataset, loader
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a task of 20 images and two questions each, and answers to all."""
+    task = colours(tmp_path / "data", images=20)
+    samples = dataset.DatasetCache([task.parent]).get(loader.load(str(task))).samples
+    (tmp_path / "said.jsonl").write_text(
+        "".join(json.dumps({"id": s.id, "text": "red"}) + "\n" for s in samples)
+    )
+    monkeypatch.chdir(tmp_path)
+    return task
+
+
+def run(task: Path | str, *words: str) -> int:
+    return main(["run", "--model", "replay:said.jsonl", "--data-root", "data", "--tasks", str(task), *words])
+
+
+def only(folder: Path) -> dict[str, object]:
+    (file,) = folder.rglob("run.json")
+    found: dict[str, object] = json.loads(file.read_text())
+    return found
+
+
+def test_a_share_of_the_images(world: Path) -> None:
+    assert run(world, "--limit", "0.1", "--log_samples") == 0
+    assert only(Path("results"))["asked"] == {"limit": 2, "seed": 0, "ids": None}
+    assert run(world, "--limit", "2", "--output_path", "again") == 0
+    assert [p.name for p in Path("results").iterdir()] == [p.name for p in Path("again").iterdir()]
+
+
+@pytest.mark.parametrize("limit", ["0", "-3", "1.5", "nan"])
+def test_limits_that_are_none(world: Path, limit: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(world, f"--limit={limit}") == 2
+    assert "--limit" in capsys.readouterr().err
+
+
+def test_gen_kwargs_are_settings_of_the_task(world: Path) -> None:
+    assert run(world, "--gen_kwargs", "max_new_tokens=7,do_sample=False", "--dry-run") == 0
+    said = "max_gen_toks=9,temperature=0"
+    runs = evalkit.run("replay:said.jsonl", str(world), data_root="data", gen_kwargs=said)
+    overrides = runs[0].record["task_file"]["overrides"]
+    assert overrides == {"decode.max_new_tokens": "9", "decode.temperature": "0"}
+
+
+@pytest.mark.parametrize(
+    ("said", "why"),
+    [
+        ("do_sample=True", "say temperature=0.7 instead"),
+        ("max_new_token=7", "no such setting; did you mean max_new_tokens"),
+        ("max_new_tokens", "write key=value"),
+    ],
+)
+def test_gen_kwargs_that_are_refused(
+    world: Path, said: str, why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(world, "--gen_kwargs", said) == 2
+    assert why in capsys.readouterr().err
+
+
+def test_a_flag_of_another_harness_says_what_does_its_work(
+    world: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run(world, "--wandb_args", "project=x")
+    assert ended.value.code == 2
+    assert "--wandb-args: no such flag; --on-scores FILE.py:NAME reports to" in capsys.readouterr().err
+
+
+def test_task_files_by_a_shells_pattern_and_by_folder(world: Path) -> None:
+    other = world.with_name("other.yaml")
+    other.write_text(world.read_text())
+    assert run(world, str(other)) == 0  # `--tasks data/*.yaml`
+    assert len(list(Path("results").iterdir())) == 2
+    assert run("data", "--output_path", "again") == 0
+    assert len(list(Path("again").iterdir())) == 2
+
+
+def test_a_folder_without_tasks(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("empty").mkdir()
+    assert run("empty") == 2
+    assert "--tasks: empty: the folder holds no .yaml file" in capsys.readouterr().err
