@@ -88,6 +88,17 @@ def _takes(cls: Callable[P, Given]) -> Callable[[Callable[[Given], R]], Callable
 # --- runs ------------------------------------------------------------------------------------------------
 
 
+class ByMetric(dict[str, Score]):
+    """Scores by metric, found by their full spelling or by a name that only one of them has."""
+
+    def __missing__(self, key: str) -> Score:
+        found = [spelling for spelling in self if spelling.partition("(")[0] == key]
+        if len(found) == 1:
+            return self[found[0]]
+        why = "several are called so" if found else "no such metric in this run"
+        raise KeyError(f"{key}: {why}; there are {', '.join(self) or 'none'}")
+
+
 class Run:
     """One finished run: a task, a checkpoint, and one way of running it."""
 
@@ -108,8 +119,8 @@ class Run:
 
     @property
     def scores(self) -> dict[str, Score]:
-        """Every score by its metric as the task spells it."""
-        return {score.metric: score for score in store.scores_of(self.folder)}
+        """Every score by its metric as the task spells it; a bare name (`anls`) finds the only one of it."""
+        return ByMetric((score.metric, score) for score in store.scores_of(self.folder))
 
     def samples(self) -> Any:
         """A pandas DataFrame, one row a sample: id, group, image, text, answer, and a column a metric.
@@ -120,7 +131,8 @@ class Run:
 
         with own_code.allowed(self._allow_code):
             own_code.look_beside(self.record.get("task_file", {}).get("path", ""))
-            return pd.DataFrame([self._flat(line) for line in self.folder.read_rows()]).set_index("id")
+            frame = pd.DataFrame([self._flat(line) for line in self.folder.read_rows()])
+            return frame.set_index("id", drop=False).rename_axis(None)  # `df.id` and `df.loc[id]`
 
     def _flat(self, line: Mapping[str, Any]) -> dict[str, Any]:
         import numpy as np

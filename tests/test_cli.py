@@ -157,7 +157,7 @@ def test_show_and_data(stub: Stub, tmp_path: Path, capsys: pytest.CaptureFixture
     assert main(["data", str(task), "--data-root", str(task.parent)]) == 0
     assert "found below" in capsys.readouterr().out
     assert main(["data", "docvqa_val"]) == 1
-    assert "get it from https://" in capsys.readouterr().out
+    assert "get it: https://" in capsys.readouterr().out
     assert main(["show", "docvqa_val"]) == 0
     assert "sample     none: docvqa_val: no data root is set" in capsys.readouterr().out
 

@@ -93,3 +93,58 @@ def test_a_folder_without_tasks(world: Path, capsys: pytest.CaptureFixture[str])
     Path("empty").mkdir()
     assert run("empty") == 2
     assert "--tasks: empty: the folder holds no .yaml file" in capsys.readouterr().err
+
+
+def test_score_and_data_take_settings(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without a model, the same answers by another metric."""
+    task, said = str(world), ["--data-root", "data", "--set", "metrics=[cer]"]
+    assert main(["score", "--task", task, "--predictions", "said.jsonl", *said]) == 2
+    assert "metrics: no 'cer'" in capsys.readouterr().err
+    said[-1] = "metrics=[exact_match(lowercase=False)]"
+    assert main(["score", "--task", task, "--predictions", "said.jsonl", *said]) == 0
+    assert "exact_match(lowercase=False)" in capsys.readouterr().out
+    run(world)
+    assert main(["score", "results", *said]) == 0
+    assert "exact_match(lowercase=False)" in capsys.readouterr().out
+    assert main(["data", task, "--data-root", "data", "--set", "data.sources=[{path: gone.jsonl}]"]) == 1
+    assert "gone.jsonl" in capsys.readouterr().out
+
+
+def test_scores_by_short_names_and_rows_by_id(world: Path) -> None:
+    (run,) = evalkit.run(
+        "replay:said.jsonl",
+        str(world),
+        data_root="data",
+        set={"metrics": "[exact_match(lowercase=True), anls, anls(threshold=0.2)]"},
+    )
+    assert run.scores["exact_match"] == run.scores["exact_match(lowercase=True)"]
+    assert run.scores["anls"].metric == "anls"
+    with pytest.raises(
+        KeyError, match=r"cider: no such metric in this run; there are exact_match\(lowercase=True\)"
+    ):
+        run.scores["cider"]
+    frame = run.samples()
+    assert list(frame.id) == list(frame.index)
+    assert frame.loc[frame.id.iloc[0]].text == "red"
+
+
+def test_tasks_are_found_by_words(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["list", "tasks", "docvqa", "val"]) == 0
+    assert capsys.readouterr().out.startswith("docvqa_val  Questions about scanned documents")
+    monkeypatch.setattr("evalkit.cli.tasks.screen_width", lambda: 60)
+    assert main(["list", "tasks"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "vqa" in lines
+    assert max(map(len, lines)) <= 80
+    assert sum(line.startswith("  ") for line in lines) >= 126
+    assert main(["list", "tasks", "zebra"]) == 1
+    assert main(["list", "metrics", "anls"]) == 2
+
+
+def test_a_task_file_to_copy(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["show", "docvqa_val", "--yaml"]) == 0
+    copy = tmp_path / "mine.yaml"
+    copy.write_text(capsys.readouterr().out)
+    assert loader.load(str(copy)).metrics == loader.load("docvqa_val").metrics

@@ -37,7 +37,7 @@ def test_a_strict_user_is_served(tmp_path: Path) -> None:
     )  # fmt: skip
     said = [line.partition("wrong.py:")[2] for line in done.stdout.splitlines() if "wrong.py:" in line]
     assert len(said) == len(done.stdout.splitlines()) - 1, done.stdout  # nothing about the example
-    assert next(line for line in said if line.startswith("4: error")).endswith('"int | None"  [arg-type]')
+    assert next(line for line in said if line.startswith("4: error")).endswith('"float | None"  [arg-type]')
     assert any("5: error: Unexpected keyword argument" in line and 'mean "limit"' in line for line in said)
     assert any("6: error" in line and "'bfloat16'" in line for line in said)
     assert any("7: error" in line and "'wide'" in line for line in said)

@@ -17,10 +17,14 @@ from evalkit.options.fields import names, paths
 from evalkit.options.verbs import FindDataOptions, ListOptions, ShowOptions, ValidateOptions
 from evalkit.published import counts
 from evalkit.report import formats
-from evalkit.report.columns import aligned
+from evalkit.report.columns import aligned, screen_width
 from evalkit.tasks import dataset, loader
 from evalkit.tasks import schema as task_schema
 from evalkit.types import Task
+
+BROAD = ("paper", "paligemma1_table1", "paligemma2_table13", "quick", "smoke")
+"""Suites across all kinds of tasks, which group nothing."""
+OTHER = "in no suite of one kind"
 
 
 def list_what(options: ListOptions) -> int:
@@ -29,8 +33,10 @@ def list_what(options: ListOptions) -> int:
     if what == "runs":
         return list_runs(Path(options.output_path))
     if what == "tasks":
-        rows = [(name, loader.load(name, extra=include).about) for name in loader.names(include)]
-    elif what == "suites":
+        return _list_tasks(names(options.words), include)
+    if options.words:
+        raise UserError(f"list {what}: takes no words; `list tasks WORD` finds tasks")
+    if what == "suites":
         rows = [(n, loader.read_suite(p)["about"]) for n, p in loader.suites(include).items()]
     else:
         here = [(name, form.about) for name, form in formats.FORMS.items()] if what == "forms" else [
@@ -40,6 +46,35 @@ def list_what(options: ListOptions) -> int:
     print("".join(f"{line}\n" for line in aligned(rows)), end="")
     if not rows:
         progress.say(f"no {what}")
+    return 0
+
+
+def _list_tasks(words: Sequence[str], include: Sequence[Path]) -> int:
+    """Tasks that have all the words, a line each; on a screen under the first suite that has them."""
+    about = {name: loader.load(name, extra=include).about for name in loader.names(include)}
+    suite_of: dict[str, str] = {}
+    for suite, path in loader.suites(include).items():
+        for name in loader.expand(loader.read_suite(path)["tasks"], include) if suite not in BROAD else ():
+            suite_of.setdefault(name, suite)
+    shown: dict[str, list[str]] = {}
+    for name, text in about.items():
+        suite = suite_of.get(name, OTHER)
+        if all(word.lower() in f"{name} {text} {suite}".lower() for word in words):
+            shown.setdefault(suite, []).append(name)
+    if not shown:
+        progress.say(f"no task has {' and '.join(map(repr, words))} in its name, suite or description")
+        return 1
+    width = screen_width()
+    if width is None:
+        kept = {name for some in shown.values() for name in some}
+        print("\n".join(aligned([(name, text) for name, text in about.items() if name in kept])))
+        return 0
+    wide = max(len(name) for some in shown.values() for name in some)
+    room = width - wide - 4
+    for suite in sorted(shown, key=lambda s: (s == OTHER, s)):
+        print(suite)
+        for name in shown[suite]:
+            print(f"  {name:<{wide}}  {textwrap.shorten(about[name], max(20, room), placeholder=' …')}")
     return 0
 
 
@@ -59,7 +94,10 @@ def _about(room: str, name: str) -> str:
 
 def show(options: ShowOptions) -> int:
     """`evalkit show TASK`: everything that decides a number, on a real sample where the data is there."""
-    task = loader.load(str(options.task), extra=paths(options.include_path))
+    task = loader.load(str(options.task), options.overrides, paths(options.include_path))
+    if options.yaml:
+        print(Path(task.path).read_text(encoding="utf-8"), end="")
+        return 0
     image = loader.preparation(task, 224, task.protocol)
     lines = [
         f"{task.name} (version {task.version}): {task.about}",
@@ -114,7 +152,7 @@ def data(options: FindDataOptions) -> int:
     complete = True
     include = paths(options.include_path)
     for name in loader.expand(names(options.tasks), include):
-        task = loader.load(name, extra=include)
+        task = loader.load(name, options.overrides, include)
         found = dataset.roots(paths(options.data_root), [task])
         looked = sources.status(task, found)
         usable = next((s for s in looked if s.complete), None)
@@ -127,7 +165,7 @@ def data(options: FindDataOptions) -> int:
             print("  no data root is set: --data-root DIR, EVALKIT_DATA, or data = [...] in evalkit.toml")
         if not usable:
             complete = False
-            print(f"  get it from {task.homepage or 'its authors'} ({task.license})")
+            print(f"  get it: {task.homepage or 'ask its authors'} ({task.license})")
         elif options.check:
             lines, right = _checked(task, found)
             print("\n".join(f"  {line}" for line in lines))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -42,20 +43,22 @@ def rescore(options: ScoreOptions) -> list[RunFolder]:
     return folders
 
 
-def find(folder: RunFolder, options: DataOptions) -> Found:
-    """What is needed to look at a run again. Raises UserError for a folder that is no run."""
+def find(folder: RunFolder, options: DataOptions, changed: Mapping[str, str] | None = None) -> Found:
+    """What is needed to look at a run again, keys of its task `changed`. Raises UserError for a folder that
+    is no run."""
     run = folder.read_run()
     if run is None:
         raise UserError(f"{folder.path}: holds no run.json")
     path = run["task_file"]["path"]
     name = path if Path(path).is_file() and path.endswith((".yaml", ".yml")) else run["task"]
-    task = loader.load(name, run["task_file"]["overrides"], paths(options.include_path))
+    overrides = {**run["task_file"]["overrides"], **(changed or {})}
+    task = loader.load(name, overrides, paths(options.include_path))
     given = [*paths(options.data_root), Path(run["source"]["root"])]
     return Found(run, DatasetCache(roots(given, [task])), task)
 
 
 def _rescore(folder: RunFolder, options: ScoreOptions) -> None:
-    found = find(folder, options)
+    found = find(folder, options, options.overrides)
     data = found.datasets.get(found.task)
     wanted = tuple(s.id for s in choose(data.samples, Selection.of_run(found.run)))
     to_score = ToScore(
@@ -69,7 +72,7 @@ def score_predictions(options: ScoreOptions) -> tuple[Dataset, Scored, list[str]
     """The dataset, how a file of predictions scores, and the ids that the file leaves out."""
     if not options.task or not options.predictions or options.runs:
         raise UserError("score --predictions FILE: name the task they answer with --task, and no runs")
-    task = loader.load(str(options.task), extra=paths(options.include_path))
+    task = loader.load(str(options.task), options.overrides, paths(options.include_path))
     if task.not_scored:
         raise UserError(f"score: {task.name}: {why_not_scored(task.not_scored)}")
     data = DatasetCache(roots(paths(options.data_root), [task])).get(task)

@@ -76,7 +76,25 @@ class CodeOptions(Options):
 
 
 @options
-class RunOptions(ModelOptions, DataOptions, CodeOptions):
+class SetOptions(Options):
+    """Keys of a task that are changed."""
+
+    set: Mapping[str, Any] | Sequence[str] = option(
+        "override a key of the task, e.g. decode.max_new_tokens=64; marked in tables",
+        default=(),
+        metavar="KEY=VALUE",
+        check=settings,
+        repeat=True,
+    )
+
+    @property
+    def overrides(self) -> dict[str, str]:
+        """The keys that `set` changes."""
+        return settings(self.set)
+
+
+@options
+class RunOptions(ModelOptions, DataOptions, SetOptions, CodeOptions):
     """Predict and score tasks with checkpoints."""
 
     model: Names = option(MODEL, kw_only=False, metavar="MODEL", check=models, repeat=True, required=True)
@@ -106,13 +124,6 @@ class RunOptions(ModelOptions, DataOptions, CodeOptions):
     seed: int = option("of the choice that --limit makes (default 0)", default=0)
     prompt: str | None = option(
         "another prompt, e.g. 'answer en {question}'; marked in tables", default=None, metavar="TEXT"
-    )
-    set: Mapping[str, Any] | Sequence[str] = option(
-        "override a key of the task, e.g. decode.max_new_tokens=64; marked in tables",
-        default=(),
-        metavar="KEY=VALUE",
-        check=settings,
-        repeat=True,
     )
     gen_kwargs: str | Mapping[str, Any] = option(
         "as lm-eval takes them: max_new_tokens=64,temperature=0,num_beams=1",
@@ -147,7 +158,7 @@ class RunOptions(ModelOptions, DataOptions, CodeOptions):
     @property
     def overrides(self) -> dict[str, str]:
         """Keys of the task that `gen_kwargs`, `set` and `prompt` change."""
-        changed = {**gen_kwargs(self.gen_kwargs), **settings(self.set)}
+        changed = {**gen_kwargs(self.gen_kwargs), **super().overrides}
         return changed if self.prompt is None else {**changed, "prompt": self.prompt}
 
 
@@ -160,7 +171,7 @@ class DemoOptions(Options):
 
 
 @options
-class ScoreOptions(DataOptions, CodeOptions):
+class ScoreOptions(DataOptions, SetOptions, CodeOptions):
     """Score runs again from their files, or a file of predictions made elsewhere."""
 
     runs: Paths = option(RUNS, default=(), kw_only=False, metavar="RUN", place="*", check=paths)
@@ -344,19 +355,28 @@ class ListOptions(Options):
     what: Literal["tasks", "suites", "metrics", "parsers", "models", "formats", "forms", "runs"] = option(
         "what to list", kw_only=False, place="1"
     )
+    words: Names = option(
+        "only tasks with all of these in name, suite or description",
+        default=(),
+        kw_only=False,
+        metavar="WORD",
+        check=names,
+        place="*",
+    )
     include_path: Paths = option("more task files", default=(), metavar="DIR", check=paths, repeat=True)
     output_path: str | Path = option("default: results", default=Path("results"), metavar="DIR", check=Path)
 
 
 @options
-class ShowOptions(DataOptions, CodeOptions):
+class ShowOptions(DataOptions, SetOptions, CodeOptions):
     """A task: exact prompt on a sample, preparation, metrics, what is missing."""
 
     task: str | Path = option("a task's name or file", kw_only=False, place="1", check=str)
+    yaml: bool = option("the task file alone, to copy and change", default=False)
 
 
 @options
-class FindDataOptions(DataOptions, CodeOptions):
+class FindDataOptions(DataOptions, SetOptions, CodeOptions):
     """Where a task's data is looked for."""
 
     tasks: Names = option(TASKS, kw_only=False, metavar="TASK", place="+", check=names)
