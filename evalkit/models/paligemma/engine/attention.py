@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 # Attention scores held at once without the fused kernel: bounds memory, stays near a CPU's cache.
 SCORES = {"cpu": 1 << 22}
-GPU_SCORES = 1 << 26  # large enough that kernel launches do not dominate
+GPU_SCORES = 1 << 24  # large enough that kernel launches do not dominate: a GPU with 8 GB has room for it
 ALONE = {"cpu"}  # devices that compute one row at a time without the fused kernel
 MANY = 32  # from so many queries on, bfloat16 products are faster on a CPU
 
@@ -33,7 +33,7 @@ def attend(
     out = torch.empty_like(q)
     most, wide = SCORES.get(q.device.type, GPU_SCORES), q.shape[1] * keys.shape[2]
     step = max(1, most // wide)
-    if q.shape[2] == 1 or (q.shape[2] < MANY and q.shape[0] > 1):  # decoding: all rows at once
+    if q.shape[2] < MANY:  # decoding: all rows at once
         out.copy_(_written(q, keys, values, scale, mask, cap))
         return out
     # On a CPU one row at a time: the same shapes whatever the batch, and they fit into the cache.

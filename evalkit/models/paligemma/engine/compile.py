@@ -12,6 +12,8 @@ from evalkit.models.paligemma.engine.decoder import Decoder, Layer
 from evalkit.models.paligemma.engine.linear import Linear
 from evalkit.models.paligemma.engine.vision import Tower
 
+VARIANTS = 64  # compiled at most, of one function
+
 
 def compile_layers(decoder: Decoder, tower: Tower) -> None:
     """Sets both to be compiled when they first run. Raises ModelError if torch.compile does not work here."""
@@ -22,7 +24,11 @@ def compile_layers(decoder: Decoder, tower: Tower) -> None:
             held = getattr(part, each.name)
             if isinstance(held, Linear):
                 held.unpack()
-    compiled = torch.compile(decoder.masked_layer)
+    # A layer has about six variants (one row or more, fixed or any lengths), of each engine in this process.
+    # Beyond torch's limit of 8 it would run uncompiled: other numbers, by what ran before. `fullgraph` makes
+    # that, and every part that cannot be compiled, an error.
+    torch._dynamo.config.recompile_limit = max(VARIANTS, torch._dynamo.config.recompile_limit)
+    compiled = torch.compile(decoder.masked_layer, fullgraph=True)
 
     def layer(
         x: torch.Tensor, layer: Layer, at: torch.Tensor, turns: torch.Tensor, *rest: Any
@@ -31,7 +37,7 @@ def compile_layers(decoder: Decoder, tower: Tower) -> None:
         return found
 
     decoder.compiled_layer = layer
-    tower.compiled_block = torch.compile(tower.block)
+    tower.compiled_block = torch.compile(tower.block, fullgraph=True)
 
 
 def _check(device: torch.device) -> None:

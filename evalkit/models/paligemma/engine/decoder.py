@@ -14,6 +14,7 @@ from evalkit.models.paligemma.engine.attention import attend
 from evalkit.models.paligemma.engine.linear import Activation, Linear, gelu
 
 MLP_ELEMENTS = {"cpu": 1 << 19}  # of the widest activation held at once: bounds memory, stays in the cache
+GPU_MLP_ELEMENTS = 1 << 27  # still thousands of rows: products are not slower, and a GPU with 8 GB has room
 MLP_ROWS = 256  # at least so many rows at once, or reading the weights would dominate
 EVERYTHING = 1 << 20  # tokens: a sliding window longer than any prompt
 ROOM = 16  # decode steps that a cache grows by when their number is not known
@@ -119,7 +120,7 @@ class Decoder:
         self.window = min((int(w) for w in windows if w is not None), default=EVERYTHING)
         self.activation = activation(language.layers[0].mlp.act_fn)
         wide = 2 * int(config.intermediate_size)
-        self.mlp_rows = max(MLP_ROWS, MLP_ELEMENTS.get(self.home.type, 1 << 28) // wide)
+        self.mlp_rows = max(MLP_ROWS, MLP_ELEMENTS.get(self.home.type, GPU_MLP_ELEMENTS) // wide)
         self.frequencies: torch.Tensor = language.rotary_emb.inv_freq.float().cpu()
         self.rotation_scale = float(language.rotary_emb.attention_scaling)
         self.layers = [self._take(layer) for layer in language.layers]
@@ -321,15 +322,20 @@ class Decoder:
         if layer.after_attention is not None:
             h = self._norm(h, layer.after_attention)
         x = (x + h).flatten(0, 1)
-        out = torch.empty_like(x)
-        for start in range(0, len(x), self.mlp_rows):
-            part = x[start : start + self.mlp_rows]
-            h = self._norm(part, layer.before_mlp)
-            h = layer.down(layer.gate(h).mul_(layer.up(h)))
-            if layer.after_mlp is not None:
-                h = self._norm(h, layer.after_mlp)
-            torch.add(part, h, out=out[start : start + self.mlp_rows])
+        if len(x) <= self.mlp_rows:  # no loop: torch.compile would compile it for each number of rows
+            out = x + self._mlp(x, layer)
+        else:
+            out = torch.empty_like(x)
+            for start in range(0, len(x), self.mlp_rows):
+                part = x[start : start + self.mlp_rows]
+                torch.add(part, self._mlp(part, layer), out=out[start : start + self.mlp_rows])
         return out.view(*attended.shape[:2], -1)
+
+    def _mlp(self, x: torch.Tensor, layer: Layer) -> torch.Tensor:
+        """The gated MLP with its norms, of some rows (n, hidden)."""
+        h = self._norm(x, layer.before_mlp)
+        h = layer.down(layer.gate(h).mul_(layer.up(h)))
+        return h if layer.after_mlp is None else self._norm(h, layer.after_mlp)
 
 
 def activation(module: Any) -> Activation:
