@@ -14,6 +14,7 @@ from transformers.initialization import no_init_weights
 
 from evalkit.errors import ModelError
 from evalkit.models.paligemma.checkpoint import big_vision, lora, quantize
+from evalkit.models.paligemma.checkpoint.device import find_device, fix_arithmetic
 from evalkit.models.paligemma.checkpoint.info import CheckpointInfo
 from evalkit.models.paligemma.checkpoint.safetensors import canonical
 from evalkit.models.paligemma.memory import is_out_of_memory
@@ -44,19 +45,13 @@ def load_model(
         lora.merge(info.adapter, model)
     if scheme == "int8":
         quantize.round_int8(model)
-    exact_float32()
+    fix_arithmetic()
     if not device_map and scheme not in quantize.LIBRARIES:
-        home = _device(device)
+        home = find_device(device)
         model = model.to(home)
         if home.type == "cuda":
             torch.cuda.set_device(home)  # the default for streams, graphs and compiled kernels from now on
     return model
-
-
-def exact_float32() -> None:
-    """Makes float32 products exact, whatever was set before: no TF32 on a GPU, no bfloat16 on a CPU."""
-    torch.set_float32_matmul_precision("highest")
-    torch.backends.cudnn.allow_tf32 = False
 
 
 def _from_folder(
@@ -66,7 +61,7 @@ def _from_folder(
         raise ModelError(f"device_map={device_map}: needs the package accelerate; pip install accelerate")
     options: dict[str, Any] = {"device_map": device_map} if device_map else {}
     if scheme in quantize.LIBRARIES:  # the library itself places the weights, so it needs the device now
-        device_map = device_map or str(_device(device))
+        device_map = device_map or str(find_device(device))
         options |= {
             "quantization_config": quantize.library_config(scheme, getattr(torch, dtype)),
             "device_map": device_map if device_map == "auto" else {"": device_map},
@@ -139,20 +134,6 @@ def _config(info: CheckpointInfo, sliding: bool) -> Any:
     return config
 
 
-def machine(home: torch.device) -> dict[str, Any]:
-    """The device and the libraries that compute on it, for a run's provenance."""
-    cuda = home.type == "cuda"
-    return {
-        "device": str(home),
-        "device_name": torch.cuda.get_device_name(home) if cuda else "cpu",
-        **({} if cuda else {"instructions": torch.backends.cpu.get_cpu_capability()}),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "threads": torch.get_num_threads(),
-        "float32_products": torch.get_float32_matmul_precision(),
-    }
-
-
 def load_tokenizer(info: CheckpointInfo) -> Any:
     """The checkpoint's own tokenizer. Raises ModelError if transformers cannot read it."""
     return _quietly(
@@ -161,23 +142,6 @@ def load_tokenizer(info: CheckpointInfo) -> Any:
         ),
         info,
     )
-
-
-def _device(name: str) -> torch.device:
-    """The device of this name; a GPU with its number, which torch.cuda.set_device requires."""
-    try:
-        device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
-        if device.type not in ("cpu", "cuda", "mps", "xpu"):
-            raise RuntimeError
-    except RuntimeError:
-        raise ModelError(f"--device {name}: no such device; auto, cpu, cuda or cuda:N") from None
-    if device.type == "cuda":
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if (device.index or 0) >= count:
-            raise ModelError(f"--device {name}: this machine has {count} usable GPUs; try --device cpu")
-        if device.index is None:
-            return torch.device("cuda", torch.cuda.current_device())
-    return device
 
 
 def _quietly(load: Callable[[], Any], info: CheckpointInfo) -> Any:

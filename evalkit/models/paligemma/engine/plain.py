@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from evalkit.models.paligemma.checkpoint.device import machine
 from evalkit.models.paligemma.checkpoint.info import CheckpointInfo
-from evalkit.models.paligemma.checkpoint.loading import load_model, machine
+from evalkit.models.paligemma.checkpoint.loading import load_model
 from evalkit.models.paligemma.decoding import likelihood
 from evalkit.models.paligemma.decoding.beam_search import Search, search
 from evalkit.models.paligemma.decoding.forbidden import forbid
