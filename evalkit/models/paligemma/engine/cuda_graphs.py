@@ -4,6 +4,7 @@ not compile a new shape at each step. Knows no prompt and no sampling rule."""
 from __future__ import annotations
 
 import logging
+import math
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable
@@ -12,8 +13,9 @@ from typing import Any
 
 import torch
 
+from evalkit.errors import ModelError
 from evalkit.models.paligemma.engine.decoder import ROOM, Decoder, State
-from evalkit.models.paligemma.memory import is_out_of_memory
+from evalkit.models.paligemma.memory import collect, is_out_of_memory
 
 BUCKET = 128  # cache lengths are rounded up to a multiple of this many tokens
 GRAPHS = 48  # recorded steps kept, the least recently used dropped
@@ -22,7 +24,8 @@ NEAR = 0.01  # of the largest logit: how far a replayed step may differ from the
 
 Work = Callable[[], None]
 Capture = Callable[[Work], Work]
-"""Records work on tensors of fixed shapes and addresses; returns a function that repeats it."""
+"""Records work on tensors of fixed shapes and addresses; returns a function that repeats it. Raises
+RuntimeError where this fails and steps can go on without graphs."""
 
 log = logging.getLogger("evalkit")
 
@@ -117,9 +120,10 @@ class StaticSteps:
         if tokens.device.type == "cpu":
             staged[:n, 0] = tokens
         self._inputs[:rows].copy_(staged, non_blocking=True)
-        if self.decoder.home.type == "cuda":
+        home = self.decoder.home
+        if home.type == "cuda":
             self._staged_free = self._staged_free or torch.cuda.Event()
-            self._staged_free.record()
+            self._staged_free.record(torch.cuda.current_stream(home))
         if tokens.device.type != "cpu":
             self._inputs[:n, 0] = tokens
 
@@ -164,15 +168,22 @@ class StaticSteps:
             elif known.uses > USES:
                 known.replay = self.capture(work)
                 self.captured += 1
+            return
         except (torch.OutOfMemoryError, RuntimeError) as error:
             memory = is_out_of_memory(error)
-            self._give_up("out of memory" if memory else (str(error).strip().splitlines() or ["unknown"])[0])
-            work()
+            why = "out of memory" if memory else (str(error).strip().splitlines() or ["unknown"])[0]
+        # Outside the handler, whose traceback holds the tensors of the failed step.
+        known.replay = None  # the last graph holds the memory of all
+        self._give_up(why)
+        if memory:
+            collect()
+        work()
 
     def _same(self, replay: Work, logits: torch.Tensor) -> bool:
         """Checks a graph at its first use, with other inputs than it was recorded with: true if it gives the
         logits of the step itself. Raises RuntimeError otherwise."""
         wanted = logits.clone()
+        logits.fill_(math.nan)  # or a graph in which nothing was recorded would pass
         replay()
         if bool((logits - wanted).abs().max() <= NEAR * wanted.abs().max()):
             return True
@@ -199,32 +210,56 @@ def _power(n: int) -> int:
 
 
 class CudaCapture:
-    """`Capture` with `torch.cuda.graph`. All graphs share one memory pool: only one runs at a time, and what
-    must outlive a replay is stored outside of it."""
+    """`Capture` with `torch.cuda.graph`, on the device `home` whatever the current one is. All graphs share
+    one memory pool: only one runs at a time, and what must outlive a replay is stored outside of it."""
 
-    WARM = 2  # runs on a side stream before recording, in which libraries initialise themselves
+    WARM = 2  # runs before recording, in which libraries initialise themselves
 
-    def __init__(self) -> None:
+    def __init__(self, home: torch.device) -> None:
+        self._home = home
+        # One for warm-up and recording: libraries keep a workspace for each stream, and one allocated while
+        # recording would belong to the graph's pool. Of another priority than `uploads`' stream, since torch
+        # gives out the same few streams again and again: a copy on this one would be recorded.
+        self._stream = torch.cuda.Stream(home)
         self._alive: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def __call__(self, work: Work) -> Work:
-        """Runs the work to warm up, then records it. Repeating the work must change nothing."""
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(self.WARM):
-                work()
-        torch.cuda.current_stream().wait_stream(side)
-        other = next(iter(self._alive), None)
-        pool = other.pool() if other is not None else None  # a pool is freed with its last graph
-        graph = torch.cuda.CUDAGraph()
-        # thread_local: other threads may send images to the device meanwhile
-        here = torch.cuda.current_stream()
-        try:
-            with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
-                work()
-        finally:  # a failed capture would leave its own stream current
-            torch.cuda.set_stream(here)
+        """Runs the work to warm up, then records it. Repeating the work must change nothing.
+
+        Raises what the work raises, and ModelError if torch's allocator cannot go on afterwards.
+        """
+        here = torch.cuda.current_stream(self._home)
+        with torch.cuda.stream(self._stream):  # makes `home` the current device, too
+            self._stream.wait_stream(here)
+            try:
+                for _ in range(self.WARM):
+                    work()
+            finally:  # also if memory ran out: what was begun writes into the caches
+                here.wait_stream(self._stream)
+            graph = torch.cuda.CUDAGraph()
+            self._record(graph, work)
         self._alive.add(graph)
         replay: Work = graph.replay
         return replay
+
+    def _record(self, graph: Any, work: Work) -> None:
+        other = next(iter(self._alive), None)
+        pool = other.pool() if other is not None else None  # a pool is freed with its last graph
+        failed: Exception | None = None
+        try:
+            # thread_local: other threads may send images to the device meanwhile
+            with torch.cuda.graph(graph, pool=pool, stream=self._stream, capture_error_mode="thread_local"):
+                try:
+                    work()
+                except RuntimeError as error:  # raised after the recording was ended
+                    failed = error.with_traceback(None)
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
+            # The recording could not be ended: the allocator would go on as if it still ran.
+            why = str(failed or error).strip().splitlines()[0]
+            raise ModelError(
+                f"--cuda-graphs on: recording a step failed ({why}); set --cuda-graphs off and run again"
+            ) from None
+        if failed is not None:
+            raise failed

@@ -4,6 +4,7 @@ computed once. Gives the plain engine's answers."""
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,8 +12,9 @@ import numpy as np
 import torch
 
 from evalkit.errors import ModelError
+from evalkit.models.paligemma.checkpoint.device import machine
 from evalkit.models.paligemma.checkpoint.info import CheckpointInfo
-from evalkit.models.paligemma.checkpoint.loading import load_model, machine
+from evalkit.models.paligemma.checkpoint.loading import load_model
 from evalkit.models.paligemma.decoding import likelihood
 from evalkit.models.paligemma.decoding.beam_search import Search, search
 from evalkit.models.paligemma.engine import continuous_batching
@@ -20,7 +22,7 @@ from evalkit.models.paligemma.engine.compile import compile_layers
 from evalkit.models.paligemma.engine.cuda_graphs import CudaCapture, StaticSteps
 from evalkit.models.paligemma.engine.decoder import ROOM, Decoder, State
 from evalkit.models.paligemma.engine.linear import onednn
-from evalkit.models.paligemma.engine.uploads import CudaCross, Uploads
+from evalkit.models.paligemma.engine.uploads import LIMIT, CudaCross, Uploads, as_tensor
 from evalkit.models.paligemma.engine.vision import Memory, Tower
 from evalkit.models.paligemma.interface import Answer, Pixels, Prompt, Rules, pixel_key
 from evalkit.models.paligemma.memory import collect, fitting, not_finite
@@ -72,12 +74,12 @@ class FastEngine:
         if graphs and not cuda:
             raise ModelError(f"--cuda-graphs on: the model runs on {self.device}; graphs need a CUDA device")
         if cuda:
-            self.uploads = Uploads(CudaCross(self.home))
+            self.uploads = Uploads(CudaCross(self.home), min(LIMIT, self.memory.limit))
         if compiled:
             compile_layers(self.decoder, self.tower)
         self.compiled = compiled
         if graphs or compiled:
-            self.static = StaticSteps(self.decoder, self.cap, CudaCapture() if graphs else None)
+            self.static = StaticSteps(self.decoder, self.cap, CudaCapture(self.home) if graphs else None)
 
     # --- forward passes ---
 
@@ -163,9 +165,7 @@ class FastEngine:
         if self.uploads is None:
             return torch.from_numpy(np.stack([images[name] for name in names]))
         sent = {name: self.uploads.take(name) for name in names}
-        return torch.stack(
-            [torch.from_numpy(images[n]).to(self.home) if i is None else i for n, i in sent.items()]
-        )
+        return torch.stack([as_tensor(images[n]).to(self.home) if i is None else i for n, i in sent.items()])
 
     def _logits(self, hidden: torch.Tensor, cap: bool) -> torch.Tensor:
         """float32 before the soft cap: in bfloat16 the cap would turn close logits into ties."""
@@ -236,10 +236,18 @@ class FastEngine:
 
 
 def memory_limits(device: torch.device) -> tuple[int, int]:
-    """Bytes of image features to keep on the device and, for a GPU, additionally in host memory."""
+    """Bytes of image features to keep on the device and, for a GPU, additionally in pinned host memory."""
     if device.type != "cuda":
         return 1 << 30, 0
-    return int(torch.cuda.mem_get_info(device)[0] // 20), 4 << 30
+    return int(torch.cuda.mem_get_info(device)[0] // 20), min(4 << 30, host_memory() // 8)
+
+
+def host_memory() -> int:
+    """Bytes of this machine's memory; 8 GiB where the system does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not on Windows
+        return 8 << 30
 
 
 def load(

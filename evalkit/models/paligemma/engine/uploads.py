@@ -64,16 +64,25 @@ class Uploads:
         return arrival
 
 
+def as_tensor(pixels: Pixels) -> torch.Tensor:
+    """The image as a tensor, which torch makes without a warning only of memory that may be written."""
+    return torch.from_numpy(np.require(pixels, requirements=("C", "W")))
+
+
 class CudaCross:
     """`Cross` through pinned memory on a separate stream."""
 
     def __init__(self, home: torch.device) -> None:
         self._home = home
-        self._stream = torch.cuda.Stream(home)
+        # Of high priority: torch gives out the same few streams of a priority again and again, and a copy on
+        # the stream that records CUDA graphs would be recorded instead of made.
+        self._stream = torch.cuda.Stream(home, priority=-1)
 
     def __call__(self, pixels: Pixels) -> Callable[[], torch.Tensor]:
         """See `Cross`. The pinned copy need not be kept: torch reuses its memory only after it was read."""
-        pinned = torch.from_numpy(np.require(pixels, requirements=("C", "W"))).pin_memory()
+        # A thread begins on GPU 0, and leaving the stream would go back there and take memory of that GPU.
+        torch.cuda.set_device(self._home)
+        pinned = as_tensor(pixels).pin_memory()
         with torch.cuda.stream(self._stream):
             near = pinned.to(self._home, non_blocking=True)
             arrived = self._stream.record_event()
