@@ -11,7 +11,7 @@ from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from evalkit.errors import ImageError, ModelError, nearest
 from evalkit.files import remembered_digest
@@ -35,6 +35,8 @@ from evalkit.types import Checkpoint, Model, Opening, Prediction, Request
 TEXT_VERSION = 2  # raised by hand whenever this backend could write other text
 WINDOW = 4096  # requests planned together by the fast engine; that many have only about twenty lengths
 PIXEL_BYTES = 256 << 20  # prepared images held at once
+
+T = TypeVar("T")
 
 log = logging.getLogger("evalkit")
 
@@ -257,8 +259,10 @@ class PaliGemma(Model):
     def _start(self, engine: Engine) -> None:
         """Answers with this engine from now on, after a check of its image features."""
         from evalkit.models.paligemma import checks
+        from evalkit.models.paligemma.checkpoint.device import warn_if_emulated
 
-        self._features = engine.feature_shape(self.info.resolution)
+        warn_if_emulated(engine.home, self.dtype)
+        self._features = self._fitting(lambda: engine.feature_shape(self.info.resolution))
         checks.check_features(self.info, self._features)
         self._engine = engine
         self._stable = self._stability()
@@ -267,15 +271,24 @@ class PaliGemma(Model):
         self._readers = Readers(self.worker_kind, self.workers)  # one for all protocols
 
     def _load_engine(self) -> Engine:
+        return self._fitting(self._new_engine)
+
+    def _fitting(self, work: Callable[[], T]) -> T:
+        """The result of `work`. Raises ModelError if there is no memory for it."""
+        from evalkit.models.paligemma.memory import loaded
+
+        what = f"{self.info.path}: {self.info.parameters:,} parameters in {self.dtype} and one image"
+        return loaded(work, what)
+
+    def _new_engine(self) -> Engine:
         from evalkit.models.paligemma.engine import fast, plain
 
-        if self.engine == "fast":
-            engine = fast.load(
-                self.info, self.dtype, self.device, self._kv_dtype, self.strict, self.quantize, self._sliding
-            )
-            engine.speed_up(self.cuda_graphs == "on", self.compile)
-            return engine
-        return plain.load(self.info, self.dtype, self.device, self.device_map, self.quantize, self._sliding)
+        common = self.info, self.dtype, self.device
+        if self.engine == "plain":
+            return plain.load(*common, self.device_map, self.quantize, self._sliding)
+        engine = fast.load(*common, self._kv_dtype, self.strict, self.quantize, self._sliding)
+        engine.speed_up(self.cuda_graphs == "on", self.compile)
+        return engine
 
     def _stability(self) -> Stable:
         """Counts close calls; with `stable`, a float32 copy of this engine decides them (this engine itself,

@@ -3,7 +3,6 @@ precision is, how fast it is here, and which options to set."""
 
 from __future__ import annotations
 
-import gc
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +14,7 @@ import torch
 
 from evalkit.models.paligemma.backend import PaliGemma
 from evalkit.models.paligemma.interface import Prompt
+from evalkit.models.paligemma.memory import collect
 from evalkit.types import Decode, ImageRef, Preparation, Request
 
 PROMPTS = ("caption en", "answer en how many shapes are there?", "detect square ; circle")
@@ -148,6 +148,7 @@ def _ask(
 ) -> tuple[dict[str, str], torch.Tensor, torch.Tensor, torch.Tensor]:
     """Texts by id; logits (steps, prompts, vocabulary) one by one and as one batch; the tokens that were
     fed for them (greedy unless `tokens` are given)."""
+    collect()  # the weights of the engine before: nothing else would free them in time
     model.load()
     _texts(model, requests[:2])  # warm-up
     begun = time.perf_counter()
@@ -157,7 +158,6 @@ def _ask(
         prompts = _prompts(model, requests)
         together, chosen = _logits(model, prompts, tokens)
         rows = [_logits(model, [p], chosen[:, i : i + 1])[0] for i, p in enumerate(prompts)]
-    gc.collect()
     return texts, torch.cat(rows, dim=1), together, chosen
 
 

@@ -67,6 +67,7 @@ class Engine(Protocol):
     """Loaded weights that answer batches. The plain engine is the one others are compared with."""
 
     device: str
+    home: Any  # the same, as a torch.device
 
     def answer(self, prompts: Sequence[Prompt], decode: Decode, rules: Rules) -> list[Answer]:
         """Answers in the prompts' order; all prompts have the same number of images.

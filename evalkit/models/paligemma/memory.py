@@ -31,6 +31,20 @@ def fitting(engine: _Frees, work: Callable[[], T], what: str) -> T:
     raise OutOfMemory(f"{what} do not fit")
 
 
+def loaded(work: Callable[[], T], what: str) -> T:
+    """The result of `work`. Raises ModelError if the device has no room for it."""
+    try:
+        return work()
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+    collect()  # outside the handler, whose traceback holds the weights
+    raise ModelError(
+        f"{what} do not fit into the device's memory; try --dtype bfloat16, another --device, or "
+        "device_map=auto to spread them over several GPUs"
+    )
+
+
 def collect() -> None:
     """Frees objects that are no longer used, in Python and in the GPU's allocator."""
     gc.collect()
@@ -39,11 +53,13 @@ def collect() -> None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a device or the CPU's allocator ran out of memory (the latter is a bare RuntimeError)."""
+    """Whether a device, a library on it or the CPU's allocator ran out of memory (the latter two raise a bare
+    RuntimeError)."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
-    text = str(error)
-    return "DefaultCPUAllocator" in text or "out of memory" in text
+    # The last one: cuBLAS, cuDNN and AMD's libraries, which allocate on their own.
+    signs = ("DefaultCPUAllocator", "out of memory", "STATUS_ALLOC_FAILED")
+    return any(sign in str(error) for sign in signs)
 
 
 def not_finite(dtype: torch.dtype) -> ModelError:

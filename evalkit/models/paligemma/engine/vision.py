@@ -12,6 +12,7 @@ import torch
 from evalkit.models.paligemma.engine.attention import attend
 from evalkit.models.paligemma.engine.decoder import activation
 from evalkit.models.paligemma.engine.linear import Linear
+from evalkit.models.paligemma.memory import is_out_of_memory
 
 
 def normalise(pixels: torch.Tensor) -> torch.Tensor:
@@ -83,12 +84,24 @@ class Tower:
         return block.down(block.up(block.second(x))).add_(x)
 
 
-def _to_host(features: torch.Tensor) -> torch.Tensor:
-    """A copy in host memory. From a GPU without waiting: a later copy back uses the same stream."""
+def _to_host(features: torch.Tensor) -> torch.Tensor | None:
+    """A copy in host memory, pinned if from a GPU; None if there is no room. From a GPU without waiting: a
+    later copy back uses the same stream."""
     if features.device.type != "cuda":
         return features.to("cpu")
-    pinned = torch.empty_like(features, device="cpu", pin_memory=True)
+    try:
+        pinned = torch.empty_like(features, device="cpu", pin_memory=True)
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        return None
     return pinned.copy_(features, non_blocking=True)
+
+
+def _host_bytes(features: torch.Tensor) -> int:
+    """What a copy takes in host memory: torch rounds pinned memory up to a power of two."""
+    size = int(features.nbytes)
+    return size if features.device.type != "cuda" else 1 << (size - 1).bit_length()
 
 
 class Memory:
@@ -101,7 +114,7 @@ class Memory:
         self.limit, self.spill = limit, spill
         self.hits = self.misses = 0
         self._near: OrderedDict[str, torch.Tensor] = OrderedDict()
-        self._far: OrderedDict[str, torch.Tensor] = OrderedDict()
+        self._far: OrderedDict[str, tuple[torch.Tensor, int]] = OrderedDict()  # with the bytes that it takes
         self._bytes = [0, 0]
 
     def __len__(self) -> int:
@@ -121,7 +134,7 @@ class Memory:
         if found is not None:
             self._near.move_to_end(key)
         else:
-            found = self._far.get(key)
+            found, _ = self._far.get(key, (None, 0))
             if found is not None:
                 self._far.move_to_end(key)
         self.hits += found is not None
@@ -138,11 +151,18 @@ class Memory:
             old, dropped = self._near.popitem(last=False)
             self._bytes[0] -= dropped.nbytes
             if self.spill:
-                self._far[old] = _to_host(dropped)
-                self._bytes[1] += dropped.nbytes
+                self._move(old, dropped)
         while self._bytes[1] > self.spill:
-            _, dropped = self._far.popitem(last=False)
-            self._bytes[1] -= dropped.nbytes
+            _, (_, size) = self._far.popitem(last=False)
+            self._bytes[1] -= size
+
+    def _move(self, key: str, features: torch.Tensor) -> None:
+        far, size = _to_host(features), _host_bytes(features)
+        if far is None:  # the host has no more pinned memory than this
+            self.spill = self._bytes[1]
+            return
+        self._far[key] = far, size
+        self._bytes[1] += size
 
     def clear(self) -> None:
         """Frees everything, when the device runs out of memory."""
