@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -311,8 +312,19 @@ def test_features_take_a_part_of_the_memory(
     assert (near * 20, spill) == pytest.approx(limits, rel=1e-6)
 
 
-def test_host_memory() -> None:
-    assert fast.host_memory() > 1 << 28
+def test_a_container_may_have_less_memory_than_its_machine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fast, "CONTAINER", ())
+    machine = fast.host_memory()
+    assert machine > 1 << 28
+    limits = [tmp_path / "memory.max", tmp_path / "limit", tmp_path / "none"]
+    limits[0].write_text("max\n")
+    limits[1].write_text("4096\n")
+    monkeypatch.setattr(fast, "CONTAINER", [limits[0], limits[2]])
+    assert fast.host_memory() == machine
+    monkeypatch.setattr(fast, "CONTAINER", limits)
+    assert fast.host_memory() == 4096
 
 
 @pytest.mark.parametrize(("mine", "limit"), [(80 << 20, 80 << 20), (4 << 30, uploads.LIMIT)])

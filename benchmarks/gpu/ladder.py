@@ -49,7 +49,7 @@ def run(part: Part) -> None:
 
 def _ways(part: Part, engine: FastEngine, ours: InMemory) -> Iterator[str]:
     """Switches the engine to eager, graphs, compile and both in turn; names each."""
-    capture = CudaCapture() if part.device.type == "cuda" else None
+    capture = CudaCapture(part.device) if part.device.type == "cuda" else None
     yield "eager"
     engine.static = StaticSteps(engine.decoder, engine.cap, capture)
     yield "graphs"
@@ -60,7 +60,7 @@ def _ways(part: Part, engine: FastEngine, ours: InMemory) -> Iterator[str]:
         compile_layers(engine.decoder, engine.tower)
         engine.static = StaticSteps(engine.decoder, engine.cap, None)
         yield "compile"
-        engine.static = StaticSteps(engine.decoder, engine.cap, capture and CudaCapture())
+        engine.static = StaticSteps(engine.decoder, engine.cap, capture and CudaCapture(part.device))
         yield "compile and graphs"
         part.note(f"compile and graphs: {engine.static.provenance()}")
     engine.static = engine.decoder.compiled_layer = engine.tower.compiled_block = None

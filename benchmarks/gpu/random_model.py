@@ -15,8 +15,9 @@ import transformers
 from benchmarks import models
 from evalkit.images.prepare import Prepared
 from evalkit.models.paligemma import PaliGemma
+from evalkit.models.paligemma.checkpoint.device import fix_arithmetic
 from evalkit.models.paligemma.checkpoint.info import CheckpointInfo
-from evalkit.models.paligemma.checkpoint.loading import WINDOW, exact_float32
+from evalkit.models.paligemma.checkpoint.loading import WINDOW
 from evalkit.models.paligemma.checkpoint.safetensors import canonical
 from evalkit.models.paligemma.engine.fast import FastEngine
 from evalkit.models.paligemma.tokenizer import Prompter
@@ -98,7 +99,7 @@ def build(shape: Shape, device: torch.device, dtype: torch.dtype, seed: int = 0)
                 # Of the table, less: it is the output's too, and every answer would repeat the prompt's end.
                 wide = (0.5 if "embed_tokens" in name else 1.5) * weight[0].numel() ** -0.5
                 weight.normal_(0, wide, generator=random)
-    exact_float32()
+    fix_arithmetic()
     return model
 
 

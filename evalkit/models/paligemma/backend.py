@@ -254,7 +254,7 @@ class PaliGemma(Model):
         if self.dtype == "float16":
             log.warning("--dtype float16: Gemma's activations overflow in float16; use bfloat16")
         checks.calm_threads(self.info, self.device)
-        self._start(self._load_engine())
+        self._start(self._fitting(self._load_engine))
 
     def _start(self, engine: Engine) -> None:
         """Answers with this engine from now on, after a check of its image features."""
@@ -270,9 +270,6 @@ class PaliGemma(Model):
         self._limit = Limit(self.batch_size if isinstance(self.batch_size, int) else self._sizes.first())
         self._readers = Readers(self.worker_kind, self.workers)  # one for all protocols
 
-    def _load_engine(self) -> Engine:
-        return self._fitting(self._new_engine)
-
     def _fitting(self, work: Callable[[], T]) -> T:
         """The result of `work`. Raises ModelError if there is no memory for it."""
         from evalkit.models.paligemma.memory import loaded
@@ -280,7 +277,7 @@ class PaliGemma(Model):
         what = f"{self.info.path}: {self.info.parameters:,} parameters in {self.dtype} and one image"
         return loaded(work, what)
 
-    def _new_engine(self) -> Engine:
+    def _load_engine(self) -> Engine:
         from evalkit.models.paligemma.engine import fast, plain
 
         common = self.info, self.dtype, self.device
@@ -307,7 +304,7 @@ class PaliGemma(Model):
 
     def _in_float32(self) -> Engine:
         self.dtype = "float32"
-        return self._load_engine()
+        return self._fitting(self._load_engine)
 
     @property
     def _threshold(self) -> float:

@@ -3,9 +3,11 @@ computed once. Gives the plain engine's answers."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,7 @@ from evalkit.models.paligemma.interface import Answer, Pixels, Prompt, Rules, pi
 from evalkit.models.paligemma.memory import collect, fitting, not_finite
 from evalkit.types import Decode
 
+CONTAINER = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # in bytes
 VISION_TOKENS = {"cpu": 1024}  # image tokens that the tower works on at once
 
 
@@ -243,11 +246,15 @@ def memory_limits(device: torch.device) -> tuple[int, int]:
 
 
 def host_memory() -> int:
-    """Bytes of this machine's memory; 8 GiB where the system does not say."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # not on Windows
-        return 8 << 30
+    """Bytes of memory that this process may use: the machine's, or its container's; 8 GiB if neither is
+    told."""
+    told = []
+    with contextlib.suppress(AttributeError, ValueError, OSError):  # not on Windows
+        told.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    for limit in CONTAINER:
+        with contextlib.suppress(OSError, ValueError):  # the word "max" if there is none
+            told.append(int(Path(limit).read_text(encoding="ascii")))
+    return min(told, default=8 << 30)
 
 
 def load(
