@@ -8,16 +8,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from evalkit.data import sources
 from evalkit.errors import DataError
-from evalkit.runs.store import Entry, ImageStamp, RunFolder
+from evalkit.evaluation.stamps import Shown
+from evalkit.runs.store import Entry, RunFolder
 from evalkit.tasks import loader
-from evalkit.tasks.dataset import Dataset, Selection, choose
+from evalkit.tasks.dataset import Dataset, DatasetCache, Selection, choose
 from evalkit.types import Checkpoint, Parser, Preparation, Request, Sample, Source, Task
 
 
@@ -30,6 +30,7 @@ class ToScore:
     folder: RunFolder
     wanted: tuple[str, ...]  # ids
     total: int  # samples of the dataset
+    data: str  # the dataset's digest when it was planned
     targets: str  # digest of all targets of the dataset
     official: int | None = None  # the official count, where the disk holds another number
     early: bool = False  # stopped by a sequential test: what is there was chosen by what it showed
@@ -54,7 +55,7 @@ class Plan(ToScore):
     digest: str
     selection: Selection
     missing: tuple[str, ...]  # wanted and not predicted yet
-    changed: tuple[str, ...] = ()  # predicted, but the image on disk has changed since
+    changed: tuple[str, ...] = ()  # predicted, but from another image than is there now
 
 
 def requests(plan: Plan, samples: Sequence[Sample]) -> list[Request]:
@@ -73,6 +74,18 @@ def requests(plan: Plan, samples: Sequence[Sample]) -> list[Request]:
         )
         for s in samples
     ]
+
+
+def again(run: ToScore, datasets: DatasetCache) -> Dataset:
+    """The run's dataset as it was planned, read again where it is not kept. Raises DataError if it is another
+    one now: answers to old and new prompts, or scores of old and new targets, are never mixed."""
+    data = datasets.get(run.task)
+    if data.digest != run.data:
+        raise DataError(
+            f"{run.task.name}: its dataset changed after the run was planned (below {data.source.root}); "
+            "run the same command again, it plans anew"
+        )
+    return data
 
 
 # --- plans ---------------------------------------------------------------------------------------
@@ -105,10 +118,11 @@ def plan(
     entries = folder.entries()
     selection = _widest(folder, data, selection, entries)
     wanted = choose(data.samples, selection)
-    if missing_images == "stop":
-        _refuse_missing_images(task, [s for s in wanted if s.id not in entries])
-    changed = tuple(s.id for s in wanted if s.id in entries and not _same_images(s, entries[s.id]))
+    shown = Shown(data.source.root)
+    changed = tuple(s.id for s in wanted if s.id in entries and not shown.same(s, entries[s.id]))
     redo = set(changed)
+    if missing_images == "stop":
+        _refuse_missing_images(task, [s for s in wanted if s.id not in entries or s.id in redo])
     return Plan(
         task=task,
         parser=data.parser,
@@ -123,6 +137,7 @@ def plan(
         wanted=tuple(s.id for s in wanted),
         missing=tuple(s.id for s in wanted if s.id not in entries or s.id in redo),
         changed=changed,
+        data=data.digest,
         targets=data.targets,
         official=data.short_of,
         model=checkpoint.name,
@@ -164,21 +179,3 @@ def _refuse_missing_images(task: Task, samples: Sequence[Sample]) -> None:
             f"{task.name}: image {absent[0]} is missing{more}; "
             f"`evalkit data {task.name}` says where to get it, --on-bad-image skip leaves them out"
         )
-
-
-def stamps(images: Iterable[Any]) -> tuple[ImageStamp, ...]:
-    """(bytes, mtime) of the files that hold the images; () when one cannot be looked at."""
-    try:
-        found = [os.stat(image.path) for image in images]
-    except OSError:
-        return ()
-    return tuple((s.st_size, s.st_mtime_ns) for s in found)
-
-
-def _same_images(sample: Sample, entry: Entry) -> bool:
-    """Whether the images are those that the prediction was made from: by stamp, else by content."""
-    now = stamps(sample.images)
-    if not now or now == entry.stamps or not entry.prediction.image_digests:
-        return True
-    found = tuple(hashlib.sha256(sources.read_bytes(image)).hexdigest() for image in sample.images)
-    return found == entry.prediction.image_digests

@@ -17,7 +17,8 @@ from evalkit import __version__, provenance, registry
 from evalkit.errors import DataError, ImageError, ResultsError
 from evalkit.evaluation import estimate
 from evalkit.evaluation import score as scoring
-from evalkit.evaluation.plan import Plan, ToScore, requests, stamps
+from evalkit.evaluation.plan import Plan, ToScore, again, requests
+from evalkit.evaluation.stamps import Stamps
 from evalkit.runs.store import Entry, scores_of
 from evalkit.tasks.dataset import DatasetCache
 from evalkit.types import Checkpoint, Metric, Model, Prediction, Request, Sample, Score
@@ -74,7 +75,7 @@ def predict(plan: Plan, session: Session, following: Next | None = None) -> None
     block after block, until that names no more samples.
     """
     data, model, flops = (
-        session.datasets.get(plan.task),
+        again(plan, session.datasets),
         session.model(plan.protocol),
         session.checkpoint.flops,
     )
@@ -94,11 +95,12 @@ def predict(plan: Plan, session: Session, following: Next | None = None) -> None
         block: Sequence[str] = following([]) if following else list(todo)
         try:
             while block:
-                asked = requests(plan, [todo[name] for name in block])
+                samples = [todo[name] for name in block]
+                asked, stamps = requests(plan, samples), Stamps(plan.source.root, samples)
                 answers = []  # for `following` alone: a long run must not hold what the journal has
                 for prediction in model.predict(asked, skip if session.on_bad_image == "skip" else None):
                     sample = todo[prediction.id]
-                    journal.write(Entry(prediction, stamps(sample.images)))
+                    journal.write(Entry(prediction, stamps.of(sample)))
                     if following:
                         answers.append(prediction)
                     done += 1
@@ -153,11 +155,11 @@ def score(run: ToScore, datasets: DatasetCache) -> list[Score]:
         why = next(iter(recorded.get("bad_images", {}).values()), "its folder was emptied while it ran")
         raise DataError(f"{run.task.name}: nothing is left to score in {run.folder.path}: {why}")
     covered = run.coverage(len(predictions))
-    inputs = scoring.inputs_digest(run.task, run.targets, predictions, covered, run.parser.identity())
+    inputs = scoring.inputs_digest(run.task, run.data, predictions, covered, run.parser.identity())
     before = run.folder.read_scores()
     if before is not None and before.get("inputs") == inputs:
         return scores_of(run.folder)
-    samples = datasets.get(run.task).samples
+    samples = again(run, datasets).samples
     scored = scoring.score(run.task, run.parser, samples, predictions, covered, run.targets)
     run.folder.write_rows(scored.lines)
     run.folder.write_scores(scored.scores, inputs, scored.not_scored)

@@ -243,18 +243,20 @@ def shown(answer: Any) -> Any:
 
 
 def inputs_digest(
-    task: Task, targets: str, predictions: Mapping[str, Prediction], coverage: str, decoder: str
+    task: Task, data: str, predictions: Mapping[str, Prediction], coverage: str, decoder: str
 ) -> str:
     """sha256 over all that scores are computed from: the same digest, the same scores."""
     digest = hashlib.sha256()
     spelled = [registry.identified("metrics", m) for m in task.metrics]
-    metrics = [spelled, list(not_scored(task))]
+    missing = not_scored(task)
+    tools = [registry.make("metrics", m).tools() for m in task.metrics if m not in missing]
+    metrics = [spelled, list(missing), tools]
     head = [
         __version__,
         task.version,
         registry.identified("parsers", task.parser),
         *metrics,
-        targets,
+        data,
         coverage,
         decoder,
         task.group_mean,

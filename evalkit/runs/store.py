@@ -28,16 +28,16 @@ MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 """From each schema to the next; schema 1 is the first, so there are none yet."""
 SYNC_SECONDS = 2.0  # a power cut loses at most this much work
 
-ImageStamp = tuple[int, int]
-"""(bytes, mtime in ns) of an image file when it was read: a cheap first check on resume."""
-
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A journal line: the prediction and the stamps of the image files it was made from."""
+    """A journal line: the prediction and a stamp for each of its images, a quick first check on resume.
+
+    Lines of older runs hold (bytes, mtime) of each file instead; that proves nothing and is left out.
+    """
 
     prediction: Prediction
-    stamps: tuple[ImageStamp, ...] = ()
+    stamps: tuple[str, ...] = ()
 
 
 def _dump(content: Any) -> str:
@@ -236,7 +236,7 @@ def _decode(line: bytes) -> Entry | None:
     if not mark or tail != b'%08x"}\n' % zlib.crc32(text):
         return None
     content = json.loads(text + b"}")
-    stamps = tuple((a, b) for a, b in content.pop("stamps", ()))
+    stamps = tuple(s for s in content.pop("stamps", ()) if isinstance(s, str))
     for key in ("tokens", "logprobs", "image_digests"):
         if content.get(key) is not None:
             content[key] = tuple(content[key])

@@ -1,0 +1,247 @@
+"""A score belongs to what was really used: what is replaced before, between and during runs is noticed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import zipfile
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from stub import Stub, checkpoint, colours
+
+from evalkit.data import containers
+from evalkit.errors import DataError
+from evalkit.evaluation import plan as planning
+from evalkit.evaluation import predict
+from evalkit.evaluation.plan import Plan
+from evalkit.runs.store import scores_of
+from evalkit.tasks import loader
+from evalkit.tasks.dataset import DatasetCache, Selection
+from evalkit.types import Request
+
+OLD = 1_500_000_000  # seconds: files from long ago
+
+
+def red(request: Request) -> str:
+    return "red"
+
+
+def planned(tasks: Sequence[Path], model: Stub, output: Path) -> tuple[list[Plan], predict.Session]:
+    """One run a task, as the command line plans them: all before the first is run."""
+    datasets, candidate = DatasetCache([tasks[0].parent]), checkpoint(model)
+    data = [datasets.get(loader.load(str(task))) for task in tasks]
+    plans = [planning.plan(d, candidate, output, Selection()) for d in data]
+    return plans, predict.Session(candidate, datasets)
+
+
+def asked_by(task: Path, output: Path, answer: Callable[[Request], str] = red) -> list[str]:
+    """Runs the task; the ids of the samples that the model was asked."""
+    model = Stub(answer)
+    plans, session = planned([task], model, output)
+    predict.run(plans, session)
+    return model.asked
+
+
+def age(*files: Path) -> None:
+    """Gives all files the same time, long ago, as a program that keeps times does."""
+    for file in files:
+        os.utime(file, (OLD, OLD))
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> Path:
+    """Ten pictures of equal size and time with a question each."""
+    file = colours(tmp_path / "data", questions=1)
+    pictures = sorted((tmp_path / "data" / "pictures").iterdir())
+    for number, picture in enumerate(pictures):
+        picture.write_bytes(b"P6 1 1 255\n" + bytes([number, 0, 0]))
+    age(*pictures)
+    return file
+
+
+@pytest.fixture(autouse=True)
+def _settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files that are a moment old count as old ones, or no stamp would be tested here."""
+    monkeypatch.setattr("evalkit.evaluation.stamps.SETTLED_NS", 0)
+
+
+# --- which image a sample shows -------------------------------------------------------------------
+
+
+def renamed(task: Path, old: str, new: str) -> None:
+    """Makes the dataset show another image."""
+    file = task.parent / "colours.jsonl"
+    file.write_text(file.read_text().replace(f'"image": "{old}"', f'"image": "{new}"'))
+
+
+def test_a_sample_that_shows_another_file_is_asked_again(task: Path, tmp_path: Path) -> None:
+    assert len(asked_by(task, tmp_path / "out")) == 10
+    renamed(task, "4.png", "5.png")
+    assert asked_by(task, tmp_path / "out") == ["q4-0"]
+    assert asked_by(task, tmp_path / "out") == []
+
+
+@pytest.mark.parametrize("suffix", ["zip", "tar"])
+def test_a_sample_that_shows_another_member_is_asked_again(task: Path, tmp_path: Path, suffix: str) -> None:
+    shutil.make_archive(str(task.parent / "pictures"), suffix, task.parent, "pictures")
+    task.write_text(task.read_text().replace("images: pictures", f"images: pictures.{suffix}"))
+    assert len(asked_by(task, tmp_path / "out")) == 10
+    renamed(task, "4.png", "5.png")
+    assert asked_by(task, tmp_path / "out") == ["q4-0"]
+
+
+def test_an_archive_replaced_in_this_process_is_opened_again(tmp_path: Path) -> None:
+    file = tmp_path / "a.zip"
+    for content in (b"one", b"two"):
+        other = tmp_path / "other.zip"
+        with zipfile.ZipFile(other, "w") as archive:
+            archive.writestr("x", content)
+        age(other)
+        os.replace(other, file)
+        assert containers.read(str(file), "x", 100) == content
+
+
+@pytest.mark.parametrize("way", ["rewritten", "replaced", "folder swapped"])
+def test_an_image_of_equal_size_and_time_is_noticed(task: Path, tmp_path: Path, way: str) -> None:
+    asked_by(task, tmp_path / "out")
+    pictures = task.parent / "pictures"
+    new = b"P6 1 1 255\n" + bytes([99, 0, 0])
+    if way == "rewritten":
+        (pictures / "4.png").write_bytes(new)
+    elif way == "replaced":
+        (tmp_path / "new").write_bytes(new)
+        age(tmp_path / "new")
+        os.replace(tmp_path / "new", pictures / "4.png")
+    else:
+        shutil.copytree(pictures, tmp_path / "copy")
+        (tmp_path / "copy" / "4.png").write_bytes(new)
+        age(*(tmp_path / "copy").iterdir())
+        pictures.rename(tmp_path / "gone")
+        (tmp_path / "copy").rename(pictures)
+    age(pictures / "4.png")
+    assert asked_by(task, tmp_path / "out") == ["q4-0"]
+
+
+def test_an_image_replaced_while_it_is_answered_keeps_no_stamp(task: Path, tmp_path: Path) -> None:
+    """The stub has read the old bytes when it answers; the new file is there when the answer is written."""
+    picture = task.parent / "pictures" / "4.png"
+
+    def replaced(request: Request) -> str:
+        if request.id == "q4-0":
+            picture.write_bytes(b"P6 1 1 255\n" + bytes([99, 0, 0]))
+            age(picture)
+        return "red"
+
+    asked_by(task, tmp_path / "out", replaced)
+    assert asked_by(task, tmp_path / "out") == ["q4-0"]
+
+
+def test_a_moved_or_touched_image_is_the_same(task: Path, tmp_path: Path) -> None:
+    asked_by(task, tmp_path / "out")
+    pictures = task.parent / "pictures"
+    os.utime(pictures / "4.png")
+    shutil.copy(pictures / "5.png", pictures / "50.png")
+    renamed(task, "5.png", "50.png")
+    assert asked_by(task, tmp_path / "out") == []
+
+
+def test_images_that_are_gone_keep_their_answers_but_another_name_does_not(
+    task: Path, tmp_path: Path
+) -> None:
+    asked_by(task, tmp_path / "out")
+    (task.parent / "pictures" / "4.png").unlink()
+    assert asked_by(task, tmp_path / "out") == []
+    renamed(task, "5.png", "never.png")
+    with pytest.raises(DataError, match=r"never\.png is missing"):
+        asked_by(task, tmp_path / "out")
+
+
+def test_lines_of_older_runs_are_compared_by_content(task: Path, tmp_path: Path) -> None:
+    """They hold (bytes, mtime) of each file, which another file can have too."""
+    asked_by(task, tmp_path / "out")
+    (folder,) = (tmp_path / "out").iterdir()
+    journal = folder / "predictions" / "0.jsonl"
+    journal.write_bytes(b"".join(older(line) for line in journal.read_bytes().splitlines()))
+    assert asked_by(task, tmp_path / "out") == []
+    renamed(task, "4.png", "5.png")
+    assert asked_by(task, tmp_path / "out") == ["q4-0"]
+
+
+def older(line: bytes) -> bytes:
+    """A journal line as it was written before, with (bytes, mtime) as the stamp."""
+    content = json.loads(line)
+    del content["crc"]
+    content["stamps"] = [[14, OLD * 10**9]]
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))[:-1].encode()
+    return text + b',"crc":"%08x"}\n' % zlib.crc32(text)
+
+
+# --- the dataset ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tasks(tmp_path: Path) -> list[Path]:
+    """Two tasks with a dataset each, in one folder."""
+    first = colours(tmp_path / "data", questions=1)
+    second = first.with_name("shades_test.yaml")
+    second.write_text(first.read_text().replace("colours.jsonl", "shades.jsonl"))
+    shutil.copy(first.with_name("colours.jsonl"), first.with_name("shades.jsonl"))
+    return [first, second]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("question 0?", "which colour?"), ('"red"', '"grey"'), ("q4-0", "q4-9")],
+    ids=["prompts", "targets", "ids"],
+)
+def test_a_dataset_rewritten_while_an_earlier_task_runs_stops_its_run(
+    tasks: list[Path], tmp_path: Path, old: str, new: str
+) -> None:
+    file = tasks[1].with_name("shades.jsonl")
+
+    def rewriting(request: Request) -> str:
+        file.write_text(file.read_text().replace(old, new))
+        return "red"
+
+    plans, session = planned(tasks, Stub(rewriting), tmp_path / "out")
+    with pytest.raises(DataError, match=r"shades_test: its dataset changed after the run was planned"):
+        predict.run(plans, session)
+    assert scores_of(plans[0].folder)
+    assert not plans[1].folder.entries()
+    assert not scores_of(plans[1].folder)
+    asked_by(tasks[1], tmp_path / "out")  # planned again, it runs
+
+
+def test_targets_rewritten_before_scoring_stop_it(tasks: list[Path], tmp_path: Path) -> None:
+    file = tasks[1].with_name("shades.jsonl")
+    plans, session = planned(tasks[1:], Stub(red), tmp_path / "out")
+    predict.predict(plans[0], session)
+    file.write_text(file.read_text().replace('"red"', '"grey"'))
+    with pytest.raises(DataError, match="its dataset changed"):
+        predict.score(plans[0], DatasetCache([file.parent]))
+    plans, session = planned(tasks[1:], Stub(red), tmp_path / "out")
+    predict.run(plans, session)
+    (score,) = scores_of(plans[0].folder)
+    assert score.value == 0.0
+    assert f"|targets:{plans[0].targets[:12]}|" in score.signature
+
+
+def test_new_groups_or_sizes_are_scored_again(tmp_path: Path) -> None:
+    """What decides a score beside the targets: the sizes of images, groups, clusters."""
+    file = colours(tmp_path / "data", questions=1)
+    lines = file.with_name("colours.jsonl")
+    file.write_text(file.read_text() + "group_mean: true\n")
+
+    def grouped(by: Callable[[int], str]) -> float:
+        made = [json.loads(line) for line in lines.read_text().splitlines()]
+        lines.write_text("".join(json.dumps({**m, "group": by(i)}) + "\n" for i, m in enumerate(made)))
+        plans, session = planned([file], Stub(red), tmp_path / "out")
+        predict.run(plans, session)
+        return scores_of(plans[0].folder)[0].value
+
+    assert grouped(lambda i: "a" if i < 5 else "b") == pytest.approx(0.5)
+    assert grouped(lambda i: "a" if i < 3 else "b") == pytest.approx((1 / 3 + 4 / 7) / 2)
