@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from evalkit import __version__, registry
+from evalkit import __version__, own_code, registry
 from evalkit.errors import DataError, UserError, nearest
 from evalkit.stats import intervals
 from evalkit.types import Box, Mask, Metric, Parser, Prediction, Rows, Sample, Score, Task
@@ -53,7 +53,8 @@ def score(
         )
     given = [predictions[s.id] for s in chosen]
     sizes = [s.size or (p.sizes[0] if p.sizes else None) for s, p in zip(chosen, given, strict=True)]
-    answers = parser.answers(given, sizes)
+    with own_code.running(type(parser)):
+        answers = parser.answers(given, sizes)
     read = _Answers(
         task, parser, chosen, answers, [parser.invalid(a) for a in answers], _clusters(chosen, given),
         coverage, targets,
@@ -62,7 +63,8 @@ def score(
     for spelling in (m for m in task.metrics if m not in missing):
         metric: Metric = registry.make("metrics", spelling)
         mean = group_mean(spelling, samples, task.group_mean) if task.group_mean is not None else None
-        rows = _rows(metric, chosen, answers, samples, mean)
+        with own_code.running(type(metric)):
+            rows = _rows(metric, chosen, answers, samples, mean)
         columns.append((spelling, rows))
         scores.append(_score(read, spelling, metric, mean, rows))
     return Scored(scores, _lines(read, given, columns), missing)
