@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 
 from evalkit.errors import DataError
 from evalkit.evaluation.stamps import Shown
+from evalkit.files import file_digest
 from evalkit.runs.store import Entry, RunFolder
 from evalkit.tasks import loader
 from evalkit.tasks.dataset import Dataset, DatasetCache, Selection, choose
@@ -113,8 +115,7 @@ def plan(
         "protocol": named,
         "model": dict(checkpoint.identity(named)),
     }
-    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-    folder = RunFolder(output / f"{task.name}.{checkpoint.name}.{digest[:8]}")
+    identity, digest, folder = _named(output, task, checkpoint, identity)
     entries = folder.entries()
     selection = _widest(folder, data, selection, entries)
     wanted = choose(data.samples, selection)
@@ -143,6 +144,35 @@ def plan(
         model=checkpoint.name,
         early=_stopped_early(folder, data, wanted),
     )
+
+
+def _named(
+    output: Path, task: Task, checkpoint: Checkpoint, identity: dict[str, Any]
+) -> tuple[dict[str, Any], str, RunFolder]:
+    """The identity with its digest, and the folder of that name.
+
+    A model of the user's own may read files that only a run shows. If those of the run that is there have
+    changed since, this one is another: their digests as they are now belong to its identity.
+    """
+    while True:
+        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        folder = RunFolder(output / f"{task.name}.{checkpoint.name}.{digest[:8]}")
+        before = dict((folder.read_run() or {}).get("used", {}))
+        now = {path: _digest(path) for path in before}
+        if now == before and "" not in now.values():
+            return identity, digest, folder
+        known = {**identity.get("used", {}), **now}
+        if "" in now.values() or known == identity.get("used"):  # never certainly the same again
+            known[""] = uuid.uuid4().hex
+        identity = {**identity, "used": known}
+
+
+def _digest(path: str) -> str:
+    """A file's sha256, '' where it cannot be read."""
+    try:
+        return file_digest(Path(path))
+    except DataError:
+        return ""
 
 
 def _stopped_early(folder: RunFolder, data: Dataset, wanted: Sequence[Sample]) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evalkit import __version__, provenance, registry
-from evalkit.errors import DataError, ImageError, ResultsError
+from evalkit.errors import DataError, ImageError, ModelError, ResultsError
 from evalkit.evaluation import estimate
 from evalkit.evaluation import score as scoring
 from evalkit.evaluation.plan import Plan, ToScore, again, requests
@@ -99,6 +99,7 @@ def predict(plan: Plan, session: Session, following: Next | None = None) -> None
                 asked, stamps = requests(plan, samples), Stamps(plan.source.root, samples)
                 answers = []  # for `following` alone: a long run must not hold what the journal has
                 for prediction in model.predict(asked, skip if session.on_bad_image == "skip" else None):
+                    _note_used(plan, model, record)
                     sample = todo[prediction.id]
                     journal.write(Entry(prediction, stamps.of(sample)))
                     if following:
@@ -191,9 +192,23 @@ def _record(plan: Plan, model: Model, session: Session) -> dict[str, Any]:
         "asked": dataclasses.asdict(plan.selection),
         "task_file": dataclasses.asdict(plan.task),
         "source": {"root": str(plan.source.root), "entry": dict(plan.source.entry)},
+        **({"used": before["used"]} if "used" in before else {}),
         "bad_images": {k: v for k, v in before.get("bad_images", {}).items() if k in plan.missing},
         "sessions": [*before.get("sessions", []), now],
     }
+
+
+def _note_used(plan: Plan, model: Model, record: dict[str, Any]) -> None:
+    """Writes into run.json, before an answer is kept, which files the model has read to give it. Raises
+    ModelError where one is not what it was planned with, or what earlier answers were made with."""
+    used, known = model.used(), record.get("used", {})
+    for path, digest in used.items():
+        planned = {**plan.identity.get("used", {}), **known}.get(path, digest)
+        if planned != digest:
+            raise ModelError(f"{path}: changed after the run was planned; run the same command again")
+    if used.keys() - known.keys():
+        record["used"] = {**known, **used}
+        plan.folder.write_run(record)
 
 
 def check_resume(plan: Plan, session: Session) -> None:

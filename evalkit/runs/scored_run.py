@@ -155,7 +155,7 @@ def of_run(folder: RunFolder) -> ScoredRun:
         spelled = {s.metric: parts(s.signature)["metric"] for s in scores}
         columns = {full: [line["rows"][short] for line in lines] for short, full in spelled.items()}
         return ScoredRun(
-            name=run["model"], run=folder.name, task=run["task"], identity=run["identity"],
+            name=run["model"], run=folder.name, task=run["task"], identity=_identity(run),
             digest=run["digest"], asked=run["asked"], overrides=run.get("task_file", {}).get("overrides", {}),
             early=run.get("early"), scores={spelled[s.metric]: s for s in scores},
             ids=tuple(line["id"] for line in lines),
@@ -172,6 +172,19 @@ def of_run(folder: RunFolder) -> ScoredRun:
             f"{folder.path}: rows.jsonl: does not fit scores.json ({error}); "
             f"`evalkit score {folder.path}` writes both again"
         ) from None
+
+
+def _identity(run: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The run's identity, with the files that a model of the user's own has read as part of the model: their
+    names and digests, wherever they are."""
+    identity: Mapping[str, Any] = run["identity"]
+    if "used" not in run:
+        return identity
+    used: dict[str, str] = {}
+    for path, digest in sorted(run["used"].items()):
+        name = Path(path).name
+        used[name] = "+".join(filter(None, (used.get(name), digest)))
+    return {**identity, "model": {**identity["model"], "used": used}}
 
 
 def _rows(values: list[Any], spelling: str = "", groups: Sequence[str] = ()) -> Rows:

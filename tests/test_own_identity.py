@@ -1,0 +1,295 @@
+"""Code of the user's own is identified by all that it is made of and reads, as it was executed and read."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from stub import colours
+
+import evalkit
+from evalkit import own_code, registry
+from evalkit.cli.main import main
+from evalkit.runs import store
+
+MODEL = """
+from pathlib import Path
+{imports}
+
+class Mine:
+    def __init__(self, weights=""):
+        self.word = "red"
+        {load}
+
+    @classmethod
+    def identity(cls, **options):
+        return {{"mine": 1}}
+
+    def answer(self, image, prompt, max_new_tokens):
+        {answer}
+"""
+
+
+@pytest.fixture(autouse=True)
+def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Four pictures; the working folder holds the model's code."""
+    monkeypatch.chdir(tmp_path)
+    return colours(tmp_path / "data", questions=1, images=4)
+
+
+def model(imports: str = "", load: str = "pass", answer: str = "return self.word", file: str = "mine.py"
+          ) -> str:  # fmt: skip
+    Path(file).parent.mkdir(exist_ok=True)
+    Path(file).write_text(MODEL.format(imports=imports, load=load, answer=answer))
+    return f"module:{file}:Mine"
+
+
+def run(spec: str, **more: Any) -> str:
+    """Runs the task; its first answer, be it from now or from earlier."""
+    (made,) = evalkit.run(spec, "data/colours_test.yaml", data_root="data", **more)
+    return first(made)
+
+
+def first(made: evalkit.Run) -> str:
+    return next(iter(made.folder.entries().values())).prediction.text
+
+
+def runs() -> int:
+    return len(list(Path("results").glob("*/run.json")))
+
+
+# --- imported modules -----------------------------------------------------------------------------
+
+WAYS = {
+    "a module": ("import helper", "return helper.WORD", "helper.py"),
+    "from a module": ("from helper import WORD", "return WORD", "helper.py"),
+    "a module of a module": ("import outer", "return outer.word()", "helper.py"),
+    "a package": ("import pack.part as part", "return part.WORD", "pack/part.py"),
+    "a package's own file": ("import pack.part", "return pack.WORD", "pack/__init__.py"),
+    "a relative import": ("import pack.part as part", "return part.near()", "pack/near.py"),
+    "a namespace package": ("from space import part", "return part.WORD", "space/part.py"),
+    "imported while it answers": ("", "import helper; return helper.WORD", "helper.py"),
+    "by its name": ("import importlib", "return importlib.import_module('helper').WORD", "helper.py"),
+    "by a made name": ("import importlib", "return importlib.import_module('hel' + 'per').WORD", "helper.py"),
+    "executed as text": ("", "exec(Path('helper.py').read_text(), globals()); return WORD", "helper.py"),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_change_of_what_a_model_imports_makes_another_model(way: str) -> None:
+    imports, answer, changed = WAYS[way]
+    for folder in ("pack", "space"):
+        Path(folder).mkdir()
+    for file in ("helper.py", "pack/__init__.py", "pack/part.py", "pack/near.py", "space/part.py"):
+        Path(file).write_text("WORD = 'old'\n")
+    Path("outer.py").write_text("import helper\ndef word():\n    return helper.WORD\n")
+    near = "def near():\n    from .near import WORD\n    return WORD\n"
+    Path("pack/part.py").write_text(f"WORD = 'old'\n{near}")
+    spec = model(imports, answer=answer)
+    assert run(spec) == "old"
+    assert run(spec) == "old"
+    assert runs() == 1
+    before = os.stat(changed)
+    Path(changed).write_text(Path(changed).read_text().replace("'old'", "'new'"))
+    os.utime(changed, ns=(before.st_atime_ns, before.st_mtime_ns))  # bytecode of equal size and time is stale
+    assert run(spec) == "new"
+    assert runs() == 2
+    Path(changed).write_text(Path(changed).read_text().replace("'new'", "'old'"))
+    assert run(spec) == "old"
+    assert runs() == 2  # the first one again
+
+
+def test_a_file_alone_is_named_by_its_digest_as_before() -> None:
+    Path("mine.py").write_text("import json\nclass Mine: pass\n")
+    found = own_code.digest(own_code.load("mine.py:Mine", "m"))
+    assert found == hashlib.sha256(Path("mine.py").read_bytes()).hexdigest()
+
+
+def test_two_folders_with_modules_of_one_name(tmp_path: Path) -> None:
+    specs = []
+    for word in ("one", "two"):
+        answer = "import later; return helper.WORD + later.WORD"
+        specs.append(model("import helper", answer=answer, file=f"{word}/mine.py"))
+        for name in ("helper", "later"):
+            Path(f"{word}/{name}.py").write_text(f"WORD = '{word}'\n")
+    for _ in range(2):
+        made = evalkit.run(specs, "data/colours_test.yaml", data_root="data")
+        assert [first(r) for r in made] == ["oneone", "twotwo"]
+
+
+def test_code_that_is_changed_after_it_was_looked_at_runs_as_it_was(tmp_path: Path) -> None:
+    """The helper is imported at the second answer; by then its file is another."""
+    body = "Path('helper.py').write_text(\"WORD = 'new'\"); import helper; return helper.WORD"
+    Path("helper.py").write_text("WORD = 'old'\n")
+    spec = model(answer=body)
+    assert run(spec) == "old"
+
+
+@pytest.mark.parametrize("kind", ["metric", "parser", "format"])
+def test_what_own_parts_of_a_task_import_is_in_the_spelling(kind: str, tmp_path: Path) -> None:
+    Path("helper.py").write_text("A = 1\n")
+    bodies = {
+        "metric": "from evalkit.types import Metric\n@dataclass(frozen=True)\nclass X(Metric):\n"
+        "    def rows(self, answers, targets): return []\n",
+        "parser": "from evalkit.types import Parser\n@dataclass(frozen=True)\nclass X(Parser):\n"
+        "    kind = 'text'\n    def read(self, prediction, size): return None\n",
+        "format": "from evalkit.types import Format\n@dataclass(frozen=True)\nclass X(Format):\n"
+        "    def samples(self, source, split): return iter(())\n",
+    }
+    Path("x.py").write_text("from dataclasses import dataclass\nimport helper\n" + bodies[kind])
+    with own_code.allowed(True):
+        one = registry.identified(f"{kind}s", "module:x.py:X")
+        Path("helper.py").write_text("A = 2\n")
+        two = registry.identified(f"{kind}s", "module:x.py:X")
+    assert one != two
+
+
+# --- files that a model opens ---------------------------------------------------------------------
+
+
+def saved(value: int) -> None:
+    """Weights in three forms; all have the same size whatever the value is."""
+    from safetensors.numpy import save_file
+
+    Path("w.txt").write_text(str(value))
+    np.save("w.npy", np.array([value]))
+    save_file({"w": np.array([value])}, "w.safetensors")
+    Path("folder").mkdir(exist_ok=True)
+    Path("folder/w.bin").write_text(str(value))
+
+
+READS: dict[str, tuple[str, str, dict[str, str]]] = {
+    "a file": ("", "self.word = Path('w.txt').read_text()", {}),
+    "a file, at the first answer": ("", "", {}),
+    "numpy": ("import numpy", "self.word = str(numpy.load('w.npy')[0])", {}),
+    "safetensors": (
+        "from safetensors.numpy import load_file",
+        "self.word = str(load_file('w.safetensors')['w'][0])",
+        {},
+    ),
+    "safe_open": (
+        "import safetensors",
+        "self.word = str(safetensors.safe_open('w.safetensors', 'np').get_tensor('w')[0])",
+        {},
+    ),
+    "a native reader of an option's file": (
+        "import subprocess",
+        "self.word = subprocess.run(['cat', weights], capture_output=True, text=True).stdout",
+        {"model_args": "weights=w.txt"},
+    ),
+    "a native reader of an option's folder": (
+        "import subprocess",
+        "self.word = subprocess.run(['cat', weights + '/w.bin'], capture_output=True, text=True).stdout",
+        {"model_args": "weights=folder"},
+    ),
+}
+
+
+@pytest.mark.parametrize("way", READS)
+def test_other_weights_make_another_model(way: str) -> None:
+    imports, load, more = READS[way]
+    spec = model(imports, load or "pass", "return self.word" if load else "return Path('w.txt').read_text()")
+    saved(1)
+    assert run(spec, **more) == "1"
+    assert run(spec, **more) == "1"
+    assert runs() == 1
+    saved(2)
+    assert run(spec, **more) == "2"
+    assert run(spec, **more) == "2"
+    assert runs() == 2
+    saved(1)
+    assert run(spec, **more) == "1"
+    assert runs() == 2
+
+
+def test_weights_that_changed_are_no_same_weights(capsys: pytest.CaptureFixture[str]) -> None:
+    spec = model(load="Path('w.txt').read_text()")
+    saved(1)
+    run(spec)
+    saved(2)
+    run(spec, output_path="other")
+    (one,), (two,) = Path("results").iterdir(), Path("other").iterdir()
+    assert main(["explain", str(one), str(two)]) == 0
+    assert "the models differ, first in used: w.txt" in capsys.readouterr().out
+    assert main(["check", str(two), "--baseline", str(one)]) in (0, 3)
+    assert "same weights" not in capsys.readouterr().out
+
+
+def test_weights_replaced_while_they_are_read_stop_the_run(capsys: pytest.CaptureFixture[str]) -> None:
+    saved(1)
+    spec = model(load="self.word = Path('w.txt').read_text(); import os; os.system('echo 2 > w.txt')")
+    assert main(["run", "--model", spec, "--tasks", "data/colours_test.yaml", "--data-root", "data"]) == 2
+    assert "w.txt: was changed while the model read it" in capsys.readouterr().err
+    assert not [e for folder in store.find([Path("results")]) for e in folder.entries()]
+
+
+def test_an_identity_that_changes_while_the_model_is_loaded_stops_the_run(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The weights are read natively and named by the class alone."""
+    spec = model(load="import os; os.system('echo 2 > w.txt')")
+    file = Path("mine.py")
+    size = '{"size": Path("w.txt").stat().st_size}'
+    file.write_text(file.read_text().replace('{"mine": 1}', size))
+    saved(100)
+    assert main(["run", "--model", spec, "--tasks", "data/colours_test.yaml", "--data-root", "data"]) == 2
+    assert "identity() gives another answer than before the model was loaded" in capsys.readouterr().err
+
+
+def test_weights_replaced_between_two_sessions_of_one_run(capsys: pytest.CaptureFixture[str]) -> None:
+    """Stopped after two answers, the run is not gone on with under other weights."""
+    body = "self.n = getattr(self, 'n', 0) + 1\n        assert self.n < 3\n        return self.word"
+    spec = model(load="self.word = Path('w.txt').read_text()", answer=body)
+    saved(1)
+    words = ["run", "--model", spec, "--tasks", "data/colours_test.yaml", "--data-root", "data"]
+    assert main(words) == 2
+    saved(2)
+    assert main(words) == 2
+    texts = [{e.prediction.text for e in f.entries().values()} for f in store.find([Path("results")])]
+    assert sorted(texts, key=str) == [{"1"}, {"2"}]
+
+
+def test_what_a_model_wrote_itself_is_no_input() -> None:
+    body = "Path('log.txt').open('a').write('x'); Path('log.txt').read_text(); return 'red'"
+    spec = model(answer=body)
+    run(spec)
+    run(spec)
+    assert runs() == 1
+    (folder,) = store.find([Path("results")])
+    assert "used" not in (folder.read_run() or {})
+
+
+def test_an_own_backend_is_named_by_what_it_imports_and_opens() -> None:
+    Path("mine.py").write_text(
+        "import hashlib\nfrom pathlib import Path\nimport helper\n"
+        "from evalkit.data.sources import read_bytes\nfrom evalkit.types import Model, Prediction\n\n\n"
+        "class Mine(Model):\n"
+        "    def __init__(self, spec):\n        pass\n"
+        "    def identity(self):\n        return {'mine': 1}\n"
+        "    def predict(self, requests, on_bad_image=None):\n"
+        "        word = Path('w.txt').read_text() + helper.WORD\n"
+        "        for r in requests:\n"
+        "            digests = tuple(hashlib.sha256(read_bytes(i)).hexdigest() for i in r.images)\n"
+        "            yield Prediction(r.id, r.prompt, word, image_digests=digests, sizes=((8, 8),))\n"
+    )
+    Path("helper.py").write_text("WORD = 'a'\n")
+    saved(1)
+    spec = "module:mine.py:Mine"
+    assert run(spec) == "1a"
+    saved(2)
+    assert run(spec) == "2a"
+    Path("helper.py").write_text("WORD = 'b'\n")
+    assert run(spec) == "2b"
+    assert run(spec) == "2b"
+    assert runs() == 3
+    for folder in store.find([Path("results")]):
+        used = (folder.read_run() or {})["used"]
+        assert [Path(p).name for p in used] == ["w.txt"]  # and none of the images
+    saved(1)
+    Path("helper.py").write_text("WORD = 'a'\n")
+    assert run(spec) == "1a"
+    assert runs() == 3
