@@ -75,10 +75,7 @@ class ScoredRun:
     @property
     def weights(self) -> Any:
         """What must be equal for "the same weights": everything read from files, and the precision."""
-        model = dict(self.identity.get("model", {}))
-        for key in ("backend", "text_version", "engine"):  # code, not weights
-            model.pop(key, None)
-        return model
+        return weights(self.identity.get("model", {}))
 
     def only(self, ids: Iterable[str]) -> ScoredRun:
         """The same run with only these samples; rows stay as they are (so a corpus idf stays that of all)."""
@@ -97,6 +94,11 @@ class ScoredRun:
             self, ids=some(self.ids), images=some(self.images), clusters=some(self.clusters),
             groups=some(self.groups), texts=some(self.texts), invalid=some(self.invalid), rows=rows,
         )  # fmt: skip
+
+
+def weights(model: Mapping[str, Any]) -> dict[str, Any]:
+    """A model's identity without what is code."""
+    return {key: value for key, value in model.items() if key not in ("backend", "text_version", "engine")}
 
 
 def metric(spelling: str) -> Metric:
