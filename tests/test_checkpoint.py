@@ -64,6 +64,36 @@ def test_identity_names_what_decides_the_text() -> None:
     assert {"device", "torch", "transformers", "batch_size", "threads"} <= one.provenance().keys()
 
 
+FILES = ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
+         "preprocessor_config.json", "model.safetensors"]  # fmt: skip
+
+
+def touch_up(file: Path) -> None:
+    """Writes other content that means the same, in place."""
+    if file.suffix == ".json":
+        file.write_text((file.read_text() if file.is_file() else "{}") + "\n")
+    else:
+        data = bytearray(file.read_bytes())
+        data[-1] ^= 1
+        file.write_bytes(data)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_file_that_decides_is_in_the_identity(broken: Path, name: str) -> None:
+    before = backend(broken).identity()
+    touch_up(broken / name)
+    assert backend(broken).identity() != before
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "config.json"])
+def test_a_file_replaced_between_plan_and_load_is_named(broken: Path, name: str) -> None:
+    planned = backend(broken)
+    planned.identity()
+    touch_up(broken / name)
+    with pytest.raises(ModelError, match=rf"{name} changed after the run was planned"):
+        planned.load()
+
+
 def test_as_checkpoint(broken: Path) -> None:
     made = backend(tiny.checkpoint(2)).as_checkpoint()
     assert (made.resolution, made.protocol, made.name) == (28, "", tiny.checkpoint(2).name)

@@ -252,7 +252,9 @@ class PaliGemma(Model):
         if self.dtype == "float16":
             log.warning("--dtype float16: Gemma's activations overflow in float16; use bfloat16")
         checks.calm_threads(self.info, self.device)
-        self._start(self._load_engine())
+        engine = self._load_engine()
+        self._check_unchanged()
+        self._start(engine)
 
     def _start(self, engine: Engine) -> None:
         """Answers with this engine from now on, after a check of its image features."""
@@ -265,6 +267,19 @@ class PaliGemma(Model):
         self._sizes = self._batch_sizes(engine)
         self._limit = Limit(self.batch_size if isinstance(self.batch_size, int) else self._sizes.first())
         self._readers = Readers(self.worker_kind, self.workers)  # one for all protocols
+
+    def _check_unchanged(self) -> None:
+        """Raises ModelError if a file is another than the one that the identity names."""
+        if "_digests" not in self.__dict__:
+            return
+        now = checkpoint_info.digests(self.info, self.digest)
+        for kind, planned in self._digests.items():
+            if now[kind] != planned:
+                found, before = dict(now[kind]), dict(planned)
+                name = next(n for n in {**before, **found} if before.get(n) != found.get(n))
+                raise ModelError(
+                    f"{self.info.path}: {name} changed after the run was planned; run the same command again"
+                )
 
     def _load_engine(self) -> Engine:
         from evalkit.models.paligemma.engine import fast, plain
