@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -10,7 +11,9 @@ import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import ImageFont
 from stub import Stub, checkpoint, colours
 
 from evalkit.data import containers
@@ -18,7 +21,11 @@ from evalkit.errors import DataError
 from evalkit.evaluation import plan as planning
 from evalkit.evaluation import predict
 from evalkit.evaluation.plan import Plan
-from evalkit.runs.store import scores_of
+from evalkit.formats import ai2d
+from evalkit.geometry import mask_decoder
+from evalkit.metrics.exact_match import ExactMatch
+from evalkit.runs import scored_run
+from evalkit.runs.store import RunFolder, scores_of
 from evalkit.tasks import loader
 from evalkit.tasks.dataset import DatasetCache, Selection
 from evalkit.types import Request
@@ -245,3 +252,80 @@ def test_new_groups_or_sizes_are_scored_again(tmp_path: Path) -> None:
 
     assert grouped(lambda i: "a" if i < 5 else "b") == pytest.approx(0.5)
     assert grouped(lambda i: "a" if i < 3 else "b") == pytest.approx((1 / 3 + 4 / 7) / 2)
+
+
+# --- what scoring uses ----------------------------------------------------------------------------
+
+
+def decoder(file: Path, value: float) -> None:
+    """A mask decoder whose numbers are all `value`: equal sizes for all."""
+    arrays = {key: np.full(shape, value, np.float16) for key, shape in mask_decoder._SHAPES.items()}
+    np.savez(file, **arrays)
+
+
+@pytest.fixture
+def masks(tmp_path: Path) -> Path:
+    """A task about masks, two samples, with a mask decoder beside its data."""
+    file = colours(tmp_path / "data", questions=1, images=2)
+    line = {"size": [8, 8], "bbox": [1, 1, 4, 4], "segmentation": [[1, 1, 5, 1, 5, 5, 1, 5]], "question": "?"}
+    lines = [json.dumps({"id": str(i), "image": f"{i}.png", **line}) + "\n" for i in range(2)]
+    file.with_name("colours.jsonl").write_text("".join(lines))
+    text = file.read_text().replace("parser: text", "parser: masks(decoder='d.npz')")
+    file.write_text(text.replace("[exact_match]", "[mask_iou]"))
+    return file
+
+
+def test_another_mask_decoder_is_scored_again_and_named(masks: Path, tmp_path: Path) -> None:
+    weights, signatures = masks.with_name("d.npz"), []
+    for value in (0.0, 1.0):
+        decoder(weights, value)
+        age(weights)
+        asked_by(masks, tmp_path / "out")
+        (folder,) = (tmp_path / "out").iterdir()
+        signatures.append(scores_of(RunFolder(folder))[0].signature)
+        digest = hashlib.sha256(weights.read_bytes()).hexdigest()[:12]
+        assert f"|parser:masks(decoder='d.npz', form='first', divisor=1023)#{digest}|" in signatures[-1]
+    assert signatures[0] != signatures[1]
+
+
+def test_a_mask_decoder_replaced_while_answers_are_read_is_not_mixed_in(masks: Path) -> None:
+    decoder(masks.with_name("d.npz"), 0.0)
+    parser = DatasetCache([masks.parent]).get(loader.load(str(masks))).parser
+    before = parser.identity()
+    decoder(masks.with_name("d.npz"), 1.0)
+    assert parser.identity() == before
+
+
+def test_older_signatures_that_name_no_decoder_still_compare() -> None:
+    one, two = ("v:1|parser:masks(form='first')#mask decoder|n:2", "v:1|parser:masks(form='first')#ab12|n:2")
+    assert scored_run.comparable(one, two) == ("v:1|parser:masks(form='first')|n:2",) * 2
+    assert scored_run.comparable(two, two.replace("ab", "cd")) == (two, two.replace("ab", "cd"))
+
+
+def test_another_version_of_a_tool_is_scored_again(
+    task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked_by(task, tmp_path / "out")
+    monkeypatch.setattr(ExactMatch, "tools", lambda self: "a tool 2.0")
+    assert asked_by(task, tmp_path / "out") == []
+    (folder,) = (tmp_path / "out").iterdir()
+    assert "|tools:a tool 2.0|" in scores_of(RunFolder(folder))[0].signature
+
+
+def test_a_list_of_ids_that_changes_makes_another_run(task: Path, tmp_path: Path) -> None:
+    listed = task.with_name("ids.txt")
+    task.write_text(task.read_text().replace("images: pictures", "images: pictures, only: ids.txt"))
+    for wanted in ("q1-0 q2-0", "q1-0 q3-0"):
+        listed.write_text(wanted)
+        assert asked_by(task, tmp_path / "out") == wanted.split()
+
+
+def test_a_font_is_the_one_that_was_hashed(tmp_path: Path) -> None:
+    """Letters are drawn long after the questions were read."""
+    font, data = tmp_path / "a.ttf", ImageFont.load_default(10).font_bytes
+    font.write_bytes(data)
+    copy = Path(ai2d._font(font))
+    font.write_bytes(b"no font")
+    assert copy.read_bytes() == data
+    with pytest.raises(DataError, match=r"a\.ttf: is not a TrueType font"):
+        ai2d._font(font)

@@ -45,7 +45,8 @@ def _differences(a: ScoredRun, b: ScoredRun) -> list[tuple[str, str]]:
             found.append((kind, f"{what}: {_short(mine)} against {_short(other)}"))
 
     shared = [m for m in a.scores if m in b.scores]
-    one, two = parts_of(a), parts_of(b)
+    signed = (each.scores[each.first].signature for each in (a, b))
+    one, two = map(scored_run.parts, scored_run.comparable(*signed))
     look("task", "task", a.task, b.task)
     look("task", "version of the task", one.get("v"), two.get("v"))
     look("targets", "targets of the dataset", one.get("targets"), two.get("targets"))
@@ -69,10 +70,6 @@ def _differences(a: ScoredRun, b: ScoredRun) -> list[tuple[str, str]]:
     if a.ids != b.ids:
         found.append(("samples", _sample_difference(a, b)))
     return found
-
-
-def parts_of(run: ScoredRun) -> dict[str, str]:
-    return run.signature(run.first)
 
 
 def _sample_difference(a: ScoredRun, b: ScoredRun) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import gzip
 import json
+import re
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -109,6 +110,14 @@ def metric(spelling: str) -> Metric:
 def parts(signature: str) -> dict[str, str]:
     """A signature's `key:value|key:value` as a dict."""
     return dict(p.split(":", 1) for p in signature.split("|") if ":" in p)
+
+
+def comparable(a: str, b: str) -> tuple[str, str]:
+    """Two signatures, without the mask decoder where one of them is older and does not say which it was."""
+    if not any("#mask decoder" in signature for signature in (a, b)):
+        return a, b
+    without = [re.sub(r"(\|parser:masks\([^|]*\))#[^|]*", r"\1", signature) for signature in (a, b)]
+    return without[0], without[1]
 
 
 # --- reading --------------------------------------------------------------------------------------------
