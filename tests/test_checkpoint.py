@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import shutil
@@ -17,6 +18,7 @@ from tiny import ask, backend, by_id
 
 from evalkit.errors import ModelError, UserError
 from evalkit.models.paligemma import PaliGemma, inspect
+from evalkit.models.paligemma.checkpoint import info as checkpoint_info
 from evalkit.models.paligemma.engine import plain
 
 
@@ -83,6 +85,15 @@ def test_every_file_that_decides_is_in_the_identity(broken: Path, name: str) -> 
     before = backend(broken).identity()
     touch_up(broken / name)
     assert backend(broken).identity() != before
+
+
+def test_shards_of_one_name_in_two_folders_are_two(broken: Path) -> None:
+    shards = [broken / folder / "part.safetensors" for folder in ("a", "b")]
+    for shard in shards:
+        shard.parent.mkdir()
+        shard.write_text(shard.parent.name)
+    found = checkpoint_info.digests(dataclasses.replace(inspect(broken), weights=tuple(shards)))["weights"]
+    assert sorted(found) == ["a/part.safetensors", "b/part.safetensors"]
 
 
 @pytest.mark.parametrize("name", ["tokenizer.json", "config.json"])

@@ -272,11 +272,10 @@ class PaliGemma(Model):
         """Raises ModelError if a file is another than the one that the identity names."""
         if "_digests" not in self.__dict__:
             return
-        now = checkpoint_info.digests(self.info, self.digest)
-        for kind, planned in self._digests.items():
-            if now[kind] != planned:
-                found, before = dict(now[kind]), dict(planned)
-                name = next(n for n in {**before, **found} if before.get(n) != found.get(n))
+        now: dict[str, Any] = dict(checkpoint_info.digests(self.info, self.digest))
+        for kind, before in self._digests.items():
+            if now[kind] != before:
+                name = next(n for n in {**before, **now[kind]} if before.get(n) != now[kind].get(n))
                 raise ModelError(
                     f"{self.info.path}: {name} changed after the run was planned; run the same command again"
                 )
