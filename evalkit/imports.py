@@ -25,6 +25,7 @@ from pathlib import Path
 from types import ModuleType
 
 from evalkit.errors import UserError
+from evalkit.opened import Opened
 
 _STARTED_NS = time.time_ns()
 # Known by their versions, wherever they are.
@@ -191,10 +192,12 @@ class _Loader(importlib.machinery.SourceFileLoader):
         data = _PINNED.get(self.path)
         if data is None:
             data = self.get_data(self.path)
-        module.__dict__[_SOURCE] = (self.path, hashlib.sha256(data).hexdigest())
+        opened = Opened()
+        module.__dict__.update({_SOURCE: (self.path, hashlib.sha256(data).hexdigest()), _OPENED: opened})
         if _INTO:
             _INTO[-1][module.__name__] = module
-        exec(self.source_to_code(data, self.path), module.__dict__)
+        with opened.watching():
+            exec(self.source_to_code(data, self.path), module.__dict__)
 
 
 class _Finder:
@@ -216,6 +219,7 @@ class _Finder:
 _FINDER = _Finder()
 _PINNED: dict[str, bytes] = {}  # files to what was hashed, of the code that was looked at last
 _SOURCE = "__evalkit_source__"  # of a module: its file and sha256 as it was executed
+_OPENED = "__evalkit_opened__"  # and the files that this opened
 _INTO: list[dict[str, ModuleType]] = []
 
 
@@ -243,6 +247,12 @@ def source(module: ModuleType) -> tuple[str, str] | None:
     return found
 
 
+def opened(module: ModuleType) -> Opened:
+    """The files that a module opened when it was executed inside `executing`."""
+    found: Opened = module.__dict__.get(_OPENED) or Opened()
+    return found
+
+
 def digest(file: str) -> str:
     """sha256 of a file as it is now, '' where it cannot be read."""
     try:
@@ -252,10 +262,10 @@ def digest(file: str) -> str:
 
 
 def is_current(module: ModuleType, file: str, digest: str) -> bool:
-    """Whether a loaded module was executed from this content of this file."""
+    """Whether a loaded module was executed from this content of this file, and what it opened is the same."""
     executed = source(module)
     if executed is not None:
-        return executed == (file, digest)
+        return executed == (file, digest) and opened(module).unchanged()
     try:  # loaded by someone else: only time tells what was executed
         loaded = str(getattr(module, "__file__", None))
         return os.path.samefile(loaded, file) and os.stat(file).st_ctime_ns < _STARTED_NS

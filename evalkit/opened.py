@@ -42,6 +42,10 @@ class Opened:
         finally:
             _WATCHING.remove(self)
 
+    def unchanged(self) -> bool:
+        """Whether all files still are in the state in which they were opened."""
+        return all({state_of(path)} == states for path, states in self.states.items())
+
     def read(self, path: str) -> None:
         if path in self.written or path.startswith(_SYSTEM):
             return

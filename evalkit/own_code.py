@@ -24,6 +24,7 @@ from weakref import WeakKeyDictionary
 
 from evalkit import imports
 from evalkit.errors import UserError, nearest
+from evalkit.opened import State
 
 Kind = type[UserError]
 
@@ -77,6 +78,15 @@ class Own:
         named = self.code.files if self.code else {}
         found = [imports.source(m) for name, m in self.modules.items() if name not in named]
         return dict(source for source in found if source)
+
+    @property
+    def opened(self) -> dict[str, set[State]]:
+        """The files, with their states, that its modules opened when they were imported."""
+        modules = [*self.modules.values(), *([self.module] if self.module else [])]
+        found: dict[str, set[State]] = {}
+        for path, states in (item for m in modules for item in imports.opened(m).states.items()):
+            found.setdefault(path, set()).update(states)
+        return found
 
     def activate(self) -> None:
         """Lets imports find its own modules, and no others that go by their names."""
@@ -180,6 +190,12 @@ def files(thing: Any) -> imports.Code | None:
     return None if own is None else own.code
 
 
+def opened(thing: Any) -> dict[str, set[State]]:
+    """The files, with their states, that its code opened when it was imported."""
+    own = _OF.get(thing)
+    return {} if own is None else own.opened
+
+
 def late(thing: Any) -> dict[str, str]:
     """The files, with their digests, of modules that its code has imported while it ran, by names that
     reading the code could not tell; `digest` does not cover them."""
@@ -247,9 +263,12 @@ def _from_file(file: Path, shown: str, kind: Kind, fresh: bool) -> Own:
 
 
 def _known(name: str) -> Own | None:
-    """What was loaded before, if all that it imported is still what its files hold."""
+    """What was loaded before, if all that it imported and opened is still what its files hold."""
     own = _LOADED.get(name)
-    return own if own and all(imports.digest(f) == digest for f, digest in own.late.items()) else None
+    if own is None or not all(imports.digest(f) == digest for f, digest in own.late.items()):
+        return None
+    modules = [*own.modules.values(), *([own.module] if own.module else [])]
+    return own if all(imports.opened(module).unchanged() for module in modules) else None
 
 
 def _package(name: str) -> Own:

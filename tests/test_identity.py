@@ -16,6 +16,7 @@ import pytest
 from PIL import ImageFont
 from stub import Stub, checkpoint, colours
 
+from evalkit import provenance
 from evalkit.data import containers
 from evalkit.errors import DataError
 from evalkit.evaluation import plan as planning
@@ -310,6 +311,20 @@ def test_another_version_of_a_tool_is_scored_again(
     assert asked_by(task, tmp_path / "out") == []
     (folder,) = (tmp_path / "out").iterdir()
     assert "|tools:a tool 2.0|" in scores_of(RunFolder(folder))[0].signature
+
+
+def test_other_code_of_evalkit_is_scored_again(
+    task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its version alone does not tell while it is worked on."""
+    asked_by(task, tmp_path / "out")
+    (folder,) = (RunFolder(path) for path in (tmp_path / "out").iterdir())
+    before = (folder.read_scores() or {})["inputs"]
+    monkeypatch.setattr(provenance, "code", lambda *packages: "other code")
+    monkeypatch.setattr(ExactMatch, "reduce", lambda self, rows, counts=None: 0.25)
+    assert asked_by(task, tmp_path / "out") == []
+    assert scores_of(folder)[0].value == 0.25
+    assert (folder.read_scores() or {})["inputs"] != before
 
 
 def test_a_list_of_ids_that_changes_makes_another_run(task: Path, tmp_path: Path) -> None:

@@ -148,6 +148,38 @@ def test_what_own_parts_of_a_task_import_is_in_the_spelling(kind: str, tmp_path:
     assert one != two
 
 
+METRIC = """
+from dataclasses import dataclass
+from pathlib import Path
+import numpy as np
+from evalkit.types import Metric
+{early}
+
+@dataclass(frozen=True)
+class Mine(Metric):
+    def rows(self, answers, targets):
+        {late}
+        return np.array([[worth, 1.0] for _ in answers])
+"""
+
+
+@pytest.mark.parametrize("when", ["when it is imported", "while it scores"])
+def test_a_file_that_an_own_metric_reads_is_scored_again_and_named(when: str, task: Path) -> None:
+    read = "worth = float(Path('worth.txt').read_text())"
+    early, late = (read, "pass") if when == "when it is imported" else ("", read)
+    Path("metric.py").write_text(METRIC.format(early=early, late=late))
+    task.write_text(task.read_text().replace("[exact_match]", "['module:metric.py:Mine']"))
+    spec, found = model(), []
+    for worth in ("0.25", "0.75", "0.75"):
+        Path("worth.txt").write_text(worth)
+        (made,) = evalkit.run(spec, task, data_root="data", allow_code=True)
+        found.append(store.scores_of(made.folder)[0])
+    assert [score.value for score in found] == [0.25, 0.75, 0.75]
+    first, second, third = ({*score.signature.split("|")} for score in found)
+    assert [part[:6] for part in first ^ second] == ["files:", "files:"]
+    assert second == third
+
+
 # --- files that a model opens ---------------------------------------------------------------------
 
 
@@ -165,6 +197,8 @@ def saved(value: int) -> None:
 READS: dict[str, tuple[str, str, dict[str, str]]] = {
     "a file": ("", "self.word = Path('w.txt').read_text()", {}),
     "a file, at the first answer": ("", "", {}),
+    "a file, when it is imported": ("WORD = Path('w.txt').read_text()", "self.word = WORD", {}),
+    "a file, when a module is imported": ("import reads", "self.word = reads.WORD", {}),
     "numpy": ("import numpy", "self.word = str(numpy.load('w.npy')[0])", {}),
     "safetensors": (
         "from safetensors.numpy import load_file",
@@ -192,6 +226,7 @@ READS: dict[str, tuple[str, str, dict[str, str]]] = {
 @pytest.mark.parametrize("way", READS)
 def test_other_weights_make_another_model(way: str) -> None:
     imports, load, more = READS[way]
+    Path("reads.py").write_text("WORD = open('w.txt').read()\n")
     spec = model(imports, load or "pass", "return self.word" if load else "return Path('w.txt').read_text()")
     saved(1)
     assert run(spec, **more) == "1"
@@ -223,7 +258,7 @@ def test_weights_replaced_while_they_are_read_stop_the_run(capsys: pytest.Captur
     saved(1)
     spec = model(load="self.word = Path('w.txt').read_text(); import os; os.system('echo 2 > w.txt')")
     assert main(["run", "--model", spec, "--tasks", "data/colours_test.yaml", "--data-root", "data"]) == 2
-    assert "w.txt: was changed while the model read it" in capsys.readouterr().err
+    assert "w.txt: changed while it was read" in capsys.readouterr().err
     assert not [e for folder in store.find([Path("results")]) for e in folder.entries()]
 
 

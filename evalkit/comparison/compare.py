@@ -53,6 +53,8 @@ def _differences(a: ScoredRun, b: ScoredRun) -> list[tuple[str, str]]:
     if not shared:
         found.append(("metric", f"metrics: {', '.join(a.scores)} against {', '.join(b.scores)}"))
     look("parser", "parser", one.get("parser"), two.get("parser"))
+    if "files" in one and "files" in two:  # older runs do not name them
+        look("metric", "files that own code has read", one["files"], two["files"])
     mine, other = a.identity, b.identity
     look("prompt", "prompt", mine["task"].get("prompt"), other["task"].get("prompt"))
     if not found:

@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from evalkit import reading
 from evalkit.errors import DataError
 from evalkit.evaluation.stamps import Shown
-from evalkit.files import file_digest
 from evalkit.runs.store import Entry, RunFolder
 from evalkit.tasks import loader
 from evalkit.tasks.dataset import Dataset, DatasetCache, Selection, choose
@@ -158,21 +158,13 @@ def _named(
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         folder = RunFolder(output / f"{task.name}.{checkpoint.name}.{digest[:8]}")
         before = dict((folder.read_run() or {}).get("used", {}))
-        now = {path: _digest(path) for path in before}
-        if now == before and "" not in now.values():
+        if reading.unchanged(before):
             return identity, digest, folder
+        now = reading.now(before)
         known = {**identity.get("used", {}), **now}
         if "" in now.values() or known == identity.get("used"):  # never certainly the same again
             known[""] = uuid.uuid4().hex
         identity = {**identity, "used": known}
-
-
-def _digest(path: str) -> str:
-    """A file's sha256, '' where it cannot be read."""
-    try:
-        return file_digest(Path(path))
-    except DataError:
-        return ""
 
 
 def _stopped_early(folder: RunFolder, data: Dataset, wanted: Sequence[Sample]) -> bool:

@@ -19,6 +19,7 @@ from evalkit.evaluation import estimate
 from evalkit.evaluation import score as scoring
 from evalkit.evaluation.plan import Plan, ToScore, again, requests
 from evalkit.evaluation.stamps import Stamps
+from evalkit.reading import unchanged
 from evalkit.runs.store import Entry, scores_of
 from evalkit.tasks.dataset import DatasetCache
 from evalkit.types import Checkpoint, Metric, Model, Prediction, Request, Sample, Score
@@ -158,12 +159,12 @@ def score(run: ToScore, datasets: DatasetCache) -> list[Score]:
     covered = run.coverage(len(predictions))
     inputs = scoring.inputs_digest(run.task, run.data, predictions, covered, run.parser.identity())
     before = run.folder.read_scores()
-    if before is not None and before.get("inputs") == inputs:
+    if before is not None and before.get("inputs") == inputs and unchanged(before.get("used", {})):
         return scores_of(run.folder)
     samples = again(run, datasets).samples
     scored = scoring.score(run.task, run.parser, samples, predictions, covered, run.targets)
     run.folder.write_rows(scored.lines)
-    run.folder.write_scores(scored.scores, inputs, scored.not_scored)
+    run.folder.write_scores(scored.scores, inputs, scored.not_scored, scored.used)
     return scored.scores
 
 

@@ -89,7 +89,7 @@ def _ids(path: Path) -> frozenset[str]:
 
 
 def _font(path: Path) -> str:
-    """A copy of the font that stays as it was when the questions were read. Raises DataError if it is none."""
+    """A copy of the font, which stays as it is now. Raises DataError if it is none."""
     try:
         data = path.read_bytes()
         ImageFont.truetype(io.BytesIO(data), 10)

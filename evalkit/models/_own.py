@@ -3,95 +3,24 @@ sentence."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, TypeVar
 
-from evalkit import imports, own_code
-from evalkit.errors import DataError, ImageError, ModelError, UserError
-from evalkit.files import cache_folder, file_digest
-from evalkit.opened import Opened, state_of
+from evalkit import own_code
+from evalkit.errors import ImageError, ModelError, UserError
+from evalkit.reading import Reading
 from evalkit.types import Checkpoint, Model, Opening, Prediction, Request
 
 R = TypeVar("R")
-
-
-FILES = 1000  # a folder that an option names is identified by its files, if it holds no more
 
 
 def code(thing: Any) -> dict[str, Any]:
     """The digest of a class's code, as part of an identity. Without files it is never the same again."""
     digest = own_code.digest(thing)
     return {"code": digest} if digest else {"code": "", "unidentified": uuid.uuid4().hex}
-
-
-class Reading:
-    """Keeps account of the files that own code reads while it answers: what it opens, and what its options
-    name. `where` names the model in errors."""
-
-    def __init__(self, thing: Any, where: str, options: Mapping[str, Any]) -> None:
-        self._thing, self._where = thing, where
-        self._named: list[str] | None = list(_named(options.values()))
-        self._opened = Opened()
-        self._digests: dict[str, str] = {}
-        self._known: dict[str, int] = {}  # files to the number of states that were looked at
-
-    @contextlib.contextmanager
-    def watching(self) -> Iterator[None]:
-        """Inside the block the class may run."""
-        for path in self._named or ():  # hashed before it is read, since a native reader is not heard of
-            self._opened.read(path)
-            self._look(path)
-        self._named = None
-        with own_code.running(self._thing), self._opened.watching():
-            yield
-
-    def used(self, images: Collection[str] = ()) -> Mapping[str, str]:
-        """Every file that was read so far, with its digest, but for code that the identity names, what is
-        installed, what the class wrote itself, and `images`. Raises ModelError where one has changed."""
-        code = own_code.files(self._thing)
-        known = {file for file, _ in code.files.values()} if code else set()
-        for path in list(self._opened.states):
-            if path in known or path in images or path.endswith(".pyc") or _not_ours(path):
-                del self._opened.states[path]
-            elif self._known.get(path) != len(self._opened.states[path]):
-                self._look(path)
-                self._known[path] = len(self._opened.states[path])
-        return {path: self._digests[path] for path in self._opened.states} | own_code.late(self._thing)
-
-    def _look(self, path: str) -> None:
-        """Hashes a file. Raises ModelError unless it is as it was whenever it was opened."""
-        try:
-            self._digests[path] = file_digest(Path(path))
-        except DataError:
-            self._digests[path] = ""
-            return
-        if self._opened.states.get(path) != {state_of(path)}:
-            raise ModelError(
-                f"{self._where}: {path}: was changed while the model read it; run the same command again"
-            )
-
-
-def _named(values: Collection[Any]) -> Iterator[str]:
-    """The files that options name, and those in a folder that one names."""
-    for value in values:
-        if not isinstance(value, (str, os.PathLike)) or not str(value):
-            continue
-        path = Path(value).expanduser().absolute()
-        with contextlib.suppress(OSError):
-            if path.is_file():
-                yield str(path)
-            elif path.is_dir():
-                inside = [str(p) for p in sorted(path.iterdir()) if p.is_file()]
-                yield from inside if len(inside) <= FILES else []
-
-
-def _not_ours(path: str) -> bool:
-    return imports.installed(path) or path.startswith(str(cache_folder()) + os.sep)
 
 
 def checkpoint(backend: type[Model], spec: str, opening: Opening) -> Checkpoint:

@@ -17,8 +17,9 @@ from PIL import Image
 from evalkit import own_code
 from evalkit.errors import ImageError, ModelError, nearest
 from evalkit.images import prepare
-from evalkit.models._own import Reading, code
+from evalkit.models._own import code
 from evalkit.options.model import model_options
+from evalkit.reading import Reading
 from evalkit.types import Checkpoint, Model, Opening, Prediction, Request
 
 TEXT_VERSION = 2  # raised by hand whenever the same class could be made to write other text

@@ -68,10 +68,18 @@ class RunFolder:
         """scores.json, or None when the run is not scored yet."""
         return _read_json(self.path / "scores.json")
 
-    def write_scores(self, scores: Sequence[Score], inputs: str, not_scored: Mapping[str, str]) -> None:
-        """Writes scores.json; `inputs` is the digest of everything that the scores were computed from."""
+    def write_scores(
+        self,
+        scores: Sequence[Score],
+        inputs: str,
+        not_scored: Mapping[str, str],
+        used: Mapping[str, str] | None = None,
+    ) -> None:
+        """Writes scores.json; `inputs` is the digest of everything that the scores were computed from, but
+        for the files that own parsers and metrics have read: `used`, with their digests."""
         plain = [dataclasses.asdict(s) for s in scores]
         content = {"schema": SCHEMA, "inputs": inputs, "scores": plain, "not_scored": dict(not_scored)}
+        content |= {"used": dict(used)} if used else {}
         atomic_write(self.path / "scores.json", _dump(content))
 
     def write_rows(self, lines: Iterable[Mapping[str, Any]]) -> None:
