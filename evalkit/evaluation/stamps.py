@@ -30,7 +30,7 @@ class Stamps:
     """
 
     def __init__(self, root: Path, samples: Iterable[Sample] = ()) -> None:
-        self._root = root
+        self._root = f"{root}{os.sep}"
         paths = {image.path for sample in samples for image in sample.images}
         self._before = {path: hash(_state(path)) for path in paths}
 
@@ -50,7 +50,7 @@ class Shown:
     several samples share is looked at, and read, once."""
 
     def __init__(self, root: Path) -> None:
-        self._root = root
+        self._root = f"{root}{os.sep}"
         self._states: dict[str, State | None] = {}
         self._digests: dict[tuple[str, str], str] = {}
 
@@ -61,7 +61,7 @@ class Shown:
         now = tuple(self._stamp(image) for image in sample.images)
         if now == entry.stamps and all(map(_settled, now)):
             return True
-        if any(self._state(image.path) is None for image in sample.images):
+        if not all(os.path.exists(image.path) for image in sample.images):
             return not entry.stamps or list(map(_named, now)) == list(map(_named, entry.stamps))
         if not digests:
             return not entry.stamps
@@ -87,24 +87,24 @@ class Shown:
 
 
 def _state(path: str) -> State | None:
+    """The state of a file; None where it is not there, or too young for its state to prove anything."""
     try:
         found = os.stat(path)
     except OSError:
         return None
-    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
+    state = (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+    return None if time.time_ns() - max(state[1], state[2]) < SETTLED_NS else state
 
 
-def _name(image: ImageRef, root: Path) -> str:
+def _name(image: ImageRef, root: str) -> str:
     """The first part of a stamp: which image it is. The same below another root."""
-    path = os.path.relpath(image.path, root) if image.path.startswith(f"{root}{os.sep}") else image.path
-    return hashlib.sha256(f"{path}\0{image.member}".encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    name = f"{image.path.removeprefix(root)}\0{image.member}"
+    return hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:8]
 
 
 def _known(image: ImageRef, state: State | None) -> str:
-    """The second part: the file's state, and what else decides the image; '' while that proves nothing."""
-    if state is None or time.time_ns() - max(state[1], state[2]) < SETTLED_NS:
-        return "."
-    more = _beside(image)
+    """The second part: the file's state and what else decides the image; '.' where that isn't known."""
+    more = _beside(image) if state is not None else None
     return "." if more is None else "." + hashlib.sha256(repr((state, more)).encode()).hexdigest()[:12]
 
 
