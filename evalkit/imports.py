@@ -19,7 +19,7 @@ import sys
 import sysconfig
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
@@ -34,9 +34,11 @@ _LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "PIL")
 
 @dataclass(frozen=True)
 class Code:
-    """What a module is made of: names of modules, '' for the file itself, with their files and sha256."""
+    """What a module is made of: names of modules, '' for the file itself, with their files and sha256; and
+    what these files held."""
 
     files: Mapping[str, tuple[str, str]]
+    sources: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
     @property
     def digest(self) -> str:
@@ -78,6 +80,7 @@ class _Search:
     def code(self, name: str, file: str, around: Iterable[str] = ()) -> Code:
         """The code of the module `name` in `file`, which the packages `around` it are imported for."""
         files: dict[str, tuple[str, str]] = {}
+        sources: dict[str, bytes] = {}
         waiting = [(name, file), *self._files(around)]
         while waiting:
             name, file = waiting.pop()
@@ -89,10 +92,10 @@ class _Search:
                 raise UserError(f"{file}: cannot be read ({error.strerror or error})") from None
             files[name] = (file, hashlib.sha256(data).hexdigest())
             if file.endswith(".py"):
-                _PINNED[file] = data
+                sources[file] = data
                 package = name if os.path.basename(file) == "__init__.py" else name.rpartition(".")[0]
                 waiting += self._files(_imported(data, package))
-        return Code(dict(sorted(files.items())))
+        return Code(dict(sorted(files.items())), sources)
 
     def _files(self, names: Iterable[str]) -> Iterator[tuple[str, str]]:
         """The names that are own modules, with their files."""
@@ -189,13 +192,13 @@ class _Loader(importlib.machinery.SourceFileLoader):
     size and time."""
 
     def exec_module(self, module: ModuleType) -> None:
-        data = _PINNED.get(self.path)
+        running = _RUNNING[-1]
+        data = running.sources.get(self.path)
         if data is None:
             data = self.get_data(self.path)
         opened = Opened()
         module.__dict__.update({_SOURCE: (self.path, hashlib.sha256(data).hexdigest()), _OPENED: opened})
-        if _INTO:
-            _INTO[-1][module.__name__] = module
+        running.modules[module.__name__] = module
         with opened.watching():
             exec(self.source_to_code(data, self.path), module.__dict__)
 
@@ -210,34 +213,39 @@ class _Finder:
         if spec is None or type(spec.loader) is not importlib.machinery.SourceFileLoader:
             return None
         file = spec.loader.path
-        if file not in _PINNED and installed(os.path.abspath(file)):
+        if file not in _RUNNING[-1].sources and installed(os.path.abspath(file)):
             return None
         spec.loader = _Loader(name, file)
         return spec
 
 
+@dataclass(frozen=True)
+class _Running:
+    sources: Mapping[str, bytes]
+    modules: dict[str, ModuleType]
+
+
 _FINDER = _Finder()
-_PINNED: dict[str, bytes] = {}  # files to what was hashed, of the code that was looked at last
 _SOURCE = "__evalkit_source__"  # of a module: its file and sha256 as it was executed
 _OPENED = "__evalkit_opened__"  # and the files that this opened
-_INTO: list[dict[str, ModuleType]] = []
+_RUNNING: list[_Running] = []
 
 
 @contextlib.contextmanager
-def executing(modules: dict[str, ModuleType]) -> Iterator[None]:
-    """Own modules that are imported inside the block are executed from the bytes that were hashed, and put
-    into `modules` by name."""
+def executing(code: Code | None, modules: dict[str, ModuleType]) -> Iterator[None]:
+    """Own modules that are imported inside the block are executed as the code has them, and put into
+    `modules` by name."""
     sys.meta_path.insert(0, _FINDER)
-    _INTO.append(modules)
+    _RUNNING.append(_Running(code.sources if code else {}, modules))
     try:
         yield
     finally:
-        _INTO.pop()
+        _RUNNING.pop()
         sys.meta_path.remove(_FINDER)
 
 
 def loader(name: str, file: Path) -> importlib.machinery.SourceFileLoader:
-    """Executes the file from the bytes that were hashed."""
+    """Executes the file inside `executing`."""
     return _Loader(name, str(file))
 
 

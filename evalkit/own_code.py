@@ -103,7 +103,7 @@ class Own:
     def running(self) -> Iterator[None]:
         """Inside the block its code may run; what it imports there belongs to it."""
         self.activate()
-        with imports.executing(self.modules):
+        with imports.executing(self.code, self.modules):
             yield
 
 

@@ -180,6 +180,23 @@ def test_a_file_that_an_own_metric_reads_is_scored_again_and_named(when: str, ta
     assert second == third
 
 
+def test_a_parser_that_is_changed_while_the_model_answers_is_scored_again(task: Path) -> None:
+    body = (
+        "from dataclasses import dataclass\nfrom evalkit.types import Parser\n\n\n@dataclass(frozen=True)\n"
+        "class Mine(Parser):\n    kind = 'text'\n    def read(self, prediction, size): return 'red'\n"
+    )
+    Path("parser.py").write_text(body)
+    Path("new.py").write_text(body.replace("'red'", "'grey'"))
+    task.write_text(task.read_text().replace("parser: text", "parser: module:parser.py:Mine"))
+    spec = model(answer="Path('parser.py').write_text(Path('new.py').read_text()); return 'red'")
+    found = []
+    for _ in range(2):
+        (made,) = evalkit.run(spec, task, data_root="data", allow_code=True)
+        found.append(store.scores_of(made.folder)[0])
+    assert [score.value for score in found] == [0.5, 0.0]
+    assert found[0].signature != found[1].signature
+
+
 # --- files that a model opens ---------------------------------------------------------------------
 
 

@@ -157,12 +157,13 @@ def score(run: ToScore, datasets: DatasetCache) -> list[Score]:
         why = next(iter(recorded.get("bad_images", {}).values()), "its folder was emptied while it ran")
         raise DataError(f"{run.task.name}: nothing is left to score in {run.folder.path}: {why}")
     covered = run.coverage(len(predictions))
-    inputs = scoring.inputs_digest(run.task, run.data, predictions, covered, run.parser.identity())
+    metrics = scoring.metrics_of(run.task)
+    inputs = scoring.inputs_digest(run.task, run.data, predictions, covered, run.parser, metrics)
     before = run.folder.read_scores()
     if before is not None and before.get("inputs") == inputs and unchanged(before.get("used", {})):
         return scores_of(run.folder)
     samples = again(run, datasets).samples
-    scored = scoring.score(run.task, run.parser, samples, predictions, covered, run.targets)
+    scored = scoring.score(run.task, run.parser, samples, predictions, covered, run.targets, metrics)
     run.folder.write_rows(scored.lines)
     run.folder.write_scores(scored.scores, inputs, scored.not_scored, scored.used)
     return scored.scores

@@ -41,11 +41,12 @@ def score(
     predictions: Mapping[str, Prediction],
     coverage: str,
     targets: str,
+    metrics: Mapping[str, Metric] | None = None,
 ) -> Scored:
     """Scores the samples that have a prediction; the caller knows the coverage that this makes.
 
-    `targets` is the digest of all the dataset's targets. Raises DataError when nothing is left to
-    score, or a sample has no target (a test server's split).
+    `targets` is the digest of all the dataset's targets, `metrics` what `metrics_of` gives. Raises DataError
+    when nothing is left to score, or a sample has no target (a test server's split).
     """
     chosen = sorted((s for s in samples if s.id in predictions), key=lambda s: s.id)
     if not chosen:
@@ -66,9 +67,8 @@ def score(
         coverage, targets, used,
     )  # fmt: skip
     every = dict(used)
-    scores, columns, missing = [], [], not_scored(task)
-    for spelling in (m for m in task.metrics if m not in missing):
-        metric: Metric = registry.make("metrics", spelling)
+    scores, columns = [], []
+    for spelling, metric in (metrics_of(task) if metrics is None else metrics).items():
         mean = group_mean(spelling, samples, task.group_mean) if task.group_mean is not None else None
         more = dict(used)
         with _running(metric, more):
@@ -76,7 +76,7 @@ def score(
         columns.append((spelling, rows))
         scores.append(_score(replace(read, used=more), spelling, metric, mean, rows))
         every |= more
-    return Scored(scores, _lines(read, given, columns), missing, every)
+    return Scored(scores, _lines(read, given, columns), not_scored(task), every)
 
 
 @contextlib.contextmanager
@@ -104,6 +104,12 @@ class _Answers:
     coverage: str
     targets: str  # digest of all targets of the dataset
     used: Mapping[str, str]  # files that own code has read
+
+
+def metrics_of(task: Task) -> dict[str, Metric]:
+    """The task's metrics that can be scored here, by their spellings."""
+    missing = not_scored(task)
+    return {m: registry.make("metrics", m) for m in task.metrics if m not in missing}
 
 
 def not_scored(task: Task) -> dict[str, str]:
@@ -274,26 +280,26 @@ def shown(answer: Any) -> Any:
 
 
 def inputs_digest(
-    task: Task, data: str, predictions: Mapping[str, Prediction], coverage: str, decoder: str
+    task: Task,
+    data: str,
+    predictions: Mapping[str, Prediction],
+    coverage: str,
+    parser: Parser,
+    metrics: Mapping[str, Metric],
 ) -> str:
     """sha256 over all that scores are computed from: the same digest, the same scores."""
-    digest = hashlib.sha256()
-    spelled = [registry.identified("metrics", m) for m in task.metrics]
-    missing = not_scored(task)
-    tools = [registry.make("metrics", m).tools() for m in task.metrics if m not in missing]
-    metrics = [spelled, list(missing), tools]
     head = [
         __version__,
         provenance.code("metrics", "parsers", "text", "geometry", "stats", "evaluation"),
         task.version,
-        registry.identified("parsers", task.parser),
-        *metrics,
+        task.metrics,
+        task.group_mean,
+        [(registry.spell(metric), metric.tools()) for metric in metrics.values()],
+        (registry.spell(parser), parser.identity()),
         data,
         coverage,
-        decoder,
-        task.group_mean,
     ]
-    digest.update(json.dumps(head).encode())
+    digest = hashlib.sha256(json.dumps(head).encode())
     for name in sorted(predictions):
         p = predictions[name]
         line = [p.id, p.text, p.tokens, p.logprobs, p.image_digests, p.sizes]
