@@ -168,6 +168,17 @@ def test_images_that_are_gone_keep_their_answers_but_another_name_does_not(
         asked_by(task, tmp_path / "out")
 
 
+def test_a_file_of_a_moment_ago_proves_nothing(
+    task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It could be written again within one tick of the clock and keep its times."""
+    monkeypatch.setattr("evalkit.evaluation.stamps.SETTLED_NS", 10**18)
+    asked_by(task, tmp_path / "out")
+    (folder,) = (RunFolder(path) for path in (tmp_path / "out").iterdir())
+    assert {entry.stamps[0][8:] for entry in folder.entries().values()} == {"."}
+    assert asked_by(task, tmp_path / "out") == []  # by content
+
+
 def test_lines_of_older_runs_are_compared_by_content(task: Path, tmp_path: Path) -> None:
     """They hold (bytes, mtime) of each file, which another file can have too."""
     asked_by(task, tmp_path / "out")

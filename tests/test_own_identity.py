@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from stub import colours
 import evalkit
 from evalkit import own_code, registry
 from evalkit.cli.main import main
+from evalkit.models.module import Module
 from evalkit.runs import store
+from evalkit.types import Decode, ImageRef, Preparation, Request
 
 MODEL = """
 from pathlib import Path
@@ -62,9 +65,26 @@ def runs() -> int:
     return len(list(Path("results").glob("*/run.json")))
 
 
+def asked(spec: str, **options: Any) -> tuple[str, Mapping[str, Any], Mapping[str, str]]:
+    """One answer of the model without a run, its identity, and the files that it has read."""
+    made = Module(spec.removeprefix("module:"), options)
+    image = ImageRef(str(Path("data/pictures/0.png")))
+    (given,) = made.predict([Request("q", (image,), "what?", Preparation(8), Decode())])
+    return given.text, made.identity(), made.used()
+
+
+def rewrite(file: str, old: str, new: str) -> None:
+    """Another content of equal size and time, which bytecode is taken to belong to."""
+    path = Path(file)
+    before = path.stat()
+    path.write_text(path.read_text().replace(old, new))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
 # --- imported modules -----------------------------------------------------------------------------
 
-WAYS = {
+# how: (imports, what is answered, the file that changes)
+NAMED = {
     "a module": ("import helper", "return helper.WORD", "helper.py"),
     "from a module": ("from helper import WORD", "return WORD", "helper.py"),
     "a module of a module": ("import outer", "return outer.word()", "helper.py"),
@@ -72,35 +92,64 @@ WAYS = {
     "a package's own file": ("import pack.part", "return pack.WORD", "pack/__init__.py"),
     "a relative import": ("import pack.part as part", "return part.near()", "pack/near.py"),
     "a namespace package": ("from space import part", "return part.WORD", "space/part.py"),
-    "imported while it answers": ("", "import helper; return helper.WORD", "helper.py"),
+    "while it answers": ("", "import helper; return helper.WORD", "helper.py"),
     "by its name": ("import importlib", "return importlib.import_module('helper').WORD", "helper.py"),
+}
+MADE = {
     "by a made name": ("import importlib", "return importlib.import_module('hel' + 'per').WORD", "helper.py"),
-    "executed as text": ("", "exec(Path('helper.py').read_text(), globals()); return WORD", "helper.py"),
+    "as text": ("", "exec(Path('helper.py').read_text(), globals()); return WORD", "helper.py"),
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_a_change_of_what_a_model_imports_makes_another_model(way: str) -> None:
-    imports, answer, changed = WAYS[way]
+@pytest.fixture
+def helpers() -> None:
     for folder in ("pack", "space"):
         Path(folder).mkdir()
-    for file in ("helper.py", "pack/__init__.py", "pack/part.py", "pack/near.py", "space/part.py"):
+    for file in ("helper.py", "pack/__init__.py", "pack/near.py", "space/part.py"):
         Path(file).write_text("WORD = 'old'\n")
     Path("outer.py").write_text("import helper\ndef word():\n    return helper.WORD\n")
     near = "def near():\n    from .near import WORD\n    return WORD\n"
     Path("pack/part.py").write_text(f"WORD = 'old'\n{near}")
+
+
+@pytest.mark.usefixtures("helpers")
+@pytest.mark.parametrize("way", NAMED)
+def test_what_a_model_imports_is_in_its_identity(way: str) -> None:
+    imports, answer, changed = NAMED[way]
     spec = model(imports, answer=answer)
-    assert run(spec) == "old"
-    assert run(spec) == "old"
-    assert runs() == 1
-    before = os.stat(changed)
-    Path(changed).write_text(Path(changed).read_text().replace("'old'", "'new'"))
-    os.utime(changed, ns=(before.st_atime_ns, before.st_mtime_ns))  # bytecode of equal size and time is stale
-    assert run(spec) == "new"
-    assert runs() == 2
-    Path(changed).write_text(Path(changed).read_text().replace("'new'", "'old'"))
-    assert run(spec) == "old"
-    assert runs() == 2  # the first one again
+    text, identity, used = asked(spec)
+    assert (text, used) == ("old", {})
+    assert asked(spec) == (text, identity, used)
+    rewrite(changed, "'old'", "'new'")
+    text, other, used = asked(spec)
+    assert (text, used) == ("new", {})
+    assert other != identity
+
+
+@pytest.mark.usefixtures("helpers")
+@pytest.mark.parametrize("way", MADE)
+def test_what_only_a_run_shows_is_noted_with_it(way: str) -> None:
+    imports, answer, changed = MADE[way]
+    spec = model(imports, answer=answer)
+    text, identity, used = asked(spec)
+    assert (text, [Path(file).name for file in used]) == ("old", ["helper.py"])
+    assert asked(spec) == (text, identity, used)
+    rewrite(changed, "'old'", "'new'")
+    text, same, other = asked(spec)
+    assert (text, same, other.keys()) == ("new", identity, used.keys())
+    assert other != used
+
+
+@pytest.mark.usefixtures("helpers")
+@pytest.mark.parametrize("way", ["a module", "by a made name"])
+def test_a_change_of_what_a_model_imports_makes_another_run(way: str) -> None:
+    imports, answer, changed = {**NAMED, **MADE}[way]
+    spec = model(imports, answer=answer)
+    assert [run(spec), run(spec), runs()] == ["old", "old", 1]
+    rewrite(changed, "'old'", "'new'")
+    assert [run(spec), runs()] == ["new", 2]
+    rewrite(changed, "'new'", "'old'")
+    assert [run(spec), runs()] == ["old", 2]  # the first one again
 
 
 def test_a_file_alone_is_named_by_its_digest_as_before() -> None:
@@ -230,32 +279,39 @@ READS: dict[str, tuple[str, str, dict[str, str]]] = {
     "a native reader of an option's file": (
         "import subprocess",
         "self.word = subprocess.run(['cat', weights], capture_output=True, text=True).stdout",
-        {"model_args": "weights=w.txt"},
+        {"weights": "w.txt"},
     ),
     "a native reader of an option's folder": (
         "import subprocess",
         "self.word = subprocess.run(['cat', weights + '/w.bin'], capture_output=True, text=True).stdout",
-        {"model_args": "weights=folder"},
+        {"weights": "folder"},
     ),
 }
 
 
 @pytest.mark.parametrize("way", READS)
-def test_other_weights_make_another_model(way: str) -> None:
-    imports, load, more = READS[way]
+def test_what_a_model_opens_is_noted(way: str) -> None:
+    imports, load, options = READS[way]
     Path("reads.py").write_text("WORD = open('w.txt').read()\n")
     spec = model(imports, load or "pass", "return self.word" if load else "return Path('w.txt').read_text()")
     saved(1)
-    assert run(spec, **more) == "1"
-    assert run(spec, **more) == "1"
-    assert runs() == 1
+    text, identity, used = asked(spec, **options)
+    assert text == "1"
+    assert asked(spec, **options) == (text, identity, used)
     saved(2)
-    assert run(spec, **more) == "2"
-    assert run(spec, **more) == "2"
-    assert runs() == 2
+    text, same, other = asked(spec, **options)
+    assert (text, same, other.keys()) == ("2", identity, used.keys())
+    assert other != used
+
+
+def test_other_weights_make_another_run() -> None:
+    spec = model(load="self.word = Path('w.txt').read_text()")
     saved(1)
-    assert run(spec, **more) == "1"
-    assert runs() == 2
+    assert [run(spec), run(spec), runs()] == ["1", "1", 1]
+    saved(2)
+    assert [run(spec), run(spec), runs()] == ["2", "2", 2]
+    saved(1)
+    assert [run(spec), runs()] == ["1", 2]
 
 
 def test_weights_that_changed_are_no_same_weights(capsys: pytest.CaptureFixture[str]) -> None:
