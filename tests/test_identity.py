@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import zipfile
 import zlib
@@ -20,16 +21,16 @@ from evalkit import provenance
 from evalkit.data import containers
 from evalkit.errors import DataError
 from evalkit.evaluation import plan as planning
-from evalkit.evaluation import predict
+from evalkit.evaluation import predict, stamps
 from evalkit.evaluation.plan import Plan
 from evalkit.formats import ai2d
 from evalkit.geometry import mask_decoder
 from evalkit.metrics.exact_match import ExactMatch
 from evalkit.runs import scored_run
-from evalkit.runs.store import RunFolder, scores_of
+from evalkit.runs.store import Entry, RunFolder, scores_of
 from evalkit.tasks import loader
 from evalkit.tasks.dataset import DatasetCache, Selection
-from evalkit.types import Request
+from evalkit.types import ImageRef, Prediction, Request, Sample
 
 OLD = 1_500_000_000  # seconds: files from long ago
 
@@ -166,6 +167,19 @@ def test_images_that_are_gone_keep_their_answers_but_another_name_does_not(
     renamed(task, "5.png", "never.png")
     with pytest.raises(DataError, match=r"never\.png is missing"):
         asked_by(task, tmp_path / "out")
+
+
+def test_another_decoder_of_videos_is_compared_by_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """This file is no video: only while its stamp fits is it taken for the one that was answered."""
+    (tmp_path / "v.mp4").write_bytes(b"frames")
+    sample = Sample("a", (ImageRef(str(tmp_path / "v.mp4"), "0/1x1"),), {}, ())
+    answer = Prediction("a", "what?", "red", image_digests=("0" * 64,))
+    entry = Entry(answer, stamps.Stamps(tmp_path, [sample]).of(sample))
+    assert stamps.Shown(tmp_path).same(sample, entry)
+    monkeypatch.setattr(containers, "_decoder", lambda: "av 99")
+    assert not stamps.Shown(tmp_path).same(sample, entry)
 
 
 def test_a_file_of_a_moment_ago_proves_nothing(
@@ -355,3 +369,13 @@ def test_a_font_is_the_one_that_was_hashed(tmp_path: Path) -> None:
     assert copy.read_bytes() == data
     with pytest.raises(DataError, match=r"a\.ttf: is not a TrueType font"):
         ai2d._font(font)
+
+
+def test_the_table_names_tests_that_there_are() -> None:
+    here = Path(__file__).parent
+    named = re.findall(r"`(test_\w+\.py)`((?: `\w+`,?)*)", (here.parent / "docs/reliability.md").read_text())
+    assert len(named) > 30
+    for file, names in named:
+        there = re.findall(r"def (test_\w+)", (here / file).read_text())
+        for name in re.findall(r"\w+", names):
+            assert any(name in test for test in there), f"{file} has no test of {name}"

@@ -371,6 +371,16 @@ def test_what_a_model_wrote_itself_is_no_input() -> None:
     assert "used" not in (folder.read_run() or {})
 
 
+def test_a_file_that_is_gone_before_it_is_hashed_leaves_the_model_unidentified(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    load = "import os; os.system('echo red > g.txt'); self.word = open('g.txt').read(); os.remove('g.txt')"
+    spec = model(load=load)
+    assert [run(spec), run(spec), runs()] == ["red\n", "red\n", 2]
+    assert main(["table", "results"]) == 0
+    assert "? unidentified" in capsys.readouterr().out
+
+
 def test_an_own_backend_is_named_by_what_it_imports_and_opens() -> None:
     Path("mine.py").write_text(
         "import hashlib\nfrom pathlib import Path\nimport helper\n"
