@@ -192,7 +192,7 @@ class _Loader(importlib.machinery.SourceFileLoader):
     size and time."""
 
     def exec_module(self, module: ModuleType) -> None:
-        running = _RUNNING[-1]
+        running = _RUNNING[-1] if _RUNNING else _Running({}, {})  # of a thread that outlives the block
         data = running.sources.get(self.path)
         if data is None:
             data = self.get_data(self.path)
@@ -213,7 +213,7 @@ class _Finder:
         if spec is None or type(spec.loader) is not importlib.machinery.SourceFileLoader:
             return None
         file = spec.loader.path
-        if file not in _RUNNING[-1].sources and installed(os.path.abspath(file)):
+        if not _RUNNING or (file not in _RUNNING[-1].sources and installed(os.path.abspath(file))):
             return None
         spec.loader = _Loader(name, file)
         return spec

@@ -95,7 +95,7 @@ def _note(path: Any, writes: bool) -> None:
     if not isinstance(path, (str, bytes, os.PathLike)):
         return
     whole = os.path.abspath(os.fsdecode(path))
-    for watch in _WATCHING:
+    for watch in tuple(_WATCHING):
         (watch.wrote if writes else watch.read)(whole)
 
 

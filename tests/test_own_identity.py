@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from stub import colours
 
 import evalkit
-from evalkit import own_code, registry
+from evalkit import imports, own_code, registry
 from evalkit.cli.main import main
 from evalkit.models.module import Module
 from evalkit.runs import store
@@ -39,8 +40,12 @@ class Mine:
 
 @pytest.fixture(autouse=True)
 def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Four pictures; the working folder holds the model's code."""
+    """Four pictures; the working folder holds the model's code, and nothing else finds it later."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(own_code, "_LOADED", {})
+    for name in [name for name, module in sys.modules.items() if imports.source(module)]:
+        del sys.modules[name]
     return colours(tmp_path / "data", questions=1, images=4)
 
 

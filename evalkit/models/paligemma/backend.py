@@ -252,9 +252,7 @@ class PaliGemma(Model):
         if self.dtype == "float16":
             log.warning("--dtype float16: Gemma's activations overflow in float16; use bfloat16")
         checks.calm_threads(self.info, self.device)
-        engine = self._load_engine()
-        self._check_unchanged()
-        self._start(engine)
+        self._start(self._load_engine())
 
     def _start(self, engine: Engine) -> None:
         """Answers with this engine from now on, after a check of its image features."""
@@ -284,12 +282,15 @@ class PaliGemma(Model):
         from evalkit.models.paligemma.engine import fast, plain
 
         if self.engine == "fast":
-            engine = fast.load(
+            quick = fast.load(
                 self.info, self.dtype, self.device, self._kv_dtype, self.strict, self.quantize, self._sliding
             )
-            engine.speed_up(self.cuda_graphs == "on", self.compile)
-            return engine
-        return plain.load(self.info, self.dtype, self.device, self.device_map, self.quantize, self._sliding)
+            self._check_unchanged()
+            quick.speed_up(self.cuda_graphs == "on", self.compile)
+            return quick
+        engine = plain.load(self.info, self.dtype, self.device, self.device_map, self.quantize, self._sliding)
+        self._check_unchanged()
+        return engine
 
     def _stability(self) -> Stable:
         """Counts close calls; with `stable`, a float32 copy of this engine decides them (this engine itself,
