@@ -186,7 +186,7 @@ def mask_metrics(rounds: int, quick: bool) -> list[Row]:
     """Masks of the embedded decoder, all different, in boxes of many sizes."""
     rng, count = np.random.default_rng(3), 300 if quick else 10_000
     path = demo.mask_decoder()
-    weights = mask_decoder._weights(str(path))
+    weights = mask_decoder._weights(str(path), path.read_bytes())
     corners = np.sort(rng.integers(0, 1024, (count, 2, 2)), axis=1)  # (y0, x0), (y1, x1)
     corners[:, 1] = np.maximum(corners[:, 1], corners[:, 0] + 1)
     tokens = [(*c.ravel().tolist(), *rng.integers(0, 128, 16).tolist()) for c in corners]

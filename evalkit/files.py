@@ -104,7 +104,8 @@ def remembered_digest(path: Path) -> str | None:
 
 
 def spool(data: bytes) -> Path:
-    """Keeps the bytes of an image from the network as a file in the cache, named by their digest."""
+    """Keeps bytes as a file in the cache, named by their digest: of an image from the network, or of a font
+    that must stay the one that was hashed."""
     target = cache_folder() / "images" / hashlib.sha256(data).hexdigest()
     if not target.is_file():
         try:

@@ -7,6 +7,7 @@ themselves, a task's file needs `allowed`. Knows nothing of what the code is for
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import importlib
 import importlib.util
@@ -14,12 +15,16 @@ import sys
 import traceback
 from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from weakref import WeakKeyDictionary
 
+from evalkit import imports
 from evalkit.errors import UserError, nearest
+from evalkit.opened import State
 
 Kind = type[UserError]
 
@@ -50,9 +55,77 @@ def look_beside(file: str | Path) -> None:
         folders.append(folder)
 
 
+@dataclass(eq=False)
+class Own:
+    """A module of own code with the modules that it imports, which others of the same names elsewhere never
+    stand in for."""
+
+    code: imports.Code | None  # None: it has no file
+    folder: str = ""  # where its imports are looked for first
+    module: ModuleType | None = None
+    modules: dict[str, ModuleType] = field(default_factory=dict)
+
+    def adopt(self) -> None:
+        """Takes what is loaded already, if all of it was executed from the files as they are now; else
+        everything is imported again, since one module may hold parts of another."""
+        files = {} if self.code is None else {n: f for n, f in self.code.files.items() if n in sys.modules}
+        if all(imports.is_current(sys.modules[name], *file) for name, file in files.items()):
+            self.modules.update((name, sys.modules[name]) for name in files)
+
+    @property
+    def late(self) -> dict[str, str]:
+        """The files, with their digests, of what was imported beyond what reading the code could tell."""
+        named = self.code.files if self.code else {}
+        found = [imports.source(m) for name, m in self.modules.items() if name not in named]
+        return dict(source for source in found if source)
+
+    @property
+    def opened(self) -> dict[str, set[State]]:
+        """The files, with their states, that its modules opened when they were imported."""
+        modules = [*self.modules.values(), *([self.module] if self.module else [])]
+        found: dict[str, set[State]] = {}
+        for path, states in (item for m in modules for item in imports.opened(m).states.items()):
+            found.setdefault(path, set()).update(states)
+        return found
+
+    def activate(self) -> None:
+        """Lets imports find its own modules, and no others that go by their names."""
+        if self.folder and sys.path[0] != self.folder:
+            with contextlib.suppress(ValueError):
+                sys.path.remove(self.folder)
+            sys.path.insert(0, self.folder)
+        others = (item for own in _LOADED.values() if own is not self for item in own.modules.items())
+        hidden = [name for name, module in others if imports.source(module)]
+        for name in (*hidden, *(self.code.files if self.code else ()), *self.modules):
+            _put(name, self.modules.get(name))
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Inside the block its code may run; what it imports there belongs to it."""
+        self.activate()
+        with imports.executing(self.code, self.modules):
+            yield
+
+
+def _put(name: str, module: ModuleType | None) -> None:
+    """Makes a module the one of that name, also where the package around it holds it; None: none is."""
+    parent, _, child = name.rpartition(".")
+    package = sys.modules.get(parent)
+    if module is not None:
+        sys.modules[name] = module
+        if package is not None:
+            setattr(package, child, module)
+    elif (old := sys.modules.pop(name, None)) is not None and getattr(package, child, None) is old:
+        delattr(package, child)
+
+
+_LOADED: dict[str, Own] = {}
+_OF: WeakKeyDictionary[Any, Own] = WeakKeyDictionary()
+
+
 def load(spec: str, shown: str, what: str = "class", kind: Kind = UserError, fresh: bool = False) -> Any:
     """The `what` (class, function) that `FILE.py:NAME` or `PACKAGE.MODULE:NAME` names. A file is executed
-    once as long as it does not change, or, where it is to be `fresh`, again.
+    once as long as neither it nor what it imports changes, or, where it is to be `fresh`, again.
 
     Raises `kind` (`shown: what is wrong`) when there is no such thing, or the code fails.
     """
@@ -62,25 +135,35 @@ def load(spec: str, shown: str, what: str = "class", kind: Kind = UserError, fre
         name = what.upper()
         raise kind(f"{shown}: write {prefix}FILE.py:{name} or {prefix}PACKAGE.MODULE:{name}")
     try:
-        module = _from_file(_find(place), shown, kind, fresh) if place.endswith(".py") else _package(place)
+        own = _from_file(_find(place), shown, kind, fresh) if place.endswith(".py") else _package(place)
     except UserError:
         raise
     except Exception as error:
         raise _failed(shown, spec, error, kind) from error
-    found = getattr(module, name, None)
+    found = getattr(own.module, name, None)
     if not (isinstance(found, type) if what == "class" else callable(found)):
-        own = [v for v in vars(module).values() if getattr(v, "__module__", "") == module.__name__]
-        names = [v.__name__ for v in own if isinstance(v, type) == (what == "class")]
+        module: Any = own.module
+        known = [v for v in vars(module).values() if getattr(v, "__module__", "") == module.__name__]
+        names = [v.__name__ for v in known if isinstance(v, type) == (what == "class")]
         raise kind(f"{shown}: {place} has no {what} '{name}'{nearest(name, names)}")
-    return found
+    return _kept(found, own)
 
 
 def load_entry_point(point: metadata.EntryPoint) -> Any:
     """What an installed package's entry point names. Raises UserError when it cannot be imported."""
     try:
-        return point.load()
+        own = _package(point.module)
+        return _kept(functools.reduce(getattr, filter(None, point.attr.split(".")), own.module), own)
+    except UserError:
+        raise
     except Exception as error:
         raise _failed(f"entry point {point.name}", point.value, error, UserError) from error
+
+
+def _kept(found: Any, own: Own) -> Any:
+    with contextlib.suppress(TypeError):  # an instance that is called may allow no reference
+        _OF[found] = own
+    return found
 
 
 def _find(file: str) -> Path:
@@ -88,10 +171,36 @@ def _find(file: str) -> Path:
     return next((folder / file for folder in _FOLDERS.get() or () if (folder / file).is_file()), Path(file))
 
 
+def running(thing: Any) -> contextlib.AbstractContextManager[None]:
+    """Inside the block a class or function of own code may run, and what it imports there is its own."""
+    own = _OF.get(thing)
+    return contextlib.nullcontext() if own is None else own.running()
+
+
 def digest(thing: Any) -> str:
-    """sha256 of the file that defines a class or function; '' where it has none."""
-    file = getattr(sys.modules.get(thing.__module__), "__file__", None)
-    return hashlib.sha256(Path(file).read_bytes()).hexdigest() if file and Path(file).is_file() else ""
+    """sha256 of the code that a class or function was loaded from: its file, and with it every file of one's
+    own that it imports; '' where it has no file."""
+    code = files(thing)
+    return "" if code is None else code.digest
+
+
+def files(thing: Any) -> imports.Code | None:
+    """The files that a class or function was loaded from, None where it has none."""
+    own = _OF.get(thing)
+    return None if own is None else own.code
+
+
+def opened(thing: Any) -> dict[str, set[State]]:
+    """The files, with their states, that its code opened when it was imported."""
+    own = _OF.get(thing)
+    return {} if own is None else own.opened
+
+
+def late(thing: Any) -> dict[str, str]:
+    """The files, with their digests, of modules that its code has imported while it ran, by names that
+    reading the code could not tell; `digest` does not cover them."""
+    own = _OF.get(thing)
+    return {} if own is None else own.late
 
 
 def said(error: BaseException) -> str:
@@ -120,33 +229,60 @@ def _failed(shown: str, spec: str, error: Exception, kind: Kind) -> UserError:
     return kind(f"{shown}: cannot be imported: {said(error)} ({place_of})")
 
 
-def _from_file(file: Path, shown: str, kind: Kind, fresh: bool) -> ModuleType:
+def _from_file(file: Path, shown: str, kind: Kind, fresh: bool) -> Own:
     """The file as a module; its folder can be imported from, as when it is run."""
     if not file.is_file():
         raise kind(f"{shown}: {file}: no such file")
     folder = str(file.resolve().parent)
     if folder not in sys.path:
         sys.path.insert(0, folder)
-    content = file.read_bytes()
-    key = hashlib.sha256(str(file.resolve()).encode() + content).hexdigest()[:8]
+    code = imports.of_file(file)
+    key = hashlib.sha256((str(file.resolve()) + code.digest).encode()).hexdigest()[:8]
     name = f"evalkit_module_{key}_{file.stem}"
-    if name in sys.modules and not fresh:
-        return sys.modules[name]
-    found = importlib.util.spec_from_file_location(name, file)
-    assert found is not None
-    assert found.loader is not None
-    module = importlib.util.module_from_spec(found)
+    own = _known(name)
+    if own is not None and not fresh:
+        own.activate()
+        return own
+    if own is None:
+        own = Own(code, folder)
+        own.adopt()
+    loader = imports.loader(name, file.resolve())
+    spec = importlib.util.spec_from_file_location(name, file, loader=loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and pickles of the file look themselves up here
     try:
-        found.loader.exec_module(module)
+        with own.running():
+            loader.exec_module(module)
     except BaseException:
         del sys.modules[name]
         raise
-    return module
+    own.modules.pop(name)
+    own.module, _LOADED[name] = module, own
+    return own
 
 
-def _package(name: str) -> ModuleType:
+def _known(name: str) -> Own | None:
+    """What was loaded before, if all that it imported and opened is still what its files hold."""
+    own = _LOADED.get(name)
+    if own is None or not all(imports.digest(f) == digest for f, digest in own.late.items()):
+        return None
+    modules = [*own.modules.values(), *([own.module] if own.module else [])]
+    return own if all(imports.opened(module).unchanged() for module in modules) else None
+
+
+def _package(name: str) -> Own:
     """An installed module, or one below the working folder."""
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
-    return importlib.import_module(name)
+    code = imports.of_module(name)
+    known = f"{name} {code.digest if code else ''}"
+    own = _known(known)
+    if own is None:
+        own = Own(code)
+        own.adopt()
+        with own.running():
+            own.module = importlib.import_module(name)
+        _LOADED[known] = own
+    own.activate()
+    return own

@@ -390,6 +390,11 @@ class Model(ABC):
         ImageError is raised after the good predictions of its batch.
         """
 
+    def used(self) -> Mapping[str, str]:
+        """Files that have decided texts so far without being named in `identity`, each with its sha256, or
+        '' where that cannot be told. A run is gone on with only while all of them are the same."""
+        return {}
+
     def provenance(self) -> Mapping[str, Any]:
         """What is recorded but does not decide the text: device, versions, batch size."""
         return {}

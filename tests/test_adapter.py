@@ -164,6 +164,16 @@ def test_the_adapter_is_in_the_identity(tmp_path: Path) -> None:
     assert other["weights"] != with_a["weights"]
 
 
+def test_the_base_is_in_the_identity(tmp_path: Path) -> None:
+    base = shutil.copytree(tiny.checkpoint(1), tmp_path / "base")
+    adapter = str(queries(tmp_path / "a"))
+    before = backend(adapter, base=str(base)).identity()
+    data = bytearray((base / "model.safetensors").read_bytes())
+    data[-1] ^= 1
+    (base / "model.safetensors").write_bytes(data)
+    assert backend(adapter, base=str(base)).identity()["weights"] != before["weights"]
+
+
 def test_on_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import shutil
@@ -17,6 +18,7 @@ from tiny import ask, backend, by_id
 
 from evalkit.errors import ModelError, UserError
 from evalkit.models.paligemma import PaliGemma, inspect
+from evalkit.models.paligemma.checkpoint import info as checkpoint_info
 from evalkit.models.paligemma.engine import plain
 
 
@@ -62,6 +64,45 @@ def test_identity_names_what_decides_the_text() -> None:
     one.load()
     assert one.under("hf")._engine is one._engine
     assert {"device", "torch", "transformers", "batch_size", "threads"} <= one.provenance().keys()
+
+
+FILES = ["config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json",
+         "preprocessor_config.json", "model.safetensors"]  # fmt: skip
+
+
+def touch_up(file: Path) -> None:
+    """Writes other content that means the same, in place."""
+    if file.suffix == ".json":
+        file.write_text((file.read_text() if file.is_file() else "{}") + "\n")
+    else:
+        data = bytearray(file.read_bytes())
+        data[-1] ^= 1
+        file.write_bytes(data)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_file_that_decides_is_in_the_identity(broken: Path, name: str) -> None:
+    before = backend(broken).identity()
+    touch_up(broken / name)
+    assert backend(broken).identity() != before
+
+
+def test_shards_of_one_name_in_two_folders_are_two(broken: Path) -> None:
+    shards = [broken / folder / "part.safetensors" for folder in ("a", "b")]
+    for shard in shards:
+        shard.parent.mkdir()
+        shard.write_text(shard.parent.name)
+    found = checkpoint_info.digests(dataclasses.replace(inspect(broken), weights=tuple(shards)))["weights"]
+    assert sorted(found) == ["a/part.safetensors", "b/part.safetensors"]
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "config.json"])
+def test_a_file_replaced_between_plan_and_load_is_named(broken: Path, name: str) -> None:
+    planned = backend(broken)
+    planned.identity()
+    touch_up(broken / name)
+    with pytest.raises(ModelError, match=rf"{name} changed after the run was planned"):
+        planned.load()
 
 
 def test_as_checkpoint(broken: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from evalkit.data import containers
 from evalkit.data.sources import image_ref, read_bytes
 from evalkit.errors import DataError, ImageError
 from evalkit.images import prepare
@@ -59,6 +60,28 @@ def test_tables(tmp_path: Path, kind: str) -> None:
     for member, message in [("9/image", "no such"), ("1/n", "holds no image"), ("1/none", "t.")]:
         with pytest.raises(ImageError, match=message):
             read_bytes(ImageRef(str(path), member))
+
+
+@pytest.mark.parametrize("kind", ["arrow", "parquet"])
+def test_cells_that_name_files_are_told_from_those_that_hold_bytes(tmp_path: Path, kind: str) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    held, named = {"bytes": png(), "path": None}, {"bytes": None, "path": str(tmp_path / "a.png")}
+    (tmp_path / "a.png").write_bytes(png((1, 2, 3)))
+    table = pa.table({"in": [held, held], "out": [held, named], "ins": [[held], []], "outs": [[named], []]})
+    path = str(tmp_path / f"t.{kind}")
+    if kind == "arrow":
+        with pa.OSFile(path, "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+    else:
+        pq.write_table(table, path)
+    assert read_bytes(ImageRef(path, "1/out")) == png((1, 2, 3))
+    found = {name: containers.beside(path, f"0/{name}") for name in ("in", "out")}
+    found |= {name: containers.beside(path, f"0.0/{name}") for name in ("ins", "outs")}
+    assert (found["in"], found["out"], found["outs"]) == ("", None, None)
+    if kind == "arrow":
+        assert found["ins"] == ""  # in Parquet an empty list counts as a cell without bytes
 
 
 @pytest.fixture(scope="module")

@@ -280,7 +280,7 @@ def test_decoding_does_not_depend_on_company() -> None:
     rows = np.random.default_rng(0).integers(0, 128, (37, 16))
     together = decoder.decode(rows)
     assert together.shape == (37, 64, 64)
-    fresh = mask_decoder.Decoder(mask_decoder._weights(str(decoder_file())), "")
+    fresh = mask_decoder.Decoder(mask_decoder._weights("", decoder_file().read_bytes()), "")
     np.testing.assert_array_equal(fresh.decode(rows[3:4])[0], together[3])
     with pytest.raises(ValueError, match="0 to 127"):
         decoder.decode([[128] * 16])
@@ -313,7 +313,7 @@ def test_a_decoder_in_the_published_place_that_is_another_warns(
         digest = mask_decoder.decoder(folders=[tmp_path]).digest
     named_by_hand = mask_decoder.decoder(mask_decoder.FILE, [tmp_path])  # as it is, without a word
     assert named_by_hand.digest == digest
-    assert registry.make("parsers", "masks").within([tmp_path]).identity() == f"mask decoder {digest}"
+    assert registry.make("parsers", "masks").within([tmp_path]).identity() == digest
     with pytest.raises(UserError, match=r"no mask decoder .*; tried"):
         registry.make("parsers", "masks").within([tmp_path / "elsewhere"])
     assert len(digest) == 64

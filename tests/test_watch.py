@@ -8,6 +8,7 @@ import re
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from stub import checkpoint, colours
@@ -200,3 +201,72 @@ def test_a_checkpoint_written_while_watching(training: Path, monkeypatch: pytest
     assert main([w for w in WORDS if w != "--once"]) == 130
     thread.join()
     assert taken == [os.stat(training / "checkpoint-20" / "model.safetensors").st_size]
+
+
+@pytest.fixture
+def weighed(training: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A training run whose checkpoints are what the last byte of their weights says."""
+
+    def stub(spec: str, _: object) -> object:
+        last = (Path(spec) / "model.safetensors").read_bytes()[-1]
+        return checkpoint(Weighted(wrong_at(last / 10), str(last)), Path(spec).name)
+
+    monkeypatch.setattr(evaluate, "checkpoint", stub)
+    return write(training / "checkpoint-10")
+
+
+def rewrite(folder: Path, last: int) -> None:
+    """Other weights of equal size and time."""
+    file = folder / "model.safetensors"
+    before = file.stat()
+    file.write_bytes(file.read_bytes()[:-1] + bytes([last]))
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def points() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(Path("results/watch.json").read_text())["points"]
+    return found
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["by its digest", "by the run of an older watch"])
+def test_a_checkpoint_rewritten_in_its_folder_is_evaluated_again(
+    weighed: Path, kept: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hook = ["--hook", "echo $EVALKIT_MEAN >> hooked.txt"]
+    assert main([*WORDS, *hook]) == 0
+    assert points()[0]["mean"] == 1.0
+    if not kept:
+        file = Path("results/watch.json")
+        content = json.loads(file.read_text())
+        del content["points"][0]["models"]
+        file.write_text(json.dumps(content))
+    os.utime(weighed / "model.safetensors")
+    capsys.readouterr()
+    assert main([*WORDS, *hook]) == 0  # the same weights, written once more
+    assert "checkpoint-10" not in capsys.readouterr().err
+    rewrite(weighed, 5)
+    assert main([*WORDS, *hook]) == 0
+    assert "checkpoint-10: is not the model that was evaluated before" in capsys.readouterr().err
+    (point,) = points()
+    assert point["mean"] < 0.8
+    assert Path("hooked.txt").read_text().splitlines() == ["1.0", str(point["mean"])]
+
+
+def test_a_checkpoint_rewritten_while_watching_is_evaluated_again(
+    weighed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from evalkit.cli import watch
+
+    old, taken = watch._take, list[float]()
+
+    def take(trend: Trend, *given: Any) -> None:
+        old(trend, *given)
+        taken.append(trend.points[0].mean)
+        if len(taken) == 2:
+            raise KeyboardInterrupt
+        rewrite(weighed, 5)
+
+    monkeypatch.setattr(watch, "_take", take)
+    assert main([w for w in WORDS if w != "--once"]) == 130
+    assert taken[0] == 1.0
+    assert taken[1] < 0.8

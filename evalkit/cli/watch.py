@@ -12,7 +12,7 @@ from pathlib import Path
 
 from evalkit.cli.options import command
 from evalkit.comparison import trend as trends
-from evalkit.comparison.trend import Stamp, Trend
+from evalkit.comparison.trend import Point, Stamp, Trend
 from evalkit.errors import UserError
 from evalkit.evaluation import evaluate, progress
 from evalkit.options.fields import names
@@ -22,6 +22,7 @@ from evalkit.runs import scored_run
 from evalkit.runs.scored_run import ScoredRun
 
 Evaluate = Callable[[Path], list[ScoredRun]]
+Same = Callable[[Path, Point], bool]
 
 
 def watch(options: WatchOptions) -> int:
@@ -29,20 +30,29 @@ def watch(options: WatchOptions) -> int:
     tasks = evaluate.load_tasks(names(options.tasks), options)
     base = scored_run.read(options.against) if options.against else []
     trend = Trend.load(Path(options.output_path) / "watch.json")
-    return _loop(options, trend, lambda path: evaluate.watched_runs(path, tasks, options, command()), base)
+    return _loop(
+        options,
+        trend,
+        lambda path: evaluate.watched_runs(path, tasks, options, command()),
+        lambda path, point: evaluate.is_watched(path, point.models, options),
+        base,
+    )
 
 
-def _loop(options: WatchOptions, trend: Trend, evaluate: Evaluate, base: Sequence[ScoredRun]) -> int:
+def _loop(
+    options: WatchOptions, trend: Trend, evaluate: Evaluate, same: Same, base: Sequence[ScoredRun]
+) -> int:
     seen: dict[Path, Stamp] = {}
+    done: dict[Path, Stamp] = {}  # evaluated in this state, or found to be what was evaluated before
     failed: dict[Path, Stamp] = {}
     reported: dict[Path, str] = {}
     _unfinished_hooks(trend, options.hook)
     looks = found = 0
     while True:
         for step, path in trends.checkpoints(options.folder, options.pattern):
-            if path.name in trend.names():
-                continue
             lacking, now = trends.lacks(path), trends.stamp(path)
+            if done.get(path) == now:
+                continue
             if lacking or seen.get(path) != now:
                 if reported.get(path) != lacking and lacking:
                     progress.say(f"{path.name}: waiting for {lacking}")
@@ -50,8 +60,15 @@ def _loop(options: WatchOptions, trend: Trend, evaluate: Evaluate, base: Sequenc
                 continue
             if failed.get(path) == now:
                 continue
+            known = trend.known(path.name)
             try:
+                if known is not None and same(path, known):
+                    done[path] = now
+                    continue
+                if known is not None:
+                    progress.say(f"{path.name}: is not the model that was evaluated before; evaluated again")
                 _take(trend, step, path, evaluate(path), base)
+                done[path] = now
                 found += 1
             except UserError as error:
                 failed[path] = now
@@ -70,6 +87,7 @@ def _loop(options: WatchOptions, trend: Trend, evaluate: Evaluate, base: Sequenc
 def _take(trend: Trend, step: int, path: Path, runs: Sequence[ScoredRun], base: Sequence[ScoredRun]) -> None:
     """Puts a checkpoint into the trend, with what it lost against the best so far and the baseline, on the
     samples they share: --limit needs no limited baseline."""
+    trend.points = [point for point in trend.points if point.name != path.name]  # of other weights
     best = trend.best
     fallen = trends.drops(runs, trend.runs(best), best.name, ("samples",)) if best else []
     fallen += trends.drops(runs, base, base[0].name, ("samples",)) if base else []

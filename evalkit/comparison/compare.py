@@ -45,13 +45,16 @@ def _differences(a: ScoredRun, b: ScoredRun) -> list[tuple[str, str]]:
             found.append((kind, f"{what}: {_short(mine)} against {_short(other)}"))
 
     shared = [m for m in a.scores if m in b.scores]
-    one, two = parts_of(a), parts_of(b)
+    signed = (each.scores[each.first].signature for each in (a, b))
+    one, two = map(scored_run.parts, scored_run.comparable(*signed))
     look("task", "task", a.task, b.task)
     look("task", "version of the task", one.get("v"), two.get("v"))
     look("targets", "targets of the dataset", one.get("targets"), two.get("targets"))
     if not shared:
         found.append(("metric", f"metrics: {', '.join(a.scores)} against {', '.join(b.scores)}"))
     look("parser", "parser", one.get("parser"), two.get("parser"))
+    if "files" in one and "files" in two:  # older runs do not name them
+        look("metric", "files that own code has read", one["files"], two["files"])
     mine, other = a.identity, b.identity
     look("prompt", "prompt", mine["task"].get("prompt"), other["task"].get("prompt"))
     if not found:
@@ -69,10 +72,6 @@ def _differences(a: ScoredRun, b: ScoredRun) -> list[tuple[str, str]]:
     if a.ids != b.ids:
         found.append(("samples", _sample_difference(a, b)))
     return found
-
-
-def parts_of(run: ScoredRun) -> dict[str, str]:
-    return run.signature(run.first)
 
 
 def _sample_difference(a: ScoredRun, b: ScoredRun) -> str:

@@ -5,11 +5,13 @@ Works on folders and scored runs; does not evaluate checkpoints or print.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from evalkit.comparison.compare import ALPHA, MARGIN, TaskResult, task_result
 from evalkit.errors import UserError
@@ -21,8 +23,8 @@ from evalkit.stats import significance
 
 PATTERN = "checkpoint-*"  # as the transformers trainer names them
 SCHEMA = 1
-Stamp = tuple[tuple[str, int, int], ...]
-"""(name, bytes, mtime) of every file of a checkpoint."""
+Stamp = tuple[tuple[str | int, ...], ...]
+"""Name, bytes, times of content and of inode, and inode of every file of a checkpoint."""
 
 
 # --- checkpoints on disk ----------------------------------------------------------------------------------
@@ -82,9 +84,15 @@ def _whole(file: Path) -> bool:
 
 
 def stamp(folder: Path) -> Stamp:
-    """Names, sizes and times of a checkpoint's files, which change while it is written."""
-    files = [p for p in sorted(folder.iterdir()) if p.is_file()]
-    return tuple((p.name, s.st_size, s.st_mtime_ns) for p in files for s in [p.stat()])
+    """The state of a checkpoint's files, which changes while it is written."""
+    files = [(p.name, p.stat()) for p in sorted(folder.iterdir()) if p.is_file()]
+    return tuple((name, s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino) for name, s in files)
+
+
+def digest(model: Mapping[str, Any]) -> str:
+    """sha256 of a model's identity without what is code: of its weights, their files, and the precision."""
+    text = json.dumps(scored_run.weights(model), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 # --- what is known so far -----------------------------------------------------------------------------------
@@ -102,6 +110,7 @@ class Point:
     drops: tuple[str, ...] = ()  # sentences
     coverage: Mapping[str, str] = field(default_factory=dict)  # of the values that are not of all samples
     hooked: bool = False
+    models: Mapping[str, str] = field(default_factory=dict)  # protocol to the model's digest under it
 
 
 @dataclass
@@ -131,8 +140,14 @@ class Trend:
         content = {"schema": SCHEMA, "points": [asdict(p) for p in self.points]}
         atomic_write(self.path, json.dumps(content, indent=1) + "\n")
 
-    def names(self) -> set[str]:
-        return {p.name for p in self.points}
+    def known(self, name: str) -> Point | None:
+        """The point of a checkpoint's name. One of an older file gets its models' digests from its runs."""
+        found = next((p for p in self.points if p.name == name), None)
+        if found is None or found.models:
+            return found
+        runs = [RunFolder(self.path.parent / run).read_run() for run in found.runs]
+        identities = [run["identity"] for run in runs if run]
+        return replace(found, models={i["protocol"]: digest(i["model"]) for i in identities})
 
     @property
     def best(self) -> Point | None:
@@ -153,7 +168,9 @@ def point(step: int, name: str, runs: Sequence[ScoredRun], drops: Sequence[str] 
     firsts = [r.scores[r.first] for r in runs]
     turned = [1 - s.value if s.lower_is_better else s.value for s in firsts]
     mean = sum(turned) / len(turned)
-    return Point(step, name, tuple(r.run for r in runs), values, mean, tuple(drops), coverage)
+    models = {r.identity["protocol"]: digest(r.identity["model"]) for r in runs}
+    names = tuple(r.run for r in runs)
+    return Point(step, name, names, values, mean, tuple(drops), coverage, models=models)
 
 
 def drops(

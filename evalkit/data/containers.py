@@ -38,7 +38,7 @@ def is_archive(path: str) -> bool:
 def names(path: str) -> frozenset[str]:
     """The names of an archive's members. Raises DataError if it is not an archive."""
     try:
-        return _names(path, os.getpid())
+        return _names(path, _state(path))
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
 
@@ -56,18 +56,35 @@ def read(path: str, member: str, limit: int) -> bytes:
         return _cell(path, member, limit)
     if lower.endswith(VIDEOS):
         return _frame(path, member)
-    archive = _zip(path, os.getpid())
+    archive = _zip(path, _state(path))
     if archive.getinfo(member).file_size > limit:
         raise ImageError(f"{path}::{member}: is larger than 1 GiB; use a smaller image")
     return archive.read(member)
 
 
+def beside(path: str, member: str) -> str | None:
+    """What the bytes of a member depend on beside its file: a video's decoder with its version (`av 18.1.0,
+    libavcodec ...`), '' for nothing, None for a table whose cells name files that hold the images."""
+    if path.lower().endswith(VIDEOS):
+        return _decoder()
+    if path.lower().endswith(TABLES) and not _holds_bytes(path, _state(path), member.partition("/")[2]):
+        return None
+    return ""
+
+
 # --- archives ------------------------------------------------------------------------------------
 
 
+def _state(path: str) -> tuple[int, ...]:
+    """The process and the file's state: an archive that is written again is opened again, and one is opened
+    in each process, since a forked child would share the file's position. Raises OSError."""
+    found = os.stat(path)
+    return os.getpid(), found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
+
+
 @functools.lru_cache(maxsize=8)
-def _zip(path: str, process: int) -> zipfile.ZipFile:
-    """An opened archive, one per process, since a forked child would share the file's position."""
+def _zip(path: str, state: tuple[int, ...]) -> zipfile.ZipFile:
+    """An opened archive."""
     try:
         return zipfile.ZipFile(path)
     except zipfile.BadZipFile as error:
@@ -75,7 +92,7 @@ def _zip(path: str, process: int) -> zipfile.ZipFile:
 
 
 @functools.lru_cache(maxsize=64)
-def _tar(path: str, process: int) -> tuple[int, dict[str, tuple[int, int]]]:
+def _tar(path: str, state: tuple[int, ...]) -> tuple[int, dict[str, tuple[int, int]]]:
     """A file descriptor, and name -> (offset, size) of every regular member."""
     try:
         with tarfile.open(path, "r:") as archive:
@@ -86,14 +103,14 @@ def _tar(path: str, process: int) -> tuple[int, dict[str, tuple[int, int]]]:
 
 
 @functools.lru_cache(maxsize=64)
-def _names(path: str, process: int) -> frozenset[str]:
+def _names(path: str, state: tuple[int, ...]) -> frozenset[str]:
     if path.lower().endswith(".tar"):
-        return frozenset(_tar(path, process)[1])
-    return frozenset(_zip(path, process).namelist())
+        return frozenset(_tar(path, state)[1])
+    return frozenset(_zip(path, state).namelist())
 
 
 def _tar_member(path: str, member: str, limit: int) -> bytes:
-    descriptor, index = _tar(path, os.getpid())
+    descriptor, index = _tar(path, _state(path))
     offset, size = index[member]
     if size > limit:
         raise ImageError(f"{path}::{member}: is larger than 1 GiB; use a smaller image")
@@ -128,19 +145,19 @@ def _cell(path: str, member: str, limit: int) -> bytes:
 
 def _value(path: str, row: int, column: str) -> Any:
     if path.lower().endswith(".arrow"):
-        table = _mapped(path, os.getpid())
+        table = _mapped(path, _state(path))
         if row >= table.num_rows:
             raise KeyError(row)
         return table.column(column)[row].as_py()
-    file, starts = _parquet(path, os.getpid())
+    file, starts = _parquet(path, _state(path))
     group = bisect.bisect_right(starts, row) - 1
     if group >= file.num_row_groups:
         raise KeyError(row)
-    return _group(path, os.getpid(), group, column)[row - starts[group]].as_py()
+    return _group(path, _state(path), group, column)[row - starts[group]].as_py()
 
 
 @functools.lru_cache(maxsize=64)
-def _mapped(path: str, process: int) -> Any:
+def _mapped(path: str, state: tuple[int, ...]) -> Any:
     """An Arrow file (stream or file format) as a table that stays on disk until a cell is read."""
     import pyarrow as pa
 
@@ -152,7 +169,7 @@ def _mapped(path: str, process: int) -> Any:
 
 
 @functools.lru_cache(maxsize=64)
-def _parquet(path: str, process: int) -> tuple[Any, list[int]]:
+def _parquet(path: str, state: tuple[int, ...]) -> tuple[Any, list[int]]:
     """An opened Parquet file, and the first row of each of its row groups (and the row after the last)."""
     import pyarrow.parquet as pq
 
@@ -163,13 +180,35 @@ def _parquet(path: str, process: int) -> tuple[Any, list[int]]:
 
 
 @functools.lru_cache(maxsize=2)
-def _group(path: str, process: int, group: int, column: str) -> Any:
-    return _parquet(path, process)[0].read_row_group(group, columns=[column]).column(column)
+def _group(path: str, state: tuple[int, ...], group: int, column: str) -> Any:
+    return _parquet(path, state)[0].read_row_group(group, columns=[column]).column(column)
+
+
+@functools.lru_cache(maxsize=64)
+def _holds_bytes(path: str, state: tuple[int, ...], column: str) -> bool:
+    """Whether no cell of a column of images is without `bytes`."""
+    if path.lower().endswith(".arrow"):
+        for cells in _mapped(path, state).column(column).chunks:
+            while hasattr(cells.type, "value_type"):
+                cells = cells.flatten()
+            if (cells.field("bytes") if hasattr(cells, "field") else cells).null_count:
+                return False
+        return True
+    groups = _parquet(path, state)[0].metadata
+    for number in range(groups.num_row_groups):
+        group = groups.row_group(number)
+        for part in (group.column(i) for i in range(group.num_columns)):
+            name = part.path_in_schema
+            if name == column or (name.startswith(f"{column}.") and name.endswith("bytes")):
+                known = part.statistics
+                if known is None or not known.has_null_count or known.null_count:
+                    return False
+    return True
 
 
 def row_count(path: str) -> int:
     """How many rows an Arrow file holds."""
-    return int(_mapped(path, os.getpid()).num_rows)
+    return int(_mapped(path, _state(path)).num_rows)
 
 
 # --- videos --------------------------------------------------------------------------------------
@@ -180,6 +219,17 @@ def frame_order(there: int, count: int) -> list[int]:
     return [i % there for i in range(count)]
 
 
+@functools.cache
+def _decoder() -> str:
+    try:
+        import av
+    except ImportError:
+        return "absent"
+    names = ("libavcodec", "libswscale")
+    versions = {name: ".".join(map(str, av.library_versions.get(name, ()))) for name in names}
+    return f"av {av.__version__}" + "".join(f", {name} {version}" for name, version in versions.items())
+
+
 def _frame(path: str, member: str) -> bytes:
     """One frame as a PPM file, so that it is decoded, hashed and resized as any image."""
     spelled = _FRAME.fullmatch(member)
@@ -188,14 +238,16 @@ def _frame(path: str, member: str) -> bytes:
     number, count, stride = (int(part) for part in spelled.groups()[:3])
     start, end = (float(part or 0) for part in spelled.groups()[3:])
     with _lock:  # so that the frames of a video are decoded once, not by several threads at the same time
-        frames = _frames(path, os.getpid(), count, stride, start, end)
+        frames = _frames(path, _state(path), count, stride, start, end)
     if not frames:
         raise ImageError(f"{path}: no frame between {start:g} s and {end:g} s can be decoded")
     return frames[frame_order(len(frames), count)[number]]
 
 
 @functools.lru_cache(maxsize=4)
-def _frames(path: str, process: int, count: int, stride: int, start: float, end: float) -> list[bytes]:
+def _frames(
+    path: str, state: tuple[int, ...], count: int, stride: int, start: float, end: float
+) -> list[bytes]:
     """Every stride-th frame from `start`, at most `count`. Raises UserError without PyAV."""
     try:
         import av

@@ -15,7 +15,7 @@ import numpy as np
 
 from evalkit import registry
 from evalkit.errors import UserError
-from evalkit.evaluation.plan import Plan
+from evalkit.evaluation.plan import Plan, again
 from evalkit.evaluation.predict import Session, check_resume, predict, score
 from evalkit.runs.scored_run import ScoredRun, parts
 from evalkit.stats.sequential import ALPHA, Decider, block_size
@@ -63,7 +63,7 @@ def run(
     runs, for a task without a baseline or an additive metric.
     """
     datasets, alpha = session.datasets, ALPHA / len(plans)
-    watches = [_Watch(p, datasets.get(p.task), base.get(p.task.name), margin, alpha) for p in plans]
+    watches = [_Watch(p, again(p, datasets), base.get(p.task.name), margin, alpha) for p in plans]
     found = []
     for plan, watch in zip(plans, watches, strict=True):
         watch.resume({n: e.prediction for n, e in plan.folder.entries().items() if n not in plan.changed})
@@ -74,9 +74,7 @@ def run(
         if watch.next_block:
             predict(plan, session, watch.following)
         outcome = watch.outcome(time.monotonic() - started)
-        stopped = (
-            _stopped(plan, datasets.get(plan.task), watch) if outcome.samples < len(plan.wanted) else plan
-        )
+        stopped = _stopped(plan, again(plan, datasets), watch) if outcome.samples < len(plan.wanted) else plan
         _record(stopped, outcome)
         session.done(stopped, score(stopped, datasets))
         found.append(outcome)

@@ -8,11 +8,12 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from evalkit import models
+from evalkit.comparison import trend
 from evalkit.comparison.compare import ModelRuns, baseline_of
 from evalkit.errors import UserError
 from evalkit.evaluation import callbacks, early_stopping, estimate, predict, progress
@@ -199,6 +200,13 @@ def watched_runs(
     (plans,) = work.plans()
     work.run(plans, candidate)
     return scored_run.of_runs([p.folder for p in plans])
+
+
+def is_watched(path: Path, models: Mapping[str, str], options: WatchOptions) -> bool:
+    """Whether a checkpoint is the one of which these are the digests, by protocol, of an earlier look."""
+    candidate = checkpoint(str(path), options)
+    now = {protocol: trend.digest(candidate.identity(protocol)) for protocol in models}
+    return bool(models) and now == models
 
 
 def load_tasks(

@@ -8,16 +8,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from evalkit.data import sources
+from evalkit import reading
 from evalkit.errors import DataError
-from evalkit.runs.store import Entry, ImageStamp, RunFolder
+from evalkit.evaluation.stamps import Shown
+from evalkit.runs.store import Entry, RunFolder
 from evalkit.tasks import loader
-from evalkit.tasks.dataset import Dataset, Selection, choose
+from evalkit.tasks.dataset import Dataset, DatasetCache, Selection, choose
 from evalkit.types import Checkpoint, Parser, Preparation, Request, Sample, Source, Task
 
 
@@ -30,6 +32,7 @@ class ToScore:
     folder: RunFolder
     wanted: tuple[str, ...]  # ids
     total: int  # samples of the dataset
+    data: str  # the dataset's digest when it was planned
     targets: str  # digest of all targets of the dataset
     official: int | None = None  # the official count, where the disk holds another number
     early: bool = False  # stopped by a sequential test: what is there was chosen by what it showed
@@ -54,7 +57,7 @@ class Plan(ToScore):
     digest: str
     selection: Selection
     missing: tuple[str, ...]  # wanted and not predicted yet
-    changed: tuple[str, ...] = ()  # predicted, but the image on disk has changed since
+    changed: tuple[str, ...] = ()  # predicted, but from another image than is there now
 
 
 def requests(plan: Plan, samples: Sequence[Sample]) -> list[Request]:
@@ -73,6 +76,18 @@ def requests(plan: Plan, samples: Sequence[Sample]) -> list[Request]:
         )
         for s in samples
     ]
+
+
+def again(run: ToScore, datasets: DatasetCache) -> Dataset:
+    """The run's dataset as it was planned, read again where it is not kept. Raises DataError if it is another
+    one now: answers to old and new prompts, or scores of old and new targets, are never mixed."""
+    data = datasets.get(run.task)
+    if data.digest != run.data:
+        raise DataError(
+            f"{run.task.name}: its dataset changed after the run was planned (below {data.source.root}); "
+            "run the same command again, it plans anew"
+        )
+    return data
 
 
 # --- plans ---------------------------------------------------------------------------------------
@@ -100,15 +115,15 @@ def plan(
         "protocol": named,
         "model": dict(checkpoint.identity(named)),
     }
-    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-    folder = RunFolder(output / f"{task.name}.{checkpoint.name}.{digest[:8]}")
+    identity, digest, folder = _named(output, task, checkpoint, identity)
     entries = folder.entries()
     selection = _widest(folder, data, selection, entries)
     wanted = choose(data.samples, selection)
-    if missing_images == "stop":
-        _refuse_missing_images(task, [s for s in wanted if s.id not in entries])
-    changed = tuple(s.id for s in wanted if s.id in entries and not _same_images(s, entries[s.id]))
+    shown = Shown(data.source.root)
+    changed = tuple(s.id for s in wanted if s.id in entries and not shown.same(s, entries[s.id]))
     redo = set(changed)
+    if missing_images == "stop":
+        _refuse_missing_images(task, [s for s in wanted if s.id not in entries or s.id in redo])
     return Plan(
         task=task,
         parser=data.parser,
@@ -123,11 +138,33 @@ def plan(
         wanted=tuple(s.id for s in wanted),
         missing=tuple(s.id for s in wanted if s.id not in entries or s.id in redo),
         changed=changed,
+        data=data.digest,
         targets=data.targets,
         official=data.short_of,
         model=checkpoint.name,
         early=_stopped_early(folder, data, wanted),
     )
+
+
+def _named(
+    output: Path, task: Task, checkpoint: Checkpoint, identity: dict[str, Any]
+) -> tuple[dict[str, Any], str, RunFolder]:
+    """The identity with its digest, and the folder of that name.
+
+    A model of the user's own may read files that only a run shows. If those of the run that is there have
+    changed since, this one is another: their digests as they are now belong to its identity.
+    """
+    while True:
+        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        folder = RunFolder(output / f"{task.name}.{checkpoint.name}.{digest[:8]}")
+        before = dict((folder.read_run() or {}).get("used", {}))
+        if reading.unchanged(before):
+            return identity, digest, folder
+        now = reading.now(before)
+        known = {**identity.get("used", {}), **now}
+        if "" in now.values() or known == identity.get("used"):  # never certainly the same again
+            known[""] = uuid.uuid4().hex
+        identity = {**identity, "used": known}
 
 
 def _stopped_early(folder: RunFolder, data: Dataset, wanted: Sequence[Sample]) -> bool:
@@ -164,21 +201,3 @@ def _refuse_missing_images(task: Task, samples: Sequence[Sample]) -> None:
             f"{task.name}: image {absent[0]} is missing{more}; "
             f"`evalkit data {task.name}` says where to get it, --on-bad-image skip leaves them out"
         )
-
-
-def stamps(images: Iterable[Any]) -> tuple[ImageStamp, ...]:
-    """(bytes, mtime) of the files that hold the images; () when one cannot be looked at."""
-    try:
-        found = [os.stat(image.path) for image in images]
-    except OSError:
-        return ()
-    return tuple((s.st_size, s.st_mtime_ns) for s in found)
-
-
-def _same_images(sample: Sample, entry: Entry) -> bool:
-    """Whether the images are those that the prediction was made from: by stamp, else by content."""
-    now = stamps(sample.images)
-    if not now or now == entry.stamps or not entry.prediction.image_digests:
-        return True
-    found = tuple(hashlib.sha256(sources.read_bytes(image)).hexdigest() for image in sample.images)
-    return found == entry.prediction.image_digests

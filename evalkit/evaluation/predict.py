@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from evalkit import __version__, provenance, registry
-from evalkit.errors import DataError, ImageError, ResultsError
+from evalkit.errors import DataError, ImageError, ModelError, ResultsError
 from evalkit.evaluation import estimate
 from evalkit.evaluation import score as scoring
-from evalkit.evaluation.plan import Plan, ToScore, requests, stamps
+from evalkit.evaluation.plan import Plan, ToScore, again, requests
+from evalkit.evaluation.stamps import Stamps
+from evalkit.reading import unchanged
 from evalkit.runs.store import Entry, scores_of
 from evalkit.tasks.dataset import DatasetCache
 from evalkit.types import Checkpoint, Metric, Model, Prediction, Request, Sample, Score
@@ -74,7 +76,7 @@ def predict(plan: Plan, session: Session, following: Next | None = None) -> None
     block after block, until that names no more samples.
     """
     data, model, flops = (
-        session.datasets.get(plan.task),
+        again(plan, session.datasets),
         session.model(plan.protocol),
         session.checkpoint.flops,
     )
@@ -94,11 +96,13 @@ def predict(plan: Plan, session: Session, following: Next | None = None) -> None
         block: Sequence[str] = following([]) if following else list(todo)
         try:
             while block:
-                asked = requests(plan, [todo[name] for name in block])
+                samples = [todo[name] for name in block]
+                asked, stamps = requests(plan, samples), Stamps(plan.source.root, samples)
                 answers = []  # for `following` alone: a long run must not hold what the journal has
                 for prediction in model.predict(asked, skip if session.on_bad_image == "skip" else None):
+                    _note_used(plan, model, record)
                     sample = todo[prediction.id]
-                    journal.write(Entry(prediction, stamps(sample.images)))
+                    journal.write(Entry(prediction, stamps.of(sample)))
                     if following:
                         answers.append(prediction)
                     done += 1
@@ -153,14 +157,15 @@ def score(run: ToScore, datasets: DatasetCache) -> list[Score]:
         why = next(iter(recorded.get("bad_images", {}).values()), "its folder was emptied while it ran")
         raise DataError(f"{run.task.name}: nothing is left to score in {run.folder.path}: {why}")
     covered = run.coverage(len(predictions))
-    inputs = scoring.inputs_digest(run.task, run.targets, predictions, covered, run.parser.identity())
+    metrics = scoring.metrics_of(run.task)
+    inputs = scoring.inputs_digest(run.task, run.data, predictions, covered, run.parser, metrics)
     before = run.folder.read_scores()
-    if before is not None and before.get("inputs") == inputs:
+    if before is not None and before.get("inputs") == inputs and unchanged(before.get("used", {})):
         return scores_of(run.folder)
-    samples = datasets.get(run.task).samples
-    scored = scoring.score(run.task, run.parser, samples, predictions, covered, run.targets)
+    samples = again(run, datasets).samples
+    scored = scoring.score(run.task, run.parser, samples, predictions, covered, run.targets, metrics)
     run.folder.write_rows(scored.lines)
-    run.folder.write_scores(scored.scores, inputs, scored.not_scored)
+    run.folder.write_scores(scored.scores, inputs, scored.not_scored, scored.used)
     return scored.scores
 
 
@@ -189,9 +194,23 @@ def _record(plan: Plan, model: Model, session: Session) -> dict[str, Any]:
         "asked": dataclasses.asdict(plan.selection),
         "task_file": dataclasses.asdict(plan.task),
         "source": {"root": str(plan.source.root), "entry": dict(plan.source.entry)},
+        **({"used": before["used"]} if "used" in before else {}),
         "bad_images": {k: v for k, v in before.get("bad_images", {}).items() if k in plan.missing},
         "sessions": [*before.get("sessions", []), now],
     }
+
+
+def _note_used(plan: Plan, model: Model, record: dict[str, Any]) -> None:
+    """Writes into run.json, before an answer is kept, which files the model has read to give it. Raises
+    ModelError where one is not what it was planned with, or what earlier answers were made with."""
+    used, known = model.used(), record.get("used", {})
+    for path, digest in used.items():
+        planned = {**plan.identity.get("used", {}), **known}.get(path, digest)
+        if planned != digest:
+            raise ModelError(f"{path}: changed after the run was planned; run the same command again")
+    if used.keys() - known.keys():
+        record["used"] = {**known, **used}
+        plan.folder.write_run(record)
 
 
 def check_resume(plan: Plan, session: Session) -> None:

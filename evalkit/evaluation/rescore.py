@@ -63,7 +63,7 @@ def _rescore(folder: RunFolder, options: ScoreOptions) -> None:
     wanted = tuple(s.id for s in choose(data.samples, Selection.of_run(found.run)))
     to_score = ToScore(
         task=found.task, parser=data.parser, folder=folder, wanted=wanted, total=len(data.samples),
-        targets=data.targets, official=data.short_of, early=bool(found.run.get("early")),
+        data=data.digest, targets=data.targets, official=data.short_of, early=bool(found.run.get("early")),
     )  # fmt: skip
     predict.score(to_score, found.datasets)
 

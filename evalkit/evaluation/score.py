@@ -5,28 +5,33 @@ Knows no model. What it gets is samples and predictions; what it gives is scores
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from evalkit import __version__, registry
+from evalkit import __version__, own_code, provenance, registry
 from evalkit.errors import DataError, UserError, nearest
+from evalkit.reading import Reading
 from evalkit.stats import intervals
 from evalkit.types import Box, Mask, Metric, Parser, Prediction, Rows, Sample, Score, Task
 
 
 @dataclass(frozen=True)
 class Scored:
-    """Scores, for rows.jsonl one line a sample (sorted by id), and why a metric of the task has no score."""
+    """Scores, for rows.jsonl one line a sample (sorted by id), why a metric of the task has no score, and
+    the files that own parsers and metrics have read, with their digests."""
 
     scores: list[Score]
     lines: list[dict[str, Any]]
     not_scored: dict[str, str]
+    used: dict[str, str] = field(default_factory=dict)
 
 
 def score(
@@ -36,11 +41,12 @@ def score(
     predictions: Mapping[str, Prediction],
     coverage: str,
     targets: str,
+    metrics: Mapping[str, Metric] | None = None,
 ) -> Scored:
     """Scores the samples that have a prediction; the caller knows the coverage that this makes.
 
-    `targets` is the digest of all the dataset's targets. Raises DataError when nothing is left to
-    score, or a sample has no target (a test server's split).
+    `targets` is the digest of all the dataset's targets, `metrics` what `metrics_of` gives. Raises DataError
+    when nothing is left to score, or a sample has no target (a test server's split).
     """
     chosen = sorted((s for s in samples if s.id in predictions), key=lambda s: s.id)
     if not chosen:
@@ -53,19 +59,36 @@ def score(
         )
     given = [predictions[s.id] for s in chosen]
     sizes = [s.size or (p.sizes[0] if p.sizes else None) for s, p in zip(chosen, given, strict=True)]
-    answers = parser.answers(given, sizes)
+    used: dict[str, str] = {}
+    with _running(parser, used):
+        answers = parser.answers(given, sizes)
     read = _Answers(
         task, parser, chosen, answers, [parser.invalid(a) for a in answers], _clusters(chosen, given),
-        coverage, targets,
+        coverage, targets, used,
     )  # fmt: skip
-    scores, columns, missing = [], [], not_scored(task)
-    for spelling in (m for m in task.metrics if m not in missing):
-        metric: Metric = registry.make("metrics", spelling)
+    every = dict(used)
+    scores, columns = [], []
+    for spelling, metric in (metrics_of(task) if metrics is None else metrics).items():
         mean = group_mean(spelling, samples, task.group_mean) if task.group_mean is not None else None
-        rows = _rows(metric, chosen, answers, samples, mean)
+        more = dict(used)
+        with _running(metric, more):
+            rows = _rows(metric, chosen, answers, samples, mean)
         columns.append((spelling, rows))
-        scores.append(_score(read, spelling, metric, mean, rows))
-    return Scored(scores, _lines(read, given, columns), missing)
+        scores.append(_score(replace(read, used=more), spelling, metric, mean, rows))
+        every |= more
+    return Scored(scores, _lines(read, given, columns), not_scored(task), every)
+
+
+@contextlib.contextmanager
+def _running(thing: Parser | Metric, used: dict[str, str]) -> Iterator[None]:
+    """Runs what may be own code inside the block, and adds the files that it has read to `used`."""
+    if own_code.files(type(thing)) is None:
+        yield
+        return
+    reading = Reading(type(thing), registry.spell(thing))
+    with reading.watching():
+        yield
+    used.update(reading.used())
 
 
 @dataclass(frozen=True)
@@ -80,6 +103,13 @@ class _Answers:
     clusters: Sequence[str]
     coverage: str
     targets: str  # digest of all targets of the dataset
+    used: Mapping[str, str]  # files that own code has read
+
+
+def metrics_of(task: Task) -> dict[str, Metric]:
+    """The task's metrics that can be scored here, by their spellings."""
+    missing = not_scored(task)
+    return {m: registry.make("metrics", m) for m in task.metrics if m not in missing}
 
 
 def not_scored(task: Task) -> dict[str, str]:
@@ -160,6 +190,7 @@ def _score(read: _Answers, spelling: str, metric: Metric, mean: Any, rows: Rows)
         "v": task.version,
         "metric": registry.spell(whole),
         "parser": registry.spell(parser) + (f"#{parser.identity()[:12]}" if parser.identity() else ""),
+        "files": _digest_of(read.used)[:12],
         "targets": read.targets[:12],
         "n": len(read.answers),
         "coverage": read.coverage,
@@ -182,6 +213,12 @@ def _score(read: _Answers, spelling: str, metric: Metric, mean: Any, rows: Rows)
         details=whole.details(wide),
         lower_is_better=metric.lower_is_better,
     )
+
+
+def _digest_of(used: Mapping[str, str]) -> str:
+    """One digest of files, wherever they are; '' of none."""
+    named = sorted((Path(path).name, digest) for path, digest in used.items())
+    return hashlib.sha256(json.dumps(named).encode()).hexdigest() if named else ""
 
 
 def _groups(
@@ -243,23 +280,26 @@ def shown(answer: Any) -> Any:
 
 
 def inputs_digest(
-    task: Task, targets: str, predictions: Mapping[str, Prediction], coverage: str, decoder: str
+    task: Task,
+    data: str,
+    predictions: Mapping[str, Prediction],
+    coverage: str,
+    parser: Parser,
+    metrics: Mapping[str, Metric],
 ) -> str:
     """sha256 over all that scores are computed from: the same digest, the same scores."""
-    digest = hashlib.sha256()
-    spelled = [registry.identified("metrics", m) for m in task.metrics]
-    metrics = [spelled, list(not_scored(task))]
     head = [
         __version__,
+        provenance.code("metrics", "parsers", "text", "geometry", "stats", "evaluation"),
         task.version,
-        registry.identified("parsers", task.parser),
-        *metrics,
-        targets,
-        coverage,
-        decoder,
+        task.metrics,
         task.group_mean,
+        [(registry.spell(metric), metric.tools()) for metric in metrics.values()],
+        (registry.spell(parser), parser.identity()),
+        data,
+        coverage,
     ]
-    digest.update(json.dumps(head).encode())
+    digest = hashlib.sha256(json.dumps(head).encode())
     for name in sorted(predictions):
         p = predictions[name]
         line = [p.id, p.text, p.tokens, p.logprobs, p.image_digests, p.sizes]

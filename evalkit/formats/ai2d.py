@@ -5,15 +5,19 @@ Kembhavi et al., 2016. Letters are drawn into the diagrams as the reference does
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from PIL import ImageFont
+
 from evalkit.data.readers import read_json
 from evalkit.data.records import Record, Unique, path_of
 from evalkit.data.sources import image_ref
 from evalkit.errors import DataError
+from evalkit.files import spool
 from evalkit.types import Format, Mark, Sample, Source
 
 
@@ -36,7 +40,7 @@ class Ai2d(Format):
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
         folder, images = path_of(source, "questions", self.keys), path_of(source, "images", self.keys)
         boxes = path_of(source, "annotations", self.keys)
-        font = str(source.path("font")) if "font" in source.entry else ""
+        font = _font(source.path("font")) if "font" in source.entry else ""
         listed = _ids(path_of(source, "ids", self.keys))
         if split not in ("test", "train"):
             raise DataError(f"{source.path('ids')}: no split '{split}'; there are: test, train")
@@ -82,6 +86,16 @@ def _ids(path: Path) -> frozenset[str]:
     if not lines:
         raise DataError(f"{path}: is empty; it must list one image number a line")
     return frozenset(line.strip(",").removesuffix(".png") for line in lines)
+
+
+def _font(path: Path) -> str:
+    """A copy of the font, which stays as it is now. Raises DataError if it is none."""
+    try:
+        data = path.read_bytes()
+        ImageFont.truetype(io.BytesIO(data), 10)
+    except OSError as error:
+        raise DataError(f"{path}: is not a TrueType font ({error}); labels of images need one") from None
+    return str(spool(data))
 
 
 def _labels(path: Path, font: str) -> tuple[Mark, ...]:

@@ -6,6 +6,7 @@ Knows no text and no metric. Follows google-research/big_vision transfers/segmen
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import warnings
 from collections.abc import Sequence
@@ -79,26 +80,28 @@ def resolve(decoder: str = "", folders: Sequence[Path] = ()) -> Path:
 def decoder(spelled: str = "", folders: Sequence[Path] = ()) -> Decoder:
     """The decoder that `resolve` finds, loaded once unless its file changes."""
     path = resolve(spelled, folders)
-    status = path.stat()
-    return _load(str(path.resolve()), status.st_size, status.st_mtime_ns, not spelled)
+    found = path.stat()
+    state = (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+    return _load(str(path.resolve()), state, not spelled)
 
 
 @lru_cache(maxsize=4)
-def _load(path: str, size: int, changed: int, published: bool) -> Decoder:
-    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    if published and (size, digest) != (PUBLISHED_SIZE, PUBLISHED_SHA256):
+def _load(path: str, state: tuple[int, ...], published: bool) -> Decoder:
+    data = Path(path).read_bytes()
+    digest = hashlib.sha256(data).hexdigest()
+    if published and (len(data), digest) != (PUBLISHED_SIZE, PUBLISHED_SHA256):
         warnings.warn(
-            f"{path} is not the published {FILE} ({size:,} bytes, sha256 {digest[:12]}..., expected "
+            f"{path} is not the published {FILE} ({len(data):,} bytes, sha256 {digest[:12]}..., expected "
             f"{PUBLISHED_SIZE:,}, {PUBLISHED_SHA256[:12]}...): its masks may differ from the reference's",
             stacklevel=4,
         )
-    return Decoder(_weights(path), digest)
+    return Decoder(_weights(path, data), digest)
 
 
-def _weights(path: str) -> dict[str, npt.NDArray[np.float32]]:
+def _weights(path: str, data: bytes) -> dict[str, npt.NDArray[np.float32]]:
     """The decoder's arrays by key, with their shapes checked; the encoder's are ignored."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             missing = [key for key in _SHAPES if key not in archive.files]
             if missing:
                 raise ModelError(f"{path}: has no array '{missing[0]}'; give a {FILE} mask decoder")

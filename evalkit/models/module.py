@@ -17,7 +17,9 @@ from PIL import Image
 from evalkit import own_code
 from evalkit.errors import ImageError, ModelError, nearest
 from evalkit.images import prepare
+from evalkit.models._own import code
 from evalkit.options.model import model_options
+from evalkit.reading import Reading
 from evalkit.types import Checkpoint, Model, Opening, Prediction, Request
 
 TEXT_VERSION = 2  # raised by hand whenever the same class could be made to write other text
@@ -59,6 +61,7 @@ class Module(Model):
         if self.resolution is not None and "resolution" in _parameters(self.cls):
             self.options = {**self.options, "resolution": self.resolution}
         _check_options(self.where, self.cls, self.options)
+        self._reading = Reading(self.cls, self.where, self.options)
         self._takes = _check_method(self.where, self.cls, self._method)
         if self.batch_size != "auto" and (not str(self.batch_size).isdecimal() or int(self.batch_size) < 1):
             raise ModelError(f"--batch-size {self.batch_size}: must be auto or a number from 1")
@@ -67,16 +70,34 @@ class Module(Model):
 
     @cached_property
     def instance(self) -> Any:
-        """The instance, created once: this is where the class loads its weights."""
-        return self._call("__init__", lambda: self.cls(**self.options))
+        """The instance, created once: this is where the class loads its weights. Raises ModelError if it
+        was planned as another model."""
+        made = self._call("__init__", lambda: self.cls(**self.options))
+        if self._known_unloaded and self._ask() != self._declared:
+            raise ModelError(
+                f"{self.where}: identity() gives another answer than before the model was loaded; "
+                "run the same command again"
+            )
+        return made
+
+    @property
+    def _known_unloaded(self) -> bool:
+        known = inspect.getattr_static(self.cls, "identity", None)
+        return isinstance(known, (classmethod, staticmethod))
+
+    @cached_property
+    def _code(self) -> dict[str, Any]:
+        return code(self.cls)
 
     @cached_property
     def _declared(self) -> dict[str, Any]:
         """What the class declares as its identity. Without one it never counts as the same model again."""
-        known = inspect.getattr_static(self.cls, "identity", None)
-        if known is None:
+        if inspect.getattr_static(self.cls, "identity", None) is None:
             return {"unidentified": uuid.uuid4().hex}
-        if isinstance(known, (classmethod, staticmethod)):
+        return self._ask()
+
+    def _ask(self) -> dict[str, Any]:
+        if self._known_unloaded:
             declared = self._call("identity", lambda: self.cls.identity(**self.options))
         else:
             declared = self._call("identity", lambda: self.instance.identity())
@@ -91,12 +112,12 @@ class Module(Model):
             ) from None
 
     def identity(self) -> Mapping[str, Any]:
-        """What the class declares, its options, and the digest of its source file."""
+        """What the class declares, its options, and the digest of its code."""
         return {
             "backend": "module",
             "text_version": TEXT_VERSION,
             "class": self.cls.__qualname__,
-            "code": own_code.digest(self.cls),
+            **self._code,
             "options": {k: v if isinstance(v, (str, int, float, bool)) else repr(v)
                         for k, v in sorted(self.options.items())},
             "prepare": self._prepares,
@@ -119,6 +140,10 @@ class Module(Model):
             identity=lambda protocol: self.identity(),
             load=lambda protocol: self,
         )
+
+    def used(self) -> Mapping[str, str]:
+        """The files that it has read; none where it is unidentified anyway."""
+        return {} if "unidentified" in {**self._code, **self._declared} else self._reading.used()
 
     def provenance(self) -> Mapping[str, Any]:
         return {"model": self.where, "options": {k: repr(v) for k, v in self.options.items()}}
@@ -211,13 +236,14 @@ class Module(Model):
 
     def _call(self, what: str, call: Callable[[], Any]) -> Any:
         """Calls the class; turns any exception into a ModelError that names the line."""
-        try:
-            return call()
-        except Exception as error:
-            kept = "; earlier answers are kept" if what.startswith("sample") else ""
-            raise ModelError(
-                f"{self.where}: {what}: raised {own_code.said(error)} ({own_code.where(error)}){kept}"
-            ) from error
+        with self._reading.watching():
+            try:
+                return call()
+            except Exception as error:
+                kept = "; earlier answers are kept" if what.startswith("sample") else ""
+                raise ModelError(
+                    f"{self.where}: {what}: raised {own_code.said(error)} ({own_code.where(error)}){kept}"
+                ) from error
 
 
 # --- the class -----------------------------------------------------------------------------------

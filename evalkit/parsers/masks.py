@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -65,7 +66,12 @@ class Masks(Parser):
 
     def identity(self) -> str:
         """The sha256 of the decoder's weights."""
-        return f"mask decoder {mask_decoder.decoder(self.decoder, self.folders).digest}"
+        return self._weights.digest
+
+    @cached_property
+    def _weights(self) -> mask_decoder.Decoder:
+        """The decoder, the same for all answers of a run, whatever becomes of its file."""
+        return mask_decoder.decoder(self.decoder, self.folders)
 
     def _chunk(
         self, predictions: Sequence[Prediction], sizes: Sequence[Size | None]
@@ -78,7 +84,7 @@ class Masks(Parser):
             kept = [(b, f.indices) for b, f in zip(scored, found, strict=True) if f.sound and f.indices]
             boxes.append([box for box, _ in kept])
             indices += [row for _, row in kept]
-        values = iter(mask_decoder.decoder(self.decoder, self.folders).decode(indices) if indices else ())
+        values = iter(self._weights.decode(indices) if indices else ())
         result: list[tuple[Mask, ...] | None] = []
         for prediction, size, some in zip(predictions, sizes, boxes, strict=True):
             known = size or (prediction.sizes[0] if prediction.sizes else None)

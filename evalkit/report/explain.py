@@ -115,7 +115,7 @@ def _of_engine(run: dict[str, Any]) -> Iterator[Cause]:
         yield "≠", "sampled", "text drawn at a temperature; published greedy or by beam"
     if decode.get("mode") == "likelihood":
         yield "≠", "likelihood", "the most likely of given choices; published by generating"
-    if model.get("unidentified"):
+    if model.get("unidentified") or "" in run.get("used", {}).values():
         yield "?", "model", "does not say what it is"
     file = run["task_file"]
     for key, value in (file.get("overrides") or {}).items():

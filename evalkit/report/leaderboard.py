@@ -112,7 +112,7 @@ def _ways(run: dict[str, Any]) -> tuple[str, ...]:
     said = {
         "sampled": decode.get("temperature"),
         "quantised": model.get("quantisation"),
-        "unidentified": model.get("unidentified"),
+        "unidentified": model.get("unidentified") or "" in run.get("used", {}).values(),
     }
     return tuple(name for name, value in said.items() if value)
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from evalkit.errors import UserError
 from evalkit.report.leaderboard import Cell
+from evalkit.runs import scored_run
 from evalkit.runs.store import RunFolder
 from evalkit.types import Score
 
@@ -74,7 +75,7 @@ def _alike(a: Cell, b: Cell) -> Iterable[tuple[str, Any, Any]]:
     """What two runs must share, by name."""
     yield "coverage", a.score.coverage, b.score.coverage
     yield "samples", a.score.n, b.score.n
-    yield "signature", a.score.signature, b.score.signature
+    yield "signature", *scored_run.comparable(a.score.signature, b.score.signature)
     yield "overrides", a.changed, b.changed
     yield "stamps", a.ways, b.ways
     ours, theirs = _identity(a), _identity(b)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime
 import gzip
 import json
+import re
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -75,10 +76,7 @@ class ScoredRun:
     @property
     def weights(self) -> Any:
         """What must be equal for "the same weights": everything read from files, and the precision."""
-        model = dict(self.identity.get("model", {}))
-        for key in ("backend", "text_version", "engine"):  # code, not weights
-            model.pop(key, None)
-        return model
+        return weights(self.identity.get("model", {}))
 
     def only(self, ids: Iterable[str]) -> ScoredRun:
         """The same run with only these samples; rows stay as they are (so a corpus idf stays that of all)."""
@@ -99,6 +97,11 @@ class ScoredRun:
         )  # fmt: skip
 
 
+def weights(model: Mapping[str, Any]) -> dict[str, Any]:
+    """A model's identity without what is code."""
+    return {key: value for key, value in model.items() if key not in ("backend", "text_version", "engine")}
+
+
 def metric(spelling: str) -> Metric:
     found: Metric = registry.make("metrics", spelling)
     return found
@@ -107,6 +110,14 @@ def metric(spelling: str) -> Metric:
 def parts(signature: str) -> dict[str, str]:
     """A signature's `key:value|key:value` as a dict."""
     return dict(p.split(":", 1) for p in signature.split("|") if ":" in p)
+
+
+def comparable(a: str, b: str) -> tuple[str, str]:
+    """Two signatures, without the mask decoder where one of them is older and does not say which it was."""
+    if not any("#mask decoder" in signature for signature in (a, b)):
+        return a, b
+    without = [re.sub(r"(\|parser:masks\([^|]*\))#[^|]*", r"\1", signature) for signature in (a, b)]
+    return without[0], without[1]
 
 
 # --- reading --------------------------------------------------------------------------------------------
@@ -155,7 +166,7 @@ def of_run(folder: RunFolder) -> ScoredRun:
         spelled = {s.metric: parts(s.signature)["metric"] for s in scores}
         columns = {full: [line["rows"][short] for line in lines] for short, full in spelled.items()}
         return ScoredRun(
-            name=run["model"], run=folder.name, task=run["task"], identity=run["identity"],
+            name=run["model"], run=folder.name, task=run["task"], identity=_identity(run),
             digest=run["digest"], asked=run["asked"], overrides=run.get("task_file", {}).get("overrides", {}),
             early=run.get("early"), scores={spelled[s.metric]: s for s in scores},
             ids=tuple(line["id"] for line in lines),
@@ -172,6 +183,19 @@ def of_run(folder: RunFolder) -> ScoredRun:
             f"{folder.path}: rows.jsonl: does not fit scores.json ({error}); "
             f"`evalkit score {folder.path}` writes both again"
         ) from None
+
+
+def _identity(run: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The run's identity, with the files that a model of the user's own has read as part of the model: their
+    names and digests, wherever they are."""
+    identity: Mapping[str, Any] = run["identity"]
+    if "used" not in run:
+        return identity
+    used: dict[str, str] = {}
+    for path, digest in sorted(run["used"].items()):
+        name = Path(path).name
+        used[name] = "+".join(filter(None, (used.get(name), digest)))
+    return {**identity, "model": {**identity["model"], "used": used}}
 
 
 def _rows(values: list[Any], spelling: str = "", groups: Sequence[str] = ()) -> Rows:

@@ -28,16 +28,16 @@ MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 """From each schema to the next; schema 1 is the first, so there are none yet."""
 SYNC_SECONDS = 2.0  # a power cut loses at most this much work
 
-ImageStamp = tuple[int, int]
-"""(bytes, mtime in ns) of an image file when it was read: a cheap first check on resume."""
-
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A journal line: the prediction and the stamps of the image files it was made from."""
+    """A journal line: the prediction and a stamp for each of its images, a quick first check on resume.
+
+    Lines of older runs hold (bytes, mtime) of each file instead; that proves nothing and is left out.
+    """
 
     prediction: Prediction
-    stamps: tuple[ImageStamp, ...] = ()
+    stamps: tuple[str, ...] = ()
 
 
 def _dump(content: Any) -> str:
@@ -68,10 +68,18 @@ class RunFolder:
         """scores.json, or None when the run is not scored yet."""
         return _read_json(self.path / "scores.json")
 
-    def write_scores(self, scores: Sequence[Score], inputs: str, not_scored: Mapping[str, str]) -> None:
-        """Writes scores.json; `inputs` is the digest of everything that the scores were computed from."""
+    def write_scores(
+        self,
+        scores: Sequence[Score],
+        inputs: str,
+        not_scored: Mapping[str, str],
+        used: Mapping[str, str] | None = None,
+    ) -> None:
+        """Writes scores.json; `inputs` is the digest of everything that the scores were computed from, but
+        for the files that own parsers and metrics have read: `used`, with their digests."""
         plain = [dataclasses.asdict(s) for s in scores]
         content = {"schema": SCHEMA, "inputs": inputs, "scores": plain, "not_scored": dict(not_scored)}
+        content |= {"used": dict(used)} if used else {}
         atomic_write(self.path / "scores.json", _dump(content))
 
     def write_rows(self, lines: Iterable[Mapping[str, Any]]) -> None:
@@ -236,7 +244,7 @@ def _decode(line: bytes) -> Entry | None:
     if not mark or tail != b'%08x"}\n' % zlib.crc32(text):
         return None
     content = json.loads(text + b"}")
-    stamps = tuple((a, b) for a, b in content.pop("stamps", ()))
+    stamps = tuple(s for s in content.pop("stamps", ()) if isinstance(s, str))
     for key in ("tokens", "logprobs", "image_digests"):
         if content.get(key) is not None:
             content[key] = tuple(content[key])

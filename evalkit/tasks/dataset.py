@@ -35,14 +35,20 @@ class Selection:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A task's samples as found on disk, with digests of their prompts and targets."""
+    """A task's samples as found on disk, with digests of what decides texts and scores."""
 
     task: Task
     source: Source
     samples: tuple[Sample, ...]
     prompts: str  # digest of all prompts
     targets: str  # digest of all targets
+    facts: str  # digest of what else decides a score: sizes of images, groups, clusters
     parser: Parser  # the task's, with its files found
+
+    @property
+    def digest(self) -> str:
+        """sha256 of all that decides a text or a score, but for the images' content."""
+        return hashlib.sha256("".join((self.prompts, self.targets, self.facts)).encode()).hexdigest()
 
     @property
     def short_of(self) -> int | None:
@@ -106,7 +112,8 @@ def dataset(task: Task, roots: Sequence[Path]) -> Dataset:
         for s in samples
     )
     targets = ((s.id, json.dumps(s.target, sort_keys=True, default=str)) for s in samples)
-    return Dataset(task, source, samples, _digest(prompts), _digest(targets), parser)
+    facts = ((s.id, json.dumps([s.size, s.group, s.cluster])) for s in samples)
+    return Dataset(task, source, samples, _digest(prompts), _digest(targets), _digest(facts), parser)
 
 
 def _read(task: Task, source: Source) -> Iterator[Sample]:

@@ -277,13 +277,28 @@ class PaliGemma(Model):
         what = f"{self.info.path}: {self.info.parameters:,} parameters in {self.dtype} and one image"
         return loaded(work, what)
 
+    def _check_unchanged(self) -> None:
+        """Raises ModelError if a file is another than the one that the identity names."""
+        if "_digests" not in self.__dict__:
+            return
+        now: dict[str, Any] = dict(checkpoint_info.digests(self.info, self.digest))
+        for kind, before in self._digests.items():
+            if now[kind] != before:
+                name = next(n for n in {**before, **now[kind]} if before.get(n) != now[kind].get(n))
+                raise ModelError(
+                    f"{self.info.path}: {name} changed after the run was planned; run the same command again"
+                )
+
     def _load_engine(self) -> Engine:
         from evalkit.models.paligemma.engine import fast, plain
 
         common = self.info, self.dtype, self.device
         if self.engine == "plain":
-            return plain.load(*common, self.device_map, self.quantize, self._sliding)
+            slow = plain.load(*common, self.device_map, self.quantize, self._sliding)
+            self._check_unchanged()
+            return slow
         engine = fast.load(*common, self._kv_dtype, self.strict, self.quantize, self._sliding)
+        self._check_unchanged()
         engine.speed_up(self.cuda_graphs == "on", self.compile)
         return engine
 

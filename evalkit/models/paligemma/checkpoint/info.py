@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -152,12 +153,17 @@ def digests(
         config = {name: digest(info.path / name) for name in names if (info.path / name).is_file()}
     adapter = info.adapter.files if info.adapter else ()
     return {
-        "weights": {f.name: digest(f) for f in info.weights}
+        "weights": {_below(f, info.path): digest(f) for f in info.weights}
         | {f"adapter/{f.name}": digest(f) for f in adapter},
         "config": config,
         "tokenizer": {f.name: digest(f) for f in info.tokenizer},
         "processor": {f.name: digest(f) for f in info.processor},
     }
+
+
+def _below(file: Path, folder: Path) -> str:
+    """A file's name in the identity: shards of one name in two folders are two."""
+    return os.path.relpath(file, folder) if file != folder else file.name
 
 
 def resolve(spec: str, revision: str | None = None) -> Path:

@@ -1,0 +1,120 @@
+"""Which files code opens to read while it runs, and in which state they were.
+
+Sees what is opened through Python, and by safetensors. What a program or another native library opens by
+itself is not seen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import stat
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+State = tuple[int, ...]
+"""Bytes, times of content and of inode in ns, inode: at least one changes whenever the file does."""
+
+_SYSTEM = tuple(f"/{name}/" for name in ("proc", "sys", "dev", "run", "etc"))
+_WRITING = os.O_WRONLY | os.O_TRUNC | os.O_APPEND | os.O_CREAT
+
+
+@dataclass
+class Opened:
+    """The files that were opened inside the blocks of `watching`, by absolute path.
+
+    Those that the code wrote itself are none of them; a file that was in two states has both.
+    """
+
+    states: dict[str, set[State]] = field(default_factory=dict)
+    written: set[str] = field(default_factory=set)
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Watches this process, all of its threads, inside the block."""
+        _install()
+        _WATCHING.append(self)
+        try:
+            yield
+        finally:
+            _WATCHING.remove(self)
+
+    def unchanged(self) -> bool:
+        """Whether all files still are in the state in which they were opened."""
+        return all({state_of(path)} == states for path, states in self.states.items())
+
+    def read(self, path: str) -> None:
+        if path in self.written or path.startswith(_SYSTEM):
+            return
+        state = state_of(path)
+        if state is not None:
+            self.states.setdefault(path, set()).add(state)
+
+    def wrote(self, path: str) -> None:
+        self.written.add(path)
+        self.states.pop(path, None)
+
+
+def state_of(path: str) -> State | None:
+    """A file's state; None where there is no ordinary file."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    if not stat.S_ISREG(found.st_mode):
+        return None
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
+
+
+_WATCHING: list[Opened] = []
+
+
+@functools.cache
+def _install() -> None:
+    """An audit hook stays for as long as the process lives; it does nothing while nobody watches."""
+    sys.addaudithook(_heard)
+    with contextlib.suppress(ImportError):
+        _watch_safetensors()
+
+
+def _heard(event: str, given: tuple[Any, ...]) -> None:
+    if not _WATCHING:
+        return
+    if event == "open":
+        path, mode, flags = given
+        writes = any(c in mode for c in "wax") if isinstance(mode, str) else bool((flags or 0) & _WRITING)
+        _note(path, writes)
+    elif event == "os.rename":
+        _note(given[1], True)
+
+
+def _note(path: Any, writes: bool) -> None:
+    if not isinstance(path, (str, bytes, os.PathLike)):
+        return
+    whole = os.path.abspath(os.fsdecode(path))
+    for watch in tuple(_WATCHING):
+        (watch.wrote if writes else watch.read)(whole)
+
+
+def _watch_safetensors() -> None:
+    """Its reader opens files in native code, which raises no audit event: its class is stood in for."""
+    import safetensors
+
+    original = safetensors.safe_open
+
+    class Kind(type):
+        def __instancecheck__(cls, instance: object) -> bool:
+            return isinstance(instance, original)
+
+    class safe_open(metaclass=Kind):
+        def __new__(cls, filename: Any, *more: Any, **named: Any) -> Any:
+            if _WATCHING:
+                _note(filename, False)
+            return original(filename, *more, **named)
+
+    for module in list(sys.modules.values()):
+        if getattr(module, "__dict__", {}).get("safe_open") is original:
+            module.__dict__["safe_open"] = safe_open
