@@ -16,7 +16,6 @@ from tiny import PROMPTS, ask, backend, by_id
 
 from evalkit.errors import ImageError, ModelError
 from evalkit.models.paligemma.batching.batches import Planned, plan
-from evalkit.models.paligemma.checkpoint import loading
 from evalkit.models.paligemma.decoding.beam_search import expand
 from evalkit.models.paligemma.engine import plain, vision
 from evalkit.models.paligemma.interface import Limit, Prompt, rules
@@ -326,12 +325,3 @@ def test_normalising_is_exact() -> None:
     values = np.arange(256, dtype=np.uint8)
     wanted = np.float32(-1) + values.astype(np.float32) / np.float32(255) * np.float32(2)
     assert (vision.normalise(torch.from_numpy(values)).numpy() == wanted).all()
-
-
-@pytest.mark.parametrize("name", ["auto", "cuda", "cuda:1"])
-def test_a_gpu_is_known_by_its_number(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`torch.cuda.set_device` raises for a device without one."""
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(torch.cuda, "current_device", lambda: 1)
-    assert loading._device(name) == torch.device("cuda:1")
