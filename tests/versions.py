@@ -20,7 +20,25 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PINS = ROOT / "constraints.txt"
 ENGINE = re.compile(r"^\s*(from|import) (torch|transformers|tiny)\b|models\.paligemma", re.MULTILINE)
+REHEARSAL = [
+    "benchmarks.gpu",
+    "--rehearse",
+    "--minutes",
+    "60",
+]  # so long that no part is cut on a slow machine
 SAY = "import sys, torch as t, transformers as h; print(sys.version.split()[0], t.__version__, h.__version__)"
+PYTEST = [
+    "pytest",
+    "-rf",
+    "-p",
+    "no:cacheprovider",
+    "-n",
+    "auto",
+    "--maxprocesses",
+    "8",
+    "--dist",
+    "loadfile",
+]
 COUNTS = ("passed", "failed", "skipped")
 
 
@@ -48,16 +66,20 @@ def run(pins: Path, folder: Path) -> tuple[tuple[str, ...], list[str]]:
     """One combination's line of the table, and what failed."""
     python = install(pins, folder)
     versions = subprocess.run([python, "-c", SAY], capture_output=True, text=True, check=True).stdout.split()
-    # With a cache of its own, so that nothing that another version made is used.
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
-           "XDG_CACHE_HOME": str(folder / "cache"), "TMPDIR": str(folder)}  # fmt: skip
+    env = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
+        "XDG_CACHE_HOME": str(folder / "cache"),  # nothing that another version made is used
+        "TMPDIR": str(folder),
+        "OMP_NUM_THREADS": "1",
+    }
     tests = [str(p) for p in sorted((ROOT / "tests").glob("test_*.py")) if ENGINE.search(p.read_text())]
-    told, status = show([python, "-m", "pytest", "-rf", "-p", "no:cacheprovider", *tests], env)
+    told, status = show([python, "-m", *PYTEST, *tests], env)
     found = {kind: n for n, kind in re.findall(r"(\d+) (\w+)", told.rpartition("\n")[2])}
     wrong = re.findall(r"^(?:FAILED|ERROR) .*", told, re.MULTILINE)
     if status and not wrong:
         wrong = [f"pytest ended with status {status}"]
-    status = show([python, "-m", "benchmarks.gpu", "--rehearse", "--out", str(folder / "rehearsal")], env)[1]
+    status = show([python, "-m", *REHEARSAL, "--out", str(folder / "rehearsal")], env)[1]
     if status:
         wrong.append(f"benchmarks.gpu --rehearse ended with status {status}")
     counts = (found.get(kind, "0") for kind in COUNTS)
@@ -74,7 +96,16 @@ def install(pins: Path, folder: Path) -> str:
     wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
     subprocess.run([interpreter(pins), "-m", "venv", folder / "env"], check=True)
     python = str(folder / "env" / "bin" / "python")
-    pip = [python, "-m", "pip", "install", "-q", "--no-cache-dir", "--disable-pip-version-check"]
+    pip = [
+        python,
+        "-m",
+        "pip",
+        "install",
+        "-q",
+        "--no-compile",
+        "--no-cache-dir",
+        "--disable-pip-version-check",
+    ]
     torch = [line for line in own if line.startswith("torch==")]
     index = os.environ.get("TORCH_INDEX")
     print(f"== {pins.stem}: installing", flush=True)
