@@ -1,4 +1,5 @@
 # make demo: the main job on the embedded model.   make test: checks and all tests.
+# make versions: the engine's tests under several versions of torch and transformers (see tests/versions.py).
 #
 #   make demo TORCH_INDEX=https://...   torch from another package index (a CPU or CUDA build)
 #   make demo SYSTEM_TORCH=1            use the torch that is installed already
@@ -9,7 +10,7 @@ SYSTEM_TORCH ?=
 BIN := $(VENV)/bin
 TORCH := $(shell sed -n 's/^\(torch==.*\)/\1/p' constraints.txt)
 
-.PHONY: demo test check lint install clean
+.PHONY: demo test check lint versions install clean
 
 demo: install
 	@$(BIN)/evalkit demo
@@ -25,6 +26,9 @@ lint: install
 
 check: lint
 	$(BIN)/python -m pytest tests/test_design.py
+
+versions:
+	TORCH_INDEX=$(TORCH_INDEX) $(PYTHON) tests/versions.py $(ONLY)
 
 install: $(VENV)/.installed
 

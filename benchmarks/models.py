@@ -81,8 +81,9 @@ def build(
                 weight.normal_(0, 1.0)
     model.to(dtype).save_pretrained(folder)
     tok.save_pretrained(folder)
+    pillow = getattr(transformers, "SiglipImageProcessorPil", None) or transformers.SiglipImageProcessor
     processor = transformers.PaliGemmaProcessor(
-        transformers.SiglipImageProcessorPil(
+        pillow(  # the second name is that of transformers before 5.4
             size={"height": resolution, "width": resolution},
             image_seq_length=(resolution // 14) ** 2,
             image_mean=[0.5] * 3,

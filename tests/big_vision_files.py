@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.torch import load_file
+import tiny
 
 
 def bfloat16(array: np.ndarray) -> np.ndarray:
@@ -18,7 +18,7 @@ def bfloat16(array: np.ndarray) -> np.ndarray:
 
 def arrays(folder: Path, heads: int = 4, groups: int = 1, vision_heads: int = 2) -> dict[str, np.ndarray]:
     """big_vision's arrays by key, from a checkpoint folder."""
-    w = {k: v.float().numpy() for k, v in load_file(folder / "model.safetensors").items()}
+    w = {k: v.float().numpy() for k, v in tiny.weights(folder).items()}
     out: dict[str, Any] = {}
     v, layers = "vision_tower.encoder.layers.{}.", range(2)
     width = w["vision_tower.post_layernorm.bias"].shape[0]

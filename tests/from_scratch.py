@@ -150,7 +150,11 @@ class FromScratch(nn.Module):
             config["vision_config"]["hidden_size"], config["text_config"]["hidden_size"]
         )
         weights = load_file(Path(folder) / "model.safetensors")
-        names = {"language_model.model.": "language_model.", "multi_modal_projector.linear.": "projector."}
+        names = {
+            "language_model.model.": "language_model.",
+            "multi_modal_projector.linear.": "projector.",
+            "vision_tower.vision_model.": "vision_tower.",  # as most published checkpoints have it
+        }
         for old, new in names.items():
             weights = {k.replace(old, new): v for k, v in weights.items()}
         self.load_state_dict({k: v.float() for k, v in weights.items()})

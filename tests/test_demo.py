@@ -157,9 +157,10 @@ def test_checkpoint_answers(size: int) -> None:
     transformers = pytest.importorskip("transformers")
     torch = pytest.importorskip("torch")
     from evalkit.demo.training import check
+    from evalkit.models.paligemma.checkpoint.loading import KEY_MAPPING
 
     folder = demo.checkpoint("later", size)
-    model = transformers.PaliGemmaForConditionalGeneration.from_pretrained(folder)
+    model = transformers.PaliGemmaForConditionalGeneration.from_pretrained(folder, key_mapping=KEY_MAPPING)
     model = model.to(torch.float32).eval()
     processor = transformers.AutoProcessor.from_pretrained(folder)
     assert processor.tokenizer.convert_tokens_to_ids("<image>") == processor.image_token_id

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import struct
+import sys
 import warnings
 import zlib
 from pathlib import Path
@@ -17,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from evalkit.errors import ImageError
+from evalkit.errors import ImageError, UserError
 from evalkit.images import prepare, resize
 from evalkit.types import ImageRef, Preparation
 
@@ -281,6 +282,16 @@ def test_bicubic_is_the_processor_s(size: tuple[int, int]) -> None:
     grey = resize.resize(image[..., :1], 224, "bicubic")
     expected = processor(images=Image.fromarray(image[..., 0]), return_tensors="np")["pixel_values"][0]
     same(np.repeat(grey, 3, axis=2), expected.transpose(1, 2, 0).astype(np.uint8))
+
+
+def test_without_simplejpeg_no_image_is_blamed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "simplejpeg", None)  # its import fails
+    jpeg = saved(Image.fromarray(COLOUR), "JPEG")
+    with pytest.raises(UserError, match="pip install simplejpeg") as found:
+        prepare.decode(jpeg)
+    assert not isinstance(found.value, ImageError)
+    same(prepare.decode(jpeg, "precise"), np.asarray(Image.open(io.BytesIO(jpeg))).copy())
+    same(prepare.decode(saved(Image.fromarray(COLOUR), "PNG")), COLOUR)
 
 
 def test_unknown_method() -> None:

@@ -46,7 +46,7 @@ def theirs(prompt: Prompt, tokens: list[int]) -> torch.Tensor:
             attention_mask=torch.ones_like(ids),
             use_cache=True,
         )
-        found = [out.logits[0, -1]]
+        found = [tiny.soft_capped(whole, out.logits[0, -1])]
         for i, token in enumerate(tokens):
             out = whole(
                 input_ids=torch.tensor([[token]]),
@@ -55,7 +55,7 @@ def theirs(prompt: Prompt, tokens: list[int]) -> torch.Tensor:
                 past_key_values=out.past_key_values,
                 use_cache=True,
             )
-            found.append(out.logits[0, -1])
+            found.append(tiny.soft_capped(whole, out.logits[0, -1]))
     return torch.stack(found)
 
 

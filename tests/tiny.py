@@ -80,12 +80,14 @@ def build(folder: Path, family: int = 1, image_size: int = 28, seed: int = 0, to
         projection_dim=32,
         hidden_size=32,
     )
-    torch.manual_seed(seed)
     model = PaliGemmaForConditionalGeneration(config)
+    random = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for name, weight in model.named_parameters():
+        for name, weight in sorted(model.named_parameters()):  # by name: transformers' order has changed
             if weight.ndim > 1:  # large enough that texts differ from prompt to prompt
-                weight.normal_(0, 0.08 if "embed_tokens" in name else 0.25)
+                weight.normal_(0, 0.08 if "embed_tokens" in name else 0.25, generator=random)
+            elif name.endswith("bias"):
+                weight.zero_()
     model.save_pretrained(folder)
     tok.save_pretrained(folder)
     return folder
@@ -97,6 +99,35 @@ def checkpoint(family: int) -> Path:
     folder = Path(tempfile.mkdtemp(prefix=f"tiny-paligemma-{family}-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return build(folder, family, seed=family)
+
+
+def weights(folder: Path) -> dict[str, Any]:
+    """A checkpoint's tensors, by the names that transformers saves from 5.6 on."""
+    from safetensors.torch import load_file
+
+    tensors = load_file(folder / "model.safetensors")
+    return {name.replace("vision_tower.vision_model.", "vision_tower."): t for name, t in tensors.items()}
+
+
+def soft_capped(model: Any, logits: Any) -> Any:
+    """transformers' logits with Gemma 2's final soft cap, which transformers applies from 5.23 on.
+
+    Before, PaliGemma 2's logits come without it: the same greedy tokens, other log-probabilities (.004 on the
+    tiny checkpoint, where rounding moves them by 2e-6).
+    """
+    import transformers
+
+    cap = getattr(model.config.text_config, "final_logit_softcapping", None)
+    applied = tuple(map(int, transformers.__version__.split(".")[:2])) >= (5, 23)
+    return logits if cap is None or applied else (logits / cap).tanh() * cap
+
+
+def image_processor(**options: Any) -> Any:
+    """transformers' image processor that works with Pillow; its name is new in 5.4."""
+    import transformers
+
+    kind = getattr(transformers, "SiglipImageProcessorPil", None) or transformers.SiglipImageProcessor
+    return kind(**options)
 
 
 def edit(folder: Path, **changes: Any) -> None:

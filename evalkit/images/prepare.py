@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import simplejpeg
 from PIL import (
     BmpImagePlugin,
     GifImagePlugin,
@@ -29,7 +28,7 @@ from PIL import (
 )
 
 from evalkit.data.sources import read_bytes
-from evalkit.errors import DataError, ImageError
+from evalkit.errors import ImageError, UserError
 from evalkit.images import cache as image_cache
 from evalkit.images import draw, resize
 from evalkit.images.resize import Floats, Pixels
@@ -136,7 +135,7 @@ def _turned(image: Pixels, turn: int, jpeg: str) -> Pixels:
     if jpeg != "fast":
         return image
     grey = image.shape[2] == 1
-    saved = simplejpeg.encode_jpeg(image, 100, "GRAY" if grey else "RGB", "Gray" if grey else "420", False)
+    saved = _simplejpeg().encode_jpeg(image, 100, "GRAY" if grey else "RGB", "Gray" if grey else "420", False)
     return _decode(saved, "fast", "ignore", "turned image")
 
 
@@ -196,7 +195,7 @@ def _decode(data: bytes, jpeg: str, exif: str, where: str) -> Pixels:
             pixels = _fast_jpeg(data, image)
         else:
             pixels = _pixels(image)
-    except DataError:
+    except UserError:
         raise
     except Image.UnidentifiedImageError:
         raise ImageError(
@@ -220,8 +219,21 @@ def _check_size(size: tuple[int, int], where: str) -> None:
         )
 
 
+def _simplejpeg() -> Any:
+    """The package. Raises UserError without it, and not ImageError: no image is at fault or left out."""
+    try:
+        import simplejpeg  # not at the top: the engine and the demo's PNG files do without it
+    except ImportError:
+        raise UserError(
+            "simplejpeg: is not installed, and images are decoded as the reference does with it; pip install "
+            "simplejpeg, or set image.jpeg=precise to decode with Pillow"
+        ) from None
+    return simplejpeg
+
+
 def _fast_jpeg(data: bytes, image: Image.Image) -> Pixels:
     """libjpeg-turbo's fast inverse DCT with its full upsampling, TensorFlow's default."""
+    simplejpeg = _simplejpeg()
     space = {"L": "GRAY", "CMYK": "CMYK"}.get(image.mode, "RGB")
     try:
         pixels = simplejpeg.decode_jpeg(data, colorspace=space, fastdct=True)

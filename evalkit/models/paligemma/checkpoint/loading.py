@@ -11,6 +11,7 @@ import numpy as np
 import torch
 import transformers
 from transformers.initialization import no_init_weights
+from transformers.models.siglip import modeling_siglip
 
 from evalkit.errors import ModelError
 from evalkit.models.paligemma.checkpoint import big_vision, lora, quantize
@@ -20,6 +21,16 @@ from evalkit.models.paligemma.checkpoint.safetensors import canonical
 from evalkit.models.paligemma.memory import is_out_of_memory
 
 WINDOW = 1 << 20  # tokens: longer than any prompt, so Gemma 2's sliding layers see everything
+# For transformers before 5.6, which has the vision tower one module deeper and does not find the weights of a
+# checkpoint that a later release saved: from a file's names to its own. Later ones read all by themselves.
+KEY_MAPPING: dict[str, str] | None = None
+if hasattr(modeling_siglip, "SiglipVisionTransformer"):
+    KEY_MAPPING = {
+        r"^(model\.)?vision_tower\.(vision_model\.)?": "model.vision_tower.vision_model.",
+        r"^multi_modal_projector\.": "model.multi_modal_projector.",
+        r"^language_model\.lm_head\.": "lm_head.",
+        r"^language_model\.(model\.)?": "model.language_model.",
+    }
 
 
 def load_model(
@@ -76,6 +87,7 @@ def _from_folder(
             local_files_only=True,
             trust_remote_code=False,
             output_loading_info=True,
+            key_mapping=KEY_MAPPING,
             **options,
         ),
         info,

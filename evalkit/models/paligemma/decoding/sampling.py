@@ -29,7 +29,8 @@ def choose(logits: torch.Tensor, numbers: Sequence[float], decode: Decode) -> to
 
     Looks the number up in the cumulative probabilities of the kept tokens, in the order of their ids.
     Batching changes probabilities by rounding (1e-6 in float32), so a draw changes only if its number
-    is that close to an edge.
+    is that close to an edge or, with top_p, if two tokens whose probabilities are that close compete for the
+    last place among those kept.
     """
     drawn = torch.tensor(numbers, dtype=torch.float64)[:, None].to(logits.device)
     parts = zip(logits.split(ROWS), drawn.split(ROWS), strict=True)

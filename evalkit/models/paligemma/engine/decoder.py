@@ -108,7 +108,7 @@ class Decoder:
         self.table: torch.Tensor = language.embed_tokens.weight
         self.dtype: torch.dtype = self.table.dtype
         self.home: torch.device = self.table.device
-        self.scale = torch.as_tensor(language.embed_tokens.embed_scale).to(self.home, self.dtype)
+        self.scale = torch.tensor(config.hidden_size**0.5).to(self.home, self.dtype)
         self.head = Linear(head.weight, pack=head.weight is not self.table)
         self.norm = _norm(language.norm)
         self.kv_dtype = kv_dtype if kv_dtype not in (None, self.dtype) else None

@@ -55,7 +55,9 @@ class PlainEngine:
 
     def features(self, pixels: torch.Tensor) -> torch.Tensor:
         """Image tokens as the decoder gets them, (images, tokens, hidden), from uint8 (images, R, R, 3)."""
-        found: torch.Tensor = self.model.get_image_features(self._values(pixels)).pooler_output
+        whole = self.model.model  # `get_image_features` of transformers before 5.4 scales what it returns
+        seen = whole.vision_tower(self._values(pixels)).last_hidden_state
+        found: torch.Tensor = whole.multi_modal_projector(seen)
         return found
 
     def prefill(self, prompts: Sequence[Prompt], rules: Rules) -> tuple[torch.Tensor, State]:
