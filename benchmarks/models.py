@@ -27,8 +27,18 @@ SHAPES: dict[str, dict[str, dict[str, int]]] = {
             "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 27, "num_attention_heads": 2,
         },
     },
+    "3b": {
+        "text": {
+            "hidden_size": 2048, "intermediate_size": 16384, "num_hidden_layers": 18,
+            "num_attention_heads": 8, "num_key_value_heads": 1, "head_dim": 256,
+        },
+        "vision": {
+            "hidden_size": 1152, "intermediate_size": 4304, "num_hidden_layers": 27,
+            "num_attention_heads": 16,
+        },
+    },
 }  # fmt: skip
-ROWS = {"half": 32768, "thin": 2048}  # of the embedding table
+ROWS = {"half": 32768, "thin": 2048, "3b": 257_216}  # of the embedding table
 
 
 def tokenizer() -> Any:
@@ -43,18 +53,10 @@ def tokenizer() -> Any:
     return made
 
 
-def build(
-    folder: Path,
-    shape: str,
-    resolution: int = 224,
-    rows: int = 0,
-    family: int = 1,
-    dtype: torch.dtype = torch.float32,
-) -> Path:
-    """Saves a checkpoint of random weights; `rows` of its embedding table (0: as many as the shape has)."""
+def config(shape: str, resolution: int = 224, rows: int = 0, family: int = 1) -> Any:
+    """transformers' configuration of a shape; `rows` of its embedding table (0: as many as the shape has)."""
     import transformers
 
-    tok = tokenizer()
     kind = transformers.GemmaConfig if family == 1 else transformers.Gemma2Config
     text = kind(
         **SHAPES[shape]["text"], vocab_size=rows or ROWS[shape], pad_token_id=0, eos_token_id=1,
@@ -64,15 +66,28 @@ def build(
         **SHAPES[shape]["vision"], image_size=resolution, patch_size=14, vision_use_head=False,
         projection_dim=text.hidden_size,
     )  # fmt: skip
-    config = transformers.PaliGemmaConfig(
+    return transformers.PaliGemmaConfig(
         vision_config=vision,
         text_config=text,
-        image_token_index=tok.convert_tokens_to_ids("<image>"),
+        image_token_index=tokenizer().convert_tokens_to_ids("<image>"),
         projection_dim=text.hidden_size,
         hidden_size=text.hidden_size,
     )
+
+
+def build(
+    folder: Path,
+    shape: str,
+    resolution: int = 224,
+    rows: int = 0,
+    family: int = 1,
+    dtype: torch.dtype = torch.float32,
+) -> Path:
+    """Saves a checkpoint of random weights; arguments as `config`."""
+    import transformers
+
     torch.manual_seed(0)
-    model = transformers.PaliGemmaForConditionalGeneration(config)
+    model = transformers.PaliGemmaForConditionalGeneration(config(shape, resolution, rows, family))
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if weight.ndim > 1:  # larger than the initialisation, so that answers differ and margins are wide
@@ -80,6 +95,15 @@ def build(
             if "embed_tokens" in name:
                 weight.normal_(0, 1.0)
     model.to(dtype).save_pretrained(folder)
+    save_processor(folder, resolution)
+    return folder
+
+
+def save_processor(folder: Path, resolution: int) -> None:
+    """Saves the tokenizer and the image processor of a checkpoint."""
+    import transformers
+
+    tok = tokenizer()
     tok.save_pretrained(folder)
     pillow = getattr(transformers, "SiglipImageProcessorPil", None) or transformers.SiglipImageProcessor
     processor = transformers.PaliGemmaProcessor(
@@ -92,4 +116,3 @@ def build(
         tok,
     )
     processor.save_pretrained(folder)
-    return folder

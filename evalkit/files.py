@@ -69,8 +69,11 @@ def _refusals(path: Path) -> Iterator[None]:
 # --- hashing -----------------------------------------------------------------------------------
 
 
+SETTLED = 2_000_000_000  # ns after which a later write shows in a file's times
+
+
 def file_digest(path: Path, progress: Callable[[int], None] | None = None) -> str:
-    """sha256 of a file, remembered by path, size, mtime and inode; `progress` gets counts of bytes read."""
+    """sha256 of a file, remembered by path, size, times and inode; `progress` gets counts of bytes read."""
     path = path.resolve()
     try:
         known = remembered_digest(path)
@@ -86,7 +89,7 @@ def file_digest(path: Path, progress: Callable[[int], None] | None = None) -> st
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
     # A file still being written, or so new that a later write could keep its mtime, isn't remembered.
-    if _key(before) == _key(after) and time.time_ns() - after.st_mtime_ns > 2_000_000_000:
+    if _key(before) == _key(after) and time.time_ns() - max(after.st_mtime_ns, after.st_ctime_ns) > SETTLED:
         _remember(path, {"path": str(path), "key": _key(after), "sha256": digest.hexdigest()})
     return digest.hexdigest()
 
@@ -134,7 +137,8 @@ def cache_folder() -> Path:
 
 
 def _key(stat: os.stat_result) -> list[int]:
-    return [stat.st_size, stat.st_mtime_ns, stat.st_ino]
+    """Times of content and of inode: the second changes whenever the file does, whatever sets the first back."""
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
 
 
 def _memory(path: Path) -> Path:

@@ -14,7 +14,7 @@ from transformers.initialization import no_init_weights
 from transformers.models.siglip import modeling_siglip
 
 from evalkit.errors import ModelError
-from evalkit.models.paligemma.checkpoint import big_vision, lora, quantize
+from evalkit.models.paligemma.checkpoint import big_vision, filling, lora, quantize
 from evalkit.models.paligemma.checkpoint.device import find_device, fix_arithmetic
 from evalkit.models.paligemma.checkpoint.info import CheckpointInfo
 from evalkit.models.paligemma.checkpoint.safetensors import canonical
@@ -48,20 +48,46 @@ def load_model(
     config. Raises ModelError if the device does not exist or weights are missing.
     """
     config = _config(info, sliding)
+    alone = not device_map and scheme not in quantize.LIBRARIES
     if info.derived:
         model = _from_npz(info, config, dtype)
-    else:
+    elif not alone or (model := _filled(info, config, dtype, device)) is None:
         model = _from_folder(info, config, dtype, device, device_map, scheme)
     if info.adapter is not None:
         lora.merge(info.adapter, model)
     if scheme == "int8":
         quantize.round_int8(model)
     fix_arithmetic()
-    if not device_map and scheme not in quantize.LIBRARIES:
+    if alone:
         home = find_device(device)
         model = model.to(home)
         if home.type == "cuda":
             torch.cuda.set_device(home)  # the default for streams, graphs and compiled kernels from now on
+    return model
+
+
+def _filled(info: CheckpointInfo, config: Any, dtype: str, device: str) -> Any:
+    """transformers' model on its device, filled from safetensors files; None if its parameters are not all
+    there as they should be."""
+    with find_device(device):
+        model = _empty(info, config, dtype)
+    places = filling.covered(info.weights, model)
+    if places is None:
+        return None
+    filling.fill(model, places)
+    return model.eval()
+
+
+def _empty(info: CheckpointInfo, config: Any, dtype: str) -> Any:
+    """transformers' model in this precision; memory for its parameters is reserved and not written."""
+    with no_init_weights():
+        model = _quietly(
+            lambda: transformers.AutoModelForImageTextToText.from_config(
+                config, dtype=getattr(torch, dtype), attn_implementation=info.attention
+            ),
+            info,
+        )
+    model.tie_weights()  # normally a part of the initialisation, which was skipped
     return model
 
 
@@ -109,15 +135,7 @@ def _from_folder(
 
 def _from_npz(info: CheckpointInfo, config: Any, dtype: str) -> Any:
     """transformers' model, filled weight by weight, so that memory never holds the weights twice."""
-    home = getattr(torch, dtype)
-    with no_init_weights():
-        model = _quietly(
-            lambda: transformers.AutoModelForImageTextToText.from_config(
-                config, dtype=home, attn_implementation=info.attention
-            ),
-            info,
-        )
-    model.tie_weights()  # normally a part of the initialisation, which was skipped
+    model = _empty(info, config, dtype)
     places = {canonical(name): weight for name, weight in model.named_parameters()}
     with torch.no_grad():
         for tensor in big_vision.read(info.path):
