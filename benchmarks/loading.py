@@ -1,4 +1,4 @@
-"""Memory and time of loading a checkpoint with the plain and the fast engine: real size, random weights.
+"""Memory and time of loading a checkpoint with either engine: real size, random weights.
 
     python -m benchmarks.loading [--shape 3b] [--saved bfloat16] [--dtype bfloat16] [--folder DIR]
 

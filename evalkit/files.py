@@ -137,7 +137,7 @@ def cache_folder() -> Path:
 
 
 def _key(stat: os.stat_result) -> list[int]:
-    """Times of content and of inode: the second changes whenever the file does, whatever sets the first back."""
+    """Size, times and inode: the inode's time changes whenever the file does, whatever sets the other back."""
     return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
 
 

@@ -1,4 +1,4 @@
-"""Weights from safetensors files into their places: all of transformers' values, in every precision and spelling."""
+"""Weights from safetensors files into their places: all of transformers' values, in every precision."""
 
 from __future__ import annotations
 

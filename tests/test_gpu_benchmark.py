@@ -54,7 +54,7 @@ def test_every_check_of_the_answers_is_rehearsed(results: dict[str, dict[str, An
     run = [name for name, row in rows.items() if row["ok"]]
     assert len(rows) == 18
     assert set(rows) - set(run) <= {"recorded oracle"}
-    assert "batches of 8 became" in rows["out of memory"]["said"]
+    assert "batches of 16 became" in rows["out of memory"]["said"]
     assert "4 of 4 are the CPU's recorded texts" in rows["float32, demo 224 px"]["said"]
     assert '"steps": 0' not in rows["CUDA graphs, float32"]["said"]
 

@@ -273,14 +273,14 @@ def _out_of_memory(part: Part, case: Case, graphs: bool = False) -> dict[str, An
     weights; on a CPU the engine is made to say once that it has no memory."""
     wanted = _ask(case.backend(part.device, batch_size=1), case.requests)
     model = _switched(part, case, "float32", graphs, False)
-    asked = case.requests * 8
+    asked = case.requests * 16
     asked = [replace(r, id=f"{r.id}/{i}") for i, r in enumerate(asked)]
     limit: Any = model._limit
     limit.rows = before = len(asked)
     engine: Any = model._engine
     if part.device.type != "cuda":
         _fail_once(engine)
-    with device.at_most(part.device, 64 << 20):
+    with device.at_most(part.device, 44 << 20):
         found = _ask(model, asked)
     flips = sum(found[r.id].text != wanted[r.id.split("/")[0]].text for r in asked)
     return {

@@ -1,5 +1,5 @@
-"""A checkpoint's tensors from their files to where they stay, piece by piece: no second copy of the weights is
-held, neither in the host's memory nor in mapped pages that count as this process's.
+"""A checkpoint's tensors from their files to where they stay, piece by piece: no second copy of the weights
+is held, neither in the host's memory nor in mapped pages that count as this process's.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ Place = tuple[Path, int, Mapping[str, Any]]
 
 
 def covered(files: tuple[Path, ...], model: Any) -> dict[str, Place] | None:
-    """Where each parameter of transformers' `model` is in safetensors files, by its name; None if not all of
-    them are there in their own shape and in a precision of floating point: transformers says what is wrong."""
+    """Where each parameter of transformers' `model` is in safetensors files, by its name; None if one is not
+    there in its own shape and in a precision of floating point: then transformers says what is wrong."""
     found: dict[str, Place] = {}
     for file in files:
         header = safetensors.header(file)
