@@ -137,7 +137,7 @@ def cache_folder() -> Path:
 
 
 def _key(stat: os.stat_result) -> list[int]:
-    """Size, times and inode: the inode's time changes whenever the file does, whatever sets the other back."""
+    """Size, times and inode: the inode's own time changes whenever the file does, and cannot be set back."""
     return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
 
 
