@@ -38,8 +38,13 @@ _SPELLING = re.compile(r"(.*?)(?:#([0-9a-f]{12}))?", re.S)
 
 def names(room: str) -> list[str]:
     """What ships in a room, from its file names alone (nothing is imported)."""
+    return list(_names(room))
+
+
+@functools.cache
+def _names(room: str) -> tuple[str, ...]:
     folder = Path(__file__).parent / room
-    return sorted(m.name for m in pkgutil.iter_modules([str(folder)]) if not m.name.startswith("_"))
+    return tuple(sorted(m.name for m in pkgutil.iter_modules([str(folder)]) if not m.name.startswith("_")))
 
 
 @functools.cache
@@ -170,6 +175,12 @@ def spell(thing: Any) -> str:
     shown = ", ".join(f"{f.name}={getattr(thing, f.name)!r}" for f in dataclasses.fields(thing) if f.init)
     code = _code(type(thing))
     return (f"{name}({shown})" if shown else name) + (f"#{code}" if code else "")
+
+
+def declares(thing: Any, name: str) -> bool:
+    """Whether a class attribute was stated for this very class; own code does not inherit what it says."""
+    cls = type(thing)
+    return bool(getattr(thing, name, ())) and (not getattr(cls, _SPELLED, "") or name in vars(cls))
 
 
 def identified(room: str, spelling: str) -> str:

@@ -47,7 +47,14 @@ class CocoAp(Metric):
     agnostic: bool = False
 
     wants: ClassVar[tuple[str, ...]] = ("boxes", "masks")
+    takes: ClassVar[tuple[str, ...]] = ("objects",)
     columns: ClassVar[tuple[str, ...]] = ()
+    undefined: ClassVar[str] = "no image has an object"
+
+    def __post_init__(self) -> None:
+        if self.region == "masks":
+            object.__setattr__(self, "wants", ("masks",))
+            object.__setattr__(self, "takes", ("object masks",))
 
     def rows(self, answers: Sequence[Sequence[Box | Mask] | None], targets: Sequence[dict[str, Any]]) -> Rows:
         """One dict per image: `image`, `objects` {category: how many in each area range}, `boxes`, `offset`.
