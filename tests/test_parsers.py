@@ -127,7 +127,8 @@ CAT = locs(100, 200, 700, 900)
         (f"{locs(5, 5, 5, 9)} thin ; {CAT} cat", ["cat"]),
         (f"{locs(1, 2, 3)} cat", None),
         ("<loc9999><loc0001><loc1024><loc1025> cat", None),
-        ("", None),
+        ("", []),  # no object in the image
+        (" \n", []),
         ("nothing", None),
     ],
 )
@@ -265,6 +266,8 @@ def test_a_box_that_vanishes_in_pixels_is_invalid_but_keeps_its_box() -> None:
 
 def test_several_labelled_masks() -> None:
     parser = registry.make("parsers", "masks(form='objects')")
+    assert [parser.read(predicted(text), (40, 40)) for text in ("", " ", "cat")] == [(), (), None]
+    assert not parser.invalid(())
     text = f"{CAT}{SEGS} cat ; {CAT} no mask ; {locs(0, 0, 1023, 1023)}{SEGS} sky"
     answer = parser.read(predicted(text, sizes=(SIZE,)), None)
     assert [mask.label for mask in answer] == ["cat", "sky"]

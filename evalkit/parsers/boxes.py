@@ -15,7 +15,7 @@ class Boxes(Parser):
 
     `form` says what is read:
     - objects: every `<loc>x4 label` in the text, separated by " ; " or not. Boxes without area are
-      skipped; a text with no other box is unreadable, and so is the empty text.
+      skipped; a text with no other box is unreadable. A blank text says that there is no object.
     - first: the four tokens that the text begins with (referring expressions); the rest is ignored.
       Unreadable unless y1 > y0 and x1 > x0. google-research/big_vision transfers/segmentation.py.
     - demo: as the published demo (Space big-vision/paligemma-hf) reads, boxes without area included;
@@ -33,6 +33,8 @@ class Boxes(Parser):
     def read(self, prediction: Prediction, size: Size | None) -> tuple[Box, ...] | None:
         """The boxes in the order of the text; `size` is not needed."""
         text = prediction.text
+        if self.form != "first" and not text.strip():
+            return ()
         if self.form == "first":
             first = location_tokens.first_box(text)
             found = [first] if first else []

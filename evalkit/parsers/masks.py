@@ -25,7 +25,7 @@ class Masks(Parser):
       all twenty are there and y1 > y0 and x1 > x0 (google-research/big_vision
       transfers/segmentation.py @ 0127fb6b).
     - objects: every `<loc>x4<seg>x16 label` in the text (the mix checkpoints); those whose box has no
-      area are skipped.
+      area are skipped. A blank text says that there is no object.
 
     A box that has an area in tokens but none in whole pixels gives a mask without a pixel: it scores 0
     and counts as invalid, but its box is still compared, as in big_vision. `decoder` names the weights:
@@ -62,7 +62,7 @@ class Masks(Parser):
 
     def invalid(self, answer: Any | None) -> bool:
         """Whether it is None or the box of its first mask has no area in whole pixels."""
-        return answer is None or _vanished(answer[0].box, answer[0].size)
+        return answer is None or (bool(answer) and _vanished(answer[0].box, answer[0].size))
 
     def identity(self) -> str:
         """The sha256 of the decoder's weights."""
@@ -91,7 +91,8 @@ class Masks(Parser):
             if some and known is None:
                 raise DataError(f"sample {prediction.id}: a mask needs the image's size, none is known")
             pasted = tuple(mask_decoder.paste(next(values), box, known) for box in some) if known else ()
-            result.append(pasted or None)
+            nothing = self.form == "objects" and not prediction.text.strip()
+            result.append(pasted or (() if nothing else None))
         return result
 
     def _found(self, text: str) -> list[location_tokens.Found]:
