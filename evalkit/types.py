@@ -18,6 +18,8 @@ import numpy.typing as npt
 
 from evalkit.errors import ImageError
 
+CUT = "cut at max_new_tokens"  # the remark on an answer that was not ended by the model
+UNREADABLE = "unreadable: "  # how the remark on an unreadable answer begins
 SUBMISSION = "submission only"  # how a task's `not_scored` begins where the answers are not public
 
 
@@ -299,6 +301,11 @@ class Parser(ABC):
         """Whether the answer counts as invalid; a parser may count more than None."""
         return answer is None
 
+    def remark(self, prediction: Prediction, size: Size | None) -> str:
+        """What is odd about a text, in a few words that fit many texts (they are counted), or ''; of an
+        unreadable one why it is."""
+        return ""
+
     def identity(self) -> str:
         """What decides the answer in addition to the parameters (the mask decoder's digest), or ''."""
         return ""
@@ -356,6 +363,10 @@ class Metric(ABC):
         """How far boxes are from the targets that they overlap: (n, 3), the summed distances down and right,
         in 1/1024 of the image, and the number of boxes. None for a metric without boxes."""
         return None
+
+    def remarks(self, answers: Sequence[Any | None], targets: Sequence[Any]) -> Mapping[str, int]:
+        """What is odd about answers that were read, and how many are so: labels of no category, say."""
+        return {}
 
     def unfit(self, target: Any) -> str:
         """What is wrong with a target of a kind that the metric takes ("is ...; it must be ..."), or ''."""
@@ -483,3 +494,9 @@ class Score:
     groups: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     details: Mapping[str, float] = field(default_factory=dict)
     lower_is_better: bool = False
+    remarks: Mapping[str, int] = field(default_factory=dict)  # what is odd about the answers -> how many
+
+
+def remarked(remarks: Mapping[str, int]) -> str:
+    """`12 cut at max_new_tokens; 5 end with <eos>`: a score's remarks as a sentence."""
+    return "; ".join(f"{n:,} {what}" for what, n in remarks.items())

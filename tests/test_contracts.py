@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from stub import Stub, checkpoint, colours
+from own_lines import run, write
+from stub import Stub, colours
 from stub_runs import right
 
 import evalkit
@@ -18,7 +18,6 @@ from evalkit import registry
 from evalkit.api import Runs
 from evalkit.cli.main import main
 from evalkit.errors import TasksFailed, UserError
-from evalkit.evaluation import evaluate
 from evalkit.runs import store
 from evalkit.tasks import contract, dataset, loader
 from evalkit.types import TARGETS, target_kinds
@@ -42,33 +41,6 @@ KINDS = {  # what a line's target is, in every kind that it can be scored as
 }
 PARSERS = ("text", "boxes")
 METRICS = [name for name in registry.names("metrics") if name != "group_mean"]
-
-
-def write(folder: Path, lines: Sequence[dict[str, Any]], parser: str, metric: str, name: str = "t") -> Path:
-    """A task of these lines, each with a picture, and the file that it is in."""
-    colours(folder) if not folder.exists() else None
-    text = "".join(json.dumps({"image": f"{n % 10}.png", **line}) + "\n" for n, line in enumerate(lines))
-    (folder / f"{name}.jsonl").write_text(text)
-    file = folder / f"{name}.yaml"
-    file.write_text(
-        "version: 1\nabout: x\nlicense: x\ndata:\n  format: jsonl\n  split: test\n"
-        f"  sources: [{{path: {name}.jsonl, images: pictures}}]\n"
-        f'prompt: what\nparser: "{parser}"\nmetrics: ["{metric}"]\n'
-    )
-    return file
-
-
-@pytest.fixture
-def stub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stub:
-    """The model of every `--model`; what it was asked shows whether anything ran."""
-    model = Stub(lambda request: "red")
-    monkeypatch.setattr(evaluate, "checkpoint", lambda spec, options: checkpoint(model, spec))
-    monkeypatch.chdir(tmp_path)
-    return model
-
-
-def run(*tasks: str, more: Sequence[str] = ()) -> int:
-    return main(["run", "--model", "m", "--tasks", ",".join(tasks), "--data-root", "data", *more])
 
 
 # --- what is declared ------------------------------------------------------------------------------------
@@ -158,7 +130,7 @@ def test_every_pairing_fits_or_is_refused(tmp_path: Path, kind: str) -> None:
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_runs(
-    tmp_path: Path, stub: Stub, kind: str, parser: str, metric: str, alone: bool,
+    tmp_path: Path, model: Stub, kind: str, parser: str, metric: str, alone: bool,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     """`alone`: the file says it, without the data."""
@@ -173,7 +145,7 @@ def test_what_does_not_fit_is_refused_before_anything_runs(
         told = "".join(capsys.readouterr())
         assert f"{file}: metrics: {metric} " in told, words
         assert "there are: " in told, words
-    assert stub.asked == []
+    assert model.asked == []
     assert not Path("results").exists()
 
 
@@ -268,7 +240,7 @@ class Broken(Metric):
 """
 
 
-def test_own_code_is_checked_where_it_declares(tmp_path: Path, stub: Stub) -> None:
+def test_own_code_is_checked_where_it_declares(tmp_path: Path, model: Stub) -> None:
     for name, status in (("Free", 0), ("Derived", 0), ("Stated", 2)):
         write(tmp_path / "data", [LINES["objects"]], "text", f"module:own.py:{name}")
         (tmp_path / "data" / "own.py").write_text(OWN)
@@ -288,7 +260,7 @@ def two_and_a_third(folder: Path, metric: str = "exact_match") -> list[str]:
 
 
 def test_missing_data_of_one_task_does_not_stop_the_others(
-    tmp_path: Path, stub: Stub, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, model: Stub, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tasks = two_and_a_third(tmp_path / "data")
     (tmp_path / "data" / "bad.jsonl").unlink()
@@ -306,7 +278,7 @@ def test_missing_data_of_one_task_does_not_stop_the_others(
     assert "evalkit: 3 of 3 failed, nothing was done" in capsys.readouterr().err
 
 
-def test_a_missing_image_of_one_task_does_not_stop_the_others(tmp_path: Path, stub: Stub) -> None:
+def test_a_missing_image_of_one_task_does_not_stop_the_others(tmp_path: Path, model: Stub) -> None:
     tasks = two_and_a_third(tmp_path / "data")
     lines = (tmp_path / "data" / "bad.jsonl").read_text().replace("1.png", "gone.png")
     (tmp_path / "data" / "bad.jsonl").write_text(lines)
@@ -315,7 +287,7 @@ def test_a_missing_image_of_one_task_does_not_stop_the_others(tmp_path: Path, st
 
 
 def test_a_scoring_error_does_not_stop_the_others(
-    tmp_path: Path, stub: Stub, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, model: Stub, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tasks = two_and_a_third(tmp_path / "data", "module:own.py:Broken")
     assert run(*tasks, more=["--allow-code"]) == 1
@@ -330,7 +302,7 @@ def test_a_scoring_error_does_not_stop_the_others(
     assert "1 of 3 failed, the others are done" in capsys.readouterr().err
 
 
-def test_two_models_and_a_task_that_fails_with_one(tmp_path: Path, stub: Stub) -> None:
+def test_two_models_and_a_task_that_fails_with_one(tmp_path: Path, model: Stub) -> None:
     tasks = two_and_a_third(tmp_path / "data", "module:own.py:Broken")
     with pytest.raises(TasksFailed) as caught:
         evalkit.run(["a", "b"], tasks, data_root="data", allow_code=True)
@@ -341,32 +313,32 @@ def test_two_models_and_a_task_that_fails_with_one(tmp_path: Path, stub: Stub) -
     ]  # fmt: skip
 
 
-def test_a_task_that_does_not_fit_refuses_the_whole_run(tmp_path: Path, stub: Stub) -> None:
+def test_a_task_that_does_not_fit_refuses_the_whole_run(tmp_path: Path, model: Stub) -> None:
     """It is a mistake in a file, and known before a model loads."""
     tasks = two_and_a_third(tmp_path / "data")
     write(tmp_path / "data", [LINES["box"]] * 3, "text", "exact_match", "bad")
     assert run(*tasks) == 2
-    assert stub.asked == []
+    assert model.asked == []
 
 
 def test_the_gate_does_not_say_regression(
-    tmp_path: Path, stub: Stub, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, model: Stub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tasks = two_and_a_third(tmp_path / "data")
     assert run(*tasks) == 0
     assert main(["baseline", "save", "results", "b.json"]) == 0
     (tmp_path / "data" / "bad.jsonl").unlink()
-    stub.asked.clear()
+    model.asked.clear()
     assert (
         main(
             ["check", "--model", "m", "--baseline", "b.json", "--data-root", "data", "--include-path", "data"]
         )
         == 2
     )
-    assert stub.asked == []
+    assert model.asked == []
 
 
-def test_the_gate_ends_with_2_where_scoring_fails(tmp_path: Path, stub: Stub) -> None:
+def test_the_gate_ends_with_2_where_scoring_fails(tmp_path: Path, model: Stub) -> None:
     tasks = two_and_a_third(tmp_path / "data", "module:own.py:Broken")
     (tmp_path / "data" / "own.py").write_text(OWN.replace('t["nothing"]', "[1.0, 1.0]"))
     assert run(*tasks, more=["--allow-code"]) == 0
@@ -376,11 +348,11 @@ def test_the_gate_ends_with_2_where_scoring_fails(tmp_path: Path, stub: Stub) ->
     assert main(["check", "--model", "m", "--baseline", "b.json", "--data-root", "data", *words]) == 2
 
 
-def test_a_running_score_that_fails_does_not_end_the_run(tmp_path: Path, stub: Stub) -> None:
+def test_a_running_score_that_fails_does_not_end_the_run(tmp_path: Path, model: Stub) -> None:
     write(tmp_path / "data", [LINES["texts"]] * 3, "text", "module:own.py:Broken")
     (tmp_path / "data" / "own.py").write_text(OWN)
     assert run("data/t.yaml", more=["--allow-code"]) == 2
-    assert len(stub.asked) == 3
+    assert len(model.asked) == 3
 
 
 # --- targets that are missing ----------------------------------------------------------------------------
@@ -398,7 +370,7 @@ def sixty(change: dict[int, dict[str, Any]]) -> list[dict[str, Any]]:
     [("label", "answer"), ("Anwser", "answer"), ("captions", "references"), ("boxes", "objects"), ("x", "")],
 )  # fmt: skip
 def test_a_misspelt_target_key_is_told(
-    tmp_path: Path, stub: Stub, key: str, near: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, model: Stub, key: str, near: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = [{"question": "which?", key: "red"}] * 60
     file = write(tmp_path / "data", lines, "text", "exact_match")
@@ -414,14 +386,14 @@ def test_a_misspelt_target_key_is_told(
         assert f"'image' (60), 'question' (60), '{key}' (60); a target is one of answer, answers, " in told
         assert (f"; '{key}' probably stands for {near}; " in told) == bool(near)
         assert ("stands for" in told) == bool(near)
-    assert stub.asked == []
+    assert model.asked == []
 
 
 @pytest.mark.parametrize(
     "line", [{"label": "red"}, {"answer": None}, {"answers": []}, {"references": []}, {}]
 )
 def test_one_line_without_target_costs_itself_only(
-    tmp_path: Path, stub: Stub, line: dict[str, Any], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, model: Stub, line: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = write(tmp_path / "data", sixty({7: {"question": "which?", **line}}), "text", "exact_match")
     assert main(["validate", str(file), "--data", "--data-root", "data"]) == 2
@@ -462,21 +434,21 @@ def test_a_mask_without_a_box_is_a_target(tmp_path: Path) -> None:
 # --- nothing there ---------------------------------------------------------------------------------------
 
 
-def test_images_without_objects(tmp_path: Path, stub: Stub, capsys: pytest.CaptureFixture[str]) -> None:
+def test_images_without_objects(tmp_path: Path, model: Stub, capsys: pytest.CaptureFixture[str]) -> None:
     nothing = {"size": [8, 8], "objects": []}
     write(tmp_path / "data", [LINES["objects"], nothing], "boxes", "coco_ap")
     box = "".join(f"<loc{n:04}>" for n in (0, 0, 512, 512)) + " cat"
-    stub.answer = lambda request: box if request.id == "0" else ""
+    model.answer = lambda request: box if request.id == "0" else ""
     assert run("data/t.yaml") == 0
     (score,) = store.scores_of(store.find([Path("results")])[0])
     assert (score.invalid, round(score.value, 3)) == (0, 1.0)
 
 
 def test_a_dataset_without_objects_has_a_reason(
-    tmp_path: Path, stub: Stub, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, model: Stub, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(tmp_path / "data", [{"size": [8, 8], "objects": []}] * 4, "boxes", "coco_ap")
-    stub.answer = lambda request: ""
+    model.answer = lambda request: ""
     assert run("data/t.yaml") == 0
     out, err = capsys.readouterr()
     assert "nan" not in (out + err).lower()
@@ -486,17 +458,17 @@ def test_a_dataset_without_objects_has_a_reason(
     assert json.loads(text, parse_constant=pytest.fail)["not_scored"] == {"coco_ap": "no image has an object"}
 
 
-def test_an_empty_answer_where_one_box_is_asked_for_is_unreadable(tmp_path: Path, stub: Stub) -> None:
+def test_an_empty_answer_where_one_box_is_asked_for_is_unreadable(tmp_path: Path, model: Stub) -> None:
     write(tmp_path / "data", [LINES["box"]] * 2, "boxes", "box_iou")
-    stub.answer = lambda request: ""
+    model.answer = lambda request: ""
     assert run("data/t.yaml") == 0
     assert store.scores_of(store.find([Path("results")])[0])[0].invalid == 2
 
 
-def test_right_answers_still_score(tmp_path: Path, stub: Stub) -> None:
+def test_right_answers_still_score(tmp_path: Path, model: Stub) -> None:
     """What fits is not touched by any of this."""
     colours(tmp_path / "data")
-    stub.answer = right
+    model.answer = right
     assert run("data/colours_test.yaml") == 0
     (score,) = store.scores_of(store.find([Path("results")])[0])
     assert (score.n, score.value, score.coverage) == (20, 1.0, "all")

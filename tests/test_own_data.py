@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from own_lines import write
 from PIL import Image
-from test_contracts import write
 
 from evalkit import registry
 from evalkit.cli.main import main

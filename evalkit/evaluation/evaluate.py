@@ -59,8 +59,9 @@ class Work:
         for task in self.tasks:
             try:
                 made = [self._plan(task, candidate) for candidate in self.checkpoints]
-                if unscored := self.datasets.get(task).unscored:
-                    progress.say(f"warning: {task.name}: {unscored}")
+                data = self.datasets.get(task)
+                for said in filter(None, (data.unscored, data.placeholders)):
+                    progress.say(f"warning: {task.name}: {said}")
             except (DataError, ResultsError) as error:
                 if not leave_out or len(self.tasks) == 1:
                     raise

@@ -10,8 +10,9 @@ from typing import Any
 from evalkit.errors import TasksFailed
 from evalkit.evaluation.plan import Plan
 from evalkit.runs.store import not_scored_of
-from evalkit.types import Checkpoint, Score, why_not_scored
+from evalkit.types import CUT, Checkpoint, Score, remarked, why_not_scored
 
+FEW = 0.01  # the share of answers from which on being cut is a warning
 QUIET_SECONDS = 30.0  # between lines when nobody watches
 
 
@@ -88,10 +89,16 @@ def scores(plan: Plan, found: Sequence[Score]) -> None:
     parts = [f"{s.metric} {value(s)}" for s in found]
     first = found[0]
     notes = [f"n {first.n:,}"]
-    notes += [f"{first.invalid} unreadable"] if first.invalid else []
+    notes += [f"{first.invalid:,} unreadable"] if first.invalid else []
     notes += [f"{plan.unscored:,} without target"] if plan.unscored else []
     notes += [first.coverage] if first.coverage != "all" else []
     say(f"  {plan.task.name}: {', '.join(parts)}  ({', '.join(notes)})")
+    remarks = {what: n for s in found for what, n in s.remarks.items()}
+    if remarks:
+        say(f"    {remarked(remarks)}")
+    if remarks.get(CUT, 0) > FEW * first.n:
+        most = plan.task.decode.max_new_tokens
+        say(f"    warning: answers are cut at {most} tokens; raise decode.max_new_tokens if they go on")
 
 
 def failures(error: TasksFailed) -> None:

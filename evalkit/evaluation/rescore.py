@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +88,10 @@ def score_predictions(options: ScoreOptions) -> tuple[Dataset, Scored, list[str]
         raise UserError(f"score: {task.name}: {why_not_scored(task.not_scored)}")
     data = DatasetCache(roots(paths(options.data_root), [task])).get(task)
     predictions = read_predictions(str(options.predictions), data.samples)
+    for s in data.samples:
+        if s.id in predictions:
+            asked = loader.prompt(task, s.fields)  # what a text may repeat
+            predictions[s.id] = dataclasses.replace(predictions[s.id], prompt=asked)
     missing = [s.id for s in data.samples if s.id not in predictions]
     covered = "incomplete" if missing or data.short_of is not None else "all"
     return data, score(task, data.parser, data.samples, predictions, covered, data.targets), missing

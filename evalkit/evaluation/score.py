@@ -10,6 +10,7 @@ import hashlib
 import importlib.util
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,7 +23,20 @@ from evalkit.errors import DataError, UserError, nearest
 from evalkit.reading import Reading
 from evalkit.stats import intervals
 from evalkit.tasks.dataset import has_target
-from evalkit.types import Box, Mask, Metric, Parser, Prediction, Rows, Sample, Score, Task, target_kinds
+from evalkit.types import (
+    CUT,
+    UNREADABLE,
+    Box,
+    Mask,
+    Metric,
+    Parser,
+    Prediction,
+    Rows,
+    Sample,
+    Score,
+    Task,
+    target_kinds,
+)
 
 
 @dataclass(frozen=True)
@@ -63,8 +77,10 @@ def score(
     with _named(f"{task.path}: parser: {task.parser}"), _running(parser, used):
         answers = parser.answers(given, sizes)
         invalid = [parser.invalid(a) or _none_of_one(a, s) for a, s in zip(answers, chosen, strict=True)]
+        odd = [parser.remark(p, size) for p, size in zip(given, sizes, strict=True)]
     read = _Answers(
-        task, parser, chosen, answers, invalid, _clusters(chosen, given), coverage, targets, used
+        task, parser, chosen, answers, invalid, _clusters(chosen, given), coverage, targets, used,
+        _remarks(given, answers, odd, invalid),
     )  # fmt: skip
     every, missing = dict(used), not_scored(task)
     scores, columns = [], []
@@ -107,6 +123,21 @@ def _running(thing: Parser | Metric, used: dict[str, str]) -> Iterator[None]:
     used.update(reading.used())
 
 
+def _remarks(
+    given: Sequence[Prediction], answers: Sequence[Any], odd: Sequence[str], invalid: Sequence[bool]
+) -> dict[str, int]:
+    """What is odd about the texts, the commonest first: why one is unreadable, what stands in a text answer
+    that no answer has, and that it was cut."""
+    found = Counter[str]()
+    for prediction, answer, why, bad in zip(given, answers, odd, invalid, strict=True):
+        if bad:
+            found[UNREADABLE + (why or "as its parser says")] += 1
+        elif why and isinstance(answer, str):
+            found[why] += 1
+        found[CUT] += prediction.stop == "length"
+    return {what: n for what, n in found.most_common() if n}
+
+
 def _none_of_one(answer: Any, sample: Sample) -> bool:
     """Whether nothing was answered where exactly one box or mask is asked for."""
     return answer == () and not target_kinds(sample.target).isdisjoint(("box", "mask"))
@@ -125,6 +156,7 @@ class _Answers:
     coverage: str
     targets: str  # digest of all targets of the dataset
     used: Mapping[str, str]  # files that own code has read
+    remarks: Mapping[str, int]  # what is odd about the texts
 
 
 def metrics_of(task: Task) -> dict[str, Metric]:
@@ -233,6 +265,7 @@ def _score(read: _Answers, spelling: str, metric: Metric, mean: Any, rows: Rows)
         groups=_groups(metric, rows, read.invalid, groups),
         details=whole.details(wide),
         lower_is_better=metric.lower_is_better,
+        remarks={**read.remarks, **metric.remarks(read.answers, [s.target for s in read.samples])},
     )
 
 

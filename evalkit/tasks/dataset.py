@@ -45,6 +45,7 @@ class Dataset:
     facts: str  # digest of what else decides a score: sizes of images, groups, clusters
     parser: Parser  # the task's, with its files found
     unscored: str = ""  # where some samples have no target: how many, and what they have instead
+    placeholders: str = ""  # where prompts have `<image>`: how many, and how that is read
 
     @property
     def digest(self) -> str:
@@ -118,8 +119,26 @@ def dataset(task: Task, roots: Sequence[Path]) -> Dataset:
     facts = ((s.id, json.dumps([s.size, s.group, s.cluster])) for s in samples)
     parser: Parser = registry.make("parsers", task.parser).within((source.root, *roots))
     return Dataset(
-        task, source, samples, _digest(prompts), _digest(targets), _digest(facts), parser, unscored
-    )
+        task, source, samples, _digest(prompts), _digest(targets), _digest(facts), parser, unscored,
+        _placeholders(task, samples),
+    )  # fmt: skip
+
+
+def _placeholders(task: Task, samples: Sequence[Sample]) -> str:
+    """How many prompts have `<image>` at their beginning, and how many elsewhere."""
+    before, inside = 0, list[str]()
+    for sample in samples:
+        prompt = loader.written(task, sample.fields)
+        if loader.IMAGE in prompt:
+            before += prompt.startswith(loader.IMAGE)
+            inside += [sample.id] if loader.IMAGE in loader.without_image(prompt) else []
+    of, said = f"of {len(samples):,} prompts", []
+    if before:
+        said.append(f"{before:,} {of} begin with {loader.IMAGE}, which stands for the image and is left out")
+    if inside:
+        first = f"{len(inside):,} {of} have {loader.IMAGE} inside, first {inside[0]}'s"
+        said.append(f"{first}; it is read as text, since images come first")
+    return "; ".join(said)
 
 
 def _unscored(task: Task, source: Source, fmt: Format, samples: Sequence[Sample]) -> str:
