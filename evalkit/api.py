@@ -19,7 +19,7 @@ from evalkit import own_code, registry
 from evalkit.comparison.compare import Comparison
 from evalkit.comparison.gate import Decision
 from evalkit.comparison.ranks import Rank
-from evalkit.errors import UserError, meant
+from evalkit.errors import TasksFailed, UserError, meant
 from evalkit.evaluation import check as gate_check
 from evalkit.evaluation import evaluate, rescore
 from evalkit.evaluation.ask import Reply, reply
@@ -226,8 +226,20 @@ def run(options: RunOptions) -> Runs:
     `run("./my-finetune", "docvqa_val", data_root="/datasets", limit=200, dtype="bfloat16")`: `set` takes a
     mapping (`set={"decode.max_new_tokens": 64}`), `on_scores` a function (run name, scores) that is called
     after each run, every other option what `evalkit run --help` says.
+
+    Raises `evalkit.errors.TasksFailed` where some of several tasks failed, after the others are done: its
+    `runs` are the finished ones, its `failures` say why.
     """
-    return Runs(Run(folder, options.allow_code) for folder in evaluate.run(options, "evalkit.run"))
+    return _runs(lambda: evaluate.run(options, "evalkit.run"), options.allow_code)
+
+
+def _runs(act: Callable[[], Sequence[store.RunFolder]], allow_code: bool) -> Runs:
+    """The runs in the folders that `act` gives, or that a TasksFailed of its carries."""
+    try:
+        return Runs(Run(folder, allow_code) for folder in act())
+    except TasksFailed as error:
+        runs = Runs(Run(folder, allow_code) for folder in error.runs)
+        raise TasksFailed(error.failures, runs, error.done) from error
 
 
 def load(runs: Paths, allow_code: bool = False) -> Runs:
@@ -240,7 +252,7 @@ def score(options: ScoreOptions) -> Runs | list[Score]:
     """Runs scored again from their files; or, with `task` and `predictions`, the scores of a file."""
     if options.predictions:
         return rescore.score_predictions(options)[1].scores
-    return Runs(Run(folder, options.allow_code) for folder in rescore.rescore(options))
+    return _runs(lambda: rescore.rescore(options), options.allow_code)
 
 
 @_takes(TableOptions)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 
 class UserError(Exception):
@@ -24,6 +25,25 @@ class ModelError(UserError):
 
 class ResultsError(UserError):
     """A results folder that is in use, is damaged or belongs to something else."""
+
+
+class TasksFailed(UserError):
+    """Some tasks of several could not be done; the others were.
+
+    `failures` says why, by task or by run; `runs` are the finished runs, also those of `evalkit.run`.
+    `status` is the exit status: 1 where anything was done, else 2.
+    """
+
+    def __init__(self, failures: Mapping[str, Exception], runs: Sequence[Any], done: int) -> None:
+        self.failures, self.runs, self.done, self.status = dict(failures), runs, done, 1 if done else 2
+        super().__init__("; ".join(map(str, failures.values())))
+
+    @property
+    def summary(self) -> str:
+        """`1 of 3 failed, the others are done`."""
+        asked = len(self.failures) + self.done
+        others = "the others are done; the same command goes on" if self.done else "nothing was done"
+        return f"{len(self.failures)} of {asked} failed, {others}"
 
 
 def nearest(name: str, names: Iterable[str], limit: int = 3) -> str:

@@ -30,6 +30,7 @@ ROOMS: dict[str, type] = {
     "metrics": Metric,
     "models": Model,
 }
+ADDED = {"added": True}  # metadata of a parameter that a class got later
 OWN = "module:"  # how a spelling of the user's own file or package begins
 _SPELLED = "_evalkit_spelling"  # set on a class of own code: what `spell` calls it
 _OWN_SPELLING = re.compile(r"(module:[^()#]+)(\(.*\))?(?:#([0-9a-f]{12}))?", re.S)
@@ -38,8 +39,13 @@ _SPELLING = re.compile(r"(.*?)(?:#([0-9a-f]{12}))?", re.S)
 
 def names(room: str) -> list[str]:
     """What ships in a room, from its file names alone (nothing is imported)."""
+    return list(_names(room))
+
+
+@functools.cache
+def _names(room: str) -> tuple[str, ...]:
     folder = Path(__file__).parent / room
-    return sorted(m.name for m in pkgutil.iter_modules([str(folder)]) if not m.name.startswith("_"))
+    return tuple(sorted(m.name for m in pkgutil.iter_modules([str(folder)]) if not m.name.startswith("_")))
 
 
 @functools.cache
@@ -164,12 +170,21 @@ def make(room: str, spelling: str) -> Any:
 def spell(thing: Any) -> str:
     """The full spelling of an object, every parameter said, defaults too; `make` reads it back.
 
-    Own code is followed by `#` and the beginning of its file's digest.
+    A parameter that was `ADDED` after runs were scored is said where it is not at its default, so that older
+    signatures still mean what they meant. Own code is followed by `#` and the beginning of its file's digest.
     """
     name = getattr(type(thing), _SPELLED, "") or type(thing).__module__.split(".")[2]
-    shown = ", ".join(f"{f.name}={getattr(thing, f.name)!r}" for f in dataclasses.fields(thing) if f.init)
+    values = ((f, getattr(thing, f.name)) for f in dataclasses.fields(thing) if f.init)
+    said = [f"{f.name}={v!r}" for f, v in values if not f.metadata.get("added") or v != f.default]
+    shown = ", ".join(said)
     code = _code(type(thing))
     return (f"{name}({shown})" if shown else name) + (f"#{code}" if code else "")
+
+
+def declares(thing: Any, name: str) -> bool:
+    """Whether a class attribute was stated for this very class; own code does not inherit what it says."""
+    cls = type(thing)
+    return bool(getattr(thing, name, ())) and (not getattr(cls, _SPELLED, "") or name in vars(cls))
 
 
 def identified(room: str, spelling: str) -> str:

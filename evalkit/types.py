@@ -18,6 +18,8 @@ import numpy.typing as npt
 
 from evalkit.errors import ImageError
 
+CUT = "cut at max_new_tokens"  # the remark on an answer that was not ended by the model
+UNREADABLE = "unreadable: "  # how the remark on an unreadable answer begins
 SUBMISSION = "submission only"  # how a task's `not_scored` begins where the answers are not public
 
 
@@ -147,6 +149,11 @@ class Source:
     root: Path
     entry: Mapping[str, Any]
     task: str = ""
+    used: frozenset[str] | None = None  # kinds of target that the task's metrics take; None: not known
+
+    def uses(self, *kinds: str) -> bool:
+        """Whether a target of one of these kinds may be scored. What is not used is not validated."""
+        return self.used is None or not self.used.isdisjoint(kinds)
 
     def path(self, key: str) -> Path:
         """The file or folder that the entry's `key` names (KeyError when the entry lacks it)."""
@@ -190,6 +197,40 @@ class Request:
         shard and resume do not change what is sampled."""
         digest = hashlib.sha256(f"{self.decode.seed}\0{self.id}".encode()).digest()
         return int.from_bytes(digest[:8], "big")
+
+
+TARGETS: Mapping[str, str] = {
+    "texts": "accepted answers or references",
+    "pair": "answers with the name of a pair",
+    "type": "answers with the type of the question",
+    "question": "answers with the id of the question",
+    "box": "one box",
+    "mask": "one mask",
+    "objects": "all objects of an image, as boxes",
+    "object masks": "all objects of an image, as masks",
+    "words": "the words in an image with their outlines",
+}
+"""The kinds of target: a format says which it `gives`, a metric which it `takes`."""
+
+
+def target_kinds(target: Any) -> frozenset[str]:
+    """Which kinds a target is; none for a sample without target (None, or an empty tuple).
+
+    A tuple holds accepted texts. A mapping is `texts` where it has `answers`, and then also what its keys
+    `pair`, `type` and `id` say; `box`, `mask` (`segmentation`), `objects` and `words` by the keys of these
+    names; `object masks` where every object has a `segmentation`.
+    """
+    if isinstance(target, Mapping):
+        found = {name for name in ("box", "objects", "words") if name in target}
+        if "answers" in target:
+            found |= {"texts"} | {name for name in ("pair", "type") if name in target}
+            found |= {"question"} if "id" in target else set()
+        if "segmentation" in target:
+            found.add("mask")
+        if "objects" in target and all("segmentation" in each for each in target["objects"]):
+            found.add("object masks")
+        return frozenset(found)
+    return frozenset({"texts"} if target else ())
 
 
 # --- predictions and answers ---------------------------------------------------------------------------
@@ -260,6 +301,11 @@ class Parser(ABC):
         """Whether the answer counts as invalid; a parser may count more than None."""
         return answer is None
 
+    def remark(self, prediction: Prediction, size: Size | None) -> str:
+        """What is odd about a text, in a few words that fit many texts (they are counted), or ''; of an
+        unreadable one why it is."""
+        return ""
+
     def identity(self) -> str:
         """What decides the answer in addition to the parameters (the mask decoder's digest), or ''."""
         return ""
@@ -284,11 +330,13 @@ class Metric(ABC):
     """
 
     wants: ClassVar[tuple[str, ...]] = ("text",)  # kinds of answers that it can read
+    takes: ClassVar[tuple[str, ...]] = ()  # kinds of targets (TARGETS) that it can score; (): not checked
     columns: ClassVar[tuple[str, ...]] = ("correct", "n")
     maximum: ClassVar[float | None] = 1.0  # None: unbounded
     minimum: ClassVar[float] = 0.0
     lower_is_better: ClassVar[bool] = False
     corpus: ClassVar[bool] = False  # whether a row depends on the other samples (CIDEr's idf)
+    undefined: ClassVar[str] = "no sample has a target that counts"  # why there is no score, where it is NaN
     package: ClassVar[str] = ""  # without this package, only the task's other metrics are scored
 
     @abstractmethod
@@ -316,6 +364,14 @@ class Metric(ABC):
         in 1/1024 of the image, and the number of boxes. None for a metric without boxes."""
         return None
 
+    def remarks(self, answers: Sequence[Any | None], targets: Sequence[Any]) -> Mapping[str, int]:
+        """What is odd about answers that were read, and how many are so: labels of no category, say."""
+        return {}
+
+    def unfit(self, target: Any) -> str:
+        """What is wrong with a target of a kind that the metric takes ("is ...; it must be ..."), or ''."""
+        return ""
+
     def no_interval(self) -> str:
         """Why rows cannot be resampled one by one (then there is no interval), or ''."""
         return ""
@@ -331,10 +387,15 @@ class Format(ABC):
     fields: ClassVar[tuple[str, ...]] = ()  # what a prompt may name; (): depends on the sample
     keys: ClassVar[tuple[str, ...]] = ("path", "images")  # keys that a source entry must have
     hub: ClassVar[bool] = False  # whether it also reads datasets of the hub
+    gives: ClassVar[tuple[str, ...]] = ()  # kinds of targets (TARGETS) that it may give; (): not checked
 
     @abstractmethod
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
         """The samples in file order. Raises DataError naming file, key and what would be right."""
+
+    def without_target(self, source: Source, split: str) -> str:
+        """What the samples without a target have instead (keys, how often, the nearest right one), or ''."""
+        return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -433,3 +494,9 @@ class Score:
     groups: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     details: Mapping[str, float] = field(default_factory=dict)
     lower_is_better: bool = False
+    remarks: Mapping[str, int] = field(default_factory=dict)  # what is odd about the answers -> how many
+
+
+def remarked(remarks: Mapping[str, int]) -> str:
+    """`12 cut at max_new_tokens; 5 end with <eos>`: a score's remarks as a sentence."""
+    return "; ".join(f"{n:,} {what}" for what, n in remarks.items())

@@ -115,6 +115,13 @@ task_case("a metric's parameter misspelt", "[exact_match]", "[exact_match(lowerc
 task_case("a metric's parameter of the wrong type", "[exact_match]", "[exact_match(lowercase=3)]")
 task_case("a metric that is code", "[exact_match]", '["exact_match(lowercase=exit())"]')
 task_case("a metric that reads something else than the parser gives", "[exact_match]", "[box_iou]")
+task_case("a metric that the format has no targets for", "[exact_match]", "[paired_accuracy]")
+task_case("a metric that scores other targets than the data has", "parser: text\nmetrics: [exact_match]",
+          "parser: boxes\nmetrics: [coco_ap]")  # fmt: skip
+task_case("a mean over groups of rows that do not add up", "parser: text\nmetrics: [exact_match]",
+          "parser: boxes\ngroup_mean: true\nmetrics: [coco_ap]")  # fmt: skip
+task_case("a group to leave out that is not there", "parser: text",
+          "group_mean: {without: [de]}\nparser: text")  # fmt: skip
 task_case("no metric", "[exact_match]", "[]")
 task_case("a parser that is not there", "parser: text", "parser: txt")
 task_case("a format that is not there", "format: jsonl", "format: json1")
@@ -282,6 +289,33 @@ data_case("an image's name that is a number", lambda r: r[2].update(image=7))
 data_case("answers that are numbers", lambda r: r[0].update(answers=[1, 2]))
 data_case("a record without an image", lambda r: r[0].pop("image"))
 data_case("no records", lambda r: r.clear())
+data_case("a target's key misspelt", lambda r: [each.update(label=each.pop("answers")) for each in r])
+data_case("no target", lambda r: [each.pop("answers") for each in r])
+data_case(
+    "a target of another kind in one line",
+    lambda r: r[3].update(answers=None, size=[8, 8], bbox=[0, 0, 4, 4]),
+)
+data_case(
+    "a conversation", lambda r: r[0].update(answers=None, conversations=[{"from": "human", "value": "?"}])
+)
+data_case("an address for an image", lambda r: r[0].update(image="https://x.example/0.png"))
+data_case(
+    "two paths of Windows for one image",
+    lambda r: [each.update(image=f"{drive}:\\0.png") for each, drive in zip(r, "CD", strict=False)],
+)
+
+
+@case("Datasets", "a JSON list in place of JSON lines")
+def _(p: Place) -> list[str]:
+    p.lines.write_text(json.dumps([json.loads(line) for line in p.lines.read_text().splitlines()], indent=1))
+    return p.run()
+
+
+@case("Datasets", "a polygon far outside its image, to be scored as a mask")
+def _(p: Place) -> list[str]:
+    line = {"image": "0.png", "question": "?", "size": [8, 8], "segmentation": [[0, 0, 4e7, 0, 4, 4]]}
+    p.lines.write_text(json.dumps(line))
+    return p.edit("parser: text\nmetrics: [exact_match]", "parser: masks\nmetrics: [mask_iou]").run()
 
 
 @case("Datasets", "no data root")
@@ -341,6 +375,8 @@ def _official(p: Place, name: str, files: dict[str, Any], more: str = "") -> lis
     p.edit("format: jsonl", f"format: {name}").edit(
         "{path: colours.jsonl, images: pictures}", json.dumps(entry)
     )
+    if name == "refcoco":
+        p.edit("parser: text\nmetrics: [exact_match]", "parser: boxes\nmetrics: [box_iou]")
     return p.edit("'answer en {question}'", "'caption en'").run()
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from stub import Stub, checkpoint
 
+from evalkit.evaluation import evaluate
 from evalkit.metrics import radgraph_f1
 
 settings.register_profile("steady", deadline=None, derandomize=True)
@@ -23,6 +25,16 @@ def radgraph(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     sys.modules.pop("radgraph", None)
     radgraph_f1._scorer.cache_clear()
+
+
+@pytest.fixture
+def model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stub:
+    """The model that every `--model` names, in an empty working folder; it says "red" and keeps what it was
+    asked."""
+    made = Stub(lambda request: "red")
+    monkeypatch.setattr(evaluate, "checkpoint", lambda spec, options: checkpoint(made, spec))
+    monkeypatch.chdir(tmp_path)
+    return made
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

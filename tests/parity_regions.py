@@ -106,7 +106,7 @@ def vae_paste(cases: Cases, folder: Path) -> Compared:
 
 def refseg(cases: Cases, folder: Path) -> Compared:
     result = Compared()
-    parser = registry.make("parsers", f"masks(decoder={str(folder / 'vae_random.npz')!r})")
+    parser = registry.make("parsers", f"masks(decoder={str(folder / 'vae_random.npz')!r}, form='start')")
     for case in cases:
         inputs, expected = case["inputs"], case["expected"]
         if "gt_rle" in inputs:

@@ -293,7 +293,7 @@ WRONG: list[tuple[str, Change, str]] = [
     (
         "refcoco",
         put("instances", "annotations", 0, "segmentation", to=3),
-        "is a whole number; it must be a list",
+        "is '3'; it must be a list",
     ),
     ("jsonl", put("path", 1, "id", to="a"), "id 'a' is repeated"),
     ("jsonl", put("path", 0, "answers", to=["3"]), "line 1.answers: is given together with answer"),

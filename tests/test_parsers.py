@@ -46,11 +46,11 @@ def _decoder(monkeypatch: pytest.MonkeyPatch) -> None:
 pytestmark = pytest.mark.filterwarnings("ignore:.*is not the published")
 
 SPELLINGS = {
-    "text": ("text", "text(strip=True)"),
-    "boxes": ("boxes", "boxes(divisor=1024, form='demo')", "boxes(form='first')"),
+    "text": ("text", "text(strip=True)", "text(clean=True)"),
+    "boxes": ("boxes", "boxes(divisor=1024, form='demo')", "boxes(form='first')", "boxes(form='start')"),
     "html": ("html",),
     "letter": ("letter", "letter(form='alone')"),
-    "masks": ("masks", "masks(form='objects', divisor=1024)"),
+    "masks": ("masks", "masks(form='start')", "masks(form='objects', divisor=1024)"),
     "words": ("words", "words(form='text_first', divisor=1024)"),
 }
 over_all = pytest.mark.parametrize("spelling", [s for some in SPELLINGS.values() for s in some])
@@ -85,8 +85,9 @@ def test_no_text_makes_it_raise(spelling: str, data: st.DataObject) -> None:
     predictions = [predicted(text) for text in some]
     answers = parser.answers(predictions, [SIZE] * len(some))
     assert answers == [parser.read(p, SIZE) for p in predictions]
-    for answer in answers:
+    for answer, prediction in zip(answers, predictions, strict=True):
         assert answer is not None or parser.invalid(answer)
+        assert answer is not None or parser.remark(prediction, SIZE), "why it is unreadable"
 
 
 @pytest.mark.parametrize(
@@ -127,7 +128,8 @@ CAT = locs(100, 200, 700, 900)
         (f"{locs(5, 5, 5, 9)} thin ; {CAT} cat", ["cat"]),
         (f"{locs(1, 2, 3)} cat", None),
         ("<loc9999><loc0001><loc1024><loc1025> cat", None),
-        ("", None),
+        ("", []),  # no object in the image
+        (" \n", []),
         ("nothing", None),
     ],
 )
@@ -200,7 +202,7 @@ def test_divisors() -> None:
     ],
 )
 def test_the_first_box_only(text: str, readable: bool) -> None:
-    answer = registry.make("parsers", "boxes(form='first')").read(predicted(text), None)
+    answer = registry.make("parsers", "boxes(form='start')").read(predicted(text), None)
     assert (answer is not None) == readable
     assert answer is None or len(answer) == 1
 
@@ -243,7 +245,7 @@ SEGS = "".join(f"<seg{v:03}>" for v in range(16))
     ],
 )
 def test_masks(text: str, readable: bool) -> None:
-    parser = registry.make("parsers", "masks")
+    parser = registry.make("parsers", "masks(form='start')")
     answer = parser.read(predicted(text), SIZE)
     assert (answer is not None) == readable
     assert parser.invalid(answer) != readable
@@ -265,6 +267,8 @@ def test_a_box_that_vanishes_in_pixels_is_invalid_but_keeps_its_box() -> None:
 
 def test_several_labelled_masks() -> None:
     parser = registry.make("parsers", "masks(form='objects')")
+    assert [parser.read(predicted(text), (40, 40)) for text in ("", " ", "cat")] == [(), (), None]
+    assert not parser.invalid(())
     text = f"{CAT}{SEGS} cat ; {CAT} no mask ; {locs(0, 0, 1023, 1023)}{SEGS} sky"
     answer = parser.read(predicted(text, sizes=(SIZE,)), None)
     assert [mask.label for mask in answer] == ["cat", "sky"]

@@ -12,7 +12,7 @@ from typing import Any
 
 from evalkit import __version__
 from evalkit.cli.suggest import Parser
-from evalkit.errors import UserError
+from evalkit.errors import TasksFailed, UserError
 
 EPILOG = """examples:
   evalkit demo                                              the whole thing on an embedded model, a minute
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(verb, words[1:])
     except UserError as error:
         print(f"evalkit: {error}", file=sys.stderr)
-        return 2
+        return error.status if isinstance(error, TasksFailed) else 2
     except KeyboardInterrupt:
         print(
             "\nevalkit: stopped; what was answered is kept, the same command goes on from here",

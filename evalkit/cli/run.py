@@ -8,7 +8,8 @@ from pathlib import Path
 
 from evalkit.cli.options import command
 from evalkit.comparison.compare import MARGIN, baseline_of, compare, only_model
-from evalkit.evaluation import evaluate
+from evalkit.errors import TasksFailed
+from evalkit.evaluation import evaluate, progress
 from evalkit.options.verbs import DemoOptions, RunOptions
 from evalkit.report import formats, leaderboard
 from evalkit.report.columns import screen_width
@@ -18,15 +19,20 @@ from evalkit.runs.store import RunFolder
 
 
 def run(options: RunOptions) -> int:
-    """Every model on every task; plan first, then predict, score and the table."""
-    folders = evaluate.run(options, command())
-    if options.dry_run:
-        return 0
-    _show(folders)
-    if options.against and not options.until_decided:
+    """Every model on every task; plan first, then predict, score and the table. What failed is said last."""
+    failed, folders = None, list[RunFolder]()
+    try:
+        folders = evaluate.run(options, command())
+    except TasksFailed as error:
+        failed, folders = error, list(error.runs)
+    if folders:
+        _show(folders)
+    if options.against and folders and not options.until_decided:
         part = options.limit is not None or options.ids is not None
         _compared(options.against, folders, options.margin, ("samples",) if part else ())
-    return 0
+    if failed:
+        progress.failures(failed)
+    return failed.status if failed else 0
 
 
 def demo(options: DemoOptions) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from evalkit.errors import TasksFailed
 from evalkit.evaluation import progress, rescore
 from evalkit.options.verbs import ScoreOptions
 from evalkit.report import formats, leaderboard
@@ -14,14 +15,22 @@ from evalkit.types import why_not_scored
 def score(options: ScoreOptions) -> int:
     """Scores, and shows the table."""
     if not options.predictions:
-        folders = rescore.rescore(options)
+        failed = None
+        try:
+            folders = rescore.rescore(options)
+        except TasksFailed as error:
+            failed, folders = error, list(error.runs)
         print(formats.terminal(leaderboard.collect(folders), bold=sys.stdout.isatty()), end="")
-        return 0
+        if failed:
+            progress.failures(failed)
+        return failed.status if failed else 0
     data, scored, missing = rescore.score_predictions(options)
     file = str(options.predictions)
     name = options.name or Path(file).stem
     cells = [leaderboard.Cell(s, file, name, ()) for s in scored.scores]
     print(formats.terminal(cells, bold=sys.stdout.isatty()), end="")
+    if data.unscored:
+        progress.say(f"warning: {data.unscored}")
     if missing:
         of = f"{len(missing):,} of {len(data.samples):,} samples have no prediction"
         progress.say(f"{of}, the first is {missing[0]}")

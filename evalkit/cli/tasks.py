@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 from evalkit import registry
 from evalkit.cli.runs import list_runs
 from evalkit.data import sources
-from evalkit.errors import DataError, UserError
+from evalkit.errors import DataError, ImageError, UserError
 from evalkit.evaluation import progress
 from evalkit.options.fields import names, paths
 from evalkit.options.verbs import FindDataOptions, ListOptions, ShowOptions, ValidateOptions
@@ -20,7 +21,9 @@ from evalkit.report import formats
 from evalkit.report.columns import aligned, screen_width
 from evalkit.tasks import dataset, loader
 from evalkit.tasks import schema as task_schema
-from evalkit.types import Task
+from evalkit.types import ImageRef, Size, Task
+
+DECODED = 50  # images that `data --check` decodes
 
 BROAD = ("paper", "paligemma1_table1", "paligemma2_table13", "quick", "smoke")
 """Suites across all kinds of tasks, which group nothing."""
@@ -118,7 +121,7 @@ def show(options: ShowOptions) -> int:
     print("\n".join(lines))
     try:
         data = dataset.dataset(task, dataset.roots(paths(options.data_root), [task]))
-    except DataError as error:
+    except UserError as error:
         print("sample     none: " + str(error))
         return 0
     sample = data.samples[0]
@@ -128,7 +131,7 @@ def show(options: ShowOptions) -> int:
         f"  prompt   {loader.prompt(task, sample.fields)!r} (BOS before, newline after it: added by evalkit)"
     )
     print("  " + textwrap.shorten(f"target   {sample.target!r}", 300))
-    absent = [str(i) for s in data.samples for i in s.images if not Path(i.path).exists()]
+    absent = [str(i) for s in data.samples for i in s.images if not os.path.exists(i.path)]
     if absent:
         print(f"missing    {len(absent):,} images, the first is {absent[0]}")
     return 0
@@ -147,9 +150,10 @@ def _search(task: Task) -> str:
 def data(options: FindDataOptions) -> int:
     """`evalkit data TASK`: every place looked at, found or missing, and where to get the rest.
 
-    With `--check` the data is read: another count than the official one, or missing images, are status 1.
+    With `--check` the data is read: another count than the official one, or images that are missing or
+    cannot be decoded, are status 1; targets that the task's metrics cannot score are status 2.
     """
-    complete = True
+    status = 0
     include = paths(options.include_path)
     for name in loader.expand(names(options.tasks), include):
         task = loader.load(name, options.overrides, include)
@@ -164,43 +168,79 @@ def data(options: FindDataOptions) -> int:
         if not found:
             print("  no data root is set: --data-root DIR, EVALKIT_DATA, or data = [...] in evalkit.toml")
         if not usable:
-            complete = False
+            status = max(status, 1)
             print(f"  get it: {task.homepage or 'ask its authors'} ({task.license})")
         elif options.check:
-            lines, right = _checked(task, found)
+            lines, wrong = _checked(task, found, options.all_images)
             print("\n".join(f"  {line}" for line in lines))
-            complete = complete and right
-    return 0 if complete else 1
+            status = max(status, wrong)
+    return status
 
 
-def _checked(task: Task, roots: Sequence[Path]) -> tuple[list[str], bool]:
-    """What reading the data shows, and whether all is as it should be."""
+def _checked(task: Task, roots: Sequence[Path], all_images: bool) -> tuple[list[str], int]:
+    """What reading the data shows, and the exit status that it asks for."""
     try:
         data = dataset.dataset(task, roots)
     except DataError as error:
-        return [f"wrong    {error}"], False
-    n, official, published = len(data.samples), task.data.count, task.data.published_count
+        return [f"wrong    {error}"], 1
+    except UserError as error:
+        return [f"wrong    {error}"], 2
+    counted, right = _counted(task, len(data.samples))
+    targets = [f"wrong    {data.unscored}"] if data.unscored else []
+    targets += [f"note     {data.placeholders}"] if data.placeholders else []
+    images, seen = _pictures(data, all_images)
+    return [counted, *targets, *images], int(not right or not seen or bool(data.unscored))
+
+
+def _counted(task: Task, n: int) -> tuple[str, bool]:
+    """A line about the count of samples, and whether it is as it should be."""
+    official, published = task.data.count, task.data.published_count
     differs = f"; published on {published:,}" if published else ""
     if n == published:
         of = f", officially {official:,}" if official else ""
-        lines = [f"right    {n:,} samples, as many as the papers had{of}"]
-    elif official is None:
-        lines = [f"count    {n:,} samples; no official count is known{differs}"]
-    elif n == official:
-        lines = [f"right    {n:,} samples, the official count{differs}"]
-    else:
-        known = ((t.name, t.data.count) for t in map(loader.load, loader.names()) if t.data.count)
-        alike = [f"; {n:,} is {what}" for what in counts.resembles(task.name, n, known)]
-        lines = [
-            f"wrong    {n:,} samples, officially {official:,} ({n - official:+,}){differs}" + "".join(alike)
-        ]
-    images = dict.fromkeys(image.path for sample in data.samples for image in sample.images)
-    absent = [path for path in images if not Path(path).exists()]
+        return f"right    {n:,} samples, as many as the papers had{of}", True
+    if official is None:
+        return f"count    {n:,} samples; no official count is known{differs}", True
+    if n == official:
+        return f"right    {n:,} samples, the official count{differs}", True
+    known = ((t.name, t.data.count) for t in map(loader.load, loader.names()) if t.data.count)
+    alike = [f"; {n:,} is {what}" for what in counts.resembles(task.name, n, known)]
+    of = f"officially {official:,} ({n - official:+,}){differs}"
+    return f"wrong    {n:,} samples, {of}" + "".join(alike), False
+
+
+def _pictures(data: dataset.Dataset, all_images: bool) -> tuple[list[str], bool]:
+    """Lines about the image files: whether they are there, and whether a sample of them, or all, can be
+    decoded; and whether they are as they should be."""
+    refs = list({str(ref): ref for sample in data.samples for ref in sample.images}.values())
+    files = dict.fromkeys(ref.path for ref in refs)
+    absent = [path for path in files if not os.path.exists(path)]  # Path raises for absurd names
     if absent:
-        lines.append(f"missing  {len(absent):,} of {len(images):,} image files, the first is {absent[0]}")
-    elif images:
-        lines.append(f"right    {len(images):,} image files, none is missing")
-    return lines, not absent and (official is None or n in (official, published))
+        first = f"{absent[0][:300]}{sources.missing_image(absent[0])}"
+        return [f"missing  {len(absent):,} of {len(files):,} image files, the first is {first}"], False
+    chosen = refs if all_images else refs[:: max(1, len(refs) // DECODED)][:DECODED]
+    sizes = {str(s.images[0]): s.size for s in data.samples if s.size and len(s.images) == 1}
+    bad = [why for ref in chosen if (why := _undecodable(data.task, ref, sizes.get(str(ref))))]
+    of = f"{len(chosen):,} of {len(refs):,} images" if len(chosen) < len(refs) else f"{len(refs):,} images"
+    lines = [f"right    {len(files):,} image files, none is missing"]
+    if bad:
+        return [*lines, f"wrong    {len(bad):,} of {of}, the first is {bad[0]}"], False
+    more = "; --all-images decodes every one" if len(chosen) < len(refs) else ""
+    return [*lines, f"right    {of} decoded{more}"], True
+
+
+def _undecodable(task: Task, ref: ImageRef, stated: Size | None) -> str:
+    """Why an image cannot be used: it cannot be decoded, or has another size than the dataset states."""
+    from evalkit.images import prepare
+
+    how = loader.preparation(task, 224, task.protocol)
+    try:
+        height, width, _ = prepare.decode(sources.read_bytes(ref), how.jpeg, how.exif, str(ref)).shape
+    except ImageError as error:
+        return str(error)
+    if stated and stated != (height, width):
+        return f"{ref}: is {height} high and {width} wide; the dataset says {stated[0]} and {stated[1]}"
+    return ""
 
 
 def validate(options: ValidateOptions) -> int:
@@ -215,11 +255,20 @@ def validate(options: ValidateOptions) -> int:
     for file in files:
         try:
             task = loader.load(file if file.endswith((".yaml", ".yml")) else f"{file}.yaml")
-            print(f"{file}: sound; {task.name}, {len(task.metrics)} metrics")
+            read = _validated(task, options) if options.data else ""
+            print(f"{file}: sound; {task.name}, {len(task.metrics)} metrics{read}")
         except UserError as error:
             mistakes += 1
             print(f"evalkit: {error}", file=sys.stderr)
     return 2 if mistakes else 0
+
+
+def _validated(task: Task, options: ValidateOptions) -> str:
+    """How many samples there are. Raises UserError for data that is missing, damaged or cannot be scored."""
+    data = dataset.dataset(task, dataset.roots(paths(options.data_root), [task]))
+    if data.unscored:
+        raise UserError(f"{task.path}: {data.unscored}")
+    return f", {len(data.samples):,} samples that they can score"
 
 
 ACTS = {"list": list_what, "show": show, "data": data, "validate": validate}

@@ -28,8 +28,9 @@ class FlatRecords(Format):
     image       a file name, or a number that `image_name` ('%012d.jpg') turns into one; or a list of several
     question    the prompt's `{question}`
     answers     the target, a tuple of strings: from a string, a number, a list of them, or a list of objects
-                that hold it under `inner`; '' for a test split whose answers are hidden; `names`: a number
-                (or true, false) chooses one of these; `literal`: the string spells a Python list
+                that hold it under `inner`; '' for a test split whose answers are hidden; null, an empty
+                list or an empty cell of a table: a question without target, which is not scored; `names`: a
+                number (or true, false) chooses one of these; `literal`: the string spells a Python list
     choices     a list, shown joined by `joined` as the prompt's `{choices}`; `correct` is the key of the
                 right choice's place (a number or a letter), and the target is then its text; `letters`:
                 the prompt's `{options}` shows "(A) a, (B) b", and the target is the letter
@@ -72,6 +73,11 @@ class FlatRecords(Format):
     blank: str = ""
 
     fields: ClassVar[tuple[str, ...]] = ()
+    gives: ClassVar[tuple[str, ...]] = ("texts",)
+
+    def __post_init__(self) -> None:
+        if self.bbox:
+            object.__setattr__(self, "gives", ("box",))
 
     def wanted(self, record: Record, split: str) -> bool:
         """Whether the record belongs to the split, and to the part that `where` selects."""
@@ -169,6 +175,8 @@ class FlatRecords(Format):
 
     def _answers(self, record: Record) -> tuple[str, ...]:
         value = record.get(self.answers, "it must hold the answer, or a list of them")
+        if value is None or value == []:
+            return ()
         if self.literal and isinstance(value, str):
             try:
                 value = ast.literal_eval(value)
@@ -185,12 +193,8 @@ class FlatRecords(Format):
         if not isinstance(value, list):
             return (record.scalar(self.answers),)
         if value and all(isinstance(part, dict) for part in value):
-            found = record.column(self.answers, self.inner)
-        else:
-            found = record.texts(self.answers)
-        if not found:
-            record.wrong(self.answers, "is empty; a question needs at least one answer")
-        return found
+            return record.column(self.answers, self.inner)
+        return record.texts(self.answers)
 
     def _box(self, record: Record, size: Any) -> dict[str, Any]:
         if size is None:

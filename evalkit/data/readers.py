@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from evalkit.data.records import layout
 from evalkit.errors import DataError
 
 # --- opening -----------------------------------------------------------------------------------
@@ -72,10 +73,20 @@ def read_lines(path: Path) -> Iterator[tuple[int, Any]]:
                     text = raw.decode("utf-8-sig" if number == 0 else "utf-8")
                 except UnicodeDecodeError:
                     raise DataError(f"{path}: line {number + 1}: is not UTF-8; save it as UTF-8") from None
+                if number == 0 and text.lstrip().startswith("["):
+                    raise DataError(f"{path}: is a JSON list; {_as_lines(path)}")
                 if text.strip():
                     yield number, parse_json(text, str(path), number + 1)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def _as_lines(path: Path) -> str:
+    """What a JSON list must be instead, with what its first record is."""
+    data = read_json(path)
+    first = data[0] if isinstance(data, list) and data else None
+    found = layout(first) if isinstance(first, dict) else ""
+    return "it must be JSON lines, one object a line" + (f"; the first record {found}" if found else "")
 
 
 def read_table(path: Path, delimiter: str = ",") -> Iterator[tuple[int, dict[str, str]]]:

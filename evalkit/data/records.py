@@ -5,9 +5,10 @@ Knows the kinds of values that several formats share (texts, ids, boxes, segment
 
 from __future__ import annotations
 
+import difflib
 import math
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
@@ -23,6 +24,37 @@ _KINDS = {
     float: "a number",
     type(None): "null",
 }
+
+
+# what people call a target -> what evalkit calls it, where the words are not alike
+_CALLED = {
+    "answer": ("label", "target", "gt", "gold", "truth", "ground_truth", "groundtruth", "gt_answer", "output",
+               "response", "completion", "expected", "reply", "assistant", "solution"),
+    "answers": ("labels", "targets", "ground_truths", "gt_answers", "outputs", "responses"),
+    "references": ("caption", "captions", "text", "texts", "description", "sentence", "sentences"),
+    "bbox": ("box", "bounding_box", "bndbox"),
+    "objects": ("boxes", "bboxes", "annotations", "detections", "instances"),
+    "segmentation": ("mask", "segments", "polygon", "polygons", "rle"),
+}  # fmt: skip
+_LAYOUTS = {"conversations": "LLaVA's layout", "messages": "a chat layout"}
+
+
+def meant_key(seen: str, known: Iterable[str]) -> str:
+    """Which of the `known` keys a key that was `seen` probably stands for, or ''."""
+    names, word = list(known), seen.strip().lower()
+    called = next((name for name, others in _CALLED.items() if word in others and name in names), "")
+    return called or next(iter(difflib.get_close_matches(word, names, n=1, cutoff=0.7)), "")
+
+
+def layout(data: Mapping[str, Any]) -> str:
+    """What is wrong with a record of a conversation, which is not read, or ''."""
+    for key, name in _LAYOUTS.items():
+        if isinstance(data.get(key), list):
+            return (
+                f"is in {name} ('{key}'); write one question a line, as "
+                '{"image": ..., "prefix": ..., "suffix": ...} (docs/data.md shows how to convert it)'
+            )
+    return ""
 
 
 class Record:
@@ -48,7 +80,17 @@ class Record:
         try:
             return self.data[key]
         except KeyError:
-            self.wrong(key, f"is missing; {right}")
+            self.wrong(key, f"is missing; {right}{self._seen(key)}")
+
+    def _seen(self, key: str) -> str:
+        """What the record has in place of a key: the nearest, or all."""
+        if found := layout(self.data):
+            return f"; the record {found}"
+        names = [name for name in self.data if name.isprintable() and len(name) < 40]
+        if not 0 < len(names) <= 20:
+            return ""
+        near = [name for name in names if meant_key(name, [key])]
+        return f"; did you mean {near[0]}?" if near else f"; its keys are {', '.join(names)}"
 
     def text(self, key: str) -> str:
         value = self.get(key, "it must be a string")
@@ -165,44 +207,10 @@ class Record:
         x, y, w, h = value
         return float(x), float(y), float(w), float(h)
 
-    def segmentation(self, size: Size, key: str = "segmentation") -> Any:
-        """A COCO mask, checked but not converted: polygons [[x, y, ...], ...] or run lengths {"size",
-        "counts"}."""
-        value = self.get(key, "it must be a list of polygons or run lengths {size, counts}")
-        if type(value) is list:
-            self._polygons(key, value)
-        elif type(value) is dict:
-            self._run_lengths(key, value, size)
-        else:
-            self.wrong(
-                key, f"is {_kind(value)}; it must be a list of polygons or run lengths {{size, counts}}"
-            )
-        return value
-
-    def _polygons(self, key: str, polygons: list[Any]) -> None:
-        if not polygons:
-            self.wrong(key, "is empty; it must hold at least one polygon")
-        for index, polygon in enumerate(polygons):
-            at = f"{key}[{index}]"
-            if type(polygon) is not list or not all(_finite(part) for part in polygon):
-                self.wrong(at, "is not a polygon; it must be a flat list of finite numbers x, y, x, y, ...")
-            if len(polygon) % 2:
-                self.wrong(at, f"holds {len(polygon)} numbers; a polygon must have pairs x, y")
-            if len(polygon) < 6:
-                self.wrong(at, f"holds {len(polygon)} numbers; a polygon has at least three points")
-
-    def _run_lengths(self, key: str, value: dict[str, Any], size: Size) -> None:
-        inner = Record(value, self.file, f"{self.place}.{key}")
-        counts, stated = inner.get("counts"), inner.get("size")
-        if stated != [*size]:
-            inner.wrong("size", f"is {_short(stated)}; it must be the image's [height, width], {[*size]}")
-        if type(counts) is str:
-            if not counts or not all("0" <= letter <= "o" for letter in counts):
-                inner.wrong("counts", "is not compressed run lengths; it must have letters from 0 to o only")
-        elif type(counts) is not list or not all(type(run) is int and run >= 0 for run in counts):
-            inner.wrong("counts", "must be a list of whole numbers, or a string as pycocotools writes it")
-        elif sum(counts) != size[0] * size[1]:
-            inner.wrong("counts", f"sums to {sum(counts)}; it must be height × width, {size[0] * size[1]}")
+    def refuse(self, key: str, problem: tuple[str, str] | None) -> None:
+        """Raises DataError where there is a problem: its place inside the value, and what is wrong there."""
+        if problem:
+            self.wrong(f"{key}{problem[0]}", problem[1])
 
 
 def path_of(source: Source, key: str, wanted: tuple[str, ...]) -> Path:

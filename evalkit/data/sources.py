@@ -6,6 +6,7 @@ Does not know what a file means: that is the task of its format.
 from __future__ import annotations
 
 import os
+import re
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -132,13 +133,51 @@ def locate(task: Task, roots: Sequence[Path]) -> Source:
     )
 
 
+_WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
+
+
+def of_windows(images: Path, name: str) -> str:
+    """The name below `images` of an absolute path of Windows (`C:\\data\\a.jpg`): its longest end that is
+    there. Any other name, or one that Windows itself opens, is returned as it is."""
+    if not _WINDOWS.match(name) or os.name == "nt":
+        return name
+    parts = [part for part in re.split(r"[\\/]+", name) if part][1:]
+    ends = ["/".join(parts[n:]) for n in range(len(parts))]
+    return next((end for end in ends if _is_there(images, end)), ends[-1] if ends else name)
+
+
+def _is_there(images: Path, name: str) -> bool:
+    ref = image_ref(images, name)
+    return ref.member in containers.names(ref.path) if ref.member else os.path.exists(ref.path)
+
+
 def image_ref(images: Path, name: str, marks: tuple[Mark, ...] = (), turn: int = 0) -> ImageRef:
-    """The image `name` of a folder, or of an archive in its place (`val2014.zip`, `val2014.tar`)."""
+    """The image `name` of a folder, or of an archive in its place (`val2014.zip`, `val2014.tar`).
+
+    `a\\b.jpg`, as Windows writes it, is `a/b.jpg` unless a file is called so.
+    """
+    if "\\" in name and not os.path.exists(os.path.join(images, name)):
+        name = name.replace("\\", "/")
     if not containers.is_archive(images.name):
         return ImageRef(os.path.join(images, name), marks=marks, turn=turn)
     there = containers.names(str(images))
     inside = f"{images.stem}/{name}"  # archives usually hold the folder itself
     return ImageRef(str(images), inside if inside in there and name not in there else name, marks, turn)
+
+
+def missing_image(path: str) -> str:
+    """Why no image may be at `path`, or ''; for a message that says that there is none."""
+    name = os.path.basename(path)
+    if "data:image/" in path or len(name) > 255:
+        return "; that is no file name but the image itself: save it as a file and write its name"
+    if "://" in path:
+        return "; that is an address: download the images and write their file names"
+    try:
+        there = os.listdir(os.path.dirname(path) or ".")
+    except OSError:
+        return ""
+    alike = [each for each in there if each.strip().casefold() == name.strip().casefold()]
+    return f"; there is {alike[0]!r} instead of {name!r}" if alike else ""
 
 
 def read_bytes(ref: ImageRef) -> bytes:

@@ -14,6 +14,7 @@ from evalkit.files import atomic_write
 from evalkit.options.fields import names, paths
 from evalkit.options.verbs import AskOptions
 from evalkit.registry import make
+from evalkit.tasks import loader
 from evalkit.types import Box, Checkpoint, Decode, ImageRef, Mask, Prediction, Preparation, Request, Size
 
 COLOURS = ((230, 57, 70), (29, 120, 200), (42, 157, 80), (244, 162, 30), (131, 56, 236), (0, 150, 160))
@@ -56,7 +57,7 @@ def ask(
         preparation = Preparation(candidate.resolution)
     reference = ImageRef(str(image))
     decode = Decode(max_new_tokens=max_new_tokens, text_length=None)
-    request = Request("ask", (reference,), prompt, preparation, decode)
+    request = Request("ask", (reference,), loader.without_image(prompt), preparation, decode)
     (prediction,) = candidate.load(protocol).predict([request])
     found, warning = _read(prediction, decoder, folders)
     target = (overlay or Path(f"{image.stem}.answer.png")) if found else None

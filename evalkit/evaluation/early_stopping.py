@@ -16,7 +16,7 @@ import numpy as np
 from evalkit import registry
 from evalkit.errors import UserError
 from evalkit.evaluation.plan import Plan, again
-from evalkit.evaluation.predict import Session, check_resume, predict, score
+from evalkit.evaluation.predict import Session, check_resume, predict, reported, score
 from evalkit.runs.scored_run import ScoredRun, parts
 from evalkit.stats.sequential import ALPHA, Decider, block_size
 from evalkit.tasks import dataset
@@ -66,19 +66,25 @@ def run(
     watches = [_Watch(p, again(p, datasets), base.get(p.task.name), margin, alpha) for p in plans]
     found = []
     for plan, watch in zip(plans, watches, strict=True):
-        watch.resume({n: e.prediction for n, e in plan.folder.entries().items() if n not in plan.changed})
-        if watch.next_block:
-            check_resume(plan, session)
-            session.model(plan.protocol)  # loading does not count as time of the run
-        started = time.monotonic()
-        if watch.next_block:
-            predict(plan, session, watch.following)
-        outcome = watch.outcome(time.monotonic() - started)
-        stopped = _stopped(plan, again(plan, datasets), watch) if outcome.samples < len(plan.wanted) else plan
-        _record(stopped, outcome)
-        session.done(stopped, score(stopped, datasets))
-        found.append(outcome)
+        with reported(plan, session):
+            found.append(_run(plan, watch, session))
     return found
+
+
+def _run(plan: Plan, watch: _Watch, session: Session) -> Outcome:
+    datasets = session.datasets
+    watch.resume({n: e.prediction for n, e in plan.folder.entries().items() if n not in plan.changed})
+    if watch.next_block:
+        check_resume(plan, session)
+        session.model(plan.protocol)  # loading does not count as time of the run
+    started = time.monotonic()
+    if watch.next_block:
+        predict(plan, session, watch.following)
+    outcome = watch.outcome(time.monotonic() - started)
+    stopped = _stopped(plan, again(plan, datasets), watch) if outcome.samples < len(plan.wanted) else plan
+    _record(stopped, outcome)
+    session.done(stopped, score(stopped, datasets))
+    return outcome
 
 
 def _stopped(plan: Plan, data: Dataset, watch: _Watch) -> Plan:

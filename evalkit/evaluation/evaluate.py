@@ -8,14 +8,14 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from evalkit import models
 from evalkit.comparison import trend
 from evalkit.comparison.compare import ModelRuns, baseline_of
-from evalkit.errors import UserError
+from evalkit.errors import DataError, ResultsError, TasksFailed, UserError
 from evalkit.evaluation import callbacks, early_stopping, estimate, predict, progress
 from evalkit.evaluation import plan as planning
 from evalkit.evaluation.plan import Plan
@@ -49,14 +49,29 @@ class Work:
     resume_across: bool = False
     command: str = ""
     on_scores: callbacks.OnScores | None = None
+    failures: dict[str, UserError] = field(default_factory=dict)  # by task, or by run
 
-    def plans(self) -> list[list[Plan]]:
+    def plans(self, leave_out: bool = False) -> list[list[Plan]]:
         """The plans of every checkpoint, also printed. All data is read before anything runs: gaps show at
-        once."""
+        once. With `leave_out` a task whose data is missing or damaged is a failure, and the others go on;
+        a task that cannot be scored is refused."""
         every: list[list[Plan]] = [[] for _ in self.checkpoints]
         for task in self.tasks:
-            for plans, candidate in zip(every, self.checkpoints, strict=True):
-                plans.append(self._plan(task, candidate))
+            try:
+                made = [self._plan(task, candidate) for candidate in self.checkpoints]
+                data = self.datasets.get(task)
+                for said in filter(None, (data.unscored, data.placeholders)):
+                    progress.say(f"warning: {task.name}: {said}")
+            except (DataError, ResultsError) as error:
+                if not leave_out or len(self.tasks) == 1:
+                    raise
+                progress.say(f"warning: left out: {error}")
+                self.failures[task.name] = error
+                continue
+            for plans, plan in zip(every, made, strict=True):
+                plans.append(plan)
+        if not any(every):
+            raise TasksFailed(self.failures, (), 0)
         for plans, candidate in zip(every, self.checkpoints, strict=True):
             progress.plan(candidate, plans)
         return every
@@ -80,8 +95,13 @@ class Work:
             if self.on_scores is not None:
                 self.on_scores(plan.folder.name, scores)
 
+        def failed(plan: Plan, error: UserError) -> None:
+            bar.close()
+            progress.say(f"  {plan.task.name}: failed: {error}")
+            self.failures[plan.folder.name] = error
+
         session = Session(
-            candidate, self.datasets, bar, done, self.on_bad_image, self.resume_across, self.command
+            candidate, self.datasets, bar, done, self.on_bad_image, self.resume_across, self.command, failed
         )
         try:
             if until is None:
@@ -91,6 +111,16 @@ class Work:
                 progress.say(f"  {outcome.task}: {outcome}")
         finally:
             bar.close()
+
+    def finished(self, plans: Iterable[Plan]) -> list[RunFolder]:
+        """The folders of what was planned. Raises what kept a run from its end: the error itself where
+        there was nothing else to do, else TasksFailed."""
+        folders = [plan.folder for plan in plans if plan.folder.name not in self.failures]
+        if len(self.failures) == 1 and not folders:
+            raise next(iter(self.failures.values()))
+        if self.failures:
+            raise TasksFailed(self.failures, folders, len(folders))
+        return folders
 
 
 def checkpoint(spec: str, options: ModelOptions) -> Checkpoint:
@@ -103,7 +133,10 @@ def checkpoint(spec: str, options: ModelOptions) -> Checkpoint:
 
 
 def run(options: RunOptions, command: str = "") -> list[RunFolder]:
-    """Does what `evalkit run` is asked for; returns the run folders, models first, then tasks."""
+    """Does what `evalkit run` is asked for; returns the run folders, models first, then tasks.
+
+    Raises TasksFailed, after all others are done, where a task's data is missing or its scoring failed.
+    """
     if options.num_fewshot:
         raise UserError(
             f"--num-fewshot {options.num_fewshot}: PaliGemma's prompts are zero-shot, transfer and mix "
@@ -130,15 +163,17 @@ def run(options: RunOptions, command: str = "") -> list[RunFolder]:
         command,
         callbacks.load(options.on_scores) if options.on_scores else None,
     )
-    every = work.plans()
+    every = work.plans(leave_out=True)
     if options.dry_run:
         for plans, candidate in zip(every, work.checkpoints, strict=True):
             found = [estimate.estimate(plan, work.datasets, candidate, work.output) for plan in plans]
             print(f"{candidate.name}: {estimate.describe(found)}")
+        if work.failures:
+            raise TasksFailed(work.failures, (), len(every[0]))
         return []
     for plans, candidate in zip(every, work.checkpoints, strict=True):
         work.run(plans, candidate, reference if options.until_decided else None, options.margin)
-    return [p.folder for plans in every for p in plans]
+    return work.finished(p for plans in every for p in plans)
 
 
 def demo(options: DemoOptions) -> list[RunFolder]:
@@ -177,9 +212,7 @@ def candidate_runs(
         lambda task: str(by_task[task.name].identity["protocol"]),
         command=command,
     )
-    (plans,) = work.plans()
-    work.run(plans, candidate)
-    return scored_run.of_runs([p.folder for p in plans])
+    return _runs_of(work, candidate)
 
 
 def watched_runs(
@@ -197,9 +230,17 @@ def watched_runs(
         command=command,
         on_scores=callbacks.load(options.on_scores) if options.on_scores else None,
     )
+    return _runs_of(work, candidate)
+
+
+def _runs_of(work: Work, candidate: Checkpoint) -> list[ScoredRun]:
+    """All tasks of one checkpoint, or UserError: what is judged as a whole lacks none."""
     (plans,) = work.plans()
     work.run(plans, candidate)
-    return scored_run.of_runs([p.folder for p in plans])
+    try:
+        return scored_run.of_runs(work.finished(plans))
+    except TasksFailed as error:
+        raise UserError(f"{candidate.name}: {error.summary}: {error}") from error
 
 
 def is_watched(path: Path, models: Mapping[str, str], options: WatchOptions) -> bool:

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from evalkit import reading
+from evalkit.data import sources
 from evalkit.errors import DataError
 from evalkit.evaluation.stamps import Shown
 from evalkit.runs.store import Entry, RunFolder
 from evalkit.tasks import loader
-from evalkit.tasks.dataset import Dataset, DatasetCache, Selection, choose
+from evalkit.tasks.dataset import Dataset, DatasetCache, Selection, choose, has_target
 from evalkit.types import Checkpoint, Parser, Preparation, Request, Sample, Source, Task
 
 
@@ -36,6 +37,7 @@ class ToScore:
     targets: str  # digest of all targets of the dataset
     official: int | None = None  # the official count, where the disk holds another number
     early: bool = False  # stopped by a sequential test: what is there was chosen by what it showed
+    unscored: int = 0  # how many of `wanted` have no target
 
     def coverage(self, have: int) -> str:
         """`all` of the official samples (or of as many as the papers had), `limited` on purpose, `early`
@@ -143,6 +145,7 @@ def plan(
         official=data.short_of,
         model=checkpoint.name,
         early=_stopped_early(folder, data, wanted),
+        unscored=sum(not has_target(s) for s in wanted) if task.metrics else 0,
     )
 
 
@@ -198,6 +201,6 @@ def _refuse_missing_images(task: Task, samples: Sequence[Sample]) -> None:
     if absent:
         more = f" (and {len(absent) - 1:,} more of {len(paths):,})" if len(absent) > 1 else ""
         raise DataError(
-            f"{task.name}: image {absent[0]} is missing{more}; "
+            f"{task.name}: image {absent[0][:300]} is missing{more}{sources.missing_image(absent[0])}; "
             f"`evalkit data {task.name}` says where to get it, --on-bad-image skip leaves them out"
         )

@@ -5,16 +5,17 @@ Knows plans, journals and a `Model`; nothing of its inside, and nothing of how t
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from evalkit import __version__, provenance, registry
-from evalkit.errors import DataError, ImageError, ModelError, ResultsError
+from evalkit.errors import DataError, ImageError, ModelError, ResultsError, UserError
 from evalkit.evaluation import estimate
 from evalkit.evaluation import score as scoring
 from evalkit.evaluation.plan import Plan, ToScore, again, requests
@@ -28,6 +29,8 @@ Progress = Callable[[Plan, int, float | None], None]
 """Told after every answer: the plan, how many of its samples are done, the running score."""
 Done = Callable[[Plan, list[Score]], None]
 """Told after every run: its plan and its scores."""
+Failed = Callable[[Plan, UserError], None]
+"""Told of a run that cannot be done; the others go on."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Session:
     on_bad_image: str = "stop"  # stop | skip
     resume_across: bool = False  # go on with other library versions or another device
     command: str = ""
+    failed: Failed | None = None  # without it the first failure is raised
 
     @functools.cached_property
     def _models(self) -> dict[str, Model]:
@@ -56,10 +60,23 @@ class Session:
 def run(plans: Sequence[Plan], session: Session) -> None:
     """Runs and scores the plans of one checkpoint; the model is loaded at most once a protocol."""
     for plan in plans:
-        if plan.missing:
-            check_resume(plan, session)
-            predict(plan, session)
-        session.done(plan, score(plan, session.datasets))
+        with reported(plan, session):
+            if plan.missing:
+                check_resume(plan, session)
+                predict(plan, session)
+            session.done(plan, score(plan, session.datasets))
+
+
+@contextlib.contextmanager
+def reported(plan: Plan, session: Session) -> Iterator[None]:
+    """Reports what is wrong with one task's data, results or scoring, so that the other tasks go on. What is
+    wrong with the model is raised: it would be so for every task."""
+    try:
+        yield
+    except (DataError, ResultsError) as error:
+        if session.failed is None:
+            raise
+        session.failed(plan, error)
 
 
 # --- predicting ----------------------------------------------------------------------------------
@@ -134,7 +151,11 @@ class _Running:
         if self.metric is None or sample.target in (None, ()):
             return None
         size = sample.size or (prediction.sizes[0] if prediction.sizes else None)
-        rows = self.metric.rows([self.parser.read(prediction, size)], [sample.target])
+        try:
+            rows = self.metric.rows([self.parser.read(prediction, size)], [sample.target])
+        except Exception:  # it is for the eye only: scoring says what is wrong
+            self.metric = None
+            return None
         if isinstance(rows, list):
             return None
         self.sums = self.sums + rows[0]
@@ -156,6 +177,15 @@ def score(run: ToScore, datasets: DatasetCache) -> list[Score]:
         recorded = run.folder.read_run() or {}
         why = next(iter(recorded.get("bad_images", {}).values()), "its folder was emptied while it ran")
         raise DataError(f"{run.task.name}: nothing is left to score in {run.folder.path}: {why}")
+    try:
+        return _score(run, predictions, datasets)
+    except (DataError, ResultsError):
+        raise
+    except UserError as error:  # a mask decoder or a package that a metric needs
+        raise DataError(f"{run.task.name}: {error}") from error
+
+
+def _score(run: ToScore, predictions: Mapping[str, Prediction], datasets: DatasetCache) -> list[Score]:
     covered = run.coverage(len(predictions))
     metrics = scoring.metrics_of(run.task)
     inputs = scoring.inputs_digest(run.task, run.data, predictions, covered, run.parser, metrics)

@@ -7,9 +7,12 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from evalkit.errors import TasksFailed
 from evalkit.evaluation.plan import Plan
-from evalkit.types import Checkpoint, Score, why_not_scored
+from evalkit.runs.store import not_scored_of
+from evalkit.types import CUT, Checkpoint, Score, remarked, why_not_scored
 
+FEW = 0.01  # the share of answers from which on being cut is a warning
 QUIET_SECONDS = 30.0  # between lines when nobody watches
 
 
@@ -76,16 +79,33 @@ class Bar:
 
 
 def scores(plan: Plan, found: Sequence[Score]) -> None:
-    """One line a finished task."""
-    if not found:
+    """One line a finished task, and one for each metric that has no score."""
+    if plan.task.not_scored:
         say(f"  {plan.task.name}: {why_not_scored(plan.task.not_scored)}")
+    for metric, why in not_scored_of(plan.folder).items():
+        say(f"  {plan.task.name}: {metric} {why_not_scored(why)}")
+    if not found:
         return
     parts = [f"{s.metric} {value(s)}" for s in found]
     first = found[0]
     notes = [f"n {first.n:,}"]
-    notes += [f"{first.invalid} unreadable"] if first.invalid else []
+    notes += [f"{first.invalid:,} unreadable"] if first.invalid else []
+    notes += [f"{plan.unscored:,} without target"] if plan.unscored else []
     notes += [first.coverage] if first.coverage != "all" else []
     say(f"  {plan.task.name}: {', '.join(parts)}  ({', '.join(notes)})")
+    remarks = {what: n for s in found for what, n in s.remarks.items()}
+    if remarks:
+        say(f"    {remarked(remarks)}")
+    if remarks.get(CUT, 0) > FEW * first.n:
+        most = plan.task.decode.max_new_tokens
+        say(f"    warning: answers are cut at {most} tokens; raise decode.max_new_tokens if they go on")
+
+
+def failures(error: TasksFailed) -> None:
+    """One line for each task or run that failed, and how many others are done."""
+    for each in error.failures.values():
+        say(f"evalkit: {each}")
+    say(f"evalkit: {error.summary}")
 
 
 def value(score: Score) -> str:

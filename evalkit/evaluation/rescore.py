@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evalkit.errors import UserError
+from evalkit.errors import TasksFailed, UserError
 from evalkit.evaluation import predict
 from evalkit.evaluation.plan import ToScore
 from evalkit.evaluation.score import Scored, read_predictions, score
@@ -31,16 +32,26 @@ class Found:
 
 
 def rescore(options: ScoreOptions) -> list[RunFolder]:
-    """Scores the named runs again from their files."""
+    """Scores the named runs again from their files. Raises TasksFailed, after the others are scored, where
+    one of several cannot be."""
     places = paths(options.runs)
     if not places:
         raise UserError("score: name run folders, or --task TASK --predictions FILE")
     folders = store.find(places)
     if not folders:
         raise UserError(f"score: no runs below {', '.join(map(str, places))}")
+    failures: dict[str, UserError] = {}
     for folder in folders:
-        _rescore(folder, options)
-    return folders
+        try:
+            _rescore(folder, options)
+        except UserError as error:
+            if len(folders) == 1:
+                raise
+            failures[folder.name] = error
+    done = [folder for folder in folders if folder.name not in failures]
+    if failures:
+        raise TasksFailed(failures, done, len(done))
+    return done
 
 
 def find(folder: RunFolder, options: DataOptions, changed: Mapping[str, str] | None = None) -> Found:
@@ -77,6 +88,10 @@ def score_predictions(options: ScoreOptions) -> tuple[Dataset, Scored, list[str]
         raise UserError(f"score: {task.name}: {why_not_scored(task.not_scored)}")
     data = DatasetCache(roots(paths(options.data_root), [task])).get(task)
     predictions = read_predictions(str(options.predictions), data.samples)
+    for s in data.samples:
+        if s.id in predictions:
+            asked = loader.prompt(task, s.fields)  # what a text may repeat
+            predictions[s.id] = dataclasses.replace(predictions[s.id], prompt=asked)
     missing = [s.id for s in data.samples if s.id not in predictions]
     covered = "incomplete" if missing or data.short_of is not None else "all"
     return data, score(task, data.parser, data.samples, predictions, covered, data.targets), missing

@@ -9,6 +9,8 @@ import contextlib
 import hashlib
 import importlib.util
 import json
+import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,7 +22,21 @@ from evalkit import __version__, own_code, provenance, registry
 from evalkit.errors import DataError, UserError, nearest
 from evalkit.reading import Reading
 from evalkit.stats import intervals
-from evalkit.types import Box, Mask, Metric, Parser, Prediction, Rows, Sample, Score, Task
+from evalkit.tasks.dataset import has_target
+from evalkit.types import (
+    CUT,
+    UNREADABLE,
+    Box,
+    Mask,
+    Metric,
+    Parser,
+    Prediction,
+    Rows,
+    Sample,
+    Score,
+    Task,
+    target_kinds,
+)
 
 
 @dataclass(frozen=True)
@@ -43,40 +59,56 @@ def score(
     targets: str,
     metrics: Mapping[str, Metric] | None = None,
 ) -> Scored:
-    """Scores the samples that have a prediction; the caller knows the coverage that this makes.
+    """Scores the samples that have a prediction and a target; the caller knows the coverage that this makes.
 
     `targets` is the digest of all the dataset's targets, `metrics` what `metrics_of` gives. Raises DataError
-    when nothing is left to score, or a sample has no target (a test server's split).
+    when nothing is left to score.
     """
     chosen = sorted((s for s in samples if s.id in predictions), key=lambda s: s.id)
     if not chosen:
         raise DataError(f"{task.name}: nothing to score; no prediction belongs to a sample of the dataset")
-    unknown = next((s.id for s in chosen if s.target is None or s.target == ()), None)
-    if unknown is not None and task.metrics:
-        raise DataError(
-            f"{task.name}: sample {unknown} has no target; "
-            "a split without public answers can only be exported"
-        )
+    first = chosen[0].id
+    chosen = [s for s in chosen if has_target(s)] if task.metrics else chosen
+    if not chosen:
+        raise DataError(f"{task.name}: nothing to score; no answered sample has a target, such as {first}")
     given = [predictions[s.id] for s in chosen]
     sizes = [s.size or (p.sizes[0] if p.sizes else None) for s, p in zip(chosen, given, strict=True)]
     used: dict[str, str] = {}
-    with _running(parser, used):
+    with _named(f"{task.path}: parser: {task.parser}"), _running(parser, used):
         answers = parser.answers(given, sizes)
+        invalid = [parser.invalid(a) or _none_of_one(a, s) for a, s in zip(answers, chosen, strict=True)]
+        odd = [parser.remark(p, size) for p, size in zip(given, sizes, strict=True)]
     read = _Answers(
-        task, parser, chosen, answers, [parser.invalid(a) for a in answers], _clusters(chosen, given),
-        coverage, targets, used,
+        task, parser, chosen, answers, invalid, _clusters(chosen, given), coverage, targets, used,
+        _remarks(given, answers, odd, invalid),
     )  # fmt: skip
-    every = dict(used)
+    every, missing = dict(used), not_scored(task)
     scores, columns = [], []
     for spelling, metric in (metrics_of(task) if metrics is None else metrics).items():
-        mean = group_mean(spelling, samples, task.group_mean) if task.group_mean is not None else None
         more = dict(used)
-        with _running(metric, more):
-            rows = _rows(metric, chosen, answers, samples, mean)
-        columns.append((spelling, rows))
-        scores.append(_score(replace(read, used=more), spelling, metric, mean, rows))
+        with _named(f"{task.path}: metrics: {spelling}"):
+            mean = group_mean(spelling, samples, task.group_mean) if task.group_mean is not None else None
+            with _running(metric, more):
+                rows = _rows(metric, chosen, answers, samples, mean)
+            found = _score(replace(read, used=more), spelling, metric, mean, rows)
         every |= more
-    return Scored(scores, _lines(read, given, columns), not_scored(task), every)
+        if math.isnan(found.value):
+            missing[spelling] = metric.undefined
+            continue
+        columns.append((spelling, rows))
+        scores.append(found)
+    return Scored(scores, _lines(read, given, columns), missing, every)
+
+
+@contextlib.contextmanager
+def _named(what: str) -> Iterator[None]:
+    """Says which parser or metric failed where its code raised what nobody foresaw."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise DataError(f"{what} raised {own_code.said(error)} ({own_code.where(error)})") from error
 
 
 @contextlib.contextmanager
@@ -89,6 +121,26 @@ def _running(thing: Parser | Metric, used: dict[str, str]) -> Iterator[None]:
     with reading.watching():
         yield
     used.update(reading.used())
+
+
+def _remarks(
+    given: Sequence[Prediction], answers: Sequence[Any], odd: Sequence[str], invalid: Sequence[bool]
+) -> dict[str, int]:
+    """What is odd about the texts, the commonest first: why one is unreadable, what stands in a text answer
+    that no answer has, and that it was cut."""
+    found = Counter[str]()
+    for prediction, answer, why, bad in zip(given, answers, odd, invalid, strict=True):
+        if bad:
+            found[UNREADABLE + (why or "as its parser says")] += 1
+        elif why and isinstance(answer, str):
+            found[why] += 1
+        found[CUT] += prediction.stop == "length"
+    return {what: n for what, n in found.most_common() if n}
+
+
+def _none_of_one(answer: Any, sample: Sample) -> bool:
+    """Whether nothing was answered where exactly one box or mask is asked for."""
+    return answer == () and not target_kinds(sample.target).isdisjoint(("box", "mask"))
 
 
 @dataclass(frozen=True)
@@ -104,6 +156,7 @@ class _Answers:
     coverage: str
     targets: str  # digest of all targets of the dataset
     used: Mapping[str, str]  # files that own code has read
+    remarks: Mapping[str, int]  # what is odd about the texts
 
 
 def metrics_of(task: Task) -> dict[str, Metric]:
@@ -174,7 +227,7 @@ def _rows(
     if not metric.corpus or len(chosen) == len(samples):
         return made(answers, chosen)
     given = {s.id: a for s, a in zip(chosen, answers, strict=True)}
-    every = sorted((s for s in samples if s.target not in (None, ())), key=lambda s: s.id)
+    every = sorted((s for s in samples if has_target(s)), key=lambda s: s.id)
     rows = made([given.get(s.id) for s in every], every)
     kept = [i for i, s in enumerate(every) if s.id in given]
     return [rows[i] for i in kept] if isinstance(rows, list) else rows[kept]
@@ -212,6 +265,7 @@ def _score(read: _Answers, spelling: str, metric: Metric, mean: Any, rows: Rows)
         groups=_groups(metric, rows, read.invalid, groups),
         details=whole.details(wide),
         lower_is_better=metric.lower_is_better,
+        remarks={**read.remarks, **metric.remarks(read.answers, [s.target for s in read.samples])},
     )
 
 

@@ -36,6 +36,7 @@ class Ai2d(Format):
 
     fields: ClassVar[tuple[str, ...]] = ("question", "choices")
     keys: ClassVar[tuple[str, ...]] = ("questions", "annotations", "images", "ids")
+    gives: ClassVar[tuple[str, ...]] = ("texts",)
 
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
         folder, images = path_of(source, "questions", self.keys), path_of(source, "images", self.keys)

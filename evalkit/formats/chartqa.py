@@ -26,6 +26,7 @@ class ChartQa(Format):
 
     fields: ClassVar[tuple[str, ...]] = ("question",)
     keys: ClassVar[tuple[str, ...]] = ("path", "images")
+    gives: ClassVar[tuple[str, ...]] = ("texts",)
 
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
         images = path_of(source, "images", self.keys)

@@ -31,6 +31,7 @@ class Coco35l(Format):
 
     fields: ClassVar[tuple[str, ...]] = ("language",)
     keys: ClassVar[tuple[str, ...]] = ("path", "karpathy", "images")
+    gives: ClassVar[tuple[str, ...]] = ("texts",)
 
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
         path, images = path_of(source, "path", self.keys), path_of(source, "images", self.keys)

@@ -27,6 +27,7 @@ class CocoCaptions(Format):
 
     fields: ClassVar[tuple[str, ...]] = ()
     keys: ClassVar[tuple[str, ...]] = ("path", "images")
+    gives: ClassVar[tuple[str, ...]] = ("texts",)
 
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
         path, images = path_of(source, "path", self.keys), path_of(source, "images", self.keys)

@@ -1,6 +1,7 @@
 """COCO instances: instances_*.json, all objects of an image as one sample's target; or image_info_*.json.
 
-Boxes, areas, crowd flags and masks are passed on as they are in the file.
+Boxes, areas, crowd flags and masks are passed on as they are in the file; masks are checked where a metric
+scores masks.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any, ClassVar
 from evalkit.data.readers import read_json
 from evalkit.data.records import Record, Unique, path_of
 from evalkit.data.sources import image_ref
+from evalkit.geometry import segmentations
 from evalkit.types import Format, Sample, Size, Source
 
 
@@ -31,6 +33,7 @@ class CocoDetection(Format):
 
     fields: ClassVar[tuple[str, ...]] = ("categories",)  # "person ; bicycle ; ...", as `detect` lists them
     keys: ClassVar[tuple[str, ...]] = ("path", "images")
+    gives: ClassVar[tuple[str, ...]] = ("objects", "object masks")
 
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
         path, images = path_of(source, "path", self.keys), path_of(source, "images", self.keys)
@@ -39,7 +42,7 @@ class CocoDetection(Format):
         categories = tuple(names.values())
         fields = {"categories": " ; ".join(categories)}
         every = list(top.records("images"))
-        objects = {} if self.hidden else _objects(top, names, every)
+        objects = {} if self.hidden else _objects(top, names, every, source.uses("object masks"))
         listed = [image for image in every if not image.data.get("precedence")]
         unique = Unique(top.file, "image id")
         for image in listed:
@@ -63,8 +66,10 @@ def _categories(top: Record) -> dict[int, str]:
     return result
 
 
-def _objects(top: Record, names: dict[int, str], listed: list[Record]) -> dict[int, list[dict[str, Any]]]:
-    """image id -> its objects in file order."""
+def _objects(
+    top: Record, names: dict[int, str], listed: list[Record], masks: bool
+) -> dict[int, list[dict[str, Any]]]:
+    """image id -> its objects in file order; `masks`: whether their segmentations are scored."""
     sizes: dict[int, Size] = {}
     annotations = Unique(top.file, "annotation id")
     for image in listed:
@@ -72,6 +77,7 @@ def _objects(top: Record, names: dict[int, str], listed: list[Record]) -> dict[i
     result: dict[int, list[dict[str, Any]]] = {number: [] for number in sizes}
     for annotation in top.records("annotations"):
         annotations.add(annotation.integer("id"))
+        annotation.place += f" (id {annotation.data['id']})"
         number, category = annotation.integer("image_id"), annotation.integer("category_id")
         if number not in sizes:
             annotation.wrong(
@@ -79,11 +85,11 @@ def _objects(top: Record, names: dict[int, str], listed: list[Record]) -> dict[i
             )
         if category not in names:
             annotation.wrong("category_id", f"{category} is unknown; it must be an id under categories")
-        result[number].append(_object(annotation, names[category], sizes[number]))
+        result[number].append(_object(annotation, names[category], sizes[number], masks))
     return result
 
 
-def _object(annotation: Record, category: str, size: Size) -> dict[str, Any]:
+def _object(annotation: Record, category: str, size: Size, masks: bool) -> dict[str, Any]:
     box = annotation.box()
     found: dict[str, Any] = {
         "category": category,
@@ -92,5 +98,7 @@ def _object(annotation: Record, category: str, size: Size) -> dict[str, Any]:
         "iscrowd": annotation.flag("iscrowd"),
     }
     if annotation.data.get("segmentation"):  # converters write [] where there is no mask
-        found["segmentation"] = annotation.segmentation(size)
+        found["segmentation"] = annotation.data["segmentation"]
+        if masks:
+            annotation.refuse("segmentation", segmentations.problem(found["segmentation"], size))
     return found

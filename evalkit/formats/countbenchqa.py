@@ -34,6 +34,7 @@ class CountBenchQa(Format):
 
     fields: ClassVar[tuple[str, ...]] = ("question",)
     keys: ClassVar[tuple[str, ...]] = ("questions", "table")
+    gives: ClassVar[tuple[str, ...]] = ("texts",)
     hub: ClassVar[bool] = True
 
     def samples(self, source: Source, split: str) -> Iterator[Sample]:

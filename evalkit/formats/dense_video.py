@@ -28,6 +28,7 @@ class DenseVideo(Format):
 
     fields: ClassVar[tuple[str, ...]] = ()
     keys: ClassVar[tuple[str, ...]] = ("path", "videos")
+    gives: ClassVar[tuple[str, ...]] = ("texts",)
 
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
         path, videos = path_of(source, "path", self.keys), path_of(source, "videos", self.keys)

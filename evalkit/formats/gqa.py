@@ -33,6 +33,7 @@ class Gqa(Format):
 
     fields: ClassVar[tuple[str, ...]] = ("question",)
     keys: ClassVar[tuple[str, ...]] = ("path", "images")
+    gives: ClassVar[tuple[str, ...]] = ("texts", "question")
 
     hub: ClassVar[bool] = True
 

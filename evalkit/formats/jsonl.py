@@ -6,19 +6,23 @@ The question is not fixed here: a task's prompt may name any string field of a l
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from evalkit.data.readers import read_lines
-from evalkit.data.records import Record, Unique, check_split, name_problem, path_of
-from evalkit.data.sources import image_ref
+from evalkit.data.records import Record, Unique, check_split, layout, meant_key, name_problem, path_of
+from evalkit.data.sources import image_ref, of_windows
 from evalkit.errors import DataError
+from evalkit.geometry import segmentations
 from evalkit.types import Format, ImageRef, Sample, Size, Source
 
 _TEXTS = ("answer", "answers", "references", "suffix")
-_RESERVED = {*_TEXTS, "id", "image", "images", "size", "bbox", "segmentation", "iscrowd", "objects", "split"}
+_TARGETS = (*_TEXTS, "bbox", "objects", "segmentation")
+_RESERVED = {*_TARGETS, "id", "image", "images", "size", "iscrowd", "split"}
+_SHOWN = 20  # keys that a message lists
 
 
 @dataclass(frozen=True)
@@ -27,12 +31,14 @@ class JsonLines(Format):
 
     id          string or whole number; by default the line's number from 0, as big_vision counts
     image       a file name below the source's `images` (by default the file's own folder), or an
-                absolute path; or `images`, a list of them
+                absolute path; or `images`, a list of them. An absolute path of Windows is looked for
+                below `images` by its end
     target      at most one of
                 answer: "..."  ·  answers: ["..."]  ·  references: ["..."]  ·  suffix: "..."
                 bbox: [x, y, w, h] in pixels, with size, and segmentation / iscrowd as in COCO
+                segmentation without bbox, with size
                 objects: [{category, bbox, area?, iscrowd?, segmentation?}], with size
-                none of them: a question without answer, target ()
+                none of them, or null, or an empty list of texts: a question without answer, target ()
     size        [height, width] of the image; needed with bbox and objects
     split       used only where lines state it: lines of other splits are left out
     group, cluster   what scores are broken down by; what is resampled together (by default the image)
@@ -45,6 +51,7 @@ class JsonLines(Format):
 
     fields: ClassVar[tuple[str, ...]] = ()
     keys: ClassVar[tuple[str, ...]] = ("path",)
+    gives: ClassVar[tuple[str, ...]] = ("texts", "box", "mask", "objects", "object masks")
 
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
         path = path_of(source, "path", self.keys)
@@ -52,20 +59,36 @@ class JsonLines(Format):
         lines = _chosen(path, split)
         categories = self.categories or _categories(lines)
         unique = Unique(str(path), "id")
+        moved: dict[str, str] = {}
+        masks = source.uses("mask", "object masks")
         for number, line in lines:
             name = line.identifier("id") if line.has("id") else str(number)
             unique.add(name)
-            refs, names = _images(line, images)
+            refs, names = _images(line, images, moved)
             size = _size(line)
             yield Sample(
                 id=name,
                 images=refs,
                 fields=_fields(line),
-                target=_target(line, size, categories, number),
+                target=_target(line, size, categories, number, masks),
                 size=size,
                 group=line.identifier("group") if line.has("group") else "",
                 cluster=line.identifier("cluster") if line.has("cluster") else " ".join(names),
             )
+
+    def without_target(self, source: Source, split: str) -> str:
+        lines = [line for _, line in _chosen(path_of(source, "path", self.keys), split) if not _given(line)]
+        seen = Counter(key for line in lines for key in line.data)
+        keys = ", ".join(f"{key[:40]!r} ({n:,})" for key, n in seen.most_common(_SHOWN))
+        near = {key: meant_key(key, _TARGETS) for key in seen if key not in _RESERVED}
+        hint = "; ".join(f"{key!r} probably stands for {name}" for key, name in near.items() if name)
+        void = [key for key in _TARGETS if key in seen]
+        return (
+            f"{'this line has' if len(lines) == 1 else 'these lines have'} the keys {keys}"
+            + (f", but {void[0]} is null or empty" if void else "")
+            + f"; a target is one of {', '.join(_TARGETS)}"
+            + (f"; {hint}" if hint else "")
+        )
 
 
 def _chosen(path: Path, split: str) -> list[tuple[int, Record]]:
@@ -73,6 +96,8 @@ def _chosen(path: Path, split: str) -> list[tuple[int, Record]]:
     lines, present = [], set()
     for number, data in read_lines(path):
         line = Record(data, str(path), f"line {number + 1}")
+        if not _given(line) and (wrong := layout(line.data)):
+            line.wrong("", wrong)
         stated = line.text("split") if line.has("split") else split
         present.add(stated)
         if stated == split:
@@ -83,15 +108,23 @@ def _chosen(path: Path, split: str) -> list[tuple[int, Record]]:
     return lines
 
 
-def _images(line: Record, images: Path) -> tuple[tuple[ImageRef, ...], list[str]]:
+def _images(line: Record, images: Path, moved: dict[str, str]) -> tuple[tuple[ImageRef, ...], list[str]]:
+    """The images and their names. `moved`: files found for absolute paths of Windows, and those paths; two
+    that would be one file are refused."""
     if line.has("image") == line.has("images"):
         line.wrong("image", "must be given, as image: one file name, or images: a list of them, not both")
     names = [line.text("image")] if line.has("image") else list(line.texts("images", least=1))
+    key = "image" if line.has("image") else "images"
+    refs = []
     for name in names:
         problem = name_problem(name, absolute=True)
         if problem:
-            line.wrong("image" if line.has("image") else "images", problem)
-    return tuple(image_ref(images, name) for name in names), names
+            line.wrong(key, problem)
+        found = of_windows(images, name)
+        refs.append(image_ref(images, found))
+        if found != name and moved.setdefault(found, name) != name:
+            line.wrong(key, f"is {name!r}; {found} is what {moved[found]!r} is already; give other names")
+    return tuple(refs), names
 
 
 def _fields(line: Record) -> dict[str, str]:
@@ -116,8 +149,18 @@ def _size(line: Record) -> Size | None:
     return size[0], size[1]
 
 
-def _target(line: Record, size: Size | None, categories: tuple[str, ...], number: int) -> Any:
-    given = [key for key in (*_TEXTS, "bbox", "objects") if line.has(key)]
+def _given(line: Record) -> list[str]:
+    """The keys of the line's target. A mask may stand alone or with its box."""
+    found = [key for key in _TARGETS if line.data.get(key) is not None]
+    void = {key for key in ("answers", "references", "segmentation") if line.data.get(key) == []}
+    if "bbox" in found:
+        void.add("segmentation")
+    return [key for key in found if key not in void]
+
+
+def _target(line: Record, size: Size | None, categories: tuple[str, ...], number: int, masks: bool) -> Any:
+    """The target; `masks`: whether a segmentation is scored."""
+    given = _given(line)
     if len(given) > 1:
         line.wrong(given[1], f"is given together with {given[0]}; a line has one kind of target")
     if not given:
@@ -130,29 +173,35 @@ def _target(line: Record, size: Size | None, categories: tuple[str, ...], number
     if size is None:
         line.wrong("size", f"is missing; {key} needs the image's [height, width]")
     if key == "objects":
-        objects = [_object(entry, size) for entry in line.records("objects")]
+        objects = [_object(entry, size, masks) for entry in line.records("objects")]
         for entry in objects:
             if entry["category"] not in categories:
                 line.wrong("objects", f"category '{entry['category']}' is not in jsonl(categories=...)")
         return {"size": size, "image_id": number, "categories": categories, "objects": objects}
-    x, y, w, h = line.box("bbox")
-    target = {"size": size, "box": (y, x, y + h, x + w), "iscrowd": line.flag("iscrowd")}
-    if line.data.get("segmentation"):
-        target["segmentation"] = line.segmentation(size)
-    return target
+    target: dict[str, Any] = {"size": size}
+    if key == "bbox":
+        x, y, w, h = line.box("bbox")
+        target["box"] = (y, x, y + h, x + w)
+    return target | {"iscrowd": line.flag("iscrowd"), **_mask(line, size, masks)}
 
 
-def _object(entry: Record, size: Size) -> dict[str, Any]:
+def _object(entry: Record, size: Size, masks: bool) -> dict[str, Any]:
     box = entry.box("bbox")
-    found: dict[str, Any] = {
+    return {
         "category": entry.text("category"),
         "box": box,
         "area": entry.number("area", least=0) if entry.has("area") else box[2] * box[3],
         "iscrowd": entry.flag("iscrowd"),
+        **_mask(entry, size, masks),
     }
-    if entry.data.get("segmentation"):
-        found["segmentation"] = entry.segmentation(size)
-    return found
+
+
+def _mask(record: Record, size: Size, used: bool) -> dict[str, Any]:
+    """The segmentation, if there is one; checked where it is used."""
+    found = record.data.get("segmentation")
+    if found and used:
+        record.refuse("segmentation", segmentations.problem(found, size))
+    return {"segmentation": found} if found else {}
 
 
 def _categories(lines: list[tuple[int, Record]]) -> tuple[str, ...]:
@@ -160,7 +209,7 @@ def _categories(lines: list[tuple[int, Record]]) -> tuple[str, ...]:
     names = {
         entry.text("category")
         for _, line in lines
-        if line.has("objects")
+        if line.data.get("objects") is not None
         for entry in line.records("objects")
     }
     return tuple(sorted(names))

@@ -28,6 +28,7 @@ class Kern(Format):
 
     fields: ClassVar[tuple[str, ...]] = ()
     keys: ClassVar[tuple[str, ...]] = ("lists", "images")
+    gives: ClassVar[tuple[str, ...]] = ("texts",)
 
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
         lists, images = path_of(source, "lists", self.keys), path_of(source, "images", self.keys)

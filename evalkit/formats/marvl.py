@@ -27,6 +27,7 @@ class Marvl(Format):
 
     fields: ClassVar[tuple[str, ...]] = ("sentence", "language")
     keys: ClassVar[tuple[str, ...]] = ("path", "images")
+    gives: ClassVar[tuple[str, ...]] = ("texts",)
 
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
         images = path_of(source, "images", self.keys)

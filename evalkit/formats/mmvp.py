@@ -29,6 +29,7 @@ class Mmvp(Format):
 
     fields: ClassVar[tuple[str, ...]] = ("question", "options")
     keys: ClassVar[tuple[str, ...]] = ("path", "images")
+    gives: ClassVar[tuple[str, ...]] = ("texts", "pair")
 
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
         path, images = path_of(source, "path", self.keys), path_of(source, "images", self.keys)

@@ -32,6 +32,7 @@ class Nlvr2(Format):
 
     fields: ClassVar[tuple[str, ...]] = ("sentence",)
     keys: ClassVar[tuple[str, ...]] = ("path", "images")
+    gives: ClassVar[tuple[str, ...]] = ("texts", "pair")
 
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
         path, images = path_of(source, "path", self.keys), path_of(source, "images", self.keys)

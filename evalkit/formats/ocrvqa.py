@@ -31,6 +31,7 @@ class OcrVqa(Format):
 
     fields: ClassVar[tuple[str, ...]] = ("question", "title", "author", "genre")
     keys: ClassVar[tuple[str, ...]] = ("path", "images")
+    gives: ClassVar[tuple[str, ...]] = ("texts",)
 
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
         path, images = path_of(source, "path", self.keys), path_of(source, "images", self.keys)

@@ -79,7 +79,10 @@ class Questions(FlatRecords):
             return
         if suffix in (".csv", ".tsv"):
             for number, row in read_table(path, "\t" if suffix == ".tsv" else ","):
-                yield number - 2, Record(row, str(path), f"row {number}")
+                cells: dict[str, Any] = {**row}
+                if row.get(self.answers) == "":
+                    cells[self.answers] = None
+                yield number - 2, Record(cells, str(path), f"row {number}")
             return
         data = read_json(path)
         if self.records:

@@ -1,6 +1,6 @@
 """REFER's `refs(unc|umd|google).p` with instances.json: RefCOCO, RefCOCO+ and RefCOCOg.
 
-Box and segmentation are both passed on; no mask is drawn here.
+Box and segmentation are both passed on; a segmentation is checked where a metric scores masks.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from evalkit.data.readers import read_json
 from evalkit.data.records import Record, Unique, check_split, filled, path_of
 from evalkit.data.sources import image_ref
 from evalkit.errors import DataError
+from evalkit.geometry import segmentations
 from evalkit.types import Format, Sample, Source
 
 
@@ -32,6 +33,7 @@ class RefCoco(Format):
 
     fields: ClassVar[tuple[str, ...]] = ("sentence", "raw", "category")
     keys: ClassVar[tuple[str, ...]] = ("refs", "instances", "images")
+    gives: ClassVar[tuple[str, ...]] = ("box", "mask")
 
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
         path, images = path_of(source, "refs", self.keys), path_of(source, "images", self.keys)
@@ -50,12 +52,12 @@ class RefCoco(Format):
             image, annotation = instances.of(ref)
             size = image.size()
             x, y, w, h = annotation.box()
-            target = {
-                "size": size,
-                "box": (y, x, y + h, x + w),
-                "segmentation": annotation.segmentation(size),
-                "iscrowd": annotation.flag("iscrowd"),
-            }
+            target = {"size": size, "box": (y, x, y + h, x + w), "iscrowd": annotation.flag("iscrowd")}
+            if source.uses("mask"):
+                segmentation = annotation.get("segmentation", "it must be polygons or run lengths")
+                annotation.refuse("segmentation", segmentations.problem(segmentation, size))
+            if annotation.data.get("segmentation"):
+                target["segmentation"] = annotation.data["segmentation"]
             name = filled(self.image_name, image.data["id"]) if self.image_name else image.name("file_name")
             picture = (image_ref(images, name),)
             category = instances.categories.get(annotation.integer("category_id"), "")
@@ -99,6 +101,7 @@ class _Instances:
         self.annotations: dict[int, Record] = {}
         for annotation in top.records("annotations", skip_none=True):
             unique.add(annotation.integer("id"))
+            annotation.place += f" (id {annotation.data['id']})"
             self.annotations[annotation.data["id"]] = annotation
         listed = top.records("categories") if top.has("categories") else ()
         self.categories: dict[Any, str] = {entry.integer("id"): entry.text("name") for entry in listed}

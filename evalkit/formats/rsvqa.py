@@ -30,6 +30,7 @@ class Rsvqa(Format):
 
     fields: ClassVar[tuple[str, ...]] = ("question",)
     keys: ClassVar[tuple[str, ...]] = ("questions", "answers", "images")
+    gives: ClassVar[tuple[str, ...]] = ("texts",)
 
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
         path, images = path_of(source, "questions", self.keys), path_of(source, "images", self.keys)

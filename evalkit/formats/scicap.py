@@ -27,6 +27,7 @@ class SciCap(Format):
 
     fields: ClassVar[tuple[str, ...]] = ()
     keys: ClassVar[tuple[str, ...]] = ("lists", "captions", "images")
+    gives: ClassVar[tuple[str, ...]] = ("texts",)
 
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
         lists, captions = path_of(source, "lists", self.keys), path_of(source, "captions", self.keys)

@@ -27,6 +27,7 @@ class ScienceQa(Format):
 
     fields: ClassVar[tuple[str, ...]] = ("question", "hint", "options", "lecture")
     keys: ClassVar[tuple[str, ...]] = ("problems", "splits", "images")
+    gives: ClassVar[tuple[str, ...]] = ("texts",)
 
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
         path, images = path_of(source, "problems", self.keys), path_of(source, "images", self.keys)

@@ -30,6 +30,7 @@ class TableHtml(Format):
 
     fields: ClassVar[tuple[str, ...]] = ()
     keys: ClassVar[tuple[str, ...]] = ("path", "images")
+    gives: ClassVar[tuple[str, ...]] = ("texts",)
 
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
         path, images = path_of(source, "path", self.keys), path_of(source, "images", self.keys)

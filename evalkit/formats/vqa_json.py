@@ -31,6 +31,7 @@ class VqaJson(Format):
 
     fields: ClassVar[tuple[str, ...]] = ("question", "question_type")
     keys: ClassVar[tuple[str, ...]] = ("questions", "images")  # and annotations, except for test splits
+    gives: ClassVar[tuple[str, ...]] = ("texts",)
 
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
         path = path_of(source, "questions", self.keys)

@@ -29,6 +29,7 @@ class WidgetCap(Format):
 
     fields: ClassVar[tuple[str, ...]] = ()
     keys: ClassVar[tuple[str, ...]] = ("path", "splits", "images")
+    gives: ClassVar[tuple[str, ...]] = ("texts",)
 
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
         path, images = path_of(source, "path", self.keys), path_of(source, "images", self.keys)

@@ -40,6 +40,7 @@ class Words(Format):
 
     fields: ClassVar[tuple[str, ...]] = ()
     keys: ClassVar[tuple[str, ...]] = ("words", "images")
+    gives: ClassVar[tuple[str, ...]] = ("words",)
 
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
         from evalkit.images.prepare import header_size

@@ -62,6 +62,26 @@ def first_mask(text: str) -> Found | None:
     return Found(numbers[:4], numbers[4:])
 
 
+def lacking(text: str, form: str = "objects", mask: bool = False) -> str:
+    """Why no box (or no `mask`) is read from a text, in a few words; '' where one is. `form`: objects, first
+    (the first box alone) or start (the text begins with it, without a blank before its mask)."""
+    if not text.strip():
+        return "an empty text"
+    found = objects(text)
+    if not found:
+        return "no four location tokens in a row" if re.search(_LOC, text) else "no location token"
+    if form == "start" and not _BOX.match(text):
+        return "something before the box"
+    counted = found if form == "objects" else found[:1]
+    if mask:
+        counted = [each for each in counted if each.indices]
+        if not counted:
+            return "no sixteen mask tokens after the box" if re.search(_SEG, text) else "no mask tokens"
+        if form == "start" and not _BOX_AND_MASK.match(text):
+            return "a blank between box and mask"
+    return "" if any(each.sound for each in counted) else "a box without area"
+
+
 def objects(text: str) -> list[Found]:
     """All `<loc>x4[<seg>x16] label` in the text, including boxes without area; labels stripped."""
     return [_found(match, match.group(21).strip()) for match in _OBJECT.finditer(text)]

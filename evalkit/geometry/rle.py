@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from evalkit.errors import DataError
+from evalkit.geometry import segmentations
 from evalkit.types import Mask, Size
 
 Rle = dict[str, Any]
@@ -14,57 +15,23 @@ Rle = dict[str, Any]
 def rle(segmentation: Any, size: Size) -> Rle:
     """A COCO segmentation (polygons, uncompressed or compressed run lengths) as one run-length-coded mask.
 
-    Raises DataError if it is none of these or its size is not `size`.
+    Polygons without a point, as converters write them, are a mask without a pixel. Raises DataError if it is
+    none of these or its size is not `size`; nothing else reaches pycocotools.
     """
     from pycocotools import mask
 
     height, width = size
-    try:
-        if isinstance(segmentation, Mapping):
-            if tuple(segmentation["size"]) != (height, width):
-                raise DataError(
-                    f"segmentation: size {list(segmentation['size'])} is not the image's {[height, width]}"
-                )
-            counts = segmentation["counts"]
-            coded = counts.encode("ascii") if isinstance(counts, str) else counts
-            runs = _runs(coded) if isinstance(coded, bytes) else [int(c) for c in coded]
-            # pycocotools does not check these numbers, and would crash or never end on wrong ones.
-            if min(runs, default=0) < 0 or sum(runs) != height * width:
-                raise ValueError(f"the run lengths do not add up to {height} x {width}")
-            if isinstance(coded, bytes):
-                return {"size": [height, width], "counts": coded}
-            return dict(mask.frPyObjects({"size": [height, width], "counts": runs}, height, width))
-        polygons = [[float(v) for v in p] for p in segmentation]
-        if not polygons:
-            return empty(size)
-        if min(map(len, polygons)) < 4:
-            raise ValueError("a polygon has fewer than two points")
-        return dict(mask.merge(mask.frPyObjects(polygons, height, width)))
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise DataError(
-            f"segmentation: neither polygons nor run lengths ({error}); "
-            "COCO has lists of x, y, x, y, ... or {'size': [h, w], 'counts': ...}"
-        ) from None
-
-
-def _runs(coded: bytes) -> list[int]:
-    """Decodes COCO's compressed run lengths: five bits per character, each run relative to the one before the
-    last."""
-    runs: list[int] = []
-    value = shift = 0
-    for byte in coded:
-        piece = byte - 48
-        value |= (piece & 0x1F) << shift
-        shift += 5
-        if piece & 0x20:
-            continue
-        if piece & 0x10:
-            value -= 1 << shift
-        runs.append(value + runs[-2] if len(runs) > 2 else value)
-        value = shift = 0
-    if shift:
-        raise ValueError("the run lengths are cut short")
-    return runs
+    if isinstance(segmentation, (list, tuple)) and not segmentation:
+        return empty(size)
+    if wrong := segmentations.problem(segmentation, size):
+        raise DataError(f"segmentation{wrong[0]}: {wrong[1]}")
+    if not isinstance(segmentation, Mapping):
+        return dict(mask.merge(mask.frPyObjects([list(map(float, p)) for p in segmentation], height, width)))
+    counts = segmentation["counts"]
+    if isinstance(counts, (str, bytes)):
+        coded = counts.encode("ascii") if isinstance(counts, str) else counts
+        return {"size": [height, width], "counts": coded}
+    return dict(mask.frPyObjects({"size": [height, width], "counts": list(map(int, counts))}, height, width))
 
 
 def mask_rle(mask: Mask) -> Rle:

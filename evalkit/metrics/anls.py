@@ -35,6 +35,8 @@ class Anls(Metric):
     lowercase: bool = True
     variant: Literal["big_vision", "rrc", "mmf"] = "big_vision"
 
+    takes = ("texts",)
+
     def rows(self, answers: Sequence[str | None], targets: Sequence[Any]) -> Rows:
         """One (similarity, counted) per sample."""
         similarity = {"big_vision": self._big_vision, "rrc": self._rrc, "mmf": self._mmf}[self.variant]

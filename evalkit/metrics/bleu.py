@@ -27,6 +27,7 @@ class Bleu(Metric):
     n: int = 4
     ptb: ngrams.Tokens = "caption"
 
+    takes = ("texts",)
     columns = (
         *(f"correct {n}" for n in (1, 2, 3, 4)),
         *(f"guessed {n}" for n in (1, 2, 3, 4)),

@@ -20,6 +20,7 @@ class BoxAccuracy(Metric):
     iou: float = 0.5
 
     wants = ("boxes", "masks")
+    takes = ("box",)
     columns = ("correct", "n", "down", "right", "found")
 
     def rows(self, answers: Sequence[Sequence[Box | Mask] | None], targets: Sequence[dict[str, Any]]) -> Rows:

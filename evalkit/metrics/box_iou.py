@@ -21,6 +21,7 @@ class BoxIou(Metric):
     """
 
     wants = ("boxes", "masks")
+    takes = ("box",)
     columns = ("iou", "n", "down", "right", "found")
 
     def rows(self, answers: Sequence[Sequence[Box | Mask] | None], targets: Sequence[dict[str, Any]]) -> Rows:

@@ -30,6 +30,7 @@ class Cider(Metric):
 
     ptb: ngrams.Tokens = "caption"
 
+    takes = ("texts",)
     columns = ("score", "n")
     maximum = 10.0
     corpus = True

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import difflib
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -12,6 +15,7 @@ import numpy.typing as npt
 from evalkit.geometry import boxes as box_geometry
 from evalkit.geometry import rle
 from evalkit.provenance import version
+from evalkit.registry import ADDED
 from evalkit.types import Box, Mask, Metric, Rows
 
 Floats = npt.NDArray[np.float64]
@@ -20,6 +24,7 @@ Ints = npt.NDArray[np.int64]
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0.0, 1.0, 101)
 AREAS = {"all": (0, 1e10), "small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, 1e10)}
+LISTED = 5  # labels of no category that are named
 MOST = 100  # detections of one category that count in one image
 _LIMITS = [min(t, 1 - 1e-10) for t in THRESHOLDS.tolist()]
 _ANY = ""  # stands for every category when categories are ignored
@@ -36,6 +41,7 @@ class CocoAp(Metric):
     `rank` is what the detections are sorted by: constant (the order in the text, images by their id),
     logprob (mean log-probability of a box's tokens) or class (mean probability of its label's tokens).
     `region` says whether boxes or masks are compared; `agnostic` ignores categories (useCats = 0).
+    `lowercase`: a label that is no category as it stands is one whose name is equal in lower case.
 
     pycocotools 2.0.11 cocoeval.py. Its special cases are kept: an explicit `ignore` flag is overwritten
     by `iscrowd`, equal scores stay in image order, the later of two equal overlaps is matched. Where it
@@ -45,9 +51,17 @@ class CocoAp(Metric):
     rank: Literal["constant", "logprob", "class"] = "constant"
     region: Literal["boxes", "masks"] = "boxes"
     agnostic: bool = False
+    lowercase: bool = field(default=False, metadata=ADDED)
 
     wants: ClassVar[tuple[str, ...]] = ("boxes", "masks")
+    takes: ClassVar[tuple[str, ...]] = ("objects",)
     columns: ClassVar[tuple[str, ...]] = ()
+    undefined: ClassVar[str] = "no image has an object"
+
+    def __post_init__(self) -> None:
+        if self.region == "masks":
+            object.__setattr__(self, "wants", ("masks",))
+            object.__setattr__(self, "takes", ("object masks",))
 
     def rows(self, answers: Sequence[Sequence[Box | Mask] | None], targets: Sequence[dict[str, Any]]) -> Rows:
         """One dict per image: `image`, `objects` {category: how many in each area range}, `boxes`, `offset`.
@@ -95,8 +109,9 @@ class CocoAp(Metric):
         for each in sorted(target["objects"], key=lambda o: known[o["category"]]):
             wanted.setdefault(_ANY if self.agnostic else each["category"], []).append(each)
         given: dict[str, list[Box | Mask]] = {}
-        for thing in sorted((t for t in answer if t.label in known), key=lambda t: known[t.label]):
-            given.setdefault(_ANY if self.agnostic else thing.label, []).append(thing)
+        labelled = [(name, t) for t in answer if (name := self._category(t.label, known)) is not None]
+        for name, thing in sorted(labelled, key=lambda pair: known[pair[0]]):
+            given.setdefault(_ANY if self.agnostic else name, []).append(thing)
         objects, boxes = {}, []
         offset = np.zeros(3)
         for name in sorted(wanted.keys() | given.keys()):
@@ -107,6 +122,24 @@ class CocoAp(Metric):
             boxes += [[name, self._score(t), *b] for t, b in zip(things, bits, strict=True)]
         row = {"image": target["image_id"], "objects": objects, "boxes": boxes}
         return {**row, "offset": offset.tolist()}
+
+    def _category(self, label: str, known: Mapping[str, int]) -> str | None:
+        """The category that a label names, or None."""
+        if label in known or not self.lowercase:
+            return label if label in known else None
+        return next((name for name in known if name.lower() == label.lower()), None)
+
+    def remarks(self, answers: Sequence[Any | None], targets: Sequence[Any]) -> dict[str, int]:
+        """How many boxes have a label that is no category; the commonest of these, with what is nearest."""
+        lost: Counter[str] = Counter()
+        names: dict[str, None] = {}
+        for answer, target in zip(answers, targets, strict=True):
+            known = {name: n for n, name in enumerate(target["categories"])}
+            names |= dict.fromkeys(known)
+            lost.update(t.label for t in answer or () if self._category(t.label, known) is None)
+        common = lost.most_common(LISTED)
+        named = {f"of them {_short(label)}{_nearest(label, names)}": n for label, n in common}
+        return {"boxes with a label that is no category": lost.total(), **named} if lost else {}
 
     def _score(self, thing: Box | Mask) -> float:
         box = thing.box if isinstance(thing, Mask) else thing
@@ -148,6 +181,26 @@ class CocoAp(Metric):
                     ignored |= ~matched & 0x3FF
                 result[i] = (result[i][0] | matched << 10 * n, result[i][1] | ignored << 10 * n)
         return counted, result, _moved(pairs, crowd, things, objects, size)
+
+
+def _short(label: str) -> str:
+    return repr(label if len(label) <= 40 else label[:37] + "...")
+
+
+def _nearest(label: str, names: Iterable[str]) -> str:
+    """`, nearest 'cat'`: the category that a label of another spelling, or cut off at < or ;, stands for."""
+    there, plain = list(names), _plain(label)
+    same = [n for n in there if _plain(n) == plain] or [
+        n for n in there if plain and _plain(re.split("[<;]", n)[0]) == plain
+    ]
+    close = same or difflib.get_close_matches(label, there, n=1, cutoff=0.6)
+    return f", nearest {_short(close[0])}" if close else ""
+
+
+def _plain(text: str) -> str:
+    """A name without case, article, punctuation and blanks at its ends."""
+    words = text.casefold().strip(" .,:;").split()
+    return " ".join(words[1:] if len(words) > 1 and words[0] in ("a", "an", "the") else words)
 
 
 def _moved(

@@ -22,6 +22,7 @@ class CumulativeIou(Metric):
     """
 
     wants = ("masks",)
+    takes = ("mask",)
     columns = ("intersection", "union")
 
     def rows(self, answers: Sequence[Sequence[Mask] | None], targets: Sequence[dict[str, Any]]) -> Rows:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from evalkit.text.answers import accepted
 from evalkit.text.edit_distance import distance
 from evalkit.types import Metric, Rows
 
@@ -31,6 +32,7 @@ class ErrorRates(Metric):
 
     kind: Literal["cer", "ser", "ler"] = "cer"
 
+    takes = ("texts",)
     columns = ("edits", "length", "n")
     maximum = None
     lower_is_better = True
@@ -38,9 +40,9 @@ class ErrorRates(Metric):
     def rows(self, answers: Sequence[str | None], targets: Sequence[Sequence[str]]) -> Rows:
         """One (edits, length of the reference, counted) per sample."""
         result = np.zeros((len(targets), 3))
-        for i, (answer, references) in enumerate(zip(answers, targets, strict=True)):
+        for i, (answer, target) in enumerate(zip(answers, targets, strict=True)):
             given = None if answer is None else self._units(answer)
-            counted = [self._count(given, self._units(text)) for text in references]
+            counted = [self._count(given, self._units(text)) for text in accepted(target)]
             if counted:
                 result[i] = *min(counted, key=lambda one: one[0] / max(one[1], 1)), 1
         return result

@@ -27,6 +27,8 @@ class ExactMatch(Metric):
     lowercase: bool = False
     normalise: Literal["", "official", "big_vision", "mmf", "count"] = ""
 
+    takes = ("texts",)
+
     def rows(self, answers: Sequence[str | None], targets: Sequence[Any]) -> Rows:
         """One (correct, counted) per sample."""
         result = np.zeros((len(targets), 2))

@@ -29,6 +29,7 @@ class Gqa(Metric):
     the annotations do not allow is left out.
     """
 
+    takes = ("question",)
     columns = ()
 
     def rows(self, answers: Sequence[str | None], targets: Sequence[dict[str, Any]]) -> Rows:

@@ -12,6 +12,7 @@ from typing import Literal, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from evalkit.text.answers import accepted
 from evalkit.text.html import parse, reader
 from evalkit.types import Metric, Rows
 
@@ -52,15 +53,17 @@ class Grits(Metric):
 
     kind: Literal["topology", "content"] = "topology"
 
+    takes = ("texts",)
     columns = ("similarity", "n")
 
     def rows(self, answers: Sequence[str | None], targets: Sequence[Sequence[str]]) -> Rows:
         """One (F-score, counted) per sample."""
         result = np.zeros((len(targets), 2))
-        for i, (answer, accepted) in enumerate(zip(answers, targets, strict=True)):
-            result[i, 1] = bool(accepted)
-            if answer is not None and accepted:
-                result[i, 0] = max(self._similarity(answer, text) for text in accepted)
+        for i, (answer, target) in enumerate(zip(answers, targets, strict=True)):
+            tables = accepted(target)
+            result[i, 1] = bool(tables)
+            if answer is not None and tables:
+                result[i, 0] = max(self._similarity(answer, text) for text in tables)
         return result
 
     def tools(self) -> str:

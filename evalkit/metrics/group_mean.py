@@ -33,7 +33,7 @@ class GroupMean(Metric):
         object.__setattr__(self, "metric", metric)
         for name in ("groups", "without"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        for name in ("wants", "maximum", "minimum", "lower_is_better", "corpus"):  # hold for the mean too
+        for name in ("wants", "takes", "maximum", "minimum", "lower_is_better", "corpus"):  # of the mean too
             object.__setattr__(self, name, getattr(metric, name))
         columns = tuple(f"{group} {column}".strip() for group in self.groups for column in metric.columns)
         object.__setattr__(self, "columns", columns)
@@ -86,6 +86,9 @@ class GroupMean(Metric):
             return {}
         sums = np.asarray(rows, dtype=np.float64).sum(axis=0)
         return {f"mean of all {len(self.groups)} groups": float(np.nanmean(self._each(sums)))}
+
+    def unfit(self, target: Any) -> str:
+        return self.metric.unfit(target)
 
     def no_interval(self) -> str:
         return self.metric.no_interval()

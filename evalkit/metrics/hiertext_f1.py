@@ -39,6 +39,7 @@ class HiertextF1(Metric):
     ignored: float = 0.5
 
     wants = ("boxes",)
+    takes = ("words",)
     columns = ("right", "predicted", "words", "overlap", "n")
 
     def rows(

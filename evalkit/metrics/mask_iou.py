@@ -23,6 +23,7 @@ class MaskIou(Metric):
     """
 
     wants = ("masks",)
+    takes = ("mask",)
     columns = ("iou", "n")
 
     def rows(self, answers: Sequence[Sequence[Mask] | None], targets: Sequence[dict[str, Any]]) -> Rows:

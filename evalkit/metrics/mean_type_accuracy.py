@@ -26,6 +26,7 @@ class MeanTypeAccuracy(Metric):
     types: tuple[str, ...] = ()
     lowercase: bool = True
 
+    takes = ("type",)
     columns = ()
 
     def rows(self, answers: Sequence[str | None], targets: Sequence[dict[str, Any]]) -> Rows:

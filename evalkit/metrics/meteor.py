@@ -30,6 +30,7 @@ class Meteor(Metric):
 
     ptb: ngrams.Tokens = "caption"
 
+    takes = ("texts",)
     columns = (
         "length",
         "reference length",

@@ -24,6 +24,8 @@ class PairedAccuracy(Metric):
 
     lowercase: bool = False
 
+    takes = ("pair",)
+
     def rows(self, answers: Sequence[str | None], targets: Sequence[dict[str, Any]]) -> Rows:
         """(whole group correct, 1) at a group's first sample, (0, 0) at its others."""
         result = np.zeros((len(targets), 2))

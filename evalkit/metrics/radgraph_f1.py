@@ -30,6 +30,7 @@ class RadGraphF1(Metric):
     level: Literal["simple", "partial", "complete"] = "partial"
     model: Literal["radgraph", "radgraph-xl", "modern-radgraph-xl"] = "radgraph"
 
+    takes = ("texts",)
     columns = ("f1", "n")
     package = "radgraph"
 

@@ -25,6 +25,8 @@ class RelaxedAccuracy(Metric):
     tolerance: float = 0.05
     lowercase: bool = True
 
+    takes = ("texts",)
+
     def rows(self, answers: Sequence[str | None], targets: Sequence[Any]) -> Rows:
         """One (correct, counted) per sample."""
         result = np.zeros((len(targets), 2))

@@ -25,6 +25,7 @@ class RougeL(Metric):
 
     ptb: ngrams.Tokens = "caption"
 
+    takes = ("texts",)
     columns = ("score", "n")
 
     def rows(self, answers: Sequence[str | None], targets: Sequence[Sequence[str]]) -> Rows:

@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 from evalkit.errors import UserError
+from evalkit.text.answers import accepted
 from evalkit.types import Metric, Rows
 
 LONGEST = 5_000  # characters; longer ones are compared as they are
@@ -41,6 +42,8 @@ class SmilesMatch(Metric):
     cistrans: bool = False
     canonical: Literal["auto", "rdkit", "plain"] = "auto"
 
+    takes = ("texts",)
+
     def __post_init__(self) -> None:
         if self.canonical == "rdkit" and not _there():
             raise UserError("smiles_match(canonical='rdkit'): needs the package rdkit; pip install rdkit")
@@ -48,11 +51,12 @@ class SmilesMatch(Metric):
     def rows(self, answers: Sequence[str | None], targets: Sequence[Sequence[str]]) -> Rows:
         """One (correct, counted) per sample; one without targets is not counted."""
         result = np.zeros((len(targets), 2))
-        for i, (answer, accepted) in enumerate(zip(answers, targets, strict=True)):
-            result[i, 1] = bool(accepted)
+        for i, (answer, target) in enumerate(zip(answers, targets, strict=True)):
+            wanted = accepted(target)
+            result[i, 1] = bool(wanted)
             if answer:
                 written = self._written(answer)
-                result[i, 0] = any(text and self._written(text) == written for text in accepted)
+                result[i, 0] = any(text and self._written(text) == written for text in wanted)
         return result
 
     def tools(self) -> str:

@@ -31,6 +31,7 @@ class Spice(Metric):
 
     ptb: ngrams.Tokens = "caption"
 
+    takes = ("texts",)
     columns = ("score", "n")
 
     def rows(self, answers: Sequence[str | None], targets: Sequence[Sequence[str]]) -> Rows:

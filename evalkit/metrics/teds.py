@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evalkit.text import tree_edit_distance
+from evalkit.text.answers import accepted
 from evalkit.text.edit_distance import distances
 from evalkit.text.html import parse, reader, unwrap
 from evalkit.types import Metric, Rows
@@ -47,15 +48,17 @@ class Teds(Metric):
     structure_only: bool = False
     ignore: tuple[str, ...] = ()
 
+    takes = ("texts",)
     columns = ("similarity", "n")
 
     def rows(self, answers: Sequence[str | None], targets: Sequence[Sequence[str]]) -> Rows:
         """One (similarity, counted) per sample."""
         result = np.zeros((len(targets), 2))
-        for i, (answer, accepted) in enumerate(zip(answers, targets, strict=True)):
-            result[i, 1] = bool(accepted)
-            if answer and accepted:
-                result[i, 0] = max(self._similarity(answer, text) for text in accepted)
+        for i, (answer, target) in enumerate(zip(answers, targets, strict=True)):
+            tables = accepted(target)
+            result[i, 1] = bool(tables)
+            if answer and tables:
+                result[i, 0] = max(self._similarity(answer, text) for text in tables)
         return result
 
     def tools(self) -> str:

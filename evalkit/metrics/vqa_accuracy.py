@@ -34,6 +34,8 @@ class VqaAccuracy(Metric):
     variant: Literal["official", "big_vision", "mmf", "vizwiz", "plain"] = "big_vision"
     lowercase: bool = False
 
+    takes = ("texts",)
+
     def rows(self, answers: Sequence[str | None], targets: Sequence[Any]) -> Rows:
         """One (score, counted) per sample; scores are multiples of 1/(3 x humans)."""
         judges: dict[str, Callable[[str, Sequence[str]], float]] = {

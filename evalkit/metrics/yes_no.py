@@ -32,6 +32,7 @@ class YesNo(Metric):
     variant: Literal["strict", "official"] = "strict"
     figure: Literal["accuracy", "precision", "recall", "f1", "yes_rate"] = "accuracy"
 
+    takes = ("texts",)
     columns = ("true yes", "false yes", "true no", "false no", "neither, yes wanted", "neither, no wanted")
 
     def rows(self, answers: Sequence[str | None], targets: Sequence[Any]) -> Rows:
@@ -47,6 +48,10 @@ class YesNo(Metric):
             else:
                 result[i, 3 if wanted else 2] = 1.0
         return result
+
+    def unfit(self, target: Any) -> str:
+        said = next(iter(accepted(target)), "")
+        return "" if said.lower() in ("yes", "no") else f"is {said[:40]!r}; it must be yes or no"
 
     def value(self, sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         return self._figures(sums)[self.figure]

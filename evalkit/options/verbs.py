@@ -380,7 +380,8 @@ class FindDataOptions(DataOptions, SetOptions, CodeOptions):
     """Where a task's data is looked for."""
 
     tasks: Names = option(TASKS, kw_only=False, metavar="TASK", place="+", check=names)
-    check: bool = option("read it: counts against the official, images", default=False)
+    check: bool = option("read it: counts against the official, targets, images", default=False)
+    all_images: bool = option("with --check: decode every image, not a sample", default=False)
 
 
 @options
@@ -392,6 +393,10 @@ class ValidateOptions(CodeOptions):
     )
     include_path: Paths = option(
         "where task files' own code is looked for", default=(), metavar="DIR", check=paths, repeat=True
+    )
+    data: bool = option("read their data too: whether the metrics can score it", default=False)
+    data_root: Paths = option(
+        "with --data: where datasets are", default=(), metavar="DIR", check=paths, repeat=True
     )
     schema: bool = option("print the JSON schema of a task file, for editors", default=False)
 

@@ -15,9 +15,11 @@ class Boxes(Parser):
 
     `form` says what is read:
     - objects: every `<loc>x4 label` in the text, separated by " ; " or not. Boxes without area are
-      skipped; a text with no other box is unreadable, and so is the empty text.
-    - first: the four tokens that the text begins with (referring expressions); the rest is ignored.
-      Unreadable unless y1 > y0 and x1 > x0. google-research/big_vision transfers/segmentation.py.
+      skipped; a text with no other box is unreadable. A blank text says that there is no object.
+    - first: the first four location tokens in a row, for example after an echoed prompt; the rest is ignored.
+      Unreadable unless y1 > y0 and x1 > x0.
+    - start: the same, but the text must begin with them (referring expressions in the papers).
+      google-research/big_vision transfers/segmentation.py @ 0127fb6b.
     - demo: as the published demo (Space big-vision/paligemma-hf) reads, boxes without area included;
       the demo divides by 1024 and rounds to pixels.
 
@@ -26,22 +28,29 @@ class Boxes(Parser):
     """
 
     divisor: Literal[1023, 1024] = 1023
-    form: Literal["objects", "first", "demo"] = "objects"
+    form: Literal["objects", "first", "start", "demo"] = "objects"
 
     kind = "boxes"
 
     def read(self, prediction: Prediction, size: Size | None) -> tuple[Box, ...] | None:
         """The boxes in the order of the text; `size` is not needed."""
         text = prediction.text
-        if self.form == "first":
+        if self.form in ("objects", "demo") and not text.strip():
+            return ()
+        if self.form == "start":
             first = location_tokens.first_box(text)
             found = [first] if first else []
+        elif self.form == "demo":
+            found = location_tokens.demo_objects(text)
         else:
-            found = (
-                location_tokens.objects(text)
-                if self.form == "objects"
-                else location_tokens.demo_objects(text)
-            )
+            found = location_tokens.objects(text)[: 1 if self.form == "first" else None]
         boxes = location_tokens.scored([f.box(self.divisor) for f in found], found, prediction)
         sound = tuple(b for b, f in zip(boxes, found, strict=True) if f.sound or self.form == "demo")
         return sound or None
+
+    def remark(self, prediction: Prediction, size: Size | None) -> str:
+        """Why no box is read; '' where one is."""
+        form = "objects" if self.form == "demo" else self.form
+        why = location_tokens.lacking(prediction.text, form)
+        unread = self.form == "demo" and self.read(prediction, size) is None
+        return why or ("a line break before the box" if unread else "")

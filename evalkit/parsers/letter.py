@@ -31,3 +31,7 @@ class Letter(Parser):
         """The letter; `size` is not needed."""
         match = _FORMS[self.form].match(prediction.text.lower())
         return match[1] if match else None
+
+    def remark(self, prediction: Prediction, size: Size | None) -> str:
+        """Why no letter is read."""
+        return "" if self.read(prediction, size) else "no option's letter"

@@ -21,11 +21,12 @@ class Masks(Parser):
     """A tuple of masks at the original image's size; None when none can be read.
 
     `form` says what is read:
-    - first: the twenty tokens that the text begins with; the rest is ignored. Unreadable unless
-      all twenty are there and y1 > y0 and x1 > x0 (google-research/big_vision
-      transfers/segmentation.py @ 0127fb6b).
+    - first: the first box in the text and the sixteen tokens after it, with blanks between or not; the rest
+      is ignored. Unreadable unless all twenty are there and y1 > y0 and x1 > x0.
+    - start: the same, but the text must begin with the twenty tokens, without a blank
+      (google-research/big_vision transfers/segmentation.py @ 0127fb6b, for the papers' tasks).
     - objects: every `<loc>x4<seg>x16 label` in the text (the mix checkpoints); those whose box has no
-      area are skipped.
+      area are skipped. A blank text says that there is no object.
 
     A box that has an area in tokens but none in whole pixels gives a mask without a pixel: it scores 0
     and counts as invalid, but its box is still compared, as in big_vision. `decoder` names the weights:
@@ -33,7 +34,7 @@ class Masks(Parser):
     """
 
     decoder: str = ""
-    form: Literal["first", "objects"] = "first"
+    form: Literal["first", "start", "objects"] = "first"
     divisor: Literal[1023, 1024] = 1023
     folders: tuple[Path, ...] = field(default=(), init=False, repr=False, compare=False)
 
@@ -62,7 +63,7 @@ class Masks(Parser):
 
     def invalid(self, answer: Any | None) -> bool:
         """Whether it is None or the box of its first mask has no area in whole pixels."""
-        return answer is None or _vanished(answer[0].box, answer[0].size)
+        return answer is None or (bool(answer) and _vanished(answer[0].box, answer[0].size))
 
     def identity(self) -> str:
         """The sha256 of the decoder's weights."""
@@ -91,14 +92,23 @@ class Masks(Parser):
             if some and known is None:
                 raise DataError(f"sample {prediction.id}: a mask needs the image's size, none is known")
             pasted = tuple(mask_decoder.paste(next(values), box, known) for box in some) if known else ()
-            result.append(pasted or None)
+            nothing = self.form == "objects" and not prediction.text.strip()
+            result.append(pasted or (() if nothing else None))
         return result
 
+    def remark(self, prediction: Prediction, size: Size | None) -> str:
+        """Why no mask is read, or has no pixel; '' where one is."""
+        why = location_tokens.lacking(prediction.text, self.form, mask=True)
+        if why or size is None:
+            return why
+        first = next(found for found in self._found(prediction.text) if found.sound and found.indices)
+        return "a box without a whole pixel" if _vanished(first.box(self.divisor), size) else ""
+
     def _found(self, text: str) -> list[location_tokens.Found]:
-        if self.form == "objects":
-            return location_tokens.objects(text)
-        first = location_tokens.first_mask(text)
-        return [first] if first else []
+        if self.form == "start":
+            first = location_tokens.first_mask(text)
+            return [first] if first else []
+        return location_tokens.objects(text)[: 1 if self.form == "first" else None]
 
 
 def _vanished(box: Box, size: Size) -> bool:

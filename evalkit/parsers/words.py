@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from evalkit.geometry import location_tokens
 from evalkit.types import Box, Parser, Prediction, Size
 
 _BOX = re.compile(r"<loc((?:0[0-9]{3}|10[01][0-9]|102[0-3]))>" * 4)
@@ -48,3 +49,8 @@ class Words(Parser):
             y0, x0, y1, x1 = (int(corner) / self.divisor for corner in match.groups())
             words.append(Box(y0, x0, y1, x1, label=written))
         return tuple(words)
+
+    def remark(self, prediction: Prediction, size: Size | None) -> str:
+        """Why no word is read from a text that is not blank."""
+        text = prediction.text
+        return location_tokens.lacking(text) if text.strip() and not _BOX.search(text) else ""

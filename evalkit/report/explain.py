@@ -15,6 +15,7 @@ from evalkit.report import leaderboard
 from evalkit.report.leaderboard import Cell
 from evalkit.report.published import beside, line, points, verdict
 from evalkit.runs import scored_run, store
+from evalkit.types import remarked
 
 
 def explained(places: Sequence[Path], model: str | None) -> list[str]:
@@ -142,6 +143,9 @@ def _of_samples(run: dict[str, Any], cells: Sequence[Cell]) -> Iterator[Cause]:
         yield "≠", "count", f"{score.n:,} samples, officially {count:,}{alike}"
     elif not count:
         yield "?", "count", f"{score.n:,} samples; the official number is not known"
+    remarks = {what: n for cell in cells for what, n in cell.score.remarks.items()}
+    if remarks:
+        yield "!", "answers", remarked(remarks)
 
 
 def _of_runs(rows: Sequence[Published]) -> Iterator[Cause]:

@@ -19,7 +19,7 @@ from evalkit.runs.naming import Named, labels
 from evalkit.runs.store import RunFolder, not_scored_of, scores_of
 from evalkit.stats import paired
 from evalkit.stats.intervals import FEW
-from evalkit.types import SUBMISSION, Score, why_not_scored
+from evalkit.types import CUT, SUBMISSION, UNREADABLE, Score, remarked, why_not_scored
 
 STAMPS = {
     "limited": ("†", "a part of the samples, on purpose (--limit or --ids)"),
@@ -132,6 +132,8 @@ def record(cell: Cell) -> dict[str, Any]:
         "clusters": s.clusters,
         "coverage": s.coverage,
         "invalid": s.invalid,
+        "cut": s.remarks.get(CUT, 0),
+        "remarks": remarked(s.remarks),
         "changed": ";".join(cell.changed),
         "stamps": ";".join(cell.stamped),
         "run": cell.run,
@@ -258,7 +260,7 @@ def notes(cells: Sequence[Cell], pair: bool = False, marked: bool = True) -> lis
         found.append(f"fewer than {FEW} images, so the interval is rough: {', '.join(few)}")
     found += [f"{mark} {meaning}" for mark, meaning in STAMPS.values() if mark in used]
     invalid = [
-        f"{c.model}: {c.score.task} {c.score.invalid} of {c.score.n * (c.runs or 1)}"
+        f"{c.model}: {c.score.task} {c.score.invalid} of {c.score.n * (c.runs or 1)}{_why(c.score)}"
         for c in cells
         if c.score.invalid
     ]
@@ -268,11 +270,27 @@ def notes(cells: Sequence[Cell], pair: bool = False, marked: bool = True) -> lis
         found.append(
             f"prompt unpublished, so evalkit's own; not comparable with the papers: {', '.join(own)}"
         )
-    unique = list(dict.fromkeys(invalid))
-    if unique:
+    odd = [f"{c.model}: {c.score.task} {text}" for c in cells if (text := _odd(c.score, c.runs or 1))]
+    for what, each in (
+        ("unreadable answers, scored as wrong", invalid),
+        ("answers as they are", odd),
+    ):
+        unique = list(dict.fromkeys(each))
         more = f"; and {len(unique) - 6} more" if len(unique) > 6 else ""
-        found.append("unreadable answers, scored as wrong: " + "; ".join(unique[:6]) + more)
+        found += [f"{what}: " + "; ".join(unique[:6]) + more] if unique else []
     return found
+
+
+def _why(score: Score) -> str:
+    """` (2 no location token, 1 a box without area)`: the reasons of unreadable answers."""
+    why = {w.removeprefix(UNREADABLE): n for w, n in score.remarks.items() if w.startswith(UNREADABLE)}
+    return f" ({', '.join(f'{n:,} {what}' for what, n in why.items())})" if why else ""
+
+
+def _odd(score: Score, runs: int) -> str:
+    """What else is odd about more than one answer in a hundred."""
+    few = score.n * runs / 100
+    return remarked({w: n for w, n in score.remarks.items() if not w.startswith(UNREADABLE) and n > few})
 
 
 def _reason(cell: Cell) -> str:

@@ -9,6 +9,7 @@ import json
 import math
 import re
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -63,6 +64,7 @@ def _mean(label: str, group: Sequence[Cell]) -> Cell:
         first.score, value=math.fsum(values) / len(values), low=None, high=None,
         invalid=sum(s.invalid for s in scores), groups=_groups(scores),
         details=_each([s.details for s in scores]),
+        remarks=dict(sum((Counter(s.remarks) for s in scores), Counter[str]())),
     )  # fmt: skip
     return replace(
         first, score=score, model=label, run=";".join(c.run for c in group), runs=len(group),

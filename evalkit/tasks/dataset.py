@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from evalkit import demo, registry
 from evalkit.data import sources
 from evalkit.errors import DataError, UserError, nearest
 from evalkit.files import file_digest
-from evalkit.tasks import loader
+from evalkit.tasks import contract, loader
 from evalkit.types import Format, Parser, Sample, Source, Task
 
 
@@ -44,6 +44,8 @@ class Dataset:
     targets: str  # digest of all targets
     facts: str  # digest of what else decides a score: sizes of images, groups, clusters
     parser: Parser  # the task's, with its files found
+    unscored: str = ""  # where some samples have no target: how many, and what they have instead
+    placeholders: str = ""  # where prompts have `<image>`: how many, and how that is read
 
     @property
     def digest(self) -> str:
@@ -94,10 +96,10 @@ class DatasetCache:
 
 
 def dataset(task: Task, roots: Sequence[Path]) -> Dataset:
-    """Finds and reads a task's samples. Raises DataError for missing or damaged files and repeated ids."""
-    source = sources.locate(task, roots)
-    parser: Parser = registry.make("parsers", task.parser).within((source.root, *roots))
-    samples = tuple(_read(task, source))
+    """Finds and reads a task's samples. Raises DataError for missing or damaged files and repeated ids, and
+    UserError where the task's metrics cannot score the targets."""
+    source = replace(sources.locate(task, roots), used=contract.used(task))
+    fmt, samples = _format(task, source), tuple(_read(task, source))
     if not samples:
         raise DataError(f"{task.path}: data: split: '{task.data.split}' of {source.root} holds no samples")
     seen: set[str] = set()
@@ -112,14 +114,67 @@ def dataset(task: Task, roots: Sequence[Path]) -> Dataset:
         for s in samples
     )
     targets = ((s.id, json.dumps(s.target, sort_keys=True, default=str)) for s in samples)
+    contract.check_samples(task, fmt, samples)
+    unscored = _unscored(task, source, fmt, samples)
     facts = ((s.id, json.dumps([s.size, s.group, s.cluster])) for s in samples)
-    return Dataset(task, source, samples, _digest(prompts), _digest(targets), _digest(facts), parser)
+    parser: Parser = registry.make("parsers", task.parser).within((source.root, *roots))
+    return Dataset(
+        task, source, samples, _digest(prompts), _digest(targets), _digest(facts), parser, unscored,
+        _placeholders(task, samples),
+    )  # fmt: skip
+
+
+def _placeholders(task: Task, samples: Sequence[Sample]) -> str:
+    """How many prompts have `<image>` at their beginning, and how many elsewhere."""
+    before, inside = 0, list[str]()
+    for sample in samples:
+        prompt = loader.written(task, sample.fields)
+        if loader.IMAGE in prompt:
+            before += prompt.startswith(loader.IMAGE)
+            inside += [sample.id] if loader.IMAGE in loader.without_image(prompt) else []
+    of, said = f"of {len(samples):,} prompts", []
+    if before:
+        said.append(f"{before:,} {of} begin with {loader.IMAGE}, which stands for the image and is left out")
+    if inside:
+        first = f"{len(inside):,} {of} have {loader.IMAGE} inside, first {inside[0]}'s"
+        said.append(f"{first}; it is read as text, since images come first")
+    return "; ".join(said)
+
+
+def _unscored(task: Task, source: Source, fmt: Format, samples: Sequence[Sample]) -> str:
+    """How many samples cannot be scored because they have no target, and why; '' where all have one.
+
+    Raises UserError where none has.
+    """
+    lacking = [s for s in samples if not has_target(s)] if task.metrics else []
+    if not lacking:
+        return ""
+    why = fmt.without_target(source, task.data.split)
+    why = f": {why}" if why else ""
+    if len(lacking) == len(samples):
+        raise UserError(
+            f"{task.path}: metrics: no sample has a target, so nothing can be scored{why}; to run it "
+            "without a score, give the task `not_scored: why` in place of metrics"
+        )
+    are = "has no target and is" if len(lacking) == 1 else "have no target and are"
+    first = lacking[0].id
+    return f"{len(lacking):,} of {len(samples):,} samples {are} not scored, the first is {first}{why}"
+
+
+def has_target(sample: Sample) -> bool:
+    """Whether a sample can be scored."""
+    return sample.target is not None and sample.target != ()
+
+
+def _format(task: Task, source: Source) -> Format:
+    """The source's own format, or else the task's."""
+    made: Format = registry.make("formats", source.entry.get("format", task.data.format))
+    return made
 
 
 def _read(task: Task, source: Source) -> Iterator[Sample]:
-    """The samples, read by the source's format or else the task's; only those that its file `only` lists."""
-    fmt: Format = registry.make("formats", source.entry.get("format", task.data.format))
-    found = fmt.samples(source, task.data.split)
+    """The samples, read by the source's format; only those that its file `only` lists."""
+    found = _format(task, source).samples(source, task.data.split)
     if "only" not in source.entry:
         return found
     path = source.path("only")

@@ -20,6 +20,8 @@ from evalkit.files import shipped
 from evalkit.tasks import schema
 from evalkit.types import Preparation, Sample, Task
 
+IMAGE = "<image>"  # what stands for an image in prompts of transformers' processor and in conversations
+
 # --- where the files are -----------------------------------------------------------------------
 
 
@@ -147,7 +149,21 @@ def _override(content: dict[str, Any], key: str, text: str) -> None:
 
 
 def prompt(task: Task, fields: Mapping[str, str]) -> str:
-    """The exact prompt of a sample. `{{` and `}}` are literal braces; only plain `{name}` is read."""
+    """The exact prompt of a sample: what is `written`, but for `<image>` at its beginning, which stands for
+    the image that every protocol puts there. Transformers' processor replaces it in the same way."""
+    return without_image(written(task, fields))
+
+
+def without_image(prompt: str) -> str:
+    """A prompt without the placeholders of images at its beginning."""
+    while prompt.startswith(IMAGE):
+        prompt = prompt.removeprefix(IMAGE)
+    return prompt
+
+
+def written(task: Task, fields: Mapping[str, str]) -> str:
+    """A task's prompt with the fields filled in. `{{` and `}}` are literal braces; only plain `{name}` is
+    read."""
 
     def fill(match: re.Match[str]) -> str:
         whole = match.group(0)

@@ -13,6 +13,7 @@ from typing import Any
 
 from evalkit import registry, strict_yaml
 from evalkit.errors import UserError
+from evalkit.tasks import contract
 from evalkit.types import Data, Decode, Format, Task
 
 PROTOCOLS = ("paper", "hf")
@@ -85,6 +86,7 @@ def read(shown: str, name: str, content: dict[str, Any], overrides: dict[str, st
             raise UserError(f"{shown}: decode: {key}: is {decode[key]}, must be at least 1")
     _check_sampling(shown, decode)
     _check_forbidden(shown, decode)
+    data = _data(shown, content["data"])
     choices = _choices(shown, decode, content.get("choices", []))
     if content.get("protocol", "paper") not in PROTOCOLS:
         raise UserError(f"{shown}: protocol: no '{content['protocol']}'; there are: {', '.join(PROTOCOLS)}")
@@ -94,14 +96,14 @@ def read(shown: str, name: str, content: dict[str, Any], overrides: dict[str, st
         about=content["about"],
         license=content["license"],
         homepage=content.get("homepage", ""),
-        data=_data(shown, content["data"]),
+        data=data,
         prompt=content["prompt"],
         prompt_source=content.get("prompt_source", ""),
         image=dict(image),
         decode=_decode(decode),
         choices=choices,
         parser=content["parser"],
-        metrics=_pieces(shown, content),
+        metrics=_pieces(shown, content, data),
         group_mean=_group_mean(shown, content.get("group_mean", False)),
         not_scored=content.get("not_scored", ""),
         protocol=content.get("protocol", "paper"),
@@ -222,8 +224,8 @@ def _group_mean(shown: str, value: Any) -> tuple[str, ...] | None:
     return tuple(str(name) for name in value["without"])
 
 
-def _pieces(shown: str, content: Mapping[str, Any]) -> tuple[str, ...]:
-    """Checks that parser and metrics exist, take their parameters and fit together."""
+def _pieces(shown: str, content: Mapping[str, Any], data: Data) -> tuple[str, ...]:
+    """Checks that parser and metrics exist, take their parameters and fit together and to the formats."""
     try:
         parser = registry.make("parsers", content["parser"])
     except UserError as error:
@@ -232,7 +234,7 @@ def _pieces(shown: str, content: Mapping[str, Any]) -> tuple[str, ...]:
         raise UserError(f"{shown}: metrics: the list is empty; name one, or give not_scored: why")
     if content.get("metrics") and content.get("not_scored"):
         raise UserError(f"{shown}: not_scored: is given together with metrics; a task has one of the two")
-    spellings: list[str] = []
+    metrics: dict[str, Any] = {}
     for spelling in content.get("metrics", []):
         if not isinstance(spelling, str):
             raise UserError(f"{shown}: metrics: {spelling!r} is not text; write e.g. - anls(threshold=0.5)")
@@ -240,15 +242,14 @@ def _pieces(shown: str, content: Mapping[str, Any]) -> tuple[str, ...]:
             metric = registry.make("metrics", spelling)
         except UserError as error:
             raise UserError(f"{shown}: metrics: {error}") from None
-        if parser.kind not in metric.wants:
-            raise UserError(
-                f"{shown}: metrics: {spelling} reads {' or '.join(metric.wants)}, "
-                f"but parser {content['parser']} gives {parser.kind}"
-            )
-        if spelling in spellings:
+        if spelling in metrics:
             raise UserError(f"{shown}: metrics: {spelling} is listed twice")
-        spellings.append(spelling)
-    return tuple(spellings)
+        metrics[spelling] = metric
+    named = dict.fromkeys(entry.get("format", data.format) for entry in data.sources)
+    formats = {spelling: registry.make("formats", spelling) for spelling in named}
+    means = content.get("group_mean", False) is not False
+    contract.check_declared(shown, formats, (content["parser"], parser), metrics, means)
+    return tuple(metrics)
 
 
 def schema() -> dict[str, Any]:

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from evalkit.text import ptb
+from evalkit.text.answers import accepted
 
 Tokens = Literal["caption", "batch"]
 """caption: each caption is tokenized by itself. batch: all in one call, as pycocoevalcap does."""
@@ -29,7 +30,7 @@ BATCH_REASON = (
 
 
 def tokenized(
-    answers: Sequence[str | None], targets: Sequence[Sequence[str]], mode: Tokens
+    answers: Sequence[str | None], targets: Sequence[Any], mode: Tokens
 ) -> tuple[list[str | None], list[list[str]]]:
     """Answers and references as tokens joined by blanks; an unreadable answer stays None.
 
@@ -38,6 +39,7 @@ def tokenized(
     """
     if len(answers) != len(targets):
         raise ValueError("zip() argument 2 is not as long as argument 1")
+    targets = [accepted(target) for target in targets]
     if mode == "caption":
         ours = [None if answer is None else ptb.caption(answer) for answer in answers]
         return ours, [[ptb.caption(reference) for reference in some] for some in targets]
