@@ -457,7 +457,7 @@ def test_the_gpu_of_the_weights_becomes_the_current_one(
     cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loading, "find_device", lambda name: SECOND)
-    monkeypatch.setattr(loading, "_from_folder", lambda *rest: SimpleNamespace(to=lambda home: home))
+    monkeypatch.setattr(loading, "_filled", lambda *rest: SimpleNamespace(to=lambda home: home))
     loading.load_model(backend(tiny.checkpoint(1)).info, "float32", "cuda:1")
     assert cuda.current == SECOND
 

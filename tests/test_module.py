@@ -70,6 +70,8 @@ def test_a_model_from_scratch_equals_the_plain_backend(
     assert len(set(texts(plain).values())) > 3
     assert texts(scratch) == texts(plain)
     one, two = (json.loads((f / "scores.json").read_text())["scores"] for f in (plain, scratch))
+    for scores in (one, two):  # a model of one's own does not say how an answer ended, so none counts as cut
+        scores[0].pop("remarks", None)
     assert one == two
     identity = json.loads((scratch / "run.json").read_text())["identity"]["model"]
     assert set(identity["declared"]) == {"weights"}

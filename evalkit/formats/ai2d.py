@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from PIL import ImageFont
-
 from evalkit.data.readers import read_json
 from evalkit.data.records import Record, Unique, path_of
 from evalkit.data.sources import image_ref
@@ -91,6 +89,8 @@ def _ids(path: Path) -> frozenset[str]:
 
 def _font(path: Path) -> str:
     """A copy of the font, which stays as it is now. Raises DataError if it is none."""
+    from PIL import ImageFont
+
     try:
         data = path.read_bytes()
         ImageFont.truetype(io.BytesIO(data), 10)
