@@ -54,12 +54,13 @@ def run(sizes: BatchSize, rows: int, left: int, images: int = 1) -> None:
 
 @pytest.mark.parametrize(
     ("tokens", "device", "rows"),
-    [(256, "cuda", 64), (1024, "cuda", 32), (4096, "cuda", 8), (256, "cpu", 32), (4096, "cpu", 2)],
+    [(256, "cuda", 256), (1024, "cuda", 64), (4096, "cuda", 16), (256, "cpu", 32), (4096, "cpu", 2)],
 )
 def test_rows_by_tokens(tokens: int, device: str, rows: int) -> None:
     assert by_tokens(tokens, device) == rows
     assert by_tokens(1 << 20, device) == 1
     assert by_tokens(4096, "cpu", plain=True) == 1
+    assert by_tokens(256, "cuda", plain=True) == 64
 
 
 def test_what_rows_take_is_measured_once_and_kept(tmp_path: Path) -> None:

@@ -330,10 +330,15 @@ def test_a_container_may_have_less_memory_than_its_machine(
 @pytest.mark.parametrize(("mine", "limit"), [(80 << 20, 80 << 20), (4 << 30, uploads.LIMIT)])
 def test_images_sent_ahead_take_no_more_than_features_may(mine: int, limit: int, cuda: FakeCuda) -> None:
     """On a small GPU, 256 MiB of them would take the place of a batch."""
-    engine: Any = SimpleNamespace(home=SECOND, memory=vision.Memory(mine), decoder=None, cap=None)
-    fast.FastEngine.speed_up(engine, graphs=True, compiled=False)
+    decoder = SimpleNamespace()
+    engine: Any = SimpleNamespace(home=SECOND, memory=vision.Memory(mine), decoder=decoder, cap=None)
+    fast.FastEngine.speed_up(engine, graphs=None, compiled=False)
     assert engine.uploads._limit == limit
     assert engine.static.capture._home == SECOND
+    assert not decoder.fused
+    engine.static = None
+    fast.FastEngine.speed_up(engine, graphs=False, compiled=False)
+    assert engine.static is None
 
 
 def test_the_probe_asks_the_models_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -358,10 +363,12 @@ def test_the_probe_asks_the_models_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_batch_sizes_are_learned_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batch_size.CudaProbe, "free", lambda self: 1 << 40)
-    engine: Any = SimpleNamespace(device="cuda:1", provenance=lambda: {"device_name": "a GPU"})
+    engine: Any = SimpleNamespace(
+        device="cuda:1", provenance=lambda: {"device_name": "a GPU"}, row_bytes=lambda tokens: 1 << 32
+    )
     learned = backend(tiny.checkpoint(1), engine="fast")._batch_sizes(engine)
     assert learned._probe._home == "cuda:1"  # type: ignore[union-attr]
-    assert learned.first() == 64
+    assert learned.first() == 128  # half of a TiB is planned for, by an estimate
     fixed = backend(tiny.checkpoint(1), engine="fast", batch_size=3)._batch_sizes(engine)
     assert fixed._probe is None
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from PIL import Image
 
 from evalkit.errors import ImageError, ModelError, UserError
 from evalkit.models.paligemma import PaliGemma
+from evalkit.models.paligemma.batching import image_readers
 from evalkit.models.paligemma.interface import pixel_key
 from evalkit.types import Decode, ImageRef, Preparation, Request
 
@@ -145,3 +147,31 @@ def alive(pid: int) -> bool:
         return False
     status = Path(f"/proc/{pid}/stat")
     return not (status.exists() and status.read_text().rpartition(")")[2].split()[0] == "Z")
+
+
+@pytest.mark.parametrize(
+    ("program", "kind"),
+    [
+        (None, "process"),
+        ("import evalkit\nrun()\n", "thread"),
+        ('if __name__ == "__main__":\n    run()\n', "process"),
+    ],
+)
+def test_beside_a_gpu_processes_read_where_the_program_can_be_imported(
+    program: str | None, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A notebook has no file; a script that runs its work on import would do that in each reader."""
+    main = ModuleType("__main__")
+    if program is not None:
+        main.__file__ = str(tmp_path / "program.py")
+        (tmp_path / "program.py").write_text(program)
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    monkeypatch.setattr(image_readers, "_cores", lambda: list(range(12)))
+    beside = image_readers.Readers(None, None, "cuda")
+    assert (beside.kind, beside._workers) == (kind, 8)
+    assert (image_readers.Readers(None, None).kind, image_readers.Readers(None, None)._workers) == (
+        "thread",
+        2,
+    )
+    chosen = image_readers.Readers("thread", 3, "cuda")
+    assert (chosen.kind, chosen._workers) == ("thread", 3)

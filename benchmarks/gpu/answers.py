@@ -82,6 +82,12 @@ def run(part: Part) -> None:
         ("bfloat16 in batches", lambda: _batches(part, whole, "bfloat16")),
         ("CUDA graphs, float32", lambda: _faster(part, whole, "float32", graphs=True)),
         ("CUDA graphs, bfloat16", lambda: _faster(part, whole, "bfloat16", graphs=True)),
+        ("fused kernels, float32", lambda: _faster(part, whole, "float32", graphs=True, fused=True)),
+        ("fused kernels, bfloat16", lambda: _faster(part, whole, "bfloat16", graphs=True, fused=True)),
+        (
+            "fused kernels without graphs, float32",
+            lambda: _faster(part, whole, "float32", fused=True),
+        ),
         ("out of memory", lambda: _out_of_memory(part, cases[896])),
         ("out of memory, CUDA graphs", lambda: _out_of_memory(part, cases[896], graphs=True)),
         ("beam search", lambda: _decoding(part, whole, beams=3)),
@@ -187,18 +193,19 @@ def _batches(part: Part, case: Case, dtype: str) -> dict[str, Any]:
 
 
 def _faster(
-    part: Part, case: Case, dtype: str, graphs: bool = False, compiled: bool = False
+    part: Part, case: Case, dtype: str, graphs: bool = False, compiled: bool = False, fused: bool = False
 ) -> dict[str, Any]:
-    """Recorded or compiled decode steps against the usual ones, in batches of 16. Graphs need a third step of
-    the same shape, so the samples are asked three times."""
-    wanted = _ask(case.backend(part.device, dtype=dtype, batch_size=16), case.requests)
-    model = _switched(part, case, dtype, graphs, compiled)
+    """Recorded or compiled decode steps, or fused kernels, against single operations, in batches of 16.
+    Graphs need a third step of the same shape, so the samples are asked three times."""
+    wanted = _ask(case.backend(part.device, dtype=dtype, batch_size=16, cuda_graphs="off"), case.requests)
+    model = _switched(part, case, dtype, graphs, compiled, fused)
     flips = clear = 0
     for _ in range(3):
         model._engine.memory.clear()  # type: ignore[union-attr]  # images are sent while graphs are recorded
         other, sure = _unlike(_ask(model, case.requests), wanted, THRESHOLDS[dtype])
         flips, clear = flips + other, clear + sure
-    how = model.provenance()["cuda_graphs"]
+    told = model.provenance()
+    how = told["cuda_graphs"] | {"fused_kernels": told["fused_kernels"]}
     wrong = graphs and part.device.type == "cuda" and not (how["on"] and how["replayed"])
     return {
         "ok": clear == 0 and not wrong,
@@ -207,9 +214,11 @@ def _faster(
     }
 
 
-def _switched(part: Part, case: Case, dtype: str, graphs: bool, compiled: bool) -> PaliGemma:
-    """The backend with graphs and compiled layers; on a CPU steps have the graphs' shapes but are not
-    recorded, and a rehearsal does not call the compiler."""
+def _switched(
+    part: Part, case: Case, dtype: str, graphs: bool, compiled: bool, fused: bool = False
+) -> PaliGemma:
+    """The backend with graphs, compiled layers and fused kernels; on a CPU steps have the graphs' shapes but
+    are not recorded, no kernel is fused, and a rehearsal does not call the compiler."""
     if part.toy:
         torch.compiler.set_stance("force_eager")
     cuda = part.device.type == "cuda"
@@ -220,6 +229,7 @@ def _switched(part: Part, case: Case, dtype: str, graphs: bool, compiled: bool) 
         workers=8,
         cuda_graphs="on" if graphs and cuda else "off",
         compile=compiled,
+        fused_kernels=fused and cuda,
     )
     model.load()
     engine: Any = model._engine

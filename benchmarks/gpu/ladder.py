@@ -12,14 +12,15 @@ from benchmarks.gpu import device, load, random_model
 from benchmarks.gpu.parts import Part
 from benchmarks.gpu.random_model import InMemory
 from evalkit.models.paligemma import backend as backends
+from evalkit.models.paligemma.engine import fused
 from evalkit.models.paligemma.engine.compile import compile_layers
 from evalkit.models.paligemma.engine.cuda_graphs import CudaCapture, StaticSteps
 from evalkit.models.paligemma.engine.fast import FastEngine
 from evalkit.models.paligemma.memory import is_out_of_memory
 
-SAMPLES = 640  # of one reading of load.VQA
-ROWS = (8, 16, 32, 64, 128)
-WINDOWS = (256, 1024)  # requests planned together; 4,096 is what the engine does
+SAMPLES, OTHERS = 1280, 512  # of one reading of load.VQA, and of the others
+ROWS = (512, 128, 64, 16)  # 256 is the usual number
+WINDOWS = (256,)  # requests planned together; 4,096 is what the engine does
 KERNELS = {
     "flash": SDPBackend.FLASH_ATTENTION,
     "cudnn": SDPBackend.CUDNN_ATTENTION,
@@ -29,31 +30,39 @@ KERNELS = {
 
 
 def run(part: Part) -> None:
-    """Everything, the readings that decide the next step first."""
+    """Everything, the readings that decide the next step first: as the engine is by itself, where the time
+    goes, then one thing changed at a time."""
     shape = (random_model.TOYS if part.toy else random_model.SHAPES)["PaliGemma 3B"]
     model = random_model.build(shape, part.device, torch.bfloat16)
     side = shape.sides[0]
     info = random_model.describe(model, shape, side)
     engine = FastEngine(model, info.image_tokens)
-    engine.speed_up(False, False)
+    engine.speed_up(None, False)
     ours = random_model.backend(engine, info)
     _reading(part, "as it is", ours, side, load.VQA)
     _where(part, ours, side, load.VQA)
+    for work in (load.CAPTIONS, load.DETECTION):
+        _reading(part, "as it is", ours, side, work)
+    _where(part, ours, side, load.CAPTIONS)
+    _sizes(part, ours, side)
     for name in _ways(part, engine, ours):
         for work in (load.VQA, load.CAPTIONS, *[load.DETECTION] * ("compile" not in name)):
             _reading(part, name, ours, side, work)
     _attention(part, ours, side)
-    _sizes(part, ours, side)
-    _where(part, ours, side, load.CAPTIONS)
 
 
 def _ways(part: Part, engine: FastEngine, ours: InMemory) -> Iterator[str]:
-    """Switches the engine to eager, graphs, compile and both in turn; names each."""
-    capture = CudaCapture(part.device) if part.device.type == "cuda" else None
-    yield "eager"
-    engine.static = StaticSteps(engine.decoder, engine.cap, capture)
-    yield "graphs"
-    part.note(f"graphs: {engine.static.provenance()}")
+    """Sets one of the engine's switches after the other; names each way."""
+    usual, capture = engine.static, CudaCapture(part.device) if part.device.type == "cuda" else None
+    if usual is not None:
+        part.note(f"graphs: {usual.provenance()}")
+    if fused.works(part.device, engine.dtype):
+        engine.decoder.fused = True
+        engine.static = StaticSteps(engine.decoder, engine.cap, capture)
+        yield "fused kernels"
+        engine.decoder.fused = False
+    engine.static = None
+    yield "without graphs"
     if part.has(25, "compile"):
         if part.toy:
             torch.compiler.set_stance("force_eager")  # a rehearsal does not wait for the compiler
@@ -63,7 +72,8 @@ def _ways(part: Part, engine: FastEngine, ours: InMemory) -> Iterator[str]:
         engine.static = StaticSteps(engine.decoder, engine.cap, capture and CudaCapture(part.device))
         yield "compile and graphs"
         part.note(f"compile and graphs: {engine.static.provenance()}")
-    engine.static = engine.decoder.compiled_layer = engine.tower.compiled_block = None
+    engine.decoder.compiled_layer = engine.tower.compiled_block = None
+    engine.static = usual
 
 
 def _answerer(ours: InMemory, side: int, work: load.Work, count: int, start: int) -> Callable[[], object]:
@@ -74,7 +84,7 @@ def _reading(part: Part, name: str, ours: InMemory, side: int, work: load.Work) 
     """A row: samples a second with what is switched on now."""
     if not part.has(4, f"{name}, {work.name}"):
         return
-    count = 5 if part.toy else SAMPLES if work is load.VQA else SAMPLES // 4
+    count = 5 if part.toy else SAMPLES if work is load.VQA else OTHERS
     load.script(ours, work)
     try:
         warm = device.seconds(part.device, _answerer(ours, side, work, count, 0))
@@ -132,7 +142,7 @@ def _where(part: Part, ours: InMemory, side: int, work: load.Work) -> None:
         busy=seen.busy / seen.seconds,
         gaps_traced=seen.gaps,
         traced_seconds=seen.traced,
-        kernels=[[name[:120], calls, round(spent, 6)] for name, calls, spent in seen.kernels[:10]],
+        kernels=[[name[:120], calls, round(spent, 6)] for name, calls, spent in seen.kernels[:24]],
         calls=sum(calls for _, calls, _ in seen.kernels),
     )
 

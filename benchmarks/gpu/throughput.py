@@ -11,13 +11,12 @@ from benchmarks.gpu import ceiling, device, load, random_model
 from benchmarks.gpu.parts import Part
 from benchmarks.gpu.random_model import InMemory, Shape
 from benchmarks.gpu.rival import Generate
-from evalkit.models.paligemma.engine.cuda_graphs import CudaCapture, StaticSteps
 from evalkit.models.paligemma.engine.fast import FastEngine
 from evalkit.models.paligemma.memory import is_out_of_memory
 
 BATCHES = (1, 8, 32)
-SECONDS = 4.0  # of one reading
-MOST = 4096  # samples of one reading
+SECONDS = 3.0  # of one reading
+MOST = 4096  # samples of one reading: as many as evalkit plans together
 
 
 def run(part: Part) -> None:
@@ -29,11 +28,12 @@ def run(part: Part) -> None:
         if not part.has(30, name):
             continue
         both = Both(shape, part.device, dtype)
-        for side in shape.sides:
+        cases = [(side, load.VQA) for side in shape.sides]
+        if shape.family == 1:
+            cases[1:1] = [(shape.sides[0], work) for work in (load.CAPTIONS, load.DETECTION)]
+        for side, work in cases:
             both.at(side)
-            more = (load.CAPTIONS, load.DETECTION) if side == shape.sides[0] and shape.family == 1 else ()
-            for work in (load.VQA, *more):
-                _compare(part, name, both, work, speed)
+            _compare(part, name, both, work, speed)
         del both
         device.release(part.device)
 
@@ -46,7 +46,7 @@ class Both:
         taken = random_model.build(shape, home, dtype)
         self._infos = {side: random_model.describe(taken, shape, side) for side in shape.sides}
         self._engine = FastEngine(taken, self._infos[shape.sides[0]].image_tokens)
-        self._engine.speed_up(False, False)
+        self._engine.speed_up(None, False)
 
     def at(self, side: int) -> None:
         """Switches both to this resolution."""
@@ -63,25 +63,30 @@ def _compare(part: Part, name: str, both: Both, work: load.Work, speed: device.S
     case = {"model": name, "px": info.resolution, "work": work.name}
     if not part.has(8, f"{name}, {info.resolution} px, {work.name}"):
         return
-    sides = {"evalkit": _ours(both.ours, work, info.resolution)}
-    if part.device.type == "cuda":
-        sides["evalkit, CUDA graphs"] = _ours(both.ours, work, info.resolution, graphs=True)
-    for rows in BATCHES[: 2 if part.toy else None]:
-        sides[f"generate, batch {rows}"] = _theirs(both.generate, work, info, rows)
+    batches = BATCHES[:2] if part.toy else BATCHES if work is load.VQA else BATCHES[1:]
+    sides = {0: _ours(both.ours, work, info.resolution)}
+    sides |= {rows: _theirs(both.generate, work, info, rows) for rows in batches}
     answers: dict[str, dict[str, tuple[int, ...]]] = {}
-    for who, answer in sides.items():
+    for rows, answer in sides.items():
+        who = f"generate, batch {rows}" if rows else "evalkit"
         if not part.has(5, f"{name}, {info.resolution} px, {work.name}, {who}"):
             continue
         try:
-            row, answers[who] = _reading(part, answer, work, who.startswith("evalkit"))
+            if rows:
+                row, answers[who] = _theirs_reading(part, answer, work, rows)
+            else:
+                most, _ = _ceiling(info, work, speed, both.ours, 500)
+                row, answers[who] = _our_reading(part, answer, work, most)
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
             device.release(part.device)
             part.add(**case, who=who, said="does not fit into memory")
             continue
-        row |= _shares(row, info, work, speed, both.ours._limit.rows if both.ours._limit else 1)
-        if not who.startswith("evalkit"):
+        full, saved = _ceiling(info, work, speed, both.ours, row["samples"])
+        rate = row["samples_a_second"]
+        row |= {"ceiling": full, "share": rate / full, "share_with_savings": rate / saved}
+        if rows:
             row["equal"] = _equal(answers.get("evalkit", {}), answers[who])
         part.add(**case, who=who, **row)
 
@@ -90,16 +95,9 @@ Answerer = Callable[[int, int], dict[str, tuple[int, ...]]]
 """Answers samples `start` to `start + count`; gives their tokens by id."""
 
 
-def _ours(backend: InMemory, work: load.Work, side: int, graphs: bool = False) -> Answerer:
+def _ours(backend: InMemory, work: load.Work, side: int) -> Answerer:
     load.script(backend, work)
-    engine = backend.engine_
-    static = StaticSteps(engine.decoder, engine.cap, CudaCapture(engine.home)) if graphs else None
-
-    def answer(start: int, count: int) -> dict[str, tuple[int, ...]]:
-        engine.static = static
-        return backend.ask(work.requests(side, start, count))
-
-    return answer
+    return lambda start, count: backend.ask(work.requests(side, start, count))
 
 
 def _theirs(generate: Generate, work: load.Work, info: Any, rows: int) -> Answerer:
@@ -113,46 +111,54 @@ def _theirs(generate: Generate, work: load.Work, info: Any, rows: int) -> Answer
     return answer
 
 
-def _reading(
-    part: Part, answer: Answerer, work: load.Work, ours: bool
+def _theirs_reading(
+    part: Part, answer: Answerer, work: load.Work, rows: int
 ) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]:
-    """One contender's row, and its answers to the first samples. It answers 32 samples to warm up and as many
-    to see how fast it is, then as many others as take about `SECONDS`, then some under the profiler."""
-    warm, few = (5, 2) if part.toy else (160, 32)
+    """A row of `generate`, and its answers to the first samples: some to warm up, the same to see how fast it
+    is, then as many others as take about `SECONDS`."""
+    few = 2 if part.toy else max(8, rows)
     first = answer(0, few)
     pilot = device.seconds(part.device, lambda: answer(0, few)) / few
-    many = 3 if ours else 1  # evalkit is slower with few samples, which have as many lengths
-    count = warm if part.toy else max(10, min(MOST, int(many * SECONDS / pilot)))
-    count -= count % work.questions
+    count = 5 if part.toy else max(10, min(MOST, int(SECONDS / pilot)))
+    return _timed(part, answer, count - count % work.questions), first
+
+
+def _our_reading(
+    part: Part, answer: Answerer, work: load.Work, ceiling: float
+) -> tuple[dict[str, Any], dict[str, tuple[int, ...]]]:
+    """A row of evalkit, and its answers to the first samples. Few samples have as many lengths as many have,
+    in smaller batches: so it gets what half of the ceiling would answer in 12 seconds, a quarter of that
+    first."""
+    first = answer(0, 5 if part.toy else 40)
+    count = 10 if part.toy else max(10, min(MOST, int(ceiling / 2 * 4 * SECONDS)))
+    warm = count // 4
+    spent = device.seconds(part.device, lambda: answer(5_000, warm))
+    count = min(count, max(10, int(4 * SECONDS * warm / spent)))
+    row = _timed(part, answer, count - count % work.questions)
+    if part.device.type == "cuda":
+        seen = device.profile(part.device, lambda: answer(50_000, count // 6))
+        row["busy"] = seen.busy / seen.seconds
+    return row, first
+
+
+def _timed(part: Part, answer: Answerer, count: int) -> dict[str, Any]:
+    """Samples a second, and memory beside the weights."""
     with device.Peak(part.device) as peak:
         spent = device.seconds(part.device, lambda: answer(10_000, count))
-    busy = None
-    if part.device.type == "cuda":
-        some = max(5, min(count, warm, int(2 / pilot)))
-        seen = device.profile(part.device, lambda: answer(50_000, some))
-        busy = seen.busy / seen.seconds
-    return {
-        "samples": count,
-        "samples_a_second": count / spent,
-        "memory_gib": None if peak.bytes is None else peak.bytes / 2**30,
-        "busy": busy,
-    }, first
+    gib = None if peak.bytes is None else peak.bytes / 2**30
+    return {"samples": count, "samples_a_second": count / spent, "memory_gib": gib, "busy": None}
 
 
-def _shares(
-    row: dict[str, Any], info: Any, work: load.Work, speed: device.Speed, rows: int
-) -> dict[str, float]:
-    """The rate as a share of the ceiling: of every sample in full, and with the exact savings."""
-    requests = work.requests(info.resolution, 10_000, min(500, row["samples"]))
+def _ceiling(
+    info: Any, work: load.Work, speed: device.Speed, ours: InMemory, count: int
+) -> tuple[float, float]:
+    """Samples a second that the device could reach: with every sample in full, and with the exact savings."""
+    requests = work.requests(info.resolution, 10_000, min(500, count))
     new = sum(work.length(r.id) for r in requests) / len(requests)
     prompt = sum(len(r.prompt) + 2 for r in requests) / len(requests)
-    sample = ceiling.Sample(prompt, new, work.questions, rows)
-    full, saved = (ceiling.samples_a_second(info, sample, speed, s) for s in (False, True))
-    return {
-        "ceiling": full,
-        "share": row["samples_a_second"] / full,
-        "share_with_savings": row["samples_a_second"] / saved,
-    }
+    sample = ceiling.Sample(prompt, new, work.questions, ours._limit.rows if ours._limit else 1)
+    full, saved = (ceiling.samples_a_second(info, sample, speed, savings) for savings in (False, True))
+    return full, saved
 
 
 def _equal(ours: dict[str, tuple[int, ...]], theirs: dict[str, tuple[int, ...]]) -> str:

@@ -74,13 +74,18 @@ class ModelOptions(Options):
     sliding_window: Literal["none", "transformers"] | None = option(
         "default none, as the reference; transformers: Gemma 2's window while decoding", default=None
     )
-    cuda_graphs: Literal["on", "off"] | None = option(
-        "decode steps as CUDA graphs (default: off)", default=None
+    cuda_graphs: Literal["auto", "on", "off"] | None = option(
+        "decode steps as CUDA graphs (default auto: wherever the fast engine runs on a GPU)", default=None
+    )
+    fused_kernels: bool | None = option(
+        "norms, rotation and cache by Triton kernels on a GPU; not yet proven on one", default=None
     )
     compile: bool | None = option("torch.compile decode steps and vision tower", default=None)
-    workers: int | None = option("readers of images (default 2)", default=None, metavar="N", check=positive)
+    workers: int | None = option(
+        "readers of images (default 2, on a GPU up to 8)", default=None, metavar="N", check=positive
+    )
     worker_kind: Literal["thread", "process"] | None = option(
-        "whether those are threads (default) or processes", default=None
+        "whether those are threads or processes (default: threads, on a GPU processes)", default=None
     )
 
     @property

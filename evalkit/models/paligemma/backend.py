@@ -52,11 +52,11 @@ class PaliGemma(Model):
     as big_vision's cache). `stable` recomputes answers below a margin in float32 (True: the precision's
     default margin). `strict` gives every batch the same shape. `sliding_window`: none, as the reference,
     or transformers: the window of Gemma 2's config, in alternate layers during decoding.
-    `cuda_graphs`: on records decode steps and replays them; `compile` runs torch.compile on the decode
-    step and the vision tower.
+    `cuda_graphs` records decode steps and replays them: on, off, or auto: on a GPU; `fused_kernels`
+    and `compile` (torch.compile on the decode step and the vision tower) take fewer kernels.
     `adapter` is a LoRA adapter to be merged. If `model` itself is one, it is merged into `base`
     (default: the base that it names). `quantize` rounds the weights; `tokenizer` is another folder's.
-    `workers` threads read images ahead; with `worker_kind` process they are processes.
+    `workers` threads or processes (`worker_kind`) read images ahead.
     `prepare` reads an image (default: `evalkit.images.prepare`). Creating a `PaliGemma` reads nothing;
     `info` and `identity()` read the folder; `load()` or the first prediction imports torch.
     """
@@ -70,13 +70,14 @@ class PaliGemma(Model):
     batch_size: int | str = "auto"
     engine: str = "auto"
     protocol: str = "paper"
-    workers: int = 2
-    worker_kind: str = "thread"
+    workers: int | None = None
+    worker_kind: str | None = None
     kv_dtype: str | None = None
     stable: bool | str | float | None = None
     strict: bool = False
     sliding_window: str = "none"
-    cuda_graphs: str = "off"
+    cuda_graphs: str = "auto"
+    fused_kernels: bool = False
     compile: bool = False
     adapter: str | None = None
     base: str | None = None
@@ -126,8 +127,10 @@ class PaliGemma(Model):
             raise ModelError(f"--quantize {self.quantize}: needs --engine plain; --quantize int8 does not")
         if self.engine == "plain" and (self.kv_dtype not in (None, self.dtype) or self.strict):
             raise ModelError("--kv-dtype, --strict: need --engine fast")
-        if self.engine == "plain" and (self.compile or self.cuda_graphs == "on"):
-            raise ModelError("--compile, --cuda-graphs: need --engine fast")
+        if self.engine == "plain" and (self.compile or self.fused_kernels or self.cuda_graphs == "on"):
+            raise ModelError("--compile, --cuda-graphs, --fused-kernels: need --engine fast")
+        if self.compile and self.fused_kernels:
+            raise ModelError("--compile, --fused-kernels: only one of the two")
         if self.kv_dtype == "float32" and self.dtype != "float32":
             raise ModelError(f"--kv-dtype float32: the cache cannot be wider than --dtype {self.dtype}")
 
@@ -189,7 +192,7 @@ class PaliGemma(Model):
                 "sliding_window": self.info.window if self._sliding else None,
             },
             **({"stable": self._threshold} if self._threshold else {}),
-            **({"compiled": True} if self.compile else {}),  # fused kernels round less often
+            **({"compiled": True} if self.compile else {}),  # its kernels round less often
         }
 
     def provenance(self) -> dict[str, Any]:
@@ -268,7 +271,9 @@ class PaliGemma(Model):
         self._stable = self._stability()
         self._sizes = self._batch_sizes(engine)
         self._limit = Limit(self.batch_size if isinstance(self.batch_size, int) else self._sizes.first())
-        self._readers = Readers(self.worker_kind, self.workers)  # one for all protocols
+        # One for all protocols. Threads for a reader of one's own, which a process may not be able to get.
+        beside = engine.home.type if self.prepare is None else "cpu"
+        self._readers = Readers(self.worker_kind, self.workers, beside)
 
     def _fitting(self, work: Callable[[], T]) -> T:
         """The result of `work`. Raises ModelError if there is no memory for it."""
@@ -299,7 +304,7 @@ class PaliGemma(Model):
             return slow
         engine = fast.load(*common, self._kv_dtype, self.strict, self.quantize, self._sliding)
         self._check_unchanged()
-        engine.speed_up(self.cuda_graphs == "on", self.compile)
+        engine.speed_up({"on": True, "off": False}.get(self.cuda_graphs), self.compile, self.fused_kernels)
         return engine
 
     def _stability(self) -> Stable:
@@ -353,7 +358,7 @@ class PaliGemma(Model):
             device_name, self.info.family, self.info.parameters, self.info.resolution,
             self.dtype, self.engine, self.quantize, self.compile, self.cuda_graphs,
         )  # fmt: skip
-        return BatchSize(most, CudaProbe(engine.device), file)
+        return BatchSize(most, CudaProbe(engine.device), file, engine.row_bytes(self.info.image_tokens))
 
     # --- answering ---
 
@@ -389,7 +394,7 @@ class PaliGemma(Model):
             keep = self._images_kept(engine)
             batches = plan(planned, self._limit, WINDOW, keep, powers=not self.strict)
             batches = self._sizes.watch(batches, self._limit)
-            here, later = (engine.send, None) if self.worker_kind == "thread" else (None, engine.send)
+            here, later = (engine.send, None) if self._readers.kind == "thread" else (None, engine.send)
             feed = with_images(batches, Keying(self._prepare(), here), pool, keep, later)
         else:
             batches = self._sizes.watch(plan(planned, self._limit), self._limit)

@@ -85,6 +85,10 @@ class Engine(Protocol):
         """Shape of one image's features: (1, tokens, hidden)."""
         ...
 
+    def row_bytes(self, image_tokens: int) -> int:
+        """About how many bytes of memory a prompt with one image takes beside the weights; 0 if unknown."""
+        ...
+
     def provenance(self) -> dict[str, Any]:
         """Versions, device and threads: what is recorded but is not identity."""
         ...

@@ -16,8 +16,9 @@ from evalkit.models.paligemma.batching.batches import Planned
 from evalkit.models.paligemma.interface import Limit
 
 TOKENS = {"cpu": (8192, 32)}  # image tokens, and rows, of a batch at most; a GPU's below
-GPU_TOKENS = (32768, 64)
+GPU_TOKENS = (65536, 256)  # the host needs as long for a batch of any size: small ones leave a GPU idle
 SHARE = 0.9  # of the free memory that a batch is planned to take
+GUESSED = 0.5  # the same, where the memory of a row is an estimate
 SAME = 1.1  # with this much more free memory than when a batch did not fit, it is tried again
 
 
@@ -68,16 +69,18 @@ class CudaProbe:
 def by_tokens(image_tokens: int, device: str, plain: bool = False) -> int:
     """Rows of a batch, by image tokens alone: more would not make the device faster."""
     budget, most = TOKENS.get(device, GPU_TOKENS)
-    if plain and device == "cpu":  # its activations are larger
-        budget, most = budget // 2, most // 2
+    if plain:  # its activations are larger
+        parts = 2 if device == "cpu" else 4
+        budget, most = budget // parts, most // parts
     return max(1, min(most, budget // image_tokens))
 
 
 class BatchSize:
-    """Learns batch sizes from a run's first batch and from batches that did not fit; `file` stores them."""
+    """Learns batch sizes from a run's first batch and from batches that did not fit; `file` stores them.
+    `row` estimates the bytes of a row until the first batch shows them; 0 for no estimate."""
 
-    def __init__(self, most: int, probe: Probe | None = None, file: Path | None = None) -> None:
-        self._most, self._probe, self._file = most, probe, file
+    def __init__(self, most: int, probe: Probe | None = None, file: Path | None = None, row: int = 0) -> None:
+        self._most, self._probe, self._file, self._row = most, probe, file, row
         self._known = _read(file) if probe is not None else {}
         self._rows = self._images = self._began = self._free = 0
         self._watching = False
@@ -90,6 +93,8 @@ class BatchSize:
         free, fits = self._probe.free(), [rows]
         if self._known.get("bytes_per_row"):
             fits.append(int(free * SHARE) // self._known["bytes_per_row"])
+        elif self._row:
+            fits.append(int(free * GUESSED) // self._row)
         failed = self._known.get("failed")
         if failed and free < failed["free"] * SAME:
             fits.append(failed["left"])

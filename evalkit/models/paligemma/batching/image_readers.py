@@ -5,19 +5,29 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
 
 from evalkit.errors import ModelError
 
 KINDS = ("thread", "process")
+WORKERS = {"cpu": 2}
+MOST = 8  # readers beside a GPU, as far as there are cores
 
 
 class Readers:
-    """A pool of `workers` readers, kept from task to task because processes are slow to start."""
+    """A pool of readers, kept from task to task because processes are slow to start.
 
-    def __init__(self, kind: str, workers: int) -> None:
-        self._kind, self._workers = kind, workers
+    What is not given suits the `device` of the model: beside a GPU processes, since threads would take turns
+    with the one that starts the GPU's work.
+    """
+
+    def __init__(self, kind: str | None, workers: int | None, device: str = "cpu") -> None:
+        alone = device in WORKERS or not _can_begin()
+        self.kind = kind or ("thread" if alone else "process")
+        self._workers = workers or WORKERS.get(device) or max(1, min(MOST, len(_cores()) - 1))
         self._pool: Executor | None = None
 
     def pool(self) -> Executor:
@@ -31,11 +41,30 @@ class Readers:
         self._pool = None
 
     def _start(self) -> Executor:
-        if self._kind == "thread":
+        if self.kind == "thread":
             return ThreadPoolExecutor(max_workers=self._workers, thread_name_prefix="images")
         # Not forked: a fork would inherit locks held by torch's threads. A new process imports no torch.
         context = multiprocessing.get_context("spawn")
         return ProcessPoolExecutor(self._workers, mp_context=context, initializer=_begin)
+
+
+def _cores() -> list[int]:
+    """The cores that this process may use."""
+    known = getattr(os, "sched_getaffinity", None)  # not on macOS or Windows
+    return sorted(known(0)) if known else list(range(os.cpu_count() or 1))
+
+
+def _can_begin() -> bool:
+    """Whether a new process can import the main program: one that never asks for its `__name__` would run all
+    of its work again there."""
+    main = sys.modules["__main__"]
+    file, spec = getattr(main, "__file__", None), getattr(main, "__spec__", None)
+    if file is None or (spec is not None and spec.name.endswith(".__main__")):
+        return True  # a notebook, `python -c` or `python -m package`: nothing is imported
+    try:
+        return "__name__" in Path(file).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return True
 
 
 def ended() -> ModelError:

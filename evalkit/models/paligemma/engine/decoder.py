@@ -10,6 +10,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from evalkit.models.paligemma.engine import fused
 from evalkit.models.paligemma.engine.attention import attend
 from evalkit.models.paligemma.engine.linear import Activation, Linear, gelu
 
@@ -124,6 +125,10 @@ class Decoder:
         self.frequencies: torch.Tensor = language.rotary_emb.inv_freq.float().cpu()
         self.rotation_scale = float(language.rotary_emb.attention_scaling)
         self.layers = [self._take(layer) for layer in language.layers]
+        cached = 2 * len(self.layers) * self.kv_heads * self.size
+        # of memory that a prompt takes: measured on a GPU, keys and values included
+        self.token_bytes = (16 * int(config.hidden_size) + cached) * self.dtype.itemsize
+        self.fused = False  # norms, rotation and the cache by kernels of their own
         self.compiled_layer: Callable[..., torch.Tensor] | None = None  # instead of `masked_layer`
         self._turns = torch.empty((0, self.size // 2), dtype=torch.complex64, device=self.home)
 
@@ -183,8 +188,7 @@ class Decoder:
         turns = self.turns(first + length)[first : first + length, None]
         for i, layer in enumerate(self.layers):
             keys, values = state.keys[i, start:end, :, :length], state.values[i, start:end, :, :length]
-            q, k, v = self._project(self._norm(x, layer.before_attention), layer, turns)
-            self._store(k, v, keys, values)
+            q = self._project(self._norm(x, layer.before_attention), layer, turns, keys, values)
             if i + 1 == len(self.layers):  # the last layer: only the last position's output is needed
                 x, q = x[:, -1:], q[:, -1:]
             x = self._finish(x, self._attend(q, keys, values, None), layer)
@@ -208,8 +212,8 @@ class Decoder:
         for i, layer in enumerate(self.layers):
             begin = max(0, longest - self.window) if self.sliding[i] else 0
             keys, values = state.keys[i, :n, :, begin:longest], state.values[i, :n, :, begin:longest]
-            q, k, v = self._project(self._norm(x, layer.before_attention), layer, turns)
-            self._store(k, v, keys[:, :, -1:], values[:, :, -1:])
+            h = self._norm(x, layer.before_attention)
+            q = self._project(h, layer, turns, keys[:, :, -1:], values[:, :, -1:])
             x = self._finish(x, self._attend(q, keys, values, None), layer)
         return self._norm(x[:, 0], self.norm)
 
@@ -248,11 +252,7 @@ class Decoder:
         seen: torch.Tensor,
     ) -> torch.Tensor:
         """One layer of `masked_step`; `seen` (batch, 1, 1, room) is true where a key may be seen."""
-        q, k, v = self._project(self._norm(x, layer.before_attention), layer, turns)
-        fresh = keys.new_empty((2, len(x), self.kv_heads, 1, self.size))
-        self._store(k, v, fresh[0], fresh[1])
-        rows = torch.arange(len(x), device=self.home)
-        keys[rows, :, at], values[rows, :, at] = fresh[0, :, :, 0], fresh[1, :, :, 0]
+        q = self._project(self._norm(x, layer.before_attention), layer, turns, keys, values, at)
         return self._finish(x, self._attend(q, keys, values, seen), layer)
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
@@ -262,16 +262,47 @@ class Decoder:
     # --- parts of a layer ---
 
     def _norm(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        if self.fused:
+            return fused.add_norm(x, None, weight, self.eps)[1]
         return F.rms_norm(x.float(), weight.shape, weight, self.eps).to(self.dtype)
 
+    def _add_norm(
+        self, x: torch.Tensor, more: torch.Tensor, weight: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """x + more, and its norm."""
+        if self.fused:
+            return fused.add_norm(x, more, weight, self.eps)
+        x = x + more
+        return x, self._norm(x, weight)
+
     def _project(
-        self, h: torch.Tensor, layer: Layer, turns: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Rotated queries (batch, n, heads, size), rotated keys and values (batch, n, kv heads, size) of
-        normed states."""
-        fused = layer.qkv(h).view(*h.shape[:2], -1, self.size)
-        turned = self._rotate(fused[:, :, : -self.kv_heads], turns)
-        return turned[:, :, : self.heads], turned[:, :, self.heads :], fused[:, :, -self.kv_heads :]
+        self,
+        h: torch.Tensor,
+        layer: Layer,
+        turns: torch.Tensor,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        at: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Rotated queries (batch, n, heads, size) of normed states (batch, n, hidden). Their rotated keys and
+        values go to the first n places of a cache (batch, kv heads, room, size), or for n = 1 to places
+        `at` (batch,)."""
+        qkv = layer.qkv(h)
+        if self.fused and self.kv_dtype is None:
+            return fused.place(qkv, turns, keys, values, self.heads, at)
+        parts = qkv.view(*h.shape[:2], -1, self.size)
+        turned = self._rotate(parts[:, :, : -self.kv_heads], turns)
+        q, k, v = turned[:, :, : self.heads], turned[:, :, self.heads :], parts[:, :, -self.kv_heads :]
+        if self.kv_dtype is not None:
+            k, v = k.to(self.kv_dtype), v.to(self.kv_dtype)
+        k, v = k.transpose(1, 2), v.transpose(1, 2)
+        if at is None:
+            keys.copy_(k)
+            values.copy_(v)
+        else:
+            rows = torch.arange(len(h), device=self.home)
+            keys[rows, :, at], values[rows, :, at] = k[:, :, 0].to(keys.dtype), v[:, :, 0].to(values.dtype)
+        return q
 
     def turns(self, n: int) -> torch.Tensor:
         """e^(i · position · frequency) for at least `n` positions from 0: (≥ n, size / 2)."""
@@ -291,13 +322,6 @@ class Decoder:
             return torch.stack([a * c - b * s, a * s + b * c], dim=-1).flatten(-2).to(self.dtype)
         pairs = torch.view_as_complex(halves)
         return torch.view_as_real(pairs * turns).flatten(-2).to(self.dtype)
-
-    def _store(self, k: torch.Tensor, v: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> None:
-        """Writes keys and values (batch, n, kv heads, size) into the cache's (batch, kv heads, n, size)."""
-        if self.kv_dtype is not None:
-            k, v = k.to(self.kv_dtype), v.to(self.kv_dtype)
-        keys.copy_(k.transpose(1, 2))
-        values.copy_(v.transpose(1, 2))
 
     def _attend(
         self, q: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor | None
@@ -321,19 +345,19 @@ class Decoder:
         h = layer.out(attended)
         if layer.after_attention is not None:
             h = self._norm(h, layer.after_attention)
-        x = (x + h).flatten(0, 1)
+        x, h = self._add_norm(x, h, layer.before_mlp)
+        x, h = x.flatten(0, 1), h.flatten(0, 1)
         if len(x) <= self.mlp_rows:  # no loop: torch.compile would compile it for each number of rows
-            out = x + self._mlp(x, layer)
+            out = x + self._mlp(h, layer)
         else:
             out = torch.empty_like(x)
             for start in range(0, len(x), self.mlp_rows):
-                part = x[start : start + self.mlp_rows]
-                torch.add(part, self._mlp(part, layer), out=out[start : start + self.mlp_rows])
+                some = slice(start, start + self.mlp_rows)
+                torch.add(x[some], self._mlp(h[some], layer), out=out[some])
         return out.view(*attended.shape[:2], -1)
 
-    def _mlp(self, x: torch.Tensor, layer: Layer) -> torch.Tensor:
-        """The gated MLP with its norms, of some rows (n, hidden)."""
-        h = self._norm(x, layer.before_mlp)
+    def _mlp(self, h: torch.Tensor, layer: Layer) -> torch.Tensor:
+        """The gated MLP of some normed rows (n, hidden), and the norm after it."""
         h = layer.down(layer.gate(h).mul_(layer.up(h)))
         return h if layer.after_mlp is None else self._norm(h, layer.after_mlp)
 

@@ -19,7 +19,7 @@ from evalkit.models.paligemma.checkpoint.info import CheckpointInfo
 from evalkit.models.paligemma.checkpoint.loading import load_model
 from evalkit.models.paligemma.decoding import likelihood
 from evalkit.models.paligemma.decoding.beam_search import Search, search
-from evalkit.models.paligemma.engine import continuous_batching
+from evalkit.models.paligemma.engine import continuous_batching, fused
 from evalkit.models.paligemma.engine.compile import compile_layers
 from evalkit.models.paligemma.engine.cuda_graphs import CudaCapture, StaticSteps
 from evalkit.models.paligemma.engine.decoder import ROOM, Decoder, State
@@ -70,17 +70,25 @@ class FastEngine:
         with torch.inference_mode():
             return tuple(self.features(torch.zeros((1, resolution, resolution, 3), dtype=torch.uint8)).shape)
 
-    def speed_up(self, graphs: bool, compiled: bool) -> None:
-        """Switches on CUDA graphs for decode steps (`graphs`), torch.compile for these and the tower
-        (`compiled`), and, on a GPU, sending images ahead of their batch. Raises ModelError if that fails."""
+    def row_bytes(self, image_tokens: int) -> int:
+        """See `Engine.row_bytes`: activations, keys and values, logits."""
+        return int(self.decoder.token_bytes) * image_tokens + 3 * 4 * len(self.decoder.table)
+
+    def speed_up(self, graphs: bool | None, compiled: bool, kernels: bool = False) -> None:
+        """Switches on CUDA graphs for decode steps (`graphs`; None: on a GPU), torch.compile for these and
+        the tower (`compiled`), the decoder's own kernels (`kernels`), and, on a GPU, sending images ahead of
+        their batch. Raises ModelError if that fails."""
         cuda = self.home.type == "cuda"
+        if kernels and not fused.works(self.home, self.dtype):
+            raise ModelError(f"--fused-kernels: they do not work on {self.device}; leave it out")
         if graphs and not cuda:
             raise ModelError(f"--cuda-graphs on: the model runs on {self.device}; graphs need a CUDA device")
+        graphs = cuda if graphs is None else graphs
         if cuda:
             self.uploads = Uploads(CudaCross(self.home), min(LIMIT, self.memory.limit))
         if compiled:
             compile_layers(self.decoder, self.tower)
-        self.compiled = compiled
+        self.compiled, self.decoder.fused = compiled, kernels
         if graphs or compiled:
             self.static = StaticSteps(self.decoder, self.cap, CudaCapture(self.home) if graphs else None)
 
@@ -234,6 +242,7 @@ class FastEngine:
             "image_features": {"computed": self.memory.misses, "reused": self.memory.hits},
             "images_sent_ahead": self.uploads.taken if self.uploads is not None else 0,
             "compiled": self.compiled,
+            "fused_kernels": self.decoder.fused,
             "cuda_graphs": self.static.provenance() if self.static is not None else {"on": False},
         }
 

@@ -1,5 +1,5 @@
 """Products with fixed weights: on a CPU by oneDNN, whose kernels give a row the same numbers in any batch;
-elsewhere by torch. Knows no model."""
+elsewhere by torch. `gelu` is part of the product where a library can do that. Knows no model."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def gelu(x: torch.Tensor) -> torch.Tensor:
 
 
 class Linear:
-    """then(x Wᵀ + bias) for weight (out, in) and x (..., in); oneDNN fuses `gelu` into the product.
+    """then(x Wᵀ + bias) for weight (out, in) and x (..., in).
 
     A packed weight is stored only in the order that oneDNN reads; a weight that is also used elsewhere
     (`pack=False`) is reordered in every call.
     """
 
-    __slots__ = ("_onednn", "_then", "bias", "weight")
+    __slots__ = ("_onednn", "_then", "_zeros", "bias", "weight")
 
     def __init__(
         self,
@@ -36,6 +36,8 @@ class Linear:
     ) -> None:
         self.weight, self.bias, self._then = weight, bias, then
         self._onednn = onednn(weight)
+        with_gelu = then is gelu and weight.device.type == "cuda" and weight.dtype is not torch.float32
+        self._zeros = weight.new_zeros(len(weight)) if with_gelu else None
         if self._onednn and pack:
             self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous())
 
@@ -43,11 +45,15 @@ class Linear:
         """Switches to torch's own product, which torch.compile can optimise."""
         if self.weight.is_mkldnn:
             self.weight = self.weight.to_dense()
-        self._onednn = False
+        self._onednn, self._zeros = False, None
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         if self._onednn:
             return product(x, self.weight, self.bias, self._then)
+        if self._zeros is not None:  # cuBLAS adds the bias and applies GELU, by tanh as ours
+            bias, flat = self._zeros if self.bias is None else self.bias, x.flatten(0, -2)
+            fused: torch.Tensor = torch._addmm_activation(bias, flat, self.weight.t(), use_gelu=True)
+            return fused.unflatten(0, x.shape[:-1])
         out = F.linear(x, self.weight, self.bias)
         return out if self._then is None else self._then(out)
 

@@ -188,6 +188,10 @@ class PlainEngine:
         search(torch.log_softmax(logits, dim=-1), step, searches)
         return [Answer(tuple(one.tokens), tuple(one.logprobs), "eos", None) for one in searches]
 
+    def row_bytes(self, image_tokens: int) -> int:
+        """See `Engine.row_bytes`."""
+        return 0
+
     def provenance(self) -> dict[str, Any]:
         """See `Engine.provenance`."""
         return machine(self.home)
