@@ -8,6 +8,9 @@ VENV ?= .venv
 TORCH_INDEX ?=
 SYSTEM_TORCH ?=
 BIN := $(VENV)/bin
+# Not compiled, and by a recent pip: half of the time. Python compiles what is imported. setuptools warns of every
+# editable installation.
+PIP = PYTHONWARNINGS=ignore $(BIN)/python -m pip install -q --disable-pip-version-check --no-compile
 TORCH := $(shell sed -n 's/^\(torch==.*\)/\1/p' constraints.txt)
 
 .PHONY: demo test check lint versions install clean
@@ -35,12 +38,13 @@ install: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "evalkit needs Python 3.11 or newer; say make PYTHON=python3.12")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(if $(SYSTEM_TORCH),--system-site-packages) $(VENV)
+	$(PIP) pip==26.3
 ifeq ($(SYSTEM_TORCH),)
-	$(BIN)/python -m pip install -q --disable-pip-version-check $(TORCH) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(PIP) $(TORCH) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
+	$(PIP) -c constraints.txt -e '.[dev]'
 else
 	grep -v '^torch==' constraints.txt > $(VENV)/constraints.txt
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c $(VENV)/constraints.txt -e '.[dev]'
+	$(PIP) -c $(VENV)/constraints.txt -e '.[dev]'
 endif
 	touch $@
 
