@@ -13,7 +13,7 @@ from evalkit import registry
 from evalkit.cli.runs import list_runs
 from evalkit.data import sources
 from evalkit.errors import DataError, ImageError, UserError
-from evalkit.evaluation import progress
+from evalkit.evaluation import own_data, progress
 from evalkit.options.fields import names, paths
 from evalkit.options.verbs import FindDataOptions, ListOptions, ShowOptions, ValidateOptions
 from evalkit.published import counts
@@ -21,6 +21,7 @@ from evalkit.report import formats
 from evalkit.report.columns import aligned, screen_width
 from evalkit.tasks import dataset, loader
 from evalkit.tasks import schema as task_schema
+from evalkit.tasks.layouts.reading import dumped
 from evalkit.types import ImageRef, Size, Task
 
 DECODED = 50  # images that `data --check` decodes
@@ -155,7 +156,13 @@ def data(options: FindDataOptions) -> int:
     """
     status = 0
     include = paths(options.include_path)
-    for name in loader.expand(names(options.tasks), include):
+    own, named = _own_data(names(options.tasks), include)
+    for place in own:
+        found_there = own_data.look(place, options)
+        files = own_data.saved(found_there, options)
+        for draft, file in zip(found_there.drafts, files, strict=True):
+            print(f"# {file or found_there.name(draft) + '.yaml'}\n{dumped(draft.content)}", end="")
+    for name in loader.expand(named, include):
         task = loader.load(name, options.overrides, include)
         found = dataset.roots(paths(options.data_root), [task])
         looked = sources.status(task, found)
@@ -175,6 +182,21 @@ def data(options: FindDataOptions) -> int:
             print("\n".join(f"  {line}" for line in lines))
             status = max(status, wrong)
     return status
+
+
+def _own_data(given: Sequence[str], include: Sequence[Path]) -> tuple[list[Path], list[str]]:
+    """Which of the names are folders or files of data, and which are tasks."""
+    known = {*loader.names(include), *loader.suites(include)}
+    own = [
+        name for name in given if name not in known and Path(name).exists() and not _holds_tasks(Path(name))
+    ]
+    return [Path(name) for name in own], [name for name in given if name not in own]
+
+
+def _holds_tasks(path: Path) -> bool:
+    """Whether a path is a task file, or a folder of task files."""
+    files = [path] if path.is_file() else sorted(path.glob("*.yaml"))
+    return any(f.suffix in (".yaml", ".yml") and "metrics" in f.read_text("utf-8", "replace") for f in files)
 
 
 def _checked(task: Task, roots: Sequence[Path], all_images: bool) -> tuple[list[str], int]:

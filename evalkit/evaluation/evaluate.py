@@ -16,7 +16,7 @@ from evalkit import models
 from evalkit.comparison import trend
 from evalkit.comparison.compare import ModelRuns, baseline_of
 from evalkit.errors import DataError, ResultsError, TasksFailed, UserError
-from evalkit.evaluation import callbacks, early_stopping, estimate, predict, progress
+from evalkit.evaluation import callbacks, early_stopping, estimate, own_data, predict, progress
 from evalkit.evaluation import plan as planning
 from evalkit.evaluation.plan import Plan
 from evalkit.evaluation.predict import Session
@@ -143,6 +143,12 @@ def run(options: RunOptions, command: str = "") -> list[RunFolder]:
             "checkpoints were never trained on examples in the prompt; leave it out, or say 0"
         )
     tasks = load_tasks(names(options.tasks), options, options.overrides)
+    places = list(paths(options.data_root))
+    if options.data is not None:
+        made, root = own_data.tasks(options.data, options, Path(options.output_path), options.overrides)
+        tasks, places = [*tasks, *made], [*places, root]
+    if not tasks:
+        raise UserError("run: name tasks with --tasks, or data of your own with --data FOLDER")
     reference = None
     if options.against or options.until_decided:  # what is wrong with it is said before anything runs
         reference = baseline_of(options.against, [task.name for task in tasks])
@@ -154,7 +160,7 @@ def run(options: RunOptions, command: str = "") -> list[RunFolder]:
     work = Work(
         [checkpoint(spec, options) for spec in _models(options)],
         tasks,
-        DatasetCache(roots(paths(options.data_root), tasks)),
+        DatasetCache(roots(places, tasks)),
         Path(options.output_path),
         selection,
         lambda task: options.protocol,

@@ -7,13 +7,14 @@ scores masks.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from evalkit.data.readers import read_json
 from evalkit.data.records import Record, Unique, path_of
 from evalkit.data.sources import image_ref
 from evalkit.geometry import segmentations
+from evalkit.registry import ADDED
 from evalkit.types import Format, Sample, Size, Source
 
 
@@ -27,9 +28,12 @@ class CocoDetection(Format):
     The file is one split and doesn't say which, so `split` is not checked. Pages that DocLayNet
     had annotated two or three times count once (entries with `precedence` above 0 are left out).
     `hidden`: the file has only images and categories (image_info_*.json); every target is ().
+    `leave_out`: categories that are no class, such as the one above all others that Roboflow writes; an
+    object of one is an error.
     """
 
     hidden: bool = False
+    leave_out: tuple[str, ...] = field(default=(), metadata=ADDED)
 
     fields: ClassVar[tuple[str, ...]] = ("categories",)  # "person ; bicycle ; ...", as `detect` lists them
     keys: ClassVar[tuple[str, ...]] = ("path", "images")
@@ -38,7 +42,7 @@ class CocoDetection(Format):
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
         path, images = path_of(source, "path", self.keys), path_of(source, "images", self.keys)
         top = Record(read_json(path), str(path))
-        names = _categories(top)
+        names = {k: name for k, name in _categories(top).items() if name not in self.leave_out}
         categories = tuple(names.values())
         fields = {"categories": " ; ".join(categories)}
         every = list(top.records("images"))

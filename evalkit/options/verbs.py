@@ -94,7 +94,22 @@ class SetOptions(Options):
 
 
 @options
-class RunOptions(ModelOptions, DataOptions, SetOptions, CodeOptions):
+class LayoutOptions(Options):
+    """How data of one's own is read that no task describes."""
+
+    split: str | None = option(
+        "which split of --data (default: test, else valid, else train)", default=None, metavar="NAME"
+    )
+    verb: Literal["detect", "segment"] | None = option(
+        "what --data with boxes and masks asks for (default: detect)", default=None
+    )
+    save_task: Path | None = option(
+        "write the task that --data makes to this file", default=None, metavar="FILE.yaml", check=Path
+    )
+
+
+@options
+class RunOptions(ModelOptions, DataOptions, SetOptions, LayoutOptions, CodeOptions):
     """Predict and score tasks with checkpoints."""
 
     model: Names = option(MODEL, kw_only=False, metavar="MODEL", check=models, repeat=True, required=True)
@@ -102,11 +117,17 @@ class RunOptions(ModelOptions, DataOptions, SetOptions, CodeOptions):
         TASKS,
         kw_only=False,
         metavar="NAMES",
+        default=(),
         check=names,
         repeat=True,
         several=True,
-        required=True,
         also=("--task",),
+    )
+    data: Path | None = option(
+        "a folder or file of your own: what it holds is recognised, and a task made of it",
+        default=None,
+        metavar="FOLDER|FILE",
+        check=Path,
     )
     name: str | None = option(
         "what to call the model; of several: --model PATH,name=LABEL", default=None, metavar="LABEL"
@@ -376,10 +397,12 @@ class ShowOptions(DataOptions, SetOptions, CodeOptions):
 
 
 @options
-class FindDataOptions(DataOptions, SetOptions, CodeOptions):
-    """Where a task's data is looked for."""
+class FindDataOptions(DataOptions, SetOptions, LayoutOptions, CodeOptions):
+    """Where a task's data is looked for; or what a folder or file of one's own holds."""
 
-    tasks: Names = option(TASKS, kw_only=False, metavar="TASK", place="+", check=names)
+    tasks: Names = option(
+        f"{TASKS}; or a folder or file of your own", kw_only=False, metavar="TASK", place="+", check=names
+    )
     check: bool = option("read it: counts against the official, targets, images", default=False)
     all_images: bool = option("with --check: decode every image, not a sample", default=False)
 

@@ -47,6 +47,13 @@ def _dump(content: Any) -> str:
 # --- one run -------------------------------------------------------------------------------------
 
 
+def keep_task(output: Path, name: str, text: str) -> Path:
+    """Keeps the file of a task that was made for a run, below the output folder; returns its path."""
+    path = output / "tasks" / f"{name}.yaml"
+    atomic_write(path, text)
+    return path
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """`results/<run>/`: run.json, predictions/<part>.jsonl, rows.jsonl, scores.json."""

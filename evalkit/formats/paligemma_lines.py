@@ -1,0 +1,145 @@
+"""PaliGemma's own training lines {"image", "prefix", "suffix"}: what a suffix spells in `<loc>` and `<seg>`
+tokens is read as boxes and masks, in pixels of the image."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from evalkit.data import instructions
+from evalkit.data.readers import read_lines
+from evalkit.data.records import Record, name_problem, path_of
+from evalkit.data.sources import image_ref, of_windows
+from evalkit.errors import DataError
+from evalkit.geometry import location_tokens, mask_decoder
+from evalkit.images.prepare import header_size
+from evalkit.types import Format, ImageRef, Sample, Size, Source
+
+Line = tuple[int, Record]
+
+
+@dataclass(frozen=True)
+class PaliGemmaLines(Format):
+    """One sample a line, as Roboflow, big_vision and maestro write them; id: the line's number from 0.
+
+    image       a file name below the source's `images` (by default the file's own folder)
+    prefix      the prompt, a field for the task: `prompt: "{prefix}"`
+    suffix      the answer; null or missing: a question without target
+
+    `verb` chooses the lines: detect, segment, caption (`caption`, `describe`), or text, all others.
+
+    - detect: the target is as `coco_detection` gives it, boxes (x, y, w, h) in pixels of the image, whose
+      size is read from its header; an empty suffix says that there is no object. `divisor`: a token's
+      number over this is a fraction of the image, 1023 as parser `boxes` reads it.
+    - segment: the same with `segmentation`, decoded from the `<seg>` tokens by `decoder` (as parser `masks`).
+    - caption: the suffixes of an image's lines with one prefix are references of one sample.
+    - text: the suffix, or of lines with the same image and prefix all of them, as accepted answers.
+
+    The categories are the names in the file's prefixes and suffixes, in the order in which they come.
+    """
+
+    verb: Literal["detect", "segment", "caption", "text"] = "text"
+    divisor: Literal[1023, 1024] = 1023
+    decoder: str = ""
+
+    fields: ClassVar[tuple[str, ...]] = ("prefix",)
+    keys: ClassVar[tuple[str, ...]] = ("path",)
+    gives: ClassVar[tuple[str, ...]] = ("texts",)
+
+    def __post_init__(self) -> None:
+        kinds = {"detect": ("objects",), "segment": ("objects", "object masks")}
+        object.__setattr__(self, "gives", kinds.get(self.verb, ("texts",)))
+
+    def samples(self, source: Source, split: str) -> Iterator[Sample]:
+        path = path_of(source, "path", self.keys)
+        images = source.path("images") if "images" in source.entry else path.parent
+        lines = [line for line in _lines(path) if instructions.verb(line[1].data["prefix"]) == self.verb]
+        if not lines:
+            raise DataError(
+                f"{path}: no prefix is of the kind '{self.verb}'; paligemma_lines(verb=...) says which"
+            )
+        read = self._objects if self.verb in ("detect", "segment") else self._texts
+        yield from read(lines, images, source)
+
+    def _texts(self, lines: list[Line], images: Path, source: Source) -> Iterator[Sample]:
+        """Lines that ask the same of one image are one sample."""
+        together: dict[tuple[str, str], list[Line]] = {}
+        for number, line in lines:
+            together.setdefault((line.data["image"], line.data["prefix"]), []).append((number, line))
+        for (name, prefix), same in together.items():
+            number, first = same[0]
+            answers = (_suffix(line) for _, line in same)
+            target = tuple(dict.fromkeys(a for a in answers if a is not None))
+            ref = _image(first, images)
+            yield Sample(str(number), (ref,), {"prefix": prefix}, target, cluster=name)
+
+    def _objects(self, lines: list[Line], images: Path, source: Source) -> Iterator[Sample]:
+        categories = tuple(categories_of(line for _, line in lines))
+        for number, line in lines:
+            ref, suffix = _image(line, images), _suffix(line)
+            size = header_size(ref)
+            target: Any = ()
+            if suffix is not None:
+                objects = self._read(line, suffix, size, source)
+                target = {"size": size, "image_id": number, "categories": categories, "objects": objects}
+            fields = {"prefix": line.data["prefix"]}
+            yield Sample(str(number), (ref,), fields, target, size=size, cluster=line.data["image"])
+
+    def _read(self, line: Record, suffix: str, size: Size, source: Source) -> list[dict[str, Any]]:
+        """The objects that a suffix spells; masks where they are scored."""
+        found = location_tokens.objects(suffix)
+        if not found and suffix.strip():
+            line.wrong(
+                "suffix", f"is {suffix[:60]!r}; a `{self.verb}` line holds <loc0000> tokens, or nothing"
+            )
+        objects = []
+        for each in found:
+            place, (height, width) = each.box(self.divisor), size
+            box = (
+                place.x0 * width,
+                place.y0 * height,
+                (place.x1 - place.x0) * width,
+                (place.y1 - place.y0) * height,
+            )
+            entry = {"category": each.label, "box": box, "area": box[2] * box[3], "iscrowd": 0}
+            if self.verb == "segment" and source.uses("object masks"):
+                if not each.indices:
+                    line.wrong("suffix", "has a box without its sixteen <seg000> tokens")
+                values = mask_decoder.decoder(self.decoder, (source.root,)).decode([each.indices])[0]
+                mask = mask_decoder.paste(values, place, size)
+                entry["segmentation"] = {"size": list(size), "counts": mask.counts}
+            objects.append(entry)
+        return objects
+
+
+def _lines(path: Path) -> Iterator[Line]:
+    """Every line, with its number from 0; image and prefix are there."""
+    for number, data in read_lines(path):
+        line = Record(data, str(path), f"line {number + 1}")
+        line.text("prefix")
+        if problem := name_problem(line.text("image"), absolute=True):
+            line.wrong("image", problem)
+        yield number, line
+
+
+def _image(line: Record, images: Path) -> ImageRef:
+    return image_ref(images, of_windows(images, line.data["image"]))
+
+
+def _suffix(line: Record) -> str | None:
+    """The answer as text; None where the line has none. Numbers are written as they stand."""
+    return None if line.data.get("suffix") is None else line.scalar("suffix")
+
+
+def categories_of(lines: Iterator[Record]) -> Counter[str]:
+    """The names in prefixes and suffixes in the order in which they come, with how many objects each has."""
+    found: Counter[str] = Counter()
+    for line in lines:
+        for name in instructions.classes(line.data["prefix"]):
+            found[name] += 0
+        for each in location_tokens.objects(_suffix(line) or ""):
+            found[each.label] += 1
+    return found

@@ -1,0 +1,99 @@
+"""COCO's detection JSON wherever it lies, as Roboflow, CVAT, Label Studio and others export it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from evalkit.data.readers import read_json
+from evalkit.errors import DataError
+from evalkit.tasks.layouts import place
+from evalkit.tasks.layouts.place import Place
+from evalkit.tasks.layouts.reading import Draft, Reading, object_tokens, task
+
+NAME = "COCO detection"
+HEAD = 1 << 16  # bytes of a file that are looked at before all of it is read
+KEYS = (b'"images"', b'"annotations"', b'"categories"')
+
+
+def look(there: Place, asked: str | None, verb: str = "") -> list[Reading]:
+    """One reading for the files of a folder that hold images, annotations and categories."""
+    files = [name for name in there.named(".json") if _may_be(there.root / name)]
+    splits: dict[str, str] = {}
+    for name in files:
+        splits.setdefault(place.split_of(name), name)
+    if not splits:
+        return []
+    if len(splits) < len(files):
+        return [r for name in files for r in _reading(there, {place.split_of(name): name}, asked, verb)]
+    return _reading(there, splits, asked, verb)
+
+
+def _reading(there: Place, splits: dict[str, str], asked: str | None, verb: str) -> list[Reading]:
+    split = place.preferred(splits, asked)
+    name = splits[split]
+    try:
+        data = read_json(there.root / name)
+    except DataError:
+        return []
+    if not _is_one(data):
+        return []
+    names = {c["id"]: c["name"] for c in data["categories"]}
+    objects: dict[Any, list[str]] = {image["id"]: [] for image in data["images"]}
+    masks = 0
+    for each in data["annotations"]:
+        label = names.get(each.get("category_id"))
+        if label is not None and each.get("image_id") in objects:
+            objects[each["image_id"]].append(label)
+            masks += bool(each.get("segmentation"))
+    unused, notes = _super(data["categories"], Counter(n for some in objects.values() for n in some))
+    classes = [n for n in names.values() if n not in unused]
+    empty = sum(not some for some in objects.values())
+    if empty:
+        notes.append(f"{empty:,} of {len(objects):,} images have no object; every box on them is wrong")
+    if masks and verb != "segment":
+        notes.append("there are masks too: --verb segment asks for them")
+    wanted = "segment" if verb == "segment" else "detect"
+    first = next(iter(data["images"]), {"file_name": ""})["file_name"]
+    folder = there.folder_with(str(first), name)
+    source = {"path": name, "images": folder or str(Path(name).parent)}
+    spelled = f"coco_detection(leave_out={tuple(unused)!r})" if unused else "coco_detection"
+    content = task(
+        wanted, about=f"The objects of {name}", spelled=spelled, split=split, source=source,
+        prompt=f"{wanted} {{categories}}", tokens=object_tokens(objects.values(), wanted == "segment"),
+    )  # fmt: skip
+    return [
+        Reading(NAME, there.root, name, split, splits, [Draft(wanted, len(objects), content)], classes, notes)
+    ]
+
+
+def _super(categories: list[dict[str, Any]], used: Counter[str]) -> tuple[list[str], list[str]]:
+    """Categories that stand for others and have no object of their own, as Roboflow writes one at id 0."""
+    above = {c.get("supercategory") for c in categories}
+    found = [c["name"] for c in categories if c["name"] in above and not used[c["name"]]]
+    if len(found) == len(categories):  # each is its own super-category
+        return [], []
+    notes = [f"category {name!r} stands for the others and has no box: left out" for name in found]
+    return found, notes
+
+
+def _may_be(path: Path) -> bool:
+    """Whether the beginning of a file looks like such a file, or is too short of keys to tell."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(HEAD)
+    except OSError:
+        return False
+    return head.lstrip(b"\xef\xbb\xbf \n\r\t").startswith(b"{") and any(key in head for key in KEYS)
+
+
+def _is_one(data: Any) -> bool:
+    if not isinstance(data, dict) or not all(
+        isinstance(data.get(k), list) for k in ("images", "annotations", "categories")
+    ):
+        return False
+    first = next(iter(data["annotations"]), {"bbox": [], "category_id": 0})
+    complete = all(isinstance(c, dict) and {"id", "name"} <= c.keys() for c in data["categories"])
+    images = all(isinstance(i, dict) and {"id", "file_name"} <= i.keys() for i in data["images"])
+    return complete and images and isinstance(first, dict) and "category_id" in first

@@ -1,0 +1,105 @@
+"""A folder or file looked at once: its files by name, its folders of images, and the splits of names."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from evalkit.errors import UserError
+
+DEEP = 5  # folders below each other that are looked into
+IMAGES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".jp2"))
+SPLITS = {
+    "test": "test", "testing": "test", "valid": "valid", "val": "valid", "validation": "valid",
+    "dev": "valid", "eval": "valid", "train": "train", "training": "train",
+}  # fmt: skip
+"""What names of files and folders call a split, and what is meant."""
+PREFERRED = ("test", "valid", "", "train")
+"""Which split is evaluated where none is asked for; '': a name that says none."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """The folder with the data, and the files in it, relative to it. Of a file: its folder, and itself."""
+
+    root: Path
+    files: tuple[str, ...]  # but for images
+    images: dict[str, int] = field(default_factory=dict)  # folder -> how many image files it holds
+    alone: bool = False  # whether one file was named
+
+    def named(self, *suffixes: str) -> Iterator[str]:
+        """The files with one of the suffixes."""
+        return (name for name in self.files if name.lower().endswith(suffixes))
+
+    def folder_with(self, image: str, near: str) -> str | None:
+        """The folder below which an image of that name is: beside the file `near`, above it, or any other;
+        None where none has it."""
+        beside = os.path.dirname(near)
+        above = os.path.dirname(beside)
+        nearest = [os.path.join(beside, "images"), os.path.join(above, "images")]
+        split = split_of(near)
+        alike = [name for name in self.images if split and split_of(name) == split]
+        for folder in dict.fromkeys((beside, above, *nearest, *alike, *sorted(self.images), "")):
+            if os.path.exists(self.root / folder / image):
+                return folder
+        return None
+
+
+def look(path: Path) -> Place:
+    """Lists a folder, or takes one file. Raises UserError for neither."""
+    if path.is_file():
+        images: dict[str, int] = {}
+        _list(path.parent, "", [], images, 2)
+        return Place(path.parent, (path.name,), images, alone=True)
+    if not path.is_dir():
+        raise UserError(f"--data {path}: no such folder or file")
+    files: list[str] = []
+    images = {}
+    _list(path, "", files, images, DEEP)
+    return Place(path, tuple(sorted(files)), images)
+
+
+def _list(root: Path, below: str, files: list[str], images: dict[str, int], deep: int) -> None:
+    try:
+        entries = sorted(os.scandir(root / below), key=lambda e: e.name)
+    except OSError as error:
+        raise UserError(f"--data {root / below}: cannot be read ({error.strerror or error})") from None
+    for entry in entries:
+        name = os.path.join(below, entry.name)
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            if deep:
+                _list(root, name, files, images, deep - 1)
+        elif os.path.splitext(entry.name)[1].lower() in IMAGES:
+            images[below] = images.get(below, 0) + 1
+        else:
+            files.append(name)
+
+
+def split_of(name: str) -> str:
+    """The split that a file's or folder's name says (train, valid or test), or ''; the last word counts."""
+    words = re.split(r"[^a-z]+", name.lower())
+    return next((SPLITS[word] for word in reversed(words) if word in SPLITS), "")
+
+
+def preferred(splits: Iterable[str], asked: str | None) -> str:
+    """The split to evaluate: the one that is asked for, else test, valid, unnamed, train. Raises UserError
+    where the one asked for is not there."""
+    there = list(splits)
+    if asked is not None:
+        wanted = SPLITS.get(asked.lower(), asked)
+        if wanted not in there:
+            raise UserError(
+                f"--split {asked}: there is no such split; there are: {', '.join(map(shown, there))}"
+            )
+        return wanted
+    return min(there, key=lambda s: PREFERRED.index(s) if s in PREFERRED else len(PREFERRED))
+
+
+def shown(split: str) -> str:
+    """A split's name for people."""
+    return split or "(unnamed)"

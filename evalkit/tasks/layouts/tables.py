@@ -1,0 +1,111 @@
+"""Tables of images and texts: CSV, TSV, JSON lines or lists, and an imagefolder's metadata."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from evalkit.data.readers import read_json, read_lines, read_table
+from evalkit.errors import DataError
+from evalkit.tasks.layouts import place
+from evalkit.tasks.layouts.place import Place
+from evalkit.tasks.layouts.reading import Draft, Reading, task, text_tokens
+
+NAME = "a table of images and texts"
+IMAGE = ("image", "file_name", "image_path", "img_path", "filename", "img", "path", "file")
+QUESTION = ("question", "prompt", "query", "prefix", "instruction")
+ANSWER = ("answer", "answers", "suffix", "label", "output", "response", "target")
+CAPTION = ("caption", "captions", "text", "description", "sentence", "sentences", "references")
+LOOKED = 50  # records whose keys are looked at
+
+
+def look(there: Place, asked: str | None) -> list[Reading]:
+    """One reading for the tables whose columns name images, and answers or captions."""
+    found: dict[str, tuple[str, tuple[str, str, str]]] = {}
+    several: list[str] = []
+    for name in there.named(".csv", ".tsv", ".jsonl", ".jsonlines", ".json"):
+        columns = _columns(there.root / name)
+        if columns is not None:
+            split = place.split_of(name)
+            several += [name] if split in found else []
+            found.setdefault(split, (name, columns))
+    if not found:
+        return []
+    if several:
+        return [r for name in [*(n for n, _ in found.values()), *several] for r in _one(there, name, asked)]
+    split = place.preferred(found, asked)
+    name, columns = found[split]
+    return [_reading(there, name, columns, split, {s: n for s, (n, _) in found.items()})]
+
+
+def _one(there: Place, name: str, asked: str | None) -> list[Reading]:
+    columns, split = _columns(there.root / name), place.split_of(name)
+    assert columns is not None
+    return [_reading(there, name, columns, split, {split: name})] if asked in (None, split) else []
+
+
+def _reading(
+    there: Place, name: str, columns: tuple[str, str, str], split: str, splits: dict[str, str]
+) -> Reading:
+    image, question, answer = columns
+    records = list(_records(there.root / name))
+    answers = [text for record in records for text in _texts(record.get(answer))]
+    folder = there.folder_with(str(records[0][image]).replace("\\", "/"), name)
+    verb = "text" if question or answer not in CAPTION else "caption"
+    source = {"path": name, "images": folder or str(Path(name).parent)}
+    spelled = f"questions(image={image!r}, question={question!r}, answers={answer!r})"
+    prompt = "answer en {question}" if question else "caption en"
+    notes = [f"the columns are {image} (image), {question or '-'} (question), {answer} (answer)"]
+    if question:
+        notes.append("the prompt is a guess: --prompt '{question}' sends the question as it is")
+    content = task(
+        verb, about=f"The rows of {name}", spelled=spelled, split=split, source=source, prompt=prompt,
+        tokens=text_tokens(answers),
+    )  # fmt: skip
+    return Reading(NAME, there.root, name, split, splits, [Draft(verb, len(records), content)], (), notes)
+
+
+def _columns(path: Path) -> tuple[str, str, str] | None:
+    """(image, question or '', answer): which columns or keys of the file are what; None for another file."""
+    try:
+        some = list(itertools.islice(_records(path), LOOKED))
+    except DataError:
+        return None
+    if not some:
+        return None
+    keys = [key for key in some[0] if all(key in record for record in some)]
+    image = next((key for key in IMAGE if key in keys and isinstance(some[0][key], str)), "")
+    question = next((key for key in QUESTION if key in keys), "")
+    answer = next((key for key in (ANSWER if question else (*CAPTION, *ANSWER)) if key in keys), "")
+    readable = all(_texts(record[answer]) for record in some[:1]) if answer else False
+    return (image, question, answer) if image and answer and readable else None
+
+
+def _records(path: Path) -> Iterator[dict[str, Any]]:
+    suffix = path.suffix.lower()
+    if suffix in (".csv", ".tsv"):
+        yield from (row for _, row in read_table(path, "\t" if suffix == ".tsv" else ","))
+        return
+    lines = (data for _, data in read_lines(path)) if suffix != ".json" else iter(_list(path))
+    for data in lines:
+        if not isinstance(data, dict):
+            raise DataError(f"{path}: is no table")
+        yield data
+
+
+def _list(path: Path) -> list[Any]:
+    with path.open("rb") as file:
+        if not file.read(64).lstrip(b"\xef\xbb\xbf \n\r\t").startswith(b"["):
+            raise DataError(f"{path}: is no table")
+    data = read_json(path)
+    return data if isinstance(data, list) else []
+
+
+def _texts(value: Any) -> list[str]:
+    """A text, a number or a list of these as texts; [] for anything else."""
+    values = value if isinstance(value, list) else [value]
+    if any(isinstance(v, (dict, list, type(None))) for v in values):
+        return []
+    return [str(v) for v in values]
