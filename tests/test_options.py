@@ -85,8 +85,10 @@ def test_a_wrong_keyword_names_the_nearest() -> None:
         evalkit.run("m", "t", limits=3)  # type: ignore[call-arg]
     with pytest.raises(TypeError, match="multiple values for argument 'model'"):
         evalkit.run("m", "t", model="m")  # type: ignore[misc]
-    with pytest.raises(TypeError, match="missing a required argument: 'tasks'"):
-        evalkit.run("m")  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="missing a required argument: 'model'"):
+        evalkit.run(tasks="t")  # type: ignore[call-arg]
+    with pytest.raises(UserError, match="name tasks with --tasks, or data of your own"):
+        evalkit.run("m")
 
 
 @pytest.mark.parametrize("cls", VERBS.values())
@@ -182,7 +184,7 @@ def test_a_default_is_for_the_backends_that_use_it(toml: Path, tmp_path: Path) -
     ("content", "said"),
     [
         ("[modle]\n", "evalkit.toml: modle: unknown key; did you mean model?"),
-        ("[run]\nlimt = 3\n", "evalkit.toml: run: limt: unknown option; did you mean limit?"),
+        ("[run]\nlimt = 3\n", "evalkit.toml: run: limt: unknown option; did you mean limit, split?"),
         ("[run]\nlimit = 0\n", "evalkit.toml: run: limit: 0: is below 1"),
         (
             '[model]\ndtype = "bf16"\n',

@@ -97,13 +97,9 @@ class PaliGemmaLines(Format):
             )
         objects = []
         for each in found:
-            place, (height, width) = each.box(self.divisor), size
-            box = (
-                place.x0 * width,
-                place.y0 * height,
-                (place.x1 - place.x0) * width,
-                (place.y1 - place.y0) * height,
-            )
+            (y0, x0, y1, x1), (height, width) = each.corners, size
+            place, down, right = each.box(self.divisor), height / self.divisor, width / self.divisor
+            box = (x0 * right, y0 * down, (x1 - x0) * right, (y1 - y0) * down)
             entry = {"category": each.label, "box": box, "area": box[2] * box[3], "iscrowd": 0}
             if self.verb == "segment" and source.uses("object masks"):
                 if not each.indices:

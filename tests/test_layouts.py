@@ -1,0 +1,289 @@
+"""Folders and files as people have them: what is recognised, which task is made, and that one world written
+in every layout gives the same score."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from evalkit import registry
+from evalkit.cli.main import main
+from evalkit.errors import UserError
+from evalkit.tasks import dataset, loader
+from evalkit.tasks.layouts import place
+from evalkit.tasks.layouts.reading import Reading, dumped
+from evalkit.tasks.layouts.recognise import recognise
+from evalkit.types import Prediction, Task
+
+SIDE = 1023  # pixels of an image's side: a location token is then a whole pixel
+WORLD: dict[str, list[tuple[str, tuple[int, int, int, int]]]] = {
+    "a.png": [("cat", (100, 200, 300, 500)), ("dog", (400, 400, 900, 800))],
+    "b.png": [("dog", (0, 0, 1023, 1023))],
+    "c.png": [],
+}
+"""Image -> its objects: name and (x0, y0, x1, y1) in pixels."""
+ANSWERS = {
+    "a.png": [("cat", (100, 200, 310, 500)), ("dog", (100, 100, 200, 200))],
+    "b.png": [("dog", (0, 10, 1000, 1023))],
+    "c.png": [("cat", (1, 1, 50, 50))],
+}
+
+
+def locations(objects: list[tuple[str, tuple[int, int, int, int]]]) -> str:
+    return " ; ".join(
+        f"<loc{y0:04d}><loc{x0:04d}><loc{y1:04d}><loc{x1:04d}> {name}" for name, (x0, y0, x1, y1) in objects
+    )
+
+
+def pictures(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in WORLD:
+        Image.new("RGB", (SIDE, SIDE)).save(folder / name)
+
+
+def lines(path: Path, records: list[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(r) + "\n" for r in records), encoding="utf-8")
+
+
+def paligemma(root: Path) -> None:
+    """As Roboflow's and maestro's exports."""
+    pictures(root / "valid")
+    told = [
+        {"image": name, "prefix": "detect cat ; dog", "suffix": locations(objects)}
+        for name, objects in WORLD.items()
+    ]
+    lines(root / "valid" / "_annotations.valid.jsonl", told)
+
+
+def coco(root: Path) -> None:
+    """As Roboflow's export, with the category that stands for the others."""
+    pictures(root / "valid")
+    images = [{"id": n, "file_name": name, "width": SIDE, "height": SIDE} for n, name in enumerate(WORLD)]
+    names = ["animals", "cat", "dog"]
+    categories = [
+        {"id": n, "name": name, "supercategory": "none" if n == 0 else "animals"}
+        for n, name in enumerate(names)
+    ]
+    annotations = [
+        {"image_id": n, "category_id": names.index(name), "bbox": [x0, y0, x1 - x0, y1 - y0], "iscrowd": 0,
+         "area": (x1 - x0) * (y1 - y0), "segmentation": []}
+        for n, objects in enumerate(WORLD.values()) for name, (x0, y0, x1, y1) in objects
+    ]  # fmt: skip
+    for n, each in enumerate(annotations):
+        each["id"] = n
+    content = {"info": {}, "images": images, "annotations": annotations, "categories": categories}
+    (root / "valid" / "_annotations.coco.json").write_text(json.dumps(content))
+
+
+DETECTION: dict[str, Callable[[Path], None]] = {"paligemma": paligemma, "coco": coco}
+
+
+def made(found: Reading, folder: Path) -> list[Task]:
+    """The tasks of a reading, through their files."""
+    tasks = []
+    for draft in found.drafts:
+        file = folder / f"{found.name(draft)}.yaml"
+        file.write_text(dumped(draft.content))
+        tasks.append(loader.load(str(file)))
+    return tasks
+
+
+def scored(found: Reading, folder: Path, answers: dict[str, Any] = ANSWERS) -> dict[str, float]:
+    (task,) = made(found, folder)
+    data = dataset.dataset(task, [found.root])
+    texts = [locations(answers[Path(s.images[0].path).name]) for s in data.samples]
+    read = [
+        data.parser.read(Prediction(s.id, "", t), s.size) for s, t in zip(data.samples, texts, strict=True)
+    ]
+    found_scores = {}
+    for spelled in task.metrics:
+        metric = registry.make("metrics", spelled)
+        found_scores[spelled] = metric.reduce(metric.rows(read, [s.target for s in data.samples]))
+    return found_scores
+
+
+@pytest.mark.parametrize("layout", DETECTION)
+def test_one_world_in_every_layout_gives_the_same_score(layout: str, tmp_path: Path) -> None:
+    root = tmp_path / "my pets!"
+    DETECTION[layout](root)
+    found = recognise(root)
+    assert (found.split, found.samples, list(found.classes)) == ("valid", 3, ["cat", "dog"])
+    (draft,) = found.drafts
+    assert found.name(draft) == "my_pets_valid"
+    (task,) = made(found, tmp_path)
+    sample = dataset.dataset(task, [root]).samples[0]
+    assert loader.prompt(task, sample.fields) == "detect cat ; dog"
+    assert task.decode.max_new_tokens >= 2 * 6
+    # cat 1, dog .5 at a recall of .5: 51 of 101 points (pycocotools agrees)
+    assert scored(found, tmp_path)["coco_ap"] == pytest.approx((1 + 0.5 * 51 / 101) / 2, abs=1e-12)
+    assert scored(found, tmp_path, WORLD)["coco_ap"] == 1.0
+
+
+def test_layouts_agree_to_the_last_digit(tmp_path: Path) -> None:
+    values = set()
+    for layout, write in DETECTION.items():
+        write(tmp_path / layout)
+        values.add(scored(recognise(tmp_path / layout), tmp_path)["coco_ap"])
+    assert len(values) == 1
+
+
+def test_each_verb_of_a_file_is_a_task(tmp_path: Path) -> None:
+    pictures(tmp_path / "images")
+    told = [
+        {"image": "a.png", "prefix": "detect cat", "suffix": locations(WORLD["a.png"][:1])},
+        {"image": "c.png", "prefix": "detect cat", "suffix": ""},
+        {"image": "a.png", "prefix": "caption en", "suffix": "a cat and a dog"},
+        {"image": "a.png", "prefix": "caption en", "suffix": "two animals"},
+        {"image": "b.png", "prefix": "<image>answer en how many dogs?", "suffix": 1},
+        {"image": "b.png", "prefix": "How many cats?", "suffix": None},
+    ]
+    lines(tmp_path / "mixed.jsonl", told)
+    found = recognise(tmp_path)
+    assert [(d.verb, d.samples) for d in found.drafts] == [("detect", 2), ("caption", 1), ("text", 2)]
+    detect, caption, text = (dataset.dataset(t, [tmp_path]) for t in made(found, tmp_path))
+    assert [s.target["objects"] for s in detect.samples] == [
+        [{"category": "cat", "box": (100.0, 200.0, 200.0, 300.0), "area": 60000.0, "iscrowd": 0}],
+        [],
+    ]
+    assert caption.samples[0].target == ("a cat and a dog", "two animals")
+    assert [s.target for s in text.samples] == [("1",), ()]
+    assert text.unscored  # said before the run
+    assert [t.metrics[0] for t in (detect.task, caption.task, text.task)] == [
+        "coco_ap", "cider", "exact_match(lowercase=True)",
+    ]  # fmt: skip
+
+
+def test_masks_are_read_from_their_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from evalkit import demo
+
+    monkeypatch.setenv("EVALKIT_MASK_DECODER", str(demo.mask_decoder()))
+    pictures(tmp_path)
+    mask = "".join(f"<seg{n:03d}>" for n in range(16))
+    suffix = "<loc0100><loc0100><loc0400><loc0500>" + mask + " cat"
+    lines(tmp_path / "seg.jsonl", [{"image": "a.png", "prefix": "segment cat", "suffix": suffix}])
+    (task,) = made(recognise(tmp_path), tmp_path)
+    data = dataset.dataset(task, [tmp_path])
+    (sample,) = data.samples
+    metric = registry.make("metrics", task.metrics[0])
+    answer = data.parser.read(Prediction(sample.id, "", suffix), sample.size)
+    assert metric.reduce(metric.rows([answer], [sample.target])) == pytest.approx(1.0)
+    assert metric.reduce(metric.rows([()], [sample.target])) == 0.0
+
+
+def test_a_test_split_is_taken_before_others_and_another_by_name(tmp_path: Path) -> None:
+    for split in ("train", "test", "val"):
+        pictures(tmp_path / split)
+        lines(tmp_path / split / "data.jsonl", [{"image": "a.png", "prefix": "what?", "suffix": split}])
+    found = recognise(tmp_path)
+    assert (found.split, found.file) == ("test", "test/data.jsonl")
+    assert "; there is also train, valid (--split)" in found.lines()[1]
+    assert recognise(tmp_path, "validation").file == "val/data.jsonl"
+    with pytest.raises(
+        UserError, match="--split dev2: there is no such split; there are: test, train, valid"
+    ):
+        recognise(tmp_path, "dev2")
+
+
+def test_two_readings_are_listed_and_none_is_taken(tmp_path: Path) -> None:
+    paligemma(tmp_path)
+    coco(tmp_path)
+    with pytest.raises(UserError) as error:
+        recognise(tmp_path)
+    said = str(error.value)
+    assert "can be read in 2 ways; name the file" in said
+    assert f"PaliGemma lines, valid: --data {tmp_path}/valid/_annotations.valid.jsonl" in said
+    assert f"COCO detection, valid: --data {tmp_path}/valid/_annotations.coco.json" in said
+    assert recognise(tmp_path / "valid" / "_annotations.coco.json").layout == "COCO detection"
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "json"])
+def test_tables_of_questions_and_of_captions(kind: str, tmp_path: Path) -> None:
+    pictures(tmp_path / "train")
+    rows = [{"file_name": "a.png", "text": "a cat"}, {"file_name": "b.png", "text": "a dog"}]
+    path = tmp_path / "train" / f"metadata.{kind}"
+    if kind in ("csv", "tsv"):
+        with path.open("w", newline="") as file:
+            table = csv.DictWriter(file, ["file_name", "text"], delimiter="\t" if kind == "tsv" else ",")
+            table.writeheader()
+            table.writerows(rows)
+    elif kind == "json":
+        path.write_text(json.dumps(rows))
+    else:
+        lines(path, rows)
+    found = recognise(tmp_path)
+    (task,) = made(found, tmp_path)
+    data = dataset.dataset(task, [tmp_path])
+    assert [(s.images[0].path, s.target) for s in data.samples] == [
+        (str(tmp_path / "train" / "a.png"), ("a cat",)),
+        (str(tmp_path / "train" / "b.png"), ("a dog",)),
+    ]
+    assert (task.prompt, task.metrics[0]) == ("caption en", "cider")
+
+
+def test_what_is_odd_is_said(tmp_path: Path) -> None:
+    pictures(tmp_path)
+    told = [
+        {"image": "a.png", "prefix": "detect Cat ; dog", "suffix": locations(WORLD["a.png"])},
+        {
+            "image": "b.png",
+            "prefix": "detect cat ; dog",
+            "suffix": "<loc0000><loc0000><loc0100><loc0100> cow",
+        },
+    ]
+    lines(tmp_path / "d.jsonl", told)
+    notes = list(recognise(tmp_path).notes)
+    assert "class 'cow' is in 1 suffixes whose prefix does not ask for it" in notes
+    assert "'Cat' and 'cat' are probably one class" in notes
+
+
+def test_nothing_recognised_names_what_was_seen(tmp_path: Path) -> None:
+    pictures(tmp_path)
+    (tmp_path / "notes.txt").write_text("nothing")
+    with pytest.raises(
+        UserError, match=r"among 1 files \(\.txt\) and 3 images; evalkit knows PaliGemma lines, "
+    ):
+        recognise(tmp_path)
+    with pytest.raises(UserError, match="--data /nowhere: no such folder or file"):
+        recognise(Path("/nowhere"))
+
+
+def test_the_command_runs_saves_and_scores_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    paligemma(tmp_path / "pets")
+    saved = ["--save-task", "mine.yaml"]
+    assert main(["data", "pets", *saved]) == 0
+    shown = capsys.readouterr()
+    assert "layout   PaliGemma lines: pets/valid/_annotations.valid.jsonl" in shown.err
+    assert shown.out.partition("\n")[2] == (tmp_path / "mine.yaml").read_text()
+    (tmp_path / "mine.yaml").write_text("about: mine\n")
+    assert main(["data", "pets", *saved]) == 2
+    assert "mine.yaml: is there already and holds something else" in capsys.readouterr().err
+    answers = [{"id": str(n), "text": locations(ANSWERS[name])} for n, name in enumerate(WORLD)]
+    lines(tmp_path / "answers.jsonl", answers)
+    assert main(["run", "--model", "replay:answers.jsonl", "--data", "pets"]) == 0
+    assert "62.6" in capsys.readouterr().out
+    (run,) = [p.parent for p in (tmp_path / "results").rglob("run.json")]
+    assert main(["score", str(run)]) == 0
+    assert "62.6" in capsys.readouterr().out
+    assert main(["run", "--model", "replay:answers.jsonl"]) == 2
+    assert "name tasks with --tasks, or data of your own with --data FOLDER" in capsys.readouterr().err
+
+
+def test_many_images_are_recognised_without_decoding_them(tmp_path: Path) -> None:
+    """Only names are listed: the images are empty files."""
+    (tmp_path / "images").mkdir()
+    for n in range(2000):
+        (tmp_path / "images" / f"{n}.jpg").touch()
+    told = [{"image": f"{n}.jpg", "prefix": "detect cat", "suffix": ""} for n in range(2000)]
+    lines(tmp_path / "d.jsonl", told)
+    assert recognise(tmp_path).samples == 2000
+    assert place.look(tmp_path).images == {"images": 2000}
