@@ -82,7 +82,17 @@ def coco(root: Path) -> None:
     (root / "valid" / "_annotations.coco.json").write_text(json.dumps(content))
 
 
-DETECTION: dict[str, Callable[[Path], None]] = {"paligemma": paligemma, "coco": coco}
+def rows(root: Path) -> None:
+    """An imagefolder of the hub with the target ready for PaliGemma."""
+    pictures(root / "validation")
+    told = [
+        {"file_name": name, "width": SIDE, "label_for_paligemma": locations(objects), "objects": {"bbox": []}}
+        for name, objects in WORLD.items()
+    ]
+    lines(root / "validation" / "metadata.jsonl", told)
+
+
+DETECTION: dict[str, Callable[[Path], None]] = {"paligemma": paligemma, "coco": coco, "rows": rows}
 
 
 def made(found: Reading, folder: Path) -> list[Task]:

@@ -3,7 +3,6 @@ tokens is read as boxes and masks, in pixels of the image."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,9 +38,13 @@ class PaliGemmaLines(Format):
     - text: the suffix, or of lines with the same image and prefix all of them, as accepted answers.
 
     The categories are the names in the file's prefixes and suffixes, in the order in which they come.
+    `image`, `prefix` and `suffix` are other names of these keys; without `prefix` every line is of the verb.
     """
 
     verb: Literal["detect", "segment", "caption", "text"] = "text"
+    image: str = "image"
+    prefix: str = "prefix"
+    suffix: str = "suffix"
     divisor: Literal[1023, 1024] = 1023
     decoder: str = ""
 
@@ -56,7 +59,7 @@ class PaliGemmaLines(Format):
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
         path = path_of(source, "path", self.keys)
         images = source.path("images") if "images" in source.entry else path.parent
-        lines = [line for line in _lines(path) if instructions.verb(line[1].data["prefix"]) == self.verb]
+        lines = [line for line in self._lines(path) if not self.prefix or self._verb(line[1]) == self.verb]
         if not lines:
             raise DataError(
                 f"{path}: no prefix is of the kind '{self.verb}'; paligemma_lines(verb=...) says which"
@@ -68,32 +71,33 @@ class PaliGemmaLines(Format):
         """Lines that ask the same of one image are one sample."""
         together: dict[tuple[str, str], list[Line]] = {}
         for number, line in lines:
-            together.setdefault((line.data["image"], line.data["prefix"]), []).append((number, line))
-        for (name, prefix), same in together.items():
+            together.setdefault((line.data[self.image], self._asked(line)), []).append((number, line))
+        for (name, _), same in together.items():
             number, first = same[0]
-            answers = (_suffix(line) for _, line in same)
+            answers = (self._suffix(line) for _, line in same)
             target = tuple(dict.fromkeys(a for a in answers if a is not None))
-            ref = _image(first, images)
-            yield Sample(str(number), (ref,), {"prefix": prefix}, target, cluster=name)
+            yield Sample(
+                str(number), (self._image(first, images),), self._fields(first), target, cluster=name
+            )
 
     def _objects(self, lines: list[Line], images: Path, source: Source) -> Iterator[Sample]:
-        categories = tuple(categories_of(line for _, line in lines))
+        categories = self._categories(line for _, line in lines)
         for number, line in lines:
-            ref, suffix = _image(line, images), _suffix(line)
+            ref, suffix = self._image(line, images), self._suffix(line)
             size = header_size(ref)
             target: Any = ()
             if suffix is not None:
                 objects = self._read(line, suffix, size, source)
                 target = {"size": size, "image_id": number, "categories": categories, "objects": objects}
-            fields = {"prefix": line.data["prefix"]}
-            yield Sample(str(number), (ref,), fields, target, size=size, cluster=line.data["image"])
+            name = line.data[self.image]
+            yield Sample(str(number), (ref,), self._fields(line), target, size=size, cluster=name)
 
     def _read(self, line: Record, suffix: str, size: Size, source: Source) -> list[dict[str, Any]]:
         """The objects that a suffix spells; masks where they are scored."""
         found = location_tokens.objects(suffix)
         if not found and suffix.strip():
             line.wrong(
-                "suffix", f"is {suffix[:60]!r}; a `{self.verb}` line holds <loc0000> tokens, or nothing"
+                self.suffix, f"is {suffix[:60]!r}; a `{self.verb}` line holds <loc0000> tokens, or nothing"
             )
         objects = []
         for each in found:
@@ -103,39 +107,45 @@ class PaliGemmaLines(Format):
             entry = {"category": each.label, "box": box, "area": box[2] * box[3], "iscrowd": 0}
             if self.verb == "segment" and source.uses("object masks"):
                 if not each.indices:
-                    line.wrong("suffix", "has a box without its sixteen <seg000> tokens")
+                    line.wrong(self.suffix, "has a box without its sixteen <seg000> tokens")
                 values = mask_decoder.decoder(self.decoder, (source.root,)).decode([each.indices])[0]
                 mask = mask_decoder.paste(values, place, size)
                 entry["segmentation"] = {"size": list(size), "counts": mask.counts}
             objects.append(entry)
         return objects
 
+    # --- one line ---
 
-def _lines(path: Path) -> Iterator[Line]:
-    """Every line, with its number from 0; image and prefix are there."""
-    for number, data in read_lines(path):
-        line = Record(data, str(path), f"line {number + 1}")
-        line.text("prefix")
-        if problem := name_problem(line.text("image"), absolute=True):
-            line.wrong("image", problem)
-        yield number, line
+    def _lines(self, path: Path) -> Iterator[Line]:
+        """Every line, with its number from 0; image and prefix are there."""
+        for number, data in read_lines(path):
+            line = Record(data, str(path), f"line {number + 1}")
+            if self.prefix:
+                line.text(self.prefix)
+            if problem := name_problem(line.text(self.image), absolute=True):
+                line.wrong(self.image, problem)
+            yield number, line
 
+    def _asked(self, line: Record) -> str:
+        return str(line.data[self.prefix]) if self.prefix else ""
 
-def _image(line: Record, images: Path) -> ImageRef:
-    return image_ref(images, of_windows(images, line.data["image"]))
+    def _verb(self, line: Record) -> str:
+        return instructions.verb(self._asked(line))
 
+    def _fields(self, line: Record) -> dict[str, str]:
+        return {"prefix": self._asked(line)} if self.prefix else {}
 
-def _suffix(line: Record) -> str | None:
-    """The answer as text; None where the line has none. Numbers are written as they stand."""
-    return None if line.data.get("suffix") is None else line.scalar("suffix")
+    def _image(self, line: Record, images: Path) -> ImageRef:
+        return image_ref(images, of_windows(images, line.data[self.image]))
 
+    def _suffix(self, line: Record) -> str | None:
+        """The answer as text; None where the line has none. Numbers are written as they stand."""
+        return None if line.data.get(self.suffix) is None else line.scalar(self.suffix)
 
-def categories_of(lines: Iterator[Record]) -> Counter[str]:
-    """The names in prefixes and suffixes in the order in which they come, with how many objects each has."""
-    found: Counter[str] = Counter()
-    for line in lines:
-        for name in instructions.classes(line.data["prefix"]):
-            found[name] += 0
-        for each in location_tokens.objects(_suffix(line) or ""):
-            found[each.label] += 1
-    return found
+    def _categories(self, lines: Iterator[Record]) -> tuple[str, ...]:
+        """The names in prefixes and suffixes, each once, in the order in which they come."""
+        found: dict[str, None] = {}
+        for line in lines:
+            found |= dict.fromkeys(instructions.classes(self._asked(line)))
+            found |= dict.fromkeys(o.label for o in location_tokens.objects(self._suffix(line) or ""))
+        return tuple(found)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,30 @@ from evalkit.tasks.layouts.place import Place
 from evalkit.tasks.layouts.reading import Draft, Reading, object_tokens, task, text_tokens
 
 NAME = "PaliGemma lines"
+Keys = tuple[str, str, str]
+
+
+KEYS = (
+    ("image", "prefix", "suffix"),
+    ("file_name", "prefix", "suffix"),
+    ("file_name", "", "label_for_paligemma"),
+)
+"""Names of image, prompt and answer; '': no prompt, every answer is one of `detect`."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a file."""
+
+    image: str
+    prefix: str
+    suffix: Any
+    verb: str
 
 
 def look(there: Place, asked: str | None) -> list[Reading]:
-    """One reading for all files of a folder whose first line has prefix and suffix."""
-    files = [name for name in there.named(".jsonl", ".json") if _is_one(there.root / name)]
+    """One reading for all files of a folder whose first line has image, prefix and suffix."""
+    files = [name for name in there.named(".jsonl", ".json") if _keys(there.root / name)]
     if not files:
         return []
     splits = {place.split_of(name): name for name in files}
@@ -32,91 +52,88 @@ def look(there: Place, asked: str | None) -> list[Reading]:
 def _reading(there: Place, splits: dict[str, str], asked: str | None) -> list[Reading]:
     split = place.preferred(splits, asked)
     name = splits[split]
-    lines = [data for _, data in read_lines(there.root / name)]
-    wrong = [n for n, d in enumerate(lines, 1) if not _complete(d)]
-    notes = _odd(there.root / name, wrong, len(lines))
-    kept = [line for line in lines if _complete(line)]
+    path = there.root / name
+    keys = _keys(path)
+    assert keys is not None
+    every = [data for _, data in read_lines(path)]
+    lines = [_line(data, keys) for data in every if _complete(data, keys)]
+    wrong = [n for n, data in enumerate(every, 1) if not _complete(data, keys)]
+    notes = (
+        [f"{path}: line {wrong[0]} lacks {' or '.join(filter(None, keys))}: write it there"] if wrong else []
+    )
     source: dict[str, Any] = {"path": name}
-    folder = there.folder_with(kept[0]["image"].replace("\\", "/"), name)
+    folder = there.folder_with(lines[0].image.replace("\\", "/"), name)
     if folder is not None and folder != str(Path(name).parent).removeprefix("."):
         source["images"] = folder or "."
+    classes, spelled = _classes(lines)
     drafts = []
     for verb in instructions.VERBS:
-        mine = [line for line in kept if instructions.verb(line["prefix"]) == verb]
+        mine = [line for line in lines if line.verb == verb]
         if mine:
-            drafts.append(_draft(verb, mine, name, split, source))
-    objects = [line for line in kept if instructions.verb(line["prefix"]) in ("detect", "segment")]
-    classes, spelled = _classes(objects)
+            prompt = "{prefix}" if keys[1] else f"{verb} {' ; '.join(classes)}"
+            drafts.append(_draft(verb, mine, name, split, source, keys, prompt))
     return [Reading(NAME, there.root, name, split, splits, drafts, classes, [*notes, *spelled])]
 
 
-def _draft(verb: str, lines: list[dict[str, Any]], name: str, split: str, source: dict[str, Any]) -> Draft:
-    suffixes = [str(line["suffix"]) for line in lines if line.get("suffix") is not None]
+def _draft(
+    verb: str, lines: list[Line], name: str, split: str, source: dict[str, Any], keys: Keys, prompt: str
+) -> Draft:
+    suffixes = [str(line.suffix) for line in lines if line.suffix is not None]
     if verb in ("detect", "segment"):
         labels = ([each.label for each in location_tokens.objects(text)] for text in suffixes)
         tokens, count = object_tokens(labels, verb == "segment"), len(lines)
     else:
         tokens = text_tokens(suffixes)
-        count = len({(line["image"], line["prefix"]) for line in lines})
+        count = len({(line.image, line.prefix) for line in lines})
     about = f"The `{verb}` lines of {name}" if verb != "text" else f"The questions of {name}"
-    spelled = f"paligemma_lines(verb='{verb}')"
+    named = zip(("image", "prefix", "suffix"), keys, strict=True)
+    other = "".join(f", {what}={key!r}" for what, key in named if key != what)
+    spelled = f"paligemma_lines(verb={verb!r}{other})"
     content = task(
-        verb, about=about, spelled=spelled, split=split, source=source, prompt="{prefix}", tokens=tokens
+        verb, about=about, spelled=spelled, split=split, source=source, prompt=prompt, tokens=tokens
     )
     return Draft(verb, count, content)
 
 
-def _classes(lines: list[dict[str, Any]]) -> tuple[list[str], list[str]]:
+def _classes(lines: list[Line]) -> tuple[list[str], list[str]]:
     """The classes of prefixes and suffixes, and what is odd about them."""
     found: Counter[str] = Counter()
     unasked: Counter[str] = Counter()
     for line in lines:
-        asked = instructions.classes(line["prefix"])
+        if line.verb not in ("detect", "segment"):
+            continue
+        asked = instructions.classes(line.prefix)
         found.update(dict.fromkeys(asked, 0))
-        for each in location_tokens.objects(str(line.get("suffix") or "")):
+        for each in location_tokens.objects(str(line.suffix or "")):
             found[each.label] += 1
-            unasked[each.label] += each.label not in asked
+            unasked[each.label] += bool(line.prefix) and each.label not in asked
     notes = [
-        f"class {name!r} is in {n:,} suffixes whose prefix does not ask for it"
-        for name, n in unasked.items()
-        if n
+        f"class {c!r} is in {n:,} suffixes whose prefix does not ask for it" for c, n in unasked.items() if n
     ]
     alike: dict[str, list[str]] = {}
     for name in found:
-        alike.setdefault(" ".join(name.lower().replace("-", " ").replace("_", " ").split()), []).append(name)
+        alike.setdefault(" ".join(re.split(r"[\s_\-]+", name.lower())), []).append(name)
     notes += [
-        f"{' and '.join(map(repr, names))} are probably one class"
-        for names in alike.values()
-        if len(names) > 1
+        f"{' and '.join(map(repr, some))} are probably one class" for some in alike.values() if len(some) > 1
     ]
     return list(found), notes[:8]
 
 
-def _is_one(path: Path) -> bool:
-    """Whether the first line has image, prefix and suffix."""
+def _keys(path: Path) -> Keys | None:
+    """The names of a file's keys; None for a file that is something else."""
     try:
-        return next((_complete(data) for _, data in _first(path)), False)
+        first = next((data for _, data in read_lines(path)), None)
     except DataError:
+        return None
+    return next((keys for keys in KEYS if _complete(first, keys)), None)
+
+
+def _complete(data: Any, keys: Keys) -> bool:
+    if not isinstance(data, dict) or "answer" in data or keys[2] not in data:
         return False
+    return all(isinstance(data.get(key), str) for key in keys[:2] if key)
 
 
-def _first(path: Path) -> Iterator[tuple[int, Any]]:
-    yield from read_lines(path)
-
-
-def _complete(line: Any) -> bool:
-    return (
-        isinstance(line, dict)
-        and isinstance(line.get("image"), str)
-        and isinstance(line.get("prefix"), str)
-        and "suffix" in line
-        and "answer" not in line
-    )
-
-
-def _odd(path: Path, wrong: list[int], count: int) -> list[str]:
-    if not wrong:
-        return []
-    return [
-        f"{path}: line {wrong[0]}: lacks image, prefix or suffix, as {len(wrong):,} of {count:,} lines do"
-    ]
+def _line(data: dict[str, Any], keys: Keys) -> Line:
+    prefix = data[keys[1]] if keys[1] else ""
+    return Line(data[keys[0]], prefix, data[keys[2]], instructions.verb(prefix) if keys[1] else "detect")
