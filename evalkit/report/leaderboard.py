@@ -86,7 +86,7 @@ def collect(folders: Iterable[RunFolder]) -> list[Cell]:
     for folder in folders:
         run = folder.read_run()
         if run is not None:
-            runs.append((folder, run, Named.of_run(run), scores_of(folder)))
+            runs.append((folder, run, Named.of_run(run), scores_of(folder, run)))
     models = labels([name for _, _, name, _ in runs])
     cells = []
     for (folder, run, name, scores), model in zip(runs, models, strict=True):

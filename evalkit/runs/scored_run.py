@@ -153,9 +153,10 @@ def _unscored(run: Mapping[str, Any] | None) -> str:
 
 def of_run(folder: RunFolder) -> ScoredRun:
     """A run folder's files. Raises UserError when it is not scored or its rows are damaged."""
-    run, scores = folder.read_run(), scores_of(folder)
+    run = folder.read_run()
     if run is None:
         raise UserError(f"{folder.path}: holds no run.json; give a run folder")
+    scores = scores_of(folder, run)
     if why := _unscored(run):
         raise UserError(f"{folder.path}: has no score that could be compared: {why}")
     if not scores:
