@@ -79,15 +79,11 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
     """The lines of a UTF-8 text file as (number from 1, text without its end); a byte order mark is left out.
 
     Lines end with `\\n` or `\\r\\n` alone: U+2028, U+2029 and U+0085, at which `str.splitlines` breaks a line
-    too, may stand in an answer. Raises OSError, and UnicodeDecodeError with the line in its reason.
+    too, may stand in an answer. Raises OSError and UnicodeDecodeError.
     """
     with open(path, "rb") as file:
         for number, raw in enumerate(file, 1):
-            try:
-                text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                error.reason = f"line {number}: {error.reason}"
-                raise
+            text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
             yield number, text.removesuffix("\n").removesuffix("\r")
 
 

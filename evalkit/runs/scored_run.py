@@ -20,7 +20,7 @@ import numpy as np
 
 from evalkit import own_code, registry
 from evalkit.errors import UserError
-from evalkit.files import atomic_write
+from evalkit.files import atomic_write, encoded
 from evalkit.runs.store import RunFolder, find, scores_of
 from evalkit.stats import intervals
 from evalkit.stats.intervals import Ints
@@ -247,7 +247,7 @@ def _at_ref(place: str) -> bytes:
 def save(runs: Sequence[ScoredRun], path: Path) -> None:
     """Writes ids, texts, rows, identity and signatures; compressed when the name ends in .gz."""
     content = {"kind": KIND, "schema": SCHEMA, "runs": [_packed(r) for r in runs]}
-    data = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+    data = encoded(json.dumps(content, ensure_ascii=False, separators=(",", ":")))
     atomic_write(path, gzip.compress(data, mtime=0) if path.suffix == ".gz" else data + b"\n")
 
 
