@@ -75,7 +75,8 @@ def as_schema_1(folder: Path, stamps: list[list[int]] | None = None) -> None:
 
 def _older(line: bytes, stamps: list[list[int]] | None) -> bytes:
     content = json.loads(line)
-    del content["crc"], content["run"]
+    content.pop("run", None)
+    del content["crc"]
     content |= {"stamps": stamps} if stamps else {}
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))[:-1].encode()
     return text + b',"crc":"%08x"}\n' % zlib.crc32(text)

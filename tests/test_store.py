@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from stub import Stub, checkpoint, colours
@@ -17,11 +19,12 @@ from evalkit.evaluation import estimate, predict, progress
 from evalkit.evaluation import plan as planning
 from evalkit.evaluation.plan import Plan
 from evalkit.report import explain, leaderboard
-from evalkit.runs import scored_run, store
+from evalkit.runs import journal, scored_run, store
+from evalkit.runs.journal import Entry
 from evalkit.runs.store import RunFolder
 from evalkit.tasks import dataset, loader
 from evalkit.tasks.dataset import Selection
-from evalkit.types import Request
+from evalkit.types import Prediction, Request
 
 ALL = [f"q{i}-{j}" for i in range(10) for j in range(2)]
 
@@ -364,3 +367,129 @@ def test_a_damaged_run_does_not_stop_an_estimate(task: Path, tmp_path: Path) -> 
     (mine / "run.json").write_text("{")
     plan, session = planned(task, tmp_path / "out", Weighted(red, "b"))
     assert estimate.estimate(plan, session.datasets, session.checkpoint, tmp_path / "out").samples == 20
+
+
+# --- lines that are whole and yet none ------------------------------------------------------------
+
+
+def line(digest: str, text: str) -> bytes:
+    """A journal's line of any content, with the right checksum."""
+    data = text.encode()
+    return data + b',"crc":"%08x"}\n' % zlib.crc32(data, zlib.crc32(digest.encode()))
+
+
+GOOD = {
+    "id": "q1-1",
+    "prompt": "answer en question 1?",
+    "text": "red",
+    "image_digests": ["0"],
+    "sizes": [[8, 8]],
+}
+STRANGE: list[Any] = [
+    None,
+    True,
+    3,
+    3.5,
+    "x",
+    [],
+    [1],
+    ["x"],
+    [[1, 2, 3]],
+    [[1.5, 2]],
+    {},
+    {"a": 1},
+    [None],
+    [[]],
+]
+WRONG = [
+    json.dumps({**GOOD, key: value})
+    for key in ("id", "prompt", "text", "tokens", "logprobs", "stop", "margin", "image_digests", "sizes")
+    for value in STRANGE
+]
+ODD = [
+    *(json.dumps({k: v for k, v in GOOD.items() if k != key}) for key in ("id", "prompt", "text")),
+    json.dumps({**GOOD, "stamps": None}), json.dumps({**GOOD, "stamps": 3}),
+    *("{}", "[]x", "3x", '"a"x', "nullx", "x", '{"id": "q1-1"', "{" * 50_000, '{"id":' + "[" * 50_000),
+    '{"id":' + "[" * 50_000 + "]" * 50_000 + "}", '{"id": 1e999}', '{"tokens": [' + "9" * 5000 + "]}",
+    '{"id": "q1-1", "text": "\\ud8"}', '{"id": "q1-1", "id": 3, "prompt": "", "text": ""}',
+    "\x00}", "\ufeff{}",
+]  # fmt: skip
+
+
+def fits(text: str) -> bool:
+    """Whether it is a line that evalkit could have written."""
+    try:
+        content = json.loads(text)
+        Prediction(**content)
+        lists = {key: content.get(key, []) for key in ("tokens", "image_digests", "sizes")}
+        lists["logprobs"] = [] if content.get("logprobs") is None else content["logprobs"]
+        return (
+            all(type(content.get(k, "")) is str for k in ("id", "prompt", "text", "stop"))
+            and all(type(found) is list for found in lists.values())
+            and all(type(t) is int for t in lists["tokens"])
+            and all(type(n) in (int, float) for n in lists["logprobs"])
+            and type(content.get("margin")) in (int, float, type(None))
+            and all(type(d) is str for d in lists["image_digests"])
+            and all(type(s) is list and [type(n) for n in s] == [int, int] for s in lists["sizes"])
+        )
+    except Exception:
+        return False
+
+
+def test_lines_of_wrong_kinds_are_dropped_as_torn_ones_are(task: Path, tmp_path: Path) -> None:
+    """Ten of 82 such lines were tracebacks."""
+    mine = ran(task, tmp_path / "out")
+    digest = (RunFolder(mine).read_run() or {})["digest"]
+    file = mine / "predictions" / "0.jsonl"
+    whole = [one for one in file.read_bytes().splitlines(True) if b'"id":"q1-1"' not in one]
+    texts = [text for text in (*WRONG, *ODD) if not fits(text)]
+    assert len(texts) > 100
+    for text in texts:
+        assert not isinstance(journal.decode(line(digest, text[:-1]), digest, False), Entry), text[:80]
+    file.write_bytes(b"".join(whole) + b"".join(line(digest, text[:-1]) for text in texts))
+    assert asked_by(task, tmp_path / "out") == ["q1-1"]
+    assert asked_by(task, tmp_path / "out") == []
+    assert value(mine) == 0.5
+
+
+def test_lines_of_right_kinds_are_taken() -> None:
+    for text in (t for t in (*WRONG, json.dumps(GOOD)) if fits(t)):
+        assert isinstance(journal.decode(line("d", text[:-1]), "d", False), Entry), text
+
+
+def test_a_line_of_another_version_is_named(task: Path, tmp_path: Path) -> None:
+    mine = ran(task, tmp_path / "out")
+    digest = (RunFolder(mine).read_run() or {})["digest"]
+    file = mine / "predictions" / "0.jsonl"
+    newer = line(digest, json.dumps({**GOOD, "thoughts": "hm", "ears": 2})[:-1])
+    lines = [newer if b'"id":"q1-1"' in one else one for one in file.read_bytes().splitlines(True)]
+    file.write_bytes(b"".join(lines))
+    plan, _ = planned(task, tmp_path / "out", Weighted(red, "a"))
+    assert plan.missing == ("q1-1",)
+    assert plan.aside == (
+        f"{file}: 1 line of another version of evalkit, with 'ears', 'thoughts'; left aside",
+    )
+
+
+@pytest.mark.parametrize("name", ["scores.json", "rows.jsonl", "run.json"])
+def test_older_files_of_wrong_kinds_are_a_sentence(task: Path, tmp_path: Path, name: str) -> None:
+    """Without a seal only the shape can tell. None is a traceback, and `score` mends what it writes."""
+    mine = ran(task, tmp_path / "out")
+    as_schema_1(mine)
+    assert reading(mine) == ["", "", ""]
+    file = mine / name
+    whole = file.read_text()
+    first = json.loads(whole if name != "rows.jsonl" else whole.split("\n")[0])
+    for key in first:
+        for odd in (None, 0.5, "x", [3], {"a": 3}, "gone"):
+            content = {**first, key: odd}
+            if odd == "gone":
+                del content[key]
+            text = json.dumps(content)
+            file.write_text(text if name != "rows.jsonl" else whole.replace(whole.split("\n")[0], text))
+            said = reading(mine)  # raises where it is no sentence
+            assert all(str(mine) in s for s in said if s), (key, odd, said)
+            if name != "run.json":
+                assert main(["score", str(mine)]) == 0
+                assert reading(mine) == ["", "", ""], (key, odd)
+                as_schema_1(mine)

@@ -235,12 +235,12 @@ def _score(
 
 
 def _scored_before(folder: RunFolder, run: Mapping[str, Any]) -> dict[str, Any] | None:
-    """scores.json, if it and rows.jsonl are as they were written."""
+    """scores.json, if it and rows.jsonl are certainly as they were written."""
     try:
         scores = folder.read_scores(run)
     except Damaged:
         return None
-    return scores if scores is not None and folder.has_rows(scores) else None
+    return scores if scores is not None and scores["seal"] and folder.has_rows(scores) else None
 
 
 # --- identity and provenance ---------------------------------------------------------------------

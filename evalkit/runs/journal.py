@@ -17,10 +17,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from evalkit.errors import ResultsError
 from evalkit.files import encoded, refusals
+from evalkit.runs.kinds import Kind, each, number, optional, text, whole
 from evalkit.types import Prediction
 
 SYNC_SECONDS = 2.0  # a power cut loses at most this much work
@@ -162,38 +163,53 @@ def encode(entry: Entry, digest: str) -> bytes:
     content = {k: v for k, v in dataclasses.asdict(entry.prediction).items() if v != _DEFAULTS[k]}
     content |= {"stamps": entry.stamps} if entry.stamps else {}
     content["run"] = digest[:NAMED]
-    text = encoded(json.dumps(content, ensure_ascii=False, separators=(",", ":"))[:-1])
-    return text + b',"crc":"%08x"}\n' % _checksum(text, digest)
+    data = encoded(json.dumps(content, ensure_ascii=False, separators=(",", ":"))[:-1])
+    return data + b',"crc":"%08x"}\n' % _checksum(data, digest)
 
 
 def decode(line: bytes, digest: str, unsealed: bool) -> Entry | str:
-    """The entry of a line. Else what the line is: of another run, or '' where it is cut off or damaged."""
-    text, mark, tail = line.rpartition(b',"crc":"')
+    """The entry of a line. Else whose the line is, or '' where it is cut off or damaged."""
+    data, mark, tail = line.rpartition(b',"crc":"')
     if not mark:
         return ""
-    if tail != b'%08x"}\n' % _checksum(text, digest):
-        if tail == b'%08x"}\n' % zlib.crc32(text):
-            return _entry(text) if unsealed else "of an older evalkit, which do not say of which run they are"
-        named = re.search(rb',"run":"([0-9a-f]{8})"$', text)
+    if tail != b'%08x"}\n' % _checksum(data, digest):
+        if tail == b'%08x"}\n' % zlib.crc32(data):
+            return _entry(data) if unsealed else "of an older evalkit, which do not say of which run they are"
+        named = re.search(rb',"run":"([0-9a-f]{8})"$', data)
         if named and named[1].decode() != digest[:NAMED]:
             return f"of another run, {named[1].decode()}"
         return ""
-    return _entry(text)
+    return _entry(data)
 
 
-def _checksum(text: bytes, digest: str) -> int:
-    return zlib.crc32(text, zlib.crc32(digest.encode()))
+def _checksum(data: bytes, digest: str) -> int:
+    return zlib.crc32(data, zlib.crc32(digest.encode()))
 
 
-def _entry(text: bytes) -> Entry:
-    content = json.loads(text + b"}")
-    content.pop("run", None)
-    stamps = tuple(s for s in content.pop("stamps", ()) if isinstance(s, str))
-    for key in ("tokens", "logprobs", "image_digests"):
-        if content.get(key) is not None:
-            content[key] = tuple(content[key])
-    content["sizes"] = tuple((h, w) for h, w in content.get("sizes", ()))
-    return Entry(Prediction(**content), stamps)
+def _entry(data: bytes) -> Entry | str:
+    """A line's content; '' where it is none that `encode` writes, though its checksum is right."""
+    try:
+        content = json.loads(data + b"}")
+        content.pop("run", None)
+        stamps = tuple(s for s in content.pop("stamps", ()) if isinstance(s, str))
+        if unknown := content.keys() - _KINDS.keys():
+            return f"of another version of evalkit, with {', '.join(sorted(map(repr, unknown)))}"
+        given = {key: _KINDS[key](value) for key, value in content.items()}
+        return Entry(Prediction(**given), stamps)
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return ""
+
+
+def _size(value: Any) -> tuple[int, int]:
+    h, w = each(whole)(value)
+    return h, w
+
+
+_KINDS: dict[str, Kind] = {
+    "id": text, "prompt": text, "text": text, "stop": text, "tokens": each(whole), "margin": optional(number),
+    "logprobs": optional(each(number)), "image_digests": each(text), "sizes": each(_size),
+}  # fmt: skip
+"""What each key of a line must hold."""
 
 
 def parts(folder: Path) -> Iterable[Path]:

@@ -35,10 +35,13 @@ def write(path: Path, content: Mapping[str, Any]) -> None:
     atomic_write(path, json.dumps(whole, ensure_ascii=False, indent=1) + "\n")
 
 
-def read(path: Path, remedy: str) -> dict[str, Any] | None:
+def read(path: Path, remedy: str, may_be_foreign: bool = False) -> dict[str, Any] | None:
     """The content as today's schema has it, or None when there is no file. `seal` is '' in one that an older
-    evalkit wrote. Raises Damaged where it is; `remedy` says what mends it.
-    Raises ResultsError where it is not evalkit's, or another version's."""
+    evalkit wrote.
+
+    Raises Damaged where it is; `remedy` says what mends it. Raises ResultsError where another version wrote
+    it, or, where it `may_be_foreign`, another program.
+    """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -53,12 +56,14 @@ def read(path: Path, remedy: str) -> dict[str, Any] | None:
             raise Damaged(f"{path}: damaged or edited (its content is not what its seal says); {remedy}")
     elif isinstance(content, dict) and content.get("schema") == SCHEMA:
         raise Damaged(f"{path}: damaged or edited (its seal is gone); {remedy}")
+    if not isinstance(content, dict) or type(content.get("schema")) is not int:
+        if may_be_foreign:
+            raise ResultsError(f"{path}: not a file of evalkit's; choose another folder")
+        raise Damaged(f"{path}: damaged (no schema); {remedy}")
     return _migrated(path, content)
 
 
-def _migrated(path: Path, content: Any) -> dict[str, Any]:
-    if not isinstance(content, dict) or type(content.get("schema")) is not int:
-        raise ResultsError(f"{path}: not a file of evalkit's; choose another folder")
+def _migrated(path: Path, content: dict[str, Any]) -> dict[str, Any]:
     if content["schema"] > SCHEMA:
         raise ResultsError(f"{path}: written by a newer evalkit (schema {content['schema']}); update evalkit")
     while content["schema"] < SCHEMA:
@@ -68,7 +73,7 @@ def _migrated(path: Path, content: Any) -> dict[str, Any]:
                 f"{path}: schema {content['schema']} is too old to be read; run again into another folder"
             )
         content = {**step(content), "schema": content["schema"] + 1}
-    return dict(content)
+    return content
 
 
 def _seal(content: Any) -> str:

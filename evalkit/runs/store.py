@@ -20,13 +20,32 @@ from evalkit.errors import Damaged, ResultsError
 from evalkit.files import atomic_file, atomic_write, encoded, lines, refusals
 from evalkit.runs import journal, sealed
 from evalkit.runs.journal import Answers, Entry, Journal
+from evalkit.runs.kinds import Kind, anything, each, flag, mapping, number, optional, record, text, whole
 from evalkit.types import Score
 
 RUN = "run the same command again: it is written anew, and what was answered is kept"
-NEEDED: dict[str, type] = {
-    "task": str, "model": str, "digest": str, "identity": dict, "asked": dict, "task_file": dict,
-    "source": dict,
-}  # fmt: skip
+_TASK = record({"path": text, "overrides": mapping(text), "data": mapping(anything)})
+_ASKED = record({"limit": optional(whole), "seed": whole, "ids": optional(each(text))})
+_RUN_FILE = record(
+    {"task": text, "model": text, "digest": text, "identity": record({"model": mapping(anything)}),
+     "asked": _ASKED, "task_file": _TASK, "source": record({"root": text})},
+    {"name": text, "sessions": each(mapping(anything)), "used": mapping(text), "bad_images": mapping(text),
+     "early": optional(mapping(anything)), "unsealed": mapping(whole)},
+)  # fmt: skip
+_SCORE = record(
+    {"task": text, "metric": text, "signature": text, "value": number, "low": optional(number),
+     "high": optional(number), "n": whole, "clusters": whole, "coverage": text, "invalid": whole},
+    {"groups": mapping(mapping(number)), "details": mapping(optional(number)), "lower_is_better": flag,
+     "remarks": mapping(whole)},
+)  # fmt: skip
+_SCORES_FILE = record(
+    {"inputs": text, "scores": each(_SCORE), "not_scored": mapping(text)},
+    {"used": mapping(text)},
+)
+_ROW = record(
+    {"id": text, "group": text, "image": text, "text": text, "answer": anything, "rows": mapping(anything)},
+    {"cluster": text, "invalid": flag},
+)
 
 
 # --- one run -------------------------------------------------------------------------------------
@@ -50,11 +69,7 @@ class RunFolder:
         """run.json, or None when there is none; its `seal` is '' where an older evalkit wrote it. Raises
         Damaged where it is."""
         path = self.path / "run.json"
-        run = sealed.read(path, RUN)
-        for key, kind in NEEDED.items():
-            if run is not None and not isinstance(run.get(key), kind):
-                raise Damaged(f"{path}: {key}: is missing or damaged; {RUN}")
-        return run
+        return _shaped(_RUN_FILE, path, sealed.read(path, RUN, True), RUN)
 
     def write_run(self, content: Mapping[str, Any]) -> None:
         sealed.write(self.path / "run.json", content)
@@ -63,13 +78,13 @@ class RunFolder:
         """scores.json, or None when the run is not scored yet. Raises Damaged where it is, or is not of
         this `run`."""
         path = self.path / "scores.json"
-        found = sealed.read(path, self._again)
+        found = _shaped(_SCORES_FILE, path, sealed.read(path, self.remedy), self.remedy)
         if found is not None and run is not None and found.get("run", run["digest"]) != run["digest"]:
-            raise Damaged(f"{path}: is of another run; {self._again}")
+            raise Damaged(f"{path}: is of another run; {self.remedy}")
         return found
 
     @property
-    def _again(self) -> str:
+    def remedy(self) -> str:
         return f"`evalkit score {self.path}` writes it again"
 
     def write_scored(
@@ -99,16 +114,12 @@ class RunFolder:
         with; of an older evalkit's only a line that cannot be read is noticed."""
         path, scores = self.path / "rows.jsonl", self.read_scores() or {}
         if not self.has_rows(scores):
-            raise Damaged(f"{path}: is not the one that was scored; {self._again}")
-        rows = []
+            raise Damaged(f"{path}: is not the one that was scored; {self.remedy}")
+        kind = anything if "rows" in scores else _ROW
         try:
-            for number, text in lines(path):
-                rows.append(json.loads(text))
-                if not isinstance(rows[-1], dict):
-                    raise ValueError(f"line {number} is no row")
+            return [_row(kind, number, line) for number, line in lines(path)]
         except (OSError, ValueError, RecursionError) as error:
-            raise Damaged(f"{path}: damaged ({error}); {self._again}") from None
-        return rows
+            raise Damaged(f"{path}: damaged ({error}); {self.remedy}") from None
 
     def has_rows(self, scores: Mapping[str, Any]) -> bool:
         """Whether rows.jsonl is the one that scores.json was written with; an older one does not say."""
@@ -177,14 +188,11 @@ class RunFolder:
 
 def scores_of(folder: RunFolder, run: Mapping[str, Any] | None = None) -> list[Score]:
     """The scores of a run as objects; [] when it is not scored. `run` is its run.json, where it is read."""
-    content = folder.read_scores(run)
     try:
-        return [Score(**s) for s in content["scores"]] if content else []
-    except (KeyError, TypeError):
-        raise Damaged(
-            f"{folder.path / 'scores.json'}: damaged, or of another version; `evalkit score {folder.path}` "
-            "writes it again"
-        ) from None
+        return [Score(**s) for s in (folder.read_scores(run) or {"scores": []})["scores"]]
+    except TypeError:  # a key that this version does not know
+        path = folder.path / "scores.json"
+        raise Damaged(f"{path}: is of another version of evalkit; {folder.remedy}") from None
 
 
 def not_scored_of(folder: RunFolder) -> dict[str, str]:
@@ -203,3 +211,23 @@ def find(paths: Iterable[Path]) -> list[RunFolder]:
         runs = [path] if (path / "run.json").is_file() else [p.parent for p in sorted(path.rglob("run.json"))]
         found.update((run, RunFolder(run)) for run in runs)
     return list(found.values())
+
+
+def _row(kind: Kind, number: int, line: str) -> dict[str, Any]:
+    """A line of rows.jsonl. Raises ValueError for none."""
+    content: dict[str, Any] = json.loads(line)
+    try:
+        kind(content)
+    except TypeError as error:
+        raise ValueError(f"line {number}: {error or 'no row'}") from None
+    return content
+
+
+def _shaped(kind: Kind, path: Path, content: dict[str, Any] | None, remedy: str) -> dict[str, Any] | None:
+    """The content of a file. Raises Damaged where it has no seal and its values are of other kinds."""
+    try:
+        if content is not None and not content["seal"]:
+            kind(content)
+    except TypeError as error:
+        raise Damaged(f"{path}: {error}: is missing or damaged; {remedy}") from None
+    return content
