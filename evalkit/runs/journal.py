@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
+import functools
 import json
 import os
 import re
@@ -21,7 +22,7 @@ from typing import IO, Any
 
 from evalkit.errors import ResultsError
 from evalkit.files import encoded, refusals
-from evalkit.runs.kinds import Kind, each, number, optional, text, whole
+from evalkit.runs.kinds import Kind, each, every, number, optional, text
 from evalkit.types import Prediction
 
 SYNC_SECONDS = 2.0  # a power cut loses at most this much work
@@ -160,7 +161,10 @@ _DEFAULTS = {f.name: f.default for f in dataclasses.fields(Prediction)}
 def encode(entry: Entry, digest: str) -> bytes:
     """One line: the prediction without fields at their defaults, the stamps, the run, and a crc32 of the
     run's whole digest and all that."""
-    content = {k: v for k, v in dataclasses.asdict(entry.prediction).items() if v != _DEFAULTS[k]}
+    content: dict[str, Any] = {}
+    for key, default in _DEFAULTS.items():
+        if (value := getattr(entry.prediction, key)) != default:
+            content[key] = value
     content |= {"stamps": entry.stamps} if entry.stamps else {}
     content["run"] = digest[:NAMED]
     data = encoded(json.dumps(content, ensure_ascii=False, separators=(",", ":"))[:-1])
@@ -183,7 +187,12 @@ def decode(line: bytes, digest: str, unsealed: bool) -> Entry | str:
 
 
 def _checksum(data: bytes, digest: str) -> int:
-    return zlib.crc32(data, zlib.crc32(digest.encode()))
+    return zlib.crc32(data, _seed(digest))
+
+
+@functools.lru_cache(maxsize=16)
+def _seed(digest: str) -> int:
+    return zlib.crc32(digest.encode())
 
 
 def _entry(data: bytes) -> Entry | str:
@@ -201,13 +210,16 @@ def _entry(data: bytes) -> Entry | str:
 
 
 def _size(value: Any) -> tuple[int, int]:
-    h, w = each(whole)(value)
+    h, w = _pair(value)
     return h, w
 
 
+_pair = every(int)
+
+
 _KINDS: dict[str, Kind] = {
-    "id": text, "prompt": text, "text": text, "stop": text, "tokens": each(whole), "margin": optional(number),
-    "logprobs": optional(each(number)), "image_digests": each(text), "sizes": each(_size),
+    "id": text, "prompt": text, "text": text, "stop": text, "tokens": every(int), "margin": optional(number),
+    "logprobs": optional(every(float, int)), "image_digests": every(str), "sizes": each(_size),
 }  # fmt: skip
 """What each key of a line must hold."""
 

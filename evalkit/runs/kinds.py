@@ -31,6 +31,18 @@ def each(kind: Kind) -> Kind:
     return check
 
 
+def every(*types: type) -> Kind:
+    """A list of such values as a tuple: what `each(of(...))` gives, in less time."""
+    allowed = set(types)
+
+    def check(values: Any) -> tuple[Any, ...]:
+        if type(values) is not list or not allowed.issuperset(map(type, values)):
+            raise TypeError
+        return tuple(values)
+
+    return check
+
+
 def mapping(kind: Kind) -> Kind:
     """An object whose values `kind` reads, whatever its keys."""
 
@@ -44,13 +56,13 @@ def mapping(kind: Kind) -> Kind:
 
 def record(needed: Mapping[str, Kind], more: Mapping[str, Kind] | None = None) -> Kind:
     """An object with the `needed` keys, and perhaps some of `more`; others are left as they are."""
-    every = {**needed, **(more or {})}
+    kinds = {**needed, **(more or {})}
 
     def check(value: Any) -> dict[str, Any]:
         if type(value) is not dict:
             raise TypeError
         found = dict(value)
-        for key, kind in every.items():
+        for key, kind in kinds.items():
             if key in needed or key in value:
                 try:
                     found[key] = kind(value[key])
