@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import zlib
 from collections.abc import Callable
@@ -493,3 +494,108 @@ def test_older_files_of_wrong_kinds_are_a_sentence(task: Path, tmp_path: Path, n
                 assert main(["score", str(mine)]) == 0
                 assert reading(mine) == ["", "", ""], (key, odd)
                 as_schema_1(mine)
+
+
+# --- other questions under the same ids -----------------------------------------------------------
+
+
+def lines_of(task: Path) -> list[dict[str, Any]]:
+    return [json.loads(one) for one in (task.parent / "colours.jsonl").read_text().splitlines()]
+
+
+def rewritten(task: Path, lines: list[dict[str, Any]]) -> None:
+    (task.parent / "colours.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lines))
+
+
+def asking(task: Path) -> None:
+    rewritten(
+        task, [{**one, "question": f"{one['question']} or not?", "answers": ["no"]} for one in lines_of(task)]
+    )
+
+
+def by_place(task: Path) -> None:
+    """The same lines in another order, where ids are places; all prompts are alike, as captions' are."""
+    lines = lines_of(task)
+    moved = lines[2:] + lines[:2]
+    rewritten(task, [{**new, "id": old["id"]} for old, new in zip(lines, moved, strict=True)])
+
+
+def cut(task: Path) -> None:
+    rewritten(task, lines_of(task)[:-3])
+
+
+def grown(task: Path) -> None:
+    rewritten(task, [*lines_of(task), {**lines_of(task)[0], "id": "new"}])
+
+
+def repainted(task: Path) -> None:
+    for i in range(1, 10):
+        shutil.copy(task.parent / "pictures" / "0.png", task.parent / "pictures" / f"{i}.png")
+
+
+CHANGES: dict[Callable[[Path], None], str] = {
+    asking: r"sample q0-0 \(20 of 20 answers\): was asked 'answer en question 0\?', not '",
+    by_place: r"sample q0-0 \(20 of 20 answers\): had another image than it has now",
+    cut: r"sample q8-1 \(3 of 20 answers\): colours_test does not have it now",
+    grown: "colours_test has other samples now",
+    repainted: r"sample q1-0 \(18 of 20 answers\): had another image than it has now",
+}
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda f: f.__name__)
+def test_old_answers_are_not_scored_as_answers_to_other_questions(
+    task: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: Callable[[Path], None]
+) -> None:
+    """100 became 0.0 without a word, and 50.0 where the places had moved."""
+    mine = ran(task, tmp_path / "out", lambda r: "red" if int(r.id[1]) % 2 else "blue")
+    before = [(mine / name).read_bytes() for name in ("scores.json", "rows.jsonl")]
+    change(task)
+    (mine / "scores.json").unlink()
+    assert main(["score", str(mine)]) == 2
+    err = capsys.readouterr().err
+    assert re.search(f"{mine.name}: {CHANGES[change]}", err)
+    assert "run it again, or give the data that it was run on with --data-root" in err
+    exported = main(["export", str(mine), "--to", "jsonl", "--allow-partial"])
+    assert exported == (0 if change is grown else 2)
+    shutil.rmtree(tmp_path / "data")
+    colours(tmp_path / "data")
+    assert main(["score", str(mine)]) == 0
+    assert [(mine / name).read_bytes() for name in ("scores.json", "rows.jsonl")] == before
+
+
+def test_other_targets_of_the_same_questions_are_scored(task: Path, tmp_path: Path) -> None:
+    mine = ran(task, tmp_path / "out")
+    rewritten(task, [{**one, "answers": ["red"]} for one in lines_of(task)])
+    assert main(["score", str(mine)]) == 0
+    assert value(mine) == 1.0
+
+
+def test_answers_are_scored_where_the_images_are_not(task: Path, tmp_path: Path) -> None:
+    mine = ran(task, tmp_path / "out")
+    (mine / "scores.json").unlink()
+    for picture in (task.parent / "pictures").iterdir():
+        picture.unlink()
+    assert main(["score", str(mine)]) == 0
+    assert value(mine) == 0.5
+
+
+def test_another_prompt_of_the_task_is_another_question(
+    task: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = ran(task, tmp_path / "out")
+    assert main(["score", str(mine), "--set", "prompt=caption en"]) == 2
+    assert "was asked 'answer en question 0?', not 'caption en'" in capsys.readouterr().err
+    assert main(["score", str(mine), "--set", "metrics=[exact_match(lowercase=True)]"]) == 0
+
+
+def test_an_older_run_is_scored_though_its_digest_of_prompts_was_made_otherwise(
+    task: Path, tmp_path: Path
+) -> None:
+    mine = ran(task, tmp_path / "out")
+    content = RunFolder(mine).read_run() or {}
+    RunFolder(mine).write_run({**content, "identity": {**content["identity"], "prompts": "0" * 64}})
+    assert main(["score", str(mine)]) == 2
+    as_schema_1(mine)
+    assert main(["score", str(mine)]) == 0
+    asking(task)
+    assert main(["score", str(mine)]) == 2
