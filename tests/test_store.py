@@ -7,13 +7,15 @@ import re
 import shutil
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from stub import Stub, checkpoint, colours
 from stub_runs import Weighted, as_schema_1
 
+from evalkit import provenance
 from evalkit.cli.main import main
 from evalkit.errors import ResultsError, UserError
 from evalkit.evaluation import estimate, predict, progress
@@ -198,6 +200,21 @@ def test_an_older_run_is_gone_on_with(task: Path, tmp_path: Path) -> None:
     older = journal.read_bytes()[: run["unsealed"]["0.jsonl"]]
     journal.write_bytes(journal.read_bytes() + older)  # later ones must name the run
     assert planned(task, tmp_path / "out", Weighted(red, "a"))[0].aside[0].startswith(f"{journal}: 15 lines")
+
+
+@pytest.mark.parametrize("damage", ['"schema": 9', "x", "{", "", "cut"])
+def test_an_older_runs_answers_outlive_its_run_json(task: Path, tmp_path: Path, damage: str) -> None:
+    """As long as it still holds the digest: else nothing says whose they are."""
+    mine = ran(task, tmp_path / "out")
+    as_schema_1(mine)
+    text = (mine / "run.json").read_text()
+    cut = text[: text.index('"digest"')]
+    (mine / "run.json").write_text(cut if damage == "cut" else damage + text[12:])
+    if damage.startswith('"'):
+        (mine / "run.json").write_text(text.replace('"asked"', '"esked"'))
+    assert len(asked_by(task, tmp_path / "out")) == (20 if damage == "cut" else 0)
+    assert asked_by(task, tmp_path / "out") == []
+    assert value(mine) == 0.5
 
 
 # --- damage, and what mends it --------------------------------------------------------------------
@@ -599,3 +616,124 @@ def test_an_older_run_is_scored_though_its_digest_of_prompts_was_made_otherwise(
     assert main(["score", str(mine)]) == 0
     asking(task)
     assert main(["score", str(mine)]) == 2
+
+
+# --- two processes, two folders -------------------------------------------------------------------
+
+
+def test_what_another_process_answered_since_the_plan_is_not_asked_again(task: Path, tmp_path: Path) -> None:
+    """It was planned while the first one was at its seventh answer: 132 of 284 were computed twice."""
+    stale: list[tuple[Plan, predict.Session]] = []
+    second = Weighted(red, "a")
+
+    def answer(request: Request) -> str:
+        if request.id == "q3-0":
+            stale.append(planned(task, tmp_path / "out", second))
+        return "red"
+
+    mine = ran(task, tmp_path / "out", answer)
+    ((plan, session),) = stale
+    assert len(plan.missing) == 14
+    before = (mine / "run.json").read_bytes()
+    predict.run([plan], session)
+    assert second.asked == []
+    assert (mine / "run.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("at", ["when its model is loaded", "when it holds the journal"])
+def test_the_plan_is_looked_at_again_under_the_lock(
+    task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    second = Weighted(red, "a")
+    plan, session = planned(task, tmp_path / "out", second)
+    others: list[Path] = []
+
+    def meanwhile() -> None:
+        if not others:
+            others.append(tmp_path)
+            others.append(ran(task, tmp_path / "out"))
+
+    if at == "when its model is loaded":
+        load = session.checkpoint.load
+        session = replace(
+            session, checkpoint=replace(session.checkpoint, load=lambda p: (meanwhile(), load(p))[1])
+        )
+    else:
+        enter = journal.Journal.__enter__
+        monkeypatch.setattr(journal.Journal, "__enter__", lambda self: (meanwhile(), enter(self))[1])
+    predict.run([plan], session)
+    assert second.asked == []
+    assert len((others[1] / "predictions" / "0.jsonl").read_bytes().splitlines()) == 20
+
+
+def test_the_rest_of_a_stopped_run_is_asked_by_a_stale_plan(task: Path, tmp_path: Path) -> None:
+    second = Weighted(red, "a")
+    stale, session = planned(task, tmp_path / "out", second)
+    first, other = planned(task, tmp_path / "out", Weighted(red, "a"))
+    cast(Stub, other.model("paper")).die_after = 7
+    with pytest.raises(KeyboardInterrupt):
+        predict.run([first], other)
+    predict.run([stale], session)
+    assert len(second.asked) == 13
+    assert value(stale.folder.path) == 0.5
+
+
+def test_a_stale_plan_makes_nothing_smaller(task: Path, tmp_path: Path) -> None:
+    """It was limited and planned before the whole run was there."""
+    datasets = dataset.DatasetCache([task.parent])
+    model = Weighted(red, "a")
+    candidate = checkpoint(model, "stub")
+    data = datasets.get(loader.load(str(task)))
+    stale = planning.plan(data, candidate, tmp_path / "out", Selection(limit=3))
+    mine = ran(task, tmp_path / "out")
+    predict.run([stale], predict.Session(candidate, datasets))
+    assert model.asked == []
+    assert (RunFolder(mine).read_run() or {})["asked"]["limit"] is None
+    assert store.scores_of(RunFolder(mine))[0].coverage == "all"
+
+
+def test_other_libraries_since_the_plan_must_be_asked_for(
+    task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stale, session = planned(task, tmp_path / "out", Weighted(red, "a"))
+    first, other = planned(task, tmp_path / "out", Weighted(red, "a"))
+    cast(Stub, other.model("paper")).die_after = 7
+    with pytest.raises(KeyboardInterrupt):
+        predict.run([first], other)
+    monkeypatch.setattr(provenance, "versions", lambda: {"torch": "9.9"})
+    with pytest.raises(ResultsError, match="--resume-across"):
+        predict.run([stale], session)
+
+
+def test_a_copy_of_a_run_is_no_second_column(
+    task: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its name stood there twice."""
+    monkeypatch.chdir(tmp_path)
+    mine = ran(task, tmp_path / "out")
+    ran(task, tmp_path / "out", blue, weights="b")
+    for copy in ("a copy", "backup/" + mine.name):
+        shutil.copytree(mine, tmp_path / "out" / copy)
+    with pytest.warns(UserWarning, match="is a copy of") as warned:
+        cells = leaderboard.collect(store.find([tmp_path / "out"]))
+    assert sorted(cell.run for cell in cells) == sorted(f.name for f in (tmp_path / "out").glob("*.*"))
+    copies = [tmp_path / "out" / name for name in (f"backup/{mine.name}", "a copy")]
+    assert [str(w.message) for w in warned] == [f"{c}: is a copy of {mine}; left out" for c in copies]
+    with pytest.warns(UserWarning, match="is a copy of"):
+        assert len(scored_run.read(tmp_path / "out")) == 2
+    assert main(["table", "out"]) == 0
+    assert (
+        f"evalkit: warning: out/a copy: is a copy of out/{mine.name}; left out\n" in capsys.readouterr().err
+    )
+
+
+def test_a_copy_that_was_gone_on_with_is_named_by_its_folder(task: Path, tmp_path: Path) -> None:
+    datasets = dataset.DatasetCache([task.parent])
+    candidate = checkpoint(Weighted(red, "a"), "stub")
+    data = datasets.get(loader.load(str(task)))
+    plan = planning.plan(data, candidate, tmp_path / "out", Selection(limit=3))
+    predict.run([plan], predict.Session(candidate, datasets))
+    shutil.copytree(plan.folder.path, tmp_path / "out" / "earlier")
+    ran(task, tmp_path / "out")
+    cells = leaderboard.collect(store.find([tmp_path / "out"]))
+    assert {c.model: c.score.n for c in cells} == {f"stub [{plan.folder.name}]": 20, "stub [earlier]": 6}

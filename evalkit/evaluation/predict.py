@@ -263,11 +263,11 @@ def _record(plan: Plan, model: Model, session: Session) -> dict[str, Any]:
 
 def _content(plan: Plan, now: Mapping[str, Any]) -> dict[str, Any]:
     """run.json's content with one more session. What is damaged is set aside, to be written anew."""
-    before, damage = recorded(plan.folder, plan.digest)
+    run, damage = recorded(plan.folder, plan.digest)
+    unsealed = plan.folder.unsealed(plan.digest, run)
     if damage:
         plan.folder.set_run_aside()
-    before = before or {}
-    unsealed = plan.folder.unsealed()
+    before = run or {}
     return {
         "name": plan.folder.name,
         "task": plan.task.name,

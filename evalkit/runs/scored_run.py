@@ -21,6 +21,7 @@ import numpy as np
 from evalkit import own_code, registry
 from evalkit.errors import UserError
 from evalkit.files import atomic_write, encoded
+from evalkit.runs.copies import originals
 from evalkit.runs.store import RunFolder, find, scores_of
 from evalkit.stats import intervals
 from evalkit.stats.intervals import Ints
@@ -142,8 +143,13 @@ def read(place: str | Path) -> list[ScoredRun]:
 
 
 def of_runs(folders: Sequence[RunFolder]) -> list[ScoredRun]:
-    """The runs that can be compared: those of tasks without a score are left out, unless all are."""
-    return [of_run(f) for f in folders if not _unscored(f.read_run())] or [of_run(f) for f in folders]
+    """The runs that can be compared: those of tasks without a score are left out, unless all are. So are
+    copies of a run, with a warning."""
+    chosen = [f for f in folders if not _unscored(f.read_run())] or list(folders)
+    found = [of_run(f) for f in chosen]
+    content = [(run.ids, run.texts, run.scores) for run in found]
+    kept = originals([(f.path, r.digest, c) for f, r, c in zip(chosen, found, content, strict=True)])
+    return [found[i] for i in kept]
 
 
 def _unscored(run: Mapping[str, Any] | None) -> str:

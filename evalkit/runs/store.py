@@ -133,10 +133,7 @@ class RunFolder:
     def answers(self, digest: str, run: Mapping[str, Any] | None) -> Answers:
         """The journals' answers that are of the run with this digest, `run` being its run.json: the last one
         for each sample. Damaged lines are dropped, those of other runs left aside."""
-        unsealed: Mapping[str, int] | None = {}
-        if run is not None:
-            unsealed = run.get("unsealed", {}) if run["seal"] else None
-        return journal.read(self.path / "predictions", digest, unsealed)
+        return journal.read(self.path / "predictions", digest, self._unsealed(digest, run))
 
     def entries(self) -> Mapping[str, Entry]:
         """The run's answers by sample id, as `answers` says; none where there is no run.json."""
@@ -157,13 +154,23 @@ class RunFolder:
         with refusals(self.path), contextlib.suppress(FileNotFoundError):
             (self.path / "run.json").rename(self.path / "run.json.damaged")
 
-    def unsealed(self) -> dict[str, int]:
+    def unsealed(self, digest: str, run: Mapping[str, Any] | None) -> dict[str, int]:
         """How many bytes of each journal an older evalkit wrote, whose checksums name no run; later lines
         must. To be recorded in run.json before a journal is gone on with."""
-        run = self.read_run() or {"seal": "-"}
-        if run["seal"]:
-            return dict(run.get("unsealed", {}))
+        known = self._unsealed(digest, run)
+        if known is not None:
+            return dict(known)
         return {p.name: p.stat().st_size for p in journal.parts(self.path / "predictions")}
+
+    def _unsealed(self, digest: str, run: Mapping[str, Any] | None) -> Mapping[str, int] | None:
+        """As `unsealed`, None where all journals may be older. Of a damaged run.json it is enough that it
+        still holds the whole digest: the folder is this run's."""
+        if run is not None:
+            return run.get("unsealed", {}) if run["seal"] else None
+        try:
+            return None if digest.encode() in (self.path / "run.json").read_bytes() else {}
+        except OSError:
+            return {}
 
     @property
     def kept(self) -> bool:
