@@ -27,6 +27,10 @@ class ResultsError(UserError):
     """A results folder that is in use, is damaged or belongs to something else."""
 
 
+class Damaged(ResultsError):
+    """A file of a run that is damaged and can be written again; the message names the command."""
+
+
 class TasksFailed(UserError):
     """Some tasks of several could not be done; the others were.
 

@@ -24,13 +24,13 @@ def atomic_write(path: Path, data: str | bytes, sync: bool = True) -> None:
     Without `sync` a power cut may leave one: use it for content with a checksum that can be made again.
     """
     with atomic_file(path, sync) as file:
-        file.write(data.encode() if isinstance(data, str) else data)
+        file.write(encoded(data) if isinstance(data, str) else data)
 
 
 @contextlib.contextmanager
 def atomic_file(path: Path, sync: bool = True) -> Iterator[IO[bytes]]:
     """A file to write piece by piece; it gets its name once all of it is on the disk, or never."""
-    with _refusals(path):
+    with refusals(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
@@ -47,8 +47,14 @@ def atomic_file(path: Path, sync: bool = True) -> Iterator[IO[bytes]]:
             raise
 
 
+def encoded(text: str) -> bytes:
+    """Text in UTF-8. Half a character (a lone surrogate), which UTF-8 has not, is written as `\\udc80`: JSON
+    reads it back as it was."""
+    return text.encode("utf-8", "backslashreplace")
+
+
 @contextlib.contextmanager
-def _refusals(path: Path) -> Iterator[None]:
+def refusals(path: Path) -> Iterator[None]:
     """Turns errors of writing to a disk into one sentence: a ResultsError."""
     try:
         yield
@@ -64,6 +70,21 @@ def _refusals(path: Path) -> Iterator[None]:
         else:
             why = f"cannot be written: {error.strerror or error}"
         raise ResultsError(f"{path}: {why}") from error
+
+
+# --- reading lines -------------------------------------------------------------------------------
+
+
+def lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines of a UTF-8 text file as (number from 1, text without its end); a byte order mark is left out.
+
+    Lines end with `\\n` or `\\r\\n` alone: U+2028, U+2029 and U+0085, at which `str.splitlines` breaks a line
+    too, may stand in an answer. Raises OSError and UnicodeDecodeError.
+    """
+    with open(path, "rb") as file:
+        for number, raw in enumerate(file, 1):
+            text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+            yield number, text.removesuffix("\n").removesuffix("\r")
 
 
 # --- hashing -----------------------------------------------------------------------------------

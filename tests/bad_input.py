@@ -677,6 +677,7 @@ def run_json_case(what: str, content: str) -> None:
 
 
 run_json_case("a run.json that is torn", '{"schema": 1, "na')
+run_json_case("a run.json that was edited", '{"schema": 2, "seal": "0123456789abcdef", "task": "x"}')
 run_json_case("a run.json of a newer version", '{"schema": 99}')
 run_json_case("a run.json of a version too old", '{"schema": 0}')
 run_json_case("a run.json of something else", '["a"]')

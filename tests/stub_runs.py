@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -57,3 +59,24 @@ def go(
     plan = planning.plan(datasets.get(task), candidate, output, Selection(limit))
     run([plan], Session(candidate, datasets))
     return plan.folder.path
+
+
+def as_schema_1(folder: Path, stamps: list[list[int]] | None = None) -> None:
+    """Writes a run's files as evalkit did before they were sealed; `stamps` as they were then, if given."""
+    for name in ("run.json", "scores.json"):
+        content = json.loads((folder / name).read_text())
+        plain = {k: v for k, v in content.items() if k not in ("schema", "seal", "run", "rows")}
+        (folder / name).write_text(json.dumps({"schema": 1, **plain}, ensure_ascii=False, indent=1) + "\n")
+    for journal in (folder / "predictions").iterdir():
+        journal.write_bytes(
+            b"".join(_older(line, stamps) for line in journal.read_bytes().split(b"\n") if line)
+        )
+
+
+def _older(line: bytes, stamps: list[list[int]] | None) -> bytes:
+    content = json.loads(line)
+    content.pop("run", None)
+    del content["crc"]
+    content |= {"stamps": stamps} if stamps else {}
+    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))[:-1].encode()
+    return text + b',"crc":"%08x"}\n' % zlib.crc32(text)

@@ -15,6 +15,7 @@ from stub_runs import go, wrong_at
 from evalkit.cli.main import main
 from evalkit.evaluation import evaluate
 from evalkit.published import counts
+from evalkit.runs import store
 from evalkit.tasks import loader
 
 
@@ -140,8 +141,9 @@ def test_predictions_made_elsewhere(stub: Stub, tmp_path: Path, capsys: pytest.C
         (lines[0] + "\n" + lines[0], "line 2: id q0-0 was there before"),
         ('{"id": "q77", "text": ""}', "line 1: the task has no sample q77"),
         ('{"id": "q0-0"}', 'line 1: no "text" for id q0-0'),
-        ("{", "line 1: no JSON"),
-        ("[]", 'line 1: no "id"'),
+        ("{", "line 1: is not valid JSON"),
+        ("3", 'line 1: no "id"'),
+        ("[]", 'is a JSON list; it must be JSON lines, one object a line; give JSON lines, {"id"'),
     ):
         Path("p.jsonl").write_text(bad)
         assert main(words) == 2
@@ -347,11 +349,11 @@ def test_runs_are_kept_and_removed(stub: Stub, tmp_path: Path, capsys: pytest.Ca
     task = colours(tmp_path / "data")
     run(task)
     old = next(Path("results").iterdir())
-    content = json.loads((old / "run.json").read_text())
+    content = store.RunFolder(old).read_run() or {}
     content["sessions"][-1]["started"] = "2020-01-01"  # an earlier identity of the same checkpoint
     replaced = old.with_name(old.name.rpartition(".")[0] + ".00000000")
     old.rename(replaced)
-    (replaced / "run.json").write_text(json.dumps(content))
+    store.RunFolder(replaced).write_run(content)
     run(task)
     capsys.readouterr()
     assert main(["runs", "gc"]) == 0

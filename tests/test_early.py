@@ -17,6 +17,7 @@ from evalkit.errors import UserError
 from evalkit.evaluation import evaluate
 from evalkit.report import leaderboard
 from evalkit.runs import scored_run, store
+from evalkit.runs.journal import Journal
 from evalkit.stats.sequential import Decider
 
 
@@ -178,3 +179,26 @@ def test_a_baseline_that_cannot_serve_is_said_before_anything_runs(
         assert sentence in capsys.readouterr().err
     assert not any(model.asked for model in poor)
     assert not Path("results").exists()
+
+
+def test_what_another_process_answered_meanwhile_is_looked_at_and_not_asked(
+    data: Path, base: Path, poor: list[Weighted], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answered the first half of the samples between the plan and the lock: the same decision."""
+    assert main(words(data, base, "--until-decided", "--output-path", "alone")) == 0
+    alone = (store.find([Path("alone")])[0].read_run() or {})["early"]
+    enter, held = Journal.__enter__, list[Journal]()
+
+    def entered(self: Journal) -> Journal:
+        if not held:
+            held.append(self)
+            go(data, Path("results"), "m", wrong_at(0.35), "poor", limit=40)
+        return enter(self)
+
+    monkeypatch.setattr(Journal, "__enter__", entered)
+    assert main(words(data, base, "--until-decided")) == 0
+    (folder,) = store.find([Path("results")])
+    found = (folder.read_run() or {})["early"]
+    assert {**found, "minutes_saved": 0} == {**alone, "minutes_saved": 0}
+    assert len(poor[-1].asked) == alone["samples"] - 80
+    assert len(folder.entries()) == alone["samples"]

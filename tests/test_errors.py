@@ -18,7 +18,7 @@ from stub import Stub, checkpoint
 from evalkit.cli.main import main
 from evalkit.evaluation import evaluate
 from evalkit.images import prepare
-from evalkit.runs import store
+from evalkit.runs import journal
 from evalkit.types import Request
 
 PAGE = Path(__file__).parent.parent / "docs" / "errors.md"
@@ -49,8 +49,8 @@ def meddlers(monkeypatch: pytest.MonkeyPatch) -> dict[str, Stub]:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     def fill() -> None:
-        monkeypatch.setattr(store, "SYNC_SECONDS", -1.0)
-        monkeypatch.setattr(store.os, "fsync", full)
+        monkeypatch.setattr(journal, "SYNC_SECONDS", -1.0)
+        monkeypatch.setattr(os, "fsync", full)
 
     deeds: dict[str, Callable[[], object]] = {
         "fills-the-disk": fill,

@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import zipfile
-import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import ImageFont
 from stub import Stub, checkpoint, colours
+from stub_runs import as_schema_1
 
 from evalkit import provenance
 from evalkit.data import containers
@@ -197,20 +197,10 @@ def test_lines_of_older_runs_are_compared_by_content(task: Path, tmp_path: Path)
     """They hold (bytes, mtime) of each file, which another file can have too."""
     asked_by(task, tmp_path / "out")
     (folder,) = (tmp_path / "out").iterdir()
-    journal = folder / "predictions" / "0.jsonl"
-    journal.write_bytes(b"".join(older(line) for line in journal.read_bytes().splitlines()))
+    as_schema_1(folder, [[14, OLD * 10**9]])
     assert asked_by(task, tmp_path / "out") == []
     renamed(task, "4.png", "5.png")
     assert asked_by(task, tmp_path / "out") == ["q4-0"]
-
-
-def older(line: bytes) -> bytes:
-    """A journal line as it was written before, with (bytes, mtime) as the stamp."""
-    content = json.loads(line)
-    del content["crc"]
-    content["stamps"] = [[14, OLD * 10**9]]
-    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))[:-1].encode()
-    return text + b',"crc":"%08x"}\n' % zlib.crc32(text)
 
 
 # --- the dataset ----------------------------------------------------------------------------------

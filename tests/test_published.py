@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from stub import colours
-from stub_runs import go, wrong_at
+from stub_runs import as_schema_1, go, wrong_at
 
 from evalkit.cli.main import main
 from evalkit.errors import UserError
@@ -298,11 +298,13 @@ def test_what_cannot_be_read_is_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     one = go(colours(tmp_path / "data"), tmp_path / "out", "m", wrong_at(0.1))
+    as_schema_1(one)
     content = json.loads((one / "run.json").read_text())
     del content["task_file"]["data"]
     (one / "run.json").write_text(json.dumps(content))
     assert main(["explain", str(one)]) == 2
-    assert "run.json: is not as evalkit writes it ('data')" in capsys.readouterr().err
+    assert "run.json: task_file: data: is missing or damaged" in capsys.readouterr().err
+    one = go(tmp_path / "data" / "colours_test.yaml", tmp_path / "out", "m", wrong_at(0.1))
     (one / "scores.json").unlink()
     assert main(["explain", str(one)]) == 2
     assert "is not scored yet; `evalkit score" in capsys.readouterr().err

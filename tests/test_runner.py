@@ -17,7 +17,7 @@ from evalkit.evaluation import plan as planning
 from evalkit.evaluation import predict
 from evalkit.files import atomic_write
 from evalkit.report import formats, leaderboard
-from evalkit.runs import store
+from evalkit.runs import sealed, store
 from evalkit.tasks import dataset, loader
 from evalkit.tasks.dataset import Selection
 from evalkit.types import Request, Score
@@ -102,7 +102,7 @@ def test_the_second_writer_leaves(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         go(task, Stub(red, die_after=3), tmp_path / "out")
     folder = store.find([tmp_path / "out"])[0]
-    with folder.journal(), pytest.raises(ResultsError, match="another process is writing"):
+    with folder.journal("a"), pytest.raises(ResultsError, match="another process is writing"):
         go(task, Stub(red), tmp_path / "out")
 
 
@@ -215,12 +215,8 @@ def test_results_that_are_not_ours(tmp_path: Path) -> None:
 
 
 def test_older_results_are_migrated_step_by_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "run.json").write_text('{"schema": 1, "model": "a"}')
-    monkeypatch.setattr(store, "SCHEMA", 3)
-    monkeypatch.setattr(
-        store,
-        "MIGRATIONS",
-        {1: lambda c: {**c, "name": c["model"]}, 2: lambda c: {**c, "name": c["name"] * 2}},
-    )
-    found = store.RunFolder(tmp_path).read_run()
-    assert found == {"schema": 3, "model": "a", "name": "aa"}
+    (tmp_path / "x.json").write_text('{"schema": 1, "model": "a"}')
+    monkeypatch.setattr(sealed, "SCHEMA", 3)
+    steps = {1: lambda c: {**c, "name": c["model"]}, 2: lambda c: {**c, "name": c["name"] * 2}}
+    monkeypatch.setattr(sealed, "MIGRATIONS", steps)
+    assert sealed.read(tmp_path / "x.json", "") == {"schema": 3, "model": "a", "name": "aa"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import sys
 import warnings
@@ -51,6 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command. The user's mistakes are one line on stderr and status 2."""
     words = _dashed(list(sys.argv[1:] if argv is None else argv))
     warnings.showwarning = _warn
+    for stream in (sys.stdout, sys.stderr):  # a name or an answer may hold half a character
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     if words and words[0].startswith("--") and words[0] not in ("--help", "--version"):
         words.insert(0, "run")  # `evalkit --model ... --tasks ...`, as lm-eval takes it
     if not words:

@@ -12,6 +12,7 @@ from typing import Any
 
 from evalkit.data.records import layout
 from evalkit.errors import DataError
+from evalkit.files import lines
 
 # --- opening -----------------------------------------------------------------------------------
 
@@ -66,19 +67,17 @@ def _object(
 
 def read_lines(path: Path) -> Iterator[tuple[int, Any]]:
     """The lines of a JSON lines file as (line number from 0, data); blank lines are skipped."""
+    number = 0
     try:
-        with path.open("rb") as file:
-            for number, raw in enumerate(file):
-                try:
-                    text = raw.decode("utf-8-sig" if number == 0 else "utf-8")
-                except UnicodeDecodeError:
-                    raise DataError(f"{path}: line {number + 1}: is not UTF-8; save it as UTF-8") from None
-                if number == 0 and text.lstrip().startswith("["):
-                    raise DataError(f"{path}: is a JSON list; {_as_lines(path)}")
-                if text.strip():
-                    yield number, parse_json(text, str(path), number + 1)
+        for number, text in lines(path):
+            if number == 1 and text.lstrip().startswith("["):
+                raise DataError(f"{path}: is a JSON list; {_as_lines(path)}")
+            if text.strip():
+                yield number - 1, parse_json(text, str(path), number)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: line {number + 1}: is not UTF-8; save it as UTF-8") from None
 
 
 def _as_lines(path: Path) -> str:

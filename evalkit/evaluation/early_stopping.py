@@ -15,8 +15,8 @@ import numpy as np
 
 from evalkit import registry
 from evalkit.errors import UserError
-from evalkit.evaluation.plan import Plan, again
-from evalkit.evaluation.predict import Session, check_resume, predict, reported, score
+from evalkit.evaluation.plan import Plan, again, fresh
+from evalkit.evaluation.predict import Session, check_resume, predict, reported, restore, score
 from evalkit.runs.scored_run import ScoredRun, parts
 from evalkit.stats.sequential import ALPHA, Decider, block_size
 from evalkit.tasks import dataset
@@ -73,6 +73,9 @@ def run(
 
 def _run(plan: Plan, watch: _Watch, session: Session) -> Outcome:
     datasets = session.datasets
+    plan = fresh(plan, datasets)
+    if plan.lost:
+        restore(plan, session)
     watch.resume({n: e.prediction for n, e in plan.folder.entries().items() if n not in plan.changed})
     if watch.next_block:
         check_resume(plan, session)

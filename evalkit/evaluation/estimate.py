@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from evalkit.errors import ResultsError
 from evalkit.evaluation.plan import Plan, requests
 from evalkit.runs import store
 from evalkit.tasks.dataset import DatasetCache
@@ -66,7 +67,10 @@ def _earlier(output: Path, model: str) -> tuple[float | None, float]:
     flops = seconds = 0.0
     size = lines = 0
     for folder in store.find([output]) if output.exists() else []:
-        run = folder.read_run()
+        try:
+            run = folder.read_run()
+        except ResultsError:  # damaged, or another version's: nothing to learn from
+            continue
         if run is None or run["model"] != model:
             continue
         for session in run.get("sessions", []):
@@ -75,7 +79,7 @@ def _earlier(output: Path, model: str) -> tuple[float | None, float]:
                 flops += session["flops"]
         files = [*folder.path.glob("predictions/*.jsonl"), *folder.path.glob("rows.jsonl")]
         size += sum(f.stat().st_size for f in files)
-        lines += len(folder.entries())
+        lines += len(folder.answers(run["digest"], run).entries)
     return (flops / seconds if seconds else None), (size / lines if lines else BYTES_A_SAMPLE)
 
 

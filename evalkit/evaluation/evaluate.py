@@ -20,6 +20,7 @@ from evalkit.evaluation import callbacks, early_stopping, estimate, own_data, pr
 from evalkit.evaluation import plan as planning
 from evalkit.evaluation.plan import Plan
 from evalkit.evaluation.predict import Session
+from evalkit.files import lines
 from evalkit.options.fields import models as every_model
 from evalkit.options.fields import names, paths
 from evalkit.options.model import DataOptions, ModelOptions
@@ -281,11 +282,10 @@ def _models(options: RunOptions) -> list[str]:
 
 def _ids(path: Path) -> tuple[str, ...]:
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        found = tuple(dict.fromkeys(line.strip() for _, line in lines(path) if line.strip()))
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "is no UTF-8 text"
         raise UserError(f"--ids {path}: {why}; give a text file, one id a line") from None
-    found = tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))
     if not found:
         raise UserError(f"--ids {path}: holds no ids; one id a line")
     return found

@@ -16,9 +16,10 @@ from typing import Any
 
 from evalkit import reading
 from evalkit.data import sources
-from evalkit.errors import DataError
+from evalkit.errors import Damaged, DataError, ResultsError
 from evalkit.evaluation.stamps import Shown
-from evalkit.runs.store import Entry, RunFolder
+from evalkit.runs.journal import Entry
+from evalkit.runs.store import RunFolder, State
 from evalkit.tasks import loader
 from evalkit.tasks.dataset import Dataset, DatasetCache, Selection, choose, has_target
 from evalkit.types import Checkpoint, Parser, Preparation, Request, Sample, Source, Task
@@ -57,9 +58,13 @@ class Plan(ToScore):
     source: Source
     identity: Mapping[str, Any]
     digest: str
-    selection: Selection
+    asked: Selection  # what was asked for
+    selection: Selection  # what is done, which may be more
     missing: tuple[str, ...]  # wanted and not predicted yet
     changed: tuple[str, ...] = ()  # predicted, but from another image than is there now
+    aside: tuple[str, ...] = ()  # sentences on what lies in the folder and is not this run's
+    lost: str = ""  # why run.json is to be written anew for answers that are there
+    state: State = ()  # of the folder's files when it was looked at
 
 
 def requests(plan: Plan, samples: Sequence[Sample]) -> list[Request]:
@@ -118,14 +123,11 @@ def plan(
         "model": dict(checkpoint.identity(named)),
     }
     identity, digest, folder = _named(output, task, checkpoint, identity)
-    entries = folder.entries()
-    selection = _widest(folder, data, selection, entries)
-    wanted = choose(data.samples, selection)
-    shown = Shown(data.source.root)
-    changed = tuple(s.id for s in wanted if s.id in entries and not shown.same(s, entries[s.id]))
-    redo = set(changed)
+    standing = _standing(folder, digest, data, selection, "code" in identity["model"])
     if missing_images == "stop":
-        _refuse_missing_images(task, [s for s in wanted if s.id not in entries or s.id in redo])
+        absent = set(standing["missing"])
+        _refuse_missing_images(task, [s for s in data.samples if s.id in absent])
+    wanted = set(standing["wanted"])
     return Plan(
         task=task,
         parser=data.parser,
@@ -135,18 +137,71 @@ def plan(
         folder=folder,
         identity=identity,
         digest=digest,
-        selection=selection,
+        asked=selection,
         total=len(data.samples),
-        wanted=tuple(s.id for s in wanted),
-        missing=tuple(s.id for s in wanted if s.id not in entries or s.id in redo),
-        changed=changed,
         data=data.digest,
         targets=data.targets,
         official=data.short_of,
         model=checkpoint.name,
-        early=_stopped_early(folder, data, wanted),
-        unscored=sum(not has_target(s) for s in wanted) if task.metrics else 0,
+        unscored=sum(not has_target(s) for s in data.samples if s.id in wanted) if task.metrics else 0,
+        **standing,
     )
+
+
+def fresh(plan: Plan, datasets: DatasetCache) -> Plan:
+    """The plan as it is now: another process may have answered some of it since it was made."""
+    if plan.folder.state() == plan.state:
+        return plan
+    own = "code" in plan.identity["model"]
+    return replace(plan, **_standing(plan.folder, plan.digest, again(plan, datasets), plan.asked, own))
+
+
+def recorded(folder: RunFolder, digest: str) -> tuple[dict[str, Any] | None, str]:
+    """run.json of the run with this digest, and what is wrong with it where it is damaged: it counts as none.
+
+    Raises ResultsError when the folder is another run's.
+    """
+    try:
+        run = folder.read_run()
+    except Damaged as error:
+        return None, str(error)
+    if run is not None and run["digest"] != digest:
+        raise ResultsError(
+            f"{folder.path}: holds another run, {run['task']}.{run['model']}.{run['digest'][:8]}; rename it "
+            "back to that, or use another --output_path"
+        )
+    return run, ""
+
+
+def _standing(
+    folder: RunFolder, digest: str, data: Dataset, asked: Selection, own_code: bool
+) -> dict[str, Any]:
+    """What of a plan hangs on what its folder holds.
+
+    Without run.json it is not known which files a model of the user's `own_code` had read, so it is asked
+    again.
+    """
+    state = folder.state()  # looked at first: what changes while it is read shows later
+    run, damage = recorded(folder, digest)
+    answers = folder.answers(digest, run)
+    entries = answers.entries
+    selection = _widest(run, data, asked, entries)
+    wanted = choose(data.samples, selection)
+    shown = Shown(data.source.root)
+    unsure = own_code and run is None
+    changed = tuple(s.id for s in wanted if s.id in entries and (unsure or not shown.same(s, entries[s.id])))
+    redo = set(changed)
+    lost = damage or ("run.json is gone" if run is None and entries else "")
+    return {
+        "selection": selection,
+        "wanted": tuple(s.id for s in wanted),
+        "missing": tuple(s.id for s in wanted if s.id not in entries or s.id in redo),
+        "changed": changed,
+        "early": _stopped_early(run, data, wanted),
+        "aside": answers.aside,
+        "lost": lost,
+        "state": state,
+    }
 
 
 def _named(
@@ -160,7 +215,7 @@ def _named(
     while True:
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
         folder = RunFolder(output / f"{task.name}.{checkpoint.name}.{digest[:8]}")
-        before = dict((folder.read_run() or {}).get("used", {}))
+        before = dict((recorded(folder, digest)[0] or {}).get("used", {}))
         if reading.unchanged(before):
             return identity, digest, folder
         now = reading.now(before)
@@ -170,19 +225,17 @@ def _named(
         identity = {**identity, "used": known}
 
 
-def _stopped_early(folder: RunFolder, data: Dataset, wanted: Sequence[Sample]) -> bool:
+def _stopped_early(run: Mapping[str, Any] | None, data: Dataset, wanted: Sequence[Sample]) -> bool:
     """Whether these samples are those at which a sequential test stopped the run."""
-    run = folder.read_run()
     if run is None or not run.get("early"):
         return False
     return {s.id for s in choose(data.samples, Selection.of_run(run))} == {s.id for s in wanted}
 
 
 def _widest(
-    folder: RunFolder, data: Dataset, selection: Selection, entries: Mapping[str, Entry]
+    run: Mapping[str, Any] | None, data: Dataset, selection: Selection, entries: Mapping[str, Entry]
 ) -> Selection:
     """A run that is complete for more than is asked now stays what it is: nothing is made smaller."""
-    run = folder.read_run()
     if run is None:
         return selection
     before = Selection.of_run(run)

@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from evalkit import __version__, provenance, registry
-from evalkit.errors import DataError, ImageError, ModelError, ResultsError, UserError
+from evalkit.errors import Damaged, DataError, ImageError, ModelError, ResultsError, UserError
 from evalkit.evaluation import estimate
 from evalkit.evaluation import score as scoring
-from evalkit.evaluation.plan import Plan, ToScore, again, requests
+from evalkit.evaluation.plan import Plan, ToScore, again, fresh, recorded, requests
 from evalkit.evaluation.stamps import Stamps
 from evalkit.reading import unchanged
-from evalkit.runs.store import Entry, scores_of
+from evalkit.runs.journal import Entry, Journal
+from evalkit.runs.store import RunFolder, scores_of
 from evalkit.tasks.dataset import DatasetCache
 from evalkit.types import Checkpoint, Metric, Model, Prediction, Request, Sample, Score
 
@@ -61,10 +62,13 @@ def run(plans: Sequence[Plan], session: Session) -> None:
     """Runs and scores the plans of one checkpoint; the model is loaded at most once a protocol."""
     for plan in plans:
         with reported(plan, session):
-            if plan.missing:
-                check_resume(plan, session)
-                predict(plan, session)
-            session.done(plan, score(plan, session.datasets))
+            now = fresh(plan, session.datasets)
+            if now.missing:
+                check_resume(now, session)
+                predict(now, session)
+            elif now.lost:
+                restore(now, session)
+            session.done(plan, score(now, session.datasets))
 
 
 @contextlib.contextmanager
@@ -90,50 +94,77 @@ def predict(plan: Plan, session: Session, following: Next | None = None) -> None
     """Asks the model for every missing sample and journals each answer as it comes.
 
     How long it took, and how much work it was, is recorded for later estimates. With `following` it asks
-    block after block, until that names no more samples.
+    block after block, until that names no more samples. What another process answered since the plan was
+    made is not asked again.
     """
-    data, model, flops = (
-        again(plan, session.datasets),
-        session.model(plan.protocol),
-        session.checkpoint.flops,
-    )
-    missing = set(plan.missing)
-    todo = {s.id: s for s in data.samples if s.id in missing}
-    running = _Running(plan)
-    bad: dict[str, str] = {}
+    model = session.model(plan.protocol)
+    with plan.folder.journal(plan.digest) as journal:
+        now = fresh(plan, session.datasets)
+        if now is not plan:
+            check_resume(now, session)
+        if now.missing or following:
+            _Asking(now, model, session, journal).run(following)
 
-    def skip(request: Request, error: ImageError) -> None:
-        bad[request.id] = str(error)
 
-    with plan.folder.journal() as journal:
-        record = _record(plan, model, session)
-        plan.folder.write_run(record)
-        done = len(plan.wanted) - len(plan.missing)
-        begun, work = time.monotonic(), 0.0
-        block: Sequence[str] = following([]) if following else list(todo)
+class _Asking:
+    """One session of a run: its model, its samples, and where the answers go. The journal is held."""
+
+    def __init__(self, plan: Plan, model: Model, session: Session, journal: Journal) -> None:
+        self.plan, self.model, self.session, self.journal = plan, model, session, journal
+        missing = set(plan.missing)
+        self.todo = {s.id: s for s in again(plan, session.datasets).samples if s.id in missing}
+        self.running = _Running(plan)
+        self.bad: dict[str, str] = {}
+        self.done, self.work = len(plan.wanted) - len(plan.missing), 0.0
+        self.record = _record(plan, model, session)
+        plan.folder.write_run(self.record)
+
+    def run(self, following: Next | None) -> None:
+        """Asks for all that is missing, or for block after block, and records how long it took."""
+        begun = time.monotonic()
         try:
-            while block:
-                samples = [todo[name] for name in block]
-                asked, stamps = requests(plan, samples), Stamps(plan.source.root, samples)
-                answers = []  # for `following` alone: a long run must not hold what the journal has
-                for prediction in model.predict(asked, skip if session.on_bad_image == "skip" else None):
-                    _note_used(plan, model, record)
-                    sample = todo[prediction.id]
-                    journal.write(Entry(prediction, stamps.of(sample)))
-                    if following:
-                        answers.append(prediction)
-                    done += 1
-                    if flops is not None:
-                        tokens = estimate.prompt_tokens(plan, prediction.prompt)
-                        work += flops(len(sample.images), tokens, len(prediction.tokens))
-                    session.progress(plan, done, running.add(sample, prediction))
-                block = following(answers) if following else ()
+            if following is None:
+                for _ in self._answers(list(self.todo)):
+                    pass
+            else:
+                self._blocks(following)
         except ImageError as error:
             raise ImageError(f"{error}; --on-bad-image skip goes on without such samples") from None
-        took = {"ended": provenance.now(), "seconds": time.monotonic() - begun, "flops": work}
-        record["sessions"][-1] |= {**took, **model.provenance()}
-        record["bad_images"] = {**record["bad_images"], **bad}
-        plan.folder.write_run(record)
+        took = {"ended": provenance.now(), "seconds": time.monotonic() - begun, "flops": self.work}
+        self.record["sessions"][-1] |= {**took, **self.model.provenance()}
+        self.record["bad_images"] = {**self.record["bad_images"], **self.bad}
+        self.plan.folder.write_run(self.record)
+
+    def _blocks(self, following: Next) -> None:
+        known = {} if len(self.todo) == len(self.plan.wanted) else self.plan.folder.entries()
+        block = following([])
+        while block:
+            there = [known[name].prediction for name in block if name not in self.todo]
+            block = following([*there, *self._answers([name for name in block if name in self.todo])])
+
+    def _answers(self, names: Sequence[str]) -> Iterator[Prediction]:
+        """The answers to some of the samples, each in the journal before it is given."""
+        plan, flops = self.plan, self.session.checkpoint.flops
+        samples = [self.todo[name] for name in names]
+        asked, stamps = requests(plan, samples), Stamps(plan.source.root, samples)
+        for prediction in self.model.predict(asked, self._skip()):
+            _note_used(plan, self.model, self.record)
+            sample = self.todo[prediction.id]
+            self.journal.write(Entry(prediction, stamps.of(sample)))
+            self.done += 1
+            if flops is not None:
+                tokens = estimate.prompt_tokens(plan, prediction.prompt)
+                self.work += flops(len(sample.images), tokens, len(prediction.tokens))
+            self.session.progress(plan, self.done, self.running.add(sample, prediction))
+            yield prediction
+
+    def _skip(self) -> Callable[[Request, ImageError], None] | None:
+        """What is done with an image that cannot be read; None stops the run."""
+
+        def skip(request: Request, error: ImageError) -> None:
+            self.bad[request.id] = str(error)
+
+        return skip if self.session.on_bad_image == "skip" else None
 
 
 class _Running:
@@ -170,33 +201,46 @@ def score(run: ToScore, datasets: DatasetCache) -> list[Score]:
 
     What was scored before from the same inputs is read, not computed: the second run is instant.
     """
-    entries = run.folder.entries()
+    recorded = run.folder.read_run()
+    entries = run.folder.answers(recorded["digest"], recorded).entries if recorded else {}
     wanted = set(run.wanted)
     predictions = {name: entry.prediction for name, entry in entries.items() if name in wanted}
-    if not predictions:
-        recorded = run.folder.read_run() or {}
-        why = next(iter(recorded.get("bad_images", {}).values()), "its folder was emptied while it ran")
+    if recorded is None or not predictions:
+        bad = (recorded or {}).get("bad_images", {})
+        why = next(iter(bad.values()), "its folder was emptied while it ran")
         raise DataError(f"{run.task.name}: nothing is left to score in {run.folder.path}: {why}")
     try:
-        return _score(run, predictions, datasets)
+        return _score(run, recorded, predictions, datasets)
     except (DataError, ResultsError):
         raise
     except UserError as error:  # a mask decoder or a package that a metric needs
         raise DataError(f"{run.task.name}: {error}") from error
 
 
-def _score(run: ToScore, predictions: Mapping[str, Prediction], datasets: DatasetCache) -> list[Score]:
+def _score(
+    run: ToScore, recorded: Mapping[str, Any], predictions: Mapping[str, Prediction], datasets: DatasetCache
+) -> list[Score]:
     covered = run.coverage(len(predictions))
     metrics = scoring.metrics_of(run.task)
     inputs = scoring.inputs_digest(run.task, run.data, predictions, covered, run.parser, metrics)
-    before = run.folder.read_scores()
+    before = _scored_before(run.folder, recorded)
     if before is not None and before.get("inputs") == inputs and unchanged(before.get("used", {})):
         return scores_of(run.folder)
     samples = again(run, datasets).samples
     scored = scoring.score(run.task, run.parser, samples, predictions, covered, run.targets, metrics)
-    run.folder.write_rows(scored.lines)
-    run.folder.write_scores(scored.scores, inputs, scored.not_scored, scored.used)
+    run.folder.write_scored(
+        recorded["digest"], scored.lines, scored.scores, inputs, scored.not_scored, scored.used
+    )
     return scored.scores
+
+
+def _scored_before(folder: RunFolder, run: Mapping[str, Any]) -> dict[str, Any] | None:
+    """scores.json, if it and rows.jsonl are certainly as they were written."""
+    try:
+        scores = folder.read_scores(run)
+    except Damaged:
+        return None
+    return scores if scores is not None and scores["seal"] and folder.has_rows(scores) else None
 
 
 # --- identity and provenance ---------------------------------------------------------------------
@@ -204,7 +248,6 @@ def _score(run: ToScore, predictions: Mapping[str, Prediction], datasets: Datase
 
 def _record(plan: Plan, model: Model, session: Session) -> dict[str, Any]:
     """run.json's content, this session added to what earlier ones left."""
-    before = plan.folder.read_run() or {}
     now = {
         "started": provenance.now(),
         "ended": None,
@@ -215,6 +258,16 @@ def _record(plan: Plan, model: Model, session: Session) -> dict[str, Any]:
         "libraries": provenance.versions(),
         **model.provenance(),
     }
+    return _content(plan, now)
+
+
+def _content(plan: Plan, now: Mapping[str, Any]) -> dict[str, Any]:
+    """run.json's content with one more session. What is damaged is set aside, to be written anew."""
+    run, damage = recorded(plan.folder, plan.digest)
+    unsealed = plan.folder.unsealed(plan.digest, run)
+    if damage:
+        plan.folder.set_run_aside()
+    before = run or {}
     return {
         "name": plan.folder.name,
         "task": plan.task.name,
@@ -225,9 +278,17 @@ def _record(plan: Plan, model: Model, session: Session) -> dict[str, Any]:
         "task_file": dataclasses.asdict(plan.task),
         "source": {"root": str(plan.source.root), "entry": dict(plan.source.entry)},
         **({"used": before["used"]} if "used" in before else {}),
+        **({"unsealed": unsealed} if unsealed else {}),
         "bad_images": {k: v for k, v in before.get("bad_images", {}).items() if k in plan.missing},
         "sessions": [*before.get("sessions", []), now],
     }
+
+
+def restore(plan: Plan, session: Session) -> None:
+    """Writes run.json anew where all is answered and it was lost. How the answers came is not known."""
+    with plan.folder.journal(plan.digest):
+        now = {"started": provenance.now(), "ended": None, "command": session.command}
+        plan.folder.write_run(_content(plan, {**now, "evalkit": __version__, "restored": plan.lost}))
 
 
 def _note_used(plan: Plan, model: Model, record: dict[str, Any]) -> None:
@@ -245,7 +306,7 @@ def _note_used(plan: Plan, model: Model, record: dict[str, Any]) -> None:
 
 def check_resume(plan: Plan, session: Session) -> None:
     """Going on under other library versions could mix two texts; that must be asked for."""
-    before = plan.folder.read_run()
+    before, _ = recorded(plan.folder, plan.digest)
     if before is None or session.resume_across or len(plan.missing) == len(plan.wanted):
         return
     for last in before.get("sessions", [])[-1:]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evalkit.errors import TasksFailed, UserError
-from evalkit.evaluation import predict
+from evalkit.errors import DataError, TasksFailed, UserError
+from evalkit.evaluation import asked, predict, progress
 from evalkit.evaluation.plan import ToScore
 from evalkit.evaluation.score import Scored, read_predictions, score
 from evalkit.options.fields import paths
@@ -71,6 +71,15 @@ def find(folder: RunFolder, options: DataOptions, changed: Mapping[str, str] | N
 def _rescore(folder: RunFolder, options: ScoreOptions) -> None:
     found = find(folder, options, options.overrides)
     data = found.datasets.get(found.task)
+    answers = folder.answers(found.run["digest"], found.run)
+    for odd in answers.aside:
+        progress.say(f"warning: {folder.name}: {odd}")
+    asked.refuse_others(data, found.run, answers.entries, folder.name)
+    if found.run["seal"] and not asked.same_prompts(data, found.run):  # older digests were made otherwise
+        raise DataError(
+            f"{folder.name}: {data.task.name} has other samples now, or other choices or drawn marks; "
+            f"{asked.REMEDY}"
+        )
     wanted = tuple(s.id for s in choose(data.samples, Selection.of_run(found.run)))
     to_score = ToScore(
         task=found.task, parser=data.parser, folder=folder, wanted=wanted, total=len(data.samples),
@@ -90,8 +99,8 @@ def score_predictions(options: ScoreOptions) -> tuple[Dataset, Scored, list[str]
     predictions = read_predictions(str(options.predictions), data.samples)
     for s in data.samples:
         if s.id in predictions:
-            asked = loader.prompt(task, s.fields)  # what a text may repeat
-            predictions[s.id] = dataclasses.replace(predictions[s.id], prompt=asked)
+            prompt = loader.prompt(task, s.fields)  # what a text may repeat
+            predictions[s.id] = dataclasses.replace(predictions[s.id], prompt=prompt)
     missing = [s.id for s in data.samples if s.id not in predictions]
     covered = "incomplete" if missing or data.short_of is not None else "all"
     return data, score(task, data.parser, data.samples, predictions, covered, data.targets), missing

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from evalkit import __version__, own_code, provenance, registry
+from evalkit.data import readers
 from evalkit.errors import DataError, UserError, nearest
 from evalkit.reading import Reading
 from evalkit.stats import intervals
@@ -371,20 +372,8 @@ def read_predictions(path: str, samples: Sequence[Sample]) -> dict[str, Predicti
     """
     known = {s.id: s for s in samples}
     found: dict[str, Prediction] = {}
-    try:
-        lines = open(path, encoding="utf-8").read().splitlines()  # noqa: SIM115
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; give a file of JSON lines") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: is no UTF-8 text; give a file of JSON lines") from None
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        where = f"{path}: line {number}: "
-        try:
-            content = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise DataError(f'{where}no JSON ({error}); a line is {{"id": ..., "text": ...}}') from None
+    for number, content in _given(Path(path)):
+        where = f"{path}: line {number + 1}: "
         if not isinstance(content, dict) or "id" not in content:
             raise DataError(f'{where}no "id"; a line is {{"id": ..., "text": ...}}')
         name = str(content["id"])
@@ -397,6 +386,12 @@ def read_predictions(path: str, samples: Sequence[Sample]) -> dict[str, Predicti
             )
         if name in found:
             raise DataError(f"{where}id {name} was there before; each id once")
-        # lone surrogates are legal in JSON and in nothing else
-        found[name] = Prediction(id=name, prompt="", text=text.encode("utf-8", "replace").decode())
+        found[name] = Prediction(id=name, prompt="", text=text)
     return found
+
+
+def _given(path: Path) -> Iterator[tuple[int, Any]]:
+    try:
+        yield from readers.read_lines(path)
+    except DataError as error:
+        raise DataError(f'{error}; give JSON lines, {{"id": ..., "text": ...}}') from None

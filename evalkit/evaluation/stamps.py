@@ -13,7 +13,7 @@ from pathlib import Path
 
 from evalkit.data import containers, sources
 from evalkit.errors import ImageError
-from evalkit.runs.store import Entry
+from evalkit.runs.journal import Entry
 from evalkit.types import ImageRef, Sample
 
 SETTLED_NS = 2_000_000_000  # a file younger than this could be written again and keep its times

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from evalkit.errors import UserError
-from evalkit.evaluation import progress, rescore
+from evalkit.evaluation import asked, progress, rescore
 from evalkit.exports import forms
 from evalkit.exports.layouts import ExportedRun, Written
 from evalkit.files import atomic_write
@@ -48,13 +48,17 @@ def export(options: ExportOptions) -> dict[Path, str]:
 
 
 def exported_run(folder: store.RunFolder, options: ExportOptions) -> ExportedRun:
-    """The run with its dataset as it is now; reports when the prompts have changed since the run."""
+    """The run with its dataset as it is now. Raises UserError where a sample is another one than it was
+    asked; reports when what was not asked has changed since the run."""
     found = rescore.find(folder, options)
     data = found.datasets.get(found.task)
-    if found.run["identity"].get("prompts", data.prompts) != data.prompts:
+    answers = folder.answers(found.run["digest"], found.run)
+    for odd in answers.aside:
+        progress.say(f"warning: {folder.name}: {odd}")
+    asked.refuse_others(data, found.run, answers.entries, folder.name)
+    if not asked.same_prompts(data, found.run):
         progress.say(f"{folder.name}: the data or its prompts have changed since the run")
-    known = {s.id for s in data.samples}
-    given = {k: e.prediction for k, e in folder.entries().items() if k in known}
+    given = {k: e.prediction for k, e in answers.entries.items()}
     return ExportedRun(folder.name, found.run["model"], data, given)
 
 

@@ -12,6 +12,7 @@ from evalkit.data.readers import read_json, read_lines, read_table
 from evalkit.data.records import Record, Unique, path_of, paths_of
 from evalkit.data.sources import frame_refs, image_ref
 from evalkit.errors import DataError
+from evalkit.files import lines
 from evalkit.types import ImageRef, Sample, Size, Source
 
 
@@ -141,11 +142,11 @@ def _of_group(sample: Sample, group: str) -> Sample:
 def _image_map(path: Path) -> dict[str, str]:
     """Name of an image in the records -> its file, from lines `<file> <image>`."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        given = list(lines(path))
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read as UTF-8 text ({error})") from None
     found = {}
-    for number, line in enumerate(lines, 1):
+    for number, line in given:
         words = line.split()
         if words and len(words) != 2:
             raise DataError(f"{path}: line {number}: holds {len(words)} words; it must be <file> <image>")

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal
 from evalkit.data.records import path_of
 from evalkit.data.sources import image_ref
 from evalkit.errors import DataError
+from evalkit.files import lines
 from evalkit.types import Format, Sample, Source
 
 _LINE = {
@@ -55,17 +56,16 @@ class Words(Format):
             ref = image_ref(images, f"{stem}{self.suffix}")
             size = header_size(ref)
             read = _icdar15 if self.form == "icdar15" else _totaltext
-            lines = _lines(path) if self.form == "icdar15" else _entries(_lines(path))
-            words = [read(line, f"{path}: line {n}") for n, line in lines]
+            found = _lines(path) if self.form == "icdar15" else _entries(_lines(path))
+            words = [read(line, f"{path}: line {n}") for n, line in found]
             yield Sample(stem, (ref,), {}, {"size": size, "words": words}, size=size, cluster=stem)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        return iter([(number, line) for number, line in lines(path) if line.strip()])
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read as UTF-8 text ({error})") from None
-    return ((number, line) for number, line in enumerate(lines, 1) if line.strip())
 
 
 def _entries(lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, str]]:

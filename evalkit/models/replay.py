@@ -150,7 +150,5 @@ def _prediction(where: str, line: Any) -> Prediction:
         digests = tuple(str(d) for d in line.get("image_digests") or ())
     except (TypeError, ValueError):
         raise DataError(f"{where}tokens, logprobs, sizes and margin must be numbers") from None
-    # lone surrogates are legal in JSON, but cannot be encoded
-    text = text.encode("utf-8", "replace").decode()
     prompt = str(line.get("prompt") or "")
     return Prediction(str(line["id"]), prompt, text, image_digests=digests, sizes=sizes, **kept)

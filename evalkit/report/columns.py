@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import csv
 import html
-import io
 import json
 import re
 import shutil
 import sys
 from collections.abc import Collection, Iterable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 from evalkit.report.html import page
@@ -77,10 +77,11 @@ def markdown(rows: Sequence[Row], marks: tuple[str, str] = UNMARKED) -> list[str
 
 def csv_text(rows: Iterable[Iterable[Any]], safe: bool = True) -> str:
     """CSV. Where it is to be `safe`, text that a spreadsheet would run as a formula is quoted with a '."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
+    written: list[str] = []
+    # A row's end is \r\n, else a cell with \r alone is not quoted, and readers end the row there.
+    writer = csv.writer(SimpleNamespace(write=written.append), lineterminator="\r\n")
     writer.writerows([_harmless(value) for value in row] if safe else row for row in rows)
-    return out.getvalue()
+    return "".join(row.removesuffix("\r\n") + "\n" for row in written)
 
 
 def _harmless(value: Any) -> Any:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.runs import scored_run
+from evalkit.runs.copies import originals
 from evalkit.runs.naming import Named, labels
 from evalkit.runs.store import RunFolder, not_scored_of, scores_of
 from evalkit.stats import paired
@@ -81,12 +82,15 @@ def _counted(runs: int) -> str:
 
 
 def collect(folders: Iterable[RunFolder]) -> list[Cell]:
-    """The cells of all scored runs; models are called as `naming.labels` distinguishes them."""
+    """The cells of all scored runs; models are called as `naming.labels` distinguishes them. Copies of a run
+    are left out, with a warning."""
     runs = []
     for folder in folders:
         run = folder.read_run()
         if run is not None:
-            runs.append((folder, run, Named.of_run(run), scores_of(folder)))
+            runs.append((folder, run, Named.of_run(run, folder.path), scores_of(folder, run)))
+    kept = originals([(folder.path, run["digest"], scores) for folder, run, _, scores in runs])
+    runs = [runs[i] for i in kept]
     models = labels([name for _, _, name, _ in runs])
     cells = []
     for (folder, run, name, scores), model in zip(runs, models, strict=True):

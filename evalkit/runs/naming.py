@@ -28,9 +28,10 @@ class Named:
     place: str = ""  # the checkpoint's folder
     task_file: str = ""
     data: str = ""  # the data root that was read
+    folder: str = ""  # the run's
 
     @classmethod
-    def of_run(cls, run: Mapping[str, Any]) -> Named:
+    def of_run(cls, run: Mapping[str, Any], folder: PurePath | None = None) -> Named:
         """From the content of run.json."""
         file, session = run.get("task_file", {}), (run.get("sessions") or [{}])[-1]
         return cls(
@@ -42,6 +43,7 @@ class Named:
             str(session.get("path") or session.get("model") or ""),
             str(file.get("path") or ""),
             str(run.get("source", {}).get("root") or ""),
+            str(folder or ""),
         )
 
     @property
@@ -93,7 +95,7 @@ def labels(runs: Sequence[Named]) -> list[str]:
 
     Equal names of other weights get their parent folders (`runA/checkpoint-200`). Other ways of running
     follow in brackets (`3b [bfloat16]`), those of a task only where a task was run twice. A digest stands
-    where nothing else distinguishes two.
+    where nothing else distinguishes two, or a folder where even that is one.
     """
     found = [run.model for run in runs]
     for same in _together((run.model, run.resolution) for run in runs):
@@ -148,9 +150,23 @@ def _certain(names: list[str], runs: Sequence[Named]) -> list[str]:
             for i, run in zip(column, some, strict=True):
                 found[i] = _bracketed(names[i], [hashlib.sha256(run.way.encode()).hexdigest()[:6]])
         for task in _together((r.task, r.way) for r in some):
-            if len({some[k].digest for k in task}) > 1:
-                for k in task:
-                    found[column[k]] = _bracketed(found[column[k]], [some[k].digest[:6]])
+            for k, parts in zip(task, _apart([some[k] for k in task]), strict=True):
+                found[column[k]] = _bracketed(found[column[k]], parts)
+    return found
+
+
+def _apart(runs: Sequence[Named]) -> list[list[str]]:
+    """What tells runs of one task and way apart: their digests, and of one digest in several folders (one was
+    copied and gone on with) where they lie."""
+    found: list[list[str]] = [[] for _ in runs]
+    twins = _together(r.digest for r in runs)
+    for group in twins:
+        places = [PurePath(runs[i].folder) for i in group]
+        named = len({place.name for place in places}) > 1
+        for i, place in zip(group, places, strict=True):
+            found[i] += [runs[i].digest[:6]] if len(twins) > 1 else []
+            if len(set(places)) > 1:
+                found[i].append(place.name if named else str(place.parent))
     return found
 
 

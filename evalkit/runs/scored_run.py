@@ -20,7 +20,8 @@ import numpy as np
 
 from evalkit import own_code, registry
 from evalkit.errors import UserError
-from evalkit.files import atomic_write
+from evalkit.files import atomic_write, encoded
+from evalkit.runs.copies import originals
 from evalkit.runs.store import RunFolder, find, scores_of
 from evalkit.stats import intervals
 from evalkit.stats.intervals import Ints
@@ -142,8 +143,13 @@ def read(place: str | Path) -> list[ScoredRun]:
 
 
 def of_runs(folders: Sequence[RunFolder]) -> list[ScoredRun]:
-    """The runs that can be compared: those of tasks without a score are left out, unless all are."""
-    return [of_run(f) for f in folders if not _unscored(f.read_run())] or [of_run(f) for f in folders]
+    """The runs that can be compared: those of tasks without a score are left out, unless all are. So are
+    copies of a run, with a warning."""
+    chosen = [f for f in folders if not _unscored(f.read_run())] or list(folders)
+    found = [of_run(f) for f in chosen]
+    content = [(run.ids, run.texts, run.scores) for run in found]
+    kept = originals([(f.path, r.digest, c) for f, r, c in zip(chosen, found, content, strict=True)])
+    return [found[i] for i in kept]
 
 
 def _unscored(run: Mapping[str, Any] | None) -> str:
@@ -153,9 +159,10 @@ def _unscored(run: Mapping[str, Any] | None) -> str:
 
 def of_run(folder: RunFolder) -> ScoredRun:
     """A run folder's files. Raises UserError when it is not scored or its rows are damaged."""
-    run, scores = folder.read_run(), scores_of(folder)
+    run = folder.read_run()
     if run is None:
         raise UserError(f"{folder.path}: holds no run.json; give a run folder")
+    scores = scores_of(folder, run)
     if why := _unscored(run):
         raise UserError(f"{folder.path}: has no score that could be compared: {why}")
     if not scores:
@@ -246,7 +253,7 @@ def _at_ref(place: str) -> bytes:
 def save(runs: Sequence[ScoredRun], path: Path) -> None:
     """Writes ids, texts, rows, identity and signatures; compressed when the name ends in .gz."""
     content = {"kind": KIND, "schema": SCHEMA, "runs": [_packed(r) for r in runs]}
-    data = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+    data = encoded(json.dumps(content, ensure_ascii=False, separators=(",", ":")))
     atomic_write(path, gzip.compress(data, mtime=0) if path.suffix == ".gz" else data + b"\n")
 
 

@@ -8,40 +8,44 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
+import hashlib
 import json
-import os
 import shutil
-import time
-import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-from evalkit.errors import ResultsError
-from evalkit.files import _refusals, atomic_write
-from evalkit.types import Prediction, Score
+from evalkit.errors import Damaged, ResultsError
+from evalkit.files import atomic_file, atomic_write, encoded, lines, refusals
+from evalkit.runs import journal, sealed
+from evalkit.runs.journal import Answers, Entry, Journal
+from evalkit.runs.kinds import Kind, anything, each, flag, mapping, number, optional, record, text, whole
+from evalkit.types import Score
 
-SCHEMA = 1  # raised when a file's meaning changes; older ones are migrated on reading
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
-"""From each schema to the next; schema 1 is the first, so there are none yet."""
-SYNC_SECONDS = 2.0  # a power cut loses at most this much work
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A journal line: the prediction and a stamp for each of its images, a quick first check on resume.
-
-    Lines of older runs hold (bytes, mtime) of each file instead; that proves nothing and is left out.
-    """
-
-    prediction: Prediction
-    stamps: tuple[str, ...] = ()
-
-
-def _dump(content: Any) -> str:
-    return json.dumps(content, ensure_ascii=False, indent=1, sort_keys=False) + "\n"
+RUN = "run the same command again: it is written anew, and what was answered is kept"
+_TASK = record({"path": text, "overrides": mapping(text), "data": mapping(anything)})
+_ASKED = record({"limit": optional(whole), "seed": whole, "ids": optional(each(text))})
+_RUN_FILE = record(
+    {"task": text, "model": text, "digest": text, "identity": record({"model": mapping(anything)}),
+     "asked": _ASKED, "task_file": _TASK, "source": record({"root": text})},
+    {"name": text, "sessions": each(mapping(anything)), "used": mapping(text), "bad_images": mapping(text),
+     "early": optional(mapping(anything)), "unsealed": mapping(whole)},
+)  # fmt: skip
+_SCORE = record(
+    {"task": text, "metric": text, "signature": text, "value": number, "low": optional(number),
+     "high": optional(number), "n": whole, "clusters": whole, "coverage": text, "invalid": whole},
+    {"groups": mapping(mapping(number)), "details": mapping(optional(number)), "lower_is_better": flag,
+     "remarks": mapping(whole)},
+)  # fmt: skip
+_SCORES_FILE = record(
+    {"inputs": text, "scores": each(_SCORE), "not_scored": mapping(text)},
+    {"used": mapping(text)},
+)
+_ROW = record(
+    {"id": text, "group": text, "image": text, "text": text, "answer": anything, "rows": mapping(anything)},
+    {"cluster": text, "invalid": flag},
+)
 
 
 # --- one run -------------------------------------------------------------------------------------
@@ -52,6 +56,10 @@ def keep_task(output: Path, name: str, text: str) -> Path:
     path = output / "tasks" / f"{name}.yaml"
     atomic_write(path, text)
     return path
+
+
+State = tuple[tuple[str, int, int], ...]
+"""Name, bytes and time in ns of each file that decides what of a run is done."""
 
 
 @dataclass(frozen=True)
@@ -65,48 +73,111 @@ class RunFolder:
         return self.path.name
 
     def read_run(self) -> dict[str, Any] | None:
-        """run.json, or None when there is none. Raises ResultsError when it is damaged."""
-        return _read_json(self.path / "run.json")
+        """run.json, or None when there is none; its `seal` is '' where an older evalkit wrote it. Raises
+        Damaged where it is."""
+        path = self.path / "run.json"
+        return _shaped(_RUN_FILE, path, sealed.read(path, RUN, True), RUN)
 
     def write_run(self, content: Mapping[str, Any]) -> None:
-        atomic_write(self.path / "run.json", _dump({"schema": SCHEMA, **content}))
+        sealed.write(self.path / "run.json", content)
 
-    def read_scores(self) -> dict[str, Any] | None:
-        """scores.json, or None when the run is not scored yet."""
-        return _read_json(self.path / "scores.json")
+    def read_scores(self, run: Mapping[str, Any] | None = None) -> dict[str, Any] | None:
+        """scores.json, or None when the run is not scored yet. Raises Damaged where it is, or is not of
+        this `run`."""
+        path = self.path / "scores.json"
+        found = _shaped(_SCORES_FILE, path, sealed.read(path, self.remedy), self.remedy)
+        if found is not None and run is not None and found.get("run", run["digest"]) != run["digest"]:
+            raise Damaged(f"{path}: is of another run; {self.remedy}")
+        return found
 
-    def write_scores(
-        self,
-        scores: Sequence[Score],
-        inputs: str,
-        not_scored: Mapping[str, str],
-        used: Mapping[str, str] | None = None,
-    ) -> None:
-        """Writes scores.json; `inputs` is the digest of everything that the scores were computed from, but
-        for the files that own parsers and metrics have read: `used`, with their digests."""
-        plain = [dataclasses.asdict(s) for s in scores]
-        content = {"schema": SCHEMA, "inputs": inputs, "scores": plain, "not_scored": dict(not_scored)}
+    @property
+    def remedy(self) -> str:
+        return f"`evalkit score {self.path}` writes it again"
+
+    def write_scored(
+        self, digest: str, rows: Iterable[Mapping[str, Any]], scores: Sequence[Score], inputs: str,
+        not_scored: Mapping[str, str], used: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
+        """Writes rows.jsonl and scores.json of the run with this digest; `inputs` is the digest of everything
+        that the scores were computed from, but for the files that own parsers and metrics have read: `used`,
+        with their digests."""
+        content: dict[str, Any] = {"run": digest, "rows": self._write_rows(rows), "inputs": inputs}
+        content |= {"scores": [dataclasses.asdict(s) for s in scores], "not_scored": dict(not_scored)}
         content |= {"used": dict(used)} if used else {}
-        atomic_write(self.path / "scores.json", _dump(content))
+        sealed.write(self.path / "scores.json", content)
 
-    def write_rows(self, lines: Iterable[Mapping[str, Any]]) -> None:
-        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-        atomic_write(self.path / "rows.jsonl", text)
+    def _write_rows(self, rows: Iterable[Mapping[str, Any]]) -> str:
+        """Writes rows.jsonl, and returns the digest of its bytes."""
+        digest = hashlib.sha256()
+        with atomic_file(self.path / "rows.jsonl") as file:
+            for row in rows:
+                data = encoded(json.dumps(row, ensure_ascii=False) + "\n")
+                digest.update(data)
+                file.write(data)
+        return digest.hexdigest()
 
     def read_rows(self) -> list[dict[str, Any]]:
-        path = self.path / "rows.jsonl"
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        """The lines of rows.jsonl. Raises Damaged unless they are those that scores.json was written
+        with; of an older evalkit's only a line that cannot be read is noticed."""
+        path, scores = self.path / "rows.jsonl", self.read_scores() or {}
+        if not self.has_rows(scores):
+            raise Damaged(f"{path}: is not the one that was scored; {self.remedy}")
+        kind = anything if "rows" in scores else _ROW
+        try:
+            return [_row(kind, number, line) for number, line in lines(path)]
+        except (OSError, ValueError, RecursionError) as error:
+            raise Damaged(f"{path}: damaged ({error}); {self.remedy}") from None
 
-    def entries(self) -> dict[str, Entry]:
-        """The journal's entries by sample id, the last one for each id; damaged lines are dropped."""
-        found: dict[str, Entry] = {}
-        for part in sorted((self.path / "predictions").glob("*.jsonl")):
-            with open(part, "rb") as file:
-                for line in file:
-                    entry = _decode(line)
-                    if entry is not None:
-                        found[entry.prediction.id] = entry
-        return found
+    def has_rows(self, scores: Mapping[str, Any]) -> bool:
+        """Whether rows.jsonl is the one that scores.json was written with; an older one does not say."""
+        try:
+            with open(self.path / "rows.jsonl", "rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError:
+            return False
+        return bool(scores.get("rows", found) == found)
+
+    def answers(self, digest: str, run: Mapping[str, Any] | None) -> Answers:
+        """The journals' answers that are of the run with this digest, `run` being its run.json: the last one
+        for each sample. Damaged lines are dropped, those of other runs left aside."""
+        return journal.read(self.path / "predictions", digest, self._unsealed(digest, run))
+
+    def entries(self) -> Mapping[str, Entry]:
+        """The run's answers by sample id, as `answers` says; none where there is no run.json."""
+        run = self.read_run()
+        return self.answers(run["digest"], run).entries if run else {}
+
+    def state(self) -> State:
+        """The state of run.json and the journals: another one when a process has written since."""
+        found = []
+        for path in (self.path / "run.json", *journal.parts(self.path / "predictions")):
+            with contextlib.suppress(OSError):
+                stat = path.stat()
+                found.append((path.name, stat.st_size, stat.st_mtime_ns))
+        return tuple(found)
+
+    def set_run_aside(self) -> None:
+        """Renames a damaged run.json, whose sessions may still be read by eye."""
+        with refusals(self.path), contextlib.suppress(FileNotFoundError):
+            (self.path / "run.json").rename(self.path / "run.json.damaged")
+
+    def unsealed(self, digest: str, run: Mapping[str, Any] | None) -> dict[str, int]:
+        """How many bytes of each journal an older evalkit wrote, whose checksums name no run; later lines
+        must. To be recorded in run.json before a journal is gone on with."""
+        known = self._unsealed(digest, run)
+        if known is not None:
+            return dict(known)
+        return {p.name: p.stat().st_size for p in journal.parts(self.path / "predictions")}
+
+    def _unsealed(self, digest: str, run: Mapping[str, Any] | None) -> Mapping[str, int] | None:
+        """As `unsealed`, None where all journals may be older. Of a damaged run.json it is enough that it
+        still holds the whole digest: the folder is this run's."""
+        if run is not None:
+            return run.get("unsealed", {}) if run["seal"] else None
+        try:
+            return None if digest.encode() in (self.path / "run.json").read_bytes() else {}
+        except OSError:
+            return {}
 
     @property
     def kept(self) -> bool:
@@ -118,21 +189,24 @@ class RunFolder:
 
     def remove(self) -> None:
         """Removes the folder. Raises ResultsError while another process writes it."""
-        if (self.path / "predictions").is_dir():
-            for part in (self.path / "predictions").glob("*.jsonl"):
-                with Journal(part):
-                    pass
-        with _refusals(self.path):
+        for part in journal.parts(self.path / "predictions"):
+            with Journal(part, ""):
+                pass
+        with refusals(self.path):
             shutil.rmtree(self.path)
 
-    def journal(self, part: str = "0") -> Journal:
-        return Journal(self.path / "predictions" / f"{part}.jsonl")
+    def journal(self, digest: str, part: str = "0") -> Journal:
+        """The journal to which the run with this digest appends."""
+        return Journal(self.path / "predictions" / f"{part}.jsonl", digest)
 
 
-def scores_of(folder: RunFolder) -> list[Score]:
-    """The scores of a run as objects; [] when it is not scored."""
-    content = folder.read_scores()
-    return [Score(**s) for s in content["scores"]] if content else []
+def scores_of(folder: RunFolder, run: Mapping[str, Any] | None = None) -> list[Score]:
+    """The scores of a run as objects; [] when it is not scored. `run` is its run.json, where it is read."""
+    try:
+        return [Score(**s) for s in (folder.read_scores(run) or {"scores": []})["scores"]]
+    except TypeError:  # a key that this version does not know
+        path = folder.path / "scores.json"
+        raise Damaged(f"{path}: is of another version of evalkit; {folder.remedy}") from None
 
 
 def not_scored_of(folder: RunFolder) -> dict[str, str]:
@@ -153,107 +227,21 @@ def find(paths: Iterable[Path]) -> list[RunFolder]:
     return list(found.values())
 
 
-def _read_json(path: Path) -> dict[str, Any] | None:
+def _row(kind: Kind, number: int, line: str) -> dict[str, Any]:
+    """A line of rows.jsonl. Raises ValueError for none."""
+    content: dict[str, Any] = json.loads(line)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except NotADirectoryError:
-        raise ResultsError(f"{path.parent}: is a file; a run is a folder") from None
-    except (ValueError, OSError) as error:
-        raise ResultsError(f"{path}: damaged ({error}); move it away and run again") from None
-    if not isinstance(content, dict) or not isinstance(content.get("schema"), int):
-        raise ResultsError(f"{path}: not a file of evalkit's; choose another folder")
-    if content["schema"] > SCHEMA:
-        raise ResultsError(f"{path}: written by a newer evalkit (schema {content['schema']}); update evalkit")
-    while content["schema"] < SCHEMA:
-        step = MIGRATIONS.get(content["schema"])
-        if step is None:
-            raise ResultsError(
-                f"{path}: schema {content['schema']} is too old to be read; run again into another folder"
-            )
-        content = {**step(content), "schema": content["schema"] + 1}
+        kind(content)
+    except TypeError as error:
+        raise ValueError(f"line {number}: {error or 'no row'}") from None
     return content
 
 
-# --- journals ------------------------------------------------------------------------------------
-
-
-class Journal:
-    """Append-only predictions with a checksum per line; one writer at a time, synced every 2 s.
-
-    Use as a context manager. Raises ResultsError when another process is writing the same part.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._file: IO[bytes] | None = None
-        self._synced = 0.0
-
-    def __enter__(self) -> Journal:
-        with _refusals(self.path):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            file = open(self.path, "ab+")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            raise ResultsError(
-                f"{self.path}: another process is writing this run; wait for it, or use another --output_path"
-            ) from None
-        self._file = file
-        self._end_last_line(file)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            with contextlib.suppress(OSError):
-                self._sync(self._file)
-            self._file.close()
-            self._file = None
-
-    @staticmethod
-    def _end_last_line(file: IO[bytes]) -> None:
-        """Ends a line that was cut off by a kill, so that the next entry starts on its own line."""
-        if file.seek(0, os.SEEK_END) > 0:
-            file.seek(-1, os.SEEK_END)
-            if file.read(1) != b"\n":
-                file.write(b"\n")
-
-    def write(self, entry: Entry) -> None:
-        assert self._file is not None, "a journal is written inside `with`"
-        with _refusals(self.path):
-            self._file.write(_encode(entry))
-            self._file.flush()  # a killed process loses nothing; a power cut at most SYNC_SECONDS
-            if time.monotonic() - self._synced > SYNC_SECONDS:
-                self._sync(self._file)
-
-    def _sync(self, file: IO[bytes]) -> None:
-        file.flush()
-        os.fsync(file.fileno())
-        self._synced = time.monotonic()
-
-
-_DEFAULTS = {f.name: f.default for f in dataclasses.fields(Prediction)}
-
-
-def _encode(entry: Entry) -> bytes:
-    """One line: the prediction without fields at their defaults, the stamps, and a crc32 at the end."""
-    content = {k: v for k, v in dataclasses.asdict(entry.prediction).items() if v != _DEFAULTS[k]}
-    content |= {"stamps": entry.stamps} if entry.stamps else {}
-    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))[:-1].encode()
-    return text + b',"crc":"%08x"}\n' % zlib.crc32(text)
-
-
-def _decode(line: bytes) -> Entry | None:
-    """The entry of a journal line, or None when the line is cut off or damaged."""
-    text, mark, tail = line.rpartition(b',"crc":"')
-    if not mark or tail != b'%08x"}\n' % zlib.crc32(text):
-        return None
-    content = json.loads(text + b"}")
-    stamps = tuple(s for s in content.pop("stamps", ()) if isinstance(s, str))
-    for key in ("tokens", "logprobs", "image_digests"):
-        if content.get(key) is not None:
-            content[key] = tuple(content[key])
-    content["sizes"] = tuple((h, w) for h, w in content.get("sizes", ()))
-    return Entry(Prediction(**content), stamps)
+def _shaped(kind: Kind, path: Path, content: dict[str, Any] | None, remedy: str) -> dict[str, Any] | None:
+    """The content of a file. Raises Damaged where it has no seal and its values are of other kinds."""
+    try:
+        if content is not None and not content["seal"]:
+            kind(content)
+    except TypeError as error:
+        raise Damaged(f"{path}: {error}: is missing or damaged; {remedy}") from None
+    return content

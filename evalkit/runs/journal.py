@@ -1,0 +1,229 @@
+"""Journals: answers appended line by line, each with a checksum over itself and its run's digest.
+
+Knows lines and their damage, not where they belong or what they are for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import functools
+import json
+import os
+import re
+import time
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from evalkit.errors import ResultsError
+from evalkit.files import encoded, refusals
+from evalkit.runs.kinds import Kind, each, every, number, optional, text
+from evalkit.types import Prediction
+
+SYNC_SECONDS = 2.0  # a power cut loses at most this much work
+PART = re.compile(r"[0-9]+\.jsonl")  # a journal's name; other files beside it are none
+NAMED = 8  # digits of a run's digest that stand in a line, as in the folder's name
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A journal line: the prediction and a stamp for each of its images, a quick first check on resume.
+
+    Lines of older runs hold (bytes, mtime) of each file instead; that proves nothing and is left out.
+    """
+
+    prediction: Prediction
+    stamps: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Answers:
+    """A run's entries by sample id, and a sentence for each file that holds what is not the run's."""
+
+    entries: Mapping[str, Entry]
+    aside: tuple[str, ...] = ()
+
+
+# --- reading -------------------------------------------------------------------------------------
+
+
+def read(folder: Path, digest: str, unsealed: Mapping[str, int] | None) -> Answers:
+    """The answers of the run with this digest in a folder of journals. Damaged lines are dropped; lines of
+    other runs, and files that are no part, are left aside.
+
+    `unsealed` says up to which byte of which part older lines stand, whose checksums name no run; None
+    takes them wherever they are. Raises ResultsError for a file that cannot be read.
+    """
+    found: dict[str, Entry] = {}
+    aside: list[str] = []
+    for path in sorted(folder.glob("*.jsonl"), key=lambda p: (len(p.name), p.name)):
+        if not PART.fullmatch(path.name):
+            aside.append(f"{path}: is no journal of evalkit's; left aside")
+            continue
+        limit = None if unsealed is None else unsealed.get(path.name, 0)
+        part, odd = _read_part(path, digest, limit)
+        aside += [f"{path}: {_lines(n)} {why}; left aside" for why, n in odd.items()]
+        found = {**part, **found}  # the first part is the one that is written: it has the last word
+    return Answers(found, tuple(aside))
+
+
+def _read_part(path: Path, digest: str, limit: int | None) -> tuple[dict[str, Entry], Counter[str]]:
+    """The entries of one journal, the last one for each id, and how many lines are what else."""
+    found: dict[str, Entry] = {}
+    odd = Counter[str]()
+    at = 0
+    try:
+        with open(path, "rb") as file:
+            for line in file:
+                entry = decode(line, digest, limit is None or at < limit)
+                at += len(line)
+                if isinstance(entry, Entry):
+                    found[entry.prediction.id] = entry
+                elif entry:
+                    odd[entry] += 1
+    except OSError as error:
+        raise ResultsError(f"{path}: cannot be read ({error.strerror or error})") from None
+    return found, odd
+
+
+def _lines(n: int) -> str:
+    return f"{n:,} line{'' if n == 1 else 's'}"
+
+
+# --- writing -------------------------------------------------------------------------------------
+
+
+class Journal:
+    """Append-only answers of the run with this digest; one writer at a time, synced every 2 s.
+
+    Use as a context manager. Raises ResultsError when another process is writing the same part.
+    """
+
+    def __init__(self, path: Path, digest: str) -> None:
+        self.path, self._digest = path, digest
+        self._file: IO[bytes] | None = None
+        self._synced = 0.0
+
+    def __enter__(self) -> Journal:
+        with refusals(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            file = open(self.path, "ab+")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            raise ResultsError(
+                f"{self.path}: another process is writing this run; wait for it, or use another --output_path"
+            ) from None
+        self._file = file
+        self._end_last_line(file)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            with contextlib.suppress(OSError):
+                self._sync(self._file)
+            self._file.close()
+            self._file = None
+
+    @staticmethod
+    def _end_last_line(file: IO[bytes]) -> None:
+        """Ends a line that was cut off by a kill, so that the next entry starts on its own line."""
+        if file.seek(0, os.SEEK_END) > 0:
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                file.write(b"\n")
+
+    def write(self, entry: Entry) -> None:
+        assert self._file is not None, "a journal is written inside `with`"
+        with refusals(self.path):
+            self._file.write(encode(entry, self._digest))
+            self._file.flush()  # a killed process loses nothing; a power cut at most SYNC_SECONDS
+            if time.monotonic() - self._synced > SYNC_SECONDS:
+                self._sync(self._file)
+
+    def _sync(self, file: IO[bytes]) -> None:
+        file.flush()
+        os.fsync(file.fileno())
+        self._synced = time.monotonic()
+
+
+# --- one line ------------------------------------------------------------------------------------
+
+_DEFAULTS = {f.name: f.default for f in dataclasses.fields(Prediction)}
+
+
+def encode(entry: Entry, digest: str) -> bytes:
+    """One line: the prediction without fields at their defaults, the stamps, the run, and a crc32 of the
+    run's whole digest and all that."""
+    content: dict[str, Any] = {}
+    for key, default in _DEFAULTS.items():
+        if (value := getattr(entry.prediction, key)) != default:
+            content[key] = value
+    content |= {"stamps": entry.stamps} if entry.stamps else {}
+    content["run"] = digest[:NAMED]
+    data = encoded(json.dumps(content, ensure_ascii=False, separators=(",", ":"))[:-1])
+    return data + b',"crc":"%08x"}\n' % _checksum(data, digest)
+
+
+def decode(line: bytes, digest: str, unsealed: bool) -> Entry | str:
+    """The entry of a line. Else whose the line is, or '' where it is cut off or damaged."""
+    data, mark, tail = line.rpartition(b',"crc":"')
+    if not mark:
+        return ""
+    if tail != b'%08x"}\n' % _checksum(data, digest):
+        if tail == b'%08x"}\n' % zlib.crc32(data):
+            return _entry(data) if unsealed else "of an older evalkit, which do not say of which run they are"
+        named = re.search(rb',"run":"([0-9a-f]{8})"$', data)
+        if named and named[1].decode() != digest[:NAMED]:
+            return f"of another run, {named[1].decode()}"
+        return ""
+    return _entry(data)
+
+
+def _checksum(data: bytes, digest: str) -> int:
+    return zlib.crc32(data, _seed(digest))
+
+
+@functools.lru_cache(maxsize=16)
+def _seed(digest: str) -> int:
+    return zlib.crc32(digest.encode())
+
+
+def _entry(data: bytes) -> Entry | str:
+    """A line's content; '' where it is none that `encode` writes, though its checksum is right."""
+    try:
+        content = json.loads(data + b"}")
+        content.pop("run", None)
+        stamps = tuple(s for s in content.pop("stamps", ()) if isinstance(s, str))
+        if unknown := content.keys() - _KINDS.keys():
+            return f"of another version of evalkit, with {', '.join(sorted(map(repr, unknown)))}"
+        given = {key: _KINDS[key](value) for key, value in content.items()}
+        return Entry(Prediction(**given), stamps)
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return ""
+
+
+def _size(value: Any) -> tuple[int, int]:
+    h, w = _pair(value)
+    return h, w
+
+
+_pair = every(int)
+
+
+_KINDS: dict[str, Kind] = {
+    "id": text, "prompt": text, "text": text, "stop": text, "tokens": every(int), "margin": optional(number),
+    "logprobs": optional(every(float, int)), "image_digests": every(str), "sizes": each(_size),
+}  # fmt: skip
+"""What each key of a line must hold."""
+
+
+def parts(folder: Path) -> Iterable[Path]:
+    """The journals in a folder."""
+    return sorted(p for p in folder.glob("*.jsonl") if PART.fullmatch(p.name))
