@@ -20,6 +20,7 @@ from evalkit.errors import ModelError
 from evalkit.models.paligemma.checkpoint.big_vision_names import ATTENTION, ONCE, VISION, Array, stacks
 from evalkit.models.paligemma.checkpoint.info import CheckpointInfo, tokenizer_files, window
 from evalkit.models.paligemma.checkpoint.safetensors import canonical
+from evalkit.models.paligemma.checkpoint.settings import Settings
 
 KINDS = {"f4": "F32", "f2": "F16", "f8": "F64", "V2": "BF16", "u2": "BF16"}
 """numpy's types to safetensors'. numpy has no bfloat16, so it is saved as two raw bytes."""
@@ -208,7 +209,7 @@ def inspect(file: Path, tokenizer: Path | None) -> CheckpointInfo:
         tokenizer=tokenizer_files(tokenizer),
         processor=(),
         protocol="",
-        window=window(family, config["text_config"]),
+        window=window(family, Settings(str(file), config["text_config"])),
         shapes=shapes,
         derived=config,
     )
