@@ -136,6 +136,9 @@ def _from_folder(
         raise ModelError(
             f"{info.path}: {what} (first: {(missing or mismatched)[0]}); save the checkpoint again"
         )
+    for name, weight in model.named_parameters():
+        if weight.is_floating_point() and not weight.is_meta:
+            finite.check(info.path, name, weight)
     return model
 
 
