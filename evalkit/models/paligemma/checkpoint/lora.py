@@ -226,16 +226,22 @@ def check_base(
 
 
 def remarks(adapter: Adapter, shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, ...]:
-    """What is to be said of an adapter that covers a part of what its config names."""
-    has = {*adapter.pairs, *(name.rpartition(".")[0] for name in adapter.replaced)}
-    missing = targets.missing(adapter.targets, has, shapes)
-    if not missing:
-        return ()
-    of = len(missing) + len(adapter.pairs)
-    return (
-        f"{adapter.path}: adapts {len(adapter.pairs):,} of the {of:,} layers that {CONFIG} names; the base's "
-        f"own weights are used for {contents.listed(missing)}",
-    )
+    """What is to be said of an adapter that covers a part of what its config names. `shapes`: the base's."""
+    said = []
+    lost = targets.missing(adapter.targets, adapter.pairs, shapes)
+    if lost:
+        said.append(
+            f"{adapter.path}: adapts {len(adapter.pairs):,} of the {len(lost) + len(adapter.pairs):,} layers "
+            f"that {CONFIG} names; the base's own weights are used for {contents.listed(lost)}"
+        )
+    saved = adapter.targets.config.texts("modules_to_save")
+    gone = [name for name in saved if not any(f".{name}." in f".{place}" for place in adapter.replaced)]
+    if gone:
+        said.append(
+            f"{adapter.path}: {CONFIG} names modules_to_save {', '.join(gone)}, which are not in the adapter; "
+            "the base's own weights are used for them"
+        )
+    return tuple(said)
 
 
 def _shape(name: str, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...] | None:
