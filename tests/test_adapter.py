@@ -380,8 +380,8 @@ def test_a_module_that_was_to_be_saved_and_is_not_there(tmp_path: Path) -> None:
     folder = queries(tmp_path / "lora", modules_to_save=["multi_modal_projector", "lm_head"])
     (said,) = remarks(folder)
     assert said == (
-        f"{folder}: adapter_config.json names modules_to_save multi_modal_projector, lm_head, which are not "
-        "in the adapter; the base's own weights are used for them"
+        f"{folder}: adapter_config.json names modules_to_save multi_modal_projector, lm_head, which it does "
+        "not hold; the base's own weights are used for them"
     )
 
 

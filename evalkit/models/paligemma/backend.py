@@ -254,8 +254,7 @@ class PaliGemma(Model):
 
         planned = self._planned()
         checks.check_processor(self.info)
-        self._prompter = Prompter(loading.load_tokenizer(self.info))
-        self._check()
+        loading.load_tokenizer(self.info, self._take)
         if self.dtype == "float16":
             log.warning("--dtype float16: Gemma's activations overflow in float16; use bfloat16")
         checks.calm_threads(self.info, self.device)
@@ -337,6 +336,10 @@ class PaliGemma(Model):
     @property
     def _kv_dtype(self) -> str:
         return self.kv_dtype or self.dtype
+
+    def _take(self, tokenizer: Any) -> None:
+        self._prompter = Prompter(tokenizer)
+        self._check()
 
     def _check(self) -> None:
         from evalkit.models.paligemma import checks

@@ -108,10 +108,10 @@ def listed(names: Iterable[str]) -> str:
     return ", ".join(each[:SHOWN]) + (f" and {len(each) - SHOWN} more kinds" if len(each) > SHOWN else "")
 
 
-def shown(name: str) -> str:
-    """A tensor's name without what a terminal would obey, and not too long."""
-    plain = re.sub(r"[^\x20-\x7e]", "?", name)
-    return plain if len(plain) <= 120 else plain[:117] + "..."
+def shown(text: str, most: int = 120) -> str:
+    """A tensor's name, or a message, without what a terminal would obey, and not too long."""
+    plain = re.sub(r"[^\x20-\x7e]", "?", text)
+    return plain if len(plain) <= most else plain[: most - 3] + "..."
 
 
 # --- what is refused -----------------------------------------------------------------------------

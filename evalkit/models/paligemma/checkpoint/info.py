@@ -33,6 +33,10 @@ TOKENIZER_FILES = (
 PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 MARKS = ("config.json", "adapter_config.json")  # one of them is in every checkpoint's folder
 PROTOCOLS = ("paper", "hf")
+SIZES = (
+    "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads",
+    "head_dim",
+)  # fmt: skip
 FAMILIES = {"gemma": 1, "gemma2": 2}
 
 
@@ -90,6 +94,9 @@ def inspect(path: str | Path, tokenizer: Path | None = None) -> CheckpointInfo:
     folder = Path(path)
     config = _config(folder)
     text, vision = config.part("text_config"), config.part("vision_config")
+    for part in (text, vision):
+        for size in SIZES:
+            part.maybe(size, least=1)
     family = _family(config, text)
     found, remarks = weight_files.find(folder)
     contents.refuse(folder, found)

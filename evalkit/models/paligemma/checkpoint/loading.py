@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -13,12 +13,15 @@ import transformers
 from transformers.initialization import no_init_weights
 from transformers.models.siglip import modeling_siglip
 
-from evalkit.errors import ModelError
+from evalkit.errors import ModelError, UserError
 from evalkit.models.paligemma.checkpoint import big_vision, filling, finite, lora, quantize, weight_files
+from evalkit.models.paligemma.checkpoint.contents import shown
 from evalkit.models.paligemma.checkpoint.device import find_device, fix_arithmetic
 from evalkit.models.paligemma.checkpoint.info import CheckpointInfo
 from evalkit.models.paligemma.checkpoint.safetensors import canonical
 from evalkit.models.paligemma.memory import is_out_of_memory
+
+T = TypeVar("T")
 
 WINDOW = 1 << 20  # tokens: longer than any prompt, so Gemma 2's sliding layers see everything
 # For transformers before 5.6, which has the vision tower one module deeper and does not find the weights of a
@@ -176,17 +179,20 @@ def _config(info: CheckpointInfo, sliding: bool) -> Any:
     return config
 
 
-def load_tokenizer(info: CheckpointInfo) -> Any:
-    """The checkpoint's own tokenizer. Raises ModelError if transformers cannot read it."""
-    return _quietly(
-        lambda: transformers.AutoTokenizer.from_pretrained(
-            info.tokenizer[0].parent, local_files_only=True, trust_remote_code=False
+def load_tokenizer(info: CheckpointInfo, use: Callable[[Any], None]) -> None:
+    """Hands the checkpoint's own tokenizer to `use`. Raises ModelError if transformers cannot read it, or it
+    fails there: what is odd in its files may show only when it is used."""
+    home = info.tokenizer[0].parent
+    _quietly(
+        lambda: use(
+            transformers.AutoTokenizer.from_pretrained(home, local_files_only=True, trust_remote_code=False)
         ),
         info,
+        f"{home}: the tokenizer cannot be used",
     )
 
 
-def _quietly(load: Callable[[], Any], info: CheckpointInfo) -> Any:
+def _quietly(load: Callable[[], T], info: CheckpointInfo, what: str = "") -> T:
     """Loads without transformers' progress bars and reports; turns its errors into a ModelError."""
     logging = transformers.utils.logging
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -194,14 +200,17 @@ def _quietly(load: Callable[[], Any], info: CheckpointInfo) -> Any:
     logging.disable_progress_bar()
     try:
         return load()
+    except UserError:
+        raise
     except Exception as error:  # of a file's odd content: its own, those of tokenizers and of huggingface_hub
         if is_out_of_memory(error):
             raise ModelError(
                 f"{info.path}: {info.parameters:,} parameters do not fit into memory; try "
                 "--dtype bfloat16, or device_map=auto to spread them over several GPUs"
             ) from None
-        why = (str(error).strip().splitlines() or [""])[0][:300]
-        raise ModelError(f"{info.path}: transformers cannot load it: {type(error).__name__}: {why}") from None
+        why = shown((str(error).strip().splitlines() or [""])[0], 300)
+        what = what or f"{info.path}: transformers cannot load it"
+        raise ModelError(f"{what}: {type(error).__name__}: {why}") from None
     finally:
         logging.set_verbosity(level)
         if bars:

@@ -238,7 +238,7 @@ def remarks(adapter: Adapter, shapes: Mapping[str, tuple[int, ...]]) -> tuple[st
     gone = [name for name in saved if not any(f".{name}." in f".{place}" for place in adapter.replaced)]
     if gone:
         said.append(
-            f"{adapter.path}: {CONFIG} names modules_to_save {', '.join(gone)}, which are not in the adapter; "
+            f"{adapter.path}: {CONFIG} names modules_to_save {', '.join(gone)}, which it does not hold; "
             "the base's own weights are used for them"
         )
     return tuple(said)
