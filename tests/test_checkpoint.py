@@ -295,3 +295,59 @@ def test_a_tokenizer_that_pads_right_still_answers_right(
     wanted = by_id(backend(tiny.checkpoint(1)).predict(ask(6)))
     assert by_id(backend(broken).predict(ask(6))) == wanted
     assert "pads on the right" in caplog.text
+
+
+# --- what a trainer leaves -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    """A trainer's output folder: checkpoints without tokenizer, which is saved beside them."""
+    for step in (100, 1000, 200):
+        shutil.copytree(tiny.checkpoint(1), tmp_path / "output" / f"checkpoint-{step}")
+        for file in (tmp_path / "output" / f"checkpoint-{step}").glob("tokenizer*"):
+            file.replace(tmp_path / "output" / file.name)
+    return tmp_path / "output"
+
+
+def test_the_tokenizer_of_the_folder_above(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (output / "preprocessor_config.json").write_text('{"image_seq_length": 4}')
+    one = output / "checkpoint-100"
+    model = backend(one)
+    assert model.info.remarks == (f"{one}: has no tokenizer; the one in the folder above is used",)
+    assert by_id(model.predict(ask(3))) == by_id(backend(tiny.checkpoint(1)).predict(ask(3)))
+    assert model.identity()["tokenizer"] == backend(tiny.checkpoint(1)).identity()["tokenizer"]
+    assert model.identity()["processor"].keys() == {"preprocessor_config.json"}
+    monkeypatch.chdir(one)
+    assert backend(Path(".")).info.tokenizer == model.info.tokenizer
+    (output / "preprocessor_config.json").write_text('{"image_seq_length": 5}')
+    with pytest.raises(ModelError, match="image_seq_length is 5"):
+        backend(one).load()
+
+
+def test_a_tokenizer_of_its_own_comes_first(output: Path) -> None:
+    one = output / "checkpoint-100"
+    shutil.copy(tiny.checkpoint(1) / "tokenizer.json", one)
+    (output / "tokenizer.json").write_text("{}")
+    found = inspect(one)
+    assert {f.parent for f in found.tokenizer} == {one}
+    assert found.remarks == ()
+    assert {f.parent for f in inspect(one, tokenizer=tiny.checkpoint(1)).tokenizer} == {tiny.checkpoint(1)}
+
+
+def test_no_tokenizer_anywhere(output: Path) -> None:
+    (output / "tokenizer.json").unlink()
+    with pytest.raises(ModelError, match=r"checkpoint-100: the tokenizer is missing .*tokenizer=FOLDER"):
+        inspect(output / "checkpoint-100")
+
+
+def test_a_trainers_output_folder_names_its_checkpoints(output: Path) -> None:
+    with pytest.raises(ModelError) as caught:
+        inspect(output)
+    assert str(caught.value) == (
+        f"{output}: is a trainer's output folder with 3 checkpoints, not one itself; give --model "
+        f"{output}/checkpoint-1000, or evaluate each with: evalkit watch {output} --tasks ..."
+    )
+    for file in tiny.checkpoint(1).iterdir():  # its final model
+        shutil.copy(file, output)
+    assert inspect(output).path == output

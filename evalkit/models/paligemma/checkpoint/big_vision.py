@@ -18,6 +18,7 @@ import numpy as np
 
 from evalkit.errors import ModelError
 from evalkit.models.paligemma.checkpoint.big_vision_names import ATTENTION, ONCE, VISION, Array, stacks
+from evalkit.models.paligemma.checkpoint.contents import shown
 from evalkit.models.paligemma.checkpoint.info import CheckpointInfo, tokenizer_files, window
 from evalkit.models.paligemma.checkpoint.safetensors import canonical
 from evalkit.models.paligemma.checkpoint.settings import Settings
@@ -313,5 +314,13 @@ def _ids(tokenizer: Path, tokens: tuple[str, ...]) -> dict[str, int]:
         vocabulary = (content.get("model") or {}).get("vocab")
         pieces = vocabulary if isinstance(vocabulary, dict) else {}
         return {t: int((added if t in added else pieces)[t]) for t in tokens if t in added or t in pieces}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ModelError(f"{file}: cannot be read as a tokenizer ({error})") from None
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        RecursionError,
+        OverflowError,
+    ) as error:
+        raise ModelError(f"{file}: cannot be read as a tokenizer ({shown(str(error))})") from None
