@@ -54,7 +54,8 @@ def test_half_written_checkpoints_are_not_complete(tmp_path: Path) -> None:
 
 
 ODD_HEADERS = [
-    b"[]", b"5", b'"x"', b"{", b"[" * 9000, b"\xff\xfe", b'{"a": ' + b"9" * 5000 + b"}", b'{"a": 5}', b'{"a": {}}',
+    b"[]", b"5", b'"x"', b"{", b"[" * 9000, b"\xff\xfe", b'{"a": ' + b"9" * 5000 + b"}",
+    b'{"a": 5}', b'{"a": {}}',
     b'{"a": {"data_offsets": 5}}', b'{"a": {"data_offsets": [0]}}', b'{"a": {"data_offsets": [0, "x"]}}',
     b'{"a": {"data_offsets": null}}',
 ]  # fmt: skip
