@@ -94,7 +94,7 @@ REFUSED: list[tuple[str, Callable[[Weights], Weights], str]] = [
     (
         "lora beside weights",
         with_lora,
-        r"holds LoRA matrices in 2 tensors \(first: .*lora_A.weight\).*merge_and_unload",
+        r"holds LoRA matrices \(2, the first is .*lora_A.weight\).*merge_and_unload",
     ),
     (
         "lora of an embedding",
@@ -107,17 +107,17 @@ REFUSED: list[tuple[str, Callable[[Weights], Weights], str]] = [
     (
         "peft's wrapping",
         renamed(".q_proj.", ".q_proj.base_layer."),
-        "layers as peft wraps them, whose adapter",
+        "layers as peft wraps them, without their adapter",
     ),
     (
         "modules_to_save",
         beside("multi_modal_projector.modules_to_save.default.linear.weight", torch.ones(32, 32)),
-        "two versions of a module",
+        "holds a module twice",
     ),
     (
         "modules_to_save beside the original",
         renamed("multi_modal_projector.", "multi_modal_projector.original_module."),
-        "two versions of a module",
+        "holds a module twice",
     ),
     ("torch.compile", prefixed("_orig_mod."), r"as torch\.compile wraps .*_orig_mod\.save_pretrained"),
     ("torch.compile of a part", renamed("layers.0.", "layers.0._orig_mod."), r"as torch\.compile wraps"),

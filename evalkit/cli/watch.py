@@ -44,9 +44,10 @@ def _refuse_checkpoint(folder: Path, pattern: str) -> None:
     """Raises UserError for a folder that is one checkpoint and holds none: nothing would ever come there."""
     is_one = any((folder / name).is_file() for name in ("config.json", "adapter_config.json"))
     if is_one and any(folder.glob("*.safetensors")) and not trends.checkpoints(folder, pattern):
+        above = folder.parent if folder.name else folder.resolve().parent
         raise UserError(
             f"{folder}: is a checkpoint itself; evaluate it with: evalkit run --model {folder} --tasks ..., "
-            f"or watch the output folder of its training: evalkit watch {folder.resolve().parent} --tasks ..."
+            f"or watch the output folder of its training: evalkit watch {above} --tasks ..."
         )
 
 

@@ -31,8 +31,8 @@ OF_PEFT = (
         r"|(^|\.)(prompt_encoder|prompt_embeddings|adaption_)",
         "parts of an adapter",
     ),
-    (r"\.modules_to_save\.|\.original_module\.", "two versions of a module, the base's and the trained one,"),
-    (r"\.base_layer\.", "layers as peft wraps them, whose adapter is somewhere else"),
+    (r"\.modules_to_save\.|\.original_module\.", "a module twice, as the base has it and as it was trained"),
+    (r"\.base_layer\.", "layers as peft wraps them, without their adapter"),
 )
 """A part of a tensor's name, and what such tensors are."""
 QUANTISED = re.compile(
@@ -134,17 +134,21 @@ def _refuse_wrapped(where: Path, names: Sequence[str]) -> None:
         hits = [name for name in names if re.search(pattern, name)]
         if hits:
             raise ModelError(
-                f"{where}: {len(hits):,} tensors are named as {by} wraps a model (first: {shown(hits[0])}); "
-                f"save what is inside: {instead}"
+                f"{where}: its tensors are named as {by} wraps a model ({_counted(hits)}); save what is inside: "
+                f"{instead}"
             )
     for pattern, what in OF_PEFT:
         hits = [name for name in names if re.search(pattern, name)]
         if hits:
             raise ModelError(
-                f"{where}: holds {what} in {len(hits):,} tensors (first: {shown(hits[0])}), so its weights "
-                "alone are not the trained model; merge them with peft (merge_and_unload) and save that, or "
+                f"{where}: holds {what} ({_counted(hits)}), so its weights alone are not the trained model; "
+                "merge them with peft (merge_and_unload) and save that, or "
                 "save the adapter by itself and give --model BASE --adapter ADAPTER"
             )
+
+
+def _counted(names: Sequence[str]) -> str:
+    return f"{len(names):,}, the first is {shown(names[0])}" if len(names) > 1 else shown(names[0])
 
 
 def _refuse_quantised(found: Sequence[Header]) -> None:
@@ -153,7 +157,7 @@ def _refuse_quantised(found: Sequence[Header]) -> None:
             if BUFFERS.search(name):
                 continue
             if QUANTISED.search(name) or tensor.dtype not in DTYPES:
-                what = f"is {tensor.dtype}" if tensor.dtype not in DTYPES else "belongs to quantised weights"
+                what = "belongs to quantised weights" if tensor.dtype in DTYPES else f"is {tensor.dtype}"
                 raise ModelError(
                     f"{one.file}: {shown(name)} {shown(what)}; weights must be {', '.join(DTYPES.values())}: "
                     "give the checkpoint before it was quantised (--quantize rounds one when it is loaded)"
