@@ -390,6 +390,26 @@ def test_an_index_without_any_of_its_shards_is_stale(folder: Path) -> None:
     assert "none of the shards that it names is there; model.safetensors is used" in found.remarks[0]
 
 
+def test_shards_without_an_index_are_not_used(folder: Path) -> None:
+    old = load(folder)
+    tiny.shards(folder)
+    (folder / "model.safetensors.index.json").unlink()
+    with pytest.raises(ModelError, match=r"no weights; model.safetensors \(or its shards and their index\)"):
+        inspect(folder)
+    save(folder, old)
+    found = inspect(folder)
+    assert [f.name for f in found.weights] == ["model.safetensors"]
+    assert "model.safetensors is used, not the shards beside it (model-00001-of" in found.remarks[0]
+
+
+@pytest.mark.parametrize("name", ["adapter_model.safetensors", "adapter_model.bin"])
+def test_an_adapters_file_beside_full_weights(folder: Path, name: str) -> None:
+    """Without the config that would make it an adapter's folder, it would be left out in silence."""
+    (folder / name).write_bytes(b"x")
+    with pytest.raises(ModelError, match=rf"holds full weights and an adapter's \({name}\)"):
+        inspect(folder)
+
+
 def test_an_index_of_other_shards(folder: Path) -> None:
     tiny.shards(folder)
     index = folder / "model.safetensors.index.json"

@@ -134,8 +134,8 @@ def _refuse_wrapped(where: Path, names: Sequence[str]) -> None:
         hits = [name for name in names if re.search(pattern, name)]
         if hits:
             raise ModelError(
-                f"{where}: its tensors are named as {by} wraps a model ({_counted(hits)}); save what is inside: "
-                f"{instead}"
+                f"{where}: its tensors are named as {by} wraps a model ({_counted(hits)}); save what is "
+                f"inside: {instead}"
             )
     for pattern, what in OF_PEFT:
         hits = [name for name in names if re.search(pattern, name)]

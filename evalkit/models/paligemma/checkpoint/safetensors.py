@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
@@ -44,6 +45,7 @@ class Header:
     tensors: Mapping[str, Tensor]
 
 
+@functools.lru_cache(maxsize=1 << 14)
 def canonical(name: str) -> str:
     """One name for a weight that versions of transformers and peft name differently."""
     for pattern, short in _SPELLINGS:

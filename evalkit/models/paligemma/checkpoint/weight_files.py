@@ -8,6 +8,7 @@ from evalkit.errors import ModelError
 from evalkit.models.paligemma.checkpoint import settings
 from evalkit.models.paligemma.checkpoint.safetensors import Header, headers
 
+ADAPTERS = ("adapter_model.safetensors", "adapter_model.bin")
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
@@ -19,6 +20,12 @@ def find(folder: Path) -> tuple[tuple[Header, ...], tuple[str, ...]]:
     Raises ModelError if there are none, if shards are missing, or if the index contradicts them.
     """
     single, index = folder / SINGLE, folder / INDEX
+    for name in ADAPTERS:
+        if (folder / name).is_file():
+            raise ModelError(
+                f"{folder}: holds full weights and an adapter's ({name}); keep them in two folders and give "
+                "--model WEIGHTS --adapter ADAPTER, or remove the adapter if it is merged"
+            )
     if index.is_file():
         home = _index(index)
         named = sorted(set(home.values()))
@@ -38,7 +45,10 @@ def find(folder: Path) -> tuple[tuple[Header, ...], tuple[str, ...]]:
         said = f"{folder}: {SINGLE} lies beside the shards that {INDEX} names; the shards are used"
         return found, (said,) if both else ()
     if single.is_file():
-        return headers((single,)), ()
+        lost = sorted(f.name for f in folder.glob("model-*-of-*.safetensors"))
+        names = ", ".join(lost[:2]) + (", ..." if len(lost) > 2 else "")
+        stray = f"{folder}: {SINGLE} is used, not the shards beside it ({names}): no index names them"
+        return headers((single,)), (stray,) if lost else ()
     pickled = sorted(f.name for f in folder.iterdir() if f.suffix in PICKLED)
     if pickled:
         raise ModelError(
