@@ -13,6 +13,7 @@ import tiny
 import torch
 from big_vision_files import arrays, write
 from safetensors.torch import load_file, save_file
+from stub import colours
 from test_adapter import queries
 from test_checkpoint import touch_up
 from tiny import ask, backend, by_id
@@ -261,3 +262,35 @@ def test_rehash_in_python(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError):
         api.run("./nowhere", "nothing", rehash=True)
     assert asked == [True]
+
+
+# --- a run of two models -------------------------------------------------------------------------
+
+
+def test_a_trainer_that_overwrites_the_second_model_while_the_first_answers(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The second's run stops by name, the first's is kept; the same command goes on with the new weights."""
+    from evalkit.models.paligemma import PaliGemma
+
+    task = colours(tmp_path / "data", images=4)
+    first = Path(shutil.copytree(tiny.checkpoint(1), tmp_path / "first"))
+    predict, rewrite = PaliGemma.predict, [folder / "model.safetensors"]
+
+    def meddled(self: PaliGemma, *given: Any) -> Any:
+        while rewrite:
+            in_place(rewrite.pop())
+        return predict(self, *given)
+
+    monkeypatch.setattr(PaliGemma, "predict", meddled)
+    words = ["run", "--tasks", str(task), "--data-root", str(tmp_path / "data"), "--device", "cpu"]
+    words += ["--model", str(first), "--model", str(folder), "--output-path", str(tmp_path / "out")]
+    planned = backend(folder).identity()["weights"]
+    assert main(words) == 2
+    assert f"m: model.safetensors {CHANGED}" in capsys.readouterr().err
+    runs = api.load(tmp_path / "out")
+    assert [run.model for run in runs] == ["first"]
+    assert main(words) == 0
+    (now,) = (run for run in api.load(tmp_path / "out") if run.model == "m")
+    stored = now.record["identity"]["model"]["weights"]
+    assert stored == backend(folder).identity()["weights"] != planned
