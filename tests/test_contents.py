@@ -121,7 +121,7 @@ REFUSED: list[tuple[str, Callable[[Weights], Weights], str]] = [
     ),
     ("torch.compile", prefixed("_orig_mod."), r"as torch\.compile wraps .*_orig_mod\.save_pretrained"),
     ("torch.compile of a part", renamed("layers.0.", "layers.0._orig_mod."), r"as torch\.compile wraps"),
-    ("DDP", prefixed("module."), r"as DataParallel, DDP or DeepSpeed wraps .*model\.module\.save_pretrained"),
+    ("DDP", prefixed("module."), r"as DDP or DeepSpeed wraps .*model\.module\.save_pretrained"),
     ("DDP and torch.compile", prefixed("module._orig_mod."), r"as torch\.compile wraps"),
     ("FSDP", renamed("layers.0.", "layers.0._fsdp_wrapped_module."), "as FSDP wraps"),
     ("another prefix", prefixed("my_model."), r"names of tensors begin with 'my_model\.'"),

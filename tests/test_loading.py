@@ -75,6 +75,17 @@ def test_one_shard_that_changes(folder: Path) -> None:
         planned.load()
 
 
+def test_nan_in_a_file_that_was_replaced_is_no_diverged_training(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    planned = backend(folder)
+    planned.identity()
+    file.write_bytes(file.read_bytes()[:-400] + b"\xff" * 400)
+    with pytest.raises(ModelError, match=CHANGED):
+        planned.load()
+    with pytest.raises(ModelError, match="holds NaN"):
+        backend(folder).load()
+
+
 def test_a_tensor_that_nobody_uses_is_hashed_too(folder: Path) -> None:
     file = folder / "model.safetensors"
     save_file({**load_file(file), "zzz.weight": torch.ones(3)}, file, {"format": "pt"})

@@ -17,13 +17,17 @@ POSITIONS = "vision_tower.embeddings.position_embedding.weight"
 SHOWN = 5  # kinds of tensors that a sentence names
 
 WRAPPED = (
-    (r"(^|\.)_orig_mod\.", "torch.compile", "model._orig_mod.save_pretrained(FOLDER)"),
-    (r"(^|\.)_fsdp_wrapped_module\.", "FSDP", "trainer.save_model with a full state dict"),
-    (r"(^|\.)_checkpoint_wrapped_module\.", "activation checkpointing", "the module inside"),
-    (r"^_forward_module\.", "Lightning Fabric", "model.module.save_pretrained(FOLDER)"),
-    (r"^module\.", "DataParallel, DDP or DeepSpeed", "model.module.save_pretrained(FOLDER)"),
+    (r"(^|\.)_orig_mod\.", "torch.compile", "save what is inside: model._orig_mod.save_pretrained(FOLDER)"),
+    (r"(^|\.)_fsdp_wrapped_module\.", "FSDP", "save a full state dict (FULL_STATE_DICT)"),
+    (
+        r"(^|\.)_checkpoint_wrapped_module\.",
+        "checkpoint_wrapper",
+        "save the model from before it was wrapped",
+    ),
+    (r"^_forward_module\.", "Lightning Fabric", "save what is inside: model.module.save_pretrained(FOLDER)"),
+    (r"^module\.", "DDP or DeepSpeed", "save what is inside: model.module.save_pretrained(FOLDER)"),
 )
-"""A part of a tensor's name, who puts it there, and what to save instead."""
+"""A part of a tensor's name, who puts it there, and what to do."""
 OF_PEFT = (
     (r"(^|[._])lora_", "LoRA matrices"),
     (
@@ -134,16 +138,15 @@ def _refuse_wrapped(where: Path, names: Sequence[str]) -> None:
         hits = [name for name in names if re.search(pattern, name)]
         if hits:
             raise ModelError(
-                f"{where}: its tensors are named as {by} wraps a model ({_counted(hits)}); save what is "
-                f"inside: {instead}"
+                f"{where}: its tensors are named as {by} wraps a model ({_counted(hits)}); {instead}"
             )
     for pattern, what in OF_PEFT:
         hits = [name for name in names if re.search(pattern, name)]
         if hits:
             raise ModelError(
                 f"{where}: holds {what} ({_counted(hits)}), so its weights alone are not the trained model; "
-                "merge them with peft (merge_and_unload) and save that, or "
-                "save the adapter by itself and give --model BASE --adapter ADAPTER"
+                "merge them with peft (merge_and_unload) and save that, or save the adapter by itself and "
+                "give --model BASE --adapter ADAPTER"
             )
 
 

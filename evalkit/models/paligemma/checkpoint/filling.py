@@ -76,15 +76,18 @@ def fill(model: Any, found: Places, planned: Planned) -> None:
             path = shard.header.file
             with path.open("rb", buffering=0) as file:
                 reading = _Reading(path, file, hashing if planned.names(path) else None)
-                _fill(shard, reading)
+                wrong = _fill(shard, reading)
             planned.check(path, reading.digest())
+            if wrong:  # said only now: a file that was replaced is not a training that diverged
+                raise ModelError(wrong)
         head, table = model.lm_head, model.get_input_embeddings()
         if found.tied and head.weight is not table.weight and torch.equal(head.weight, table.weight):
             head.weight = table.weight
 
 
-def _fill(shard: Shard, reading: _Reading) -> None:
-    path = shard.header.file
+def _fill(shard: Shard, reading: _Reading) -> str:
+    """Reads one file; returns what is wrong with its numbers, or ''."""
+    path, wrong = shard.header.file, ""
     if b"".join(bytes(piece.numpy()) for piece in reading.pieces(len(shard.header.raw))) != shard.header.raw:
         raise ModelError(f"{path}: changed while it was read; run the same command again")
     for name, tensor in shard.header.tensors.items():
@@ -95,9 +98,10 @@ def _fill(shard: Shard, reading: _Reading) -> None:
         flat, at = shard.places[name].view(-1), 0
         for piece in reading.pieces(size):
             values = piece.view(getattr(torch, DTYPES[tensor.dtype]))
-            finite.check(path, name, values)
+            wrong = wrong or finite.problem(path, name, values)
             flat[at : at + len(values)].copy_(values)
             at += len(values)
+    return wrong
 
 
 class _Reading:
