@@ -345,9 +345,40 @@ def test_a_trainers_output_folder_names_its_checkpoints(output: Path) -> None:
     with pytest.raises(ModelError) as caught:
         inspect(output)
     assert str(caught.value) == (
-        f"{output}: is a trainer's output folder with 3 checkpoints, not one itself; give --model "
-        f"{output}/checkpoint-1000, or evaluate each with: evalkit watch {output} --tasks ..."
+        f"{output}: holds 3 checkpoints and is none itself; give --model {output}/checkpoint-1000, or "
+        f"evaluate each with: evalkit watch {output} --tasks ..."
     )
     for file in tiny.checkpoint(1).iterdir():  # its final model
         shutil.copy(file, output)
     assert inspect(output).path == output
+
+
+@pytest.mark.parametrize(
+    ("names", "last"),
+    [
+        (["final"], "final"),
+        (["epoch_2", "epoch_10", "best"], "epoch_10"),
+        (["snapshots/0a1b2c", "refs"], "snapshots/0a1b2c"),
+    ],
+)
+def test_other_folders_of_checkpoints(names: list[str], last: str, tmp_path: Path) -> None:
+    for name in names:
+        (tmp_path / "all" / name).mkdir(parents=True)
+        if name != "refs":
+            (tmp_path / "all" / name / "config.json").write_text("{}")
+    with pytest.raises(ModelError) as caught:
+        inspect(tmp_path / "all")
+    count = len([n for n in names if n != "refs"])
+    assert str(caught.value) == (
+        f"{tmp_path}/all: holds {count} checkpoint{'s' * (count > 1)} and is none itself; give --model "
+        f"{tmp_path}/all/{last}"
+    )
+
+
+def test_an_output_folder_as_adapter(tmp_path: Path) -> None:
+    (tmp_path / "out" / "checkpoint-5").mkdir(parents=True)
+    (tmp_path / "out" / "checkpoint-5" / "adapter_config.json").write_text("{}")
+    with pytest.raises(
+        ModelError, match=r"out: holds 1 checkpoint and is none itself; give --adapter .*/checkpoint-5"
+    ):
+        _ = backend(tiny.checkpoint(1), adapter=str(tmp_path / "out")).info

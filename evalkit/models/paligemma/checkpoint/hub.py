@@ -7,7 +7,22 @@ from pathlib import Path
 
 from evalkit.errors import ModelError
 
+MARKS = ("config.json", "adapter_config.json")  # one of them is in every checkpoint's folder
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+def inside(folder: Path, option: str) -> str:
+    """What to give instead of a folder that is no checkpoint and holds some: a trainer's output, or a folder
+    of the hub's cache. '' where it holds none."""
+    below = [*folder.iterdir(), *folder.glob("snapshots/*")] if folder.is_dir() else []
+    found = [p for p in below if any((p / name).is_file() for name in MARKS)]
+    if not found:
+        return ""
+    last = max(found, key=lambda p: ([int(n) for n in re.findall(r"\d{1,18}", p.name)][-1:], p.name))
+    steps = any(folder.glob("checkpoint-*"))
+    more = f", or evaluate each with: evalkit watch {folder} --tasks ..." if steps else ""
+    count = f"{len(found)} checkpoint{'s' * (len(found) > 1)}"
+    return f"holds {count} and is none itself; give {option} {last}{more}"
 
 
 def resolve(spec: str, revision: str | None = None) -> Path:

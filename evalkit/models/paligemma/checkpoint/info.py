@@ -7,7 +7,6 @@ import hashlib
 import json
 import math
 import os
-import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from typing import Any
 from evalkit import strict_yaml
 from evalkit.errors import ModelError, UserError
 from evalkit.files import file_digest
-from evalkit.models.paligemma.checkpoint import contents, settings, weight_files
+from evalkit.models.paligemma.checkpoint import contents, hub, settings, weight_files
 from evalkit.models.paligemma.checkpoint.lora import Adapter
 from evalkit.models.paligemma.checkpoint.planned import Planned
 from evalkit.models.paligemma.checkpoint.safetensors import DTYPES, canonical
@@ -31,7 +30,6 @@ TOKENIZER_FILES = (
     "added_tokens.json",
 )
 PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
-MARKS = ("config.json", "adapter_config.json")  # one of them is in every checkpoint's folder
 PROTOCOLS = ("paper", "hf")
 SIZES = (
     "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads",
@@ -239,14 +237,9 @@ def _instead(folder: Path) -> str:
             "holds only an adapter (adapter_config.json), not the weights of its base; give the base as "
             "--model and this as --adapter"
         )
-    inside = [p for p in folder.glob("checkpoint-*") if any((p / name).is_file() for name in MARKS)]
-    if inside:
-        last = max(inside, key=lambda p: (int("".join(re.findall(r"\d+", p.name)) or 0), p.name))
-        return (
-            f"is a trainer's output folder with {len(inside)} checkpoint{'s' * (len(inside) > 1)}, not one "
-            f"itself; give --model {last}, or evaluate each with: evalkit watch {folder} --tasks ..."
-        )
-    return "config.json is missing; give a checkpoint folder in Hugging Face layout"
+    return hub.inside(folder, "--model") or (
+        "config.json is missing; give a checkpoint folder in Hugging Face layout"
+    )
 
 
 def _family(config: Settings, text: Settings) -> int:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.errors import ModelError
-from evalkit.models.paligemma.checkpoint import contents, settings, targets
+from evalkit.models.paligemma.checkpoint import contents, hub, settings, targets
 from evalkit.models.paligemma.checkpoint import safetensors as tensors
 from evalkit.models.paligemma.checkpoint.settings import Settings
 from evalkit.models.paligemma.checkpoint.targets import Targets
@@ -78,7 +78,11 @@ def is_adapter(folder: Path) -> bool:
 def inspect(folder: Path) -> Adapter:
     """Describes an adapter without loading it. Raises ModelError if it cannot be merged exactly."""
     if not (folder / CONFIG).is_file():
-        raise ModelError(f"{folder}: {CONFIG} is missing; --adapter takes a folder as peft saves it")
+        why = (
+            hub.inside(folder, "--adapter")
+            or f"{CONFIG} is missing; --adapter takes a folder as peft saves it"
+        )
+        raise ModelError(f"{folder}: {why}")
     if not (folder / WEIGHTS).is_file():
         pickled = " (only the pickled adapter_model.bin, which is never loaded)"
         found = pickled if (folder / "adapter_model.bin").is_file() else ""
