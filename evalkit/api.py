@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, overload
 
-from evalkit import own_code, registry
+from evalkit import files, own_code, registry
 from evalkit.comparison.compare import Comparison
 from evalkit.comparison.gate import Decision
 from evalkit.comparison.ranks import Rank
@@ -74,6 +74,8 @@ def _takes(cls: Callable[P, Given]) -> Callable[[Callable[[Given], R]], Callable
                 options = made(verb, said)
             except OptionError as error:
                 raise UserError(f"{act.__name__}: {error.in_python()}") from None
+            if getattr(options, "rehash", False):
+                files.distrust()
             with own_code.allowed(
                 getattr(options, "allow_code", False), getattr(options, "include_path", ())
             ):

@@ -91,13 +91,21 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 SETTLED = 2_000_000_000  # ns after which a later write shows in a file's times
+_trusted_from = 0  # ns since 1970: what was hashed before is hashed again
 
 
-def file_digest(path: Path, progress: Callable[[int], None] | None = None) -> str:
-    """sha256 of a file, remembered by path, size, times and inode; `progress` gets counts of bytes read."""
+def distrust() -> None:
+    """From now on this process takes no digest that was remembered before (`--rehash`)."""
+    global _trusted_from
+    _trusted_from = time.time_ns()
+
+
+def file_digest(path: Path, progress: Callable[[int], None] | None = None, again: bool = False) -> str:
+    """sha256 of a file, remembered by path, size, times and inode; `progress` gets counts of bytes read.
+    `again` reads the file in any case."""
     path = path.resolve()
     try:
-        known = remembered_digest(path)
+        known = None if again else remembered_digest(path)
         if known:
             return known
         before, digest = path.stat(), hashlib.sha256()
@@ -111,7 +119,8 @@ def file_digest(path: Path, progress: Callable[[int], None] | None = None) -> st
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
     # A file still being written, or so new that a later write could keep its mtime, isn't remembered.
     if _key(before) == _key(after) and time.time_ns() - max(after.st_mtime_ns, after.st_ctime_ns) > SETTLED:
-        _remember(path, {"path": str(path), "key": _key(after), "sha256": digest.hexdigest()})
+        entry = {"path": str(path), "key": _key(after), "at": time.time_ns()}
+        _remember(path, {**entry, "sha256": digest.hexdigest()})
     return digest.hexdigest()
 
 
@@ -120,11 +129,18 @@ def remembered_digest(path: Path) -> str | None:
     path = path.resolve()
     try:
         entry = json.loads(_memory(path).read_bytes())
-        if entry["path"] == str(path) and entry["key"] == _key(path.stat()):
+        same = entry["path"] == str(path) and entry["key"] == _key(path.stat())
+        if same and entry.get("at", 0) >= _trusted_from:
             return str(entry["sha256"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):  # absent or damaged: hash again
         pass
     return None
+
+
+def forget(path: Path) -> None:
+    """Drops the remembered digest of a file, because its content was found to be another."""
+    with contextlib.suppress(OSError):
+        _memory(path.resolve()).unlink()
 
 
 def spool(data: bytes) -> Path:

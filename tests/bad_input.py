@@ -9,7 +9,7 @@ import json
 import pickle
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,13 @@ class Place:
         (where / "tokenizer.json").write_text("{}")
         return where
 
-    def weights(self, name: str = "model.safetensors", header: bytes | None = None) -> None:
+    def weights(
+        self,
+        name: str = "model.safetensors",
+        header: bytes | None = None,
+        more: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Tables and patches of a PaliGemma without layers; `more` are other tensors."""
         path = self.folder / "model" / name
         if header is not None:
             path.write_bytes(struct.pack("<Q", len(header)) + header)
@@ -81,7 +87,8 @@ class Place:
             f"{vision}.patch_embedding.weight": (8, 3, 14, 14),
             "model.language_model.embed_tokens.weight": (301, 8),
         }
-        save_file({key: np.zeros(shape, np.float32) for key, shape in tensors.items()}, path)
+        zeros = {key: np.zeros(shape, np.float32) for key, shape in tensors.items()}
+        save_file({**zeros, **(more or {})}, path)
 
 
 def place(folder: Path) -> Place:
@@ -526,6 +533,61 @@ def _(p: Place) -> list[str]:
     (p.checkpoint() / "model.safetensors.index.json").write_text(json.dumps(index))
     p.weights("model-00001-of-00002.safetensors")
     return p.run(model="model")
+
+
+_LAYER = "model.language_model.layers.0.self_attn.q_proj."
+_PATCHES = "model.vision_tower.vision_model.embeddings.patch_embedding.weight"
+for _what, _more in (
+    (
+        "full weights with an adapter that is not merged",
+        {f"{_LAYER}lora_{x}.weight": np.zeros((2, 2), np.float32) for x in "AB"},
+    ),
+    ("weights as torch.compile names them", {f"_orig_mod.{_LAYER}weight": np.zeros((8, 8), np.float32)}),
+    ("weights as peft wraps them", {f"{_LAYER}base_layer.weight": np.zeros((8, 8), np.float32)}),
+    ("weights of whole numbers", {f"{_LAYER}weight": np.zeros((8, 8), np.int8)}),
+    ("scales of quantised weights", {f"{_LAYER}SCB": np.zeros(8, np.float32)}),
+    ("axes as MLX orders them", {_PATCHES: np.zeros((8, 14, 14, 3), np.float32)}),
+    (
+        "one weight under two names",
+        {"language_model.model.embed_tokens.weight": np.zeros((301, 8), np.float32)},
+    ),
+):
+
+    def _odd(p: Place, more: Mapping[str, Any] = _more) -> list[str]:
+        p.checkpoint()
+        p.weights(more=more)
+        return p.run(model="model")
+
+    CASES.append(("Checkpoints", _what, _odd))
+
+
+@case("Checkpoints", "text where config.json has an object")
+def _(p: Place) -> list[str]:
+    p.checkpoint(text_config="gemma")
+    p.weights()
+    return p.run(model="model")
+
+
+@case("Checkpoints", "an index that names a file elsewhere")
+def _(p: Place) -> list[str]:
+    index = {"weight_map": {"a": "../other/model.safetensors"}}
+    (p.checkpoint() / "model.safetensors.index.json").write_text(json.dumps(index))
+    return p.run(model="model")
+
+
+@case("Checkpoints", "the output folder of a training")
+def _(p: Place) -> list[str]:
+    p.checkpoint()
+    (p.folder / "output").mkdir()
+    (p.folder / "model").rename(p.folder / "output" / "checkpoint-500")
+    return p.run(model="output")
+
+
+@case("Checkpoints", "one checkpoint, to watch")
+def _(p: Place) -> list[str]:
+    p.checkpoint()
+    p.weights()
+    return ["watch", "model", "--tasks", "data/colours_test.yaml"]
 
 
 @case("Checkpoints", "no tokenizer")

@@ -285,3 +285,120 @@ def test_an_adapter_without_its_base(tmp_path: Path) -> None:
         _ = backend(tiny.checkpoint(1), base="x").info
     with pytest.raises(ModelError, match="is an adapter itself"):
         _ = backend(tmp_path / "a", adapter=str(tmp_path / "b")).info
+
+
+# --- what its config names and it does not have --------------------------------------------------
+
+
+def remarks(folder: Path) -> tuple[str, ...]:
+    return backend(tiny.checkpoint(1), adapter=str(folder)).info.remarks
+
+
+@pytest.mark.parametrize("style", ["model.{}", "{}", "language_model.model.{}"])
+@pytest.mark.parametrize(
+    ("config", "missing"),
+    [
+        ({"target_modules": ["q_proj", "v_proj"], "exclude_modules": ["zzz"]}, "v_proj"),
+        ({"target_modules": r".*language_model.*layers\.\d+\.self_attn\.[qv]_proj"}, "v_proj"),
+        ({"target_modules": ["q_proj"]}, ""),
+        ({"target_modules": r".*layers\.\d+\.self_attn\.q_proj", "exclude_modules": r".*vision_tower.*"}, ""),
+        ({"target_modules": []}, ""),
+        ({}, ""),
+    ],
+)
+def test_an_adapter_of_a_part(config: dict[str, Any], missing: str, style: str, tmp_path: Path) -> None:
+    """Only the decoder's q_proj are there."""
+    names = {ATTENTION.format(i, "q").removeprefix("language_model." if "language" in style else ""): (32, 32)
+             for i in range(2)}  # fmt: skip
+    more = {"exclude_modules": r".*vision_tower.*"} if isinstance(config.get("target_modules"), list) else {}
+    folder = lora(tmp_path / "lora", names, style=style, **{**config, **more})
+    found = remarks(folder)
+    assert bool(found) == bool(missing)
+    if missing:
+        assert found == (
+            f"{folder}: adapts 2 of the 4 layers that adapter_config.json names; the base's own weights are "
+            f"used for language_model.layers.*.self_attn.{missing} (2)",
+        )
+
+
+def test_layers_of_the_vision_tower_are_named_too(tmp_path: Path) -> None:
+    """peft adapts every layer whose name ends so: a decoder's adapter alone has lost a part."""
+    (said,) = remarks(queries(tmp_path / "lora", target_modules=["q_proj"]))
+    assert "adapts 2 of the 4 layers" in said
+    assert "vision_tower.encoder.layers.*.self_attn.q_proj (2)" in said
+
+
+@pytest.mark.parametrize(
+    ("config", "count"),
+    [
+        ({"layers_to_transform": [0]}, 1),
+        ({"layers_to_transform": 1}, 1),
+        ({"layers_to_transform": [0], "layers_pattern": "layers"}, 1),
+        ({"layers_to_transform": []}, 2),
+        ({"layers_to_transform": None}, 2),
+    ],
+)
+def test_layers_by_number(config: dict[str, Any], count: int, tmp_path: Path) -> None:
+    """As peft counts them, the adapter of `count` layers is whole."""
+    peft = pytest.importorskip("peft")
+    import transformers
+
+    targets = r"q_proj"
+    model = transformers.PaliGemmaForConditionalGeneration.from_pretrained(tiny.checkpoint(1))
+    made = peft.get_peft_model(
+        model, peft.LoraConfig(r=4, target_modules=[targets], exclude_modules=["zzz"], **config)
+    )
+    made.save_pretrained(tmp_path / "whole")
+    whole = load_file(tmp_path / "whole" / "adapter_model.safetensors")
+    assert len(whole) == 2 * 2 * count  # A and B, decoder and vision tower
+    assert remarks(tmp_path / "whole") == ()
+    part = {k: v for k, v in whole.items() if "language_model" in k}
+    save_file(part, tmp_path / "whole" / "adapter_model.safetensors")
+    assert f"adapts {count} of the {2 * count} layers" in remarks(tmp_path / "whole")[0]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"target_modules": "all-linear"},
+        {"target_modules": ["q_proj"], "modules_to_save": ["multi_modal_projector"]},
+        {"target_modules": ["q_proj", "linear"], "modules_to_save": ["multi_modal_projector"]},
+        {"target_modules": r".*vision_tower.*\.(fc1|fc2)"},
+        {"target_modules": ["lm_head", "fc1"]},
+    ],
+)
+def test_whole_adapters_have_no_remarks(config: dict[str, Any], tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft")
+    import transformers
+
+    model = transformers.PaliGemmaForConditionalGeneration.from_pretrained(tiny.checkpoint(1))
+    peft.get_peft_model(model, peft.LoraConfig(r=4, **config)).save_pretrained(tmp_path / "lora")
+    assert remarks(tmp_path / "lora") == ()
+
+
+def test_a_module_that_was_to_be_saved_and_is_not_there(tmp_path: Path) -> None:
+    folder = queries(tmp_path / "lora", modules_to_save=["multi_modal_projector", "lm_head"])
+    (said,) = remarks(folder)
+    assert said == (
+        f"{folder}: adapter_config.json names modules_to_save multi_modal_projector, lm_head, which it does "
+        "not hold; the base's own weights are used for them"
+    )
+
+
+def test_an_adapters_remarks_are_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = queries(tmp_path / "lora", target_modules=["q_proj", "v_proj"])
+    words = ["--model", str(tiny.checkpoint(1)), "--adapter", str(folder)]
+    assert main(["doctor", *words, "--samples", "2", "--device", "cpu"]) == 0
+    assert capsys.readouterr().out.count("adapts 2 of the 8 layers") == 1
+
+
+@pytest.mark.parametrize("half", ["A", "B"])
+def test_an_adapter_with_nan(half: str, tmp_path: Path) -> None:
+    folder = queries(tmp_path / "lora")
+    file = folder / "adapter_model.safetensors"
+    tensors = load_file(file)
+    name = next(k for k in tensors if f"lora_{half}" in k)
+    tensors[name][0, 0] = float("nan")
+    save_file(tensors, file)
+    with pytest.raises(ModelError, match=rf"lora_{half}\.weight holds NaN"):
+        backend(tiny.checkpoint(1), adapter=str(folder)).load()

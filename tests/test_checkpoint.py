@@ -295,3 +295,90 @@ def test_a_tokenizer_that_pads_right_still_answers_right(
     wanted = by_id(backend(tiny.checkpoint(1)).predict(ask(6)))
     assert by_id(backend(broken).predict(ask(6))) == wanted
     assert "pads on the right" in caplog.text
+
+
+# --- what a trainer leaves -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    """A trainer's output folder: checkpoints without tokenizer, which is saved beside them."""
+    for step in (100, 1000, 200):
+        shutil.copytree(tiny.checkpoint(1), tmp_path / "output" / f"checkpoint-{step}")
+        for file in (tmp_path / "output" / f"checkpoint-{step}").glob("tokenizer*"):
+            file.replace(tmp_path / "output" / file.name)
+    return tmp_path / "output"
+
+
+def test_the_tokenizer_of_the_folder_above(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (output / "preprocessor_config.json").write_text('{"image_seq_length": 4}')
+    one = output / "checkpoint-100"
+    model = backend(one)
+    assert model.info.remarks == (f"{one}: has no tokenizer; the one in the folder above is used",)
+    assert by_id(model.predict(ask(3))) == by_id(backend(tiny.checkpoint(1)).predict(ask(3)))
+    assert model.identity()["tokenizer"] == backend(tiny.checkpoint(1)).identity()["tokenizer"]
+    assert model.identity()["processor"].keys() == {"preprocessor_config.json"}
+    monkeypatch.chdir(one)
+    assert backend(Path(".")).info.tokenizer == model.info.tokenizer
+    (output / "preprocessor_config.json").write_text('{"image_seq_length": 5}')
+    with pytest.raises(ModelError, match="image_seq_length is 5"):
+        backend(one).load()
+
+
+def test_a_tokenizer_of_its_own_comes_first(output: Path) -> None:
+    one = output / "checkpoint-100"
+    shutil.copy(tiny.checkpoint(1) / "tokenizer.json", one)
+    (output / "tokenizer.json").write_text("{}")
+    found = inspect(one)
+    assert {f.parent for f in found.tokenizer} == {one}
+    assert found.remarks == ()
+    assert {f.parent for f in inspect(one, tokenizer=tiny.checkpoint(1)).tokenizer} == {tiny.checkpoint(1)}
+
+
+def test_no_tokenizer_anywhere(output: Path) -> None:
+    (output / "tokenizer.json").unlink()
+    with pytest.raises(ModelError, match=r"checkpoint-100: the tokenizer is missing .*tokenizer=FOLDER"):
+        inspect(output / "checkpoint-100")
+
+
+def test_a_trainers_output_folder_names_its_checkpoints(output: Path) -> None:
+    with pytest.raises(ModelError) as caught:
+        inspect(output)
+    assert str(caught.value) == (
+        f"{output}: holds 3 checkpoints and is none itself; give --model {output}/checkpoint-1000, or "
+        f"evaluate each with: evalkit watch {output} --tasks ..."
+    )
+    for file in tiny.checkpoint(1).iterdir():  # its final model
+        shutil.copy(file, output)
+    assert inspect(output).path == output
+
+
+@pytest.mark.parametrize(
+    ("names", "last"),
+    [
+        (["final"], "final"),
+        (["epoch_2", "epoch_10", "best"], "epoch_10"),
+        (["snapshots/0a1b2c", "refs"], "snapshots/0a1b2c"),
+    ],
+)
+def test_other_folders_of_checkpoints(names: list[str], last: str, tmp_path: Path) -> None:
+    for name in names:
+        (tmp_path / "all" / name).mkdir(parents=True)
+        if name != "refs":
+            (tmp_path / "all" / name / "config.json").write_text("{}")
+    with pytest.raises(ModelError) as caught:
+        inspect(tmp_path / "all")
+    count = len([n for n in names if n != "refs"])
+    assert str(caught.value) == (
+        f"{tmp_path}/all: holds {count} checkpoint{'s' * (count > 1)} and is none itself; give --model "
+        f"{tmp_path}/all/{last}"
+    )
+
+
+def test_an_output_folder_as_adapter(tmp_path: Path) -> None:
+    (tmp_path / "out" / "checkpoint-5").mkdir(parents=True)
+    (tmp_path / "out" / "checkpoint-5" / "adapter_config.json").write_text("{}")
+    with pytest.raises(
+        ModelError, match=r"out: holds 1 checkpoint and is none itself; give --adapter .*/checkpoint-5"
+    ):
+        _ = backend(tiny.checkpoint(1), adapter=str(tmp_path / "out")).info

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from evalkit.errors import ModelError
 from evalkit.models.paligemma.checkpoint import filling, info, loading
+from evalkit.models.paligemma.checkpoint.planned import Planned
 
 
 @pytest.fixture
@@ -57,30 +58,39 @@ def test_weights_saved_in_another_precision(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "sentence"),
     [
-        lambda weights: {k: v for k, v in weights.items() if "layers.1.mlp.up" not in k},
-        lambda weights: {k: v[:-1].clone() if "layers.1.mlp.up" in k else v for k, v in weights.items()},
-        lambda weights: {k: v.to(torch.int8) if "layers.1.mlp.up" in k else v for k, v in weights.items()},
+        (
+            lambda k, v: None,
+            r"1 weights are missing \(first: language_model\.layers\.1\.mlp\.up_proj\.weight\)",
+        ),
+        (lambda k, v: v[:-1].clone(), r"up_proj\.weight has shape \(63, 32\), it must be \(64, 32\)"),
+        (
+            lambda k, v: v.T.contiguous(),
+            r"has shape \(32, 64\), it must be \(64, 32\): its axes are in another",
+        ),
+        (lambda k, v: v.to(torch.int8), r"up_proj\.weight is I8; weights must be float32"),
     ],
-    ids=["missing", "another shape", "whole numbers"],
+    ids=["missing", "another shape", "transposed", "whole numbers"],
 )
-def test_what_does_not_fit_is_left_to_transformers(folder: Path, change: Any) -> None:
-    saved(folder, change)
-    found = info.inspect(folder)
-    assert (
-        filling.covered(found.weights, loading._empty(found, loading._config(found, False), "float32"))
-        is None
-    )
+def test_what_does_not_fit_is_refused(folder: Path, change: Any, sentence: str) -> None:
+    def changed(weights: dict[str, Any]) -> dict[str, Any]:
+        made = {
+            k: change(k, v) if "layers.1.mlp.up" in k and "language" in k else v for k, v in weights.items()
+        }
+        return {k: v for k, v in made.items() if v is not None}
+
+    saved(folder, changed)
+    with pytest.raises(ModelError, match=sentence):
+        filled(folder)
 
 
 def test_a_file_that_is_cut_while_it_is_read(folder: Path) -> None:
     found = info.inspect(folder)
     model = loading._empty(found, loading._config(found, False), "float32")
-    places = filling.covered(found.weights, model)
-    assert places is not None
+    places = filling.places(found.weights, model, folder)
     file = folder / "model.safetensors"
     with file.open("r+b") as stream:
         stream.truncate(file.stat().st_size - 100)
     with pytest.raises(ModelError, match=r"model.safetensors: ends early"):
-        filling.fill(model, places)
+        filling.fill(model, places, Planned())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -46,8 +47,46 @@ def test_half_written_checkpoints_are_not_complete(tmp_path: Path) -> None:
     assert lacks(folder) == "model-2.safetensors"
     (folder / "model.safetensors.index.json").write_text("{")
     assert lacks(folder) == "a readable index"
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "gone.safetensors"}}')
+    assert lacks(folder) == "", "an older save's index: its shards are gone, the single file is there"
     (tmp_path / "checkpoint-last").mkdir()
     assert [s for s, _ in checkpoints(tmp_path)] == [1, 2, 3, 4]
+
+
+ODD_HEADERS = [
+    b"[]", b"5", b'"x"', b"{", b"[" * 9000, b"\xff\xfe", b'{"a": ' + b"9" * 5000 + b"}",
+    b'{"a": 5}', b'{"a": {}}',
+    b'{"a": {"data_offsets": 5}}', b'{"a": {"data_offsets": [0]}}', b'{"a": {"data_offsets": [0, "x"]}}',
+    b'{"a": {"data_offsets": null}}',
+]  # fmt: skip
+ODD_INDEXES = [
+    "[]", "5", "null", "{}", "[" * 9000, '{"weight_map": 5}', '{"weight_map": {"a": 5, "b": "x"}}',
+    '{"weight_map": {"a": []}}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("header", ODD_HEADERS)
+def test_odd_headers_are_waited_for(header: bytes, tmp_path: Path) -> None:
+    folder = write(tmp_path / "checkpoint-1")
+    (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
+    assert lacks(folder) in ("a readable header of model.safetensors", "the end of model.safetensors")
+
+
+@pytest.mark.parametrize("index", ODD_INDEXES)
+def test_odd_indexes_are_waited_for(index: str, tmp_path: Path) -> None:
+    folder = write(tmp_path / "checkpoint-1")
+    (folder / "model.safetensors.index.json").write_text(index)
+    assert lacks(folder) == "a readable index"
+
+
+def test_a_checkpoint_itself_is_not_watched(training: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one = write(training / "checkpoint-12")
+    assert main(["watch", str(one), *WORDS[2:]]) == 2
+    said = capsys.readouterr().err
+    assert "checkpoint-12: is a checkpoint itself; evaluate it with: evalkit run --model " in said
+    assert f"evalkit watch {training} --tasks" in said
+    shutil.copytree(one, training, dirs_exist_ok=True)  # a final model beside the checkpoints
+    assert main(WORDS) == 0
 
 
 def test_the_newest_and_the_best_always_fit(tmp_path: Path) -> None:

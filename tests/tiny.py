@@ -109,6 +109,20 @@ def weights(folder: Path) -> dict[str, Any]:
     return {name.replace("vision_tower.vision_model.", "vision_tower."): t for name, t in tensors.items()}
 
 
+def shards(folder: Path) -> tuple[Path, Path]:
+    """Saves a checkpoint's weights again as two files and their index; the second holds the projector."""
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    files = tuple(folder / f"model-0000{i}-of-00002.safetensors" for i in (1, 2))
+    home = {name: files["projector" in name].name for name in tensors}
+    for file in files:
+        save_file({n: t for n, t in tensors.items() if home[n] == file.name}, file, {"format": "pt"})
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": home}))
+    return files[0], files[1]
+
+
 def soft_capped(model: Any, logits: Any) -> Any:
     """transformers' logits with Gemma 2's final soft cap, which transformers applies from 5.23 on.
 

@@ -81,12 +81,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(verb: str, words: list[str]) -> int:
     """Does what a command's words say. What it needs is imported here: `evalkit --help` needs nothing."""
-    from evalkit import own_code
+    from evalkit import files, own_code
     from evalkit.cli import options
 
     file, about = COMMANDS[verb]
     given = options.read(verb, about, words)
     act = importlib.import_module(f"evalkit.cli.{file}").ACTS[verb]
+    if getattr(given, "rehash", False):
+        files.distrust()
     with own_code.allowed(*given.own_code()):
         return act(given) or 0
 

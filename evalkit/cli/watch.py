@@ -27,6 +27,7 @@ Same = Callable[[Path, Point], bool]
 
 def watch(options: WatchOptions) -> int:
     """Watches until it is stopped (--once: only what is there). A drop is a warning, never a failure."""
+    _refuse_checkpoint(options.folder, options.pattern)
     tasks = evaluate.load_tasks(names(options.tasks), options)
     base = scored_run.read(options.against) if options.against else []
     trend = Trend.load(Path(options.output_path) / "watch.json")
@@ -37,6 +38,17 @@ def watch(options: WatchOptions) -> int:
         lambda path, point: evaluate.is_watched(path, point.models, options),
         base,
     )
+
+
+def _refuse_checkpoint(folder: Path, pattern: str) -> None:
+    """Raises UserError for a folder that is one checkpoint and holds none: nothing would ever come there."""
+    is_one = any((folder / name).is_file() for name in ("config.json", "adapter_config.json"))
+    if is_one and any(folder.glob("*.safetensors")) and not trends.checkpoints(folder, pattern):
+        above = folder.parent if folder.name else folder.resolve().parent
+        raise UserError(
+            f"{folder}: is a checkpoint itself; evaluate it with: evalkit run --model {folder} --tasks ..., "
+            f"or watch the output folder of its training: evalkit watch {above} --tasks ..."
+        )
 
 
 def _loop(

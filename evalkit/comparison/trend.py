@@ -59,28 +59,35 @@ def lacks(folder: Path) -> str:
         if index.is_file():
             named = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
             files = [folder / name for name in sorted(named)]
+            single = folder / "model.safetensors"
+            if single.is_file() and not any(file.is_file() for file in files):  # the index is an older save's
+                files = [single]
         else:
             files = [folder / ("adapter_model.safetensors" if adapter else "model.safetensors")]
         for file in files:
             if not file.is_file():
                 return str(file.name)
-            if not _whole(file):
-                return f"the end of {file.name}"
-    except (OSError, ValueError, KeyError, AttributeError):
+            if missing := _unfinished(file):
+                return f"{missing} of {file.name}"
+    except (OSError, ValueError, LookupError, AttributeError, TypeError, RecursionError):
         return "a readable index"
     return ""
 
 
-def _whole(file: Path) -> bool:
-    """Whether a safetensors file is as long as its header says: 8 bytes, the header, the tensors."""
+def _unfinished(file: Path) -> str:
+    """What a safetensors file lacks: it is as long as its header says, 8 bytes, the header, the tensors."""
     with open(file, "rb") as opened:
         length = int.from_bytes(opened.read(8), "little")
         size = file.stat().st_size
         if not 2 <= length <= size - 8:
-            return False
-        header = json.loads(opened.read(length))
-    ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-    return bool(size == 8 + length + max(ends, default=0))
+            return "the end"
+        text = opened.read(length)
+    try:
+        header = json.loads(text)
+        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        return "" if size == 8 + length + max(ends, default=0) else "the end"
+    except (ValueError, LookupError, AttributeError, TypeError, RecursionError):
+        return "a readable header"
 
 
 def stamp(folder: Path) -> Stamp:

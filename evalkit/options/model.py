@@ -123,6 +123,16 @@ class DataOptions(Options):
     include_path: Paths = option("more task files", default=(), metavar="DIR", check=paths, repeat=True)
 
 
+@options
+class TrustOptions(Options):
+    """Whether digests that were remembered are trusted."""
+
+    rehash: bool = option(
+        "hash weights and other large files again instead of trusting what is remembered of them",
+        default=False,
+    )
+
+
 def one_model(names: tuple[str, ...], verb: str) -> str:
     """The only name. Raises UserError for several."""
     if len(names) != 1:

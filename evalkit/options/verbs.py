@@ -22,7 +22,7 @@ from evalkit.options.fields import (
     settings,
     share,
 )
-from evalkit.options.model import DataOptions, ModelOptions, Protocol, read_model_args
+from evalkit.options.model import DataOptions, ModelOptions, Protocol, TrustOptions, read_model_args
 
 MAY_DIFFER = ("prompt", "protocol", "samples")
 RUNS = "run folders, or folders of runs"
@@ -109,7 +109,7 @@ class LayoutOptions(Options):
 
 
 @options
-class RunOptions(ModelOptions, DataOptions, SetOptions, LayoutOptions, CodeOptions):
+class RunOptions(ModelOptions, DataOptions, SetOptions, LayoutOptions, TrustOptions, CodeOptions):
     """Predict and score tasks with checkpoints."""
 
     model: Names = option(MODEL, kw_only=False, metavar="MODEL", check=models, repeat=True, required=True)
@@ -192,7 +192,7 @@ class DemoOptions(Options):
 
 
 @options
-class ScoreOptions(DataOptions, SetOptions, CodeOptions):
+class ScoreOptions(DataOptions, SetOptions, TrustOptions, CodeOptions):
     """Score runs again from their files, or a file of predictions made elsewhere."""
 
     runs: Paths = option(RUNS, default=(), kw_only=False, metavar="RUN", place="*", check=paths)
@@ -251,7 +251,7 @@ class CompareOptions(CodeOptions):
 
 
 @options
-class CheckOptions(ModelOptions, DataOptions, CodeOptions):
+class CheckOptions(ModelOptions, DataOptions, TrustOptions, CodeOptions):
     """May a candidate replace a baseline."""
 
     candidate: str | Path = option(
@@ -295,7 +295,7 @@ class BaselineOptions(CodeOptions):
 
 
 @options
-class WatchOptions(ModelOptions, DataOptions, CodeOptions):
+class WatchOptions(ModelOptions, DataOptions, TrustOptions, CodeOptions):
     """Evaluate each new checkpoint of a training run."""
 
     folder: Path = option("the output folder of the training run", kw_only=False, metavar="DIR", place="1")

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any, TypeVar
 
 from evalkit.errors import ImageError, ModelError, nearest
@@ -22,10 +21,11 @@ from evalkit.models.paligemma.batching.batches import Keying, Prepare, plan, wit
 from evalkit.models.paligemma.batching.close_calls import THRESHOLDS, Stable
 from evalkit.models.paligemma.batching.image_readers import Readers, ended
 from evalkit.models.paligemma.batching.stream import Stream
-from evalkit.models.paligemma.checkpoint import big_vision, lora
+from evalkit.models.paligemma.checkpoint import big_vision, contents, hub, lora
 from evalkit.models.paligemma.checkpoint import info as checkpoint_info
 from evalkit.models.paligemma.checkpoint import quantize as quantization
 from evalkit.models.paligemma.checkpoint.info import PROTOCOLS, CheckpointInfo
+from evalkit.models.paligemma.checkpoint.planned import Planned
 from evalkit.models.paligemma.checkpoint.resolve import Found, called_after, find
 from evalkit.models.paligemma.interface import Engine, Limit, Rules, rules
 from evalkit.models.paligemma.tokenizer import Prompter
@@ -84,7 +84,6 @@ class PaliGemma(Model):
     quantize: str | None = None
     tokenizer: str | None = None
     prepare: Prepare | None = None
-    digest: Callable[[Path], str] | None = None
     _engine: Engine | None = field(default=None, init=False, repr=False)
     _prompter: Prompter | None = field(default=None, init=False, repr=False)
     _limit: Limit | None = field(default=None, init=False, repr=False)
@@ -100,6 +99,8 @@ class PaliGemma(Model):
         called = asked.name or called_after(asked.spec)
         if backend.adapter:
             called += f"+{called_after(backend.adapter)}"
+        for remark in backend.info.remarks:
+            asked.say(remark)
         fresh = [f for f in backend.info.weights if remembered_digest(f) is None]
         size = sum(f.stat().st_size for f in fresh)
         if size > 1 << 28:
@@ -140,7 +141,7 @@ class PaliGemma(Model):
     def info(self) -> CheckpointInfo:
         """The checkpoint as its files describe it, checked; needs neither torch nor transformers."""
         path, adapter = self._found.weights, self._found.adapter
-        tokenizer = checkpoint_info.resolve(self.tokenizer) if self.tokenizer else None
+        tokenizer = hub.resolve(self.tokenizer) if self.tokenizer else None
         if path.suffix == ".npz" and path.is_file():
             info = big_vision.inspect(path, tokenizer)
             self._check_npz()
@@ -152,7 +153,8 @@ class PaliGemma(Model):
         if self.quantize in quantization.LIBRARIES:
             raise ModelError(f"--quantize {self.quantize}: not possible with an adapter; --quantize int8 is")
         lora.check_base(adapter, self._found.base, info.family, info.resolution, info.shapes)
-        return dataclasses.replace(info, adapter=adapter)
+        remarks = info.remarks + lora.remarks(adapter, info.shapes)
+        return dataclasses.replace(info, adapter=adapter, remarks=remarks)
 
     def _check_npz(self) -> None:
         for name, value in (("device_map", self.device_map), ("quantize", self.quantize)):
@@ -167,7 +169,7 @@ class PaliGemma(Model):
 
     @cached_property
     def _digests(self) -> dict[str, Any]:
-        return dict(checkpoint_info.digests(self.info, self.digest))
+        return dict(checkpoint_info.digests(self.info))
 
     @property
     def rules(self) -> Rules:
@@ -191,6 +193,8 @@ class PaliGemma(Model):
                 "first_position": fixed.first_position,
                 "sliding_window": self.info.window if self._sliding else None,
             },
+            # An output table that is not the embedding table: versions before this was named tied them.
+            **({"tables": 2} if {contents.TABLE, contents.HEAD} <= self.info.shapes.keys() else {}),
             **({"stable": self._threshold} if self._threshold else {}),
             **({"compiled": True} if self.compile else {}),  # its kernels round less often
         }
@@ -251,13 +255,13 @@ class PaliGemma(Model):
         from evalkit.models.paligemma import checks
         from evalkit.models.paligemma.checkpoint import loading
 
+        planned = self._planned()
         checks.check_processor(self.info)
-        self._prompter = Prompter(loading.load_tokenizer(self.info))
-        self._check()
+        loading.load_tokenizer(self.info, self._take)
         if self.dtype == "float16":
             log.warning("--dtype float16: Gemma's activations overflow in float16; use bfloat16")
         checks.calm_threads(self.info, self.device)
-        self._start(self._fitting(self._load_engine))
+        self._start(self._fitting(lambda: self._load_engine(planned)))
 
     def _start(self, engine: Engine) -> None:
         """Answers with this engine from now on, after a check of its image features."""
@@ -282,28 +286,25 @@ class PaliGemma(Model):
         what = f"{self.info.path}: {self.info.parameters:,} parameters in {self.dtype} and one image"
         return loaded(work, what)
 
-    def _check_unchanged(self) -> None:
-        """Raises ModelError if a file is another than the one that the identity names."""
+    def _planned(self) -> Planned:
+        """The files that the identity names, as they are now that they are about to be read."""
         if "_digests" not in self.__dict__:
-            return
-        now: dict[str, Any] = dict(checkpoint_info.digests(self.info, self.digest))
-        for kind, before in self._digests.items():
-            if now[kind] != before:
-                name = next(n for n in {**before, **now[kind]} if before.get(n) != now[kind].get(n))
-                raise ModelError(
-                    f"{self.info.path}: {name} changed after the run was planned; run the same command again"
-                )
+            return Planned()
+        files = checkpoint_info.decisive(self.info).items()
+        return Planned.now({f: self._digests[kind][name] for kind, each in files for name, f in each.items()})
 
-    def _load_engine(self) -> Engine:
+    def _load_engine(self, planned: Planned) -> Engine:
+        """Loads the weights. Raises ModelError if a file is another than the one that the identity names."""
         from evalkit.models.paligemma.engine import fast, plain
 
-        common = self.info, self.dtype, self.device
+        info = dataclasses.replace(self.info, planned=planned)
+        common = info, self.dtype, self.device
         if self.engine == "plain":
             slow = plain.load(*common, self.device_map, self.quantize, self._sliding)
-            self._check_unchanged()
+            checkpoint_info.check_small_files(info)
             return slow
         engine = fast.load(*common, self._kv_dtype, self.strict, self.quantize, self._sliding)
-        self._check_unchanged()
+        checkpoint_info.check_small_files(info)
         engine.speed_up({"on": True, "off": False}.get(self.cuda_graphs), self.compile, self.fused_kernels)
         return engine
 
@@ -324,7 +325,7 @@ class PaliGemma(Model):
 
     def _in_float32(self) -> Engine:
         self.dtype = "float32"
-        return self._fitting(self._load_engine)
+        return self._fitting(lambda: self._load_engine(self._planned()))
 
     @property
     def _threshold(self) -> float:
@@ -340,6 +341,10 @@ class PaliGemma(Model):
     @property
     def _kv_dtype(self) -> str:
         return self.kv_dtype or self.dtype
+
+    def _take(self, tokenizer: Any) -> None:
+        self._prompter = Prompter(tokenizer)
+        self._check()
 
     def _check(self) -> None:
         from evalkit.models.paligemma import checks

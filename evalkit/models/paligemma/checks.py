@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-from typing import Any
 
 import torch
 
 from evalkit.errors import ModelError
+from evalkit.models.paligemma.checkpoint import settings
 from evalkit.models.paligemma.checkpoint.info import CheckpointInfo
 from evalkit.models.paligemma.interface import Rules
 from evalkit.models.paligemma.tokenizer import IMAGE, LOCATIONS, SEGMENTS, Prompter
@@ -54,6 +53,11 @@ def check_tokens(info: CheckpointInfo, prompter: Prompter, rules: Rules) -> None
         raise ModelError(f"{where}: a newline is {len(prompter.newline)} tokens; it must be one")
     if tokenizer.bos_token_id is None:
         raise ModelError(f"{where}: has no <bos> token")
+    if max(tokenizer.bos_token_id, *prompter.newline) >= info.vocabulary:
+        raise ModelError(
+            f"{where}: <bos> has id {tokenizer.bos_token_id}, a newline {prompter.newline[0]}, but the "
+            f"embedding table has {info.vocabulary} rows; the tokenizer belongs to another checkpoint"
+        )
     if tokenizer.eos_token_id not in rules.eos:
         raise ModelError(
             f"{where}: <eos> has id {tokenizer.eos_token_id}, but protocol {rules.protocol} ends at "
@@ -66,16 +70,16 @@ def check_tokens(info: CheckpointInfo, prompter: Prompter, rules: Rules) -> None
 def check_processor(info: CheckpointInfo) -> None:
     """Raises ModelError if the saved image processor disagrees with how images are prepared here."""
     for file in info.processor:
-        try:
-            said: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise ModelError(f"{file}: cannot be read as JSON ({error})") from None
-        said = said.get("image_processor", said)
+        said = settings.read(file)
+        said = said.part("image_processor") if "image_processor" in said.content else said
         for key in ("image_mean", "image_std"):
-            if said.get(key) is not None and any(abs(v - 0.5) > 1e-6 for v in said[key]):
-                raise ModelError(f"{file}: {key} is {said[key]}; it must be 0.5 (pixels from -1 to 1)")
-        size, tokens = said.get("size"), said.get("image_seq_length")
-        height = size.get("height", info.resolution) if isinstance(size, dict) else info.resolution
+            value = said.content.get(key)
+            each = value if isinstance(value, list) else [0.5 if value is None else value]
+            if any(not isinstance(v, float) or abs(v - 0.5) > 1e-6 for v in each):
+                raise said.refuse(key, "it must be 0.5 (pixels from -1 to 1)")
+        tokens, height = said.maybe("image_seq_length"), info.resolution
+        if isinstance(said.content.get("size"), dict):
+            height = said.part("size").whole("height", default=height)
         if height != info.resolution:
             raise ModelError(
                 f"{file}: size is {height} px, config.json says {info.resolution} px; one of them is another "

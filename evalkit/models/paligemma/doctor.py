@@ -62,6 +62,7 @@ def examine(
     changed = sum(found.changed.values())
     lines = [
         f"{called or model}: {info.describe()}",
+        *(f"odd        {remark}" for remark in info.remarks),
         f"engines    plain and fast in float32: {n - found.differing} of {n} texts equal, "
         f"logits at most {found.engines:.1e} apart" + ("" if sound else "  <- too far apart"),
         f"batches    {dtype}, against one by one: "

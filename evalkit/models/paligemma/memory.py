@@ -63,8 +63,12 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def not_finite(dtype: torch.dtype) -> ModelError:
-    """The error for logits that are not finite."""
-    return ModelError(
-        f"the model's logits are not finite in {str(dtype).removeprefix('torch.')}; "
-        "use --dtype bfloat16 or float32"
+    """The error for logits that are not finite, from weights that are: those were checked when loaded."""
+    wider = {torch.float16: "bfloat16 or float32", torch.bfloat16: "float32"}.get(dtype)
+    why = (
+        f"; use --dtype {wider}"
+        if wider
+        else ", though its weights are: they are too large for any precision; the training has diverged, try "
+        "an earlier checkpoint"
     )
+    return ModelError(f"the model's logits are not finite in {str(dtype).removeprefix('torch.')}{why}")

@@ -18,8 +18,10 @@ import numpy as np
 
 from evalkit.errors import ModelError
 from evalkit.models.paligemma.checkpoint.big_vision_names import ATTENTION, ONCE, VISION, Array, stacks
+from evalkit.models.paligemma.checkpoint.contents import shown
 from evalkit.models.paligemma.checkpoint.info import CheckpointInfo, tokenizer_files, window
 from evalkit.models.paligemma.checkpoint.safetensors import canonical
+from evalkit.models.paligemma.checkpoint.settings import Settings
 
 KINDS = {"f4": "F32", "f2": "F16", "f8": "F64", "V2": "BF16", "u2": "BF16"}
 """numpy's types to safetensors'. numpy has no bfloat16, so it is saved as two raw bytes."""
@@ -208,7 +210,7 @@ def inspect(file: Path, tokenizer: Path | None) -> CheckpointInfo:
         tokenizer=tokenizer_files(tokenizer),
         processor=(),
         protocol="",
-        window=window(family, config["text_config"]),
+        window=window(family, Settings(str(file), config["text_config"])),
         shapes=shapes,
         derived=config,
     )
@@ -312,5 +314,13 @@ def _ids(tokenizer: Path, tokens: tuple[str, ...]) -> dict[str, int]:
         vocabulary = (content.get("model") or {}).get("vocab")
         pieces = vocabulary if isinstance(vocabulary, dict) else {}
         return {t: int((added if t in added else pieces)[t]) for t in tokens if t in added or t in pieces}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ModelError(f"{file}: cannot be read as a tokenizer ({error})") from None
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        LookupError,
+        AttributeError,
+        RecursionError,
+        OverflowError,
+    ) as error:
+        raise ModelError(f"{file}: cannot be read as a tokenizer ({shown(str(error))})") from None

@@ -7,17 +7,20 @@ import hashlib
 import json
 import math
 import os
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from evalkit.errors import ModelError
-from evalkit.models.paligemma.checkpoint import safetensors
+from evalkit import strict_yaml
+from evalkit.errors import ModelError, UserError
+from evalkit.files import file_digest
+from evalkit.models.paligemma.checkpoint import contents, hub, settings, weight_files
 from evalkit.models.paligemma.checkpoint.lora import Adapter
+from evalkit.models.paligemma.checkpoint.planned import Planned
+from evalkit.models.paligemma.checkpoint.safetensors import DTYPES, canonical
+from evalkit.models.paligemma.checkpoint.settings import Settings
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -27,10 +30,12 @@ TOKENIZER_FILES = (
     "added_tokens.json",
 )
 PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
-PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 PROTOCOLS = ("paper", "hf")
+SIZES = (
+    "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads",
+    "head_dim",
+)  # fmt: skip
 FAMILIES = {"gemma": 1, "gemma2": 2}
-HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,8 @@ class CheckpointInfo:
     window: int | None = None  # tokens that alternate layers see when transformers decodes (Gemma 2)
     adapter: Adapter | None = None  # merged into the weights when they are loaded
     derived: Mapping[str, Any] | None = None  # config.json derived from a .npz, which has none
+    remarks: tuple[str, ...] = ()  # sentences: what is odd about the files, and does not stop a run
+    planned: Planned = field(default_factory=Planned)  # the files that a run's identity names
 
     @property
     def image_tokens(self) -> int:
@@ -84,47 +91,74 @@ def inspect(path: str | Path, tokenizer: Path | None = None) -> CheckpointInfo:
     """
     folder = Path(path)
     config = _config(folder)
-    text: Mapping[str, Any] = config.get("text_config") or {}
-    vision: Mapping[str, Any] = config.get("vision_config") or {}
-    family = _family(folder, config, text)
-    weights = _weights(folder)
-    shapes, kinds = safetensors.shapes(weights)
+    text, vision = config.part("text_config"), config.part("vision_config")
+    for part in (text, vision):
+        for size in SIZES:
+            part.maybe(size, least=1)
+    family = _family(config, text)
+    found, remarks = weight_files.find(folder)
+    contents.refuse(folder, found)
+    tensors = {name: tensor for one in found for name, tensor in one.tensors.items()}
+    shapes = {canonical(name): tensor.shape for name, tensor in tensors.items()}
     resolution, patch = _geometry(folder, vision, shapes)
-    vocabulary = _vocabulary(folder, text, shapes)
+    remarks += contents.compare(folder, list(tensors), shapes, text, vision, family)
+    kinds: Counter[str] = Counter()
+    for tensor in tensors.values():
+        kinds[DTYPES.get(tensor.dtype, tensor.dtype)] += math.prod(tensor.shape)
+    home, told = (tokenizer, ()) if tokenizer else _tokenizer_home(folder)
     return CheckpointInfo(
         path=folder,
         family=family,
         resolution=resolution,
         patch=patch,
-        parameters=sum(math.prod(shape) for shape in shapes.values()),
+        parameters=sum(kinds.values()),
         dtype=kinds.most_common(1)[0][0],
-        vocabulary=vocabulary,
-        image_token=int(config.get("image_token_index", config.get("image_token_id", 256000))),
+        vocabulary=_vocabulary(text, shapes, folder),
+        image_token=config.whole("image_token_index", "image_token_id", default=256000),
         eos=_eos(folder, config, text),
-        weights=weights,
-        tokenizer=tokenizer_files(tokenizer or folder),
-        processor=tuple(folder / name for name in PROCESSOR_FILES if (folder / name).is_file()),
+        weights=tuple(one.file for one in found),
+        tokenizer=tokenizer_files(home),
+        processor=processor_files(folder) or (processor_files(home) if home == folder.parent else ()),
         protocol=_protocol(folder),
         window=window(family, text),
-        shapes={safetensors.canonical(name): shape for name, shape in shapes.items()},
+        shapes=shapes,
+        remarks=(*remarks, *told),
     )
 
 
-def window(family: int, text: Mapping[str, Any]) -> int | None:
+def window(family: int, text: Settings) -> int | None:
     """The sliding window that transformers reads from a text config, in tokens; None for Gemma 1."""
-    said = text.get("sliding_window", 4096) if family == 2 else None  # 4096: Gemma2Config's own default
-    return None if said is None else int(said)
+    if family != 2 or ("sliding_window" in text.content and text.content["sliding_window"] is None):
+        return None
+    return text.whole("sliding_window", default=4096)  # Gemma2Config's own default
 
 
 def tokenizer_files(folder: Path) -> tuple[Path, ...]:
     """The files of a folder's tokenizer. Raises ModelError if it has none."""
     found = tuple(folder / name for name in TOKENIZER_FILES if (folder / name).is_file())
-    if not any(f.name in ("tokenizer.json", "tokenizer.model") for f in found):
+    if not _has_tokenizer(folder):
         raise ModelError(
             f"{folder}: the tokenizer is missing (tokenizer.json or tokenizer.model); name the folder "
             "that has it with --model_args tokenizer=FOLDER"
         )
     return found
+
+
+def processor_files(folder: Path) -> tuple[Path, ...]:
+    return tuple(folder / name for name in PROCESSOR_FILES if (folder / name).is_file())
+
+
+def _has_tokenizer(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in ("tokenizer.json", "tokenizer.model"))
+
+
+def _tokenizer_home(folder: Path) -> tuple[Path, tuple[str, ...]]:
+    """The folder that has a checkpoint's tokenizer: its own, or the one above, where a trainer leaves it; and
+    what is to be said."""
+    above = folder.resolve().parent
+    if _has_tokenizer(folder) or not _has_tokenizer(above):
+        return folder, ()
+    return above, (f"{folder}: has no tokenizer; the one in the folder above is used",)
 
 
 def check_resolution(info: CheckpointInfo, resolution: int | None) -> None:
@@ -137,28 +171,41 @@ def check_resolution(info: CheckpointInfo, resolution: int | None) -> None:
         )
 
 
-def digests(
-    info: CheckpointInfo, digest: Callable[[Path], str] | None = None
-) -> dict[str, dict[str, str] | str]:
-    """sha256 of the files that decide the text: `weights`, `config`, `tokenizer`, `processor`.
-
-    `digest` hashes one file (default: `evalkit.files.file_digest`, which remembers large files).
-    """
-    digest = digest or _default_digest()
-    if info.derived is not None:
-        text = json.dumps(info.derived, sort_keys=True).encode()
-        config = {"derived": hashlib.sha256(text).hexdigest()}
-    else:
-        names = ("config.json", "generation_config.json")
-        config = {name: digest(info.path / name) for name in names if (info.path / name).is_file()}
+def decisive(info: CheckpointInfo) -> dict[str, dict[str, Path]]:
+    """The files that decide the text, by the name that they have in the identity."""
+    names = ("config.json", "generation_config.json") if info.derived is None else ()
     adapter = info.adapter.files if info.adapter else ()
     return {
-        "weights": {_below(f, info.path): digest(f) for f in info.weights}
-        | {f"adapter/{f.name}": digest(f) for f in adapter},
-        "config": config,
-        "tokenizer": {f.name: digest(f) for f in info.tokenizer},
-        "processor": {f.name: digest(f) for f in info.processor},
+        "weights": {_below(f, info.path): f for f in info.weights}
+        | {f"adapter/{f.name}": f for f in adapter},
+        "config": {name: info.path / name for name in names if (info.path / name).is_file()},
+        "tokenizer": {f.name: f for f in info.tokenizer},
+        "processor": {f.name: f for f in info.processor},
     }
+
+
+def digests(info: CheckpointInfo) -> dict[str, dict[str, str]]:
+    """sha256 of the files that decide the text: `weights`, `config`, `tokenizer`, `processor`. Large
+    files are hashed once and remembered."""
+    found = {
+        kind: {name: file_digest(file) for name, file in files.items()}
+        for kind, files in decisive(info).items()
+    }
+    if info.derived is not None:
+        text = json.dumps(info.derived, sort_keys=True).encode()
+        found["config"] = {"derived": hashlib.sha256(text).hexdigest()}
+    return found
+
+
+def check_small_files(info: CheckpointInfo) -> None:
+    """Raises ModelError if config, tokenizer or processor are not those of `info.planned`, or if a file has
+    come to the tokenizer: once all is loaded."""
+    files = decisive(info)
+    info.planned.check_again(f for kind in ("config", "tokenizer", "processor") for f in files[kind].values())
+    home = info.tokenizer[0].parent
+    if info.planned.digests and tokenizer_files(home) != info.tokenizer:
+        raise ModelError(f"{home}: a file of the tokenizer was added after the run was planned; run the same "
+                         "command again")  # fmt: skip
 
 
 def _below(file: Path, folder: Path) -> str:
@@ -166,160 +213,88 @@ def _below(file: Path, folder: Path) -> str:
     return os.path.relpath(file, folder) if file != folder else file.name
 
 
-def resolve(spec: str, revision: str | None = None) -> Path:
-    """The path of a local checkpoint, or the snapshot folder of a hub id (downloaded if not cached).
-
-    Raises ModelError if there is no such folder, or the hub cannot be reached or refuses.
-    """
-    path = Path(spec).expanduser()
-    if path.is_dir():
-        if revision is not None:
-            raise ModelError(f"{spec}: --revision {revision}: a local folder has no revisions; leave it out")
-        return path
-    if path.suffix == ".npz" and path.is_file():
-        return path
-    if path.is_file():
-        raise ModelError(
-            f"{spec}: is a file; name the checkpoint's folder {path.parent}, or a .npz of big_vision"
-        )
-    if not HUB_ID.fullmatch(spec):
-        raise ModelError(
-            f"{spec}: no such folder; --model takes a checkpoint folder in Hugging Face layout or a hub id "
-            "like google/paligemma-3b-mix-224"
-        )
-    return _from_hub(spec, revision)
-
-
-def _from_hub(spec: str, revision: str | None) -> Path:
-    # Imported here: reading a local checkpoint needs no hub client.
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
-
-    shown = f"{spec}@{revision}" if revision else spec
-    try:
-        return Path(
-            snapshot_download(spec, revision=revision, allow_patterns=["*.json", "*.safetensors", "*.model"])
-        )
-    except GatedRepoError:
-        raise ModelError(
-            f"{shown}: the licence must be accepted first; accept it at "
-            f"https://huggingface.co/{spec} and set HF_TOKEN"
-        ) from None
-    except RevisionNotFoundError:
-        raise ModelError(f"{shown}: no such revision on the hub; give a commit, tag or branch") from None
-    except RepositoryNotFoundError:
-        raise ModelError(f"{shown}: neither a folder here nor a repository on the hub") from None
-    except Exception as error:  # the client's network errors have no common class
-        raise ModelError(
-            f"{shown}: no such folder here, and the hub cannot be reached ({type(error).__name__}); "
-            "download it elsewhere and give its folder"
-        ) from None
-
-
 # --- reading the folder --------------------------------------------------------------------------
 
 
-def _config(folder: Path) -> Mapping[str, Any]:
+def _config(folder: Path) -> Settings:
     if not folder.is_dir():
         raise ModelError(f"{folder}: no such folder; --model takes a checkpoint folder or a hub id")
     if not (folder / "config.json").is_file():
-        if (folder / "adapter_config.json").is_file():
-            raise ModelError(
-                f"{folder}: holds only an adapter (adapter_config.json), not the weights of its base; "
-                "give the base as --model and this as --adapter"
-            )
-        raise ModelError(f"{folder}: config.json is missing; give a checkpoint folder in Hugging Face layout")
-    config = _json(folder / "config.json")
-    if config.get("quantization_config"):
-        raise ModelError(f"{folder}: config.json: quantization_config: quantised weights are not supported; "
-                         "give the unquantised checkpoint")  # fmt: skip
+        raise ModelError(f"{folder}: {_instead(folder)}")
+    config = settings.read(folder / "config.json")
+    if config.content.get("quantization_config"):
+        raise ModelError(
+            f"{config.where}: quantization_config: quantised weights are not supported; give the unquantised "
+            "checkpoint"
+        )
     return config
 
 
-def _family(folder: Path, config: Mapping[str, Any], text: Mapping[str, Any]) -> int:
-    if config.get("model_type") != "paligemma":
+def _instead(folder: Path) -> str:
+    """What a folder without config.json is."""
+    if (folder / "adapter_config.json").is_file():
+        return (
+            "holds only an adapter (adapter_config.json), not the weights of its base; give the base as "
+            "--model and this as --adapter"
+        )
+    return hub.inside(folder, "--model") or (
+        "config.json is missing; give a checkpoint folder in Hugging Face layout"
+    )
+
+
+def _family(config: Settings, text: Settings) -> int:
+    if config.content.get("model_type") != "paligemma":
         raise ModelError(
-            f"{folder}: config.json: model_type is {config.get('model_type')!r}; "
+            f"{config.where}: model_type is {str(config.content.get('model_type'))[:60]!r}; "
             "only 'paligemma' (PaliGemma and PaliGemma 2) can be evaluated"
         )
-    kind = text.get("model_type", "gemma")
+    kind = text.text("model_type", "gemma")
     if kind not in FAMILIES:
         raise ModelError(
-            f"{folder}: config.json: text_config.model_type is {kind!r}; it must be 'gemma' (PaliGemma) or "
+            f"{config.where}: text_config.model_type is {kind[:60]!r}; it must be 'gemma' (PaliGemma) or "
             "'gemma2' (PaliGemma 2)"
         )
     return FAMILIES[kind]
 
 
-def _weights(folder: Path) -> tuple[Path, ...]:
-    """The safetensors files: the single one, or those that the index lists."""
-    index = folder / "model.safetensors.index.json"
-    single = folder / "model.safetensors"
-    if single.is_file():  # transformers prefers it too
-        return (single,)
-    if index.is_file():
-        named = sorted(set((_json(index).get("weight_map") or {}).values()))
-        missing = [name for name in named if not (folder / str(name)).is_file()]
-        if missing or not named:
-            shown = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
-            what = f"{len(missing)} of {len(named)} weight files that it names are missing: {shown}"
-            raise ModelError(
-                f"{index}: {what if named else 'names no weight files'}; copy or download them again"
-            )
-        return tuple(folder / str(name) for name in named)
-    pickled = sorted(f.name for f in folder.iterdir() if f.suffix in PICKLED)
-    if pickled:
-        raise ModelError(
-            f"{folder}: only pickled weights ({pickled[0]}), which can run code when opened and are never "
-            "loaded; convert them where you trust them: from_pretrained(FOLDER).save_pretrained(OUT)"
-        )
-    raise ModelError(f"{folder}: no weights; model.safetensors (or its shards and their index) is missing")
-
-
-def _geometry(
-    folder: Path, vision: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]
-) -> tuple[int, int]:
+def _geometry(folder: Path, vision: Settings, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, int]:
     """(resolution, patch) from the config, checked against the position table in the weights."""
-    resolution, patch = int(vision.get("image_size", 224)), int(vision.get("patch_size", 14))
-    if patch < 1 or resolution < patch or resolution % patch:
-        raise ModelError(
-            f"{folder}: config.json: vision_config: image_size {resolution} is not a multiple of "
-            f"patch_size {patch}"
-        )
-    rows = next((s[0] for n, s in shapes.items() if n.endswith("position_embedding.weight")), None)
-    if rows is None:
+    resolution = vision.whole("image_size", default=224, least=1)
+    patch = vision.whole("patch_size", default=14, least=1)
+    if resolution % patch:
+        raise ModelError(f"{vision.where}: image_size {resolution} is not a multiple of patch_size {patch}")
+    if contents.POSITIONS not in shapes:
         raise ModelError(f"{folder}: the weights hold no vision tower (no position_embedding.weight)")
+    rows = shapes[contents.POSITIONS][0]
     if rows != (resolution // patch) ** 2:
         raise ModelError(
-            f"{folder}: config.json: vision_config.image_size {resolution} means "
+            f"{vision.where}: image_size {resolution} means "
             f"{(resolution // patch) ** 2} image tokens, but the weights have positions for "
             f"{rows} ({math.isqrt(rows) * patch} px)"
         )
     return resolution, patch
 
 
-def _vocabulary(folder: Path, text: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> int:
-    rows = next((s[0] for n, s in shapes.items() if n.endswith("embed_tokens.weight")), None)
-    if rows is None:
+def _vocabulary(text: Settings, shapes: dict[str, tuple[int, ...]], folder: Path) -> int:
+    """Rows of the embedding table. Where a file holds only the output table, that is both, as in
+    transformers."""
+    if contents.TABLE not in shapes and contents.HEAD in shapes:
+        shapes[contents.TABLE] = shapes[contents.HEAD]
+    if contents.TABLE not in shapes:
         raise ModelError(f"{folder}: the weights hold no embedding table (no embed_tokens.weight)")
-    said = text.get("vocab_size")
-    if said is not None and int(said) != rows:
-        raise ModelError(
-            f"{folder}: config.json: text_config.vocab_size is {said}, but the embedding table has "
-            f"{rows} rows"
-        )
+    rows = shapes[contents.TABLE][0]
+    said = text.maybe("vocab_size")
+    if said is not None and said != rows:
+        raise ModelError(f"{text.where}: vocab_size is {said}, but the embedding table has {rows} rows")
     return rows
 
 
-def _eos(folder: Path, config: Mapping[str, Any], text: Mapping[str, Any]) -> tuple[int, ...]:
+def _eos(folder: Path, config: Settings, text: Settings) -> tuple[int, ...]:
     """The end tokens that transformers' `generate` would stop at."""
     generation = folder / "generation_config.json"
-    listed = _json(generation).get("eos_token_id") if generation.is_file() else None
-    for source in (text, config):
-        listed = source.get("eos_token_id") if listed is None else listed
-    if listed is None:
-        return (1,)
-    return tuple(int(i) for i in listed) if isinstance(listed, list) else (int(listed),)
+    first = (settings.read(generation),) if generation.is_file() else ()
+    said = [source.wholes("eos_token_id") for source in (*first, text, config)]
+    return next((listed for listed in said if listed is not None), (1,))
 
 
 def _protocol(folder: Path) -> str:
@@ -328,36 +303,13 @@ def _protocol(folder: Path) -> str:
     if not file.is_file():
         return ""
     try:
-        said = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError):
-        raise ModelError(f"{file}: cannot be read as YAML") from None
-    if not isinstance(said, dict) or set(said) != {"protocol"} or said["protocol"] not in PROTOCOLS:
+        said = strict_yaml.read(file)
+    except (UserError, ValueError, RecursionError, OverflowError):
+        said = {}
+    protocol = said.get("protocol")
+    if set(said) != {"protocol"} or not isinstance(protocol, str) or protocol not in PROTOCOLS:
         raise ModelError(f"{file}: must hold one line, 'protocol: paper' or 'protocol: hf'")
-    return str(said["protocol"])
-
-
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{file}: cannot be read as JSON ({error})") from None
-    if not isinstance(value, dict):
-        raise ModelError(f"{file}: must hold one JSON object")
-    return value
-
-
-def _default_digest() -> Callable[[Path], str]:
-    try:
-        from evalkit.files import file_digest
-    except ImportError:
-        return _sha256
-    found: Callable[[Path], str] = file_digest
-    return found
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return protocol
 
 
 def _short(n: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -13,12 +13,15 @@ import transformers
 from transformers.initialization import no_init_weights
 from transformers.models.siglip import modeling_siglip
 
-from evalkit.errors import ModelError
-from evalkit.models.paligemma.checkpoint import big_vision, filling, lora, quantize
+from evalkit.errors import ModelError, UserError
+from evalkit.models.paligemma.checkpoint import big_vision, filling, finite, lora, quantize, weight_files
+from evalkit.models.paligemma.checkpoint.contents import shown
 from evalkit.models.paligemma.checkpoint.device import find_device, fix_arithmetic
 from evalkit.models.paligemma.checkpoint.info import CheckpointInfo
 from evalkit.models.paligemma.checkpoint.safetensors import canonical
 from evalkit.models.paligemma.memory import is_out_of_memory
+
+T = TypeVar("T")
 
 WINDOW = 1 << 20  # tokens: longer than any prompt, so Gemma 2's sliding layers see everything
 # For transformers before 5.6, which has the vision tower one module deeper and does not find the weights of a
@@ -45,16 +48,22 @@ def load_model(
 
     `device`: auto (a GPU if there is one), cpu, cuda, cuda:N; `device_map`: as in transformers
     (`auto`, `balanced`...), for checkpoints larger than one GPU; `sliding`: use the window of Gemma 2's
-    config. Raises ModelError if the device does not exist or weights are missing.
+    config. Raises ModelError if the device does not exist, weights are missing or not finite, or a file
+    is not the one in `info.planned`.
     """
     config = _config(info, sliding)
     alone = not device_map and scheme not in quantize.LIBRARIES
     if info.derived:
         model = _from_npz(info, config, dtype)
-    elif not alone or (model := _filled(info, config, dtype, device)) is None:
+        info.planned.check_again(info.weights)
+    elif alone:
+        model = _filled(info, config, dtype, device)
+    else:
         model = _from_folder(info, config, dtype, device, device_map, scheme)
+        info.planned.check_again(info.weights)
     if info.adapter is not None:
         lora.merge(info.adapter, model)
+        info.planned.check_again(info.adapter.files)
     if scheme == "int8":
         quantize.round_int8(model)
     fix_arithmetic()
@@ -67,14 +76,10 @@ def load_model(
 
 
 def _filled(info: CheckpointInfo, config: Any, dtype: str, device: str) -> Any:
-    """transformers' model on its device, filled from safetensors files; None if its parameters are not all
-    there as they should be."""
+    """transformers' model on its device, filled from safetensors files."""
     with find_device(device):
         model = _empty(info, config, dtype)
-    places = filling.covered(info.weights, model)
-    if places is None:
-        return None
-    filling.fill(model, places)
+    filling.fill(model, filling.places(info.weights, model, info.path), info.planned)
     return model.eval()
 
 
@@ -96,6 +101,10 @@ def _from_folder(
 ) -> Any:
     if device_map and importlib.util.find_spec("accelerate") is None:
         raise ModelError(f"device_map={device_map}: needs the package accelerate; pip install accelerate")
+    single = info.path / weight_files.SINGLE
+    if single.is_file() and single not in info.weights:  # which transformers would take
+        raise ModelError(f"{single}: lies beside shards, which are the weights; move it away for this option")
+    config.transformers_weights = None  # a file that config.json may name: the weights are `info.weights`
     options: dict[str, Any] = {"device_map": device_map} if device_map else {}
     if scheme in quantize.LIBRARIES:  # the library itself places the weights, so it needs the device now
         device_map = device_map or str(find_device(device))
@@ -130,6 +139,9 @@ def _from_folder(
         raise ModelError(
             f"{info.path}: {what} (first: {(missing or mismatched)[0]}); save the checkpoint again"
         )
+    for name, weight in model.named_parameters():
+        if weight.is_floating_point() and not weight.is_meta:
+            finite.check(info.path, name, weight)
     return model
 
 
@@ -147,6 +159,7 @@ def _from_npz(info: CheckpointInfo, config: Any, dtype: str) -> Any:
             if place is None or place.shape != values.shape:
                 fits = "no such weight" if place is None else tuple(place.shape)
                 raise ModelError(f"{info.path}: {tensor.name} is {tuple(values.shape)}, its model has {fits}")
+            finite.check(info.path, tensor.name, values)
             place.copy_(values)
     if places:
         raise ModelError(f"{info.path}: {len(places)} weights are missing (first: {min(places)})")
@@ -157,24 +170,29 @@ def _config(info: CheckpointInfo, sliding: bool) -> Any:
     if info.derived is not None:
         config = transformers.PaliGemmaConfig.from_dict(dict(info.derived))
     else:
-        config = transformers.PaliGemmaConfig.from_pretrained(info.path, local_files_only=True)
+        config = _quietly(
+            lambda: transformers.PaliGemmaConfig.from_pretrained(info.path, local_files_only=True), info
+        )
     if info.family == 2 and not sliding:
         # The reference has no sliding window; transformers' would hide the first image tokens at 896 px.
         config.text_config.sliding_window = WINDOW
     return config
 
 
-def load_tokenizer(info: CheckpointInfo) -> Any:
-    """The checkpoint's own tokenizer. Raises ModelError if transformers cannot read it."""
-    return _quietly(
-        lambda: transformers.AutoTokenizer.from_pretrained(
-            info.tokenizer[0].parent, local_files_only=True, trust_remote_code=False
+def load_tokenizer(info: CheckpointInfo, use: Callable[[Any], None]) -> None:
+    """Hands the checkpoint's own tokenizer to `use`. Raises ModelError if transformers cannot read it, or it
+    fails there: what is odd in its files may show only when it is used."""
+    home = info.tokenizer[0].parent
+    _quietly(
+        lambda: use(
+            transformers.AutoTokenizer.from_pretrained(home, local_files_only=True, trust_remote_code=False)
         ),
         info,
+        f"{home}: the tokenizer cannot be used",
     )
 
 
-def _quietly(load: Callable[[], Any], info: CheckpointInfo) -> Any:
+def _quietly(load: Callable[[], T], info: CheckpointInfo, what: str = "") -> T:
     """Loads without transformers' progress bars and reports; turns its errors into a ModelError."""
     logging = transformers.utils.logging
     level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -182,15 +200,17 @@ def _quietly(load: Callable[[], Any], info: CheckpointInfo) -> Any:
     logging.disable_progress_bar()
     try:
         return load()
-    except (ImportError, OSError, ValueError, RuntimeError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # of a file's odd content: its own, those of tokenizers and of huggingface_hub
         if is_out_of_memory(error):
             raise ModelError(
                 f"{info.path}: {info.parameters:,} parameters do not fit into memory; try "
                 "--dtype bfloat16, or device_map=auto to spread them over several GPUs"
             ) from None
-        raise ModelError(
-            f"{info.path}: transformers cannot load it: {str(error).strip().splitlines()[0]}"
-        ) from None
+        why = shown((str(error).strip().splitlines() or [""])[0], 300)
+        what = what or f"{info.path}: transformers cannot load it"
+        raise ModelError(f"{what}: {type(error).__name__}: {why}") from None
     finally:
         logging.set_verbosity(level)
         if bars:

@@ -5,7 +5,6 @@ Merged here and not by peft, so that unknown settings are refused instead of ign
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -14,7 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.errors import ModelError
+from evalkit.models.paligemma.checkpoint import contents, hub, settings, targets
 from evalkit.models.paligemma.checkpoint import safetensors as tensors
+from evalkit.models.paligemma.checkpoint.settings import Settings
+from evalkit.models.paligemma.checkpoint.targets import Targets
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 UNDERSTOOD = {
@@ -54,6 +56,7 @@ class Adapter:
     pairs: Mapping[str, Pair]  # by layer
     replaced: Mapping[str, tuple[str, tuple[int, ...]]]  # by parameter: key and shape
     own_copies: tuple[str, ...]  # those of `replaced` that must not change a tied weight elsewhere
+    targets: Targets  # the layers that its config names
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -75,19 +78,18 @@ def is_adapter(folder: Path) -> bool:
 def inspect(folder: Path) -> Adapter:
     """Describes an adapter without loading it. Raises ModelError if it cannot be merged exactly."""
     if not (folder / CONFIG).is_file():
-        raise ModelError(f"{folder}: {CONFIG} is missing; --adapter takes a folder as peft saves it")
+        why = (
+            hub.inside(folder, "--adapter")
+            or f"{CONFIG} is missing; --adapter takes a folder as peft saves it"
+        )
+        raise ModelError(f"{folder}: {why}")
     if not (folder / WEIGHTS).is_file():
         pickled = " (only the pickled adapter_model.bin, which is never loaded)"
         found = pickled if (folder / "adapter_model.bin").is_file() else ""
         raise ModelError(f"{folder}: {WEIGHTS} is missing{found}; save it with safe_serialization=True")
-    try:
-        config: dict[str, Any] = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        if not isinstance(config, dict):
-            raise ValueError("no object")
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{folder / CONFIG}: cannot be read as JSON ({error})") from None
-    _refuse(folder / CONFIG, config)
-    shapes, _ = tensors.shapes((folder / WEIGHTS,))
+    config = settings.read(folder / CONFIG)
+    _refuse(config)
+    shapes = _shapes(folder / WEIGHTS)
     halves: dict[str, dict[str, str]] = {}
     replaced: dict[str, tuple[str, tuple[int, ...]]] = {}
     for key in shapes:
@@ -100,38 +102,56 @@ def inspect(folder: Path) -> Adapter:
             )
         else:
             replaced[tensors.canonical(key)] = (key, shapes[key])
-    saved = tuple(config.get("modules_to_save") or ())
+    saved = config.texts("modules_to_save")
     return Adapter(
         path=folder,
-        base=str(config.get("base_model_name_or_path") or ""),
-        revision=config.get("revision"),
+        base=config.text("base_model_name_or_path"),
+        revision=config.text("revision") or None,
         pairs={tensors.canonical(k): _pair(folder, config, k, v, shapes) for k, v in sorted(halves.items())},
         replaced=replaced,
         own_copies=tuple(name for name in replaced if any(f".{m}." in f".{name}" for m in saved)),
+        targets=targets.read(config, tuple(sorted(halves))),
     )
 
 
-def _refuse(file: Path, config: Mapping[str, Any]) -> None:
-    if config.get("peft_type") != "LORA":
-        raise ModelError(f"{file}: peft_type is {config.get('peft_type')!r}; only LORA adapters are merged")
-    for key, value in config.items():
+def _shapes(file: Path) -> dict[str, tuple[int, ...]]:
+    """The shapes of an adapter's tensors. Raises ModelError for numbers that are no floats."""
+    (header,) = tensors.headers((file,))
+    for name, tensor in header.tensors.items():
+        if tensor.dtype not in tensors.DTYPES:
+            kinds = ", ".join(tensors.DTYPES.values())
+            raise ModelError(
+                f"{file}: {name} is {tensor.dtype}, it must be one of {kinds}; save the adapter again"
+            )
+    return {name: tensor.shape for name, tensor in header.tensors.items()}
+
+
+def _refuse(config: Settings) -> None:
+    said = config.content
+    if said.get("peft_type") != "LORA":
+        raise ModelError(
+            f"{config.where}: peft_type is {said.get('peft_type')!r}; only LORA adapters are merged"
+        )
+    for key, value in said.items():
         if value and key not in UNDERSTOOD:
             raise ModelError(
-                f"{file}: {key} is not understood, so its merged weights would be wrong; merge the adapter "
-                "with peft (merge_and_unload) and evaluate the merged checkpoint"
+                f"{config.where}: {key} is not understood, so its merged weights would be wrong; merge the "
+                "adapter with peft (merge_and_unload) and evaluate the merged checkpoint"
             )
-    if config.get("init_lora_weights") not in INITIAL:
+    if said.get("init_lora_weights") not in INITIAL:
         raise ModelError(
-            f"{file}: init_lora_weights is {config['init_lora_weights']!r}, which changes the base too; "
-            "merge the adapter with peft and evaluate the merged checkpoint"
+            f"{config.where}: init_lora_weights is {said['init_lora_weights']!r}, which changes the base "
+            "too; merge the adapter with peft and evaluate the merged checkpoint"
         )
-    if config.get("ensure_weight_tying") and config.get("modules_to_save"):
-        raise ModelError(f"{file}: ensure_weight_tying is not understood; merge the adapter with peft")
+    if said.get("ensure_weight_tying") and said.get("modules_to_save"):
+        raise ModelError(
+            f"{config.where}: ensure_weight_tying is not understood; merge the adapter with peft"
+        )
 
 
 def _pair(
     folder: Path,
-    config: Mapping[str, Any],
+    config: Settings,
     module: str,
     halves: Mapping[str, str],
     shapes: Mapping[str, tuple[int, ...]],
@@ -146,20 +166,22 @@ def _pair(
             f"{where}: LoRA matrices of {a} and {b} cannot be multiplied; only linear layers are merged"
         )
     name = module.removeprefix("base_model.model.")
-    rank = _matching(config.get("rank_pattern"), name, config.get("r"))
-    alpha = _matching(config.get("alpha_pattern"), name, config.get("lora_alpha"))
-    if rank != a[0] or not isinstance(alpha, (int, float)):
+    rank = _matching(config, "rank_pattern", name, "r")
+    alpha = _matching(config, "alpha_pattern", name, "lora_alpha")
+    if rank != a[0] or isinstance(alpha, bool) or not isinstance(alpha, (int, float)):
         raise ModelError(f"{where}: has rank {a[0]}, {CONFIG} says r {rank} and lora_alpha {alpha}")
-    scaling = alpha / (math.sqrt(a[0]) if config.get("use_rslora") else a[0])
+    scaling = alpha / (math.sqrt(a[0]) if config.content.get("use_rslora") else a[0])
+    if not math.isfinite(scaling):
+        raise ModelError(f"{config.where}: lora_alpha is {alpha}; it must be a finite number")
     return Pair(halves["A"], halves["B"], a[0], (b[0], a[1]), scaling)
 
 
-def _matching(patterns: Mapping[str, Any] | None, name: str, default: Any) -> Any:
+def _matching(config: Settings, patterns: str, name: str, default: str) -> Any:
     """The value of the first pattern that matches the end of the module's name, as in peft."""
-    for pattern, value in (patterns or {}).items():
-        if re.match(rf"(.*\.)?({pattern})$", name):
+    for pattern, value in config.part(patterns).content.items():
+        if targets.matches(config, patterns, rf"(.*\.)?({pattern})$", name):
             return value
-    return default
+    return config.content.get(default)
 
 
 # --- does it fit? --------------------------------------------------------------------------------
@@ -207,6 +229,25 @@ def check_base(
             )
 
 
+def remarks(adapter: Adapter, shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, ...]:
+    """What is to be said of an adapter that covers a part of what its config names. `shapes`: the base's."""
+    said = []
+    lost = targets.missing(adapter.targets, adapter.pairs, shapes)
+    if lost:
+        said.append(
+            f"{adapter.path}: adapts {len(adapter.pairs):,} of the {len(lost) + len(adapter.pairs):,} layers "
+            f"that {CONFIG} names; the base's own weights are used for {contents.listed(lost)}"
+        )
+    saved = adapter.targets.config.texts("modules_to_save")
+    gone = [name for name in saved if not any(f".{name}." in f".{place}" for place in adapter.replaced)]
+    if gone:
+        said.append(
+            f"{adapter.path}: {CONFIG} names modules_to_save {', '.join(gone)}, which it does not hold; "
+            "the base's own weights are used for them"
+        )
+    return tuple(said)
+
+
 def _shape(name: str, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...] | None:
     """A parameter's shape; the output table is the embedding table unless saved separately."""
     if name == "lm_head.weight" and name not in shapes:
@@ -226,17 +267,23 @@ def merge(adapter: Adapter, model: Any) -> None:
     import torch
     from safetensors import safe_open
 
+    from evalkit.models.paligemma.checkpoint import finite
+
     homes = {tensors.canonical(n): m for n, m in model.named_modules()}
     with torch.no_grad(), safe_open(adapter.path / WEIGHTS, framework="pt") as file:
         for name, pair in adapter.pairs.items():
             weight = _own(model, homes[name], "weight")
             a, b = (file.get_tensor(k).to(weight.device, torch.float32) for k in (pair.a, pair.b))
+            for key, half in ((pair.a, a), (pair.b, b)):
+                finite.check(adapter.path / WEIGHTS, key, half)
             weight.copy_(weight.float() + (b @ a) * pair.scaling)
         for name, (key, _) in adapter.replaced.items():
             layer, _, parameter = name.rpartition(".")
             home = homes[layer]
             target = _own(model, home, parameter) if name in adapter.own_copies else getattr(home, parameter)
-            target.copy_(file.get_tensor(key))
+            values = file.get_tensor(key)
+            finite.check(adapter.path / WEIGHTS, key, values)
+            target.copy_(values)
 
 
 def _own(model: Any, home: Any, parameter: str) -> Any:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evalkit.errors import ModelError
-from evalkit.models.paligemma.checkpoint import info, lora
+from evalkit.models.paligemma.checkpoint import hub, lora
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,11 +24,11 @@ def find(model: str, revision: str | None, adapter: str | None, base: str | None
 
     Raises ModelError for options that exclude each other, and for what cannot be found.
     """
-    path = info.resolve(model, revision)
+    path = hub.resolve(model, revision)
     if not lora.is_adapter(path):
         if base is not None:
             raise ModelError(f"{model}: base={base}: needs an adapter as --model; this is not one")
-        return Found(path, lora.inspect(info.resolve(adapter)) if adapter else None, model)
+        return Found(path, lora.inspect(hub.resolve(adapter)) if adapter else None, model)
     if adapter is not None:
         raise ModelError(f"{model}: is an adapter itself; give its base as --model with --adapter")
     chosen = lora.inspect(path)
@@ -36,7 +36,7 @@ def find(model: str, revision: str | None, adapter: str | None, base: str | None
     if not named:
         raise ModelError(f"{model}: is an adapter that names no base; add --model_args base=FOLDER")
     try:
-        return Found(info.resolve(named, None if base else chosen.revision), chosen, named)
+        return Found(hub.resolve(named, None if base else chosen.revision), chosen, named)
     except ModelError as error:
         raise ModelError(
             f"{model}: is an adapter of {named}, which cannot be found ({error}); "
