@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import json
+import math
 import os
 import tempfile
 import time
@@ -64,6 +66,29 @@ def _refusals(path: Path) -> Iterator[None]:
         else:
             why = f"cannot be written: {error.strerror or error}"
         raise ResultsError(f"{path}: {why}") from error
+
+
+def json_text(
+    content: Any, indent: int | None = None, compact: bool = False, ascii_only: bool = False
+) -> str:
+    """JSON that every reader takes: a number that is none (NaN, infinite) is null. `compact`: no blanks."""
+    separators = (",", ":") if compact else None
+    write = functools.partial(
+        json.dumps, ensure_ascii=ascii_only, indent=indent, separators=separators, allow_nan=False
+    )
+    try:
+        return write(content)
+    except ValueError:
+        return write(_numbers(content))
+
+
+def _numbers(content: Any) -> Any:
+    """The content with None for every number that is none."""
+    if isinstance(content, Mapping):
+        return {key: _numbers(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_numbers(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 # --- hashing -----------------------------------------------------------------------------------
@@ -153,5 +178,5 @@ def _remember(path: Path, entry: Mapping[str, Any]) -> None:
     with contextlib.suppress(OSError):
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=target.parent, suffix=".tmp", delete=False) as file:
-            json.dump(entry, file)
+            file.write(json_text(entry))
         os.replace(file.name, target)

@@ -359,6 +359,10 @@ class Metric(ABC):
         """Further figures by name (accuracy per question type, AP at .75...)."""
         return {}
 
+    def why_undefined(self, rows: Rows) -> str:
+        """Why these rows give no score, where `reduce` gives NaN."""
+        return self.undefined
+
     def offsets(self, rows: Rows) -> npt.NDArray[np.float64] | None:
         """How far boxes are from the targets that they overlap: (n, 3), the summed distances down and right,
         in 1/1024 of the image, and the number of boxes. None for a metric without boxes."""
@@ -491,7 +495,7 @@ class Score:
     clusters: int
     coverage: str  # all | limited | early | incomplete
     invalid: int
-    groups: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    groups: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)  # value None: not scored
     details: Mapping[str, float] = field(default_factory=dict)
     lower_is_better: bool = False
     remarks: Mapping[str, int] = field(default_factory=dict)  # what is odd about the answers -> how many

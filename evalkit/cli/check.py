@@ -14,6 +14,7 @@ from evalkit.options.fields import paths
 from evalkit.options.verbs import BaselineOptions, CheckOptions
 from evalkit.report import decision as report
 from evalkit.runs import scored_run, store
+from evalkit.types import why_not_scored
 
 
 def check(options: CheckOptions) -> int:
@@ -45,6 +46,12 @@ def baseline(options: BaselineOptions) -> int:
         raise UserError(
             f"baseline save: {', '.join(sorted(names))}: a task is there twice; a baseline has one run a task"
         )
+    for run in found:
+        reasons = [f"{run.task}: {metric} {why_not_scored(why)}" for metric, why in run.not_scored.items()]
+        if not run.scores:
+            raise UserError(f"baseline save: {run.run}: no score to check against: {'; '.join(reasons)}")
+        for reason in reasons:
+            print(f"warning: {reason}", file=sys.stderr)
     scored_run.save(found, options.file)
     for place in places:
         if place.is_dir():

@@ -38,7 +38,7 @@ def score(options: ScoreOptions) -> int:
         progress.say(f"{metric}: {why_not_scored(why)}")
     for found in scored.scores:
         progress.say(found.signature)
-    return 0
+    return 1 if scored.failed else 0
 
 
 ACTS = {"score": score}

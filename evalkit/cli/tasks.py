@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import textwrap
@@ -14,6 +13,7 @@ from evalkit.cli.runs import list_runs
 from evalkit.data import sources
 from evalkit.errors import DataError, ImageError, UserError
 from evalkit.evaluation import progress
+from evalkit.files import json_text
 from evalkit.options.fields import names, paths
 from evalkit.options.verbs import FindDataOptions, ListOptions, ShowOptions, ValidateOptions
 from evalkit.published import counts
@@ -246,7 +246,7 @@ def _undecodable(task: Task, ref: ImageRef, stated: Size | None) -> str:
 def validate(options: ValidateOptions) -> int:
     """Every file's first mistake, and whether there was one."""
     if options.schema:
-        print(json.dumps(task_schema.schema(), indent=1))
+        print(json_text(task_schema.schema(), indent=1))
         return 0
     files = [str(file) for file in paths(options.files)]
     if not files:

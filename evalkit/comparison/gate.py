@@ -291,7 +291,9 @@ def _judged(draft: TaskDecision, beyond: float, policy: Policy, displaced: list[
     d, points = draft.metric.found, f"{100 * draft.margin:g}"
     shown = f"{draft.metric.spelled} {_points(d.value)} [{_points(d.low)}, {_points(d.high)}]"
     needed = None
-    if d.p_above(-draft.margin) <= ENOUGH:
+    if draft.metric.why:
+        status, why = INCONCLUSIVE, f"{draft.metric.spelled} {draft.metric.why}"
+    elif d.p_above(-draft.margin) <= ENOUGH:
         status, why = PASS, f"{shown}, not worse by {points}"
     elif beyond <= CERTAIN:
         status, why = FAIL, f"{shown}, surely more than {points} worse"
@@ -359,8 +361,7 @@ def _speed(result: TaskResult, policy: Policy) -> list[str]:
     a, b = result.a, result.b
     if policy.speed == "off" or not a.device or a.device != b.device or not a.seconds or not b.seconds:
         return []
-    counts = [r.scores[r.first].n for r in (a, b)]
-    slow = (b.seconds / counts[1]) / (a.seconds / counts[0]) - 1
+    slow = (b.seconds / len(b.ids)) / (a.seconds / len(a.ids)) - 1
     if slow <= policy.speed_margin or min(a.seconds, b.seconds) < 10:
         return []
     return [f"{100 * slow:.0f} % slower per sample, on the same device ({a.device})"]

@@ -15,7 +15,7 @@ from pathlib import Path
 from evalkit import models
 from evalkit.comparison import trend
 from evalkit.comparison.compare import ModelRuns, baseline_of
-from evalkit.errors import DataError, ResultsError, TasksFailed, UserError
+from evalkit.errors import DataError, MetricsFailed, ResultsError, TasksFailed, UserError
 from evalkit.evaluation import callbacks, early_stopping, estimate, predict, progress
 from evalkit.evaluation import plan as planning
 from evalkit.evaluation.plan import Plan
@@ -115,11 +115,12 @@ class Work:
     def finished(self, plans: Iterable[Plan]) -> list[RunFolder]:
         """The folders of what was planned. Raises what kept a run from its end: the error itself where
         there was nothing else to do, else TasksFailed."""
-        folders = [plan.folder for plan in plans if plan.folder.name not in self.failures]
+        every = [plan.folder for plan in plans]
+        folders = [f for f in every if isinstance(self.failures.get(f.name), MetricsFailed | None)]
         if len(self.failures) == 1 and not folders:
             raise next(iter(self.failures.values()))
         if self.failures:
-            raise TasksFailed(self.failures, folders, len(folders))
+            raise TasksFailed(self.failures, folders, sum(f.name not in self.failures for f in every))
         return folders
 
 

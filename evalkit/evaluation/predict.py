@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evalkit import __version__, provenance, registry
-from evalkit.errors import DataError, ImageError, ModelError, ResultsError, UserError
+from evalkit.errors import DataError, ImageError, MetricsFailed, ModelError, ResultsError, UserError
 from evalkit.evaluation import estimate
 from evalkit.evaluation import score as scoring
 from evalkit.evaluation.plan import Plan, ToScore, again, requests
@@ -64,7 +64,16 @@ def run(plans: Sequence[Plan], session: Session) -> None:
             if plan.missing:
                 check_resume(plan, session)
                 predict(plan, session)
-            session.done(plan, score(plan, session.datasets))
+            finish(plan, session)
+
+
+def finish(plan: Plan, session: Session) -> None:
+    """Scores a run and says so; what is scored is told before a metric's failure is raised."""
+    try:
+        session.done(plan, score(plan, session.datasets))
+    except MetricsFailed as error:
+        session.done(plan, list(error.scores))
+        raise
 
 
 @contextlib.contextmanager
@@ -168,7 +177,8 @@ class _Running:
 def score(run: ToScore, datasets: DatasetCache) -> list[Score]:
     """Scores what the journals hold of the wanted samples and writes rows.jsonl and scores.json.
 
-    What was scored before from the same inputs is read, not computed: the second run is instant.
+    What was scored before from the same inputs is read, not computed: the second run is instant. Raises
+    MetricsFailed, after everything else is written, where a metric failed: it is tried again next time.
     """
     entries = run.folder.entries()
     wanted = set(run.wanted)
@@ -195,7 +205,9 @@ def _score(run: ToScore, predictions: Mapping[str, Prediction], datasets: Datase
     samples = again(run, datasets).samples
     scored = scoring.score(run.task, run.parser, samples, predictions, covered, run.targets, metrics)
     run.folder.write_rows(scored.lines)
-    run.folder.write_scores(scored.scores, inputs, scored.not_scored, scored.used)
+    run.folder.write_scores(scored.scores, "" if scored.failed else inputs, scored.not_scored, scored.used)
+    if scored.failed:
+        raise MetricsFailed("; ".join(map(str, scored.failed.values())), scored.scores)
     return scored.scores
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -85,7 +86,22 @@ class GroupMean(Metric):
         if not self.without:
             return {}
         sums = np.asarray(rows, dtype=np.float64).sum(axis=0)
-        return {f"mean of all {len(self.groups)} groups": float(np.nanmean(self._each(sums)))}
+        mean = float(self._each(sums).mean())
+        return {} if math.isnan(mean) else {f"mean of all {len(self.groups)} groups": mean}
+
+    def why_undefined(self, rows: Rows) -> str:
+        """The first group that has no score, and how many others have none."""
+        sums = np.asarray(rows, dtype=np.float64).sum(axis=0).reshape(len(self.groups), -1)
+        values = self.metric.value(sums)
+        lacking = [
+            f"no sample of group {name}" if not total.any() else f"{self.metric.undefined} in group {name}"
+            for name, total, value in zip(self.groups, sums, values, strict=True)
+            if math.isnan(value) and name not in self.without
+        ]
+        if not lacking:
+            return self.undefined
+        more = len(lacking) - 1
+        return lacking[0] + (f" and {more} other{'s' if more > 1 else ''}" if more else "")
 
     def unfit(self, target: Any) -> str:
         return self.metric.unfit(target)

@@ -8,13 +8,13 @@ from __future__ import annotations
 import csv
 import html
 import io
-import json
 import re
 import shutil
 import sys
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
+from evalkit import files
 from evalkit.report.html import page
 
 BOLD, RED, GREEN, YELLOW, PLAIN = "\033[1m", "\033[31m", "\033[32m", "\033[33m", "\033[0m"
@@ -87,9 +87,9 @@ def _harmless(value: Any) -> Any:
     return "'" + value if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
 
 
-def json_text(content: Any, indent: int = 1) -> str:
+def json_text(content: Any) -> str:
     """JSON as evalkit writes it for people and programs."""
-    return json.dumps(content, ensure_ascii=False, indent=indent) + "\n"
+    return files.json_text(content, indent=1) + "\n"
 
 
 def records(found: Sequence[dict[str, Any]], form: str) -> str:

@@ -72,8 +72,8 @@ def text_of(found: Comparison, colour: bool = False, samples: int = 0, width: in
             d = m.found
             lines.append([
                 task.task if first else "", m.spelled, f"{d.n:,}" if first else "", hundredths(d.a),
-                hundredths(d.b), difference(d), p_value(task.p if first else d.p, first),
-                task.verdict if first else ", ".join(m.flags) or "undecided",
+                hundredths(d.b), difference(d), "–" if m.why else p_value(task.p if first else d.p, first),
+                task.verdict if first else m.why or ", ".join(m.flags) or "undecided",
             ])  # fmt: skip
         below[len(lines) - 1] = _below(task, samples)
     narrow = width is not None and max(map(len, _table([header, *lines]))) > width
@@ -133,6 +133,7 @@ def _below(task: TaskResult, samples: int) -> list[str]:
 
 def _summary(found: Comparison) -> list[str]:
     counts = ", ".join(f"{outcome} {found.count(outcome)}" for outcome in ("won", "lost", "tied"))
+    counts += f", not scored {n}" if (n := found.count("not scored")) else ""
     out = [f"B {counts} of {len(found.tasks)} tasks, at 5 % after Holm"]
     for side, only in ((found.a, found.only_a), (found.b, found.only_b)):
         if only:
@@ -148,11 +149,14 @@ def _summary(found: Comparison) -> list[str]:
 
 
 def hundredths(value: float) -> str:
-    return f"{100 * value:.1f}"
+    """`92.4`; `–` for no number."""
+    return "–" if math.isnan(value) else f"{100 * value:.1f}"
 
 
 def difference(d: Difference) -> str:
     """`+1.2 [-0.3, +2.7]`, in hundredths; turned so that plus is better."""
+    if math.isnan(d.value):
+        return "–"
     if math.isnan(d.low) or math.isnan(d.high):
         return f"{100 * d.value:+.1f}"
     return f"{100 * d.value:+.1f} [{100 * d.low:+.1f}, {100 * d.high:+.1f}]"
@@ -177,6 +181,7 @@ def grid_table(runs: Sequence[ScoredRun]) -> str:
 
     Cost is what the run recorded: seconds a sample on its device; "?" when a session was killed.
     """
+    runs = [r for r in runs if r.scores]
     tasks = list(dict.fromkeys(r.task for r in runs))
     out = []
     for task in tasks:

@@ -15,6 +15,7 @@ from evalkit.comparison.compare import task_record
 from evalkit.comparison.gate import FAIL, INCONCLUSIVE, PASS, Decision, TaskDecision
 from evalkit.files import atomic_write
 from evalkit.report.columns import GREEN, RED, YELLOW, json_text, painted
+from evalkit.report.comparison import difference, hundredths
 
 _COLOURS = {PASS: GREEN, FAIL: RED, INCONCLUSIVE: YELLOW}
 
@@ -149,10 +150,10 @@ def summary(decision: Decision) -> str:
     ]
     for t in decision.tasks:
         d = t.metric.found
-        difference = f"{100 * d.value:+.1f} [{100 * d.low:+.1f}, {100 * d.high:+.1f}]"
+        shown = difference(d)
         cells = [
-            t.task, _MARKS[t.status], t.metric.spelled, f"{d.n:,}", f"{100 * d.a:.1f}", f"{100 * d.b:.1f}",
-            difference, f"{100 * t.margin:g}", t.why.removeprefix(f"{t.metric.spelled} {difference}, "),
+            t.task, _MARKS[t.status], t.metric.spelled, f"{d.n:,}", hundredths(d.a), hundredths(d.b),
+            shown, f"{100 * t.margin:g}", t.why.removeprefix(f"{t.metric.spelled} {shown}, "),
         ]  # fmt: skip
         out.append("| " + " | ".join(_cell(c) for c in cells) + " |")
     for t in decision.tasks:

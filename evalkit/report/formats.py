@@ -103,7 +103,7 @@ def wide_csv(cells: Cells, pair: bool = False) -> str:
         line: list[Any] = [task, metric]
         for c in range(len(table.columns)):
             cell = table.cells.get((r, c))
-            line += ["", ""] if cell is None else [cell.score.value, _half(cell)]
+            line += ["", ""] if cell is None or cell.not_scored else [cell.score.value, _half(cell)]
             line += [cell.runs if cell else ""] if means else []
         rows.append(line)
     return csv_text(rows)

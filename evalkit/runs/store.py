@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import fcntl
 import json
+import math
 import os
 import shutil
 import time
@@ -20,12 +21,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from evalkit.errors import ResultsError
-from evalkit.files import _refusals, atomic_write
+from evalkit.files import _refusals, atomic_write, json_text
 from evalkit.types import Prediction, Score
 
 SCHEMA = 1  # raised when a file's meaning changes; older ones are migrated on reading
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 """From each schema to the next; schema 1 is the first, so there are none yet."""
+OLD = "an older evalkit stored no number; `evalkit score` says why"
 SYNC_SECONDS = 2.0  # a power cut loses at most this much work
 
 
@@ -41,7 +43,7 @@ class Entry:
 
 
 def _dump(content: Any) -> str:
-    return json.dumps(content, ensure_ascii=False, indent=1, sort_keys=False) + "\n"
+    return json_text(content, indent=1) + "\n"
 
 
 # --- one run -------------------------------------------------------------------------------------
@@ -83,7 +85,7 @@ class RunFolder:
         atomic_write(self.path / "scores.json", _dump(content))
 
     def write_rows(self, lines: Iterable[Mapping[str, Any]]) -> None:
-        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        text = "".join(json_text(line) + "\n" for line in lines)
         atomic_write(self.path / "rows.jsonl", text)
 
     def read_rows(self) -> list[dict[str, Any]]:
@@ -123,14 +125,16 @@ class RunFolder:
 
 
 def scores_of(folder: RunFolder) -> list[Score]:
-    """The scores of a run as objects; [] when it is not scored."""
+    """The scores of a run as objects; [] when it is not scored. Older files may hold NaN, which is none."""
     content = folder.read_scores()
-    return [Score(**s) for s in content["scores"]] if content else []
+    return [Score(**s) for s in content["scores"] if math.isfinite(s["value"])] if content else []
 
 
 def not_scored_of(folder: RunFolder) -> dict[str, str]:
     """The metrics of a scored run that have no score, and why."""
-    return dict((folder.read_scores() or {}).get("not_scored", {}))
+    content = folder.read_scores() or {}
+    old = {s["metric"]: OLD for s in content.get("scores", ()) if not math.isfinite(s["value"])}
+    return {**content.get("not_scored", {}), **old}
 
 
 def find(paths: Iterable[Path]) -> list[RunFolder]:
@@ -234,7 +238,7 @@ def _encode(entry: Entry) -> bytes:
     """One line: the prediction without fields at their defaults, the stamps, and a crc32 at the end."""
     content = {k: v for k, v in dataclasses.asdict(entry.prediction).items() if v != _DEFAULTS[k]}
     content |= {"stamps": entry.stamps} if entry.stamps else {}
-    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))[:-1].encode()
+    text = json_text(content, compact=True)[:-1].encode()
     return text + b',"crc":"%08x"}\n' % zlib.crc32(text)
 
 
@@ -248,5 +252,7 @@ def _decode(line: bytes) -> Entry | None:
     for key in ("tokens", "logprobs", "image_digests"):
         if content.get(key) is not None:
             content[key] = tuple(content[key])
+    if content.get("logprobs"):  # JSON has no other way to write what is no number
+        content["logprobs"] = tuple(-math.inf if p is None else p for p in content["logprobs"])
     content["sizes"] = tuple((h, w) for h, w in content.get("sizes", ()))
     return Entry(Prediction(**content), stamps)

@@ -96,6 +96,14 @@ def difference(metric: Metric, a: Rows, b: Rows, index: Ints, level: float = int
     return _by_resampling(metric, first, second, index, level)
 
 
+def undefined(a: float, b: float, n: int, clusters: int) -> Difference:
+    """What stands for the difference where one of two scores is none (NaN)."""
+    return Difference(
+        a=a, b=b, n=n, clusters=clusters, value=math.nan, low=math.nan, high=math.nan, error=math.nan, p=1.0,
+        test="none", method="none", detectable=math.nan, changed=0,
+    )  # fmt: skip
+
+
 def _of_means(metric: Metric, a: Floats, b: Floats, index: Ints, level: float) -> Difference:
     sign = -1.0 if metric.lower_is_better else 1.0
     moved = sign * (b - a)
