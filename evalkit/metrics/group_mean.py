@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from evalkit import registry
 from evalkit.errors import DataError
-from evalkit.types import Metric, Rows
+from evalkit.types import Metric, Rows, Stratum
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,16 @@ class GroupMean(Metric):
         sums = np.asarray(rows, dtype=np.float64).sum(axis=0)
         mean = float(self._each(sums).mean())
         return {} if math.isnan(mean) else {f"mean of all {len(self.groups)} groups": mean}
+
+    def strata(self, rows: Rows) -> list[Stratum]:
+        """The groups that count; a sample belongs to the group whose columns are not all zero."""
+        wide = np.asarray(rows, dtype=np.float64).reshape(len(rows), len(self.groups), -1)
+        counted = [k for k, name in enumerate(self.groups) if name not in self.without]
+        found = []
+        for k in counted:
+            places = np.flatnonzero(wide[:, k].any(axis=1))
+            found.append(Stratum(1 / len(counted), self.metric, wide[places, k], places))
+        return found
 
     def why_undefined(self, rows: Rows) -> str:
         """The first group that has no score, and how many others have none."""
