@@ -9,12 +9,14 @@ import hashlib
 import json
 import math
 import os
+import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from evalkit import printing
 from evalkit.errors import DataError, ResultsError
 
 # --- writing safely ------------------------------------------------------------------------------
@@ -71,15 +73,20 @@ def _refusals(path: Path) -> Iterator[None]:
 def json_text(
     content: Any, indent: int | None = None, compact: bool = False, ascii_only: bool = False
 ) -> str:
-    """JSON that every reader takes: a number that is none (NaN, infinite) is null. `compact`: no blanks."""
+    """JSON that every reader takes: a number that is none (NaN, infinite) is null, and characters that would
+    not be seen, or steer a terminal, are escaped. `compact`: no blanks."""
     separators = (",", ":") if compact else None
     write = functools.partial(
         json.dumps, ensure_ascii=ascii_only, indent=indent, separators=separators, allow_nan=False
     )
     try:
-        return write(content)
+        text = write(content)
     except ValueError:
-        return write(_numbers(content))
+        text = write(_numbers(content))
+    return _UNSEEN.sub(lambda found: json.dumps(found[0])[1:-1], text)
+
+
+_UNSEEN = re.compile(f"[{printing.UNSEEN.removeprefix(printing.CONTROLS)}]")  # JSON escapes the controls
 
 
 def _numbers(content: Any) -> Any:

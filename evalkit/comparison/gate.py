@@ -18,6 +18,7 @@ from evalkit import strict_yaml
 from evalkit.comparison.compare import MARGIN, MetricResult, TaskResult, only_model, task_result
 from evalkit.errors import UserError, nearest
 from evalkit.geometry.boxes import STEPS
+from evalkit.printing import one_line
 from evalkit.runs.scored_run import ScoredRun
 from evalkit.stats import significance
 from evalkit.stats.paired import ROUNDING
@@ -175,7 +176,7 @@ class Decision:
         for t in self.tasks:
             lines.append(f"  {t.status}  {t.task}: {t.why}")
             lines += [f"    warning: {w}" for w in t.warnings]
-        return "\n".join(lines + [f"  note: {n}" for n in self.notes])
+        return "\n".join(map(one_line, lines + [f"  note: {n}" for n in self.notes]))
 
     __repr__ = __str__
 

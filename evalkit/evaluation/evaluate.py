@@ -24,6 +24,7 @@ from evalkit.options.fields import models as every_model
 from evalkit.options.fields import names, paths
 from evalkit.options.model import DataOptions, ModelOptions
 from evalkit.options.verbs import CheckOptions, DemoOptions, RunOptions, WatchOptions
+from evalkit.printing import put
 from evalkit.runs import scored_run
 from evalkit.runs.scored_run import ScoredRun
 from evalkit.runs.store import RunFolder
@@ -168,7 +169,7 @@ def run(options: RunOptions, command: str = "") -> list[RunFolder]:
     if options.dry_run:
         for plans, candidate in zip(every, work.checkpoints, strict=True):
             found = [estimate.estimate(plan, work.datasets, candidate, work.output) for plan in plans]
-            print(f"{candidate.name}: {estimate.describe(found)}")
+            put(f"{candidate.name}: {estimate.describe(found)}")
         if work.failures:
             raise TasksFailed(work.failures, (), len(every[0]))
         return []
