@@ -124,6 +124,11 @@ class Run:
         """Every score by its metric as the task spells it; a bare name (`anls`) finds the only one of it."""
         return ByMetric((score.metric, score) for score in store.scores_of(self.folder))
 
+    @property
+    def not_scored(self) -> dict[str, str]:
+        """The metrics that have no score, and why."""
+        return store.not_scored_of(self.folder)
+
     def samples(self) -> Any:
         """A pandas DataFrame, one row a sample: id, group, image, text, answer, and a column a metric.
 

@@ -31,22 +31,34 @@ class Damaged(ResultsError):
     """A file of a run that is damaged and can be written again; the message names the command."""
 
 
+class MetricsFailed(DataError):
+    """Some metrics of a task failed; the others are scored and stored: `scores`."""
+
+    def __init__(self, why: str, scores: Sequence[Any]) -> None:
+        self.scores = tuple(scores)
+        super().__init__(why)
+
+
 class TasksFailed(UserError):
     """Some tasks of several could not be done; the others were.
 
     `failures` says why, by task or by run; `runs` are the finished runs, also those of `evalkit.run`.
+    `done` counts those that failed in nothing; a run may have failed in a metric and be among `runs`.
     `status` is the exit status: 1 where anything was done, else 2.
     """
 
     def __init__(self, failures: Mapping[str, Exception], runs: Sequence[Any], done: int) -> None:
-        self.failures, self.runs, self.done, self.status = dict(failures), runs, done, 1 if done else 2
+        self.failures, self.runs, self.done = dict(failures), runs, done
+        self.status = 1 if done or runs else 2
         super().__init__("; ".join(map(str, failures.values())))
 
     @property
     def summary(self) -> str:
         """`1 of 3 failed, the others are done`."""
         asked = len(self.failures) + self.done
-        others = "the others are done; the same command goes on" if self.done else "nothing was done"
+        if all(isinstance(error, MetricsFailed) for error in self.failures.values()):
+            return f"{len(self.failures)} of {asked} failed in a metric, everything else is done"
+        others = "the others are done; the same command goes on" if self.runs else "nothing was done"
         return f"{len(self.failures)} of {asked} failed, {others}"
 
 

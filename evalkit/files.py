@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import json
+import math
 import os
+import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+from evalkit import printing
 from evalkit.errors import DataError, ResultsError
 
 # --- writing safely ------------------------------------------------------------------------------
@@ -85,6 +89,34 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
         for number, raw in enumerate(file, 1):
             text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
             yield number, text.removesuffix("\n").removesuffix("\r")
+
+
+def json_text(
+    content: Any, indent: int | None = None, compact: bool = False, ascii_only: bool = False
+) -> str:
+    """JSON that every reader takes: a number that is none (NaN, infinite) is null, and characters that would
+    not be seen, or steer a terminal, are escaped. `compact`: no blanks."""
+    separators = (",", ":") if compact else None
+    write = functools.partial(
+        json.dumps, ensure_ascii=ascii_only, indent=indent, separators=separators, allow_nan=False
+    )
+    try:
+        text = write(content)
+    except ValueError:
+        text = write(_numbers(content))
+    return _UNSEEN.sub(lambda found: json.dumps(found[0])[1:-1], text)
+
+
+_UNSEEN = re.compile(f"[{printing.UNSEEN.removeprefix(printing.CONTROLS)}]")  # JSON escapes the controls
+
+
+def _numbers(content: Any) -> Any:
+    """The content with None for every number that is none."""
+    if isinstance(content, Mapping):
+        return {key: _numbers(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_numbers(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 # --- hashing -----------------------------------------------------------------------------------
@@ -190,5 +222,5 @@ def _remember(path: Path, entry: Mapping[str, Any]) -> None:
     with contextlib.suppress(OSError):
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=target.parent, suffix=".tmp", delete=False) as file:
-            json.dump(entry, file)
+            file.write(json_text(entry))
         os.replace(file.name, target)

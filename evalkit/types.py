@@ -322,6 +322,17 @@ Rows = npt.NDArray[np.float64] | list[Any]
 """One row per sample: a float array (n, columns), or a list of plain objects where sums are not enough."""
 
 
+@dataclass(frozen=True, slots=True)
+class Stratum:
+    """A part of a score that is a weighted mean: `rows` (m, columns) of the samples at `places` (m,), scored
+    by `metric`."""
+
+    weight: float
+    metric: Metric
+    rows: npt.NDArray[np.float64]
+    places: npt.NDArray[np.intp]
+
+
 class Metric(ABC):
     """From answers and targets to rows, from rows to a score. One frozen dataclass per file in `metrics/`.
 
@@ -359,6 +370,14 @@ class Metric(ABC):
         """Further figures by name (accuracy per question type, AP at .75...)."""
         return {}
 
+    def why_undefined(self, rows: Rows) -> str:
+        """Why these rows give no score, where `reduce` gives NaN."""
+        return self.undefined
+
+    def strata(self, rows: Rows) -> Sequence[Stratum]:
+        """The parts that the score is a weighted mean of, for its interval; none where it is no such mean."""
+        return ()
+
     def offsets(self, rows: Rows) -> npt.NDArray[np.float64] | None:
         """How far boxes are from the targets that they overlap: (n, 3), the summed distances down and right,
         in 1/1024 of the image, and the number of boxes. None for a metric without boxes."""
@@ -379,6 +398,14 @@ class Metric(ABC):
     def tools(self) -> str:
         """Versions of the external tools that compute (`pycocotools 2.0.11`), for the signature."""
         return ""
+
+
+@dataclass(frozen=True)
+class Share(Metric):
+    """The share of answers that equal their targets; scores strata of right and wrong answers, too."""
+
+    def rows(self, answers: Sequence[Any | None], targets: Sequence[Any]) -> Rows:
+        return np.array([[float(a == t), 1.0] for a, t in zip(answers, targets, strict=True)]).reshape(-1, 2)
 
 
 class Format(ABC):
@@ -491,7 +518,7 @@ class Score:
     clusters: int
     coverage: str  # all | limited | early | incomplete
     invalid: int
-    groups: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    groups: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)  # value None: not scored
     details: Mapping[str, float] = field(default_factory=dict)
     lower_is_better: bool = False
     remarks: Mapping[str, int] = field(default_factory=dict)  # what is odd about the answers -> how many

@@ -190,7 +190,13 @@ EXAMPLES = {
     "rouge_l": Example(("rouge_l", "rouge_l(ptb='batch')"), CAPTIONED, CAPTIONS, CAPTIONS_RIGHT),
     "spice": Example(("spice",), CAPTIONED, CAPTIONS, CAPTIONS_RIGHT, java=True),
     "coco_ap": Example(
-        ("coco_ap", "coco_ap(rank='logprob')", "coco_ap(rank='class')", "coco_ap(agnostic=True)"),
+        (
+            "coco_ap",
+            "coco_ap(rank='logprob')",
+            "coco_ap(rank='class')",
+            "coco_ap(agnostic=True)",
+            "coco_ap(iou=0.5)",
+        ),
         _DETECTED,
         _DETECTIONS,
         _DETECTED_RIGHT,

@@ -683,6 +683,7 @@ OLDER = {
 }
 for _name, _tasks in OLDER.items():
     OFFICIAL |= dict.fromkeys(_tasks, base.DATASETS[_name][3])
+OFFICIAL["custom_detect_each"] = base.DATASETS["coco_detection"][3]
 OFFICIAL["coco_detection_testdev2017"] = {
     "path": {key: base.INSTANCES[key] for key in ("images", "categories")}
 }

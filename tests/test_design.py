@@ -26,7 +26,7 @@ FLOORS: list[set[str]] = [
     {"images"},
     {"data", "geometry", "stats", "published", "registry", "reading", "demo"},
     {"text", "files", "strict_yaml", "own_code", "options"},
-    {"types", "hints", "imports"},
+    {"types", "hints", "imports", "printing"},
     {"errors", "provenance", "opened", "__init__"},
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
@@ -124,6 +124,38 @@ def test_only_the_writers_write(path: Path) -> None:
             ]
             modes = {"w", "wb", "a", "ab", "x"} & set(map(str, texts))
             assert not modes, f"{inside(path)}:{node.lineno} writes"
+
+
+@each_module
+def test_one_place_prints(path: Path) -> None:
+    """What is printed is cleaned by printing.py; the demo's training is a tool of this repository."""
+    if inside(path) == "printing" or inside(path).startswith("demo/training"):
+        return
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            assert name not in ("print", "sys.stdout.write", "sys.stderr.write"), (
+                f"{inside(path)}:{node.lineno} prints; use printing.put or say"
+            )
+
+
+# texts that are hashed or compared, never written; spice: its Java program's input of texts alone
+NO_FILES = {
+    "comparison/compare", "comparison/trend", "evaluation/plan", "evaluation/score", "imports",
+    "metrics/spice", "models/paligemma/checkpoint/info", "models/paligemma/checkpoint/settings", "report/seeds",
+    "runs/naming", "runs/sealed", "tasks/dataset", "tasks/schema",
+}  # fmt: skip
+
+
+def test_one_writer_of_json() -> None:
+    """NaN is no JSON: what is written goes through files.json_text, which writes null."""
+    found = set()
+    for path in MODULES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and node.attr in ("dump", "dumps") and room(path) != "demo":
+                here = isinstance(node.value, ast.Name) and node.value.id == "json"
+                found |= {inside(path)} if here else set()
+    assert found <= NO_FILES | {"files", "models/module"}  # module: says allow_nan=False, and refuses
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ FIELDS = {
     "options": "(A) a, (B) b",
     "thing": "dog",
     "categories": "dog ; cat",
+    "category": "dog",
     "indication": "Cough.",
     "image": "",
 }

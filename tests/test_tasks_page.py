@@ -73,6 +73,7 @@ ROWS = [
     "custom_caption",
     "custom_vqa",
     "custom_detect",
+    "custom_detect_each",
     "custom_segment",
 ]
 SUITES = [

@@ -12,18 +12,20 @@ from evalkit.evaluation.check import check as decide
 from evalkit.files import atomic_write
 from evalkit.options.fields import paths
 from evalkit.options.verbs import BaselineOptions, CheckOptions
+from evalkit.printing import put, say
 from evalkit.report import decision as report
 from evalkit.runs import scored_run, store
+from evalkit.types import why_not_scored
 
 
 def check(options: CheckOptions) -> int:
     """Runs the candidate where it is a model, decides, prints, exits by the decision."""
     decision = decide(options, command())
     text = report.text_of(decision, sys.stdout.isatty() and not options.github)
-    print(report.neutral(text) if options.github else text)
+    put(report.neutral(text) if options.github else text)
     report.write(decision, options.json, options.junit)
     if options.github:
-        print(report.workflow_commands(decision), end="")
+        put(report.workflow_commands(decision), end="")
         _append(os.environ.get("GITHUB_STEP_SUMMARY", ""), report.summary(decision))
     return decision.exit_status
 
@@ -45,13 +47,19 @@ def baseline(options: BaselineOptions) -> int:
         raise UserError(
             f"baseline save: {', '.join(sorted(names))}: a task is there twice; a baseline has one run a task"
         )
+    for run in found:
+        reasons = [f"{run.task}: {metric} {why_not_scored(why)}" for metric, why in run.not_scored.items()]
+        if not run.scores:
+            raise UserError(f"baseline save: {run.run}: no score to check against: {'; '.join(reasons)}")
+        for reason in reasons:
+            say(f"warning: {reason}")
     scored_run.save(found, options.file)
     for place in places:
         if place.is_dir():
             for folder in store.find([place]):
                 folder.keep()  # `runs gc` leaves what a baseline was made of
     of = f"{len(found)} task{'' if len(found) == 1 else 's'}, {sum(len(r.ids) for r in found):,} samples"
-    print(f"{options.file}: {of}, {options.file.stat().st_size / 1e3:.0f} kB")
+    put(f"{options.file}: {of}, {options.file.stat().st_size / 1e3:.0f} kB")
     return 0
 
 

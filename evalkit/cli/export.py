@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from evalkit.exports import write
 from evalkit.options.verbs import ExportOptions
+from evalkit.printing import put
 
 
 def export(options: ExportOptions) -> int:
     """Writes the files and says what each is."""
     for path, about in write.export(options).items():
-        print(f"{path}: {about}")
+        put(f"{path}: {about}")
     return 0
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from evalkit import __version__
 from evalkit.cli.suggest import Parser
 from evalkit.errors import TasksFailed, UserError
+from evalkit.printing import one_line, say
 
 EPILOG = """examples:
   evalkit demo                                              the whole thing on an embedded model, a minute
@@ -66,13 +67,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(verb, words[1:])
     except UserError as error:
-        print(f"evalkit: {error}", file=sys.stderr)
+        say(f"evalkit: {one_line(str(error))}")
         return error.status if isinstance(error, TasksFailed) else 2
     except KeyboardInterrupt:
-        print(
-            "\nevalkit: stopped; what was answered is kept, the same command goes on from here",
-            file=sys.stderr,
-        )
+        say("\nevalkit: stopped; what was answered is kept, the same command goes on from here")
         return 130
     except BrokenPipeError:  # `evalkit table | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -110,7 +108,7 @@ def _top() -> argparse.ArgumentParser:
 
 def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
     """A warning as a line for people, without the place in the code."""
-    print(f"evalkit: warning: {message}", file=sys.stderr)
+    say(f"evalkit: warning: {one_line(str(message))}")
 
 
 def _dashed(words: list[str]) -> list[str]:

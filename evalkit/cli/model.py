@@ -8,6 +8,9 @@ from evalkit.evaluation.ask import reply, shown
 from evalkit.options.fields import names
 from evalkit.options.model import model_options, one_model
 from evalkit.options.verbs import AskOptions, ConvertOptions, DoctorOptions
+from evalkit.printing import cut, one_line, put
+
+LONGEST = 100_000  # characters of an answer that are printed
 
 
 def convert(options: ConvertOptions) -> int:
@@ -15,7 +18,7 @@ def convert(options: ConvertOptions) -> int:
     from evalkit.models.paligemma.checkpoint.convert import convert as write
 
     write(options.file, options.target, options.tokenizer, progress.say)
-    print(f"{options.target}: written; evalkit run --model {options.target} --tasks ...")
+    put(f"{options.target}: written; evalkit run --model {options.target} --tasks ...")
     return 0
 
 
@@ -29,7 +32,7 @@ def doctor(options: DoctorOptions) -> int:
     for spec in names(options.model):
         path = models.embedded(spec, given.get("resolution", 224)) if spec.startswith("demo:") else spec
         text, sound = examine(path, given, options.samples, progress.say, spec)
-        print(text)
+        put(text)
         well = well and sound
     return 0 if well else 1
 
@@ -37,9 +40,9 @@ def doctor(options: DoctorOptions) -> int:
 def ask(options: AskOptions) -> int:
     """One answer, its tokens, boxes and masks, an overlay."""
     found = reply(options, evaluate.checkpoint(one_model(names(options.model), "ask"), options))
-    print(found.text)
+    put(cut(found.text, LONGEST))
     for thing in found.found:
-        print(f"  {shown(thing, found.size)}")
+        put(f"  {one_line(shown(thing, found.size))}")
     progress.say(f"tokens  {list(found.tokens)}; stopped at {found.stop}")
     if found.warning:
         progress.say(found.warning)

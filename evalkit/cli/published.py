@@ -6,6 +6,7 @@ from collections import Counter
 
 from evalkit.options.fields import paths
 from evalkit.options.verbs import ExplainOptions, PublishedOptions
+from evalkit.printing import one_line, put
 from evalkit.published import numbers
 from evalkit.report import columns
 from evalkit.report import explain as report
@@ -16,8 +17,8 @@ def published(options: PublishedOptions) -> int:
     """The rows of a task or a model, or how many there are of each task."""
     if options.what is None:
         for task, n in sorted(Counter(row.task for row in numbers.load()).items()):
-            print(f"{task:<26} {n:>3} number{'' if n == 1 else 's'}")
-        print(f"models: {', '.join(numbers.models())}")
+            put(f"{task:<26} {n:>3} number{'' if n == 1 else 's'}")
+        put(f"models: {', '.join(numbers.models())}")
         return 0
     rows = numbers.search(options.what)
     header = ["task", "metric", "of", "model", "kind", "px", "score", "stdev", "source"]
@@ -27,14 +28,14 @@ def published(options: PublishedOptions) -> int:
          r.source + (f"; not comparable: {r.differs}" if r.differs else "")]
         for r in rows
     ]  # fmt: skip
-    print(columns.plain([header, *lines], "terminal"), end="")
-    print("\nscores × 100; stdev over five fine-tunes")
+    put(columns.plain([header, *lines], "terminal"), end="")
+    put("\nscores × 100; stdev over five fine-tunes")
     return 0
 
 
 def explain(options: ExplainOptions) -> int:
     """Why a run's number may differ from the published one; of two runs, what differs first."""
-    print("\n".join(report.explained(paths(options.runs), options.published_model)))
+    put("\n".join(map(one_line, report.explained(paths(options.runs), options.published_model))))
     return 0
 
 

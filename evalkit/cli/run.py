@@ -11,6 +11,7 @@ from evalkit.comparison.compare import MARGIN, baseline_of, compare, only_model
 from evalkit.errors import TasksFailed
 from evalkit.evaluation import evaluate, progress
 from evalkit.options.verbs import DemoOptions, RunOptions
+from evalkit.printing import put
 from evalkit.report import formats, leaderboard
 from evalkit.report.columns import screen_width
 from evalkit.report.comparison import text_of
@@ -38,7 +39,7 @@ def run(options: RunOptions) -> int:
 def demo(options: DemoOptions) -> int:
     """The embedded suite with the two embedded checkpoints."""
     _show(evaluate.demo(options))
-    print(
+    put(
         f"\nResults are in {options.output_path}/; next: evalkit run --model YOUR_CHECKPOINT "
         "--tasks vqav2_val --data-root YOUR_DATASETS --limit 100"
     )
@@ -47,7 +48,7 @@ def demo(options: DemoOptions) -> int:
 
 def _show(folders: Sequence[RunFolder]) -> None:
     table = formats.terminal(leaderboard.collect(folders), bold=sys.stdout.isatty())
-    print(f"\n{table}", end="", flush=True)
+    put(f"\n{table}", end="", flush=True)
 
 
 def _compared(
@@ -59,7 +60,7 @@ def _compared(
     for name in dict.fromkeys(r.name for r in found):
         candidate = only_model([r for r in found if r.name == name], name)
         comparison = compare(reference, candidate, allow, margin or MARGIN)
-        print("\n" + text_of(comparison, sys.stdout.isatty(), width=screen_width()))
+        put("\n" + text_of(comparison, sys.stdout.isatty(), width=screen_width()))
 
 
 ACTS = {"run": run, "demo": demo}

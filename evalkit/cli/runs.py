@@ -9,9 +9,11 @@ from evalkit.errors import UserError
 from evalkit.evaluation import progress
 from evalkit.options.fields import paths
 from evalkit.options.verbs import RunsOptions
+from evalkit.printing import put
 from evalkit.report.columns import aligned
 from evalkit.runs import store
 from evalkit.runs.store import RunFolder
+from evalkit.types import why_not_scored
 
 
 def runs(options: RunsOptions) -> int:
@@ -28,16 +30,16 @@ def runs(options: RunsOptions) -> int:
     if options.what == "keep":
         for folder in chosen:
             folder.keep()
-            print(f"kept     {folder.path}")
+            put(f"kept     {folder.path}")
         return 0
     for folder in chosen:
         if folder.kept:
-            print(f"kept     {folder.path}")
+            put(f"kept     {folder.path}")
         elif options.yes:
             folder.remove()
-            print(f"removed  {folder.path}")
+            put(f"removed  {folder.path}")
         else:
-            print(f"would go {folder.path}")
+            put(f"would go {folder.path}")
     if not options.yes and any(not folder.kept for folder in chosen):
         progress.say("nothing was removed; say --yes to remove these")
     return 0
@@ -48,8 +50,9 @@ def list_runs(output: Path) -> int:
     rows = []
     for folder in store.find([output]) if output.exists() else []:
         scores = ", ".join(f"{s.metric} {progress.value(s)}" for s in store.scores_of(folder))
-        rows.append([folder.name, scores or "not scored yet"])
-    print("".join(f"{line}\n" for line in aligned(rows)), end="")
+        reasons = [f"{m} {why_not_scored(why)}" for m, why in store.not_scored_of(folder).items()]
+        rows.append([folder.name, scores or "; ".join(reasons) or "not scored yet"])
+    put("".join(f"{line}\n" for line in aligned(rows)), end="")
     if not rows:
         progress.say(f"no runs below {output}")
     return 0

@@ -8,6 +8,7 @@ from pathlib import Path
 from evalkit.errors import TasksFailed
 from evalkit.evaluation import progress, rescore
 from evalkit.options.verbs import ScoreOptions
+from evalkit.printing import put
 from evalkit.report import formats, leaderboard
 from evalkit.types import why_not_scored
 
@@ -20,7 +21,7 @@ def score(options: ScoreOptions) -> int:
             folders = rescore.rescore(options)
         except TasksFailed as error:
             failed, folders = error, list(error.runs)
-        print(formats.terminal(leaderboard.collect(folders), bold=sys.stdout.isatty()), end="")
+        put(formats.terminal(leaderboard.collect(folders), bold=sys.stdout.isatty()), end="")
         if failed:
             progress.failures(failed)
         return failed.status if failed else 0
@@ -28,7 +29,7 @@ def score(options: ScoreOptions) -> int:
     file = str(options.predictions)
     name = options.name or Path(file).stem
     cells = [leaderboard.Cell(s, file, name, ()) for s in scored.scores]
-    print(formats.terminal(cells, bold=sys.stdout.isatty()), end="")
+    put(formats.terminal(cells, bold=sys.stdout.isatty()), end="")
     if data.unscored:
         progress.say(f"warning: {data.unscored}")
     if missing:
@@ -38,7 +39,7 @@ def score(options: ScoreOptions) -> int:
         progress.say(f"{metric}: {why_not_scored(why)}")
     for found in scored.scores:
         progress.say(found.signature)
-    return 0
+    return 1 if scored.failed else 0
 
 
 ACTS = {"score": score}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import itertools
 import re
-import sys
 from typing import Any, NoReturn
 
 from evalkit.errors import meant
+from evalkit.printing import one_line, say
 
 FOREIGN = {
     "--wandb-args": "; --on-scores FILE.py:NAME reports to Weights & Biases (docs/trackers.md)",
@@ -42,5 +42,6 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         said, found, choices = message.partition(" (choose from ")
         near = meant(said.rpartition(": ")[2].strip("'"), re.findall(r"[\w-]+", choices)) if found else ""
-        print(f"{self.prog}: {said + near if near else message}; see {self.prog} --help", file=sys.stderr)
+        said = one_line(said + near if near else message)
+        say(f"{self.prog}: {said}; see {self.prog} --help")
         raise SystemExit(2)

@@ -7,6 +7,7 @@ from pathlib import Path
 from evalkit.evaluation import progress
 from evalkit.files import atomic_write
 from evalkit.options.verbs import TableOptions
+from evalkit.printing import put
 from evalkit.report import formats
 from evalkit.report.columns import screen_width
 
@@ -20,7 +21,7 @@ def table(options: TableOptions) -> int:
     if options.output is not None:
         atomic_write(Path(options.output), text)
     else:
-        print(text, end="")
+        put(text, end="")
     return 0
 
 

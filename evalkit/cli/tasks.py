@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,8 +12,10 @@ from evalkit.cli.runs import list_runs
 from evalkit.data import sources
 from evalkit.errors import DataError, ImageError, UserError
 from evalkit.evaluation import own_data, progress
+from evalkit.files import json_text
 from evalkit.options.fields import names, paths
 from evalkit.options.verbs import FindDataOptions, ListOptions, ShowOptions, ValidateOptions
+from evalkit.printing import one_line, put, say
 from evalkit.published import counts
 from evalkit.report import formats
 from evalkit.report.columns import aligned, screen_width
@@ -47,7 +47,7 @@ def list_what(options: ListOptions) -> int:
             (name, _about(what, name)) for name in registry.names(what)
         ]  # fmt: skip
         rows = [*here, *_own(what, include)]
-    print("".join(f"{line}\n" for line in aligned(rows)), end="")
+    put("".join(f"{line}\n" for line in aligned(rows)), end="")
     if not rows:
         progress.say(f"no {what}")
     return 0
@@ -71,14 +71,14 @@ def _list_tasks(words: Sequence[str], include: Sequence[Path]) -> int:
     width = screen_width()
     if width is None:
         kept = {name for some in shown.values() for name in some}
-        print("\n".join(aligned([(name, text) for name, text in about.items() if name in kept])))
+        put("\n".join(aligned([(name, text) for name, text in about.items() if name in kept])))
         return 0
     wide = max(len(name) for some in shown.values() for name in some)
     room = width - wide - 4
     for suite in sorted(shown, key=lambda s: (s == OTHER, s)):
-        print(suite)
+        put(suite)
         for name in shown[suite]:
-            print(f"  {name:<{wide}}  {textwrap.shorten(about[name], max(20, room), placeholder=' …')}")
+            put(f"  {name:<{wide}}  {textwrap.shorten(about[name], max(20, room), placeholder=' …')}")
     return 0
 
 
@@ -100,7 +100,7 @@ def show(options: ShowOptions) -> int:
     """`evalkit show TASK`: everything that decides a number, on a real sample where the data is there."""
     task = loader.load(str(options.task), options.overrides, paths(options.include_path))
     if options.yaml:
-        print(Path(task.path).read_text(encoding="utf-8"), end="")
+        put(Path(task.path).read_text(encoding="utf-8"), end="")
         return 0
     image = loader.preparation(task, 224, task.protocol)
     lines = [
@@ -119,22 +119,20 @@ def show(options: ShowOptions) -> int:
         *(f"metric     {registry.spell(registry.make('metrics', m))}" for m in task.metrics),
         *(f"source     {', '.join(f'{k}: {v}' for k, v in entry.items())}" for entry in task.data.sources),
     ]
-    print("\n".join(lines))
+    put("\n".join(lines))
     try:
         data = dataset.dataset(task, dataset.roots(paths(options.data_root), [task]))
     except UserError as error:
-        print("sample     none: " + str(error))
+        put("sample     none: " + str(error))
         return 0
     sample = data.samples[0]
-    print(f"found      {len(data.samples):,} samples below {data.source.root}")
-    print(f"sample     {sample.id}: {', '.join(map(str, sample.images))}")
-    print(
-        f"  prompt   {loader.prompt(task, sample.fields)!r} (BOS before, newline after it: added by evalkit)"
-    )
-    print("  " + textwrap.shorten(f"target   {sample.target!r}", 300))
+    put(f"found      {len(data.samples):,} samples below {data.source.root}")
+    put(f"sample     {sample.id}: {', '.join(map(str, sample.images))}")
+    put(f"  prompt   {loader.prompt(task, sample.fields)!r} (BOS before, newline after it: added by evalkit)")
+    put("  " + textwrap.shorten(f"target   {sample.target!r}", 300))
     absent = [str(i) for s in data.samples for i in s.images if not os.path.exists(i.path)]
     if absent:
-        print(f"missing    {len(absent):,} images, the first is {absent[0]}")
+        put(f"missing    {len(absent):,} images, the first is {absent[0]}")
     return 0
 
 
@@ -161,25 +159,25 @@ def data(options: FindDataOptions) -> int:
         found_there = own_data.look(place, options)
         files = own_data.saved(found_there, options)
         for draft, file in zip(found_there.drafts, files, strict=True):
-            print(f"# {file or found_there.name(draft) + '.yaml'}\n{dumped(draft.content)}", end="")
+            put(f"# {file or found_there.name(draft) + '.yaml'}\n{dumped(draft.content)}", end="")
     for name in loader.expand(named, include):
         task = loader.load(name, options.overrides, include)
         found = dataset.roots(paths(options.data_root), [task])
         looked = sources.status(task, found)
         usable = next((s for s in looked if s.complete), None)
-        print(f"{task.name}: {'found below ' + str(usable.root) if usable else 'not found'}")
+        put(f"{task.name}: {'found below ' + str(usable.root) if usable else 'not found'}")
         for state in [usable] if usable else looked:
-            print("".join(f"  found    {k}: {p}\n" for k, p in state.found.items()), end="")
-            print("".join(f"  missing  {k}: {p}\n" for k, p in state.missing.items()), end="")
-            print(f"  {state.note}\n" if state.note else "", end="")
+            put("".join(f"  found    {k}: {p}\n" for k, p in state.found.items()), end="")
+            put("".join(f"  missing  {k}: {p}\n" for k, p in state.missing.items()), end="")
+            put(f"  {state.note}\n" if state.note else "", end="")
         if not found:
-            print("  no data root is set: --data-root DIR, EVALKIT_DATA, or data = [...] in evalkit.toml")
+            put("  no data root is set: --data-root DIR, EVALKIT_DATA, or data = [...] in evalkit.toml")
         if not usable:
             status = max(status, 1)
-            print(f"  get it: {task.homepage or 'ask its authors'} ({task.license})")
+            put(f"  get it: {task.homepage or 'ask its authors'} ({task.license})")
         elif options.check:
             lines, wrong = _checked(task, found, options.all_images)
-            print("\n".join(f"  {line}" for line in lines))
+            put("\n".join(f"  {line}" for line in lines))
             status = max(status, wrong)
     return status
 
@@ -268,7 +266,7 @@ def _undecodable(task: Task, ref: ImageRef, stated: Size | None) -> str:
 def validate(options: ValidateOptions) -> int:
     """Every file's first mistake, and whether there was one."""
     if options.schema:
-        print(json.dumps(task_schema.schema(), indent=1))
+        put(json_text(task_schema.schema(), indent=1))
         return 0
     files = [str(file) for file in paths(options.files)]
     if not files:
@@ -278,10 +276,10 @@ def validate(options: ValidateOptions) -> int:
         try:
             task = loader.load(file if file.endswith((".yaml", ".yml")) else f"{file}.yaml")
             read = _validated(task, options) if options.data else ""
-            print(f"{file}: sound; {task.name}, {len(task.metrics)} metrics{read}")
+            put(f"{file}: sound; {task.name}, {len(task.metrics)} metrics{read}")
         except UserError as error:
             mistakes += 1
-            print(f"evalkit: {error}", file=sys.stderr)
+            say(f"evalkit: {one_line(str(error))}")
     return 2 if mistakes else 0
 
 

@@ -17,6 +17,7 @@ from evalkit.errors import UserError
 from evalkit.evaluation import evaluate, progress
 from evalkit.options.fields import names
 from evalkit.options.verbs import WatchOptions
+from evalkit.printing import put
 from evalkit.report.trend import save, table
 from evalkit.runs import scored_run
 from evalkit.runs.scored_run import ScoredRun
@@ -87,11 +88,11 @@ def _loop(
                 progress.say(f"{path.name}: {error}")
                 continue
             _hook(trend, path, options.hook)
-            print(table(trend, shutil.get_terminal_size((120, 24)).columns), flush=True)
+            put(table(trend, shutil.get_terminal_size((120, 24)).columns), flush=True)
         looks += 1
         if options.once and looks > 1:
             if not found:
-                print(table(trend, shutil.get_terminal_size((120, 24)).columns), end="")
+                put(table(trend, shutil.get_terminal_size((120, 24)).columns), end="")
             return 0
         time.sleep(min(options.poll, 1.0) if options.once else options.poll)
 

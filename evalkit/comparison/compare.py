@@ -6,6 +6,7 @@ Works on scored runs; prints nothing and applies no policy.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from evalkit.runs.naming import Named, labels
 from evalkit.runs.scored_run import ScoredRun, metric
 from evalkit.stats import intervals, paired, significance
 from evalkit.stats.paired import Difference
+from evalkit.types import why_not_scored
 
 MARGIN = 0.01
 ALPHA = 0.05
@@ -44,17 +46,18 @@ def _differences(a: ScoredRun, b: ScoredRun) -> list[tuple[str, str]]:
         if mine != other:
             found.append((kind, f"{what}: {_short(mine)} against {_short(other)}"))
 
-    shared = [m for m in a.scores if m in b.scores]
-    signed = (each.scores[each.first].signature for each in (a, b))
-    one, two = map(scored_run.parts, scored_run.comparable(*signed))
     look("task", "task", a.task, b.task)
-    look("task", "version of the task", one.get("v"), two.get("v"))
-    look("targets", "targets of the dataset", one.get("targets"), two.get("targets"))
-    if not shared:
+    if a.scores and b.scores:
+        signed = (each.scores[each.first].signature for each in (a, b))
+        one, two = map(scored_run.parts, scored_run.comparable(*signed))
+        look("task", "version of the task", one.get("v"), two.get("v"))
+        look("targets", "targets of the dataset", one.get("targets"), two.get("targets"))
+    if not _shared(a, b):
         found.append(("metric", f"metrics: {', '.join(a.scores)} against {', '.join(b.scores)}"))
-    look("parser", "parser", one.get("parser"), two.get("parser"))
-    if "files" in one and "files" in two:  # older runs do not name them
-        look("metric", "files that own code has read", one["files"], two["files"])
+    if a.scores and b.scores:
+        look("parser", "parser", one.get("parser"), two.get("parser"))
+        if "files" in one and "files" in two:  # older runs do not name them
+            look("metric", "files that own code has read", one["files"], two["files"])
     mine, other = a.identity, b.identity
     look("prompt", "prompt", mine["task"].get("prompt"), other["task"].get("prompt"))
     if not found:
@@ -72,6 +75,14 @@ def _differences(a: ScoredRun, b: ScoredRun) -> list[tuple[str, str]]:
     if a.ids != b.ids:
         found.append(("samples", _sample_difference(a, b)))
     return found
+
+
+def _shared(a: ScoredRun, b: ScoredRun) -> list[str]:
+    """A's metrics, as in its task file, that B has too: with the same full spelling, or one without score."""
+    return [
+        name for name, spelling in a.spelled.items()
+        if spelling in b.scores or (name in b.spelled and "" in (spelling, b.spelled[name]))
+    ]  # fmt: skip
 
 
 def _sample_difference(a: ScoredRun, b: ScoredRun) -> str:
@@ -116,12 +127,14 @@ def aligned(
 
 @dataclass(frozen=True)
 class MetricResult:
-    """One metric of a task, A against B; `flags` are statements about the difference (see `flags`)."""
+    """One metric of a task, A against B; `flags` are statements about the difference (see `flags`). Where
+    one of the two has no score on the shared samples, the difference is NaN and `why` says why."""
 
     metric: str
     spelled: str  # as written in the task file
     found: Difference
     flags: tuple[str, ...]
+    why: str = ""  # "not scored, because ..."
 
 
 @dataclass(frozen=True)
@@ -147,7 +160,9 @@ class TaskResult:
 
     @property
     def outcome(self) -> str:
-        """won, lost or tied, from B's side, at 5 % after Holm."""
+        """won, lost or tied, from B's side, at 5 % after Holm; or not scored."""
+        if self.first.why:
+            return "not scored"
         if self.p > ALPHA:
             return "tied"
         return "won" if self.first.found.value > 0 else "lost"
@@ -156,7 +171,7 @@ class TaskResult:
     def verdict(self) -> str:
         if self.identical:
             return "identical texts"
-        return ", ".join(self.first.flags) or "undecided"
+        return self.first.why or ", ".join(self.first.flags) or "undecided"
 
 
 def flags(found: Difference, margin: float) -> tuple[str, ...]:
@@ -178,31 +193,79 @@ def task_result(a: ScoredRun, b: ScoredRun, allow: Collection[str], margin: floa
     """Compares two runs of one task on their shared samples. Raises UserError when they can't be."""
     a, b, notes = aligned(a, b, allow)
     results = []
-    for spelling in a.scores:
-        if spelling not in b.scores:
-            notes.append(f"{spelling} is scored in {a.run} only")
-            continue
-        for key in ("tools", "evalkit"):
-            mine, other = (each.signature(spelling).get(key, "(none named)") for each in (a, b))
-            if mine != other:
-                notes.append(
-                    f"{spelling} was scored by {key} {mine} and {other}; `evalkit score` scores both alike"
-                )
-        found = paired.difference(metric(spelling), a.rows[spelling], b.rows[spelling], a.index)
-        results.append(MetricResult(spelling, a.scores[spelling].metric, found, flags(found, margin)))
-    first = results[0].metric
-    judge, before, after = metric(first), a.rows[first], b.rows[first]
-    if isinstance(judge, GroupMean):  # a single group is scored by the inner metric
-        before, after = judge.narrow(before), judge.narrow(after)
-        judge = judge.metric
-    groups = paired.simultaneous(judge, before, after, a.index, a.groups)
+    shared = _shared(a, b)
+    for name, spelling in a.spelled.items():
+        if name not in shared:
+            notes.append(f"{spelling or name} is scored in {a.run} only")
+        elif spelling in b.scores:
+            notes += _other_tools(a, b, spelling)
+            results.append(_metric_result(a, b, spelling, margin))
+        else:
+            results.append(_unscored(a, b, name))
+    groups = _of_groups(a, b, results[0])
     if results[0].found.clusters < intervals.FEW:
         images = results[0].found.clusters
         few = f"{images} image{'' if images == 1 else 's'} only"
         notes.append(f"{few}: intervals are rough below {intervals.FEW}")
-    moved = (paired.offsets(metric(m), a.rows[m], b.rows[m], a.index) for m in (r.metric for r in results))
+    both = [m for m in a.rows if m in b.rows]
+    moved = (paired.offsets(metric(m), a.rows[m], b.rows[m], a.index) for m in both)
     offsets = next((found for found in moved if found), {})
     return TaskResult(a.task, a, b, tuple(results), groups, tuple(notes), offsets)
+
+
+def _other_tools(a: ScoredRun, b: ScoredRun, spelling: str) -> list[str]:
+    """Notes on a metric that was scored by other tools in the two runs."""
+    found = []
+    for key in ("tools", "evalkit"):
+        mine, other = (each.signature(spelling).get(key, "(none named)") for each in (a, b))
+        if mine != other:
+            found.append(
+                f"{spelling} was scored by {key} {mine} and {other}; `evalkit score` scores both alike"
+            )
+    return found
+
+
+def _metric_result(a: ScoredRun, b: ScoredRun, spelling: str, margin: float) -> MetricResult:
+    judge, name = metric(spelling), a.scores[spelling].metric
+    values = judge.reduce(a.rows[spelling]), judge.reduce(b.rows[spelling])
+    for run, value in zip((a, b), values, strict=True):
+        if not math.isfinite(value):  # the shared samples may lack what all have
+            why = why_not_scored(judge.why_undefined(run.rows[spelling]))
+            return MetricResult(spelling, name, paired.undefined(*values, *_sizes(a)), (), why)
+    found = paired.difference(judge, a.rows[spelling], b.rows[spelling], a.index)
+    return MetricResult(spelling, name, found, flags(found, margin))
+
+
+def _unscored(a: ScoredRun, b: ScoredRun, name: str) -> MetricResult:
+    """What stands for a metric that one of the two runs has no score of."""
+    scores = [run.scores.get(run.spelled[name]) for run in (a, b)]
+    lacking = next(run for run, score in zip((a, b), scores, strict=True) if score is None)
+    why = why_not_scored(lacking.not_scored.get(name, f"{lacking.run} has no score of it"))
+    values = [math.nan if score is None else score.value for score in scores]
+    return MetricResult(name, name, paired.undefined(values[0], values[1], *_sizes(a)), (), why)
+
+
+def _sizes(run: ScoredRun) -> tuple[int, int]:
+    return len(run.ids), int(run.index.max(initial=-1)) + 1
+
+
+def _of_groups(a: ScoredRun, b: ScoredRun, first: MetricResult) -> Mapping[str, Difference]:
+    """The first metric's differences within groups."""
+    if first.metric not in a.rows or first.metric not in b.rows:
+        return {}
+    judge, before, after = metric(first.metric), a.rows[first.metric], b.rows[first.metric]
+    if isinstance(judge, GroupMean):  # a single group is scored by the inner metric
+        before, after = judge.narrow(before), judge.narrow(after)
+        judge = judge.metric
+    found = paired.simultaneous(judge, before, after, a.index, a.groups)
+    return {name: d for name, d in found.items() if math.isfinite(d.value)}
+
+
+def holm(results: Sequence[TaskResult]) -> list[float]:
+    """The p of every task's first metric, adjusted over the tasks that have one; 1 for the others."""
+    scored = [r for r in results if not r.first.why]
+    adjusted = iter(significance.adjust([r.first.found.p for r in scored]))
+    return [1.0 if r.first.why else next(adjusted) for r in results]
 
 
 # --- several tasks --------------------------------------------------------------------------------------
@@ -239,8 +302,7 @@ def compare(a: ModelRuns, b: ModelRuns, allow: Collection[str] = (), margin: flo
             f"{a.name} and {b.name} have no task in common: {', '.join(a.runs)} against {', '.join(b.runs)}"
         )
     results = [task_result(a.runs[t], b.runs[t], allow, margin) for t in common]
-    adjusted = significance.adjust([r.first.found.p for r in results])
-    tasks = tuple(replace(r, p=p) for r, p in zip(results, adjusted, strict=True))
+    tasks = tuple(replace(r, p=p) for r, p in zip(results, holm(results), strict=True))
     return Comparison(
         a, b, tasks, margin,
         tuple(t for t in a.runs if t not in b.runs), tuple(t for t in b.runs if t not in a.runs),
@@ -300,6 +362,7 @@ def record(found: Comparison) -> dict[str, Any]:
         "won": found.count("won"),
         "lost": found.count("lost"),
         "tied": found.count("tied"),
+        "not_scored": found.count("not scored"),
         "tasks": [task_record(t) for t in found.tasks],
         "only_a": found.only_a,
         "only_b": found.only_b,
@@ -315,7 +378,9 @@ def task_record(t: TaskResult) -> dict[str, Any]:
         "verdict": t.verdict,
         "outcome": t.outcome,
         "p_holm": t.p,
-        "metrics": [{"metric": m.metric, "flags": m.flags, **plain(m.found, t.a.ids)} for m in t.metrics],
+        "metrics": [
+            {"metric": m.metric, "flags": m.flags, "why": m.why, **plain(m.found, t.a.ids)} for m in t.metrics
+        ],
         "groups": {name: plain(d, ()) for name, d in t.groups.items()},
         "offsets": {axis: plain(d, ()) for axis, d in t.offsets.items()},
         "notes": t.notes,

@@ -18,6 +18,7 @@ from evalkit import strict_yaml
 from evalkit.comparison.compare import MARGIN, MetricResult, TaskResult, only_model, task_result
 from evalkit.errors import UserError, nearest
 from evalkit.geometry.boxes import STEPS
+from evalkit.printing import one_line
 from evalkit.runs.scored_run import ScoredRun
 from evalkit.stats import significance
 from evalkit.stats.paired import ROUNDING
@@ -175,7 +176,7 @@ class Decision:
         for t in self.tasks:
             lines.append(f"  {t.status}  {t.task}: {t.why}")
             lines += [f"    warning: {w}" for w in t.warnings]
-        return "\n".join(lines + [f"  note: {n}" for n in self.notes])
+        return "\n".join(map(one_line, lines + [f"  note: {n}" for n in self.notes]))
 
     __repr__ = __str__
 
@@ -291,7 +292,9 @@ def _judged(draft: TaskDecision, beyond: float, policy: Policy, displaced: list[
     d, points = draft.metric.found, f"{100 * draft.margin:g}"
     shown = f"{draft.metric.spelled} {_points(d.value)} [{_points(d.low)}, {_points(d.high)}]"
     needed = None
-    if d.p_above(-draft.margin) <= ENOUGH:
+    if draft.metric.why:
+        status, why = INCONCLUSIVE, f"{draft.metric.spelled} {draft.metric.why}"
+    elif d.p_above(-draft.margin) <= ENOUGH:
         status, why = PASS, f"{shown}, not worse by {points}"
     elif beyond <= CERTAIN:
         status, why = FAIL, f"{shown}, surely more than {points} worse"
@@ -359,8 +362,7 @@ def _speed(result: TaskResult, policy: Policy) -> list[str]:
     a, b = result.a, result.b
     if policy.speed == "off" or not a.device or a.device != b.device or not a.seconds or not b.seconds:
         return []
-    counts = [r.scores[r.first].n for r in (a, b)]
-    slow = (b.seconds / counts[1]) / (a.seconds / counts[0]) - 1
+    slow = (b.seconds / len(b.ids)) / (a.seconds / len(a.ids)) - 1
     if slow <= policy.speed_margin or min(a.seconds, b.seconds) < 10:
         return []
     return [f"{100 * slow:.0f} % slower per sample, on the same device ({a.device})"]

@@ -13,13 +13,13 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from evalkit.comparison.compare import ALPHA, MARGIN, TaskResult, task_result
+from evalkit.comparison.compare import ALPHA, MARGIN, TaskResult, holm, task_result
 from evalkit.errors import UserError
-from evalkit.files import atomic_write
+from evalkit.files import atomic_write, json_text
 from evalkit.runs import scored_run
 from evalkit.runs.scored_run import ScoredRun
 from evalkit.runs.store import RunFolder
-from evalkit.stats import significance
+from evalkit.types import why_not_scored
 
 PATTERN = "checkpoint-*"  # as the transformers trainer names them
 SCHEMA = 1
@@ -145,7 +145,7 @@ class Trend:
     def save(self) -> None:
         self.points.sort(key=lambda p: p.step)
         content = {"schema": SCHEMA, "points": [asdict(p) for p in self.points]}
-        atomic_write(self.path, json.dumps(content, indent=1) + "\n")
+        atomic_write(self.path, json_text(content, indent=1) + "\n")
 
     def known(self, name: str) -> Point | None:
         """The point of a checkpoint's name. One of an older file gets its models' digests from its runs."""
@@ -168,11 +168,16 @@ class Trend:
 
 
 def point(step: int, name: str, runs: Sequence[ScoredRun], drops: Sequence[str] = ()) -> Point:
-    """A checkpoint's place in the trend."""
+    """A checkpoint's place in the trend. Raises UserError where no task has a score."""
     scores = {f"{r.task} {s.metric}": s for r in runs for s in r.scores.values()}
     values = {key: (s.value, s.low, s.high, s.n) for key, s in scores.items()}
     coverage = {key: s.coverage for key, s in scores.items() if s.coverage != "all"}
-    firsts = [r.scores[r.first] for r in runs]
+    firsts = [r.scores[r.first] for r in runs if r.scores]
+    if not firsts:
+        reasons = dict.fromkeys(
+            f"{r.task} {m}: {why_not_scored(w)}" for r in runs for m, w in r.not_scored.items()
+        )
+        raise UserError("; ".join(reasons))
     turned = [1 - s.value if s.lower_is_better else s.value for s in firsts]
     mean = sum(turned) / len(turned)
     models = {r.identity["protocol"]: digest(r.identity["model"]) for r in runs}
@@ -188,9 +193,8 @@ def drops(
     results: list[TaskResult] = [
         task_result(before[r.task], r, allow, MARGIN) for r in new if r.task in before
     ]
-    adjusted = significance.adjust([r.first.found.p for r in results])
     found = []
-    for result, p in zip(results, adjusted, strict=True):
+    for result, p in zip(results, holm(results), strict=True):
         d = result.first.found
         if p <= ALPHA and d.value < 0:
             found.append(

@@ -16,7 +16,7 @@ import numpy as np
 from evalkit import registry
 from evalkit.errors import UserError
 from evalkit.evaluation.plan import Plan, again, fresh
-from evalkit.evaluation.predict import Session, check_resume, predict, reported, restore, score
+from evalkit.evaluation.predict import Session, check_resume, finish, predict, reported, restore
 from evalkit.runs.scored_run import ScoredRun, parts
 from evalkit.stats.sequential import ALPHA, Decider, block_size
 from evalkit.tasks import dataset
@@ -86,7 +86,7 @@ def _run(plan: Plan, watch: _Watch, session: Session) -> Outcome:
     outcome = watch.outcome(time.monotonic() - started)
     stopped = _stopped(plan, again(plan, datasets), watch) if outcome.samples < len(plan.wanted) else plan
     _record(stopped, outcome)
-    session.done(stopped, score(stopped, datasets))
+    finish(stopped, stopped, session)
     return outcome
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from evalkit import models
 from evalkit.comparison import trend
 from evalkit.comparison.compare import ModelRuns, baseline_of
-from evalkit.errors import DataError, ResultsError, TasksFailed, UserError
+from evalkit.errors import DataError, MetricsFailed, ResultsError, TasksFailed, UserError
 from evalkit.evaluation import callbacks, early_stopping, estimate, own_data, predict, progress
 from evalkit.evaluation import plan as planning
 from evalkit.evaluation.plan import Plan
@@ -25,6 +25,7 @@ from evalkit.options.fields import models as every_model
 from evalkit.options.fields import names, paths
 from evalkit.options.model import DataOptions, ModelOptions
 from evalkit.options.verbs import CheckOptions, DemoOptions, RunOptions, WatchOptions
+from evalkit.printing import put
 from evalkit.runs import scored_run
 from evalkit.runs.scored_run import ScoredRun
 from evalkit.runs.store import RunFolder
@@ -116,11 +117,12 @@ class Work:
     def finished(self, plans: Iterable[Plan]) -> list[RunFolder]:
         """The folders of what was planned. Raises what kept a run from its end: the error itself where
         there was nothing else to do, else TasksFailed."""
-        folders = [plan.folder for plan in plans if plan.folder.name not in self.failures]
+        every = [plan.folder for plan in plans]
+        folders = [f for f in every if isinstance(self.failures.get(f.name), MetricsFailed | None)]
         if len(self.failures) == 1 and not folders:
             raise next(iter(self.failures.values()))
         if self.failures:
-            raise TasksFailed(self.failures, folders, len(folders))
+            raise TasksFailed(self.failures, folders, sum(f.name not in self.failures for f in every))
         return folders
 
 
@@ -174,7 +176,7 @@ def run(options: RunOptions, command: str = "") -> list[RunFolder]:
     if options.dry_run:
         for plans, candidate in zip(every, work.checkpoints, strict=True):
             found = [estimate.estimate(plan, work.datasets, candidate, work.output) for plan in plans]
-            print(f"{candidate.name}: {estimate.describe(found)}")
+            put(f"{candidate.name}: {estimate.describe(found)}")
         if work.failures:
             raise TasksFailed(work.failures, (), len(every[0]))
         return []

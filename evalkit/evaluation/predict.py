@@ -15,7 +15,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from evalkit import __version__, provenance, registry
-from evalkit.errors import Damaged, DataError, ImageError, ModelError, ResultsError, UserError
+from evalkit.errors import (
+    Damaged,
+    DataError,
+    ImageError,
+    MetricsFailed,
+    ModelError,
+    ResultsError,
+    UserError,
+)
 from evalkit.evaluation import estimate
 from evalkit.evaluation import score as scoring
 from evalkit.evaluation.plan import Plan, ToScore, again, fresh, recorded, requests
@@ -68,7 +76,16 @@ def run(plans: Sequence[Plan], session: Session) -> None:
                 predict(now, session)
             elif now.lost:
                 restore(now, session)
-            session.done(plan, score(now, session.datasets))
+            finish(plan, now, session)
+
+
+def finish(plan: Plan, now: Plan, session: Session) -> None:
+    """Scores a run as it is `now` and says so; what is scored is told before a metric's failure is raised."""
+    try:
+        session.done(plan, score(now, session.datasets))
+    except MetricsFailed as error:
+        session.done(plan, list(error.scores))
+        raise
 
 
 @contextlib.contextmanager
@@ -199,7 +216,8 @@ class _Running:
 def score(run: ToScore, datasets: DatasetCache) -> list[Score]:
     """Scores what the journals hold of the wanted samples and writes rows.jsonl and scores.json.
 
-    What was scored before from the same inputs is read, not computed: the second run is instant.
+    What was scored before from the same inputs is read, not computed: the second run is instant. Raises
+    MetricsFailed, after everything else is written, where a metric failed: it is tried again next time.
     """
     recorded = run.folder.read_run()
     entries = run.folder.answers(recorded["digest"], recorded).entries if recorded else {}
@@ -229,8 +247,15 @@ def _score(
     samples = again(run, datasets).samples
     scored = scoring.score(run.task, run.parser, samples, predictions, covered, run.targets, metrics)
     run.folder.write_scored(
-        recorded["digest"], scored.lines, scored.scores, inputs, scored.not_scored, scored.used
+        recorded["digest"],
+        scored.lines,
+        scored.scores,
+        "" if scored.failed else inputs,
+        scored.not_scored,
+        scored.used,
     )
+    if scored.failed:
+        raise MetricsFailed("; ".join(map(str, scored.failed.values())), scored.scores)
     return scored.scores
 
 

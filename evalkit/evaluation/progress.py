@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from evalkit import printing
 from evalkit.errors import TasksFailed
 from evalkit.evaluation.plan import Plan
 from evalkit.runs.store import not_scored_of
@@ -16,8 +17,7 @@ FEW = 0.01  # the share of answers from which on being cut is a warning
 QUIET_SECONDS = 30.0  # between lines when nobody watches
 
 
-def say(text: str = "") -> None:
-    print(text, file=sys.stderr, flush=True)
+say = printing.say
 
 
 def plan(checkpoint: Checkpoint, plans: Sequence[Plan]) -> None:
@@ -106,7 +106,7 @@ def scores(plan: Plan, found: Sequence[Score]) -> None:
 def failures(error: TasksFailed) -> None:
     """One line for each task or run that failed, and how many others are done."""
     for each in error.failures.values():
-        say(f"evalkit: {each}")
+        say(f"evalkit: {printing.one_line(str(each))}")
     say(f"evalkit: {error.summary}")
 
 

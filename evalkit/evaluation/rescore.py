@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evalkit.errors import DataError, TasksFailed, UserError
+from evalkit.errors import DataError, MetricsFailed, TasksFailed, UserError
 from evalkit.evaluation import asked, predict, progress
 from evalkit.evaluation.plan import ToScore
 from evalkit.evaluation.score import Scored, read_predictions, score
@@ -45,12 +45,12 @@ def rescore(options: ScoreOptions) -> list[RunFolder]:
         try:
             _rescore(folder, options)
         except UserError as error:
-            if len(folders) == 1:
+            if len(folders) == 1 and not isinstance(error, MetricsFailed):
                 raise
             failures[folder.name] = error
-    done = [folder for folder in folders if folder.name not in failures]
+    done = [f for f in folders if isinstance(failures.get(f.name), MetricsFailed | None)]
     if failures:
-        raise TasksFailed(failures, done, len(done))
+        raise TasksFailed(failures, done, len(folders) - len(failures))
     return done
 
 

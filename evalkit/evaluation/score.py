@@ -42,13 +42,14 @@ from evalkit.types import (
 
 @dataclass(frozen=True)
 class Scored:
-    """Scores, for rows.jsonl one line a sample (sorted by id), why a metric of the task has no score, and
-    the files that own parsers and metrics have read, with their digests."""
+    """Scores, for rows.jsonl one line a sample (sorted by id), why a metric of the task has no score, the
+    files that own parsers and metrics have read, with their digests, and which metrics failed."""
 
     scores: list[Score]
     lines: list[dict[str, Any]]
     not_scored: dict[str, str]
     used: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, UserError] = field(default_factory=dict)
 
 
 def score(
@@ -62,8 +63,9 @@ def score(
 ) -> Scored:
     """Scores the samples that have a prediction and a target; the caller knows the coverage that this makes.
 
-    `targets` is the digest of all the dataset's targets, `metrics` what `metrics_of` gives. Raises DataError
-    when nothing is left to score.
+    `targets` is the digest of all the dataset's targets, `metrics` what `metrics_of` gives. A metric that
+    fails leaves the others; where none is left its error is raised. Raises DataError when nothing is left to
+    score.
     """
     chosen = sorted((s for s in samples if s.id in predictions), key=lambda s: s.id)
     if not chosen:
@@ -84,21 +86,37 @@ def score(
         _remarks(given, answers, odd, invalid),
     )  # fmt: skip
     every, missing = dict(used), not_scored(task)
-    scores, columns = [], []
+    scores, columns, failed = [], [], dict[str, UserError]()
     for spelling, metric in (metrics_of(task) if metrics is None else metrics).items():
         more = dict(used)
-        with _named(f"{task.path}: metrics: {spelling}"):
-            mean = group_mean(spelling, samples, task.group_mean) if task.group_mean is not None else None
-            with _running(metric, more):
-                rows = _rows(metric, chosen, answers, samples, mean)
-            found = _score(replace(read, used=more), spelling, metric, mean, rows)
+        try:
+            with _named(f"{task.path}: metrics: {spelling}"):
+                mean = group_mean(spelling, samples, task.group_mean) if task.group_mean is not None else None
+                with _running(metric, more):
+                    rows = _rows(metric, chosen, answers, samples, mean)
+                if why := _no_number(rows, chosen):
+                    raise DataError(f"{task.path}: metrics: {spelling}: {why}")
+                found = _score(replace(read, used=more), spelling, metric, mean, rows)
+        except UserError as error:
+            failed[spelling], missing[spelling] = error, f"it failed: {error}"
+            continue
         every |= more
-        if math.isnan(found.value):
-            missing[spelling] = metric.undefined
+        if isinstance(found, str):
+            missing[spelling] = found
             continue
         columns.append((spelling, rows))
         scores.append(found)
-    return Scored(scores, _lines(read, given, columns), missing, every)
+    if failed and not scores:
+        raise next(iter(failed.values()))
+    return Scored(scores, _lines(read, given, columns), missing, every, failed)
+
+
+def _no_number(rows: Rows, samples: Sequence[Sample]) -> str:
+    """Which sample's row is NaN or infinite, or ''; rows of objects are looked at when they are reduced."""
+    if isinstance(rows, list):
+        return ""
+    wrong = np.flatnonzero(~np.isfinite(rows).all(axis=1))
+    return f"the row of sample {samples[wrong[0]].id} is no number" if len(wrong) else ""
 
 
 @contextlib.contextmanager
@@ -234,10 +252,14 @@ def _rows(
     return [rows[i] for i in kept] if isinstance(rows, list) else rows[kept]
 
 
-def _score(read: _Answers, spelling: str, metric: Metric, mean: Any, rows: Rows) -> Score:
+def _score(read: _Answers, spelling: str, metric: Metric, mean: Any, rows: Rows) -> Score | str:
+    """The score, or why there is none."""
     task, parser, groups = read.task, read.parser, [s.group for s in read.samples]
     whole: Metric = metric if mean is None else mean
     wide = rows if mean is None else mean.spread(rows, groups)
+    value = whole.reduce(wide)
+    if not math.isfinite(value):
+        return whole.why_undefined(wide)
     low, high, method = intervals.interval(whole, wide, read.clusters)
     parts = {
         "task": task.name,
@@ -256,7 +278,7 @@ def _score(read: _Answers, spelling: str, metric: Metric, mean: Any, rows: Rows)
         task=task.name,
         metric=spelling,
         signature="|".join(f"{k}:{v}" for k, v in parts.items() if v != ""),
-        value=whole.reduce(wide),
+        value=value,
         low=low,
         high=high,
         n=len(read.answers),
@@ -264,7 +286,7 @@ def _score(read: _Answers, spelling: str, metric: Metric, mean: Any, rows: Rows)
         coverage=read.coverage,
         invalid=sum(read.invalid),
         groups=_groups(metric, rows, read.invalid, groups),
-        details=whole.details(wide),
+        details={name: v for name, v in whole.details(wide).items() if math.isfinite(v)},
         lower_is_better=metric.lower_is_better,
         remarks={**read.remarks, **metric.remarks(read.answers, [s.target for s in read.samples])},
     )
@@ -278,17 +300,18 @@ def _digest_of(used: Mapping[str, str]) -> str:
 
 def _groups(
     metric: Metric, rows: Rows, invalid: Sequence[bool], groups: Sequence[str]
-) -> dict[str, dict[str, float]]:
-    """The score of each group of samples, when there is more than one group."""
+) -> dict[str, dict[str, float | None]]:
+    """The score of each group of samples, when there is more than one group; None where it has none."""
     names = sorted(set(groups))
     if len(names) < 2:
         return {}
-    found = {}
+    found: dict[str, dict[str, float | None]] = {}
     for name in names:
         chosen = [i for i, g in enumerate(groups) if g == name]
         part: Rows = [rows[i] for i in chosen] if isinstance(rows, list) else rows[chosen]
+        value = metric.reduce(part)
         found[name or "other"] = {
-            "value": metric.reduce(part),
+            "value": value if math.isfinite(value) else None,
             "n": len(chosen),
             "invalid": sum(invalid[i] for i in chosen),
         }

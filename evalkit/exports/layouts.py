@@ -5,7 +5,6 @@ Test servers are in `forms.FORMS`, which also names the keys.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 from evalkit import registry
 from evalkit.data import readers
 from evalkit.errors import UserError
+from evalkit.files import json_text
 from evalkit.report.columns import csv_text
 from evalkit.tasks.dataset import Dataset
 from evalkit.types import Box, Parser, Prediction, Sample, Size, Task
@@ -164,7 +164,7 @@ def _pairs(runs: Sequence[ExportedRun], form: Form, _: str) -> Written:
 def _lines(runs: Sequence[ExportedRun], *_: Any) -> Written:
     given = runs[0].predictions
     lines = [{"id": s.id, "text": given[s.id].text} for s in runs[0].samples]
-    return Written("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    return Written("".join(json_text(line) + "\n" for line in lines))
 
 
 def _table(runs: Sequence[ExportedRun], *_: Any) -> Written:
@@ -296,7 +296,7 @@ def _id(sample: Sample, form: Form, name: str, answered: ExportedRun) -> int | s
 
 def _json(content: Any) -> str:
     """JSON in ASCII, since official scripts open files in any encoding; one line, as in servers' examples."""
-    return json.dumps(content) + "\n"
+    return json_text(content, ascii_only=True) + "\n"
 
 
 LIST, MAP = Layout(_list), Layout(_map)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from evalkit.data.readers import read_json
 from evalkit.data.records import Record, Unique, path_of
@@ -30,14 +30,26 @@ class CocoDetection(Format):
     `hidden`: the file has only images and categories (image_info_*.json); every target is ().
     `leave_out`: categories that are no class, such as the one above all others that Roboflow writes; an
     object of one is an error.
+
+    `ask`: `image` is one sample an image, whose target has all its objects. `category` is one for every image
+    and category, id = image id:category id, with the objects of this category alone: for models that are
+    asked `detect {category}`. AP over these is that over images. `present` leaves out the categories that
+    the image does not show, so what is found of them costs nothing: such an AP is higher.
     """
 
     hidden: bool = False
     leave_out: tuple[str, ...] = field(default=(), metadata=ADDED)
+    ask: Literal["image", "category", "present"] = field(default="image", metadata=ADDED)
 
     fields: ClassVar[tuple[str, ...]] = ("categories",)  # "person ; bicycle ; ...", as `detect` lists them
     keys: ClassVar[tuple[str, ...]] = ("path", "images")
     gives: ClassVar[tuple[str, ...]] = ("objects", "object masks")
+
+    def __post_init__(self) -> None:
+        if self.hidden and self.ask == "present":
+            raise ValueError("ask='present' needs a file with objects, and hidden=True says that it has none")
+        if self.ask != "image":
+            object.__setattr__(self, "fields", ("category", "categories"))
 
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
         path, images = path_of(source, "path", self.keys), path_of(source, "images", self.keys)
@@ -52,11 +64,23 @@ class CocoDetection(Format):
         for image in listed:
             number, name, size = image.integer("id"), image.name("file_name"), image.size()
             unique.add(number)
-            target: Any = ()
-            if not self.hidden:
-                target = {"size": size, "image_id": number, "categories": categories}
-                target["objects"] = objects[number]
-            yield Sample(str(number), (image_ref(images, name),), fields, target, size=size, cluster=name)
+            shown = (image_ref(images, name),)
+            whole = {"size": size, "image_id": number}
+            if self.ask == "image":
+                every_one = {**whole, "categories": categories, "objects": objects.get(number)}
+                target = () if self.hidden else every_one
+                yield Sample(str(number), shown, fields, target, size=size, cluster=name)
+                continue
+            of: dict[str, list[dict[str, Any]]] = {}
+            for each in objects.get(number, ()):
+                of.setdefault(each["category"], []).append(each)
+            for category_id, category in names.items():
+                if self.ask == "present" and category not in of:
+                    continue
+                one = {**whole, "categories": (category,), "objects": of.get(category, [])}
+                asked = {**fields, "category": category}
+                target = () if self.hidden else one
+                yield Sample(f"{number}:{category_id}", shown, asked, target, size=size, cluster=name)
 
 
 def _categories(top: Record) -> dict[int, str]:

@@ -26,6 +26,7 @@ RECALLS = np.linspace(0.0, 1.0, 101)
 AREAS = {"all": (0, 1e10), "small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, 1e10)}
 LISTED = 5  # labels of no category that are named
 MOST = 100  # detections of one category that count in one image
+_STEPS = [round(t, 2) for t in THRESHOLDS.tolist()]
 _LIMITS = [min(t, 1 - 1e-10) for t in THRESHOLDS.tolist()]
 _ANY = ""  # stands for every category when categories are ignored
 
@@ -42,6 +43,7 @@ class CocoAp(Metric):
     logprob (mean log-probability of a box's tokens) or class (mean probability of its label's tokens).
     `region` says whether boxes or masks are compared; `agnostic` ignores categories (useCats = 0).
     `lowercase`: a label that is no category as it stands is one whose name is equal in lower case.
+    `iou`: AP at this threshold alone, .5 for AP50 (PASCAL VOC's, with COCO's interpolation), .75 for AP75.
 
     pycocotools 2.0.11 cocoeval.py. Its special cases are kept: an explicit `ignore` flag is overwritten
     by `iscrowd`, equal scores stay in image order, the later of two equal overlaps is matched. Where it
@@ -52,6 +54,7 @@ class CocoAp(Metric):
     region: Literal["boxes", "masks"] = "boxes"
     agnostic: bool = False
     lowercase: bool = field(default=False, metadata=ADDED)
+    iou: float | None = field(default=None, metadata=ADDED)
 
     wants: ClassVar[tuple[str, ...]] = ("boxes", "masks")
     takes: ClassVar[tuple[str, ...]] = ("objects",)
@@ -59,6 +62,8 @@ class CocoAp(Metric):
     undefined: ClassVar[str] = "no image has an object"
 
     def __post_init__(self) -> None:
+        if self.iou is not None and self.iou not in _STEPS:
+            raise ValueError(f"iou={self.iou} is not one of {', '.join(map(str, _STEPS))}")
         if self.region == "masks":
             object.__setattr__(self, "wants", ("masks",))
             object.__setattr__(self, "takes", ("object masks",))
@@ -80,6 +85,8 @@ class CocoAp(Metric):
     def reduce(self, rows: Rows, counts: npt.NDArray[Any] | None = None) -> float:
         """AP; `counts` (n,) says how often each image is drawn."""
         found = [precision for precision, _ in _prepare(rows).curves(counts)]
+        if found and self.iou is not None:
+            found = [precision[_STEPS.index(self.iou)] for precision in found]
         return float(np.mean(found)) if found else float("nan")
 
     def details(self, rows: Rows) -> dict[str, float]:
@@ -130,16 +137,19 @@ class CocoAp(Metric):
         return next((name for name in known if name.lower() == label.lower()), None)
 
     def remarks(self, answers: Sequence[Any | None], targets: Sequence[Any]) -> dict[str, int]:
-        """How many boxes have a label that is no category; the commonest of these, with what is nearest."""
+        """How many boxes have a label that is no category; the commonest of these, with what is nearest.
+        Where a question asks for some categories alone, how many boxes are of others."""
         lost: Counter[str] = Counter()
-        names: dict[str, None] = {}
+        names: dict[str, int] = {}
         for answer, target in zip(answers, targets, strict=True):
             known = {name: n for n, name in enumerate(target["categories"])}
-            names |= dict.fromkeys(known)
+            names |= known
             lost.update(t.label for t in answer or () if self._category(t.label, known) is None)
+        others = sum(lost.pop(label) for label in list(lost) if self._category(label, names) is not None)
+        found = {"boxes of a category that was not asked for": others} if others else {}
         common = lost.most_common(LISTED)
         named = {f"of them {_short(label)}{_nearest(label, names)}": n for label, n in common}
-        return {"boxes with a label that is no category": lost.total(), **named} if lost else {}
+        return found | ({"boxes with a label that is no category": lost.total(), **named} if lost else {})
 
     def _score(self, thing: Box | Mask) -> float:
         box = thing.box if isinstance(thing, Mask) else thing

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evalkit.text.answers import accepted
-from evalkit.types import Metric, Rows
+from evalkit.types import Metric, Rows, Share, Stratum
 
 _COMMON = ("color", "material", "shape")  # what "... common" questions accept
 
@@ -43,6 +43,11 @@ class Gqa(Metric):
         drawn = np.ones(len(rows)) if counts is None else np.asarray(counts, dtype=np.float64)
         total = float(drawn @ balanced)
         return float(drawn @ correct) / total if total else float("nan")
+
+    def strata(self, rows: Rows) -> list[Stratum]:
+        places = np.flatnonzero([row["balanced"] for row in rows])
+        correct = np.array([[rows[i]["correct"], 1.0] for i in places]).reshape(-1, 2)
+        return [Stratum(1.0, Share(), correct, places)] if len(places) else []
 
     def details(self, rows: Rows) -> dict[str, float]:
         """binary, open, consistency, validity, plausibility, distribution and accuracy by kind."""

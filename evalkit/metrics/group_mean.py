@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +12,7 @@ import numpy.typing as npt
 
 from evalkit import registry
 from evalkit.errors import DataError
-from evalkit.types import Metric, Rows
+from evalkit.types import Metric, Rows, Stratum
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,32 @@ class GroupMean(Metric):
         if not self.without:
             return {}
         sums = np.asarray(rows, dtype=np.float64).sum(axis=0)
-        return {f"mean of all {len(self.groups)} groups": float(np.nanmean(self._each(sums)))}
+        mean = float(self._each(sums).mean())
+        return {} if math.isnan(mean) else {f"mean of all {len(self.groups)} groups": mean}
+
+    def strata(self, rows: Rows) -> list[Stratum]:
+        """The groups that count; a sample belongs to the group whose columns are not all zero."""
+        wide = np.asarray(rows, dtype=np.float64).reshape(len(rows), len(self.groups), -1)
+        counted = [k for k, name in enumerate(self.groups) if name not in self.without]
+        found = []
+        for k in counted:
+            places = np.flatnonzero(wide[:, k].any(axis=1))
+            found.append(Stratum(1 / len(counted), self.metric, wide[places, k], places))
+        return found
+
+    def why_undefined(self, rows: Rows) -> str:
+        """The first group that has no score, and how many others have none."""
+        sums = np.asarray(rows, dtype=np.float64).sum(axis=0).reshape(len(self.groups), -1)
+        values = self.metric.value(sums)
+        lacking = [
+            f"no sample of group {name}" if not total.any() else f"{self.metric.undefined} in group {name}"
+            for name, total, value in zip(self.groups, sums, values, strict=True)
+            if math.isnan(value) and name not in self.without
+        ]
+        if not lacking:
+            return self.undefined
+        more = len(lacking) - 1
+        return lacking[0] + (f" and {more} other{'s' if more > 1 else ''}" if more else "")
 
     def unfit(self, target: Any) -> str:
         return self.metric.unfit(target)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evalkit.text.answers import accepted
-from evalkit.types import Metric, Rows
+from evalkit.types import Metric, Rows, Share, Stratum
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,12 @@ class MeanTypeAccuracy(Metric):
         """The mean over types; NaN without a sample."""
         found = self._by_type(rows, counts)
         return float(np.mean(list(found.values()))) if found else float("nan")
+
+    def strata(self, rows: Rows) -> list[Stratum]:
+        names = np.array([name for name, _ in rows], dtype=object)
+        correct = np.array([[c, 1.0] for _, c in rows])
+        found = [np.flatnonzero(names == name) for name in sorted(set(self.types or names) & set(names))]
+        return [Stratum(1 / len(found), Share(), correct[places], places) for places in found]
 
     def details(self, rows: Rows) -> dict[str, float]:
         """The accuracy of each type, and over all samples of these types."""

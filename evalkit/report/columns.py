@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import csv
 import html
-import json
 import re
 import shutil
 import sys
@@ -15,9 +14,10 @@ from collections.abc import Collection, Iterable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
+from evalkit import files
+from evalkit.printing import CELL, PLAIN, one_line
 from evalkit.report.html import page
 
-BOLD, RED, GREEN, YELLOW, PLAIN = "\033[1m", "\033[31m", "\033[32m", "\033[33m", "\033[0m"
 UNMARKED = ("", "")
 
 Marked = tuple[str, bool]
@@ -45,8 +45,19 @@ def marked(cell: str | Marked, marks: tuple[str, str]) -> str:
     return f"{marks[0]}{cell[0]}{marks[1]}" if not isinstance(cell, str) and cell[1] else text_of(cell)
 
 
+def clean(rows: Sequence[Row]) -> list[list[str | Marked]]:
+    """Rows of which every cell is one line that steers nothing."""
+
+    def one(cell: str | Marked) -> str | Marked:
+        text = one_line(text_of(cell), CELL)
+        return text if isinstance(cell, str) else (text, cell[1])
+
+    return [[one(cell) for cell in row] for row in rows]
+
+
 def widths(rows: Sequence[Row]) -> list[int]:
     """How wide every column is."""
+    rows = clean(rows)
     return [max(len(text_of(row[i])) for row in rows) for i in range(len(rows[0]))] if rows else []
 
 
@@ -57,6 +68,7 @@ def aligned(
     marks: tuple[str, str] = UNMARKED,
 ) -> list[str]:
     """Lines of columns, two spaces apart; with a `rule` below the first, columns in `right` to the right."""
+    rows = clean(rows)
     wide = widths(rows)
     lines = []
     for row in rows:
@@ -70,9 +82,18 @@ def aligned(
 
 def markdown(rows: Sequence[Row], marks: tuple[str, str] = UNMARKED) -> list[str]:
     """Lines of a Markdown table; the first row is the header."""
-    cells = [[marked(cell, marks).replace("|", "\\|") for cell in row] for row in rows]
+    cells = [
+        [marked((in_markdown(text_of(c)), not isinstance(c, str) and c[1]), marks) for c in r]
+        for r in clean(rows)
+    ]
     lines = ["| " + " | ".join(row) + " |" for row in cells]
     return [lines[0], "|" + " --- |" * len(rows[0]), *lines[1:]]
+
+
+def in_markdown(text: str) -> str:
+    """Text that stays text in Markdown: no HTML, no link, no end of a cell."""
+    plain = html.escape(one_line(text), quote=False)
+    return re.sub(r"[|\\]|(?<=\])\(|(?<!\w)[*~]|[*~](?!\w)", lambda m: f"\\{m[0]}", plain)
 
 
 def csv_text(rows: Iterable[Iterable[Any]], safe: bool = True) -> str:
@@ -88,9 +109,9 @@ def _harmless(value: Any) -> Any:
     return "'" + value if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
 
 
-def json_text(content: Any, indent: int = 1) -> str:
+def json_text(content: Any) -> str:
     """JSON as evalkit writes it for people and programs."""
-    return json.dumps(content, ensure_ascii=False, indent=indent) + "\n"
+    return files.json_text(content, indent=1) + "\n"
 
 
 def records(found: Sequence[dict[str, Any]], form: str) -> str:
@@ -124,7 +145,8 @@ def plain(rows: Sequence[Sequence[str]], form: str, notes: Sequence[str] = ()) -
         tabular = f"\\begin{{tabular}}{{lll{'r' * (len(rows[0]) - 3)}}}\n{inside}\n\\end{{tabular}}\n"
         return tabular + "".join(f"% {n}\n" for n in notes)
     lines = markdown(rows) if form == "md" else aligned(rows)
-    below = "".join(f"\n{n}  " if form == "md" else f"\n{n}" for n in notes) + ("\n" if notes else "")
+    said = [in_markdown(n) + "  " if form == "md" else one_line(n) for n in notes]
+    below = "".join(f"\n{n}" for n in said) + ("\n" if notes else "")
     return "\n".join(lines) + "\n" + below
 
 

@@ -23,10 +23,13 @@ from evalkit.errors import UserError
 from evalkit.geometry.boxes import STEPS
 from evalkit.options.fields import names
 from evalkit.options.verbs import CompareOptions
-from evalkit.report.columns import GREEN, RED, aligned, painted
+from evalkit.printing import CELL, GREEN, RED, one_line
+from evalkit.report.columns import aligned, painted
 from evalkit.runs import scored_run
 from evalkit.runs.scored_run import ScoredRun
 from evalkit.stats.paired import Difference
+
+LONG = 1_000_000  # characters of a line that lists samples: as many as are asked for
 
 
 def compared(options: CompareOptions) -> tuple[list[Comparison], list[Rank]]:
@@ -51,11 +54,8 @@ def ranks_text(ranked: Sequence[Rank]) -> str:
     """Mean ranks for a terminal; '' where there are none."""
     if not ranked:
         return ""
-    width = max(len(r.name) for r in ranked)
-    lines = [
-        f"  {r.name:<{width}}  {r.mean:.2f} [{r.low:.2f}, {r.high:.2f}]"
-        for r in sorted(ranked, key=lambda r: r.mean)
-    ]
+    best = sorted(ranked, key=lambda r: r.mean)
+    lines = aligned([[f"  {r.name}", f"{r.mean:.2f} [{r.low:.2f}, {r.high:.2f}]"] for r in best])
     head = "mean rank over tasks, 1 is best; 95 % interval, images resampled in all tasks at once"
     return "\n".join(["", head, *lines]) + "\n"
 
@@ -72,22 +72,26 @@ def text_of(found: Comparison, colour: bool = False, samples: int = 0, width: in
             d = m.found
             lines.append([
                 task.task if first else "", m.spelled, f"{d.n:,}" if first else "", hundredths(d.a),
-                hundredths(d.b), difference(d), p_value(task.p if first else d.p, first),
-                task.verdict if first else ", ".join(m.flags) or "undecided",
+                hundredths(d.b), difference(d), "–" if m.why else p_value(task.p if first else d.p, first),
+                task.verdict if first else m.why or ", ".join(m.flags) or "undecided",
             ])  # fmt: skip
         below[len(lines) - 1] = _below(task, samples)
     narrow = width is not None and max(map(len, _table([header, *lines]))) > width
-    heads = {i: f"{line[0]}, n {line[2]}" for i, line in enumerate(lines) if narrow and line[0]}
+    heads = {
+        i: f"{one_line(line[0], CELL)}, n {line[2]}" for i, line in enumerate(lines) if narrow and line[0]
+    }
     if narrow:
         header, lines = ["  metric", *header[3:]], [[f"  {line[1]}", *line[3:]] for line in lines]
     head, rule, *rows = _table([header, *lines])
-    out = [f"A {found.a.name}    B {found.b.name}", "", head, rule]
+    named = [one_line(side.name, CELL) for side in (found.a, found.b)]
+    out = [f"A {named[0]}    B {named[1]}", "", head, rule]
     for i, (row, cells) in enumerate(zip(rows, lines, strict=True)):
         out += [heads[i]] if i in heads else []
         paint = RED if "worse" in cells[-1] else GREEN if "better" in cells[-1] else ""
         out.append(painted(row, paint if colour else ""))
         for text in below.get(i, ()):
-            out += textwrap.wrap(text, width or 10_000, initial_indent=" " * 4, subsequent_indent=" " * 6)
+            whole = one_line(text, LONG)
+            out += textwrap.wrap(whole, width or 10_000, initial_indent=" " * 4, subsequent_indent=" " * 6)
     out += ["", *_summary(found)]
     return "\n".join(out) + "\n"
 
@@ -125,18 +129,19 @@ def _below(task: TaskResult, samples: int) -> list[str]:
     if shifts:
         out.append(f"boxes moved, in steps of {STEPS:,}: {', '.join(shifts)}")
     if samples and d.lost:
-        out.append("lost: " + ", ".join(task.a.ids[i] for i in d.lost[:samples]))
+        out.append("lost: " + ", ".join(one_line(task.a.ids[i], CELL) for i in d.lost[:samples]))
     if samples and d.gained:
-        out.append("gained: " + ", ".join(task.a.ids[i] for i in d.gained[:samples]))
+        out.append("gained: " + ", ".join(one_line(task.a.ids[i], CELL) for i in d.gained[:samples]))
     return out + [f"note: {n}" for n in task.notes]
 
 
 def _summary(found: Comparison) -> list[str]:
     counts = ", ".join(f"{outcome} {found.count(outcome)}" for outcome in ("won", "lost", "tied"))
+    counts += f", not scored {n}" if (n := found.count("not scored")) else ""
     out = [f"B {counts} of {len(found.tasks)} tasks, at 5 % after Holm"]
     for side, only in ((found.a, found.only_a), (found.b, found.only_b)):
         if only:
-            out.append(f"only of {side.name}: {', '.join(only)}")
+            out.append(one_line(f"only of {side.name}: {', '.join(only)}"))
     out.append(
         "values and differences × 100; 95 % intervals, paired, clustered by image\n"
         "p of a task's first metric after Holm over tasks, in brackets of its other metrics as they are"
@@ -148,11 +153,14 @@ def _summary(found: Comparison) -> list[str]:
 
 
 def hundredths(value: float) -> str:
-    return f"{100 * value:.1f}"
+    """`92.4`; `–` for no number."""
+    return "–" if math.isnan(value) else f"{100 * value:.1f}"
 
 
 def difference(d: Difference) -> str:
     """`+1.2 [-0.3, +2.7]`, in hundredths; turned so that plus is better."""
+    if math.isnan(d.value):
+        return "–"
     if math.isnan(d.low) or math.isnan(d.high):
         return f"{100 * d.value:+.1f}"
     return f"{100 * d.value:+.1f} [{100 * d.low:+.1f}, {100 * d.high:+.1f}]"
@@ -177,6 +185,7 @@ def grid_table(runs: Sequence[ScoredRun]) -> str:
 
     Cost is what the run recorded: seconds a sample on its device; "?" when a session was killed.
     """
+    runs = [r for r in runs if r.scores]
     tasks = list(dict.fromkeys(r.task for r in runs))
     out = []
     for task in tasks:
@@ -203,7 +212,7 @@ def grid_table(runs: Sequence[ScoredRun]) -> str:
             "device",
         ]
         rows = [_point(r, best, metric) for r in sorted(some, key=_axes)]
-        out += [f"{task}  {some[0].scores[metric].metric}", *aligned([header, *rows]), ""]
+        out += [one_line(f"{task}  {some[0].scores[metric].metric}"), *aligned([header, *rows]), ""]
     return "\n".join(out)
 
 

@@ -14,7 +14,9 @@ from typing import Any
 from evalkit.comparison.compare import task_record
 from evalkit.comparison.gate import FAIL, INCONCLUSIVE, PASS, Decision, TaskDecision
 from evalkit.files import atomic_write
-from evalkit.report.columns import GREEN, RED, YELLOW, json_text, painted
+from evalkit.printing import CELL, GREEN, RED, SENTENCE, YELLOW, cut, one_line, visible
+from evalkit.report.columns import json_text, painted
+from evalkit.report.comparison import difference, hundredths
 
 _COLOURS = {PASS: GREEN, FAIL: RED, INCONCLUSIVE: YELLOW}
 
@@ -22,17 +24,19 @@ _COLOURS = {PASS: GREEN, FAIL: RED, INCONCLUSIVE: YELLOW}
 def text_of(decision: Decision, colour: bool) -> str:
     """The decision for a terminal: a line a task, the first differing sample side by side."""
     lines = []
-    width = max(len(t.task) for t in decision.tasks)
-    for t in decision.tasks:
+    names = [one_line(t.task, CELL) for t in decision.tasks]
+    width = max(map(len, names))
+    for t, name in zip(decision.tasks, names, strict=True):
         mark = painted(t.status, _COLOURS[t.status]) if colour else t.status
-        lines.append(f"{mark:<{len(mark) + 12 - len(t.status)}}  {t.task:<{width}}  {t.why}")
+        lines.append(f"{mark:<{len(mark) + 12 - len(t.status)}}  {name:<{width}}  {one_line(t.why)}")
         if t.differing:
-            lines.append(f"    baseline   {t.differing['baseline']!r}")
-            lines.append(f"    candidate  {t.differing['candidate']!r}")
-        lines += [f"    warning: {w}" for w in t.warnings]
-    lines += [f"note: {n}" for n in decision.notes]
+            lines.append(f"    baseline   {one_line(repr(t.differing['baseline']))}")
+            lines.append(f"    candidate  {one_line(repr(t.differing['candidate']))}")
+        lines += [f"    warning: {one_line(w)}" for w in t.warnings]
+    lines += [f"note: {one_line(n)}" for n in decision.notes]
     final = painted(decision.status, _COLOURS[decision.status] if colour else "")
-    return "\n".join([*lines, f"{decision.candidate} against {decision.baseline}: {final}"])
+    sides = [one_line(name, CELL) for name in (decision.candidate, decision.baseline)]
+    return "\n".join([*lines, f"{sides[0]} against {sides[1]}: {final}"])
 
 
 _MARKS = {PASS: "✅", FAIL: "❌", INCONCLUSIVE: "❔"}
@@ -124,7 +128,7 @@ def _command(kind: str, title: str, message: str) -> str:
 
 
 def _message(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return visible(cut(text, SENTENCE).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A"))
 
 
 def _property(text: str) -> str:
@@ -149,10 +153,10 @@ def summary(decision: Decision) -> str:
     ]
     for t in decision.tasks:
         d = t.metric.found
-        difference = f"{100 * d.value:+.1f} [{100 * d.low:+.1f}, {100 * d.high:+.1f}]"
+        shown = difference(d)
         cells = [
-            t.task, _MARKS[t.status], t.metric.spelled, f"{d.n:,}", f"{100 * d.a:.1f}", f"{100 * d.b:.1f}",
-            difference, f"{100 * t.margin:g}", t.why.removeprefix(f"{t.metric.spelled} {difference}, "),
+            t.task, _MARKS[t.status], t.metric.spelled, f"{d.n:,}", hundredths(d.a), hundredths(d.b),
+            shown, f"{100 * t.margin:g}", t.why.removeprefix(f"{t.metric.spelled} {shown}, "),
         ]  # fmt: skip
         out.append("| " + " | ".join(_cell(c) for c in cells) + " |")
     for t in decision.tasks:

@@ -14,8 +14,9 @@ from evalkit import own_code, registry
 from evalkit.errors import UserError, nearest
 from evalkit.options.fields import paths
 from evalkit.options.verbs import TableOptions
+from evalkit.printing import BOLD, PLAIN, one_line
 from evalkit.report import columns, leaderboard, published, seeds
-from evalkit.report.columns import BOLD, PLAIN, UNMARKED, Row, csv_text, json_text
+from evalkit.report.columns import UNMARKED, Row, csv_text, json_text
 from evalkit.report.html import page
 from evalkit.report.leaderboard import Cell, grid, in_order, notes, record, texts
 from evalkit.report.lm_eval import lm_eval
@@ -74,7 +75,8 @@ def _aligned(
         out += columns.markdown(some, marks) if markdown else columns.aligned(some, rule=True, marks=marks)
         out.append("")
     found = notes(cells, pair, bool(table.best) and any(marks))
-    return "\n".join(out + ([f"{n}  " for n in found] if markdown else found)) + "\n"
+    said = [f"{columns.in_markdown(n)}  " if markdown else one_line(n) for n in found]
+    return "\n".join(out + said) + "\n"
 
 
 def _fitting(widths: Sequence[int], width: int | None) -> Iterator[list[int]]:
@@ -103,7 +105,7 @@ def wide_csv(cells: Cells, pair: bool = False) -> str:
         line: list[Any] = [task, metric]
         for c in range(len(table.columns)):
             cell = table.cells.get((r, c))
-            line += ["", ""] if cell is None else [cell.score.value, _half(cell)]
+            line += ["", ""] if cell is None or cell.not_scored else [cell.score.value, _half(cell)]
             line += [cell.runs if cell else ""] if means else []
         rows.append(line)
     return csv_text(rows)

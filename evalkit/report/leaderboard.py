@@ -203,7 +203,8 @@ def _best(row: Mapping[tuple[int, int], Cell], pair: bool) -> set[tuple[int, int
 
 
 def _tie(top: Cell, other: Cell) -> bool:
-    """Whether the difference is within 1.96 of its standard error, taking the two as independent."""
+    """Whether the difference is within 1.96 of its standard error, taking the two as independent; also where
+    one has no interval, so that nothing is known of it."""
     if top.score.value == other.score.value:
         return True
     errors = [
@@ -211,7 +212,7 @@ def _tie(top: Cell, other: Cell) -> bool:
         for c in (top, other)
         if c.score.high is not None and c.score.low is not None
     ]
-    return len(errors) == 2 and abs(top.score.value - other.score.value) <= 1.96 * math.hypot(*errors)
+    return len(errors) < 2 or abs(top.score.value - other.score.value) <= 1.96 * math.hypot(*errors)
 
 
 def _paired_tie(top: Cell, other: Cell) -> bool:

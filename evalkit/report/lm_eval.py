@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Sequence
 from typing import Any
 
 from evalkit.errors import UserError
+from evalkit.files import json_text
 from evalkit.report.leaderboard import Cell
 
 
@@ -27,7 +26,7 @@ def lm_eval(cells: Sequence[Cell]) -> str:
         s = cell.score
         name = s.metric.replace(", ", ";").replace(",", ";")
         result = content["results"].setdefault(s.task, {"alias": s.task})
-        result[f"{name},none"] = s.value if math.isfinite(s.value) else None
+        result[f"{name},none"] = s.value
         known = s.low is not None and s.high is not None
         result[f"{name}_stderr,none"] = (s.high - s.low) / 3.92 if known else "N/A"  # type: ignore[operator]
         content["group_subtasks"][s.task] = []
@@ -42,4 +41,4 @@ def lm_eval(cells: Sequence[Cell]) -> str:
         content["n-samples"][s.task] = {"original": total, "effective": s.n}
     content["config"] = {"model": "paligemma", "model_args": f"pretrained={models[0]}"}
     content["model_name"] = models[0]
-    return json.dumps(content, ensure_ascii=False, indent=2) + "\n"
+    return json_text(content, indent=2) + "\n"

@@ -101,8 +101,12 @@ def _each(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {k: math.fsum(other[k] for other in found) / len(found) for k in keys}
 
 
-def _groups(scores: Sequence[Score]) -> dict[str, dict[str, float]]:
+def _groups(scores: Sequence[Score]) -> dict[str, dict[str, float | None]]:
     """The value of every group that all have; intervals of single runs say nothing of a mean."""
-    names = [g for g in scores[0].groups if all(g in s.groups for s in scores)]
-    kept = ("value", "n")
-    return {g: _each([{k: v for k, v in s.groups[g].items() if k in kept} for s in scores]) for g in names}
+    found: dict[str, dict[str, float | None]] = {}
+    for name in scores[0].groups:
+        parts = [s.groups.get(name, {}) for s in scores]
+        known = [{k: v for k in ("value", "n") if (v := part.get(k)) is not None} for part in parts]
+        if all("value" in part for part in known):
+            found[name] = {**_each(known)}
+    return found

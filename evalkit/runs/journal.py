@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from evalkit.errors import ResultsError
-from evalkit.files import encoded, refusals
+from evalkit.files import encoded, json_text, refusals
 from evalkit.runs.kinds import Kind, each, every, number, optional, text
 from evalkit.types import Prediction
 
@@ -167,7 +167,7 @@ def encode(entry: Entry, digest: str) -> bytes:
             content[key] = value
     content |= {"stamps": entry.stamps} if entry.stamps else {}
     content["run"] = digest[:NAMED]
-    data = encoded(json.dumps(content, ensure_ascii=False, separators=(",", ":"))[:-1])
+    data = encoded(json_text(content, compact=True)[:-1])
     return data + b',"crc":"%08x"}\n' % _checksum(data, digest)
 
 

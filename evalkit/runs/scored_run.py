@@ -8,10 +8,11 @@ from __future__ import annotations
 import datetime
 import gzip
 import json
+import math
 import re
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,9 @@ import numpy as np
 
 from evalkit import own_code, registry
 from evalkit.errors import UserError
-from evalkit.files import atomic_write, encoded
+from evalkit.files import atomic_write, encoded, json_text
 from evalkit.runs.copies import originals
-from evalkit.runs.store import RunFolder, find, scores_of
+from evalkit.runs.store import OLD, RunFolder, find, not_scored_of, scores_of
 from evalkit.stats import intervals
 from evalkit.stats.intervals import Ints
 from evalkit.types import Metric, Rows, Score
@@ -57,6 +58,8 @@ class ScoredRun:
     rows: Mapping[str, Rows]
     device: str = ""
     seconds: float | None = None  # spent predicting, where every session ended normally
+    not_scored: Mapping[str, str] = field(default_factory=dict)  # by metric as in the task file: why
+    metrics: tuple[str, ...] = ()  # as in the task file, in its order, scored or not
 
     def __repr__(self) -> str:
         return f"<ScoredRun {self.run}, {len(self.ids):,} samples>"
@@ -66,8 +69,15 @@ class ScoredRun:
 
     @property
     def first(self) -> str:
-        """The task's first metric, which decides verdicts."""
+        """The first metric that has a score."""
         return next(iter(self.scores))
+
+    @property
+    def spelled(self) -> dict[str, str]:
+        """The task's metrics in its order, as in the task file: the full spelling, or '' without a score."""
+        full = {score.metric: spelling for spelling, score in self.scores.items()}
+        known = {**full, **dict.fromkeys(self.not_scored, "")}
+        return {name: known[name] for name in (*self.metrics, *known) if name in known}
 
     @cached_property
     def index(self) -> Ints:
@@ -165,7 +175,7 @@ def of_run(folder: RunFolder) -> ScoredRun:
     scores = scores_of(folder, run)
     if why := _unscored(run):
         raise UserError(f"{folder.path}: has no score that could be compared: {why}")
-    if not scores:
+    if not scores and not not_scored_of(folder):
         raise UserError(f"{folder.path}: is not scored yet; `evalkit score {folder.path}` does it")
     own_code.look_beside(run.get("task_file", {}).get("path", ""))
     try:
@@ -184,6 +194,7 @@ def of_run(folder: RunFolder) -> ScoredRun:
             rows={m: _rows(values, m, [line["group"] for line in lines]) for m, values in columns.items()},
             device=str(run["sessions"][-1].get("device", "")) if run.get("sessions") else "",
             seconds=_seconds(run.get("sessions", [])),
+            not_scored=not_scored_of(folder), metrics=tuple(run.get("task_file", {}).get("metrics", ())),
         )  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
@@ -253,7 +264,7 @@ def _at_ref(place: str) -> bytes:
 def save(runs: Sequence[ScoredRun], path: Path) -> None:
     """Writes ids, texts, rows, identity and signatures; compressed when the name ends in .gz."""
     content = {"kind": KIND, "schema": SCHEMA, "runs": [_packed(r) for r in runs]}
-    data = encoded(json.dumps(content, ensure_ascii=False, separators=(",", ":")))
+    data = encoded(json_text(content, compact=True))
     atomic_write(path, gzip.compress(data, mtime=0) if path.suffix == ".gz" else data + b"\n")
 
 
@@ -266,7 +277,7 @@ def _packed(run: ScoredRun) -> dict[str, Any]:
         return {"names": list(names), "at": [names[c] for c in column]}
 
     plain = {k: getattr(run, k) for k in ("name", "run", "task", "identity", "digest", "asked", "overrides",
-                                          "early", "device", "seconds")}  # fmt: skip
+                                          "early", "device", "seconds", "not_scored", "metrics")}  # fmt: skip
     return {
         **plain,
         "scores": {m: dataclasses.asdict(s) for m, s in run.scores.items()},
@@ -321,5 +332,9 @@ def _unpacked(run: Mapping[str, Any]) -> ScoredRun:
         raise ValueError("columns of different lengths")
     plain = {k: run[k] for k in ("name", "run", "task", "identity", "digest", "asked", "overrides",
                                  "early", "device", "seconds")}  # fmt: skip
-    scores = {m: Score(**s) for m, s in run["scores"].items()}
-    return ScoredRun(**plain, **columns, rows=rows, scores=scores)
+    known = {m: s for m, s in run["scores"].items() if s["value"] is not None and math.isfinite(s["value"])}
+    old = {s["metric"]: OLD for m, s in run["scores"].items() if m not in known}
+    return ScoredRun(
+        **plain, **columns, rows=rows, scores={m: Score(**s) for m, s in known.items()},
+        not_scored={**run.get("not_scored", {}), **old}, metrics=tuple(run.get("metrics", ())),
+    )  # fmt: skip

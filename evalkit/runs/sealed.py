@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.errors import Damaged, ResultsError
-from evalkit.files import atomic_write
+from evalkit.files import atomic_write, json_text
 
 SCHEMA = 2  # raised when a file's meaning changes; older ones are migrated on reading
 OURS = ("schema", "seal")  # the keys that are added here
@@ -30,9 +30,9 @@ MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1}
 
 def write(path: Path, content: Mapping[str, Any]) -> None:
     """Writes a file of today's schema with its seal."""
-    plain = {key: value for key, value in content.items() if key not in OURS}
+    plain = json.loads(json_text({key: value for key, value in content.items() if key not in OURS}))
     whole = {"schema": SCHEMA, "seal": _seal({"schema": SCHEMA, **plain}), **plain}
-    atomic_write(path, json.dumps(whole, ensure_ascii=False, indent=1) + "\n")
+    atomic_write(path, json_text(whole, indent=1) + "\n")
 
 
 def read(path: Path, remedy: str, may_be_foreign: bool = False) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,12 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.errors import Damaged, ResultsError
-from evalkit.files import atomic_file, atomic_write, encoded, lines, refusals
+from evalkit.files import atomic_file, atomic_write, encoded, json_text, lines, refusals
 from evalkit.runs import journal, sealed
 from evalkit.runs.journal import Answers, Entry, Journal
 from evalkit.runs.kinds import Kind, anything, each, flag, mapping, number, optional, record, text, whole
 from evalkit.types import Score
 
+OLD = "an older evalkit stored no number; `evalkit score` says why"
 RUN = "run the same command again: it is written anew, and what was answered is kept"
 _TASK = record({"path": text, "overrides": mapping(text), "data": mapping(anything)})
 _ASKED = record({"limit": optional(whole), "seed": whole, "ids": optional(each(text))})
@@ -111,7 +113,7 @@ class RunFolder:
         digest = hashlib.sha256()
         with atomic_file(self.path / "rows.jsonl") as file:
             for row in rows:
-                data = encoded(json.dumps(row, ensure_ascii=False) + "\n")
+                data = encoded(json_text(row) + "\n")
                 digest.update(data)
                 file.write(data)
         return digest.hexdigest()
@@ -201,9 +203,11 @@ class RunFolder:
 
 
 def scores_of(folder: RunFolder, run: Mapping[str, Any] | None = None) -> list[Score]:
-    """The scores of a run as objects; [] when it is not scored. `run` is its run.json, where it is read."""
+    """The scores of a run as objects; [] when it is not scored. `run` is its run.json, where it is read.
+    Older files may hold NaN, which is none."""
     try:
-        return [Score(**s) for s in (folder.read_scores(run) or {"scores": []})["scores"]]
+        content = folder.read_scores(run) or {"scores": []}
+        return [Score(**s) for s in content["scores"] if math.isfinite(s["value"])]
     except TypeError:  # a key that this version does not know
         path = folder.path / "scores.json"
         raise Damaged(f"{path}: is of another version of evalkit; {folder.remedy}") from None
@@ -211,7 +215,9 @@ def scores_of(folder: RunFolder, run: Mapping[str, Any] | None = None) -> list[S
 
 def not_scored_of(folder: RunFolder) -> dict[str, str]:
     """The metrics of a scored run that have no score, and why."""
-    return dict((folder.read_scores() or {}).get("not_scored", {}))
+    content = folder.read_scores() or {}
+    old = {s["metric"]: OLD for s in content.get("scores", ()) if not math.isfinite(s["value"])}
+    return {**content.get("not_scored", {}), **old}
 
 
 def find(paths: Iterable[Path]) -> list[RunFolder]:

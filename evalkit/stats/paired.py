@@ -17,7 +17,7 @@ from evalkit.types import Metric, Rows
 
 POWER = 0.8
 ROUNDING = 1e-9  # smaller differences come from sums added up in another order, not from changes
-SPARSE = 10  # with fewer changed clusters, resampling them says too little
+SPARSE = intervals.FEWEST  # with fewer changed clusters, resampling them says too little
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,9 @@ def difference(metric: Metric, a: Rows, b: Rows, index: Ints, level: float = int
 
     Means of 0/1 rows get Tango's score interval (1998) at the effective sample size and, without
     clusters, McNemar's exact test; other means the paired clustered bootstrap and the sign-flip test;
-    other metrics only the paired bootstrap. With fewer than two clusters the bounds are NaN.
+    other metrics only the paired bootstrap. Where fewer than `SPARSE` clusters changed, any bounded metric
+    takes Tango's interval; an unbounded one of fewer clusters in all has none. With fewer than two clusters,
+    or for rows that cannot be drawn one by one, the bounds are NaN.
     """
     if isinstance(a, list) or isinstance(b, list):
         return _by_resampling(metric, a, b, index, level)
@@ -96,6 +98,14 @@ def difference(metric: Metric, a: Rows, b: Rows, index: Ints, level: float = int
     return _by_resampling(metric, first, second, index, level)
 
 
+def undefined(a: float, b: float, n: int, clusters: int) -> Difference:
+    """What stands for the difference where one of two scores is none (NaN)."""
+    return Difference(
+        a=a, b=b, n=n, clusters=clusters, value=math.nan, low=math.nan, high=math.nan, error=math.nan, p=1.0,
+        test="none", method="none", detectable=math.nan, changed=0,
+    )  # fmt: skip
+
+
 def _of_means(metric: Metric, a: Floats, b: Floats, index: Ints, level: float) -> Difference:
     sign = -1.0 if metric.lower_is_better else 1.0
     moved = sign * (b - a)
@@ -103,13 +113,14 @@ def _of_means(metric: Metric, a: Floats, b: Floats, index: Ints, level: float) -
     n, clusters = len(moved), int(index.max()) + 1
     sums: Floats = np.bincount(index, weights=moved, minlength=clusters).astype(np.float64)
     changed = len(np.unique(index[moved != 0]))
+    few = clusters < 2 or (clusters < SPARSE and metric.maximum is None) or bool(metric.no_interval())
     binary = bool(np.isin(a, (0.0, 1.0)).all() and np.isin(b, (0.0, 1.0)).all())
     value, others = float(moved.mean()), dict[str, float]()
     error = intervals.cluster_error(moved, index)
     sparse = changed < SPARSE and metric.maximum is not None
     scale = 1.0 if binary or metric.maximum is None else metric.maximum - metric.minimum
     tested: tuple[float, float, float, float] | None = None
-    if clusters < 2:
+    if few:
         low = high = error = math.nan
         method = "none"
     elif binary or sparse:
@@ -172,15 +183,32 @@ def _by_resampling(metric: Metric, a: Rows, b: Rows, index: Ints, level: float) 
         else math.nan
     )
     same = all(alike)
+    changed = len({int(c) for c, s in zip(index, alike, strict=True) if not s})
+    method, sizes = f"bootstrap({len(scores)})", None
+    if metric.no_interval() or (metric.maximum is None and clusters < SPARSE):
+        low = high = error = math.nan
+        method = "none"
+    elif changed < SPARSE and clusters > 1:
+        scale = metric.maximum - metric.minimum if metric.maximum is not None else max(1.0, abs(value))
+        most = min(intervals.effective_size(metric, rows, index) for rows in (a, b))
+        sizes = (*_net(value / scale, 0.0 if math.isnan(error) else error / scale, most), most, scale)
+        low, high = (scale * x for x in tango(*sizes[:3], _quantile(clusters, len(index), level)))
+        method = "tango"
+        error = (high - low) / (2 * intervals.student(clusters - 1, level))
     found = Difference(
         a=before, b=after, n=len(index), clusters=clusters, value=value, low=low, high=high, error=error,
-        p=1.0, test="bootstrap", method=f"bootstrap({len(scores)})",
+        p=1.0, test="bootstrap", method=method, sizes=sizes,
         detectable=_detectable(error, clusters), gained=gained, lost=lost,
-        changed=len({int(c) for c, s in zip(index, alike, strict=True) if not s}),
-        others={} if same or not len(finite) else {"bootstrap_tail": _tail_p(finite, value)},
+        changed=changed, others={} if same or not len(finite) else {"bootstrap_tail": _tail_p(finite, value)},
     )  # fmt: skip
     p = 1.0 if same else min(1.0, 2 * min(found.p_above(0.0), found.p_below(0.0)))
     return replace(found, p=p)
+
+
+def _net(value: float, error: float, n: float) -> tuple[float, float]:
+    """(gained, lost) of `n` samples that give this difference with this standard error."""
+    changed = min(n, max(abs(value) * n, n * (n * error**2 + value**2)))
+    return (changed + value * n) / 2, (changed - value * n) / 2
 
 
 def _tail_p(scores: Floats, value: float) -> float:

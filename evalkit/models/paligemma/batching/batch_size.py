@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from evalkit.errors import UserError
-from evalkit.files import atomic_write, cache_folder
+from evalkit.files import atomic_write, cache_folder, json_text
 from evalkit.models.paligemma.batching.batches import Planned
 from evalkit.models.paligemma.interface import Limit
 
@@ -137,7 +137,7 @@ class BatchSize:
     def _keep(self) -> None:
         if self._file is not None:
             with contextlib.suppress(OSError, UserError):  # failing to write a cache is not an error
-                atomic_write(self._file, json.dumps(self._known) + "\n")
+                atomic_write(self._file, json_text(self._known) + "\n")
 
 
 def remembered(*what: object) -> Path:

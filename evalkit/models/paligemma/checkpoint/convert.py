@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from evalkit.errors import ModelError
-from evalkit.files import atomic_file, atomic_write
+from evalkit.files import atomic_file, atomic_write, json_text
 from evalkit.models.paligemma.checkpoint import big_vision
 from evalkit.models.paligemma.checkpoint.info import TOKENIZER_FILES
 
@@ -44,7 +43,7 @@ def _weights(file: Path, target: Path) -> None:
         size = math.prod(shape) * BYTES[kind]
         header[name] = {"dtype": kind, "shape": list(shape), "data_offsets": [end, end + size]}
         end += size
-    text = json.dumps(header, separators=(",", ":")).encode()
+    text = json_text(header, compact=True).encode()
     text += b" " * (-len(text) % 8)
     with atomic_file(target) as out:
         out.write(len(text).to_bytes(8, "little") + text)
@@ -72,4 +71,4 @@ def _processor(resolution: int, tokens: int) -> dict[str, Any]:
 
 
 def _json(content: Any) -> str:
-    return json.dumps(content, indent=2) + "\n"
+    return json_text(content, indent=2) + "\n"
