@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -64,7 +65,7 @@ class Policy:
 
 def read_policy(path: Path) -> Policy:
     """The policy in a gate.yaml. Raises UserError for unknown keys, wrong types and YAML tags."""
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise UserError(f"{path}: no such file; a policy is a YAML file such as `margin: 0.02`")
     content = strict_yaml.read(path)
     known = dict.fromkeys(Policy.__dataclass_fields__)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from evalkit import models
+from evalkit import door, models
 from evalkit.comparison import trend
 from evalkit.comparison.compare import ModelRuns, baseline_of
 from evalkit.errors import DataError, ResultsError, TasksFailed, UserError
@@ -274,11 +274,8 @@ def _models(options: RunOptions) -> list[str]:
 
 
 def _ids(path: Path) -> tuple[str, ...]:
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "is no UTF-8 text"
-        raise UserError(f"--ids {path}: {why}; give a text file, one id a line") from None
+    with door.guarded(f"--ids {path}", "give a text file, one id a line", UserError):
+        lines = door.text(path, door.WHOLE).split("\n")
     found = tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))
     if not found:
         raise UserError(f"--ids {path}: holds no ids; one id a line")

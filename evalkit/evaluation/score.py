@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from evalkit import __version__, own_code, provenance, registry
+from evalkit.data.readers import read_text
 from evalkit.errors import DataError, UserError, nearest
 from evalkit.reading import Reading
 from evalkit.stats import intervals
@@ -371,12 +372,7 @@ def read_predictions(path: str, samples: Sequence[Sample]) -> dict[str, Predicti
     """
     known = {s.id: s for s in samples}
     found: dict[str, Prediction] = {}
-    try:
-        lines = open(path, encoding="utf-8").read().splitlines()  # noqa: SIM115
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; give a file of JSON lines") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: is no UTF-8 text; give a file of JSON lines") from None
+    lines = read_text(Path(path), "give a file of JSON lines").split("\n")
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue

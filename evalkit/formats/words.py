@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from evalkit.data.readers import read_text
 from evalkit.data.records import path_of
 from evalkit.data.sources import image_ref
 from evalkit.errors import DataError
@@ -61,10 +62,7 @@ class Words(Format):
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as UTF-8 text ({error})") from None
+    lines = read_text(path).splitlines()
     return ((number, line) for number, line in enumerate(lines, 1) if line.strip())
 
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import datetime
 import gzip
+import io
 import json
+import os
 import re
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from evalkit import own_code, registry
+from evalkit import door, hints, own_code, registry
 from evalkit.errors import UserError
 from evalkit.files import atomic_write
 from evalkit.runs.store import RunFolder, find, scores_of
@@ -28,6 +30,7 @@ from evalkit.types import Metric, Rows, Score
 
 KIND = "evalkit baseline"
 SCHEMA = 1
+EXPANDS = 200  # times its size: to more a baseline does not decompress; ids and texts differ
 
 
 @dataclass(frozen=True, repr=False)
@@ -129,13 +132,15 @@ def read(place: str | Path) -> list[ScoredRun]:
     Raises UserError when there is none, or one is not scored yet.
     """
     path = Path(place)
-    if path.is_dir() or path.name == "run.json":
+    if os.path.isdir(path) or path.name == "run.json":
         folders = find([path])
         if not folders:
             raise UserError(f"{place}: holds no runs; give a run folder or a folder of runs")
         return of_runs(folders)
-    if path.is_file():
-        return _parse(path.read_bytes(), str(place))
+    if os.path.isfile(path):
+        with door.guarded(place, kind=UserError):
+            data = door.read(path)
+        return _parse(data, str(place))
     if "@" in str(place):
         return _parse(_at_ref(str(place)), str(place))
     raise UserError(f"{place}: no such run or baseline; give a run folder, a baseline file, or FILE@GIT_REF")
@@ -279,19 +284,37 @@ def _short(rows: Any) -> list[list[float]]:
 
 def _parse(data: bytes, place: str) -> list[ScoredRun]:
     try:
-        content = json.loads(gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data)
+        content = json.loads(_decompressed(data, place))
         if content["kind"] != KIND:
             raise ValueError
-    except (ValueError, OSError, EOFError, KeyError, TypeError):
+    except UserError:
+        raise
+    except Exception:  # JSON and zlib raise many kinds
         raise UserError(
             f"{place}: is not a baseline file; `evalkit baseline save RUN FILE` writes one"
         ) from None
-    if content["schema"] > SCHEMA:
-        raise UserError(f"{place}: written by a newer evalkit (schema {content['schema']}); update evalkit")
+    schema = content.get("schema")
+    if type(schema) is int and schema > SCHEMA:
+        raise UserError(f"{place}: written by a newer evalkit (schema {schema}); update evalkit")
     try:
+        if type(schema) is not int:
+            raise ValueError("schema: is no whole number")
         return [_unpacked(run) for run in content["runs"]]
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise UserError(f"{place}: damaged ({error!r}); save the baseline again") from None
+    except Exception as error:  # of damaged content as many
+        why = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
+        raise UserError(f"{place}: damaged ({why}); save the baseline again") from None
+
+
+def _decompressed(data: bytes, place: str) -> bytes:
+    """The content of a file that may be compressed. Raises UserError for more than rows of numbers need."""
+    if data[:2] != b"\x1f\x8b":
+        return data
+    limit = max(EXPANDS * len(data), 1 << 26)
+    with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+        plain = file.read(limit + 1)
+    if len(plain) > limit:
+        raise UserError(f"{place}: expands to more than {limit >> 20} MiB, which no baseline does")
+    return plain
 
 
 def _unpacked(run: Mapping[str, Any]) -> ScoredRun:
@@ -314,5 +337,12 @@ def _unpacked(run: Mapping[str, Any]) -> ScoredRun:
         raise ValueError("columns of different lengths")
     plain = {k: run[k] for k in ("name", "run", "task", "identity", "digest", "asked", "overrides",
                                  "early", "device", "seconds")}  # fmt: skip
-    scores = {m: Score(**s) for m, s in run["scores"].items()}
-    return ScoredRun(**plain, **columns, rows=rows, scores=scores)
+    scores = {m: Score(**_sound(Score, s)) for m, s in run["scores"].items()}
+    return ScoredRun(**_sound(ScoredRun, {**plain, **columns}), rows=rows, scores=scores)
+
+
+def _sound(cls: type, values: dict[str, Any]) -> dict[str, Any]:
+    """The values, if they are what a class's fields hold. Raises ValueError."""
+    if wrong := hints.misfit(cls, values):
+        raise ValueError(wrong)
+    return values

@@ -88,7 +88,7 @@ class RunFolder:
 
     def read_rows(self) -> list[dict[str, Any]]:
         path = self.path / "rows.jsonl"
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
     def entries(self) -> dict[str, Entry]:
         """The journal's entries by sample id, the last one for each id; damaged lines are dropped."""

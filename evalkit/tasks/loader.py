@@ -12,8 +12,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from evalkit import own_code, registry, strict_yaml
 from evalkit.errors import UserError, nearest
 from evalkit.files import shipped
@@ -61,7 +59,7 @@ def expand(wanted: Iterable[str], extra: Iterable[Path] = ()) -> list[str]:
         elif name in groups:
             for inner in expand(read_suite(groups[name])["tasks"], extra):
                 found[inner] = None
-        elif Path(name).is_dir():
+        elif os.path.isdir(name):
             inside = sorted(map(str, Path(name).glob("*.yaml")))
             if not inside:
                 raise UserError(f"--tasks: {name}: the folder holds no .yaml file; name task files")
@@ -132,10 +130,7 @@ def _shown(path: Path) -> str:
 
 def _override(content: dict[str, Any], key: str, text: str) -> None:
     """Applies `decode.max_new_tokens=64`; the value is read as YAML, the schema checks the key later."""
-    try:
-        value = yaml.safe_load(text) if key != "prompt" else text
-    except yaml.YAMLError:
-        value = text
+    value = strict_yaml.value(text, f"--set {key}") if key != "prompt" else text
     *path, last = key.split(".")
     place: Any = content
     for part in path:
