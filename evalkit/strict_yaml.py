@@ -33,7 +33,8 @@ def read(path: Path, shown: str = "") -> dict[str, Any]:
         except yaml.YAMLError as error:
             mark = getattr(error, "problem_mark", None)
             where = f"line {mark.line + 1}: " if mark else ""
-            problem = getattr(error, "problem", None) or str(error)
+            problem = " ".join((getattr(error, "problem", None) or str(error)).split())
+            problem = problem.replace('in "<unicode string>", position', "at position")
             said = "given twice" in problem or "quotes" in problem
             hint = "" if said else "; text with ': ' or '{' in it needs quotes"
             raise UserError(f"{shown}: {where}{problem}{hint}") from None

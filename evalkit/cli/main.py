@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import sys
 import traceback
@@ -52,6 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command. The user's mistakes are one line on stderr and status 2."""
     words = _dashed(list(sys.argv[1:] if argv is None else argv))
     warnings.showwarning = _warn
+    for stream in (sys.stdout, sys.stderr):  # half a character in a name or an answer stops no output
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     if words and words[0].startswith("--") and words[0] not in ("--help", "--version"):
         words.insert(0, "run")  # `evalkit --model ... --tasks ...`, as lm-eval takes it
     if not words:

@@ -206,6 +206,8 @@ def _identity(run: Mapping[str, Any]) -> Mapping[str, Any]:
 def _rows(values: list[Any], spelling: str = "", groups: Sequence[str] = ()) -> Rows:
     """Rows as the metric reads them; for a mean over groups they need each sample's group."""
     if values and isinstance(values[0], dict):
+        if not all(isinstance(value, dict) for value in values):
+            raise ValueError("rows of different kinds")
         return values
     rows = np.asarray(values, dtype=np.float64)
     if not spelling.startswith("group_mean("):
@@ -284,7 +286,7 @@ def _short(rows: Any) -> list[list[float]]:
 
 def _parse(data: bytes, place: str) -> list[ScoredRun]:
     try:
-        content = json.loads(_decompressed(data, place))
+        content = json.loads(_decompressed(data, place), parse_int=_whole)
         if content["kind"] != KIND:
             raise ValueError
     except UserError:
@@ -299,6 +301,8 @@ def _parse(data: bytes, place: str) -> list[ScoredRun]:
     try:
         if type(schema) is not int:
             raise ValueError("schema: is no whole number")
+        if not isinstance(content["runs"], list) or not content["runs"]:
+            raise ValueError("runs: is no list of runs")
         return [_unpacked(run) for run in content["runs"]]
     except Exception as error:  # of damaged content as many
         why = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
@@ -338,7 +342,21 @@ def _unpacked(run: Mapping[str, Any]) -> ScoredRun:
     plain = {k: run[k] for k in ("name", "run", "task", "identity", "digest", "asked", "overrides",
                                  "early", "device", "seconds")}  # fmt: skip
     scores = {m: Score(**_sound(Score, s)) for m, s in run["scores"].items()}
+    if not scores or scores.keys() - rows.keys():
+        raise ValueError("scores: without rows")
+    for key in ("model", "preparation", "task"):
+        if not isinstance(run["identity"][key], dict):
+            raise ValueError(f"identity.{key}: is no object")
+    if not isinstance(run["identity"]["task"].get("decode", {}), dict):
+        raise ValueError("identity.task.decode: is no object")
     return ScoredRun(**_sound(ScoredRun, {**plain, **columns}), rows=rows, scores=scores)
+
+
+def _whole(digits: str) -> int:
+    """A whole number of JSON. Raises ValueError for one that no count or seed is."""
+    if len(digits) > 20:
+        raise ValueError(f"{digits[:20]}... is no number of a baseline")
+    return int(digits)
 
 
 def _sound(cls: type, values: dict[str, Any]) -> dict[str, Any]:

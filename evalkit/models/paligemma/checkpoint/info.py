@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from evalkit import door
 from evalkit.errors import ModelError
 from evalkit.models.paligemma.checkpoint import safetensors
 from evalkit.models.paligemma.checkpoint.lora import Adapter
@@ -171,7 +172,7 @@ def resolve(spec: str, revision: str | None = None) -> Path:
 
     Raises ModelError if there is no such folder, or the hub cannot be reached or refuses.
     """
-    path = Path(spec).expanduser()
+    path = door.home(spec)
     if path.is_dir():
         if revision is not None:
             raise ModelError(f"{spec}: --revision {revision}: a local folder has no revisions; leave it out")
