@@ -99,6 +99,11 @@ class ByMetric(dict[str, Score]):
         raise KeyError(f"{key}: {why}; there are {', '.join(self) or 'none'}")
 
 
+_COLUMNS = (
+    "id", "group", "image", "image_path", "question", "prompt", "target", "text", "answer", "boxes",
+)  # fmt: skip
+
+
 class Run:
     """One finished run: a task, a checkpoint, and one way of running it."""
 
@@ -123,9 +128,13 @@ class Run:
         return ByMetric((score.metric, score) for score in store.scores_of(self.folder))
 
     def samples(self) -> Any:
-        """A pandas DataFrame, one row a sample: id, group, image, text, answer, and a column a metric.
+        """A pandas DataFrame, one row a sample: id, group, image (its digest), image_path, question, prompt,
+        target, text, answer, boxes, and a column a metric.
 
-        A metric's column is the sample's own value; metrics that no single sample has (AP) have none.
+        `image_path` is a path (for several images a list), `question` None where the dataset has none,
+        `boxes` those of the answer, [x0, y0, x1, y1] in pixels, None for other answers; the target of a box
+        is {size, boxes, labels}. A metric's column is the sample's own value; metrics that no single sample
+        has (AP) have none. Runs scored by an older evalkit lack some; `evalkit score` them again.
         """
         import pandas as pd
 
@@ -137,7 +146,11 @@ class Run:
     def _flat(self, line: Mapping[str, Any]) -> dict[str, Any]:
         import numpy as np
 
-        flat = {key: line[key] for key in ("id", "group", "image", "text", "answer")}
+        flat = {key: line.get(key) for key in _COLUMNS}
+        root, paths = Path(self.record["source"]["root"]), line.get("image_path")
+        flat["image_path"] = (
+            [str(root / p) for p in paths] if isinstance(paths, list) else paths and str(root / paths)
+        )
         for spelling, row in line["rows"].items():
             if isinstance(row, list):
                 metric: Metric = registry.make("metrics", spelling)

@@ -192,8 +192,10 @@ def _score(run: ToScore, predictions: Mapping[str, Prediction], datasets: Datase
     before = run.folder.read_scores()
     if before is not None and before.get("inputs") == inputs and unchanged(before.get("used", {})):
         return scores_of(run.folder)
-    samples = again(run, datasets).samples
-    scored = scoring.score(run.task, run.parser, samples, predictions, covered, run.targets, metrics)
+    data = again(run, datasets)
+    scored = scoring.score(
+        run.task, run.parser, data.samples, predictions, covered, run.targets, metrics, data.source.root
+    )
     run.folder.write_rows(scored.lines)
     run.folder.write_scores(scored.scores, inputs, scored.not_scored, scored.used)
     return scored.scores

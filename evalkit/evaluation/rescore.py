@@ -94,4 +94,5 @@ def score_predictions(options: ScoreOptions) -> tuple[Dataset, Scored, list[str]
             predictions[s.id] = dataclasses.replace(predictions[s.id], prompt=asked)
     missing = [s.id for s in data.samples if s.id not in predictions]
     covered = "incomplete" if missing or data.short_of is not None else "all"
-    return data, score(task, data.parser, data.samples, predictions, covered, data.targets), missing
+    scored = score(task, data.parser, data.samples, predictions, covered, data.targets, root=data.source.root)
+    return data, scored, missing

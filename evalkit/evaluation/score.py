@@ -16,19 +16,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from evalkit import __version__, own_code, provenance, registry
 from evalkit.data.readers import read_text
 from evalkit.errors import DataError, UserError, nearest
+from evalkit.evaluation import sample_lines
 from evalkit.reading import Reading
 from evalkit.stats import intervals
 from evalkit.tasks.dataset import has_target
 from evalkit.types import (
     CUT,
     UNREADABLE,
-    Box,
-    Mask,
     Metric,
     Parser,
     Prediction,
@@ -59,11 +56,12 @@ def score(
     coverage: str,
     targets: str,
     metrics: Mapping[str, Metric] | None = None,
+    root: Path | None = None,
 ) -> Scored:
     """Scores the samples that have a prediction and a target; the caller knows the coverage that this makes.
 
-    `targets` is the digest of all the dataset's targets, `metrics` what `metrics_of` gives. Raises DataError
-    when nothing is left to score.
+    `targets` is the digest of all the dataset's targets, `metrics` what `metrics_of` gives; below `root`
+    images are named in rows.jsonl. Raises DataError when nothing is left to score.
     """
     chosen = sorted((s for s in samples if s.id in predictions), key=lambda s: s.id)
     if not chosen:
@@ -98,7 +96,12 @@ def score(
             continue
         columns.append((spelling, rows))
         scores.append(found)
-    return Scored(scores, _lines(read, given, columns), missing, every)
+    answered = zip(chosen, given, answers, invalid, read.clusters, strict=True)
+    lines = [
+        sample_lines.line(*one, {metric: rows[i] for metric, rows in columns}, root)
+        for i, one in enumerate(answered)
+    ]
+    return Scored(scores, lines, missing, every)
 
 
 @contextlib.contextmanager
@@ -293,42 +296,6 @@ def _groups(
             "invalid": sum(invalid[i] for i in chosen),
         }
     return found
-
-
-def _lines(
-    read: _Answers, predictions: Sequence[Prediction], columns: Sequence[tuple[str, Rows]]
-) -> list[dict[str, Any]]:
-    lines = []
-    for i, (sample, prediction) in enumerate(zip(read.samples, predictions, strict=True)):
-        image = "+".join(prediction.image_digests)
-        lines.append(
-            {
-                "id": sample.id,
-                "group": sample.group,
-                "image": image,
-                **({"cluster": read.clusters[i]} if read.clusters[i] != image else {}),
-                **({"invalid": True} if read.invalid[i] else {}),
-                "text": prediction.text,
-                "answer": shown(read.answers[i]),
-                "rows": {m: r[i].tolist() if isinstance(r, np.ndarray) else r[i] for m, r in columns},
-            }
-        )
-    return lines
-
-
-def shown(answer: Any) -> Any:
-    """An answer as plain JSON: boxes as numbers and labels, masks by box and size."""
-    if isinstance(answer, (tuple, list)):
-        return [shown(a) for a in answer]
-    if isinstance(answer, Box):
-        return {"box": [round(c, 6) for c in answer.coordinates], "label": answer.label}
-    if isinstance(answer, Mask):
-        return {
-            **shown(answer.box),
-            "label": answer.label,
-            "rle": {"size": answer.size, "counts": answer.counts},
-        }
-    return answer
 
 
 # --- digests -------------------------------------------------------------------------------------

@@ -225,7 +225,9 @@ class CompareOptions(CodeOptions):
     json: str | Path | None = option(
         "everything as JSON; - prints it instead of the table", default=None, metavar="FILE"
     )
-    samples: int = option("name N lost and gained samples", default=0, metavar="N", check=not_negative)
+    samples: int = option(
+        "show N lost and gained samples with targets and answers", default=0, metavar="N", check=not_negative
+    )
     grid: bool = option("runs by resolution, precision, prompt and checkpoint, with cost", default=False)
 
 

@@ -12,7 +12,7 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -59,6 +59,7 @@ class ScoredRun:
     rows: Mapping[str, Rows]
     device: str = ""
     seconds: float | None = None  # spent predicting, where every session ended normally
+    folder: RunFolder | None = None  # of a run; a baseline's file has none
 
     def __repr__(self) -> str:
         return f"<ScoredRun {self.run}, {len(self.ids):,} samples>"
@@ -80,6 +81,12 @@ class ScoredRun:
     def weights(self) -> Any:
         """What must be equal for "the same weights": everything read from files, and the precision."""
         return weights(self.identity.get("model", {}))
+
+    def lines(self, ids: Collection[str]) -> dict[str, dict[str, Any]]:
+        """What rows.jsonl holds of some samples, by id; of a baseline their texts alone."""
+        if self.folder is not None:
+            return {line["id"]: line for line in self.folder.read_rows() if line["id"] in ids}
+        return {i: {"text": text} for i, text in zip(self.ids, self.texts, strict=True) if i in ids}
 
     def only(self, ids: Iterable[str]) -> ScoredRun:
         """The same run with only these samples; rows stay as they are (so a corpus idf stays that of all)."""
@@ -181,7 +188,7 @@ def of_run(folder: RunFolder) -> ScoredRun:
             invalid=tuple(bool(line.get("invalid", line["answer"] is None)) for line in lines),
             rows={m: _rows(values, m, [line["group"] for line in lines]) for m, values in columns.items()},
             device=str(run["sessions"][-1].get("device", "")) if run.get("sessions") else "",
-            seconds=_seconds(run.get("sessions", [])),
+            seconds=_seconds(run.get("sessions", [])), folder=folder,
         )  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
