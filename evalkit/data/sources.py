@@ -133,8 +133,9 @@ def locate(task: Task, roots: Sequence[Path]) -> Source:
     where = f"; get it from {task.homepage}" if task.homepage else ""
     terms = f" ({task.license})" if task.license else ""
     folder = f"--data-root, EVALKIT_DATA or data = [...] in {config.FILE}"
-    if not roots:
-        names = [str(name) for entry in task.data.sources for name in entry.values()]
+    files = [name for entry in task.data.sources for _, name in _files_of(entry)]
+    names = [name for name in files if not Path(name).is_absolute()]
+    if names and not roots:
         raise DataError(
             f"{task.name}: no data root is set; name the folder that holds {names[0]} with {folder}"
             f"{where}{terms}"

@@ -85,7 +85,7 @@ class Work:
         """Predicts and scores the plans of one checkpoint, with progress on stderr; with `until`
         it stops when the difference from it is decided."""
         bar = progress.Bar()
-        if any(p.missing for p in plans):
+        if len(self.checkpoints) > 1 and any(p.missing for p in plans):
             progress.say(f"{candidate.name}:")
 
         def done(plan: Plan, scores: list[Score]) -> None:

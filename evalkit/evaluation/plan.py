@@ -60,6 +60,7 @@ class Plan(ToScore):
     selection: Selection
     missing: tuple[str, ...]  # wanted and not predicted yet
     changed: tuple[str, ...] = ()  # predicted, but from another image than is there now
+    asked: int = 0  # how many samples were asked for, where the run has more of them already
 
 
 def requests(plan: Plan, samples: Sequence[Sample]) -> list[Request]:
@@ -119,7 +120,7 @@ def plan(
     }
     identity, digest, folder = _named(output, task, checkpoint, identity)
     entries = folder.entries()
-    selection = _widest(folder, data, selection, entries)
+    given, selection = selection, _widest(folder, data, selection, entries)
     wanted = choose(data.samples, selection)
     shown = Shown(data.source.root)
     changed = tuple(s.id for s in wanted if s.id in entries and not shown.same(s, entries[s.id]))
@@ -140,6 +141,7 @@ def plan(
         wanted=tuple(s.id for s in wanted),
         missing=tuple(s.id for s in wanted if s.id not in entries or s.id in redo),
         changed=changed,
+        asked=0 if selection is given else len(choose(data.samples, given)),
         data=data.digest,
         targets=data.targets,
         official=data.short_of,

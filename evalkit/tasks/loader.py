@@ -76,19 +76,23 @@ def expand(wanted: Iterable[str], extra: Iterable[Path] = ()) -> list[str]:
 
 def load(name: str, overrides: Mapping[str, str] | None = None, extra: Iterable[Path] = ()) -> Task:
     """The task of that name, or in that YAML file, with `key=value` overrides applied and recorded."""
-    if name.endswith((".yaml", ".yml")):
-        path = Path(name)
-    else:
-        files = _files("tasks", extra)
-        if name not in files:
-            raise UserError(f"no task '{name}'{nearest(name, files)}")
-        path = files[name]
+    path = file_of(name, extra)
     content = strict_yaml.read(path, _shown(path))
     shown = _shown(path)
     own_code.look_beside(path)
     for key, value in (overrides or {}).items():
         _override(content, key, value)
     return schema.read(shown, path.stem, content, dict(overrides or {}))
+
+
+def file_of(name: str, extra: Iterable[Path] = ()) -> Path:
+    """The file of a task's name, or the file itself. Raises UserError where no task is called so."""
+    if name.endswith((".yaml", ".yml")):
+        return Path(name)
+    files = _files("tasks", extra)
+    if name not in files:
+        raise UserError(f"no task '{name}'{nearest(name, files)}")
+    return files[name]
 
 
 def own_spellings(room: str, folder: Path) -> list[tuple[str, Path]]:
