@@ -13,7 +13,7 @@ import os
 import re
 import subprocess
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,7 @@ class ScoredRun:
     rows: Mapping[str, Rows]
     device: str = ""
     seconds: float | None = None  # spent predicting, where every session ended normally
+    libraries: Mapping[str, str] = field(default_factory=dict)  # to versions, where the run recorded them
     folder: RunFolder | None = None  # of a run; a baseline's file has none
 
     def __repr__(self) -> str:
@@ -87,6 +88,12 @@ class ScoredRun:
         if self.folder is not None:
             return {line["id"]: line for line in self.folder.read_rows() if line["id"] in ids}
         return {i: {"text": text} for i, text in zip(self.ids, self.texts, strict=True) if i in ids}
+
+    def versions(self) -> dict[str, str]:
+        """Of everything that text and rows were computed with; {} where it was not recorded."""
+        tools = (parts(score.signature).get("tools", "") for score in self.scores.values())
+        named = dict(tool.rpartition(" ")[::2] for each in tools for tool in each.split(", ") if " " in tool)
+        return {**named, **self.libraries} if self.libraries else {}
 
     def only(self, ids: Iterable[str]) -> ScoredRun:
         """The same run with only these samples; rows stay as they are (so a corpus idf stays that of all)."""
@@ -189,6 +196,7 @@ def of_run(folder: RunFolder) -> ScoredRun:
             rows={m: _rows(values, m, [line["group"] for line in lines]) for m, values in columns.items()},
             device=str(run["sessions"][-1].get("device", "")) if run.get("sessions") else "",
             seconds=_seconds(run.get("sessions", [])), folder=folder,
+            libraries=run["sessions"][-1].get("libraries", {}) if run.get("sessions") else {},
         )  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
@@ -273,7 +281,7 @@ def _packed(run: ScoredRun) -> dict[str, Any]:
         return {"names": list(names), "at": [names[c] for c in column]}
 
     plain = {k: getattr(run, k) for k in ("name", "run", "task", "identity", "digest", "asked", "overrides",
-                                          "early", "device", "seconds")}  # fmt: skip
+                                          "early", "device", "seconds", "libraries")}  # fmt: skip
     return {
         **plain,
         "scores": {m: dataclasses.asdict(s) for m, s in run.scores.items()},
@@ -348,6 +356,7 @@ def _unpacked(run: Mapping[str, Any]) -> ScoredRun:
         raise ValueError("columns of different lengths")
     plain = {k: run[k] for k in ("name", "run", "task", "identity", "digest", "asked", "overrides",
                                  "early", "device", "seconds")}  # fmt: skip
+    plain["libraries"] = run.get("libraries", {})  # older files have none
     scores = {m: Score(**_sound(Score, s)) for m, s in run["scores"].items()}
     if not scores or scores.keys() - rows.keys():
         raise ValueError("scores: without rows")
