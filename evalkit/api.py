@@ -262,9 +262,11 @@ def load(runs: Paths, allow_code: bool = False) -> Runs:
 
 @_takes(ScoreOptions)
 def score(options: ScoreOptions) -> Runs | list[Score]:
-    """Runs scored again from their files; or, with `task` and `predictions`, the scores of a file."""
+    """Runs scored again from their files; or, with `task` and `predictions`, the scores of a file, which
+    `output_path` keeps as a run: then it is returned."""
     if options.predictions:
-        return rescore.score_predictions(options)[1].scores
+        found = rescore.score_predictions(options, "evalkit.score")
+        return found.scored.scores if found.folder is None else Runs([Run(found.folder, options.allow_code)])
     return _runs(lambda: rescore.rescore(options), options.allow_code)
 
 

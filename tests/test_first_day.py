@@ -9,7 +9,10 @@ import pytest
 import yaml
 from stub import Stub, colours
 
+import evalkit
+from evalkit import demo
 from evalkit.cli.main import main
+from evalkit.errors import UserError
 from evalkit.files import shipped
 from evalkit.tasks import loader
 
@@ -103,3 +106,98 @@ def test_check_names_the_model_once(model: Stub, tmp_path: Path, capsys: pytest.
     out, err = capsys.readouterr()
     assert [x for x in err.splitlines() if x.startswith("candidate")] == ["candidate: a stub"]
     assert out.count("candidate") == 1
+
+
+# --- predictions made elsewhere, kept as a run ----------------------------------------------------------
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The words that score a file with an answer to each of 20 questions."""
+    colours(tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    lines = [json.loads(x) for x in Path("data/colours.jsonl").read_text().splitlines()]
+    Path("their answers.jsonl").write_text(
+        "".join(json.dumps({"id": x["id"], "text": x["answers"][0]}) + "\n" for x in lines)
+    )
+    return ["score", "--task", "data/colours_test.yaml", "--data-root", "data",
+            "--predictions", "their answers.jsonl"]  # fmt: skip
+
+
+def test_predictions_are_kept_as_a_run(
+    elsewhere: list[str], model: Stub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(elsewhere) == 0
+    assert not Path("results").exists()
+    assert main([*elsewhere, "--output-path", "results"]) == 0
+    assert "kept as the run results/colours_test.their-answers." in capsys.readouterr().err
+    (run,) = evalkit.load("results")
+    assert (run.model, run.scores["exact_match"].value) == ("their-answers", 1.0)
+    assert run.scores["exact_match"].coverage == "all"
+    assert main(["run", "--model", "m", "--tasks", "data/colours_test.yaml", "--data-root", "data"]) == 0
+    capsys.readouterr()
+    theirs, ours = sorted(Path("results").iterdir(), key=lambda p: "their" not in p.name)
+    assert main(["compare", str(theirs), str(ours)]) == 0  # the images are the same ones, by content
+    assert "A their-answers    B m" in capsys.readouterr().out
+    assert main(["score", str(theirs)]) == 0
+    assert main(["export", str(theirs), "--to", "csv", "--data-root", "data"]) == 0
+    assert main([*elsewhere, "--output-path", "results"]) == 0  # the same again
+    assert len(list(Path("results").iterdir())) == 2
+
+
+def test_predictions_of_a_part_are_incomplete(
+    elsewhere: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = Path("their answers.jsonl")
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:7]))
+    (run,) = evalkit.score(
+        task="data/colours_test.yaml", data_root="data", predictions=path, output_path="out", name="theirs"
+    )
+    score = run.scores["exact_match"]
+    assert (run.model, score.n, score.coverage) == ("theirs", 7, "incomplete")
+    assert "has no prediction for" in json.dumps(run.record["bad_images"])
+
+
+def test_predictions_need_no_images(elsewhere: list[str]) -> None:
+    for picture in Path("data/pictures").iterdir():
+        picture.unlink()
+    assert main([*elsewhere, "--output-path", "out"]) == 0
+    (run,) = evalkit.load("out")
+    assert run.scores["exact_match"].value == 1.0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(["--name", "a/b", "--output-path", "out"], "--name: 'a/b': write letters"),
+     (["--name", "", "--output-path", "out/x"], "")],
+)  # fmt: skip
+def test_names_of_kept_predictions(
+    elsewhere: list[str], words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*elsewhere, *words]) == (2 if said else 0)
+    assert said in capsys.readouterr().err
+
+
+def test_runs_are_scored_where_they_are(elsewhere: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*elsewhere, "--output-path", "out"]) == 0
+    assert main(["score", "out", "--output-path", "other"]) == 2
+    assert "--output-path: goes with --predictions" in capsys.readouterr().err
+
+
+# --- the precision of the checkpoint ---------------------------------------------------------------------
+
+
+def test_dtype_auto_is_how_the_weights_are_stored(capsys: pytest.CaptureFixture[str]) -> None:
+    from evalkit.models.paligemma import PaliGemma
+
+    stored = str(demo.checkpoint("later"))
+    assert PaliGemma(stored, dtype="auto").dtype == "bfloat16"
+    assert PaliGemma(stored).dtype == "float32"
+    assert PaliGemma(stored, dtype="auto").identity() == PaliGemma(stored, dtype="bfloat16").identity()
+    assert PaliGemma(stored, dtype="auto", kv_dtype="bfloat16").kv_dtype == "bfloat16"
+    with pytest.raises(UserError, match="--kv-dtype float32: the cache cannot be wider"):
+        PaliGemma(stored, dtype="auto", kv_dtype="float32")
+    words = ["run", "--model", "demo:later", "--tasks", "shapes_vqa_test", "--limit", "2", "--dry-run"]
+    for dtype in ("--dtype=auto", "--model_args=dtype=auto"):
+        assert main([*words, dtype]) == 0
+        assert "run in bfloat16" in capsys.readouterr().err

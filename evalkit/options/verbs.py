@@ -180,6 +180,12 @@ class ScoreOptions(DataOptions, SetOptions, CodeOptions):
         'JSON lines {"id": ..., "text": ...}', default=None, metavar="FILE"
     )
     name: str | None = option("what to call the model that made the predictions", default=None)
+    output_path: str | Path | None = option(
+        "with --predictions: keep them there as a run, to compare, check or export",
+        default=None,
+        metavar="DIR",
+        check=Path,
+    )
 
 
 @options
