@@ -18,7 +18,7 @@ from official_files import picture
 from stub import colours
 from test_every_task import TASKS, fixture
 
-from evalkit import door, strict_yaml
+from evalkit import door, own_code, strict_yaml
 from evalkit.cli.main import main
 from evalkit.data import containers, pickles, readers, sources
 from evalkit.errors import DataError, ImageError, UserError
@@ -350,3 +350,78 @@ def test_captions_are_tokenised_in_linear_time(text: str, end: str) -> None:
     start = time.monotonic()
     ptb.raw(text * (100_000 // len(text)) + end)
     assert time.monotonic() - start < 20
+
+
+# --- what a format did not foresee ---------------------------------------------------------------------
+
+
+OWN = """
+from dataclasses import dataclass
+from typing import ClassVar
+from evalkit.types import Format, ImageRef, Sample
+
+@dataclass(frozen=True)
+class Mine(Format):
+    fields: ClassVar[tuple[str, ...]] = ("question",)
+    keys: ClassVar[tuple[str, ...]] = ("path",)
+    gives: ClassVar[tuple[str, ...]] = ("texts",)
+
+    def samples(self, source, split):
+        yield Sample("a", (ImageRef({image!r}),), {{"question": "q"}}, ("a",))
+        {then}
+"""
+
+
+def mine(folder: Path, image: Path, then: str) -> Task:
+    (folder / "mine.py").write_text(OWN.format(image=str(image), then=then))
+    task = own(folder, [line("a.png")], {"path": "lines.jsonl"})
+    path = Path(task.path)
+    path.write_text(path.read_text().replace("format: jsonl", "format: module:mine.py:Mine"))
+    with own_code.allowed(True):
+        return loader.load(str(path))
+
+
+def test_a_format_of_ones_own_stays_in_the_roots_too(tmp_path: Path) -> None:
+    root, other = tmp_path / "root", tmp_path / "other"
+    for folder in (root, other):
+        folder.mkdir()
+        (folder / "a.png").write_bytes(picture())
+    with own_code.allowed(True):
+        task = mine(root, other / "a.png", "")
+        (sample,) = dataset.dataset(task, [root]).samples
+        with pytest.raises(ImageError, match=OUTSIDE):
+            sources.read_bytes(sample.images[0])
+        assert sources.read_bytes(dataset.dataset(task, [root, other]).samples[0].images[0])
+
+
+def test_a_format_that_raises_is_named(tmp_path: Path) -> None:
+    with own_code.allowed(True):
+        task = mine(tmp_path, tmp_path / "a.png", "{}['x']")
+        with pytest.raises(
+            DataError, match=r"format: module:mine\.py:Mine raised KeyError: 'x' \(mine\.py, li"
+        ):
+            dataset.dataset(task, [tmp_path])
+
+
+@pytest.mark.parametrize("name", ["activitynet_cap_test", "activitynet_qa_test", "ocrvqa_test", "vqav2_val"])
+def test_names_of_300_letters_are_no_fault(name: str, tmp_path: Path) -> None:
+    """Where a format looks whether a folder or a file is there."""
+    data, _ = fixture(tmp_path, name)
+    for path in (p for p in tmp_path.rglob("*.json") if p.is_file()):
+        text = path.read_text()
+        for sample in data.samples:
+            for stem in {Path(i.path).stem for i in sample.images}:
+                text = text.replace(stem, "x" * 300)
+        path.write_text(text)
+    try:
+        images = [i for s in dataset.dataset(data.task, [tmp_path]).samples for i in s.images]
+    except DataError as error:
+        images = []
+        said = str(error)
+    else:
+        said = ""
+    assert "raised" not in said
+    for image in images:
+        if len(Path(image.path).name) > 255:
+            with pytest.raises(ImageError, match="cannot be read"):
+                sources.read_bytes(image)

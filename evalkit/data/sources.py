@@ -82,7 +82,7 @@ def _hub_status(entry: Mapping[str, Any], roots: Sequence[Path]) -> SourceStatus
     name, revision = str(entry["hub"]), str(entry.get("revision", ""))
     snapshot = _hub_cache() / f"datasets--{name.replace('/', '--')}" / "snapshots" / revision
     for root, folder in [*((root, name) for root in roots), (snapshot, ".")]:
-        if (root / folder).is_dir():
+        if os.path.isdir(root / folder):
             return SourceStatus({**entry, "folder": folder}, root, {"hub": root / folder}, {})
     if entry.get("stream") and not os.environ.get("HF_HUB_OFFLINE"):
         return SourceStatus(entry, Path(), {"hub": Path(f"hub:{name}@{revision[:12]}, streamed")}, {})
@@ -217,13 +217,13 @@ def frame_refs(
     (any suffix of `containers.VIDEOS`) is a video, of which only `start` to `end` seconds are used.
     """
     folder = videos / name
-    if folder.is_dir():
+    if os.path.isdir(folder):
         files = sorted(p for p in folder.iterdir() if p.suffix.lower() in _FRAMES)[::stride][:count]
         if files:
             return tuple(ImageRef(str(files[i])) for i in containers.frame_order(len(files), count))
     suffixes = (
         ["", *containers.VIDEOS] if folder.suffix.lower() in containers.VIDEOS else [*containers.VIDEOS]
     )
-    file = next((f for s in suffixes if (f := videos / f"{name}{s}").is_file()), videos / f"{name}.mp4")
+    file = next((f for s in suffixes if os.path.isfile(f := videos / f"{name}{s}")), videos / f"{name}.mp4")
     part = f"@{start:g}-{end:g}" if end else ""
     return tuple(ImageRef(str(file), f"{i}/{count}x{stride}{part}") for i in range(count))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -10,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from evalkit import demo, door, registry
+from evalkit import demo, door, own_code, registry
 from evalkit.data import sources
 from evalkit.data.readers import read_text
 from evalkit.errors import DataError, UserError, nearest
@@ -101,7 +102,7 @@ def dataset(task: Task, roots: Sequence[Path]) -> Dataset:
     UserError where the task's metrics cannot score the targets."""
     source = replace(sources.locate(task, roots), used=contract.used(task))
     fmt, allowed = _format(task, source), sources.places(source, roots)
-    with door.within(allowed):
+    with door.within(allowed), _reading(task, source):
         samples = tuple(_bounded(sample, allowed) for sample in _read(task, source))
     if not samples:
         raise DataError(f"{task.path}: data: split: '{task.data.split}' of {source.root} holds no samples")
@@ -183,6 +184,19 @@ def _read(task: Task, source: Source) -> Iterator[Sample]:
     path = source.path("only")
     wanted = set(read_text(path, "it must list one sample id per line").split())
     return (sample for sample in found if sample.id in wanted)
+
+
+@contextlib.contextmanager
+def _reading(task: Task, source: Source) -> Iterator[None]:
+    """Says which format failed where its code raised what nobody foresaw."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        spelling = source.entry.get("format", task.data.format)
+        raised = f"{own_code.said(error)[:300]} ({own_code.where(error)})"
+        raise DataError(f"{task.path}: data: format: {spelling} raised {raised}") from error
 
 
 def _bounded(sample: Sample, allowed: door.Places) -> Sample:
