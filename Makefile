@@ -3,6 +3,8 @@
 #
 #   make demo TORCH_INDEX=https://...   torch from another package index (a CPU or CUDA build)
 #   make demo SYSTEM_TORCH=1            use the torch that is installed already
+#
+# Asked for another torch than .venv was made with, either makes .venv anew; without both, .venv stays as it is.
 PYTHON ?= python3
 VENV ?= .venv
 TORCH_INDEX ?=
@@ -11,6 +13,11 @@ BIN := $(VENV)/bin
 # Not compiled, and by a recent pip: half of the time. Python compiles what is imported. setuptools warns of every
 # editable installation.
 PIP = PYTHONWARNINGS=ignore $(BIN)/python -m pip install -q --disable-pip-version-check --no-compile
+# Where torch is from: what is asked for, else what the environment was made with.
+MADE_WITH := $(shell cat $(VENV)/.torch 2>/dev/null)
+ASKED := $(strip $(if $(SYSTEM_TORCH),system,$(TORCH_INDEX)))
+FROM := $(or $(ASKED),$(MADE_WITH))
+INDEX := $(filter-out system default,$(FROM))
 TORCH := $(shell sed -n 's/^\(torch==.*\)/\1/p' constraints.txt)
 
 .PHONY: demo test check lint versions install clean
@@ -35,17 +42,26 @@ versions:
 
 install: $(VENV)/.installed
 
+ifneq ($(ASKED),)
+ifneq ($(ASKED),$(MADE_WITH))
+.PHONY: $(VENV)/.installed
+endif
+endif
+
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "evalkit needs Python 3.11 or newer; say make PYTHON=python3.12")'
-	test -x $(BIN)/python || $(PYTHON) -m venv $(if $(SYSTEM_TORCH),--system-site-packages) $(VENV)
+	@if test -f $@ && test -n '$(ASKED)' && test '$(ASKED)' != '$(MADE_WITH)'; then \
+		echo 'torch is to come from $(ASKED): $(VENV) is made anew'; rm -rf $(VENV); fi
+	test -x $(BIN)/python || $(PYTHON) -m venv $(if $(filter system,$(FROM)),--system-site-packages) $(VENV)
 	$(PIP) pip==26.3
-ifeq ($(SYSTEM_TORCH),)
-	$(PIP) $(TORCH) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX))
+ifneq ($(FROM),system)
+	$(PIP) $(TORCH) $(if $(INDEX),--index-url $(INDEX))
 	$(PIP) -c constraints.txt -e '.[dev]'
 else
 	grep -v '^torch==' constraints.txt > $(VENV)/constraints.txt
 	$(PIP) -c $(VENV)/constraints.txt -e '.[dev]'
 endif
+	@echo '$(or $(FROM),default)' > $(VENV)/.torch
 	touch $@
 
 clean:

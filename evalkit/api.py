@@ -101,6 +101,11 @@ class ByMetric(dict[str, Score]):
         raise KeyError(f"{key}: {why}; there are {', '.join(self) or 'none'}")
 
 
+_COLUMNS = (
+    "id", "group", "image", "image_path", "question", "prompt", "target", "text", "answer", "boxes",
+)  # fmt: skip
+
+
 class Run:
     """One finished run: a task, a checkpoint, and one way of running it."""
 
@@ -130,9 +135,13 @@ class Run:
         return store.not_scored_of(self.folder)
 
     def samples(self) -> Any:
-        """A pandas DataFrame, one row a sample: id, group, image, text, answer, and a column a metric.
+        """A pandas DataFrame, one row a sample: id, group, image (its digest), image_path, question, prompt,
+        target, text, answer, boxes, and a column a metric.
 
-        A metric's column is the sample's own value; metrics that no single sample has (AP) have none.
+        `image_path` is a path (for several images a list), `question` None where the dataset has none,
+        `boxes` those of the answer, [x0, y0, x1, y1] in pixels, None for other answers; the target of a box
+        is {size, boxes, labels}. A metric's column is the sample's own value; metrics that no single sample
+        has (AP) have none. Runs scored by an older evalkit lack some; `evalkit score` them again.
         """
         import pandas as pd
 
@@ -144,7 +153,11 @@ class Run:
     def _flat(self, line: Mapping[str, Any]) -> dict[str, Any]:
         import numpy as np
 
-        flat = {key: line[key] for key in ("id", "group", "image", "text", "answer")}
+        flat = {key: line.get(key) for key in _COLUMNS}
+        root, paths = Path(self.record["source"]["root"]), line.get("image_path")
+        flat["image_path"] = (
+            [str(root / p) for p in paths] if isinstance(paths, list) else paths and str(root / paths)
+        )
         for spelling, row in line["rows"].items():
             if isinstance(row, list):
                 metric: Metric = registry.make("metrics", spelling)
@@ -256,9 +269,11 @@ def load(runs: Paths, allow_code: bool = False) -> Runs:
 
 @_takes(ScoreOptions)
 def score(options: ScoreOptions) -> Runs | list[Score]:
-    """Runs scored again from their files; or, with `task` and `predictions`, the scores of a file."""
+    """Runs scored again from their files; or, with `task` and `predictions`, the scores of a file, which
+    `output_path` keeps as a run: then it is returned."""
     if options.predictions:
-        return rescore.score_predictions(options)[1].scores
+        found = rescore.score_predictions(options, "evalkit.score")
+        return found.scored.scores if found.folder is None else Runs([Run(found.folder, options.allow_code)])
     return _runs(lambda: rescore.rescore(options), options.allow_code)
 
 

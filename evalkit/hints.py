@@ -59,6 +59,15 @@ def fits(value: Any, hint: Any) -> bool:
     return isinstance(value, origin or hint)
 
 
+def misfit(cls: type, values: collections.abc.Mapping[str, Any]) -> str:
+    """`key: is ...; it must be ...` for the first value that is none of its field of a dataclass, or ''."""
+    for name, hint in typing.get_type_hints(cls).items():
+        if name in values and not fits(values[name], hint):
+            kind = type(values[name])
+            return f"{name}: is {_WORDS.get(kind, kind.__name__)}, must be {shown(hint)}"
+    return ""
+
+
 def read(text: str, hint: Any) -> Any:
     """The value that a word of a command line means. Raises ValueError, its text what would be right."""
     for member in members(hint):

@@ -84,8 +84,8 @@ def _named(values: Collection[Any]) -> Iterator[str]:
     for value in values:
         if not isinstance(value, (str, os.PathLike)) or not str(value):
             continue
-        path = Path(value).expanduser().absolute()
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError, RuntimeError):  # it may be no path at all
+            path = Path(value).expanduser().absolute()
             if path.is_file():
                 yield str(path)
             elif path.is_dir():

@@ -2,43 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from evalkit import door
 from evalkit.errors import UserError, nearest
+
+DIGITS = 100  # characters of a number
 
 Schema = Mapping[str, tuple[type | tuple[type, ...], bool]]
 """Key to (type or types, whether the key is required)."""
 
 
 def read(path: Path, shown: str = "") -> dict[str, Any]:
-    """The content of a YAML file of plain values: no tags, no anchors, no key twice.
+    """The content of a YAML file of plain values: no tags, no anchors, no dates, no key twice, keys are text.
 
     Raises UserError otherwise; `shown` is the file's name in its message.
     """
     shown = shown or str(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(
-            f"{shown}: no such file; `evalkit list tasks` shows the tasks that ship with evalkit"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{shown}: cannot be read as UTF-8 text: {error}") from None
-    try:
-        content = _content(text, shown, _FAST)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"line {mark.line + 1}: " if mark else ""
-        problem = getattr(error, "problem", None) or str(error)
-        hint = "" if "given twice" in problem else "; text with ': ' or '{' in it needs quotes"
-        raise UserError(f"{shown}: {where}{problem}{hint}") from None
+    with door.guarded(shown, "it must be UTF-8 text", UserError):
+        try:
+            content = _content(door.text(path), shown, _FAST)
+        except FileNotFoundError:
+            raise UserError(
+                f"{shown}: no such file; `evalkit list tasks` shows the tasks that ship with evalkit"
+            ) from None
+        except yaml.YAMLError as error:
+            mark = getattr(error, "problem_mark", None)
+            where = f"line {mark.line + 1}: " if mark else ""
+            problem = " ".join((getattr(error, "problem", None) or str(error)).split())
+            problem = problem.replace('in "<unicode string>", position', "at position")
+            said = "given twice" in problem or "quotes" in problem
+            hint = "" if said else "; text with ': ' or '{' in it needs quotes"
+            raise UserError(f"{shown}: {where}{problem}{hint}") from None
     if not isinstance(content, dict):
         raise UserError(f"{shown}: holds no keys; a task file starts like `version: 1`")
     return content
+
+
+def value(text: str, shown: str) -> Any:
+    """The plain value that a text is in YAML, or the text where it is none. Raises UserError as `read`."""
+    with door.guarded(shown, "write a plain value", UserError):
+        try:
+            return _content(text, shown, _Plain)
+        except yaml.YAMLError:
+            return text
 
 
 def _content(text: str, shown: str, loader: Any) -> Any:
@@ -76,15 +87,50 @@ class _Once:
                 )
             seen.add(name)
         made: dict[Any, Any] = super().construct_mapping(node, deep)  # type: ignore[misc]
+        for key, (written, _) in zip(made, node.value, strict=False):
+            if not isinstance(key, str):
+                problem = f"key {getattr(written, 'value', key)} is no text to YAML; put quotes around it"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=written.start_mark)
         return made
 
 
+def _number(kind: str) -> Callable[[Any, yaml.ScalarNode], float]:
+    """Reads `int` or `float` as YAML 1.1 does, of a size that can be shown."""
+    plain = getattr(yaml.constructor.SafeConstructor, f"construct_yaml_{kind}")
+
+    def construct(loader: Any, node: yaml.ScalarNode) -> float:
+        try:
+            found: float = plain(loader, node)
+            if len(node.value) <= DIGITS:
+                return found
+        except (ValueError, IndexError):
+            pass
+        problem = f"'{node.value[:40]}' cannot be read as a number; put quotes around it if it is text"
+        raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+
+    return construct
+
+
+def _date(loader: Any, node: yaml.ScalarNode) -> Any:
+    problem = f"{node.value[:40]} is a date to YAML; put quotes around it if it is text"
+    raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
+
+
+def _strict(loader: Any) -> Any:
+    loader.add_constructor("tag:yaml.org,2002:int", _number("int"))
+    loader.add_constructor("tag:yaml.org,2002:float", _number("float"))
+    loader.add_constructor("tag:yaml.org,2002:timestamp", _date)
+    return loader
+
+
+@_strict
 class _Plain(_Once, yaml.SafeLoader):
     pass
 
 
 try:
 
+    @_strict
     class _Quick(_Once, yaml.CSafeLoader):
         pass
 

@@ -137,6 +137,7 @@ class ImageRef:
     member: str = ""
     marks: tuple[Mark, ...] = ()
     turn: int = 0  # quarter turns counter-clockwise that make it upright, where the dataset states them
+    within: tuple[str, ...] = field(default=(), repr=False, compare=False)  # places that it may not leave
 
     def __str__(self) -> str:
         return f"{self.path}::{self.member}" if self.member else self.path

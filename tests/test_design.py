@@ -26,7 +26,7 @@ FLOORS: list[set[str]] = [
     {"images"},
     {"data", "geometry", "stats", "published", "registry", "reading", "demo"},
     {"text", "files", "strict_yaml", "own_code", "options"},
-    {"types", "hints", "imports", "printing"},
+    {"types", "hints", "imports", "printing", "door"},
     {"errors", "provenance", "opened", "__init__"},
 ]
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}

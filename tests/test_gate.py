@@ -300,3 +300,58 @@ def test_the_package_has_check() -> None:
     assert evalkit.check is api.check
     with pytest.raises(AttributeError):
         evalkit.nothing  # noqa: B018
+
+
+# --- libraries -----------------------------------------------------------------------------------------
+
+
+def under(libraries: dict[str, str], base: Path, folder: Path) -> Path:
+    """The baseline's file as if it had been made under these versions."""
+    path = folder / "base.json"
+    scored_run.save(scored_run.read(base), path)
+    content = json.loads(path.read_text())
+    for run in content["runs"]:
+        run["libraries"] = libraries
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_under_other_libraries_scores_decide(data: Path, base: Path, tmp_path: Path) -> None:
+    now = dict(scored_run.read(base)[0].libraries)
+    assert "torch" in now
+    older = under({**now, "torch": "1.0"}, base, tmp_path)
+    moved = f"libraries differ from the baseline's: torch 1.0 → {now['torch']}"
+    same = go(data, tmp_path / "same", "base", wrong_at(0.1), version=2)
+    found = evalkit.check(same, older)
+    assert (found.status, found.notes) == ("pass", (moved,))
+    assert "all 300 texts and rows equal" in found.tasks[0].why
+    turned = go(data, tmp_path / "a", "base", wrong_at(0.1 - 0.002), version=3)  # a text or two by rounding
+    found = evalkit.check(turned, older, margin=0.05)
+    assert (found.status, found.notes) == ("pass", (moved,))
+    assert "not worse by 5" in found.tasks[0].why
+    assert "texts are equal, so scores decide" in found.tasks[0].warnings[0]
+    assert json.loads(decision.to_json(found))["tasks"][0]["updated"] == f"torch 1.0 → {now['torch']}"
+    assert evalkit.check(turned, base, margin=0.05).status == "fail"  # the same libraries: not one text
+    worse = go(data, tmp_path / "b", "base", wrong_at(0.4), version=4)
+    assert evalkit.check(worse, older).status == "fail"
+    assert "surely more than 1 worse" in evalkit.check(worse, older).tasks[0].why
+
+
+def test_libraries_that_are_not_known_change_nothing(data: Path, base: Path, tmp_path: Path) -> None:
+    older = under({}, base, tmp_path)
+    other = go(data, tmp_path / "a", "base", wrong_at(0.1, seed=3), version=3)
+    found = evalkit.check(other, older, margin=0.05)
+    assert (found.status, found.notes) == ("fail", ())
+    content = json.loads(older.read_text())
+    del content["runs"][0]["libraries"]  # as before versions were recorded
+    older.write_text(json.dumps(content))
+    assert evalkit.check(other, older, margin=0.05).status == "fail"
+
+
+def test_a_metric_s_tool_is_a_library(base: Path) -> None:
+    run = scored_run.read(base)[0]
+    (name, score), *_ = run.scores.items()
+    scored = replace(score, signature=f"{score.signature}|tools:pycocotools 2.0.8, libxml2 2.9")
+    assert replace(run, scores={name: scored}).versions() == {
+        **run.libraries, "pycocotools": "2.0.8", "libxml2": "2.9",
+    }  # fmt: skip

@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+from evalkit import door
 from evalkit.cli.options import command
 from evalkit.errors import UserError
 from evalkit.evaluation.check import check as decide
@@ -34,7 +35,8 @@ def _append(summary: str, text: str) -> None:
     """Adds to GitHub's job summary, which other steps write too."""
     if summary:
         path = Path(summary)
-        before = path.read_text(encoding="utf-8") if path.is_file() else ""
+        with door.guarded(path, "GITHUB_STEP_SUMMARY must name a text file", UserError):
+            before = door.text(path, door.WHOLE) if os.path.isfile(path) else ""
         atomic_write(path, before + text)
 
 

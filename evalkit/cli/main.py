@@ -7,6 +7,7 @@ import importlib
 import io
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -72,9 +73,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         say("\nevalkit: stopped; what was answered is kept, the same command goes on from here")
         return 130
-    except BrokenPipeError:  # `evalkit table | head`
+    except BrokenPipeError:  # `evalkit table | head`; of `check` nobody has seen the decision
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return 2 if verb == "check" else 0
+    except Exception as error:
+        return _unexpected(error)
+
+
+def _unexpected(error: Exception) -> int:
+    """Says what is no mistake in what was asked, with the place in the code unless it is the system's. Status
+    2: 1 says that a test failed, which `check` must not."""
+    if isinstance(error, OSError) and error.filename is not None:
+        print(f"evalkit: {error.filename}: {error.strerror or error}", file=sys.stderr)
+        return 2
+    traceback.print_exception(error)
+    print(
+        f"evalkit: {type(error).__name__}: evalkit did not expect this; what was answered is kept. Please "
+        "report it with the lines above",
+        file=sys.stderr,
+    )
+    return 2
 
 
 def _run(verb: str, words: list[str]) -> int:

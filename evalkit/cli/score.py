@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from evalkit.cli.options import command
 from evalkit.errors import TasksFailed
 from evalkit.evaluation import progress, rescore
 from evalkit.options.verbs import ScoreOptions
@@ -25,7 +26,8 @@ def score(options: ScoreOptions) -> int:
         if failed:
             progress.failures(failed)
         return failed.status if failed else 0
-    data, scored, missing = rescore.score_predictions(options)
+    found = rescore.score_predictions(options, command())
+    data, scored, missing = found.data, found.scored, found.missing
     file = str(options.predictions)
     name = options.name or Path(file).stem
     cells = [leaderboard.Cell(s, file, name, ()) for s in scored.scores]
@@ -37,8 +39,10 @@ def score(options: ScoreOptions) -> int:
         progress.say(f"{of}, the first is {missing[0]}")
     for metric, why in scored.not_scored.items():
         progress.say(f"{metric}: {why_not_scored(why)}")
-    for found in scored.scores:
-        progress.say(found.signature)
+    for each in scored.scores:
+        progress.say(each.signature)
+    if found.folder is not None:
+        progress.say(f"kept as the run {found.folder.path}")
     return 1 if scored.failed else 0
 
 

@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from evalkit import registry
+from evalkit import door, registry
 from evalkit.cli.runs import list_runs
 from evalkit.data import sources
 from evalkit.errors import DataError, ImageError, UserError
@@ -99,13 +99,14 @@ def _about(room: str, name: str) -> str:
 def show(options: ShowOptions) -> int:
     """`evalkit show TASK`: everything that decides a number, on a real sample where the data is there."""
     task = loader.load(str(options.task), options.overrides, paths(options.include_path))
+    file = loader.file_of(str(options.task), paths(options.include_path))
     if options.yaml:
-        put(Path(task.path).read_text(encoding="utf-8"), end="")
+        put(_copy(task, file), end="")
         return 0
     image = loader.preparation(task, 224, task.protocol)
     lines = [
         f"{task.name} (version {task.version}): {task.about}",
-        f"file       {task.path}",
+        f"file       {file}",
         f"licence    {task.license}" + (f"; {task.homepage}" if task.homepage else ""),
         f"data       {task.data.format}, split {task.data.split}"
         + (f", {task.data.count:,} samples officially" if task.data.count else "")
@@ -134,6 +135,13 @@ def show(options: ShowOptions) -> int:
     if absent:
         put(f"missing    {len(absent):,} images, the first is {absent[0]}")
     return 0
+
+
+def _copy(task: Task, file: Path) -> str:
+    """A task's file, with where it is and what a copy of it is called."""
+    changed = f" --set is not in it: {', '.join(task.overrides)}." if task.overrides else ""
+    head = f"# A copy of {file}.{changed} Save it under another name, such as my_{task.name}.yaml:\n"
+    return head + f"# a task is called as its file, --tasks my_{task.name}.yaml.\n{door.text(file)}"
 
 
 def _search(task: Task) -> str:
@@ -170,7 +178,7 @@ def data(options: FindDataOptions) -> int:
             put("".join(f"  found    {k}: {p}\n" for k, p in state.found.items()), end="")
             put("".join(f"  missing  {k}: {p}\n" for k, p in state.missing.items()), end="")
             put(f"  {state.note}\n" if state.note else "", end="")
-        if not found:
+        if not found and not usable:
             put("  no data root is set: --data-root DIR, EVALKIT_DATA, or data = [...] in evalkit.toml")
         if not usable:
             status = max(status, 1)

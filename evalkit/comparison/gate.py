@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -65,7 +66,7 @@ class Policy:
 
 def read_policy(path: Path) -> Policy:
     """The policy in a gate.yaml. Raises UserError for unknown keys, wrong types and YAML tags."""
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise UserError(f"{path}: no such file; a policy is a YAML file such as `margin: 0.02`")
     content = strict_yaml.read(path)
     known = dict.fromkeys(Policy.__dataclass_fields__)
@@ -135,7 +136,8 @@ def _share(path: Path, key: str, value: Any) -> float:
 @dataclass(frozen=True)
 class TaskDecision:
     """One task's decision. `why` is a sentence; `needed` is how many samples would decide, where known;
-    `differing` is the first sample whose text or row differs from the baseline's (same weights only)."""
+    `differing` is the first sample whose text or row differs from the baseline's (same weights only);
+    `updated` says which libraries differ, where the weights are the same and the scores decide for that."""
 
     task: str
     status: str
@@ -147,6 +149,12 @@ class TaskDecision:
     warnings: tuple[str, ...] = ()
     needed: int | None = None
     differing: Mapping[str, str] | None = None
+    updated: str = ""
+
+    @property
+    def by_texts(self) -> bool:
+        """Whether equal texts and rows decide, and no score."""
+        return self.same_weights and not self.updated
 
 
 @dataclass(frozen=True)
@@ -205,17 +213,17 @@ def check(
             kept = first_clusters(mine, limit)
             mine, theirs = mine.only(kept), theirs.only(kept)
         drafts.append(_draft(mine, theirs, wide, policy))
-    beyond = significance.adjust(
-        [1.0 if d.same_weights else d.metric.found.p_below(-d.margin) for d in drafts]
-    )
+    beyond = significance.adjust([1.0 if d.by_texts else d.metric.found.p_below(-d.margin) for d in drafts])
     displaced = _displaced(drafts, policy.offset_margin)
     decided = tuple(
-        d if d.same_weights else _judged(d, p, policy, moved)
+        d if d.by_texts else _judged(d, p, policy, moved)
         for d, p, moved in zip(drafts, beyond, displaced, strict=True)
     )
     extra = [t for t in new if t not in old]
-    notes = (f"not in the baseline, so not checked: {', '.join(extra)}",) if extra else ()
-    return Decision(decided, candidate[0].name, base[0].name, notes)
+    notes = [f"not in the baseline, so not checked: {', '.join(extra)}"] if extra else []
+    libraries = dict.fromkeys(filter(None, (_updated(d.result) for d in drafts)))
+    notes += [f"libraries differ from the baseline's: {moved}" for moved in libraries]
+    return Decision(decided, candidate[0].name, base[0].name, tuple(notes))
 
 
 def first_clusters(run: ScoredRun, limit: int) -> set[str]:
@@ -245,12 +253,22 @@ def _draft(base: ScoredRun, new: ScoredRun, allow: Collection[str], policy: Poli
             warnings=tuple(_speed(result, policy)),
         )  # fmt: skip
     changed = sum(x != y for x, y in zip(result.a.texts, result.b.texts, strict=True))
+    if updated := _updated(result):
+        return replace(draft, updated=updated, differing=differing)
     why = (
         f"same weights, but {changed:,} of {len(result.a.ids):,} texts differ, the first is {differing['id']}"
         if changed
         else f"same weights and texts, but {differing['metric']} scores {differing['id']} differently"
     )
     return replace(draft, status=FAIL, why=why, differing=differing)
+
+
+def _updated(result: TaskResult) -> str:
+    """Which libraries are not those of the baseline: with others, rounding may turn a text."""
+    before, now = result.a.versions(), result.b.versions()
+    named = sorted(before.keys() | now.keys()) if before and now else []
+    moved = [(name, before.get(name, "none"), now.get(name, "none")) for name in named]
+    return ", ".join(f"{name} {old} → {new}" for name, old, new in moved if old != new)
 
 
 def _metric(result: TaskResult, policy: Policy) -> MetricResult:
@@ -303,6 +321,12 @@ def _judged(draft: TaskDecision, beyond: float, policy: Policy, displaced: list[
         way = f"about {needed:,} samples would decide" if needed else "too close to the margin to decide"
         why = f"{shown}, {d.n:,} samples can't tell at a margin of {points}; {way}"
     warnings = []
+    if draft.updated:
+        same = sum(x == y for x, y in zip(draft.result.a.texts, draft.result.b.texts, strict=True))
+        warnings.append(
+            f"same weights under other libraries: {same:,} of {len(draft.result.a.ids):,} texts are equal, "
+            "so scores decide; save the baseline again under these libraries"
+        )
     for level, found in (
         (policy.groups, _groups(draft)),
         (policy.invalid, _invalid(draft.result, policy)),
@@ -329,7 +353,7 @@ def _displaced(drafts: Sequence[TaskDecision], margin: float) -> list[list[str]]
     places = [
         (i, axis, d)
         for i, draft in enumerate(drafts)
-        if not draft.same_weights
+        if not draft.by_texts
         for axis, d in draft.result.offsets.items()
     ]
     ps = [min(1.0, 2 * min(d.p_above(margin), d.p_below(-margin))) for _, _, d in places]

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from evalkit import door, hints
 from evalkit.comparison.compare import ALPHA, MARGIN, TaskResult, holm, task_result
 from evalkit.errors import UserError
 from evalkit.files import atomic_write, json_text
@@ -23,6 +25,7 @@ from evalkit.types import why_not_scored
 
 PATTERN = "checkpoint-*"  # as the transformers trainer names them
 SCHEMA = 1
+HEADER = 100 << 20  # bytes of the longest header that safetensors writes
 Stamp = tuple[tuple[str | int, ...], ...]
 """Name, bytes, times of content and of inode, and inode of every file of a checkpoint."""
 
@@ -35,7 +38,7 @@ def checkpoints(folder: Path, pattern: str = PATTERN) -> list[tuple[int, Path]]:
 
     Raises UserError when the folder is not there.
     """
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise UserError(f"{folder}: no such folder; give the output folder of the training run")
     found = []
     for path in folder.glob(pattern):
@@ -57,7 +60,7 @@ def lacks(folder: Path) -> str:
             return "config.json"
         index = folder / "model.safetensors.index.json"
         if index.is_file():
-            named = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+            named = set(json.loads(door.read(index, HEADER))["weight_map"].values())
             files = [folder / name for name in sorted(named)]
             single = folder / "model.safetensors"
             if single.is_file() and not any(file.is_file() for file in files):  # the index is an older save's
@@ -69,17 +72,17 @@ def lacks(folder: Path) -> str:
                 return str(file.name)
             if missing := _unfinished(file):
                 return f"{missing} of {file.name}"
-    except (OSError, ValueError, LookupError, AttributeError, TypeError, RecursionError):
+    except Exception:  # of a file that is half there JSON may be anything
         return "a readable index"
     return ""
 
 
 def _unfinished(file: Path) -> str:
     """What a safetensors file lacks: it is as long as its header says, 8 bytes, the header, the tensors."""
-    with open(file, "rb") as opened:
+    with door.opened(file) as opened:
         length = int.from_bytes(opened.read(8), "little")
         size = file.stat().st_size
-        if not 2 <= length <= size - 8:
+        if not 2 <= length <= min(size - 8, HEADER):
             return "the end"
         text = opened.read(length)
     try:
@@ -131,16 +134,8 @@ class Trend:
     def load(cls, path: Path) -> Trend:
         if not path.is_file():
             return cls(path)
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            points = [
-                Point(**{**p, "runs": tuple(p["runs"]), "drops": tuple(p["drops"]),
-                         "values": {k: tuple(v) for k, v in p["values"].items()}})
-                for p in content["points"]
-            ]  # fmt: skip
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path}: damaged ({error}); move it away to start over") from None
-        return cls(path, points)
+        with door.guarded(path, "move it away to start over", UserError):
+            return cls(path, [_known(p) for p in json.loads(door.read(path))["points"]])
 
     def save(self) -> None:
         self.points.sort(key=lambda p: p.step)
@@ -165,6 +160,15 @@ class Trend:
         """The runs of a point that are still there."""
         folders = [RunFolder(self.path.parent / name) for name in point.runs]
         return scored_run.of_runs([f for f in folders if (f.path / "scores.json").is_file()])
+
+
+def _known(point: Mapping[str, Any]) -> Point:
+    """A point of `watch.json`. Raises ValueError and others where it is none."""
+    values = {key: tuple(value) for key, value in point["values"].items()}
+    plain = {**point, "runs": tuple(point["runs"]), "drops": tuple(point["drops"]), "values": values}
+    if wrong := hints.misfit(Point, plain):
+        raise ValueError(wrong)
+    return Point(**plain)
 
 
 def point(step: int, name: str, runs: Sequence[ScoredRun], drops: Sequence[str] = ()) -> Point:

@@ -17,11 +17,14 @@ from typing import Any
 
 import numpy as np
 
+from evalkit import door
 from evalkit.errors import DataError, ImageError, UserError
 
 ARCHIVES = (".zip", ".tar")
 TABLES = (".arrow", ".parquet")
 VIDEOS = (".mp4", ".avi", ".webm", ".mkv", ".mov", ".mpg", ".mpeg", ".flv", ".wmv", ".m4v", ".3gp")
+# What FFmpeg may take a file for, whatever its name: a playlist or a script names further files.
+_CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,asf,ogg,m4v,h264,hevc"
 _PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 _FRAME = re.compile(r"(\d+)/(\d+)x(\d+)(?:@(\d+(?:\.\d+)?)-(\d+(?:\.\d+)?))?")
 _lock = threading.Lock()
@@ -37,23 +40,31 @@ def is_archive(path: str) -> bool:
 
 def names(path: str) -> frozenset[str]:
     """The names of an archive's members. Raises DataError if it is not an archive."""
-    try:
+    with door.guarded(path):
+        door.check(path)
         return _names(path, _state(path))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
-def read(path: str, member: str, limit: int) -> bytes:
-    """The bytes of one member. Raises ImageError above `limit` bytes, KeyError if there is no such member.
+def read(path: str, member: str, limit: int, allowed: door.Places | None = None) -> bytes:
+    """The bytes of one member. Raises ImageError above `limit` bytes and if there is no such member, OSError
+    outside of the places `allowed` (default: those in force).
 
     member: a name (archives), `row/column` or `row.element/column` (tables, rows from 0), or
     `i/NxS` or `i/NxS@a-b` (videos: the i-th of N frames taken every S frames, between seconds a and b).
     """
+    door.check(path, allowed)
+    try:
+        return _read(path, member, limit, allowed)
+    except (KeyError, IndexError):
+        raise ImageError(f"{path}::{member}: the archive holds no such member") from None
+
+
+def _read(path: str, member: str, limit: int, allowed: door.Places | None) -> bytes:
     lower = path.lower()
     if lower.endswith(".tar"):
         return _tar_member(path, member, limit)
     if lower.endswith(TABLES):
-        return _cell(path, member, limit)
+        return _cell(path, member, limit, allowed)
     if lower.endswith(VIDEOS):
         return _frame(path, member)
     archive = _zip(path, _state(path))
@@ -67,6 +78,7 @@ def beside(path: str, member: str) -> str | None:
     libavcodec ...`), '' for nothing, None for a table whose cells name files that hold the images."""
     if path.lower().endswith(VIDEOS):
         return _decoder()
+    door.check(path)
     if path.lower().endswith(TABLES) and not _holds_bytes(path, _state(path), member.partition("/")[2]):
         return None
     return ""
@@ -125,8 +137,9 @@ def _tar_member(path: str, member: str, limit: int) -> bytes:
 # --- tables --------------------------------------------------------------------------------------
 
 
-def _cell(path: str, member: str, limit: int) -> bytes:
-    """The image of one cell: bytes, or the struct {bytes, path} that `datasets` stores."""
+def _cell(path: str, member: str, limit: int, allowed: door.Places | None) -> bytes:
+    """The image of one cell: bytes, or the struct {bytes, path} that `datasets` stores; a relative path
+    begins at the table's folder."""
     place, _, column = member.partition("/")
     row, _, element = place.partition(".")
     with _lock:
@@ -134,13 +147,23 @@ def _cell(path: str, member: str, limit: int) -> bytes:
     if element:
         value = value[int(element)]
     if isinstance(value, dict):
-        if value.get("bytes") is None and value.get("path"):
-            with open(value["path"], "rb") as file:
-                return file.read(limit)
+        if value.get("bytes") is None and isinstance(value.get("path"), str) and value["path"]:
+            return _beside_table(path, member, value["path"], limit, allowed)
         value = value.get("bytes")
     if not isinstance(value, bytes):
         raise ImageError(f"{path}::{member}: holds no image; the cell must hold bytes or {{bytes, path}}")
+    if len(value) > limit:
+        raise ImageError(f"{path}::{member}: is larger than 1 GiB; use a smaller image")
     return value
+
+
+def _beside_table(path: str, member: str, name: str, limit: int, allowed: door.Places | None) -> bytes:
+    """The file that a table's cell names. Where nothing else is said, it must be in the table's folder."""
+    folder = os.path.dirname(os.path.abspath(path))
+    if allowed is None:
+        allowed = door.current() or door.places([folder])
+    with door.guarded(f"{path}::{member}: {name[:300]}", kind=ImageError):
+        return door.read(os.path.join(folder, name), limit, allowed)
 
 
 def _value(path: str, row: int, column: str) -> Any:
@@ -257,7 +280,7 @@ def _frames(
         ) from None
     found: list[bytes] = []
     try:
-        with av.open(path) as container:
+        with av.open(path, container_options={"format_whitelist": _CONTAINERS}) as container:
             stream = container.streams.video[0]
             if start:
                 container.seek(int(start * 1_000_000))

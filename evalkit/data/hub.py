@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+from evalkit import door
 from evalkit.data import containers
 from evalkit.errors import DataError
 from evalkit.files import spool
@@ -34,9 +35,17 @@ def load(source: Source, split: str, name: str = "") -> Any:
     wanted = str(entry.get("split", split))
     if "[" in wanted:
         raise DataError(f"{where}: split: '{wanted}' is a part of a split; name the split and use --limit")
-    more = {} if folder else {"revision": entry["revision"], "streaming": True}
+    config = name or entry.get("name")
     try:
-        return datasets.load_dataset(folder or entry["hub"], name or entry.get("name"), split=wanted, **more)
+        if not folder:
+            more = {"revision": entry["revision"], "streaming": True}
+            return datasets.load_dataset(entry["hub"], config, split=wanted, **more)
+        builder = datasets.load_dataset_builder(folder, config)
+        for files in (builder.config.data_files or {}).values():
+            for file in files:  # which the folder's card may name
+                door.check(file)
+        builder.download_and_prepare()
+        return builder.as_dataset(split=wanted)
     except Exception as error:  # its loaders raise dozens of kinds
         problem = " ".join(str(error).split())[:300]
         raise DataError(f"{where}: cannot be loaded ({type(error).__name__}: {problem})") from None
@@ -58,7 +67,8 @@ def read(
         for name in pictures:
             rows = rows.cast_column(name, datasets.Image(decode=False))
         for number, row in enumerate(itertools.islice(rows, limit)):
-            refs = tuple(ImageRef(str(spool(cell))) for cell in _cells(row.pop(image, None)))
+            files = [spool(cell) for cell in _cells(row.pop(image, None))]
+            refs = tuple(ImageRef(str(file), within=door.places([file])) for file in files)
             yield number, row, refs
         return
     if len(rows) == 0:
@@ -66,18 +76,24 @@ def read(
     if not image:
         yield from ((number, row, ()) for number, row in enumerate(_dicts(rows, len(rows))))
         return
-    places = (
-        (p["filename"], i) for p in rows.cache_files for i in range(containers.row_count(p["filename"]))
-    )
+    tables = [
+        (p["filename"], door.also(p["filename"], source.root, source.path("folder")))
+        for p in rows.cache_files
+    ]
+    places = ((path, near, i) for path, near in tables for i in range(containers.row_count(path)))
     counts = _counts(rows, image)
     plain = rows.remove_columns([n for n in kinds if n == image or n in pictures])
-    for number, (row, (path, place), count) in enumerate(
+    for number, (row, (path, near, place), count) in enumerate(
         zip(_dicts(plain, len(rows)), places, counts, strict=True)
     ):
         if count is None:
-            yield number, row, (ImageRef(path, f"{place}/{image}"),)
+            yield number, row, (ImageRef(path, f"{place}/{image}", within=near),)
         else:
-            yield number, row, tuple(ImageRef(path, f"{place}.{i}/{image}") for i in range(count))
+            yield (
+                number,
+                row,
+                tuple(ImageRef(path, f"{place}.{i}/{image}", within=near) for i in range(count)),
+            )
 
 
 def _dicts(rows: Any, count: int) -> Iterator[dict[str, Any]]:

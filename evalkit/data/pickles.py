@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
+from evalkit import door
 from evalkit.errors import DataError
 
 MAX_BYTES = 1 << 30
@@ -68,12 +69,8 @@ def read_pickle(path: Path) -> Any:
 
     Byte strings are read as UTF-8: REFER's files were written by Python 2.
     """
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise DataError(f"{path}: is larger than 1 GiB; REFER's largest refs file has 30 MB")
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+    with door.guarded(path, "REFER's largest refs file has 30 MB"):
+        data = door.read(path, MAX_BYTES)
     collecting = gc.isenabled()
     gc.disable()  # millions of new objects and no cycles: garbage collection would only cost time
     try:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import csv
 import functools
 import gc
+import io
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from evalkit import door
 from evalkit.data.records import layout
 from evalkit.errors import DataError
-from evalkit.files import lines
 
 # --- opening -----------------------------------------------------------------------------------
 
@@ -23,13 +24,14 @@ def read_json(path: Path, keep: Callable[[dict[str, Any]], bool] | None = None) 
     Objects for which `keep` is false become None as soon as they are read, so that a few thousand of
     COCO's 860,000 annotations don't need memory for all.
     """
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: byte {error.start}: is not UTF-8; save the file as UTF-8 JSON") from None
-    return parse_json(text, str(path), keep=keep)
+    with door.guarded(path, "save the file as UTF-8 JSON"):
+        return parse_json(door.read(path).decode("utf-8-sig"), str(path), keep=keep)
+
+
+def read_text(path: Path, right: str = "save the file as UTF-8 text") -> str:
+    """A whole text file (UTF-8, byte order mark allowed). Raises DataError that ends with what is right."""
+    with door.guarded(path, right):
+        return door.text(path, door.WHOLE)
 
 
 def parse_json(
@@ -67,17 +69,25 @@ def _object(
 
 def read_lines(path: Path) -> Iterator[tuple[int, Any]]:
     """The lines of a JSON lines file as (line number from 0, data); blank lines are skipped."""
-    number = 0
-    try:
-        for number, text in lines(path):
-            if number == 1 and text.lstrip().startswith("["):
-                raise DataError(f"{path}: is a JSON list; {_as_lines(path)}")
-            if text.strip():
-                yield number - 1, parse_json(text, str(path), number)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except UnicodeDecodeError:
-        raise DataError(f"{path}: line {number + 1}: is not UTF-8; save it as UTF-8") from None
+    with door.guarded(path), door.opened(path) as file:
+        yield from parse_lines(file, path)
+
+
+def parse_lines(file: IO[bytes], path: Path) -> Iterator[tuple[int, Any]]:
+    """JSON lines from an opened file, as `read_lines`."""
+    for number, raw in enumerate(iter(functools.partial(file.readline, door.LINE + 1), b"")):
+        if len(raw) > door.LINE:
+            raise DataError(
+                f"{path}: line {number + 1}: is longer than {door.LINE >> 20} MiB; write shorter lines"
+            )
+        try:
+            text = raw.decode("utf-8-sig" if number == 0 else "utf-8")
+        except UnicodeDecodeError:
+            raise DataError(f"{path}: line {number + 1}: is not UTF-8; save it as UTF-8") from None
+        if number == 0 and text.lstrip().startswith("["):
+            raise DataError(f"{path}: is a JSON list; {_as_lines(path)}")
+        if text.strip():
+            yield number, parse_json(text, str(path), number + 1)
 
 
 def _as_lines(path: Path) -> str:
@@ -91,9 +101,9 @@ def _as_lines(path: Path) -> str:
 def read_table(path: Path, delimiter: str = ",") -> Iterator[tuple[int, dict[str, str]]]:
     """A CSV file's rows as (number, cells by the header's names). Raises DataError for a row of another
     length."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = csv.reader(file, delimiter=delimiter, strict=True)
+    with door.guarded(path, "save the file as UTF-8 CSV"), door.opened(path) as raw:
+        rows = csv.reader(io.TextIOWrapper(raw, "utf-8-sig", newline=""), delimiter=delimiter, strict=True)
+        try:
             head = next(rows, None)
             if not head:
                 raise DataError(f"{path}: is empty; it must be CSV with a header line")
@@ -102,9 +112,5 @@ def read_table(path: Path, delimiter: str = ",") -> Iterator[tuple[int, dict[str
                     raise DataError(f"{path}: row {number}: has {len(row)} cells, the header {len(head)}")
                 if row:
                     yield number, dict(zip(head, row, strict=True))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: byte {error.start}: is not UTF-8; save the file as UTF-8 CSV") from None
-    except csv.Error as error:
-        raise DataError(f"{path}: is not valid CSV ({error})") from None
+        except csv.Error as error:
+            raise DataError(f"{path}: is not valid CSV ({error})") from None

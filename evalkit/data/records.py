@@ -15,6 +15,9 @@ from typing import Any, NoReturn
 from evalkit.errors import DataError, nearest
 from evalkit.types import Size, Source
 
+MAX_PIXELS = 512 << 20  # of an image
+MAX_SIDE = 1 << 20
+
 _KINDS = {
     dict: "an object",
     list: "a list",
@@ -165,7 +168,15 @@ class Record:
         return int(value)
 
     def size(self, height: str = "height", width: str = "width") -> Size:
-        return self.integer(height, least=1), self.integer(width, least=1)
+        size = self.integer(height, least=1), self.integer(width, least=1)
+        self.bound(height, size)
+        return size
+
+    def bound(self, key: str, size: Size) -> None:
+        """Raises DataError for more pixels than are read of an image."""
+        if size[0] * size[1] > MAX_PIXELS or max(size) > MAX_SIDE:
+            shown = " x ".join(map(_short, size))
+            self.wrong(key, f"is of {shown} pixels; at most 512 megapixels and 1,048,576 per side are read")
 
     def record(self, key: str) -> Record:
         place = f"{self.place}.{key}" if self.place else key

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import os
 import re
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evalkit import door
 from evalkit.data import containers
-from evalkit.errors import DataError, ImageError, UserError
+from evalkit.errors import DataError, ImageError
 from evalkit.options import config
 from evalkit.types import ImageRef, Mark, Source, Task
 
@@ -32,12 +32,10 @@ def roots(given: Sequence[Path] | None = None) -> list[Path]:
     Raises DataError if a `given` root is not a folder; the others may be missing.
     """
     for root in given or ():
-        if not root.is_dir():
+        if not os.path.isdir(root):
             raise DataError(f"{root}: --data-root: no such folder; give the folder that holds the datasets")
     found = [*(given or ())]
-    found += [
-        Path(part).expanduser() for part in os.environ.get("EVALKIT_DATA", "").split(os.pathsep) if part
-    ]
+    found += [door.home(part) for part in os.environ.get("EVALKIT_DATA", "").split(os.pathsep) if part]
     found += config.read().data
     return list(dict.fromkeys(path.absolute() for path in found))
 
@@ -69,7 +67,11 @@ def status(task: Task, roots: Sequence[Path]) -> list[SourceStatus]:
             continue
         for root in roots or (Path(),):
             paths = {key: root / name for key, name in _files_of(entry)}
-            there = {key: path for key, path in paths.items() if roots and path.exists()}
+            there = {
+                key: path
+                for key, path in paths.items()
+                if (roots or Path(dict(_files_of(entry))[key]).is_absolute()) and door.is_there(path)
+            }
             absent = {key: path for key, path in paths.items() if key not in there}
             result.append(SourceStatus(entry, root, there, absent))
     return result
@@ -80,7 +82,7 @@ def _hub_status(entry: Mapping[str, Any], roots: Sequence[Path]) -> SourceStatus
     name, revision = str(entry["hub"]), str(entry.get("revision", ""))
     snapshot = _hub_cache() / f"datasets--{name.replace('/', '--')}" / "snapshots" / revision
     for root, folder in [*((root, name) for root in roots), (snapshot, ".")]:
-        if (root / folder).is_dir():
+        if os.path.isdir(root / folder):
             return SourceStatus({**entry, "folder": folder}, root, {"hub": root / folder}, {})
     if entry.get("stream") and not os.environ.get("HF_HUB_OFFLINE"):
         return SourceStatus(entry, Path(), {"hub": Path(f"hub:{name}@{revision[:12]}, streamed")}, {})
@@ -107,6 +109,16 @@ def _files_of(entry: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             yield key, str(value)
 
 
+def places(source: Source, roots: Sequence[Path]) -> door.Places:
+    """What a dataset may open: what lies in the data roots, what the task's source names itself and what is
+    beside its files; of a dataset of the hub also where its cache keeps the files."""
+    named = [source.root / name for _, name in _files_of(source.entry)]
+    beside = [path.parent for path in named if path.is_absolute() and not os.path.isdir(path)]
+    cached = [path.parent.parent for path in named if path.parent.name == "snapshots"]
+    cached += [path.parents[1] for path in [source.root] if path.parent.name == "snapshots"]
+    return door.places([*roots, *named, *beside, *cached])
+
+
 def locate(task: Task, roots: Sequence[Path]) -> Source:
     """The first complete source of the task; all roots are tried for an entry before the next entry.
 
@@ -121,8 +133,9 @@ def locate(task: Task, roots: Sequence[Path]) -> Source:
     where = f"; get it from {task.homepage}" if task.homepage else ""
     terms = f" ({task.license})" if task.license else ""
     folder = f"--data-root, EVALKIT_DATA or data = [...] in {config.FILE}"
-    if not roots:
-        names = [str(name) for entry in task.data.sources for name in entry.values()]
+    files = [name for entry in task.data.sources for _, name in _files_of(entry)]
+    names = [name for name in files if not Path(name).is_absolute()]
+    if names and not roots:
         raise DataError(
             f"{task.name}: no data root is set; name the folder that holds {names[0]} with {folder}"
             f"{where}{terms}"
@@ -183,27 +196,16 @@ def missing_image(path: str) -> str:
 def read_bytes(ref: ImageRef) -> bytes:
     """The bytes of an image file, or of a member of an archive, table or video. Raises ImageError with the
     path."""
+    allowed = ref.within or None
     try:
-        if not ref.member:
-            with open(ref.path, "rb") as file:
-                if os.fstat(file.fileno()).st_size > MAX_IMAGE_BYTES:
-                    raise ImageError(f"{ref}: is larger than 1 GiB; use a smaller image")
-                return file.read()
-        return containers.read(ref.path, ref.member, MAX_IMAGE_BYTES)
-    except (KeyError, IndexError):
-        raise ImageError(f"{ref}: the archive holds no such member") from None
-    except OSError as error:
-        raise ImageError(f"{ref}: cannot be read ({error.strerror or error})") from None
-    except (ValueError, RuntimeError, NotImplementedError, EOFError, zipfile.BadZipFile) as error:
-        raise ImageError(f"{ref}: cannot be read ({error})") from None
+        with door.guarded(ref, kind=ImageError):
+            if not ref.member:
+                return door.read(ref.path, MAX_IMAGE_BYTES, allowed)
+            return containers.read(ref.path, ref.member, MAX_IMAGE_BYTES, allowed)
     except ImageError:
         raise
     except DataError as error:  # the archive itself
         raise ImageError(str(error).replace(ref.path, str(ref), 1)) from None
-    except UserError:  # a package that is missing
-        raise
-    except Exception as error:  # zlib.error, lzma.LZMAError: whatever a damaged member raises
-        raise ImageError(f"{ref}: is damaged ({error})") from None
 
 
 def frame_refs(
@@ -215,13 +217,13 @@ def frame_refs(
     (any suffix of `containers.VIDEOS`) is a video, of which only `start` to `end` seconds are used.
     """
     folder = videos / name
-    if folder.is_dir():
+    if os.path.isdir(folder):
         files = sorted(p for p in folder.iterdir() if p.suffix.lower() in _FRAMES)[::stride][:count]
         if files:
             return tuple(ImageRef(str(files[i])) for i in containers.frame_order(len(files), count))
     suffixes = (
         ["", *containers.VIDEOS] if folder.suffix.lower() in containers.VIDEOS else [*containers.VIDEOS]
     )
-    file = next((f for s in suffixes if (f := videos / f"{name}{s}").is_file()), videos / f"{name}.mp4")
+    file = next((f for s in suffixes if os.path.isfile(f := videos / f"{name}{s}")), videos / f"{name}.mp4")
     part = f"@{start:g}-{end:g}" if end else ""
     return tuple(ImageRef(str(file), f"{i}/{count}x{stride}{part}") for i in range(count))

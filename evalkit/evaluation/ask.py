@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,7 @@ def ask(
 
     Images are prepared as a person's own are: by the checkpoint's protocol, else as transformers does.
     """
-    if not image.is_file():
+    if not os.path.isfile(image):
         raise DataError(f"{image}: no such image; give the path of a picture")
     protocol = candidate.protocol or "hf"
     if protocol == "hf":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 
 from evalkit.comparison import gate
@@ -37,6 +38,6 @@ def check(options: CheckOptions, command: str = "") -> Decision:
 
 def _holds_runs(place: str) -> bool:
     path = Path(place)
-    if path.is_file() or ("@" in place and not path.exists()):
+    if os.path.isfile(path) or ("@" in place and not os.path.exists(path)):
         return True
-    return path.is_dir() and not (path / "config.json").is_file() and any(path.rglob("run.json"))
+    return os.path.isdir(path) and not (path / "config.json").is_file() and any(path.rglob("run.json"))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from evalkit import models
+from evalkit import door, models
 from evalkit.comparison import trend
 from evalkit.comparison.compare import ModelRuns, baseline_of
 from evalkit.errors import DataError, MetricsFailed, ResultsError, TasksFailed, UserError
@@ -20,7 +20,6 @@ from evalkit.evaluation import callbacks, early_stopping, estimate, own_data, pr
 from evalkit.evaluation import plan as planning
 from evalkit.evaluation.plan import Plan
 from evalkit.evaluation.predict import Session
-from evalkit.files import lines
 from evalkit.options.fields import models as every_model
 from evalkit.options.fields import names, paths
 from evalkit.options.model import DataOptions, ModelOptions
@@ -87,7 +86,7 @@ class Work:
         """Predicts and scores the plans of one checkpoint, with progress on stderr; with `until`
         it stops when the difference from it is decided."""
         bar = progress.Bar()
-        if any(p.missing for p in plans):
+        if len(self.checkpoints) > 1 and any(p.missing for p in plans):
             progress.say(f"{candidate.name}:")
 
         def done(plan: Plan, scores: list[Score]) -> None:
@@ -283,11 +282,9 @@ def _models(options: RunOptions) -> list[str]:
 
 
 def _ids(path: Path) -> tuple[str, ...]:
-    try:
-        found = tuple(dict.fromkeys(line.strip() for _, line in lines(path) if line.strip()))
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "is no UTF-8 text"
-        raise UserError(f"--ids {path}: {why}; give a text file, one id a line") from None
+    with door.guarded(f"--ids {path}", "give a text file, one id a line", UserError):
+        lines = door.text(path, door.WHOLE).split("\n")
+    found = tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))
     if not found:
         raise UserError(f"--ids {path}: holds no ids; one id a line")
     return found

@@ -65,6 +65,7 @@ class Plan(ToScore):
     aside: tuple[str, ...] = ()  # sentences on what lies in the folder and is not this run's
     lost: str = ""  # why run.json is to be written anew for answers that are there
     state: State = ()  # of the folder's files when it was looked at
+    widened: int = 0  # how many samples were asked for, where the run has more of them already
 
 
 def requests(plan: Plan, samples: Sequence[Sample]) -> list[Request]:
@@ -124,6 +125,7 @@ def plan(
     }
     identity, digest, folder = _named(output, task, checkpoint, identity)
     standing = _standing(folder, digest, data, selection, "code" in identity["model"])
+    widened = standing["selection"] != selection
     if missing_images == "stop":
         absent = set(standing["missing"])
         _refuse_missing_images(task, [s for s in data.samples if s.id in absent])
@@ -139,6 +141,7 @@ def plan(
         digest=digest,
         asked=selection,
         total=len(data.samples),
+        widened=len(choose(data.samples, selection)) if widened else 0,
         data=data.digest,
         targets=data.targets,
         official=data.short_of,

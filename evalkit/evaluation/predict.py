@@ -244,8 +244,10 @@ def _score(
     before = _scored_before(run.folder, recorded)
     if before is not None and before.get("inputs") == inputs and unchanged(before.get("used", {})):
         return scores_of(run.folder)
-    samples = again(run, datasets).samples
-    scored = scoring.score(run.task, run.parser, samples, predictions, covered, run.targets, metrics)
+    data = again(run, datasets)
+    scored = scoring.score(
+        run.task, run.parser, data.samples, predictions, covered, run.targets, metrics, data.source.root
+    )
     run.folder.write_scored(
         recorded["digest"],
         scored.lines,

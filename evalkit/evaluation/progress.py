@@ -32,6 +32,11 @@ def plan(checkpoint: Checkpoint, plans: Sequence[Plan]) -> None:
         )
         extra = f"; on disk {p.total:,} of the official {p.official:,}" if p.official else ""
         extra += "; as many as the papers had" if p.total == p.task.data.published_count else ""
+        if p.widened:
+            extra += (
+                f"; {p.widened:,} of these were asked for, and no run is made smaller: the score is of all "
+                f"{len(p.wanted):,}, another --output-path has one of {p.widened:,}"
+            )
         changed = f"; {len(p.changed)} images changed since, run again" if p.changed else ""
         say(
             f"  {p.task.name:<{width}}  {len(p.wanted):>6,}{images} samples  {p.preparation.resolution} px  "

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from evalkit.errors import DataError, MetricsFailed, TasksFailed, UserError
-from evalkit.evaluation import asked, predict, progress
+from evalkit.evaluation import asked, given, predict, progress
 from evalkit.evaluation.plan import ToScore
 from evalkit.evaluation.score import Scored, read_predictions, score
 from evalkit.options.fields import paths
@@ -35,6 +36,8 @@ def rescore(options: ScoreOptions) -> list[RunFolder]:
     """Scores the named runs again from their files. Raises TasksFailed, after the others are scored, where
     one of several cannot be."""
     places = paths(options.runs)
+    if options.output_path is not None:
+        raise UserError("--output-path: goes with --predictions; runs are scored where they are")
     if not places:
         raise UserError("score: name run folders, or --task TASK --predictions FILE")
     folders = store.find(places)
@@ -88,14 +91,25 @@ def _rescore(folder: RunFolder, options: ScoreOptions) -> None:
     predict.score(to_score, found.datasets)
 
 
-def score_predictions(options: ScoreOptions) -> tuple[Dataset, Scored, list[str]]:
-    """The dataset, how a file of predictions scores, and the ids that the file leaves out."""
+@dataclass(frozen=True)
+class Elsewhere:
+    """How a file of predictions scores, the ids that it leaves out, and the run where it was kept as one."""
+
+    data: Dataset
+    scored: Scored
+    missing: list[str]
+    folder: RunFolder | None
+
+
+def score_predictions(options: ScoreOptions, command: str = "") -> Elsewhere:
+    """Scores a file of predictions; with `output_path` they are kept there as a run."""
     if not options.task or not options.predictions or options.runs:
         raise UserError("score --predictions FILE: name the task they answer with --task, and no runs")
     task = loader.load(str(options.task), options.overrides, paths(options.include_path))
     if task.not_scored:
         raise UserError(f"score: {task.name}: {why_not_scored(task.not_scored)}")
-    data = DatasetCache(roots(paths(options.data_root), [task])).get(task)
+    datasets = DatasetCache(roots(paths(options.data_root), [task]))
+    data = datasets.get(task)
     predictions = read_predictions(str(options.predictions), data.samples)
     for s in data.samples:
         if s.id in predictions:
@@ -103,4 +117,10 @@ def score_predictions(options: ScoreOptions) -> tuple[Dataset, Scored, list[str]
             predictions[s.id] = dataclasses.replace(predictions[s.id], prompt=prompt)
     missing = [s.id for s in data.samples if s.id not in predictions]
     covered = "incomplete" if missing or data.short_of is not None else "all"
-    return data, score(task, data.parser, data.samples, predictions, covered, data.targets), missing
+    scored = score(task, data.parser, data.samples, predictions, covered, data.targets, root=data.source.root)
+    if options.output_path is None:
+        return Elsewhere(data, scored, missing, None)
+    file, output = str(options.predictions), Path(options.output_path)
+    name = options.name or re.sub(r"[^\w.+@-]+", "-", Path(file).stem)
+    folder = given.keep(task, datasets, predictions, file, name, output, command)
+    return Elsewhere(data, scored, missing, folder)

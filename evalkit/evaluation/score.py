@@ -21,14 +21,13 @@ import numpy as np
 from evalkit import __version__, own_code, provenance, registry
 from evalkit.data import readers
 from evalkit.errors import DataError, UserError, nearest
+from evalkit.evaluation import sample_lines
 from evalkit.reading import Reading
 from evalkit.stats import intervals
 from evalkit.tasks.dataset import has_target
 from evalkit.types import (
     CUT,
     UNREADABLE,
-    Box,
-    Mask,
     Metric,
     Parser,
     Prediction,
@@ -60,12 +59,13 @@ def score(
     coverage: str,
     targets: str,
     metrics: Mapping[str, Metric] | None = None,
+    root: Path | None = None,
 ) -> Scored:
     """Scores the samples that have a prediction and a target; the caller knows the coverage that this makes.
 
-    `targets` is the digest of all the dataset's targets, `metrics` what `metrics_of` gives. A metric that
-    fails leaves the others; where none is left its error is raised. Raises DataError when nothing is left to
-    score.
+    `targets` is the digest of all the dataset's targets, `metrics` what `metrics_of` gives; below `root`
+    images are named in rows.jsonl. A metric that fails leaves the others; where none is left its error is
+    raised. Raises DataError when nothing is left to score.
     """
     chosen = sorted((s for s in samples if s.id in predictions), key=lambda s: s.id)
     if not chosen:
@@ -108,7 +108,12 @@ def score(
         scores.append(found)
     if failed and not scores:
         raise next(iter(failed.values()))
-    return Scored(scores, _lines(read, given, columns), missing, every, failed)
+    answered = zip(chosen, given, answers, invalid, read.clusters, strict=True)
+    lines = [
+        sample_lines.line(*one, {metric: rows[i] for metric, rows in columns}, root)
+        for i, one in enumerate(answered)
+    ]
+    return Scored(scores, lines, missing, every, failed)
 
 
 def _no_number(rows: Rows, samples: Sequence[Sample]) -> str:
@@ -316,42 +321,6 @@ def _groups(
             "invalid": sum(invalid[i] for i in chosen),
         }
     return found
-
-
-def _lines(
-    read: _Answers, predictions: Sequence[Prediction], columns: Sequence[tuple[str, Rows]]
-) -> list[dict[str, Any]]:
-    lines = []
-    for i, (sample, prediction) in enumerate(zip(read.samples, predictions, strict=True)):
-        image = "+".join(prediction.image_digests)
-        lines.append(
-            {
-                "id": sample.id,
-                "group": sample.group,
-                "image": image,
-                **({"cluster": read.clusters[i]} if read.clusters[i] != image else {}),
-                **({"invalid": True} if read.invalid[i] else {}),
-                "text": prediction.text,
-                "answer": shown(read.answers[i]),
-                "rows": {m: r[i].tolist() if isinstance(r, np.ndarray) else r[i] for m, r in columns},
-            }
-        )
-    return lines
-
-
-def shown(answer: Any) -> Any:
-    """An answer as plain JSON: boxes as numbers and labels, masks by box and size."""
-    if isinstance(answer, (tuple, list)):
-        return [shown(a) for a in answer]
-    if isinstance(answer, Box):
-        return {"box": [round(c, 6) for c in answer.coordinates], "label": answer.label}
-    if isinstance(answer, Mask):
-        return {
-            **shown(answer.box),
-            "label": answer.label,
-            "rle": {"size": answer.size, "counts": answer.counts},
-        }
-    return answer
 
 
 # --- digests -------------------------------------------------------------------------------------

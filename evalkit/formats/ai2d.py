@@ -11,12 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from evalkit.data.readers import read_json
+from evalkit import door
+from evalkit.data.readers import read_json, read_text
 from evalkit.data.records import Record, Unique, path_of
 from evalkit.data.sources import image_ref
 from evalkit.errors import DataError
 from evalkit.files import spool
 from evalkit.types import Format, Mark, Sample, Source
+
+FONT = 64 << 20  # bytes
 
 
 @dataclass(frozen=True)
@@ -78,10 +81,7 @@ class Ai2d(Format):
 
 def _ids(path: Path) -> frozenset[str]:
     """The image numbers in a file with one per line."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({error})") from None
+    lines = read_text(path).split()
     if not lines:
         raise DataError(f"{path}: is empty; it must list one image number a line")
     return frozenset(line.strip(",").removesuffix(".png") for line in lines)
@@ -91,8 +91,9 @@ def _font(path: Path) -> str:
     """A copy of the font, which stays as it is now. Raises DataError if it is none."""
     from PIL import ImageFont
 
+    with door.guarded(path, "labels of images need a TrueType font"):
+        data = door.read(path, FONT)
     try:
-        data = path.read_bytes()
         ImageFont.truetype(io.BytesIO(data), 10)
     except OSError as error:
         raise DataError(f"{path}: is not a TrueType font ({error}); labels of images need one") from None

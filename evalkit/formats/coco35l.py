@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from evalkit.data.readers import parse_json, read_json, read_lines
+from evalkit import door
+from evalkit.data.readers import parse_lines, read_json, read_lines
 from evalkit.data.records import Record, path_of
 from evalkit.data.sources import image_ref
 from evalkit.errors import DataError
@@ -62,13 +63,8 @@ def _lines(path: Path) -> Iterator[tuple[int, Any]]:
     if path.suffix != ".bz2":
         yield from read_lines(path)
         return
-    try:
-        with bz2.open(path, "rt", encoding="utf-8") as file:
-            for number, text in enumerate(file):
-                if text.strip():
-                    yield number, parse_json(text, str(path), number + 1)
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({error})") from None
+    with door.guarded(path), door.opened(path) as packed, bz2.open(packed) as file:
+        yield from parse_lines(file, path)
 
 
 def _names(path: Path) -> dict[str, str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from evalkit import door
 from evalkit.data.hub import load, place, read
 from evalkit.data.readers import read_json
 from evalkit.data.records import Record, path_of
@@ -81,13 +82,14 @@ def _numbers(path: Path) -> list[Any]:
     import pyarrow.parquet as pq
 
     try:
+        door.check(path)
         table = pq.read_table(path, columns=["number", "image"])
         counts, images = table.column("number").to_pylist(), table.column("image")
         if not all(type(count) is int for count in counts):
             raise DataError(f"{path}: column number: holds something else than whole numbers")
         return [count if image.is_valid else None for count, image in zip(counts, images, strict=True)]
     except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error})") from None
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
     except (pa.ArrowInvalid, KeyError) as error:
         why = str(error).split("\n")[0]
         raise DataError(f"{path}: is no Parquet table with columns number and image ({why})") from None

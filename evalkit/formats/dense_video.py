@@ -5,6 +5,7 @@ Krishna et al., 2017; {"v_<id>": {duration, timestamps, sentences}}.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -44,7 +45,7 @@ class DenseVideo(Format):
                 start, end = _seconds(record, place, time)
                 segment = f"{name}[{start:g}-{end:g}]"
                 seen[segment] = seen.get(segment, 0) + 1
-                part = segment if (videos / segment).is_dir() else name
+                part = segment if os.path.isdir(videos / segment) else name
                 refs = frame_refs(videos, part, self.frames, self.stride, start, end)
                 repeat = f"#{seen[segment]}" if seen[segment] > 1 else ""
                 yield Sample(segment + repeat, refs, {}, (sentence,), cluster=name)

@@ -31,8 +31,8 @@ class JsonLines(Format):
 
     id          string or whole number; by default the line's number from 0, as big_vision counts
     image       a file name below the source's `images` (by default the file's own folder), or an
-                absolute path; or `images`, a list of them. An absolute path of Windows is looked for
-                below `images` by its end
+                absolute path into a data root; or `images`, a list of them. An absolute path of Windows is
+                looked for below `images` by its end
     target      at most one of
                 answer: "..."  ·  answers: ["..."]  ·  references: ["..."]  ·  suffix: "..."
                 bbox: [x, y, w, h] in pixels, with size, and segmentation / iscrowd as in COCO
@@ -146,6 +146,7 @@ def _size(line: Record) -> Size | None:
     size = line.data["size"]
     if type(size) is not list or len(size) != 2 or not all(type(side) is int and side > 0 for side in size):
         line.wrong("size", "must be [height, width], two whole numbers above 0")
+    line.bound("size", (size[0], size[1]))
     return size[0], size[1]
 
 

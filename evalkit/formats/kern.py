@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
+from evalkit.data.readers import read_text
 from evalkit.data.records import Record, Unique, path_of
 from evalkit.data.sources import image_ref
 from evalkit.errors import DataError
@@ -33,10 +34,7 @@ class Kern(Format):
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
         lists, images = path_of(source, "lists", self.keys), path_of(source, "images", self.keys)
         path = lists / f"{split}.txt"
-        try:
-            names = path.read_text(encoding="utf-8-sig").split("\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{path}: cannot be read ({error}); a split is a list of files") from None
+        names = read_text(path, "a split is a list of files").split("\n")
         unique = Unique(str(path), "file")
         for number, line in enumerate(names, 1):
             if not line.strip():
@@ -47,10 +45,7 @@ class Kern(Format):
                 stem = stem.removesuffix(end)
             unique.add(stem)
             transcription = images / f"{stem}{self.suffix}"
-            try:
-                text = transcription.read_text(encoding="utf-8-sig").rstrip("\n")
-            except (OSError, UnicodeDecodeError) as error:
-                raise DataError(f"{transcription}: cannot be read ({error})") from None
+            text = read_text(transcription).rstrip("\n")
             if not text:
                 raise DataError(f"{transcription}: is empty; it must hold a transcription")
             yield Sample(stem, (image_ref(images, f"{stem}{self.image}"),), {}, (text,), cluster=stem)

@@ -64,6 +64,6 @@ def _cover(record: Record, images: Path, book: str) -> str:
     except ValueError:
         stated = ""
     first = stated if stated in SUFFIXES else ".jpg"
-    there = (s for s in (first, *SUFFIXES) if images.is_dir() and (images / f"{book}{s}").is_file())
+    there = (s for s in (first, *SUFFIXES) if os.path.isdir(images) and os.path.isfile(images / f"{book}{s}"))
     named = Record({"book": f"{book}{next(there, first)}"}, record.file, record.place)
     return named.name("book")

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from evalkit.data.flat_records import FlatRecords
-from evalkit.data.readers import read_json, read_lines, read_table
+from evalkit.data.readers import read_json, read_lines, read_table, read_text
 from evalkit.data.records import Record, Unique, path_of, paths_of
 from evalkit.data.sources import frame_refs, image_ref
 from evalkit.errors import DataError
-from evalkit.files import lines
 from evalkit.types import ImageRef, Sample, Size, Source
 
 
@@ -141,10 +140,7 @@ def _of_group(sample: Sample, group: str) -> Sample:
 
 def _image_map(path: Path) -> dict[str, str]:
     """Name of an image in the records -> its file, from lines `<file> <image>`."""
-    try:
-        given = list(lines(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as UTF-8 text ({error})") from None
+    given = enumerate(read_text(path).split("\n"), 1)
     found = {}
     for number, line in given:
         words = line.split()

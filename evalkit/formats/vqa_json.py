@@ -5,6 +5,7 @@ The ten answers are passed on unchanged.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +62,7 @@ class VqaJson(Format):
     def _images(self, images: Path, subtype: str, file: str) -> tuple[Path, str]:
         """The folder of the images (perhaps one below `images`) and the template of their names."""
         folder = subtype.replace("test-dev", "test")
-        if folder and (images / folder).is_dir():
+        if folder and os.path.isdir(images / folder):
             images = images / folder
         if self.image_name:
             return images, self.image_name

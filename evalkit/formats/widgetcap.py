@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from evalkit.data.readers import read_json, read_table
+from evalkit.data.readers import read_json, read_table, read_text
 from evalkit.data.records import Record, Unique, path_of
 from evalkit.data.sources import image_ref
 from evalkit.errors import DataError
@@ -34,10 +34,7 @@ class WidgetCap(Format):
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
         path, images = path_of(source, "path", self.keys), path_of(source, "images", self.keys)
         listed = path_of(source, "splits", self.keys) / f"{split}.txt"
-        try:
-            screens = set(listed.read_text(encoding="utf-8-sig").split())
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{listed}: cannot be read ({error}); a split is a list of screens") from None
+        screens = set(read_text(listed, "a split is a list of screens").split())
         unique = Unique(str(path), "screenId and nodeId")
         hierarchy, seen = Record({}, ""), ""
         for number, row in read_table(path):

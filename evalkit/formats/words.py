@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from evalkit.data.readers import read_text
 from evalkit.data.records import path_of
 from evalkit.data.sources import image_ref
 from evalkit.errors import DataError
-from evalkit.files import lines
 from evalkit.types import Format, Sample, Source
 
 _LINE = {
@@ -62,10 +62,8 @@ class Words(Format):
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    try:
-        return iter([(number, line) for number, line in lines(path) if line.strip()])
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as UTF-8 text ({error})") from None
+    lines = read_text(path).split("\n")
+    return ((number, line) for number, line in enumerate(lines, 1) if line.strip())
 
 
 def _entries(lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, str]]:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from evalkit import door
 from evalkit.errors import ModelError, UserError
 from evalkit.files import cache_folder
 from evalkit.geometry import boxes
@@ -24,6 +25,7 @@ from evalkit.types import Box, Mask, Size
 
 ENVIRONMENT = "EVALKIT_MASK_DECODER"
 FILE = "vae-oid.npz"
+MAX_BYTES = 256 << 20  # of the file and of each of its arrays
 PUBLISHED_SIZE = 8_479_556
 PUBLISHED_SHA256 = "5586010257b8536dddefab65e7755077f21d5672d5674dacf911f73ae95a4447"
 WHERE = "gs://big_vision/paligemma/vae-oid.npz (also in the Hugging Face Space big-vision/paligemma-hf)"
@@ -66,7 +68,7 @@ def resolve(decoder: str = "", folders: Sequence[Path] = ()) -> Path:
         below = [folder / FILE for folder in dict.fromkeys(folders)]
         tried = [Path(named)] if named else [*below, cache_folder() / FILE]
     for path in tried:
-        if path.is_file():
+        if os.path.isfile(path):
             return path
     places = ", ".join(map(str, tried))
     if decoder:
@@ -80,14 +82,16 @@ def resolve(decoder: str = "", folders: Sequence[Path] = ()) -> Path:
 def decoder(spelled: str = "", folders: Sequence[Path] = ()) -> Decoder:
     """The decoder that `resolve` finds, loaded once unless its file changes."""
     path = resolve(spelled, folders)
-    found = path.stat()
+    with door.guarded(path, kind=ModelError):
+        found = path.stat()
     state = (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
     return _load(str(path.resolve()), state, not spelled)
 
 
 @lru_cache(maxsize=4)
 def _load(path: str, state: tuple[int, ...], published: bool) -> Decoder:
-    data = Path(path).read_bytes()
+    with door.guarded(path, f"give a {FILE} mask decoder", ModelError):
+        data = door.read(path, MAX_BYTES)
     digest = hashlib.sha256(data).hexdigest()
     if published and (len(data), digest) != (PUBLISHED_SIZE, PUBLISHED_SHA256):
         warnings.warn(
@@ -100,14 +104,17 @@ def _load(path: str, state: tuple[int, ...], published: bool) -> Decoder:
 
 def _weights(path: str, data: bytes) -> dict[str, npt.NDArray[np.float32]]:
     """The decoder's arrays by key, with their shapes checked; the encoder's are ignored."""
-    try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            missing = [key for key in _SHAPES if key not in archive.files]
-            if missing:
-                raise ModelError(f"{path}: has no array '{missing[0]}'; give a {FILE} mask decoder")
-            arrays = {key: np.asarray(archive[key]) for key in _SHAPES}
-    except (OSError, ValueError, EOFError, AttributeError) as error:
-        raise ModelError(f"{path}: not a readable .npz of plain arrays ({error})") from None
+    with (
+        door.guarded(path, "it must be an .npz of plain arrays, complete", ModelError),
+        np.load(io.BytesIO(data), allow_pickle=False) as archive,
+    ):
+        missing = [key for key in _SHAPES if key not in archive.files]
+        if missing:
+            raise ModelError(f"{path}: has no array '{missing[0]}'; give a {FILE} mask decoder")
+        large = [entry.filename for entry in archive.zip.infolist() if entry.file_size > MAX_BYTES]
+        if large:
+            raise ModelError(f"{path}: '{large[0]}' is larger than any array of a mask decoder")
+        arrays = {key: np.asarray(archive[key]) for key in _SHAPES}
     for key, shape in _SHAPES.items():
         if arrays[key].shape != shape or arrays[key].dtype.kind != "f":
             found = f"{arrays[key].dtype} {list(arrays[key].shape)}"

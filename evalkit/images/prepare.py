@@ -27,6 +27,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from evalkit.data.records import MAX_PIXELS, MAX_SIDE
 from evalkit.data.sources import read_bytes
 from evalkit.errors import ImageError, UserError
 from evalkit.images import cache as image_cache
@@ -35,8 +36,6 @@ from evalkit.images.resize import Floats, Pixels
 from evalkit.provenance import version
 from evalkit.types import ImageRef, Preparation, Size
 
-MAX_PIXELS = 512 << 20
-MAX_SIDE = 1 << 20
 _PLUGINS = (
     BmpImagePlugin,
     GifImagePlugin,

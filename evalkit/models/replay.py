@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from evalkit import door
 from evalkit.data import readers, sources
 from evalkit.errors import DataError, ImageError, ModelError
 from evalkit.images import prepare
@@ -39,7 +40,7 @@ class Replay(Model):
     def open(cls, asked: Opening) -> Checkpoint:
         """Opens `replay:FILE.jsonl` or `replay:RUN_FOLDER`; `resolution` is that of the prepared images."""
         given = model_options(asked.options)
-        return cls(Path(asked.spec).expanduser(), given.get("resolution")).as_checkpoint()
+        return cls(door.home(asked.spec), given.get("resolution")).as_checkpoint()
 
     def __post_init__(self) -> None:
         if not self.path.exists():

@@ -9,12 +9,14 @@ limit = 500
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from evalkit import door
 from evalkit.errors import DataError, UserError, nearest
 from evalkit.options.fields import OptionError, Options, checked, flags
 from evalkit.options.model import ModelOptions
@@ -38,16 +40,17 @@ def read(start: Path | None = None) -> Config:
     start = start or Path.cwd()
     for folder in (start, *start.parents):
         path = folder / FILE
-        if path.is_file():
+        if os.path.isfile(path):
             return _read(path)
     return Config()
 
 
 def _read(path: Path) -> Config:
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: {error}; it must be TOML like data = ['/datasets']") from None
+    with door.guarded(path, "it must be TOML like data = ['/datasets']"):
+        try:
+            content = tomllib.loads(door.text(path))
+        except tomllib.TOMLDecodeError as error:
+            raise DataError(f"{path}: {error}; it must be TOML like data = ['/datasets']") from None
     known = ["data", MODEL, *TABLES]
     for key in content:
         if key not in known:
@@ -56,9 +59,16 @@ def _read(path: Path) -> Config:
     if not isinstance(data, list) or not all(isinstance(entry, str) for entry in data):
         raise DataError(f"{path}: data: is no list of folders; write data = ['/datasets']")
     return Config(
-        tuple(path.parent / Path(entry).expanduser() for entry in data),
+        tuple(path.parent / _home(path, entry) for entry in data),
         {table: _defaults(path, table, values) for table, values in content.items()},
     )
+
+
+def _home(path: Path, entry: str) -> Path:
+    try:
+        return door.home(entry)
+    except UserError as error:
+        raise DataError(f"{path}: data: {error}") from None
 
 
 def _defaults(path: Path, table: str, values: Any) -> dict[str, Any]:

@@ -190,6 +190,6 @@ def settings(value: Mapping[str, Any] | Sequence[str]) -> dict[str, str]:
     for text in [value] if isinstance(value, str) else value:
         key, mark, content = text.partition("=")
         if not mark or not key:
-            raise ValueError(text, "write KEY=VALUE, e.g. --set decode.max_new_tokens=64")
+            raise ValueError(text[:80], "write KEY=VALUE, e.g. --set decode.max_new_tokens=64")
         found[key] = content
     return found

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from evalkit.errors import UserError
 from evalkit.options.fields import Options, Paths, checked, flags, option, options, paths, positive
 
-Dtype = Literal["float32", "bfloat16", "float16"]
+Dtype = Literal["float32", "bfloat16", "float16", "auto"]
 Protocol = Literal["paper", "hf"]
 
 
@@ -42,7 +42,9 @@ class ModelOptions(Options):
     resolution: int | None = option(
         "in pixels, checked against the checkpoint: 224, 448, 896", default=None, metavar="PX", check=positive
     )
-    dtype: Dtype | None = option("default float32, as the reference runs", default=None)
+    dtype: Dtype | None = option(
+        "default float32, as the reference runs; auto: as the weights are stored", default=None
+    )
     device: str | None = option("cpu, cuda, cuda:1 (default: a GPU if there is one)", default=None)
     device_map: str | None = option("'auto' spreads a checkpoint over several GPUs", default=None)
     adapter: str | None = option("a LoRA adapter to merge (peft's two files)", default=None, metavar="DIR")

@@ -201,6 +201,12 @@ class ScoreOptions(DataOptions, SetOptions, TrustOptions, CodeOptions):
         'JSON lines {"id": ..., "text": ...}', default=None, metavar="FILE"
     )
     name: str | None = option("what to call the model that made the predictions", default=None)
+    output_path: str | Path | None = option(
+        "with --predictions: keep them there as a run, to compare, check or export",
+        default=None,
+        metavar="DIR",
+        check=Path,
+    )
 
 
 @options
@@ -246,7 +252,9 @@ class CompareOptions(CodeOptions):
     json: str | Path | None = option(
         "everything as JSON; - prints it instead of the table", default=None, metavar="FILE"
     )
-    samples: int = option("name N lost and gained samples", default=0, metavar="N", check=not_negative)
+    samples: int = option(
+        "show N lost and gained samples with targets and answers", default=0, metavar="N", check=not_negative
+    )
     grid: bool = option("runs by resolution, precision, prompt and checkpoint, with cost", default=False)
 
 

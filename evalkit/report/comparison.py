@@ -30,6 +30,7 @@ from evalkit.runs.scored_run import ScoredRun
 from evalkit.stats.paired import Difference
 
 LONG = 1_000_000  # characters of a line that lists samples: as many as are asked for
+SHOWN = 160  # characters of a question, a target or an answer
 
 
 def compared(options: CompareOptions) -> tuple[list[Comparison], list[Rank]]:
@@ -128,11 +129,38 @@ def _below(task: TaskResult, samples: int) -> list[str]:
     ]
     if shifts:
         out.append(f"boxes moved, in steps of {STEPS:,}: {', '.join(shifts)}")
-    if samples and d.lost:
-        out.append("lost: " + ", ".join(one_line(task.a.ids[i], CELL) for i in d.lost[:samples]))
-    if samples and d.gained:
-        out.append("gained: " + ", ".join(one_line(task.a.ids[i], CELL) for i in d.gained[:samples]))
+    if samples:
+        out += _samples(task, samples)
     return out + [f"note: {n}" for n in task.notes]
+
+
+def _samples(task: TaskResult, count: int) -> list[str]:
+    """The first samples lost and gained: what was asked of which image, the target, both answers."""
+    d = task.first.found
+    chosen = [("lost", task.a.ids[i]) for i in (d.lost or ())[:count]]
+    chosen += [("gained", task.a.ids[i]) for i in (d.gained or ())[:count]]
+    ids = {name for _, name in chosen}
+    first, second = task.a.lines(ids), task.b.lines(ids)
+    out = []
+    for how, name in chosen:
+        a, b = first[name], second[name]
+        known = b if "prompt" in b else a
+        asked = known.get("question") or known.get("prompt", "")
+        parts = [quoted(asked)] if asked else []
+        parts += [f"of {quoted(known['image_path'])}"] if "image_path" in known else []
+        parts += [f"target {quoted(known['target'])}"] if "target" in known else []
+        said = f"A {quoted(a['text'])}, B {quoted(b['text'])}"
+        out.append(f"{how}: {name}: {', '.join([*parts, said])}")
+    return out
+
+
+def quoted(value: Any) -> str:
+    """A value on one line, cut to `SHOWN` characters; what no screen shows is escaped."""
+    if isinstance(value, (list, tuple)) and all(isinstance(part, str) for part in value):
+        text = " | ".join(map(repr, dict.fromkeys(value)))
+    else:
+        text = repr(value)
+    return text if len(text) <= SHOWN else text[: SHOWN - 3] + "..."
 
 
 def _summary(found: Comparison) -> list[str]:

@@ -71,6 +71,7 @@ def _record(t: TaskDecision) -> dict[str, Any]:
         "margin": t.margin,
         "metric": t.metric.spelled,
         "same_weights": t.same_weights,
+        "updated": t.updated,
         "needed": t.needed,
         "warnings": t.warnings,
         "differing": t.differing,

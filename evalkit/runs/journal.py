@@ -10,6 +10,7 @@ import dataclasses
 import fcntl
 import functools
 import json
+import math
 import os
 import re
 import time
@@ -215,11 +216,17 @@ def _size(value: Any) -> tuple[int, int]:
 
 
 _pair = every(int)
+_each_logprob = every(float, int, type(None))
+
+
+def _logprobs(value: Any) -> tuple[float, ...]:
+    """JSON has no infinite number: null is the logarithm of 0."""
+    return tuple(-math.inf if v is None else v for v in _each_logprob(value))
 
 
 _KINDS: dict[str, Kind] = {
     "id": text, "prompt": text, "text": text, "stop": text, "tokens": every(int), "margin": optional(number),
-    "logprobs": optional(every(float, int)), "image_digests": every(str), "sizes": each(_size),
+    "logprobs": optional(_logprobs), "image_digests": every(str), "sizes": each(_size),
 }  # fmt: skip
 """What each key of a line must hold."""
 

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import datetime
 import gzip
+import io
 import json
 import math
+import os
 import re
 import subprocess
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from evalkit import own_code, registry
+from evalkit import door, hints, own_code, registry
 from evalkit.errors import UserError
 from evalkit.files import atomic_write, encoded, json_text
 from evalkit.runs.copies import originals
@@ -30,6 +32,7 @@ from evalkit.types import Metric, Rows, Score
 
 KIND = "evalkit baseline"
 SCHEMA = 1
+EXPANDS = 200  # times its size: to more a baseline does not decompress; ids and texts differ
 
 
 @dataclass(frozen=True, repr=False)
@@ -60,6 +63,8 @@ class ScoredRun:
     seconds: float | None = None  # spent predicting, where every session ended normally
     not_scored: Mapping[str, str] = field(default_factory=dict)  # by metric as in the task file: why
     metrics: tuple[str, ...] = ()  # as in the task file, in its order, scored or not
+    libraries: Mapping[str, str] = field(default_factory=dict)  # to versions, where the run recorded them
+    folder: RunFolder | None = None  # of a run; a baseline's file has none
 
     def __repr__(self) -> str:
         return f"<ScoredRun {self.run}, {len(self.ids):,} samples>"
@@ -88,6 +93,18 @@ class ScoredRun:
     def weights(self) -> Any:
         """What must be equal for "the same weights": everything read from files, and the precision."""
         return weights(self.identity.get("model", {}))
+
+    def lines(self, ids: Collection[str]) -> dict[str, dict[str, Any]]:
+        """What rows.jsonl holds of some samples, by id; of a baseline their texts alone."""
+        if self.folder is not None:
+            return {line["id"]: line for line in self.folder.read_rows() if line["id"] in ids}
+        return {i: {"text": text} for i, text in zip(self.ids, self.texts, strict=True) if i in ids}
+
+    def versions(self) -> dict[str, str]:
+        """Of everything that text and rows were computed with; {} where it was not recorded."""
+        tools = (parts(score.signature).get("tools", "") for score in self.scores.values())
+        named = dict(tool.rpartition(" ")[::2] for each in tools for tool in each.split(", ") if " " in tool)
+        return {**named, **self.libraries} if self.libraries else {}
 
     def only(self, ids: Iterable[str]) -> ScoredRun:
         """The same run with only these samples; rows stay as they are (so a corpus idf stays that of all)."""
@@ -140,13 +157,15 @@ def read(place: str | Path) -> list[ScoredRun]:
     Raises UserError when there is none, or one is not scored yet.
     """
     path = Path(place)
-    if path.is_dir() or path.name == "run.json":
+    if os.path.isdir(path) or path.name == "run.json":
         folders = find([path])
         if not folders:
             raise UserError(f"{place}: holds no runs; give a run folder or a folder of runs")
         return of_runs(folders)
-    if path.is_file():
-        return _parse(path.read_bytes(), str(place))
+    if os.path.isfile(path):
+        with door.guarded(place, kind=UserError):
+            data = door.read(path)
+        return _parse(data, str(place))
     if "@" in str(place):
         return _parse(_at_ref(str(place)), str(place))
     raise UserError(f"{place}: no such run or baseline; give a run folder, a baseline file, or FILE@GIT_REF")
@@ -193,7 +212,8 @@ def of_run(folder: RunFolder) -> ScoredRun:
             invalid=tuple(bool(line.get("invalid", line["answer"] is None)) for line in lines),
             rows={m: _rows(values, m, [line["group"] for line in lines]) for m, values in columns.items()},
             device=str(run["sessions"][-1].get("device", "")) if run.get("sessions") else "",
-            seconds=_seconds(run.get("sessions", [])),
+            seconds=_seconds(run.get("sessions", [])), folder=folder,
+            libraries=run["sessions"][-1].get("libraries", {}) if run.get("sessions") else {},
             not_scored=not_scored_of(folder), metrics=tuple(run.get("task_file", {}).get("metrics", ())),
         )  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -219,6 +239,8 @@ def _identity(run: Mapping[str, Any]) -> Mapping[str, Any]:
 def _rows(values: list[Any], spelling: str = "", groups: Sequence[str] = ()) -> Rows:
     """Rows as the metric reads them; for a mean over groups they need each sample's group."""
     if values and isinstance(values[0], dict):
+        if not all(isinstance(value, dict) for value in values):
+            raise ValueError("rows of different kinds")
         return values
     rows = np.asarray(values, dtype=np.float64)
     if not spelling.startswith("group_mean("):
@@ -277,7 +299,8 @@ def _packed(run: ScoredRun) -> dict[str, Any]:
         return {"names": list(names), "at": [names[c] for c in column]}
 
     plain = {k: getattr(run, k) for k in ("name", "run", "task", "identity", "digest", "asked", "overrides",
-                                          "early", "device", "seconds", "not_scored", "metrics")}  # fmt: skip
+                                          "early", "device", "seconds", "not_scored", "metrics",
+                                          "libraries")}  # fmt: skip
     return {
         **plain,
         "scores": {m: dataclasses.asdict(s) for m, s in run.scores.items()},
@@ -297,19 +320,39 @@ def _short(rows: Any) -> list[list[float]]:
 
 def _parse(data: bytes, place: str) -> list[ScoredRun]:
     try:
-        content = json.loads(gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data)
+        content = json.loads(_decompressed(data, place), parse_int=_whole)
         if content["kind"] != KIND:
             raise ValueError
-    except (ValueError, OSError, EOFError, KeyError, TypeError):
+    except UserError:
+        raise
+    except Exception:  # JSON and zlib raise many kinds
         raise UserError(
             f"{place}: is not a baseline file; `evalkit baseline save RUN FILE` writes one"
         ) from None
-    if content["schema"] > SCHEMA:
-        raise UserError(f"{place}: written by a newer evalkit (schema {content['schema']}); update evalkit")
+    schema = content.get("schema")
+    if type(schema) is int and schema > SCHEMA:
+        raise UserError(f"{place}: written by a newer evalkit (schema {schema}); update evalkit")
     try:
+        if type(schema) is not int:
+            raise ValueError("schema: is no whole number")
+        if not isinstance(content["runs"], list) or not content["runs"]:
+            raise ValueError("runs: is no list of runs")
         return [_unpacked(run) for run in content["runs"]]
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise UserError(f"{place}: damaged ({error!r}); save the baseline again") from None
+    except Exception as error:  # of damaged content as many
+        why = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
+        raise UserError(f"{place}: damaged ({why}); save the baseline again") from None
+
+
+def _decompressed(data: bytes, place: str) -> bytes:
+    """The content of a file that may be compressed. Raises UserError for more than rows of numbers need."""
+    if data[:2] != b"\x1f\x8b":
+        return data
+    limit = max(EXPANDS * len(data), 1 << 26)
+    with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+        plain = file.read(limit + 1)
+    if len(plain) > limit:
+        raise UserError(f"{place}: expands to more than {limit >> 20} MiB, which no baseline does")
+    return plain
 
 
 def _unpacked(run: Mapping[str, Any]) -> ScoredRun:
@@ -332,9 +375,31 @@ def _unpacked(run: Mapping[str, Any]) -> ScoredRun:
         raise ValueError("columns of different lengths")
     plain = {k: run[k] for k in ("name", "run", "task", "identity", "digest", "asked", "overrides",
                                  "early", "device", "seconds")}  # fmt: skip
+    plain["libraries"] = run.get("libraries", {})  # older files have none
     known = {m: s for m, s in run["scores"].items() if s["value"] is not None and math.isfinite(s["value"])}
     old = {s["metric"]: OLD for m, s in run["scores"].items() if m not in known}
-    return ScoredRun(
-        **plain, **columns, rows=rows, scores={m: Score(**s) for m, s in known.items()},
-        not_scored={**run.get("not_scored", {}), **old}, metrics=tuple(run.get("metrics", ())),
-    )  # fmt: skip
+    scores = {m: Score(**_sound(Score, s)) for m, s in known.items()}
+    if scores.keys() - rows.keys():
+        raise ValueError("scores: without rows")
+    for key in ("model", "preparation", "task"):
+        if not isinstance(run["identity"][key], dict):
+            raise ValueError(f"identity.{key}: is no object")
+    if not isinstance(run["identity"]["task"].get("decode", {}), dict):
+        raise ValueError("identity.task.decode: is no object")
+    plain["not_scored"] = {**run.get("not_scored", {}), **old}
+    plain["metrics"] = tuple(run.get("metrics", ()))
+    return ScoredRun(**_sound(ScoredRun, {**plain, **columns}), rows=rows, scores=scores)
+
+
+def _whole(digits: str) -> int:
+    """A whole number of JSON. Raises ValueError for one that no count or seed is."""
+    if len(digits) > 20:
+        raise ValueError(f"{digits[:20]}... is no number of a baseline")
+    return int(digits)
+
+
+def _sound(cls: type, values: dict[str, Any]) -> dict[str, Any]:
+    """The values, if they are what a class's fields hold. Raises ValueError."""
+    if wrong := hints.misfit(cls, values):
+        raise ValueError(wrong)
+    return values

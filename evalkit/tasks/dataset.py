@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -10,8 +11,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from evalkit import demo, registry
+from evalkit import demo, door, own_code, registry
 from evalkit.data import sources
+from evalkit.data.readers import read_text
 from evalkit.errors import DataError, UserError, nearest
 from evalkit.files import file_digest
 from evalkit.tasks import contract, loader
@@ -99,7 +101,9 @@ def dataset(task: Task, roots: Sequence[Path]) -> Dataset:
     """Finds and reads a task's samples. Raises DataError for missing or damaged files and repeated ids, and
     UserError where the task's metrics cannot score the targets."""
     source = replace(sources.locate(task, roots), used=contract.used(task))
-    fmt, samples = _format(task, source), tuple(_read(task, source))
+    fmt, allowed = _format(task, source), sources.places(source, roots)
+    with door.within(allowed), _reading(task, source):
+        samples = tuple(_bounded(sample, allowed) for sample in _read(task, source))
     if not samples:
         raise DataError(f"{task.path}: data: split: '{task.data.split}' of {source.root} holds no samples")
     seen: set[str] = set()
@@ -178,11 +182,27 @@ def _read(task: Task, source: Source) -> Iterator[Sample]:
     if "only" not in source.entry:
         return found
     path = source.path("only")
-    try:
-        wanted = set(path.read_text(encoding="utf-8-sig").split())
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); it must list one sample id per line") from None
+    wanted = set(read_text(path, "it must list one sample id per line").split())
     return (sample for sample in found if sample.id in wanted)
+
+
+@contextlib.contextmanager
+def _reading(task: Task, source: Source) -> Iterator[None]:
+    """Says which format failed where its code raised what nobody foresaw."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        spelling = source.entry.get("format", task.data.format)
+        raised = f"{own_code.said(error)[:300]} ({own_code.where(error)})"
+        raise DataError(f"{task.path}: data: format: {spelling} raised {raised}") from error
+
+
+def _bounded(sample: Sample, allowed: door.Places) -> Sample:
+    """The sample, its images opened in these places only, also later and by other threads and processes."""
+    images = (image if image.within else replace(image, within=allowed) for image in sample.images)
+    return replace(sample, images=tuple(images))
 
 
 def _marks(sample: Sample) -> str:

@@ -12,8 +12,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from evalkit import own_code, registry, strict_yaml
 from evalkit.errors import UserError, nearest
 from evalkit.files import shipped
@@ -61,7 +59,7 @@ def expand(wanted: Iterable[str], extra: Iterable[Path] = ()) -> list[str]:
         elif name in groups:
             for inner in expand(read_suite(groups[name])["tasks"], extra):
                 found[inner] = None
-        elif Path(name).is_dir():
+        elif os.path.isdir(name):
             inside = sorted(map(str, Path(name).glob("*.yaml")))
             if not inside:
                 raise UserError(f"--tasks: {name}: the folder holds no .yaml file; name task files")
@@ -78,19 +76,23 @@ def expand(wanted: Iterable[str], extra: Iterable[Path] = ()) -> list[str]:
 
 def load(name: str, overrides: Mapping[str, str] | None = None, extra: Iterable[Path] = ()) -> Task:
     """The task of that name, or in that YAML file, with `key=value` overrides applied and recorded."""
-    if name.endswith((".yaml", ".yml")):
-        path = Path(name)
-    else:
-        files = _files("tasks", extra)
-        if name not in files:
-            raise UserError(f"no task '{name}'{nearest(name, files)}")
-        path = files[name]
+    path = file_of(name, extra)
     content = strict_yaml.read(path, _shown(path))
     shown = _shown(path)
     own_code.look_beside(path)
     for key, value in (overrides or {}).items():
         _override(content, key, value)
     return schema.read(shown, path.stem, content, dict(overrides or {}))
+
+
+def file_of(name: str, extra: Iterable[Path] = ()) -> Path:
+    """The file of a task's name, or the file itself. Raises UserError where no task is called so."""
+    if name.endswith((".yaml", ".yml")):
+        return Path(name)
+    files = _files("tasks", extra)
+    if name not in files:
+        raise UserError(f"no task '{name}'{nearest(name, files)}")
+    return files[name]
 
 
 def own_spellings(room: str, folder: Path) -> list[tuple[str, Path]]:
@@ -132,10 +134,7 @@ def _shown(path: Path) -> str:
 
 def _override(content: dict[str, Any], key: str, text: str) -> None:
     """Applies `decode.max_new_tokens=64`; the value is read as YAML, the schema checks the key later."""
-    try:
-        value = yaml.safe_load(text) if key != "prompt" else text
-    except yaml.YAMLError:
-        value = text
+    value = strict_yaml.value(text, f"--set {key}") if key != "prompt" else text
     *path, last = key.split(".")
     place: Any = content
     for part in path:

@@ -1,7 +1,8 @@
 """A longest-match lexer over characters, like those of lex and JFlex; knows no language.
 
 Patterns are built from Python values (`text`, `chars`, `|`, `+`, `star`, ...) and run as an automaton
-whose states are created when a text first needs them; after that it takes about 0.1 us per character.
+whose states are created when a text first needs them; after that it takes about 0.1 us per character. Time
+is linear in the text's length, whatever is in it: what a long look ahead found is remembered (Reps, 1998).
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ from dataclasses import dataclass
 from functools import reduce
 
 Test = Callable[[str], bool]
+Known = dict[tuple[int, int], "tuple[int, int] | None"]
+"""(place, state after it) to the longest match that ends later: (rule, end), or None where there is none."""
+NEAR = 64  # characters that are read without being remembered
 
 
 class Pattern:
@@ -182,26 +186,64 @@ class Lexer:
             self._states[nodes] = _State(self, nodes)
         return self._states[nodes]
 
-    def match(self, string: str, start: int) -> tuple[int, int]:
-        """(rule, end of its token) at `start`; the rule is -1 if none matches."""
+    def match(self, string: str, start: int, known: Known | None = None) -> tuple[int, int]:
+        """(rule, end of its token) at `start`; the rule is -1 if none matches.
+
+        `known` is for one string: matches that begin later read there what earlier ones found far ahead.
+        """
+        known = {} if known is None else known
         state, best, end = self._start, -1, start
-        for place in range(start, len(string)):
+        near = start if known else min(start + NEAR, len(string))
+        for place in range(start, near):  # the usual case: a word
             state = state[string[place]]
             if state.dead:
                 break
             if state.rule >= 0:
                 best, end = state.rule, place + 1
+        else:
+            best, end = self._far(string, start, near, state, (best, end), known)
         if best in self._split:
             end = self._body_end(best, string, start, end)
         return best, end
 
+    def _far(
+        self, string: str, start: int, near: int, state: _State, found: tuple[int, int], known: Known
+    ) -> tuple[int, int]:
+        """Goes on from `near` in `state`, where the longest match so far is `found`."""
+        seen = []
+        for place in range(near, len(string)):
+            state = state[string[place]]
+            if state.dead:
+                break
+            if state.rule >= 0:
+                found = state.rule, place + 1
+            key = place, id(state)
+            if key in known:
+                later = known[key]
+                found = found if later is None else later
+                break
+            if place >= start + NEAR:
+                seen.append(key)
+        for key in seen:
+            known[key] = found if found[1] > key[0] + 1 else None
+        return found
+
     def _body_end(self, rule: int, string: str, start: int, end: int) -> int:
         """The end of the longest body after which the rest matches what must follow."""
         body, after = self._split[rule]
-        for middle in range(end - 1, start, -1):
-            if after.whole(string, middle, end) and body.whole(string, start, middle):
-                return middle
-        raise AssertionError("a match with trailing context has a body")
+        first, *more = body.ends(string, start, end - 1)
+        return next((middle for middle in reversed(more) if after.whole(string, middle, end)), first)
+
+    def ends(self, string: str, start: int, last: int) -> list[int]:
+        """Every place up to `last` where some rule's match could end."""
+        state, found = self._start, []
+        for place in range(start, last):
+            state = state[string[place]]
+            if state.dead:
+                break
+            if state.rule >= 0:
+                found.append(place + 1)
+        return found
 
     def whole(self, string: str, start: int, end: int) -> bool:
         """Whether `string[start:end]` as a whole is matched by some rule."""

@@ -19,6 +19,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from evalkit.text.lexer import Known
 from evalkit.text.ptb_rules import lexer
 
 _PUNCTUATION = "'' ' `` ` -LRB- -RRB- -LCB- -RCB- . ? ! , : - -- ... ;"
@@ -104,8 +105,9 @@ def _lines(text: str) -> list[str]:
 
 def _printed(text: str) -> Iterator[str]:
     machine, place, fresh = lexer(), 0, True
+    known: Known = {}
     while place < len(text):
-        rule, end = machine.match(text, place)
+        rule, end = machine.match(text, place, known)
         name, token = machine.rules[rule].name, text[place:end]
         place = end
         if name == "nothing":

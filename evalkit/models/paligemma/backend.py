@@ -58,7 +58,8 @@ class PaliGemma(Model):
     (default: the base that it names). `quantize` rounds the weights; `tokenizer` is another folder's.
     `workers` threads or processes (`worker_kind`) read images ahead.
     `prepare` reads an image (default: `evalkit.images.prepare`). Creating a `PaliGemma` reads nothing;
-    `info` and `identity()` read the folder; `load()` or the first prediction imports torch.
+    `info`, `identity()` and `dtype="auto"` (the precision in which most weights are stored) read the folder;
+    `load()` or the first prediction imports torch.
     """
 
     model: str
@@ -118,7 +119,18 @@ class PaliGemma(Model):
             self.engine = "plain" if spread else "fast"
         if self.quantize is not None:
             quantization.check(self.quantize)
+        if self.dtype == "auto":
+            self.dtype = self._stored()
         self._check_together()
+
+    def _stored(self) -> str:
+        """The precision of the checkpoint's weights, where all are of one that is run."""
+        stored = self.info.dtype
+        if stored not in ("float32", "bfloat16", "float16"):
+            raise ModelError(
+                f"--dtype auto: {self.info.path} is stored in {stored}; say float32, bfloat16 or float16"
+            )
+        return stored
 
     def _check_together(self) -> None:
         """Raises ModelError for options that exclude each other."""

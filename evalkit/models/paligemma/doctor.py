@@ -51,8 +51,8 @@ def examine(
     varies itself (engine, batch size, ...) are ignored. `called` is the model's name in the report."""
     tried = ("dtype", "engine", "stable", "strict", "batch_size", "kv_dtype", "cuda_graphs", "compile")
     options = {name: value for name, value in given.items() if name not in tried}
-    dtype = given.get("dtype") or "float32"
-    info = PaliGemma(model, **options).info
+    asked = PaliGemma(model, **options, dtype=given.get("dtype") or "float32")
+    dtype, info = asked.dtype, asked.info
     requests, prepare = questions(info.resolution, samples)
     found = diagnose(
         lambda **given: PaliGemma(model, prepare=prepare, **options, **given), requests, dtype, say

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from evalkit import door
 from evalkit.errors import ModelError
 
 MARKS = ("config.json", "adapter_config.json")  # one of them is in every checkpoint's folder
@@ -30,7 +31,7 @@ def resolve(spec: str, revision: str | None = None) -> Path:
 
     Raises ModelError if there is no such folder, or the hub cannot be reached or refuses.
     """
-    path = Path(spec).expanduser()
+    path = door.home(spec)
     if path.is_dir():
         if revision is not None:
             raise ModelError(f"{spec}: --revision {revision}: a local folder has no revisions; leave it out")

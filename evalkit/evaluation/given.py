@@ -1,0 +1,71 @@
+"""Predictions that were made elsewhere, kept as a run that can be compared, checked and exported."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evalkit.data import sources
+from evalkit.errors import ImageError, UserError
+from evalkit.evaluation import plan as planning
+from evalkit.evaluation import predict
+from evalkit.evaluation.evaluate import LABEL
+from evalkit.evaluation.predict import Session
+from evalkit.runs.store import RunFolder
+from evalkit.tasks.dataset import DatasetCache, Selection
+from evalkit.types import Checkpoint, Model, Prediction, Request, Task
+
+TEXT_VERSION = 1  # raised by hand whenever the same file could give other text
+
+
+@dataclass(eq=False)
+class _Given(Model):
+    """The answers of a file as a model; of an image that cannot be read no digest is recorded."""
+
+    file: str
+    predictions: Mapping[str, Prediction]
+
+    def identity(self) -> Mapping[str, Any]:
+        digest = hashlib.sha256()
+        for name in sorted(self.predictions):
+            digest.update(f"{name}\0{self.predictions[name].text}\0".encode())
+        return {"backend": "predictions", "text_version": TEXT_VERSION, "answers": digest.hexdigest()}
+
+    def predict(
+        self,
+        requests: Sequence[Request],
+        on_bad_image: Callable[[Request, ImageError], None] | None = None,
+    ) -> Iterator[Prediction]:
+        for request in requests:
+            if request.id in self.predictions:
+                known = self.predictions[request.id]
+                yield dataclasses.replace(known, prompt=request.prompt, image_digests=_digests(request))
+            elif on_bad_image is not None:
+                on_bad_image(request, ImageError(f"{self.file}: has no prediction for {request.id}"))
+
+
+def _digests(request: Request) -> tuple[str, ...]:
+    try:
+        return tuple(hashlib.sha256(sources.read_bytes(ref)).hexdigest() for ref in request.images)
+    except ImageError:
+        return ()
+
+
+def keep(
+    task: Task, datasets: DatasetCache, predictions: Mapping[str, Prediction], file: str, name: str,
+    output: Path, command: str = "",
+) -> RunFolder:  # fmt: skip
+    """Writes and scores the run of a file of predictions below `output`. Samples without one are left out,
+    as those whose images cannot be read."""
+    if not LABEL.fullmatch(name):
+        raise UserError(f"--name: {name!r}: write letters, digits and any of _ . + - @")
+    model = _Given(file, predictions)
+    about = f"{len(predictions):,} predictions of {file}"
+    checkpoint = Checkpoint(name, about, 224, lambda protocol: model.identity(), lambda protocol: model)
+    plan = planning.plan(datasets.get(task), checkpoint, output, Selection(), missing_images="skip")
+    predict.run([plan], Session(checkpoint, datasets, on_bad_image="skip", command=command))
+    return plan.folder

@@ -1,0 +1,104 @@
+"""The lines of rows.jsonl: what was asked and answered, for people and programs. Scores nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evalkit.types import Box, Mask, Prediction, Sample, Size
+
+
+def line(
+    sample: Sample,
+    prediction: Prediction,
+    answer: Any,
+    invalid: bool,
+    cluster: str,
+    rows: Mapping[str, Any],
+    root: Path | None,
+) -> dict[str, Any]:
+    """One sample as plain JSON; `rows` has its row of every metric. Images below `root` are named from there.
+
+    Boxes are [x0, y0, x1, y1] in pixels of the original image, here and in the target.
+    """
+    image = "+".join(prediction.image_digests)
+    paths = [str(ref).removeprefix(f"{root}/") for ref in sample.images]
+    size = sample.size or (prediction.sizes[0] if prediction.sizes else None)
+    boxes = _boxes(answer, size)
+    return {
+        "id": sample.id,
+        "group": sample.group,
+        "image": image,
+        **({"cluster": cluster} if cluster != image else {}),
+        **({"invalid": True} if invalid else {}),
+        "image_path": paths[0] if len(paths) == 1 else paths,
+        **({"question": sample.fields["question"]} if "question" in sample.fields else {}),
+        "prompt": prediction.prompt,
+        "target": _target(sample.target),
+        "text": prediction.text,
+        "answer": shown(answer),
+        **({"boxes": boxes} if boxes is not None else {}),
+        "rows": {m: r.tolist() if isinstance(r, np.ndarray) else r for m, r in rows.items()},
+    }
+
+
+def shown(answer: Any) -> Any:
+    """An answer as plain JSON: boxes as fractions of the image and labels, masks by box and size."""
+    if isinstance(answer, (tuple, list)):
+        return [shown(a) for a in answer]
+    if isinstance(answer, Box):
+        return {"box": [round(c, 6) for c in answer.coordinates], "label": answer.label}
+    if isinstance(answer, Mask):
+        return {
+            **shown(answer.box),
+            "label": answer.label,
+            "rle": {"size": answer.size, "counts": answer.counts},
+        }
+    return answer
+
+
+def _boxes(answer: Any, size: Size | None) -> list[list[float]] | None:
+    """The boxes of an answer of boxes or masks in pixels; None for other answers or without a size."""
+    some = answer if isinstance(answer, (tuple, list)) else []
+    found = [a.box if isinstance(a, Mask) else a for a in some]
+    if size is None or not found or not all(isinstance(box, Box) for box in found):
+        return None
+    height, width = size
+    return [
+        _rounded(x0 * width, y0 * height, x1 * width, y1 * height)
+        for y0, x0, y1, x1 in (box.coordinates for box in found)
+    ]
+
+
+def _target(target: Any) -> Any:
+    """A target as plain JSON: texts, or an image's size with its boxes, labels and crowd flags; the points of
+    masks are left out."""
+    if not isinstance(target, Mapping) or "size" not in target or "words" in target:
+        return json.loads(json.dumps(target, default=str))  # own formats may give anything
+    if "objects" in target:
+        some = target["objects"]
+        return {
+            "size": list(target["size"]),
+            "boxes": [_corners(entry["box"]) for entry in some],
+            "labels": [entry["category"] for entry in some],
+            "iscrowd": [entry["iscrowd"] for entry in some],
+        }
+    plain = {key: value for key, value in target.items() if key not in ("box", "segmentation")}
+    plain["size"] = list(target["size"])
+    if "box" in target:
+        y0, x0, y1, x1 = target["box"]
+        plain["boxes"] = [_rounded(x0, y0, x1, y1)]
+    return plain
+
+
+def _corners(box: Sequence[float]) -> list[float]:
+    x, y, width, height = box
+    return _rounded(x, y, x + width, y + height)
+
+
+def _rounded(*numbers: float) -> list[float]:
+    return [round(float(number), 2) for number in numbers]
