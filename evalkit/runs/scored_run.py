@@ -211,8 +211,8 @@ def _identity(run: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _rows(values: list[Any], spelling: str = "", groups: Sequence[str] = ()) -> Rows:
     """Rows as the metric reads them; for a mean over groups they need each sample's group."""
-    if values and isinstance(values[0], dict):
-        return values
+    if values and (isinstance(values[0], dict) or any(isinstance(v, str) for v in values[0])):
+        return values  # rows of objects, or with the type of the question
     rows = np.asarray(values, dtype=np.float64)
     if not spelling.startswith("group_mean("):
         return rows
