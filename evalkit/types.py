@@ -260,7 +260,11 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A box as fractions of the image, with the label that followed it and its scores for ranking."""
+    """A box as fractions of the image, with the label that followed it and its scores for ranking.
+
+    `of_pixels` makes one of pixels; these are kept as given, since a quotient loses the last digit, and with
+    it boxes whose overlap is a threshold exactly.
+    """
 
     y0: float
     x0: float
@@ -269,6 +273,18 @@ class Box:
     label: str = ""
     score: float = 1.0
     class_score: float | None = None  # mean probability of the label's tokens, where known
+    pixels: tuple[float, float, float, float] | None = None  # (x, y, width, height), where it was given so
+
+    @classmethod
+    def of_pixels(
+        cls, box: Sequence[float], size: Size, label: str = "", score: float = 1.0,
+        class_score: float | None = None,
+    ) -> Box:  # fmt: skip
+        """A box as COCO gives it, (x, y, width, height) in pixels, of an image of `size` (height, width)."""
+        x, y, width, height = (float(side) for side in box)
+        tall, wide = size
+        corners = (y / tall, x / wide, (y + height) / tall, (x + width) / wide)
+        return cls(*corners, label, score, class_score, (x, y, width, height))
 
     @property
     def coordinates(self) -> tuple[float, float, float, float]:

@@ -302,6 +302,30 @@ def test_the_package_has_check() -> None:
         evalkit.nothing  # noqa: B018
 
 
+def test_an_interval_beyond_the_margin_that_holm_keeps_from_failing_says_so(base: Path) -> None:
+    """One of twelve tasks is worse, the others are as they were: it said "too close to the margin"."""
+    run = scored_run.read(base)[0]
+    other = {**run.identity, "model": {"weights": "x"}}
+    right = {m: 0 * np.asarray(r) + 1 for m, r in run.rows.items()}
+    some, new = [], []
+    for i in range(12):
+        worse = {m: r.copy() for m, r in right.items()}
+        for r in worse.values():
+            r[: 3 if i else 11, 0] = 0
+        some.append(replace(run, task=f"t{i}", rows=right))
+        new.append(replace(run, task=f"t{i}", rows=worse, identity=other))
+    found = gate.check(new, some)
+    first = found.tasks[0]
+    assert first.metric.found.high < -0.01
+    assert first.status == "inconclusive"
+    assert "more than 1 worse if it were the only task; of 12 one is more often so by chance" in first.why
+    assert "after Holm's correction p is 0." in first.why
+    assert first.needed is None
+    alone = gate.check(new[:1], some[:1]).tasks[0]
+    assert alone.status == "fail"
+    assert "surely more than 1 worse" in alone.why
+
+
 # --- libraries -----------------------------------------------------------------------------------------
 
 

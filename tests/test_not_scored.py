@@ -76,7 +76,7 @@ def written(folder: Path, lines: dict[str, int]) -> Path:
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    share = {"good": 0.1, "poor": 0.3}
+    share = {"good": 0.1, "poor": 0.3, "perfect": 0.0, "hopeless": 1.0}
 
     def opened(spec: str, *_: Any) -> Any:
         said = lambda request: "grey" if chance(request.id) < share[spec] else "red"  # noqa: E731
@@ -194,6 +194,26 @@ def test_an_unscored_task_takes_no_part_in_holm(here: Path) -> None:
     base, other, new = (scored_run.read(p)[0] for p in ("whole", "other", part.path))
     good, none = task_result(base, other, (), 0.01), task_result(base, new, ("samples",), 0.01)
     assert holm([good, none, none]) == [good.first.found.p, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("model", ["perfect", "hopeless"])
+def test_a_run_at_the_end_of_the_scale_is_not_certain(
+    here: Path, model: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written(Path("data"), {"de": 6, "fr": 3})
+    assert run("data/t.yaml", model) == 0
+    out = capsys.readouterr().out
+    assert out.count("100.0 ±" if model == "perfect" else " 0.0 ±") == 2
+    assert "±0.0" not in out
+    (found,) = scored_run.read("results")
+    assert found.signature(found.first)["interval"] == "groups(exact)"
+
+
+def test_rows_with_the_type_of_a_question_are_read_again() -> None:
+    """Rows of `mean_type_accuracy` hold the type's name, and could not be read again."""
+    rows = [["de", 1.0], ["fr", 0.0]]
+    assert scored_run._rows(rows) == rows
+    assert np.asarray(scored_run._rows([[0.5, 1.0]])).dtype == np.float64
 
 
 # --- groups inside a score -------------------------------------------------------------------------------

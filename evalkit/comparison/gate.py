@@ -216,7 +216,7 @@ def check(
     beyond = significance.adjust([1.0 if d.by_texts else d.metric.found.p_below(-d.margin) for d in drafts])
     displaced = _displaced(drafts, policy.offset_margin)
     decided = tuple(
-        d if d.by_texts else _judged(d, p, policy, moved)
+        d if d.by_texts else _judged(d, p, len(drafts), policy, moved)
         for d, p, moved in zip(drafts, beyond, displaced, strict=True)
     )
     extra = [t for t in new if t not in old]
@@ -305,8 +305,11 @@ def _equal(x: Any, y: Any) -> bool:
     return bool(x == y)
 
 
-def _judged(draft: TaskDecision, beyond: float, policy: Policy, displaced: list[str]) -> TaskDecision:
-    """Non-inferior at the margin, beyond it after Holm, or neither; then what else warns or fails."""
+def _judged(
+    draft: TaskDecision, beyond: float, tasks: int, policy: Policy, displaced: list[str]
+) -> TaskDecision:
+    """Non-inferior at the margin, beyond it after Holm over `tasks`, or neither; then what else warns or
+    fails."""
     d, points = draft.metric.found, f"{100 * draft.margin:g}"
     shown = f"{draft.metric.spelled} {_points(d.value)} [{_points(d.low)}, {_points(d.high)}]"
     needed = None
@@ -320,6 +323,8 @@ def _judged(draft: TaskDecision, beyond: float, policy: Policy, displaced: list[
         status, needed = INCONCLUSIVE, d.needed(draft.margin)
         way = f"about {needed:,} samples would decide" if needed else "too close to the margin to decide"
         why = f"{shown}, {d.n:,} samples can't tell at a margin of {points}; {way}"
+        if d.high < -draft.margin:
+            needed, why = None, f"{shown}, {_not_certain(points, beyond, tasks)}"
     warnings = []
     if draft.updated:
         same = sum(x == y for x, y in zip(draft.result.a.texts, draft.result.b.texts, strict=True))
@@ -338,6 +343,16 @@ def _judged(draft: TaskDecision, beyond: float, policy: Policy, displaced: list[
         elif found and level == "fail":
             status, why = FAIL, "; ".join([why, *found])
     return replace(draft, status=status, why=why, warnings=tuple(warnings), needed=needed)
+
+
+def _not_certain(points: str, p: float, tasks: int) -> str:
+    """Why an interval that is beyond the margin does not fail a task."""
+    if tasks == 1:
+        return f"more than {points} worse by the interval, but not surely by the test (p {p:.3f})"
+    return (
+        f"more than {points} worse if it were the only task; of {tasks} one is more often so by chance, "
+        f"and after Holm's correction p is {p:.3f}, not at most {CERTAIN:g}"
+    )
 
 
 def _points(value: float) -> str:

@@ -14,6 +14,7 @@ from evalkit import registry
 from evalkit.data import readers
 from evalkit.errors import UserError
 from evalkit.files import json_text
+from evalkit.geometry import boxes as geometry
 from evalkit.report.columns import csv_text
 from evalkit.tasks.dataset import Dataset
 from evalkit.types import Box, Parser, Prediction, Sample, Size, Task
@@ -182,18 +183,17 @@ def _boxes(runs: Sequence[ExportedRun], form: Form, name: str) -> Written:
     categories = _categories(answered, form)
     rank = next((m.rank for m in map(_metric, answered.task.metrics) if hasattr(m, "rank")), "class")
     entries, unknown = [], 0
-    for sample, boxes, (height, width) in _read(answered):
+    for sample, boxes, size in _read(answered):
         number = _id(sample, form, name, answered)
         for box in boxes:
             if box.label not in categories:
                 unknown += 1
                 continue
-            pixels = [box.x0 * width, box.y0 * height, (box.x1 - box.x0) * width, (box.y1 - box.y0) * height]
             entries.append(
                 {
                     "image_id": number,
                     "category_id": categories[box.label],
-                    "bbox": pixels,
+                    "bbox": list(geometry.coco(box, size)),
                     "score": _confidence(box, rank),
                 }
             )

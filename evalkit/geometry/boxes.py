@@ -44,6 +44,17 @@ def fractions(box: Sequence[float], size: Size) -> Coordinates:
     return box[0] / height, box[1] / width, box[2] / height, box[3] / width
 
 
+def coco(box: Box, size: Size) -> Coordinates:
+    """(x, y, width, height) in pixels: as given, else of the fractions, without the last digits that dividing
+    by the image's sides and multiplying again leave (a billionth of a pixel)."""
+    if box.pixels is not None:
+        return box.pixels
+    height, width = size
+    x, y = box.x0 * width, box.y0 * height
+    sides = (x, y, (box.x1 - box.x0) * width, (box.y1 - box.y0) * height)
+    return tuple(round(side, 9) for side in sides)  # type: ignore[return-value]
+
+
 def first_boxes(
     answers: Sequence[Sequence[Box | Mask] | None], targets: Sequence[Mapping[str, Any]]
 ) -> Floats:

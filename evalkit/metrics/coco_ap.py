@@ -230,12 +230,8 @@ def _moved(
 
 def _pixels(things: Sequence[Box | Mask], size: tuple[int, int]) -> Floats:
     """Boxes as (n, 4) of x, y, width, height in pixels."""
-    height, width = size
     boxes = [t.box if isinstance(t, Mask) else t for t in things]
-    return np.array(
-        [(b.x0 * width, b.y0 * height, (b.x1 - b.x0) * width, (b.y1 - b.y0) * height) for b in boxes],
-        dtype=np.float64,
-    )
+    return np.array([box_geometry.coco(box, size) for box in boxes], dtype=np.float64)
 
 
 # --- matching ----------------------------------------------------------------------------------

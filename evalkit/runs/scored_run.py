@@ -242,6 +242,8 @@ def _rows(values: list[Any], spelling: str = "", groups: Sequence[str] = ()) -> 
         if not all(isinstance(value, dict) for value in values):
             raise ValueError("rows of different kinds")
         return values
+    if values and isinstance(values[0], list) and any(isinstance(v, str) for v in values[0]):
+        return values  # rows with the type of the question
     rows = np.asarray(values, dtype=np.float64)
     if not spelling.startswith("group_mean("):
         return rows
