@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from evalkit import __version__
+from evalkit.cli import interrupts
 from evalkit.cli.suggest import Parser
 from evalkit.errors import TasksFailed, UserError
 
@@ -50,6 +51,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command. The user's mistakes are one line on stderr and status 2."""
+    if argv is None:
+        interrupts.install()
     words = _dashed(list(sys.argv[1:] if argv is None else argv))
     warnings.showwarning = _warn
     for stream in (sys.stdout, sys.stderr):  # a name or an answer may hold half a character
@@ -69,11 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"evalkit: {error}", file=sys.stderr)
         return error.status if isinstance(error, TasksFailed) else 2
     except KeyboardInterrupt:
-        print(
-            "\nevalkit: stopped; what was answered is kept, the same command goes on from here",
-            file=sys.stderr,
-        )
-        return 130
+        return interrupts.stopped()
     except BrokenPipeError:  # `evalkit table | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
