@@ -63,7 +63,7 @@ def refusals(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
             why = (
                 "the disk is full; free some room and run the same command again, and it continues from here"
             )
@@ -218,9 +218,5 @@ def _memory(path: Path) -> Path:
 
 def _remember(path: Path, entry: Mapping[str, Any]) -> None:
     """Writes under another name, then renames; a cache that can't be written is not an error."""
-    target = _memory(path)
-    with contextlib.suppress(OSError):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=target.parent, suffix=".tmp", delete=False) as file:
-            file.write(json_text(entry))
-        os.replace(file.name, target)
+    with contextlib.suppress(ResultsError):
+        atomic_write(_memory(path), json_text(entry), sync=False)

@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import BrokenExecutor
+from multiprocessing.connection import Connection
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -122,11 +124,12 @@ def test_processes_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     parent = subprocess.Popen(
         [sys.executable, str(script)],
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
     assert parent.stdout is not None
+    assert parent.stderr is not None
     children = [int(pid) for pid in parent.stdout.readline().split()]
     assert parent.stdout.readline() == "running\n"
     assert len(children) == 2
@@ -137,6 +140,36 @@ def test_processes_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     while any(map(alive, children)) and time.monotonic() < until:
         time.sleep(0.05)
     assert not any(map(alive, children))
+    assert parent.stderr.read() == ""  # nor does the process that frees their semaphores complain
+
+
+def killed_while_it_sends() -> bytes:
+    """Runs in a reader: half of its result is in the pipe when the system kills it."""
+
+    def half(self: Connection, data: bytes) -> None:
+        os.write(self.fileno(), bytes(data)[: len(data) // 2])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    Connection._send = half  # type: ignore[attr-defined]
+    return bytes(1000)
+
+
+def test_a_reader_killed_while_it_sends_ends_the_others(capfd: pytest.CaptureFixture[str]) -> None:
+    """The library waited for the other half for ever."""
+    pool = image_readers.Readers("process", 2).pool()
+    others = [pool.submit(time.sleep, 600)]
+    lost = pool.submit(killed_while_it_sends)
+    for future in (lost, *others):
+        with pytest.raises(BrokenExecutor):
+            future.result(timeout=60)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_readers_that_have_done_their_work_are_not_missed() -> None:
+    for _ in range(2):
+        pool = image_readers.Readers("process", 2).pool()
+        assert [pool.submit(abs, -n).result(timeout=60) for n in range(5)] == [0, 1, 2, 3, 4]
+        pool.shutdown()
 
 
 def alive(pid: int) -> bool:

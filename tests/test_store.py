@@ -737,3 +737,11 @@ def test_a_copy_that_was_gone_on_with_is_named_by_its_folder(task: Path, tmp_pat
     ran(task, tmp_path / "out")
     cells = leaderboard.collect(store.find([tmp_path / "out"]))
     assert {c.model: c.score.n for c in cells} == {f"stub [{plan.folder.name}]": 20, "stub [earlier]": 6}
+
+
+def test_the_same_weights_under_two_names_are_two_columns(task: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        plan, session = planned(task, tmp_path / "out", Weighted(red, "a"), name)
+        predict.run([plan], session)
+    assert [c.model for c in leaderboard.collect(store.find([tmp_path / "out"]))] == ["one", "two"]
+    assert len(scored_run.read(tmp_path / "out")) == 2

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from evalkit import __version__
+from evalkit.cli import interrupts
 from evalkit.cli.suggest import Parser
 from evalkit.errors import TasksFailed, UserError
 from evalkit.printing import one_line, say
@@ -52,6 +53,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command. The user's mistakes are one line on stderr and status 2."""
+    if argv is None:
+        interrupts.install()
     words = _dashed(list(sys.argv[1:] if argv is None else argv))
     warnings.showwarning = _warn
     for stream in (sys.stdout, sys.stderr):  # a name or an answer may hold half a character
@@ -71,8 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         say(f"evalkit: {one_line(str(error))}")
         return error.status if isinstance(error, TasksFailed) else 2
     except KeyboardInterrupt:
-        say("\nevalkit: stopped; what was answered is kept, the same command goes on from here")
-        return 130
+        return interrupts.stopped()
     except BrokenPipeError:  # `evalkit table | head`; of `check` nobody has seen the decision
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 2 if verb == "check" else 0

@@ -15,6 +15,7 @@ from evalkit.report import leaderboard
 from evalkit.report.leaderboard import Cell
 from evalkit.report.published import beside, line, points, verdict
 from evalkit.runs import scored_run, store
+from evalkit.runs.store import RunFolder
 from evalkit.types import remarked
 
 
@@ -38,7 +39,7 @@ def explained(places: Sequence[Path], model: str | None) -> list[str]:
         if not cells:
             raise UserError(f"{folder.path}: is not scored yet; `evalkit score {folder.path}` does it")
         try:
-            lines += [*([""] if lines else []), *reasons(run, cells, wanted)]
+            lines += [*([""] if lines else []), *reasons(run, cells, wanted), *_unsealed(folder, run)]
         except (KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{folder.path}: run.json: is not as evalkit writes it ({error})") from None
     return lines
@@ -62,6 +63,16 @@ def reasons(run: dict[str, Any], cells: Sequence[Cell], wanted: Named | None) ->
     lines += [f"  {mark} {cause:<12} {text}" for mark, cause, text in causes]
     lines += [f"  ! {'known':<12} {fact}" for fact in facts.known(run["task"])]
     return lines
+
+
+def _unsealed(folder: RunFolder, run: dict[str, Any]) -> list[str]:
+    """Which of the run's files an older evalkit wrote: what was edited in them does not show."""
+    files = [] if run["seal"] else ["run.json"]
+    files += [] if (folder.read_scores(run) or run)["seal"] else ["scores.json, rows.jsonl"]
+    for part, size in folder.unsealed(run["digest"], run).items():
+        files.append(f"predictions/{part}" + (f" up to byte {size:,}" if run["seal"] else ""))
+    said = f"{', '.join(files)}: of an older evalkit; what was edited there does not show"
+    return [f"  ! {'not sealed':<12} {said}"] if files else []
 
 
 Cause = tuple[str, str, str]  # mark, cause, what is so

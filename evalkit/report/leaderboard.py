@@ -89,7 +89,7 @@ def collect(folders: Iterable[RunFolder]) -> list[Cell]:
         run = folder.read_run()
         if run is not None:
             runs.append((folder, run, Named.of_run(run, folder.path), scores_of(folder, run)))
-    kept = originals([(folder.path, run["digest"], scores) for folder, run, _, scores in runs])
+    kept = originals([(f.path, run["digest"], (run["model"], scores)) for f, run, _, scores in runs])
     runs = [runs[i] for i in kept]
     models = labels([name for _, _, name, _ in runs])
     cells = []

@@ -18,8 +18,9 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from evalkit.errors import ResultsError
 from evalkit.files import encoded, json_text, refusals
@@ -107,51 +108,60 @@ class Journal:
 
     def __init__(self, path: Path, digest: str) -> None:
         self.path, self._digest = path, digest
-        self._file: IO[bytes] | None = None
+        self._file: FileIO | None = None
         self._synced = 0.0
 
     def __enter__(self) -> Journal:
-        with refusals(self.path):
+        with refusals(self.path), contextlib.ExitStack() as opened:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            file = open(self.path, "ab+")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            raise ResultsError(
-                f"{self.path}: another process is writing this run; wait for it, or use another --output_path"
-            ) from None
+            file = opened.enter_context(FileIO(self.path, "a+"))
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ResultsError(
+                    f"{self.path}: another process is writing this run; wait for it, or use another "
+                    "--output_path"
+                ) from None
+            self._end_last_line(file)
+            opened.pop_all()
         self._file = file
-        self._end_last_line(file)
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            with contextlib.suppress(OSError):
-                self._sync(self._file)
-            self._file.close()
-            self._file = None
+    def __exit__(self, failed: type[BaseException] | None, *_: object) -> None:
+        file, self._file = self._file, None
+        if file is None:
+            return
+        try:
+            with refusals(self.path):
+                os.fsync(file.fileno())
+        except ResultsError:
+            if failed is None:  # else what came first is said
+                raise
+        finally:
+            file.close()
 
     @staticmethod
-    def _end_last_line(file: IO[bytes]) -> None:
+    def _end_last_line(file: FileIO) -> None:
         """Ends a line that was cut off by a kill, so that the next entry starts on its own line."""
         if file.seek(0, os.SEEK_END) > 0:
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":
-                file.write(b"\n")
+                _write(file, b"\n")
 
     def write(self, entry: Entry) -> None:
         assert self._file is not None, "a journal is written inside `with`"
         with refusals(self.path):
-            self._file.write(encode(entry, self._digest))
-            self._file.flush()  # a killed process loses nothing; a power cut at most SYNC_SECONDS
-            if time.monotonic() - self._synced > SYNC_SECONDS:
-                self._sync(self._file)
+            _write(self._file, encode(entry, self._digest))  # a killed process loses nothing
+            if time.monotonic() - self._synced > SYNC_SECONDS:  # a power cut at most so much
+                os.fsync(self._file.fileno())
+                self._synced = time.monotonic()
 
-    def _sync(self, file: IO[bytes]) -> None:
-        file.flush()
-        os.fsync(file.fileno())
-        self._synced = time.monotonic()
+
+def _write(file: FileIO, data: bytes) -> None:
+    """Writes all of it. Nothing stays in a buffer, which a full disk would refuse only when it is closed."""
+    left = memoryview(data)
+    while left:
+        left = left[file.write(left) :]
 
 
 # --- one line ------------------------------------------------------------------------------------

@@ -176,7 +176,7 @@ def of_runs(folders: Sequence[RunFolder]) -> list[ScoredRun]:
     copies of a run, with a warning."""
     chosen = [f for f in folders if not _unscored(f.read_run())] or list(folders)
     found = [of_run(f) for f in chosen]
-    content = [(run.ids, run.texts, run.scores) for run in found]
+    content = [(run.name, run.ids, run.texts, run.scores) for run in found]
     kept = originals([(f.path, r.digest, c) for f, r, c in zip(chosen, found, content, strict=True)])
     return [found[i] for i in kept]
 

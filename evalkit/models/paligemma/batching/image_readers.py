@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import sys
 import threading
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import resource_tracker
+from multiprocessing.connection import wait
 from pathlib import Path
+from typing import Any, TypeVar
 
 from evalkit.errors import ModelError
+
+T = TypeVar("T")
 
 KINDS = ("thread", "process")
 WORKERS = {"cpu": 2}
@@ -45,7 +52,49 @@ class Readers:
             return ThreadPoolExecutor(max_workers=self._workers, thread_name_prefix="images")
         # Not forked: a fork would inherit locks held by torch's threads. A new process imports no torch.
         context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(self._workers, mp_context=context, initializer=_begin)
+        _start_tracker()
+        return _Processes(self._workers, mp_context=context, initializer=_begin)
+
+
+class _Processes(ProcessPoolExecutor):
+    """Processes of which the death of one ends all, at once, so that nobody waits for the rest of an image.
+
+    One that is killed while it sends an image leaves half of it in the pipe, and the standard library waits
+    for the other half for ever, since the pipe has other writers.
+    """
+
+    _watched = False
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # a new process inherits it
+        try:
+            future = super().submit(fn, *args, **kwargs)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if not self._watched:
+            self._watched = True
+            threading.Thread(target=_watch, args=(self._processes, self._result_queue), daemon=True).start()
+        return future
+
+
+def _watch(processes: Mapping[int, Any], results: Any) -> None:
+    """Ends all processes and their pipe when one has ended. Holds no pool: that ends with its last user."""
+    while not wait([p.sentinel for p in list(processes.values())], timeout=0.5):
+        pass
+    for process in list(processes.values()):
+        process.kill()
+    with contextlib.suppress(OSError, ValueError):
+        results._writer.close()
+
+
+def _start_tracker() -> None:
+    """Starts the library's process that frees the pool's semaphores when this one is killed, in such a way
+    that it does so without a word."""
+    sys.warnoptions.append("ignore:resource_tracker:UserWarning")  # it gets the options of this process
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        sys.warnoptions.pop()
 
 
 def _cores() -> list[int]:
