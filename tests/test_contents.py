@@ -313,6 +313,7 @@ def test_an_output_table_alone_is_both(folder: Path, name: str, engine: str) -> 
     found = backend(folder, engine=engine)
     assert by_id(found.predict(ask(4))) == by_id(backend(tiny.checkpoint(1), engine=engine).predict(ask(4)))
     assert found.info.vocabulary == inspect(tiny.checkpoint(1)).vocabulary
+    assert "tables" not in found.identity()
 
 
 def test_an_output_table_alone_with_an_adapter_on_it(folder: Path, tmp_path: Path) -> None:

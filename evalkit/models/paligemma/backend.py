@@ -21,7 +21,7 @@ from evalkit.models.paligemma.batching.batches import Keying, Prepare, plan, wit
 from evalkit.models.paligemma.batching.close_calls import THRESHOLDS, Stable
 from evalkit.models.paligemma.batching.image_readers import Readers, ended
 from evalkit.models.paligemma.batching.stream import Stream
-from evalkit.models.paligemma.checkpoint import big_vision, contents, hub, lora
+from evalkit.models.paligemma.checkpoint import big_vision, hub, lora
 from evalkit.models.paligemma.checkpoint import info as checkpoint_info
 from evalkit.models.paligemma.checkpoint import quantize as quantization
 from evalkit.models.paligemma.checkpoint.info import PROTOCOLS, CheckpointInfo
@@ -190,8 +190,8 @@ class PaliGemma(Model):
                 "first_position": fixed.first_position,
                 "sliding_window": self.info.window if self._sliding else None,
             },
-            # An output table that is not the embedding table: versions before this was named tied them.
-            **({"tables": 2} if {contents.TABLE, contents.HEAD} <= self.info.shapes.keys() else {}),
+            # Earlier versions took the embedding table for both.
+            **({"tables": 2} if self.info.two_tables else {}),
             **({"stable": self._threshold} if self._threshold else {}),
             **({"compiled": True} if self.compile else {}),  # fused kernels round less often
         }
