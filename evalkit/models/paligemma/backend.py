@@ -103,7 +103,7 @@ class PaliGemma(Model):
         fresh = [f for f in backend.info.weights if remembered_digest(f) is None]
         size = sum(f.stat().st_size for f in fresh)
         if size > 1 << 28:
-            asked.say(f"{called}: first use here, hashing {size / 1e9:.1f} GB of weights once")
+            asked.say(f"{called}: hashing {size / 1e9:.1f} GB of weights once")
         return backend.as_checkpoint(called)
 
     def __post_init__(self) -> None:
