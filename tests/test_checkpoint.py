@@ -319,7 +319,9 @@ def test_the_tokenizer_of_the_folder_above(output: Path, monkeypatch: pytest.Mon
     assert model.identity()["tokenizer"] == backend(tiny.checkpoint(1)).identity()["tokenizer"]
     assert model.identity()["processor"].keys() == {"preprocessor_config.json"}
     monkeypatch.chdir(one)
-    assert backend(Path(".")).info.tokenizer == model.info.tokenizer
+    for here in (".", "../checkpoint-100"):
+        assert backend(Path(here)).info.tokenizer == model.info.tokenizer
+        assert [f.name for f in backend(Path(here)).info.processor] == ["preprocessor_config.json"]
     (output / "preprocessor_config.json").write_text('{"image_seq_length": 5}')
     with pytest.raises(ModelError, match="image_seq_length is 5"):
         backend(one).load()

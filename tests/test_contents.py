@@ -89,6 +89,7 @@ def twice(weights: Weights) -> Weights:
 
 
 UP = "language_model.model.layers.0.mlp.up_proj."
+UP_OF_ONE = "language_model.layers.1.mlp.up_proj.weight"
 BITS = torch.ones(8, dtype=torch.uint8)
 REFUSED: list[tuple[str, Callable[[Weights], Weights], str]] = [
     (
@@ -263,6 +264,15 @@ def test_weights_that_are_not_finite_are_named(folder: Path, name: str, value: s
         backend(folder).load()
 
 
+def test_weights_that_a_library_reads_are_looked_at_too(folder: Path) -> None:
+    pytest.importorskip("accelerate")
+    weights = load(folder)
+    weights[key(weights, LAYER)][0, 0] = float("nan")
+    save(folder, weights)
+    with pytest.raises(ModelError, match=r"q_proj\.weight holds NaN"):
+        backend(folder, device_map="cpu").load()
+
+
 def test_large_weights_are_finite(folder: Path) -> None:
     """Their sum is not."""
     weights = load(folder)
@@ -313,6 +323,7 @@ def test_an_output_table_alone_is_both(folder: Path, name: str, engine: str) -> 
     found = backend(folder, engine=engine)
     assert by_id(found.predict(ask(4))) == by_id(backend(tiny.checkpoint(1), engine=engine).predict(ask(4)))
     assert found.info.vocabulary == inspect(tiny.checkpoint(1)).vocabulary
+    assert "tables" not in found.identity()
 
 
 def test_an_output_table_alone_with_an_adapter_on_it(folder: Path, tmp_path: Path) -> None:
@@ -378,6 +389,28 @@ def test_transformers_own_choice_is_not_taken(folder: Path) -> None:
     save(folder, old)
     with pytest.raises(ModelError, match="lies beside shards, which are the weights; move it away"):
         backend(folder, device_map="cpu").load()
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (changed(UP_OF_ONE, lambda t: t.T), r"has shape \(32, 64\), it must be \(64, 32\): its axes"),
+        (
+            lambda w: {n: t for n, t in w.items() if canonical(n) != UP_OF_ONE},
+            r"1 weights are missing .*up_proj",
+        ),
+    ],
+)
+def test_with_a_device_map_the_same_is_said(
+    folder: Path, change: Callable[[Weights], Weights], sentence: str
+) -> None:
+    pytest.importorskip("accelerate")
+    save(folder, change(load(folder)))
+    with pytest.raises(ModelError, match=sentence) as caught:
+        backend(folder).load()
+    with pytest.raises(ModelError) as with_map:
+        backend(folder, device_map="cpu").load()
+    assert str(with_map.value) == str(caught.value)
 
 
 def test_an_index_without_any_of_its_shards_is_stale(folder: Path) -> None:

@@ -21,7 +21,7 @@ from evalkit.models.paligemma.batching.batches import Keying, Prepare, plan, wit
 from evalkit.models.paligemma.batching.close_calls import THRESHOLDS, Stable
 from evalkit.models.paligemma.batching.image_readers import Readers, ended
 from evalkit.models.paligemma.batching.stream import Stream
-from evalkit.models.paligemma.checkpoint import big_vision, contents, hub, lora
+from evalkit.models.paligemma.checkpoint import big_vision, hub, lora
 from evalkit.models.paligemma.checkpoint import info as checkpoint_info
 from evalkit.models.paligemma.checkpoint import quantize as quantization
 from evalkit.models.paligemma.checkpoint.info import PROTOCOLS, CheckpointInfo
@@ -105,7 +105,7 @@ class PaliGemma(Model):
         fresh = [f for f in backend.info.weights if remembered_digest(f) is None]
         size = sum(f.stat().st_size for f in fresh)
         if size > 1 << 28:
-            asked.say(f"{called}: first use here, hashing {size / 1e9:.1f} GB of weights once")
+            asked.say(f"{called}: hashing {size / 1e9:.1f} GB of weights once")
         return backend.as_checkpoint(called)
 
     def __post_init__(self) -> None:
@@ -205,8 +205,8 @@ class PaliGemma(Model):
                 "first_position": fixed.first_position,
                 "sliding_window": self.info.window if self._sliding else None,
             },
-            # An output table that is not the embedding table: versions before this was named tied them.
-            **({"tables": 2} if {contents.TABLE, contents.HEAD} <= self.info.shapes.keys() else {}),
+            # Earlier versions took the embedding table for both.
+            **({"tables": 2} if self.info.two_tables else {}),
             **({"stable": self._threshold} if self._threshold else {}),
             **({"compiled": True} if self.compile else {}),  # its kernels round less often
         }

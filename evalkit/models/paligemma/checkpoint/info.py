@@ -56,6 +56,7 @@ class CheckpointInfo:
     processor: tuple[Path, ...]
     protocol: str  # that its `evalkit.yaml` says it was trained with: paper, hf, or "" without that file
     shapes: Mapping[str, tuple[int, ...]]  # of every tensor, by `safetensors.canonical` name
+    two_tables: bool = False  # whether an output table is saved beside the embedding table
     window: int | None = None  # tokens that alternate layers see when transformers decodes (Gemma 2)
     adapter: Adapter | None = None  # merged into the weights when they are loaded
     derived: Mapping[str, Any] | None = None  # config.json derived from a .npz, which has none
@@ -101,6 +102,9 @@ def inspect(path: str | Path, tokenizer: Path | None = None) -> CheckpointInfo:
     tensors = {name: tensor for one in found for name, tensor in one.tensors.items()}
     shapes = {canonical(name): tensor.shape for name, tensor in tensors.items()}
     resolution, patch = _geometry(folder, vision, shapes)
+    two_tables = {contents.TABLE, contents.HEAD} <= shapes.keys()
+    if contents.HEAD in shapes and not two_tables:  # then it is the embedding table too, as in transformers
+        shapes[contents.TABLE] = shapes[contents.HEAD]
     remarks += contents.compare(folder, list(tensors), shapes, text, vision, family)
     kinds: Counter[str] = Counter()
     for tensor in tensors.values():
@@ -113,15 +117,16 @@ def inspect(path: str | Path, tokenizer: Path | None = None) -> CheckpointInfo:
         patch=patch,
         parameters=sum(kinds.values()),
         dtype=kinds.most_common(1)[0][0],
-        vocabulary=_vocabulary(text, shapes, folder),
+        vocabulary=_vocabulary(folder, text, shapes),
         image_token=config.whole("image_token_index", "image_token_id", default=256000),
         eos=_eos(folder, config, text),
         weights=tuple(one.file for one in found),
         tokenizer=tokenizer_files(home),
-        processor=processor_files(folder) or (processor_files(home) if home == folder.parent else ()),
+        processor=processor_files(folder) or (processor_files(home) if told else ()),
         protocol=_protocol(folder),
         window=window(family, text),
         shapes=shapes,
+        two_tables=two_tables,
         remarks=(*remarks, *told),
     )
 
@@ -275,11 +280,7 @@ def _geometry(folder: Path, vision: Settings, shapes: Mapping[str, tuple[int, ..
     return resolution, patch
 
 
-def _vocabulary(text: Settings, shapes: dict[str, tuple[int, ...]], folder: Path) -> int:
-    """Rows of the embedding table. Where a file holds only the output table, that is both, as in
-    transformers."""
-    if contents.TABLE not in shapes and contents.HEAD in shapes:
-        shapes[contents.TABLE] = shapes[contents.HEAD]
+def _vocabulary(folder: Path, text: Settings, shapes: Mapping[str, tuple[int, ...]]) -> int:
     if contents.TABLE not in shapes:
         raise ModelError(f"{folder}: the weights hold no embedding table (no embed_tokens.weight)")
     rows = shapes[contents.TABLE][0]

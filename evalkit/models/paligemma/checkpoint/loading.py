@@ -105,6 +105,8 @@ def _from_folder(
     if single.is_file() and single not in info.weights:  # which transformers would take
         raise ModelError(f"{single}: lies beside shards, which are the weights; move it away for this option")
     config.transformers_weights = None  # a file that config.json may name: the weights are `info.weights`
+    with torch.device("meta"):  # what does not fit is said here; transformers' report is a table on stderr
+        filling.places(info.weights, _empty(info, config, dtype), info.path)
     options: dict[str, Any] = {"device_map": device_map} if device_map else {}
     if scheme in quantize.LIBRARIES:  # the library itself places the weights, so it needs the device now
         device_map = device_map or str(find_device(device))

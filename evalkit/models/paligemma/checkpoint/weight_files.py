@@ -21,7 +21,7 @@ def find(folder: Path) -> tuple[tuple[Header, ...], tuple[str, ...]]:
     """
     single, index = folder / SINGLE, folder / INDEX
     for name in ADAPTERS:
-        if (folder / name).is_file():
+        if (folder / name).is_file() and (single.is_file() or index.is_file()):
             raise ModelError(
                 f"{folder}: holds full weights and an adapter's ({name}); keep them in two folders and give "
                 "--model WEIGHTS --adapter ADAPTER, or remove the adapter if it is merged"
