@@ -30,7 +30,8 @@ MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1}
 
 def write(path: Path, content: Mapping[str, Any]) -> None:
     """Writes a file of today's schema with its seal."""
-    plain = {key: value for key, value in content.items() if key not in OURS}
+    kept = {key: value for key, value in content.items() if key not in OURS}
+    plain = json.loads(json.dumps(kept))  # with keys as JSON has them, before they are sorted
     whole = {"schema": SCHEMA, "seal": _seal({"schema": SCHEMA, **plain}), **plain}
     atomic_write(path, json.dumps(whole, ensure_ascii=False, indent=1) + "\n")
 
@@ -78,5 +79,4 @@ def _migrated(path: Path, content: dict[str, Any]) -> dict[str, Any]:
 
 def _seal(content: Any) -> str:
     """A digest of what the file says, however it is laid out."""
-    plain = json.loads(json.dumps(content))  # keys as JSON has them, before they are sorted
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
