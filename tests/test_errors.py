@@ -94,7 +94,8 @@ def test_one_sentence_and_status_2(
     assert len(sentence) > 40, "what is wrong and what would be right"
     assert len(sentence) < 700
     assert (area, what) not in SENTENCES
-    said = re.sub(r"(colours_test\.stub\.)(?!0123)[0-9a-f]{8}", r"\g<1>0a1b2c3d", sentence)  # any digest will do
+    # any digest will do
+    said = re.sub(r"(colours_test\.stub\.)(?!0123)[0-9a-f]{8}", r"\g<1>0a1b2c3d", sentence)
     SENTENCES[area, what] = said.removeprefix("evalkit: ")
 
 
