@@ -30,8 +30,7 @@ MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1}
 
 def write(path: Path, content: Mapping[str, Any]) -> None:
     """Writes a file of today's schema with its seal."""
-    kept = {key: value for key, value in content.items() if key not in OURS}
-    plain = json.loads(json.dumps(kept))  # with keys as JSON has them, before they are sorted
+    plain = {key: value for key, value in content.items() if key not in OURS}
     whole = {"schema": SCHEMA, "seal": _seal({"schema": SCHEMA, **plain}), **plain}
     atomic_write(path, json.dumps(whole, ensure_ascii=False, indent=1) + "\n")
 

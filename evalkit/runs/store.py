@@ -194,23 +194,17 @@ class RunFolder:
 
 
 def scores_of(folder: RunFolder, run: Mapping[str, Any] | None = None) -> list[Score]:
-    """The scores of a run; [] when it is not scored. `run` is its run.json, where it is read."""
-    return scored(folder, run)[0]
+    """The scores of a run as objects; [] when it is not scored. `run` is its run.json, where it is read."""
+    try:
+        return [Score(**s) for s in (folder.read_scores(run) or {"scores": []})["scores"]]
+    except TypeError:  # a key that this version does not know
+        path = folder.path / "scores.json"
+        raise Damaged(f"{path}: is of another version of evalkit; {folder.remedy}") from None
 
 
 def not_scored_of(folder: RunFolder) -> dict[str, str]:
     """The metrics of a scored run that have no score, and why."""
-    return scored(folder)[1]
-
-
-def scored(folder: RunFolder, run: Mapping[str, Any] | None = None) -> tuple[list[Score], dict[str, str]]:
-    """Both. Raises Damaged where scores.json is, or is not of this `run`."""
-    content = folder.read_scores(run) or {"scores": [], "not_scored": {}}
-    try:
-        return [Score(**s) for s in content["scores"]], dict(content.get("not_scored", {}))
-    except TypeError:  # a key that this version does not know
-        path = folder.path / "scores.json"
-        raise Damaged(f"{path}: is of another version of evalkit; {folder.remedy}") from None
+    return dict((folder.read_scores() or {}).get("not_scored", {}))
 
 
 def find(paths: Iterable[Path]) -> list[RunFolder]:
