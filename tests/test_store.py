@@ -423,6 +423,7 @@ WRONG = [
     json.dumps({**GOOD, key: value})
     for key in ("id", "prompt", "text", "tokens", "logprobs", "stop", "margin", "image_digests", "sizes")
     for value in STRANGE
+    if (key, value) != ("logprobs", [None])  # JSON's only way to say minus infinity
 ]
 ODD = [
     *(json.dumps({k: v for k, v in GOOD.items() if k != key}) for key in ("id", "prompt", "text")),
