@@ -18,6 +18,9 @@ import numpy as np
 from safetensors.numpy import save_file
 from stub import colours
 
+from evalkit.cli.main import main
+from evalkit.runs import sealed
+
 Break = Callable[["Place"], list[str]]
 
 
@@ -743,6 +746,42 @@ run_json_case("a run.json that was edited", '{"schema": 2, "seal": "0123456789ab
 run_json_case("a run.json of a newer version", '{"schema": 99}')
 run_json_case("a run.json of a version too old", '{"schema": 0}')
 run_json_case("a run.json of something else", '["a"]')
+
+
+def changed_case(what: str, words: list[str], change: Callable[[Place, Path], object]) -> None:
+    """A finished run, of which something is changed before the command."""
+
+    def make(p: Place) -> list[str]:
+        assert main(p.run()) == 0
+        (folder,) = (p.folder / "results").iterdir()
+        change(p, folder)
+        return [str(folder) if word == "RUN" else word for word in words] or p.run()
+
+    CASES.append(("Results", what, make))
+
+
+def _replace(file: Path, old: str, new: str) -> None:
+    file.write_text(file.read_text().replace(old, new, 1))
+
+
+changed_case("a score that was edited", ["table", "results"],
+             lambda p, f: _replace(f / "scores.json", '"value": 0.', '"value": 0.9'))  # fmt: skip
+changed_case("a row that was edited", ["compare", "RUN", "RUN"],
+             lambda p, f: _replace(f / "rows.jsonl", '"red"', '"rot"'))  # fmt: skip
+changed_case("rows that were emptied", ["baseline", "save", "RUN", "base.json"],
+             lambda p, f: (f / "rows.jsonl").write_text(""))  # fmt: skip
+changed_case("a run in another's place", [],
+             lambda p, f: (f / "run.json").write_text(resealed(f / "run.json")))  # fmt: skip
+changed_case("questions that were rewritten since", ["score", "RUN"],
+             lambda p, f: _replace(p.lines, "question 0?", "something else?"))  # fmt: skip
+changed_case("a run whose run.json is gone", ["score", "RUN"], lambda p, f: (f / "run.json").unlink())
+
+
+def resealed(file: Path) -> str:
+    """The run.json of another run."""
+    content = json.loads(file.read_text())
+    sealed.write(file, {**content, "digest": "0123456789abcdef" * 4})
+    return file.read_text()
 
 
 @case("While it runs", "the disk fills up")

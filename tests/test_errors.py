@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -93,7 +94,9 @@ def test_one_sentence_and_status_2(
     assert len(sentence) > 40, "what is wrong and what would be right"
     assert len(sentence) < 700
     assert (area, what) not in SENTENCES
-    SENTENCES[area, what] = sentence.removeprefix("evalkit: ")
+    # any digest will do
+    said = re.sub(r"(colours_test\.stub\.)(?!0123)[0-9a-f]{8}", r"\g<1>0a1b2c3d", sentence)
+    SENTENCES[area, what] = said.removeprefix("evalkit: ")
 
 
 def test_the_page_is_in_step() -> None:

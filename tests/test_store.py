@@ -330,7 +330,7 @@ def test_run_json_is_mended_by_the_same_run(
     change(mine / "run.json")
     damaged = (mine / "run.json").read_text() if (mine / "run.json").exists() else None
     if damaged is not None:
-        assert all("run.json" in s and "run the same command again" in s for s in reading(mine))
+        assert all("run.json" in s and "the `evalkit run` command that made it" in s for s in reading(mine))
     assert len(asked_by(task, tmp_path / "out")) == 20 - kept
     assert asked_by(task, tmp_path / "out") == []
     run = RunFolder(mine).read_run() or {}
@@ -423,6 +423,7 @@ WRONG = [
     json.dumps({**GOOD, key: value})
     for key in ("id", "prompt", "text", "tokens", "logprobs", "stop", "margin", "image_digests", "sizes")
     for value in STRANGE
+    if (key, value) != ("logprobs", [None])  # JSON's only way to say minus infinity
 ]
 ODD = [
     *(json.dumps({k: v for k, v in GOOD.items() if k != key}) for key in ("id", "prompt", "text")),

@@ -194,7 +194,7 @@ def _standing(
     unsure = own_code and run is None
     changed = tuple(s.id for s in wanted if s.id in entries and (unsure or not shown.same(s, entries[s.id])))
     redo = set(changed)
-    lost = damage or ("run.json is gone" if run is None and entries else "")
+    gone = f"{folder.path / 'run.json'}: is gone" if run is None and entries else ""
     return {
         "selection": selection,
         "wanted": tuple(s.id for s in wanted),
@@ -202,7 +202,7 @@ def _standing(
         "changed": changed,
         "early": _stopped_early(run, data, wanted),
         "aside": answers.aside,
-        "lost": lost,
+        "lost": damage.partition("; ")[0] or gone,
         "state": state,
     }
 

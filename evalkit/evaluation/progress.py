@@ -42,7 +42,7 @@ def plan(checkpoint: Checkpoint, plans: Sequence[Plan]) -> None:
             f"  {p.task.name:<{width}}  {len(p.wanted):>6,}{images} samples  {p.preparation.resolution} px  "
             f"{p.protocol}  {state}{extra}{changed}"
         )
-        for odd in (*p.aside, *([f"{p.folder.path}: {p.lost}"] if p.lost else [])):
+        for odd in (*p.aside, *([f"{p.lost}; it is written anew"] if p.lost else [])):
             say(f"warning: {p.task.name}: {odd}")
 
 

@@ -78,5 +78,4 @@ def _migrated(path: Path, content: dict[str, Any]) -> dict[str, Any]:
 
 def _seal(content: Any) -> str:
     """A digest of what the file says, however it is laid out."""
-    plain = json.loads(json.dumps(content))  # keys as JSON has them, before they are sorted
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

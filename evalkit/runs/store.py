@@ -25,7 +25,7 @@ from evalkit.runs.kinds import Kind, anything, each, flag, mapping, number, opti
 from evalkit.types import Score
 
 OLD = "an older evalkit stored no number; `evalkit score` says why"
-RUN = "run the same command again: it is written anew, and what was answered is kept"
+RUN = "the `evalkit run` command that made it, said again, writes it anew and keeps what was answered"
 _TASK = record({"path": text, "overrides": mapping(text), "data": mapping(anything)})
 _ASKED = record({"limit": optional(whole), "seed": whole, "ids": optional(each(text))})
 _RUN_FILE = record(
@@ -229,6 +229,8 @@ def find(paths: Iterable[Path]) -> list[RunFolder]:
         if path.name == "run.json":
             path = path.parent
         runs = [path] if (path / "run.json").is_file() else [p.parent for p in sorted(path.rglob("run.json"))]
+        if not runs and (path / "predictions").is_dir():
+            raise ResultsError(f"{path}: its run.json is gone; {RUN}")
         found.update((run, RunFolder(run)) for run in runs)
     return list(found.values())
 
