@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import os
 import stat
 from collections.abc import Iterable, Iterator
@@ -74,21 +75,38 @@ def check(path: Path | str, allowed: Places | None = None) -> None:
     allowed = _PLACES.get() if allowed is None else allowed
     try:
         if allowed is not None:
-            _check_place(path, allowed)
+            _check_place(os.fspath(path), allowed)
         found = os.stat(path)
     except ValueError:  # a NUL, half a character
         raise Refused("is no file name") from None
     _check_kind(found)
 
 
-def _check_place(path: Path | str, allowed: Places) -> None:
-    real = os.path.realpath(path)
+def _check_place(path: str, allowed: Places) -> None:
+    real = _real(path)
     if not any(real == place or real.startswith(place.rstrip(os.sep) + os.sep) for place in allowed):
         leads = "" if real == os.path.abspath(path) else f"leads to {real[:300]}, which "
         raise Refused(
             f"{leads}is outside of the data roots and of what the task names; "
             "give its folder as --data-root too, or as `images` of the task"
         )
+
+
+def _real(path: str) -> str:
+    """The path without symbolic links. A folder with thousands of images is resolved once."""
+    folder, name = os.path.split(path)
+    if name in ("", ".", "..") or os.path.islink(path):
+        return os.path.realpath(path)
+    try:
+        found = os.stat(folder or ".")
+    except OSError:
+        return os.path.realpath(path)
+    return os.path.join(_real_folder(folder or os.getcwd(), found.st_dev, found.st_ino), name)
+
+
+@functools.lru_cache(maxsize=4096)
+def _real_folder(folder: str, device: int, inode: int) -> str:
+    return os.path.realpath(folder)
 
 
 def _check_kind(found: os.stat_result) -> None:
@@ -120,7 +138,9 @@ def read(path: Path | str, limit: int = WHOLE, allowed: Places | None = None) ->
     """The bytes of a regular file. Raises OSError; `Refused` for one larger than `limit`."""
     with opened(path, allowed) as file:
         size = os.fstat(file.fileno()).st_size
-        data = file.read(limit + 1) if size <= limit else b""  # files of /proc state no size
+        data = file.read(size + 1) if size <= limit else b""
+        if len(data) > size:  # it grows, or states no size, as files of /proc
+            data += file.read(limit + 1 - len(data))
     if size > limit or len(data) > limit:
         raise Refused(f"is larger than {_said(limit)}")
     return data

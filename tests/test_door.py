@@ -425,3 +425,19 @@ def test_names_of_300_letters_are_no_fault(name: str, tmp_path: Path) -> None:
         if len(Path(image.path).name) > 255:
             with pytest.raises(ImageError, match="cannot be read"):
                 sources.read_bytes(image)
+
+
+def test_a_folder_that_becomes_a_link_is_looked_at_again(tmp_path: Path) -> None:
+    """Folders are resolved once each, but not once and for all."""
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    for folder in (root / "pictures", outside):
+        folder.mkdir(parents=True)
+        (folder / "a.png").write_bytes(picture())
+    ref = ImageRef(str(root / "pictures/a.png"), within=door.places([root]))
+    assert sources.read_bytes(ref) == picture()
+    (root / "pictures").rename(root / "before")
+    (root / "pictures").symlink_to(outside)
+    with pytest.raises(ImageError, match=OUTSIDE):
+        sources.read_bytes(ref)
+    with pytest.raises(ImageError, match=OUTSIDE):
+        sources.read_bytes(ImageRef(str(root / "before/../../outside/a.png"), within=ref.within))
