@@ -143,7 +143,8 @@ def test_one_place_prints(path: Path) -> None:
 NO_FILES = {
     "comparison/compare", "comparison/trend", "evaluation/plan", "evaluation/sample_lines",
     "evaluation/score", "imports", "metrics/spice", "models/paligemma/checkpoint/info",
-    "models/paligemma/checkpoint/settings", "report/seeds", "runs/naming", "runs/sealed", "tasks/dataset", "tasks/schema",
+    "models/paligemma/checkpoint/settings", "report/seeds", "runs/naming", "runs/sealed",
+    "tasks/dataset", "tasks/schema",
 }  # fmt: skip
 
 
