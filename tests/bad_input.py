@@ -690,7 +690,7 @@ def answer_case(what: str, text: str | bytes) -> None:
 answer_case("an id that the task lacks", '{"id": "q77-0", "text": "red"}')
 answer_case("an id twice", '{"id": "q0-0", "text": "red"}\n{"id": "q0-0", "text": "blue"}')
 answer_case("no text", '{"id": "q0-0"}')
-answer_case("text that is a number", '{"id": "q0-0", "text": 3}')
+answer_case("text that is null", '{"id": "q0-0", "text": null}')
 answer_case("no id", '{"text": "red"}')
 answer_case("no JSON", "q0-0: red")
 answer_case("a list", "[1, 2]")

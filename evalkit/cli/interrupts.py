@@ -9,6 +9,8 @@ import sys
 from types import FrameType
 from typing import Any
 
+from evalkit.printing import say
+
 STOPPED = "\nevalkit: stopped; what was answered is kept, the same command goes on from here\n"
 _said = False
 
@@ -24,7 +26,7 @@ def stopped() -> int:
     """Says that it was stopped; the exit status."""
     global _said
     _said = True
-    print(STOPPED, end="", file=sys.stderr, flush=True)
+    say(STOPPED.removesuffix("\n"))
     return 130
 
 

@@ -86,13 +86,12 @@ def _unexpected(error: Exception) -> int:
     """Says what is no mistake in what was asked, with the place in the code unless it is the system's. Status
     2: 1 says that a test failed, which `check` must not."""
     if isinstance(error, OSError) and error.filename is not None:
-        print(f"evalkit: {error.filename}: {error.strerror or error}", file=sys.stderr)
+        say(f"evalkit: {error.filename}: {error.strerror or error}")
         return 2
     traceback.print_exception(error)
-    print(
+    say(
         f"evalkit: {type(error).__name__}: evalkit did not expect this; what was answered is kept. Please "
-        "report it with the lines above",
-        file=sys.stderr,
+        "report it with the lines above"
     )
     return 2
 

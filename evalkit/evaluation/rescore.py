@@ -110,7 +110,7 @@ def score_predictions(options: ScoreOptions, command: str = "") -> Elsewhere:
         raise UserError(f"score: {task.name}: {why_not_scored(task.not_scored)}")
     datasets = DatasetCache(roots(paths(options.data_root), [task]))
     data = datasets.get(task)
-    predictions = read_predictions(str(options.predictions), data.samples)
+    predictions = read_predictions(str(options.predictions), data.samples, options.keys)
     for s in data.samples:
         if s.id in predictions:
             prompt = loader.prompt(task, s.fields)  # what a text may repeat

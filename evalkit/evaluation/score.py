@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from evalkit import __version__, own_code, provenance, registry
-from evalkit.data import readers
+from evalkit.data import answers as answers_elsewhere
 from evalkit.errors import DataError, UserError, nearest
 from evalkit.evaluation import sample_lines
 from evalkit.reading import Reading
@@ -357,33 +357,21 @@ def inputs_digest(
 # --- predictions made elsewhere --------------------------------------------------------------------
 
 
-def read_predictions(path: str, samples: Sequence[Sample]) -> dict[str, Prediction]:
-    """JSON lines `{"id": ..., "text": ...}` from any tool; other keys of `Prediction` are welcome.
+def read_predictions(
+    path: str, samples: Sequence[Sample], keys: answers_elsewhere.Keys | None = None
+) -> dict[str, Prediction]:
+    """Answers from any tool by sample id, as `data/answers.py` reads them; `keys` are those of id and text.
 
-    Raises DataError, with file and line, for bad JSON, an unknown or repeated id, or a missing key.
+    Raises DataError, with file and line, for damage, an unknown or repeated id, or a missing key.
     """
     known = {s.id: s for s in samples}
     found: dict[str, Prediction] = {}
-    for number, content in _given(Path(path)):
-        where = f"{path}: line {number + 1}: "
-        if not isinstance(content, dict) or "id" not in content:
-            raise DataError(f'{where}no "id"; a line is {{"id": ..., "text": ...}}')
-        name = str(content["id"])
-        text = next((content[k] for k in ("text", "prediction", "answer") if k in content), None)
-        if not isinstance(text, str):
-            raise DataError(f'{where}no "text" for id {name}; a line is {{"id": ..., "text": ...}}')
+    for where, name, text, _ in answers_elsewhere.read(Path(path), keys):
         if name not in known:
             raise DataError(
-                f"{where}the task has no sample {name}{nearest(name, known) if len(known) < 5000 else ''}"
+                f"{where}: the task has no sample {name}{nearest(name, known) if len(known) < 5000 else ''}"
             )
         if name in found:
-            raise DataError(f"{where}id {name} was there before; each id once")
+            raise DataError(f"{where}: id {name} was there before; each id once")
         found[name] = Prediction(id=name, prompt="", text=text)
     return found
-
-
-def _given(path: Path) -> Iterator[tuple[int, Any]]:
-    try:
-        yield from readers.read_lines(path)
-    except DataError as error:
-        raise DataError(f'{error}; give JSON lines, {{"id": ..., "text": ...}}') from None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from evalkit import door
 from evalkit.data import instructions
 from evalkit.data.readers import read_lines
 from evalkit.data.records import Record, name_problem, path_of
@@ -108,11 +109,16 @@ class PaliGemmaLines(Format):
             if self.verb == "segment" and source.uses("object masks"):
                 if not each.indices:
                     line.wrong(self.suffix, "has a box without its sixteen <seg000> tokens")
-                values = mask_decoder.decoder(self.decoder, (source.root,)).decode([each.indices])[0]
+                values = self._decoder(source).decode([each.indices])[0]
                 mask = mask_decoder.paste(values, place, size)
                 entry["segmentation"] = {"size": list(size), "counts": mask.counts}
             objects.append(entry)
         return objects
+
+    def _decoder(self, source: Source) -> mask_decoder.Decoder:
+        """The masks' decoder, which is not named by the data and may lie anywhere."""
+        with door.within(door.also(mask_decoder.resolve(self.decoder, (source.root,)))):
+            return mask_decoder.decoder(self.decoder, (source.root,))
 
     # --- one line ---
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit import door
-from evalkit.data import readers, sources
+from evalkit.data import answers, sources
 from evalkit.errors import DataError, ImageError, ModelError
 from evalkit.images import prepare
 from evalkit.options.model import model_options
@@ -24,7 +24,7 @@ KNOWN = {f.name for f in fields(Prediction)} - {"id", "prompt", "image_digests",
 
 @dataclass(eq=False)
 class Replay(Model):
-    """Answers from JSON lines `{"id": ..., "text": ...}`, or from the journals of a run folder.
+    """Answers from a file as `data/answers.py` reads it, or from the journals of a run folder.
 
     Other recorded keys of a prediction (tokens, logprobs, stop, margin) are returned too. A recorded prompt
     or image digest that differs from the request's is an error. Lines are found by id alone, so a file
@@ -53,11 +53,12 @@ class Replay(Model):
             found = {name: entry.prediction for name, entry in RunFolder(self.path).entries().items()}
         else:
             found = {}
-            for number, line in readers.read_lines(self.path):
-                prediction = _prediction(f"replay:{self.path}: line {number + 1}: ", line)
+            for where, name, text, line in answers.read(self.path):
+                prediction = _prediction(f"replay:{where}: ", name, text, line)
                 if prediction.id in found and "crc" not in line:  # in a journal the last line of an id counts
-                    where = f"replay:{self.path}: line {number + 1}"
-                    raise ModelError(f"{where}: id {prediction.id} is repeated; each id must occur once")
+                    raise ModelError(
+                        f"replay:{where}: id {prediction.id} is repeated; each id must occur once"
+                    )
                 found[prediction.id] = prediction
         if not found:
             raise ModelError(f'replay:{self.path}: holds no answers; a line is {{"id": ..., "text": ...}}')
@@ -133,13 +134,8 @@ class Replay(Model):
         return digests, tuple((pixels.shape[0], pixels.shape[1]) for pixels in decoded)
 
 
-def _prediction(where: str, line: Any) -> Prediction:
-    """One line as a prediction; keys that a prediction does not have are ignored."""
-    if not isinstance(line, dict) or not isinstance(line.get("id"), (str, int)):
-        raise DataError(f'{where}no "id"; a line is {{"id": ..., "text": ...}}')
-    text = next((line[k] for k in ("text", "prediction", "answer") if k in line), None)
-    if not isinstance(text, str):
-        raise DataError(f'{where}no "text" for id {line["id"]}; a line is {{"id": ..., "text": ...}}')
+def _prediction(where: str, name: str, text: str, line: Mapping[str, Any]) -> Prediction:
+    """One record as a prediction; keys that a prediction does not have are ignored."""
     kept: dict[str, Any] = {k: line[k] for k in KNOWN - {"text"} if line.get(k) is not None}
     try:
         for key, kind in (("tokens", int), ("logprobs", float)):
@@ -152,4 +148,4 @@ def _prediction(where: str, line: Any) -> Prediction:
     except (TypeError, ValueError):
         raise DataError(f"{where}tokens, logprobs, sizes and margin must be numbers") from None
     prompt = str(line.get("prompt") or "")
-    return Prediction(str(line["id"]), prompt, text, image_digests=digests, sizes=sizes, **kept)
+    return Prediction(name, prompt, text, image_digests=digests, sizes=sizes, **kept)

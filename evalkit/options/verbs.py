@@ -60,6 +60,14 @@ def gen_kwargs(value: str | Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
+def two_keys(value: str | tuple[str, str]) -> tuple[str, str]:
+    """`question_id,answer` as two keys. Raises ValueError."""
+    parts = [part.strip() for part in value.split(",")] if isinstance(value, str) else list(value)
+    if len(parts) != 2 or not all(parts):
+        raise ValueError(value, "write two keys with a comma between: that of the id and that of the text")
+    return parts[0], parts[1]
+
+
 def may_differ(value: Names) -> tuple[str, ...]:
     """What two runs may differ in and still be compared. Raises ValueError."""
     for name in (found := names(value)):
@@ -198,7 +206,13 @@ class ScoreOptions(DataOptions, SetOptions, TrustOptions, CodeOptions):
     runs: Paths = option(RUNS, default=(), kw_only=False, metavar="RUN", place="*", check=paths)
     task: str | Path | None = option("with --predictions: the task they answer", default=None, check=str)
     predictions: str | Path | None = option(
-        'JSON lines {"id": ..., "text": ...}', default=None, metavar="FILE"
+        'JSON lines {"id": ..., "text": ...}, JSON, CSV or TSV', default=None, metavar="FILE"
+    )
+    keys: Any = option(
+        "with --predictions: how the keys of id and text are called (question_id, answer... are known)",
+        default=None,
+        metavar="ID,TEXT",
+        check=two_keys,
     )
     name: str | None = option("what to call the model that made the predictions", default=None)
     output_path: str | Path | None = option(

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from evalkit import door
 from evalkit.data.readers import read_json
 from evalkit.errors import DataError
 from evalkit.tasks.layouts import place
@@ -81,7 +82,7 @@ def _super(categories: list[dict[str, Any]], used: Counter[str]) -> tuple[list[s
 def _may_be(path: Path) -> bool:
     """Whether the beginning of a file looks like such a file, or is too short of keys to tell."""
     try:
-        with path.open("rb") as file:
+        with door.opened(path) as file:
             head = file.read(HEAD)
     except OSError:
         return False
