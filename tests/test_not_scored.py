@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from stub import checkpoint
-from stub_runs import Weighted, chance
+from stub_runs import Weighted, as_schema_1, chance
 
 import evalkit
 from evalkit import files, models
@@ -316,12 +316,13 @@ def test_json_never_holds_what_is_no_number(content: Any) -> None:
 
 def test_a_journal_keeps_an_answer_whose_numbers_are_none(tmp_path: Path) -> None:
     """A model whose logits overflow gives NaN; its text is kept, its probability ranks last."""
+    digest = "0" * 64
     folder = RunFolder(tmp_path / "run")
     prediction = Prediction("a", "p", "t", (1, 2), logprobs=(-0.5, math.nan), margin=math.nan)
-    with folder.journal() as journal:
+    with folder.journal(digest) as journal:
         journal.write(Entry(prediction))
     assert list(every_json(tmp_path))
-    found = folder.entries()["a"].prediction
+    found = folder.answers(digest, None).entries["a"].prediction
     assert (found.logprobs, found.margin, found.text) == ((-0.5, -math.inf), None, "t")
 
 
@@ -331,6 +332,7 @@ def test_files_of_an_older_evalkit_with_nan(here: Path, capsys: pytest.CaptureFi
     assert run("data/t.yaml", "good") == 0
     (folder,) = store.find([Path("results")])
     assert main(["baseline", "save", str(folder.path), "base.json.gz"]) == 0
+    as_schema_1(folder.path)
     for path, read in ((folder.path / "scores.json", Path.read_bytes), (Path("base.json.gz"), _unzipped)):
         content = json.loads(read(path))
         scores = content["scores"] if "scores" in content else list(content["runs"][0]["scores"].values())
