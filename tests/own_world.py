@@ -94,8 +94,49 @@ def yolo(root: Path, polygons: bool) -> Source:
     return Source(root, {"path": "data.yaml"}, "t")
 
 
+def voc_xml(image: str, polygons: bool, one_based: bool = True) -> str:
+    """An annotation as the devkit's: pixels counted from 1, xmax inside the box."""
+    height, width = SIZES[image]
+    text = (
+        f"<annotation>\n<folder>VOC2007</folder>\n<filename>{image}</filename>\n"
+        f"<size><width>{width}</width><height>{height}</height><depth>3</depth></size>\n"
+    )
+    for thing in of(image):
+        x, y, w, h = thing.box
+        edges = {"xmin": x + one_based, "ymin": y + one_based, "xmax": x + w, "ymax": y + h}
+        inside = "".join(f"<{key}>{value}</{key}>" for key, value in edges.items())
+        corners = "".join(
+            f"<{'xy'[n % 2]}{n // 2 + 1}>{part + one_based}</{'xy'[n % 2]}{n // 2 + 1}>"
+            for n, part in enumerate(thing.polygon)
+        )
+        text += f"<object>\n<name>{thing.category}</name><difficult>0</difficult><bndbox>{inside}</bndbox>"
+        text += f"<polygon>{corners}</polygon></object>\n" if polygons else "</object>\n"
+    return text + "</annotation>\n"
+
+
+def voc(root: Path, polygons: bool) -> Source:
+    """The official folders."""
+    pictures(root / "JPEGImages")
+    (root / "Annotations").mkdir()
+    (root / "ImageSets/Main").mkdir(parents=True)
+    for name in SIZES:
+        (root / "Annotations" / name).with_suffix(".xml").write_text(voc_xml(name, polygons))
+    (root / "ImageSets/Main/val.txt").write_text("".join(f"{name[0]}\n" for name in SIZES))
+    return Source(root, {"path": "."}, "t")
+
+
+def voc_flat(root: Path, polygons: bool, one_based: bool = False) -> Source:
+    """Images and XML files beside each other, as Roboflow writes them."""
+    pictures(root / "valid")
+    for name in SIZES:
+        (root / "valid" / name).with_suffix(".xml").write_text(voc_xml(name, polygons, one_based))
+    return Source(root, {"path": "."}, "t")
+
+
 LAYOUTS: dict[str, tuple[str, Callable[[Path, bool], Source]]] = {
     "coco_detection": ("coco_detection", coco),
     "yolo": ("yolo", yolo),
+    "voc": ("voc", voc),
+    "voc, flat": ("voc(one_based=False)", voc_flat),
 }
 """Name of a layout to how its format is spelled and what writes it, with polygons or with boxes alone."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from own_world import CLASSES, LAYOUTS, SIZES, THINGS, of
+from own_world import CLASSES, LAYOUTS, SIZES, THINGS, of, pictures, yolo
 
 from evalkit import registry
 from evalkit.geometry import rle
-from evalkit.types import Box, Mask, Sample
+from evalkit.types import Box, Mask, Sample, Source
 
 KINDS = pytest.mark.parametrize("polygons", [False, True], ids=["boxes", "polygons"])
 
@@ -69,6 +70,62 @@ def test_every_layout_gives_the_same_score(tmp_path: Path, spelling: str, polygo
     assert 0.1 < right["AP"] < 0.9
     assert scores
     assert all(found == right for found in scores.values()), scores
+
+
+# --- as other tools write it -------------------------------------------------------------------
+
+GOLDEN = json.loads((Path(__file__).parent / "golden" / "own_layouts.json").read_text())
+YAML = "val: images/val\nnames: [cat, dog]\n"
+
+
+def unpack(root: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("tool", "what", "spelling", "images", "more"),
+    [
+        ("supervision", "yolo", "yolo", "images", "val: images\n"),
+        ("supervision", "voc", "voc", "images", ""),
+        ("ultralytics", "boxes", "yolo", "images/val", YAML),
+        ("ultralytics", "polygons", "yolo", "images/val", YAML),
+    ],
+)
+def test_what_other_tools_write(
+    tmp_path: Path, tool: str, what: str, spelling: str, images: str, more: str
+) -> None:
+    """Boxes as far as their digits go: supervision writes five, ultralytics six."""
+    unpack(tmp_path, GOLDEN[tool][what])
+    pictures(tmp_path / images)
+    if more:
+        with (tmp_path / "data.yaml").open("a") as file:
+            file.write(more)
+    source = Source(tmp_path, {"path": "."}, "t")
+    samples = list(registry.make("formats", spelling).samples(source, "val"))
+    assert [s.size for s in samples] == list(SIZES.values())
+    for image, sample in zip(SIZES, samples, strict=True):
+        objects = sample.target["objects"]
+        assert [o["category"] for o in objects] == [t.category for t in of(image)]
+        for thing, found in zip(of(image), objects, strict=True):
+            assert found["box"] == pytest.approx(thing.box, abs=2e-3)
+            if what == "polygons":
+                assert found["segmentation"][0] == pytest.approx(thing.polygon, abs=2e-4)
+    left = [text for text in source.remarks.said() if "c.txt: is not there" not in text]
+    assert left == []
+
+
+@pytest.mark.parametrize(("line", "n"), GOLDEN["lines"])
+def test_lines_are_judged_as_ultralytics_does(tmp_path: Path, line: str, n: int) -> None:
+    yolo(tmp_path, False)
+    (tmp_path / "labels/val/c.txt").write_text(line)
+    source = Source(tmp_path, {"path": "data.yaml"}, "t")
+    samples = list(registry.make("formats", "yolo").samples(source, "val"))
+    assert len(samples[2].target["objects"]) == max(n, 0)
+    assert any("c.txt: line 1: " in text and "is left out" in text for text in source.remarks.said()) == (
+        n < 0
+    )
 
 
 def test_the_world_is_what_it_says() -> None:

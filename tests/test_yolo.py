@@ -309,8 +309,8 @@ def test_labels_that_are_no_text_cost_only_themselves(tmp_path: Path) -> None:
     yolo(tmp_path, False)
     (tmp_path / "labels/val/a.txt").write_bytes(b"\xff\xfe0\x00")
     samples, remarks = said(tmp_path)
-    assert [len(s.target["objects"]) for s in samples] == [0, 3, 0]
-    assert "a.txt: is not UTF-8 text; its image counts as one without objects" in remarks[0]
+    assert [s.target == () for s in samples] == [True, False, False]
+    assert "a.txt: is not UTF-8 text; its image is not scored" in remarks[0]
 
 
 def test_an_image_that_cannot_be_read_is_not_scored(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ class _Labelled(NamedTuple):
     name: str
     labels: str
     rows: list[_Row]
+    readable: bool  # whether there is a label file that is text, or none
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Yolo(Format):
         fields = {"categories": " ; ".join(categories)}
         for number, image in enumerate(every):
             ref = ImageRef(image.path)
-            size = _size(ref, source.remarks)
+            size = _size(ref, source.remarks) if image.readable else None
             target: Any = ()
             if size:
                 objects = [_object(image, row, names, size, source) for row in image.rows]
@@ -80,7 +81,7 @@ class Yolo(Format):
             yield Sample(image.name, (ref,), fields, target, size=size, cluster=image.name)
 
     def without_target(self, source: Source, split: str) -> str:
-        return "these images cannot be read, so that boxes have no size in pixels"
+        return "they cannot be read, or their labels cannot"
 
 
 def _labelled(
@@ -90,13 +91,19 @@ def _labelled(
     every, unlabelled, wrong = [], 0, ""
     for path, name in images:
         labels = yolo.labels_of(path)
-        text = _text(labels, remarks)
-        if text is None:
-            unlabelled += 1
+        try:
+            with open(labels, encoding="utf-8-sig") as file:
+                text, readable = file.read(), True
+        except FileNotFoundError:
+            text, readable, unlabelled = "", True, unlabelled + 1
             remarks.add("unlabelled", f"{labels}: is not there; its image counts as one without objects")
-        rows, first = _rows(labels, text or "", classes, keypoints, remarks)
+        except (OSError, UnicodeDecodeError) as error:
+            text, readable = "", False
+            why = f"cannot be read ({error.strerror})" if isinstance(error, OSError) else "is not UTF-8 text"
+            remarks.add("text", f"{labels}: {why}; its image is not scored")
+        rows, first = _rows(labels, text, classes, keypoints, remarks)
         wrong = wrong or first
-        every.append(_Labelled(path, name, labels, rows))
+        every.append(_Labelled(path, name, labels, rows, readable))
     if unlabelled == len(every):
         raise DataError(f"{every[0].labels}: is not there, and no other image has labels either")
     if wrong and not any(image.rows for image in every):
@@ -122,23 +129,6 @@ def _size(ref: ImageRef, remarks: Remarks) -> Size | None:
 
 
 # --- label lines -------------------------------------------------------------------------------
-
-
-def _text(labels: str, remarks: Remarks) -> str | None:
-    """A label file's text; None where there is none."""
-    try:
-        with open(labels, encoding="utf-8-sig") as file:
-            return file.read()
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError) as error:
-        why = (
-            "is not UTF-8 text"
-            if isinstance(error, UnicodeDecodeError)
-            else f"cannot be read ({error.strerror})"
-        )
-        remarks.add("text", f"{labels}: {why}; its image counts as one without objects")
-        return ""
 
 
 def _rows(labels: str, text: str, classes: int, keypoints: int, remarks: Remarks) -> tuple[list[_Row], str]:
