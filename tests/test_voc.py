@@ -154,6 +154,14 @@ def test_nothing_to_read(tmp_path: Path) -> None:
         read(tmp_path / "gone")
 
 
+@pytest.mark.parametrize("text", ["../a\n", "a/b\n", "a\0\n"])
+def test_a_list_names_images_of_its_folder(tmp_path: Path, text: str) -> None:
+    voc(tmp_path, False)
+    (tmp_path / "ImageSets/Main/val.txt").write_text(text)
+    with pytest.raises(DataError, match=r"val\.txt: .* is not an id; it must be an image's name"):
+        read(tmp_path)
+
+
 # --- coordinates -------------------------------------------------------------------------------
 
 
@@ -243,7 +251,7 @@ def test_polygons(tmp_path: Path) -> None:
 # --- XML ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("text", ["", "no XML", "<annotation><size>", "\xff", "<a>" * 100_000])
+@pytest.mark.parametrize("text", ["", "no XML", "<annotation><size>", "\xff", "<a>" * 100_000, "<a>\0</a>"])
 def test_an_xml_file_that_is_none_costs_only_its_image(tmp_path: Path, text: str) -> None:
     voc(tmp_path, False)
     (tmp_path / "Annotations/a.xml").write_bytes(text.encode("latin-1"))

@@ -183,6 +183,7 @@ def test_labels_replace_the_last_folder_images(tmp_path: Path) -> None:
         ("val: /content/gone/val\nnames: [cat]", "is not there; it must be a folder of images"),
         ("val: {a: b}\nnames: [cat]", "val: must be a folder, a list of folders or a .txt file"),
         ("val: labels/val\nnames: [cat]", "names no image"),
+        ("val: images/val/a.png\nnames: [cat]", "must list one image a line"),
         ("names: [cat", "line 1: is not valid YAML"),
         ("- a", "is a list; it must be an object"),
         ("", "is null; it must be an object"),

@@ -164,5 +164,7 @@ def _listed(place: str) -> Iterator[str]:
         text = Path(place).read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{place}: cannot be read ({error}); it must list one image a line") from None
+    if "\0" in text:
+        raise DataError(f"{place}: is not a text file; it must list one image a line")
     own = os.path.dirname(place)
     return (os.path.normpath(os.path.join(own, line.strip())) for line in text.splitlines() if line.strip())

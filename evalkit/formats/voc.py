@@ -213,7 +213,12 @@ def _listed(path: Path, split: str) -> list[str] | None:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file}: cannot be read ({error}); it must list one image a line") from None
-    return [line.split()[0] for line in lines if line.strip()]  # a class's list has `1` or `-1` behind the id
+    found = [
+        line.split()[0] for line in lines if line.strip()
+    ]  # a class's list has `1` or `-1` behind the id
+    if odd := next((name for name in found if os.path.basename(name) != name or "\0" in name), ""):
+        raise DataError(f"{file}: {odd[:60]!r} is not an id; it must be an image's name without suffix")
+    return found
 
 
 def _labelled(found: _Layout, remarks: Remarks) -> list[_Labelled]:
@@ -290,7 +295,8 @@ def _read(file: str, remarks: Remarks) -> _Annotation | None:
     except OSError as error:
         remarks.add("xml", f"{file}: cannot be read ({error.strerror}); its image is not scored")
     except (etree.XMLSyntaxError, ValueError) as error:
-        remarks.add("xml", f"{file}: is not valid XML ({str(error)[:200]}); its image is not scored")
+        problem = " ".join(str(getattr(error, "msg", error)).split())[:200]
+        remarks.add("xml", f"{file}: is not valid XML ({problem}); its image is not scored")
     else:
         sides = [int(_number(root.findtext(f"size/{key}")) or 0) for key in ("height", "width")]
         size = (sides[0], sides[1]) if min(sides) > 0 else None
