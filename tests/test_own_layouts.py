@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from own_world import CLASSES, LAYOUTS, SIZES, THINGS, of, pictures, yolo
 
 from evalkit import registry
+from evalkit.errors import DataError
 from evalkit.geometry import rle
 from evalkit.types import Box, Mask, Sample, Source
 
@@ -126,6 +128,40 @@ def test_lines_are_judged_as_ultralytics_does(tmp_path: Path, line: str, n: int)
     assert any("c.txt: line 1: " in text and "is left out" in text for text in source.remarks.said()) == (
         n < 0
     )
+
+
+# --- damaged -----------------------------------------------------------------------------------
+
+SIGNS = "0123456789.-+e \n\t:[]{},'\"&*!|>#%@<ab/\\\0\x85\u2028é"
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [("yolo", "data.yaml"), ("yolo", "labels/val/a.txt"), ("voc", "Annotations/a.xml"),
+     ("voc", "ImageSets/Main/val.txt"), ("voc, flat", "valid/a.xml")],
+)  # fmt: skip
+def test_damaged_files_are_read_or_refused(tmp_path: Path, name: str, file: str) -> None:
+    """One sentence each, and no other error."""
+    spelling, write = LAYOUTS[name]
+    source, chance = write(tmp_path, True), random.Random(file)
+    whole = (tmp_path / file).read_text()
+    for _ in range(100):
+        text = whole
+        for _ in range(chance.randint(1, 4)):
+            place, wide = chance.randrange(len(text) + 1), chance.randint(0, 4)
+            text = (
+                text[:place] + "".join(chance.choices(SIGNS, k=chance.randint(0, 3))) + text[place + wide :]
+            )
+        (tmp_path / file).write_text(text)
+        given = Source(tmp_path, source.entry, "t")
+        try:
+            samples = list(registry.make("formats", spelling).samples(given, "val"))
+            sentences = given.remarks.said()
+        except DataError as error:
+            samples, sentences = [], (str(error),)
+        assert all(each.startswith(str(tmp_path)) and "\n" not in each for each in sentences)
+        assert len({sample.id for sample in samples}) == len(samples)
+        json.dumps([[sample.fields, sample.target] for sample in samples]).encode()
 
 
 def test_the_world_is_what_it_says() -> None:
