@@ -305,14 +305,18 @@ def _read(file: str, remarks: Remarks) -> _Annotation | None:
 
 
 def _object(element: Any) -> _Object:
-    corners = [_number(element.findtext(f"bndbox/{key}")) for key in ("xmin", "ymin", "xmax", "ymax")]
+    inside = {
+        child.tag: child for child in reversed(element)
+    }  # of two the first; faster than a search for each
+    box = {child.tag: child.text for child in inside.get("bndbox", ())}
+    texts = {key: (inside[key].text or "").strip() for key in ("name", "difficult") if key in inside}
     return _Object(
         line=element.sourceline,
-        name=_text(element, "name"),
-        corners=_all(corners),
-        difficult=_text(element, "difficult").lower() in ("1", "true"),
-        rotated=element.find("robndbox") is not None and element.find("bndbox") is None,
-        polygons=[_polygon(each) for each in element.findall("polygon")],
+        name=texts.get("name", ""),
+        corners=_all([_number(box.get(key)) for key in ("xmin", "ymin", "xmax", "ymax")]),
+        difficult=texts.get("difficult", "").lower() in ("1", "true"),
+        rotated="robndbox" in inside and "bndbox" not in inside,
+        polygons=[_polygon(child) for child in element if child.tag == "polygon"],
     )
 
 
