@@ -143,6 +143,25 @@ class ImageRef:
         return f"{self.path}::{self.member}" if self.member else self.path
 
 
+class Remarks:
+    """What is odd about a dataset and costs only itself: of each kind the first, and how many there are."""
+
+    __slots__ = ("_found",)
+
+    def __init__(self) -> None:
+        self._found: dict[str, tuple[str, int]] = {}
+
+    def add(self, kind: str, text: str) -> None:
+        """`text`: `file: line: what is odd; what is done`. Only the first of a `kind` is kept."""
+        first, n = self._found.get(kind, (text, 0))
+        self._found[kind] = first, n + 1
+
+    def said(self) -> tuple[str, ...]:
+        """A sentence for each kind."""
+        found = self._found.values()
+        return tuple(text + (f" (the first of {n:,} such)" if n > 1 else "") for text, n in found)
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """A dataset found on disk: one entry of a task's `sources` with the root it was found under."""
@@ -151,6 +170,7 @@ class Source:
     entry: Mapping[str, Any]
     task: str = ""
     used: frozenset[str] | None = None  # kinds of target that the task's metrics take; None: not known
+    remarks: Remarks = field(default_factory=Remarks, compare=False)  # filled by a format while it reads
 
     def uses(self, *kinds: str) -> bool:
         """Whether a target of one of these kinds may be scored. What is not used is not validated."""
@@ -435,7 +455,10 @@ class Format(ABC):
 
     @abstractmethod
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
-        """The samples in file order. Raises DataError naming file, key and what would be right."""
+        """The samples in file order. Raises DataError naming file, key and what would be right.
+
+        What is odd, but leaves the rest usable, is added to `source.remarks`.
+        """
 
     def without_target(self, source: Source, split: str) -> str:
         """What the samples without a target have instead (keys, how often, the nearest right one), or ''."""

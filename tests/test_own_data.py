@@ -94,7 +94,7 @@ CHAT = {"messages": [{"role": "user", "content": "what?"}], "images": ["a.jpg"]}
 @pytest.mark.parametrize(
     ("record", "said"),
     [
-        (LLAVA, "line 1: is in LLaVA's layout ('conversations'); write one question a line"),
+        (LLAVA, "line 1: is in LLaVA's layout ('conversations'); read it with `format: conversations`, or"),
         (CHAT, "line 1: is in a chat layout ('messages')"),
         ({"messages": CHAT["messages"]}, "line 1: is in a chat layout ('messages')"),
     ],

@@ -32,8 +32,8 @@ def score(options: ScoreOptions) -> int:
     name = options.name or Path(file).stem
     cells = [leaderboard.Cell(s, file, name, ()) for s in scored.scores]
     put(formats.terminal(cells, bold=sys.stdout.isatty()), end="")
-    if data.unscored:
-        progress.say(f"warning: {data.unscored}")
+    for said in filter(None, (data.unscored, *data.remarks)):
+        progress.say(f"warning: {said}")
     if missing:
         of = f"{len(missing):,} of {len(data.samples):,} samples have no prediction"
         progress.say(f"{of}, the first is {missing[0]}")

@@ -216,6 +216,7 @@ def _checked(task: Task, roots: Sequence[Path], all_images: bool) -> tuple[list[
     counted, right = _counted(task, len(data.samples))
     targets = [f"wrong    {data.unscored}"] if data.unscored else []
     targets += [f"note     {data.placeholders}"] if data.placeholders else []
+    targets += [f"note     {said}" for said in data.remarks]
     images, seen = _pictures(data, all_images)
     return [counted, *targets, *images], int(not right or not seen or bool(data.unscored))
 

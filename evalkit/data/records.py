@@ -50,12 +50,12 @@ def meant_key(seen: str, known: Iterable[str]) -> str:
 
 
 def layout(data: Mapping[str, Any]) -> str:
-    """What is wrong with a record of a conversation, which is not read, or ''."""
+    """What is wrong with a record of a conversation where records of another kind are read, or ''."""
     for key, name in _LAYOUTS.items():
         if isinstance(data.get(key), list):
             return (
-                f"is in {name} ('{key}'); write one question a line, as "
-                '{"image": ..., "prefix": ..., "suffix": ...} (docs/data.md shows how to convert it)'
+                f"is in {name} ('{key}'); read it with `format: conversations`, or write one question a "
+                'line, as {"image": ..., "prefix": ..., "suffix": ...} (docs/data.md)'
             )
     return ""
 

@@ -9,6 +9,7 @@ import functools
 import hashlib
 import io
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -138,22 +139,31 @@ def _turned(image: Pixels, turn: int, jpeg: str) -> Pixels:
     return _decode(saved, "fast", "ignore", "turned image")
 
 
-def header_size(ref: ImageRef) -> Size:
-    """(height, width) from the file's header; decodes no pixel. Raises ImageError with the file's path."""
-    width, height = _headed(ref).size
-    return height, width
+def header_size(ref: ImageRef, exif: str = "ignore") -> Size:
+    """(height, width) from the file's header; decodes no pixel. Raises ImageError with the file's path.
+
+    `exif="apply"` gives the size of the image turned upright.
+    """
+    with _headed(ref) as image:
+        width, height = image.size
+        turned = exif == "apply" and _orientation(image, Image.Image.getexif) in (5, 6, 7, 8)
+    return (width, height) if turned else (height, width)
 
 
 def header_channels(ref: ImageRef) -> int:
     """Channels from the file's header: 1 for grey and palettes. Raises ImageError as `header_size`."""
-    return len(_headed(ref).getbands())
+    with _headed(ref) as image:
+        return len(image.getbands())
 
 
 def _headed(ref: ImageRef) -> Image.Image:
-    data = read_bytes(ref)
+    """The image with only its header read; of a file of its own no more than that is read from the disk."""
+    data = read_bytes(ref) if ref.member else b""
     try:
-        return _opened(data)
+        return _opened(data) if ref.member else Image.open(ref.path, formats=_FORMATS)
     except Exception as error:  # decoders raise many kinds, as in `_decode`
+        if isinstance(error, OSError) and error.strerror:
+            raise ImageError(f"{ref}: cannot be read ({error.strerror})") from None
         raise ImageError(f"{ref}: is not an image of a known kind ({type(error).__name__})") from None
 
 
@@ -278,10 +288,13 @@ def _first_frame(image: Image.Image) -> Pixels:
     return pixels
 
 
-def _orientation(image: Image.Image) -> Any:
-    """The EXIF orientation; 1, upright, where the tag is absent or damaged."""
+def _orientation(image: Image.Image, read: Callable[[Any], Any] = lambda image: image.getexif()) -> Any:
+    """The EXIF orientation; 1, upright, where the tag is absent or damaged.
+
+    A PNG without the tag is decoded for one that follows the pixels; not if `read` is Image.Image.getexif.
+    """
     try:
-        return image.getexif().get(0x0112, 1)
+        return read(image).get(0x0112, 1)
     except Exception:  # the pixels may be intact even if the metadata is not
         return 1
 

@@ -48,6 +48,7 @@ class Dataset:
     parser: Parser  # the task's, with its files found
     unscored: str = ""  # where some samples have no target: how many, and what they have instead
     placeholders: str = ""  # where prompts have `<image>`: how many, and how that is read
+    remarks: tuple[str, ...] = ()  # what its format found odd and left out or kept, a sentence each
 
     @property
     def digest(self) -> str:
@@ -124,7 +125,7 @@ def dataset(task: Task, roots: Sequence[Path]) -> Dataset:
     parser: Parser = registry.make("parsers", task.parser).within((source.root, *roots))
     return Dataset(
         task, source, samples, _digest(prompts), _digest(targets), _digest(facts), parser, unscored,
-        _placeholders(task, samples),
+        _placeholders(task, samples), source.remarks.said(),
     )  # fmt: skip
 
 
