@@ -325,7 +325,7 @@ def test_a_damaged_baseline_is_refused(packed: bool, runs: dict[str, Path], tmp_
 def test_odd_headers_of_a_checkpoint_that_is_watched(text: bytes, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + bytes(8))
-    assert trend.lacks(tmp_path) == "a readable index"
+    assert trend.lacks(tmp_path) in ("a readable header of model.safetensors", "a readable index")
     (tmp_path / "model.safetensors.index.json").write_bytes(text)
     assert trend.lacks(tmp_path) == "a readable index"
 

@@ -303,7 +303,7 @@ def test_the_decoder_names_what_is_wrong(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(ModelError, match="plain arrays"):
         mask_decoder.decoder(str(pickled))
     (tmp_path / "text.npz").write_text("no archive")
-    with pytest.raises(ModelError, match="readable"):
+    with pytest.raises(ModelError, match="cannot be read"):
         mask_decoder.decoder(str(tmp_path / "text.npz"))
 
 

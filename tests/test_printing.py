@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from stub import checkpoint, colours
-from stub_runs import Weighted, go, wrong_at
+from stub_runs import Weighted, as_schema_1, go, wrong_at
 
 import evalkit
 from evalkit import files, models, printing
@@ -42,6 +42,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         go(data, folder / "runs", "poor", wrong_at(0.5)),
     )
     for place in (good, poor):  # as another tool, or a checkpoint's folder, may name things
+        as_schema_1(place)  # or the seals would tell that they were changed
         run = json.loads((place / "run.json").read_text())
         (place / "run.json").write_text(json.dumps({**run, "model": f"{run['model']}{STRANGE}"}))
         lines = [json.loads(line) for line in (place / "rows.jsonl").read_text().splitlines()]

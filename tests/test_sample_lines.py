@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from stub import colours
-from stub_runs import go, right, wrong_at
+from stub_runs import as_schema_1, go, right, wrong_at
 
 import evalkit
 from evalkit.cli.main import main
@@ -67,6 +67,7 @@ def test_samples_show_what_was_asked(tmp_path: Path) -> None:
     assert list(frame.columns[:10]) == [
         "id", "group", "image", "image_path", "question", "prompt", "target", "text", "answer", "boxes",
     ]  # fmt: skip
+    as_schema_1(folder)
     old = [json.loads(text) for text in (folder / "rows.jsonl").read_text().split("\n") if text]
     for entry in old:  # as an older evalkit wrote them
         for key in ("image_path", "question", "prompt", "target"):

@@ -15,7 +15,6 @@ from evalkit.data.records import Record, name_problem, path_of
 from evalkit.data.sources import image_ref, of_windows
 from evalkit.errors import DataError
 from evalkit.geometry import location_tokens, mask_decoder
-from evalkit.images.prepare import header_size
 from evalkit.types import Format, ImageRef, Sample, Size, Source
 
 Line = tuple[int, Record]
@@ -82,6 +81,8 @@ class PaliGemmaLines(Format):
             )
 
     def _objects(self, lines: list[Line], images: Path, source: Source) -> Iterator[Sample]:
+        from evalkit.images.prepare import header_size  # Pillow is imported where images are read
+
         categories = self._categories(line for _, line in lines)
         for number, line in lines:
             ref, suffix = self._image(line, images), self._suffix(line)

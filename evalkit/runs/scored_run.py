@@ -243,7 +243,10 @@ def _rows(values: list[Any], spelling: str = "", groups: Sequence[str] = ()) -> 
             raise ValueError("rows of different kinds")
         return values
     if values and isinstance(values[0], list) and any(isinstance(v, str) for v in values[0]):
-        return values  # rows with the type of the question
+        if not all(type(v) is list and len(v) == 2 and type(v[0]) is str and type(v[1]) in (int, float)
+                   for v in values):  # fmt: skip
+            raise ValueError("rows of different kinds")
+        return values  # with the type of each question
     rows = np.asarray(values, dtype=np.float64)
     if not spelling.startswith("group_mean("):
         return rows
