@@ -92,7 +92,51 @@ def rows(root: Path) -> None:
     lines(root / "validation" / "metadata.jsonl", told)
 
 
-DETECTION: dict[str, Callable[[Path], None]] = {"paligemma": paligemma, "coco": coco, "rows": rows}
+def yolo(root: Path) -> None:
+    """As ultralytics and Roboflow write it."""
+    pictures(root / "valid" / "images")
+    (root / "data.yaml").write_text("train: ../train/images\nval: valid/images\nnc: 2\nnames: [cat, dog]\n")
+    (root / "train" / "images").mkdir(parents=True)
+    (root / "valid" / "labels").mkdir()
+    for name, objects in WORLD.items():
+        told = [
+            f"{['cat', 'dog'].index(c)} {(x0 + x1) / 2 / SIDE!r} {(y0 + y1) / 2 / SIDE!r} "
+            f"{(x1 - x0) / SIDE!r} {(y1 - y0) / SIDE!r}\n"
+            for c, (x0, y0, x1, y1) in objects
+        ]
+        (root / "valid" / "labels" / f"{name[0]}.txt").write_text("".join(told))
+
+
+def xml(name: str, objects: list[tuple[str, tuple[int, int, int, int]]], first: int) -> str:
+    boxes = "".join(
+        f"<object><name>{c}</name><bndbox><xmin>{x0 + first}</xmin><ymin>{y0 + first}</ymin>"
+        f"<xmax>{x1}</xmax><ymax>{y1}</ymax></bndbox></object>"
+        for c, (x0, y0, x1, y1) in objects
+    )
+    size = f"<size><width>{SIDE}</width><height>{SIDE}</height><depth>3</depth></size>"
+    return f"<annotation><filename>{name}</filename>{size}{boxes}</annotation>"
+
+
+def voc(root: Path) -> None:
+    """The official folders, with pixels counted from 1."""
+    pictures(root / "JPEGImages")
+    (root / "Annotations").mkdir()
+    (root / "ImageSets" / "Main").mkdir(parents=True)
+    (root / "ImageSets" / "Main" / "val.txt").write_text("".join(f"{name[0]}\n" for name in WORLD))
+    for name, objects in WORLD.items():
+        (root / "Annotations" / f"{name[0]}.xml").write_text(xml(name, objects, 1))
+
+
+def flat_voc(root: Path) -> None:
+    """XML beside images, with pixels counted from 0."""
+    pictures(root / "valid")
+    for name, objects in WORLD.items():
+        (root / "valid" / f"{name[0]}.xml").write_text(xml(name, objects, 0))
+
+
+DETECTION: dict[str, Callable[[Path], None]] = {
+    "paligemma": paligemma, "coco": coco, "rows": rows, "yolo": yolo, "voc": voc, "flat voc": flat_voc,
+}  # fmt: skip
 
 
 def made(found: Reading, folder: Path) -> list[Task]:
@@ -297,3 +341,22 @@ def test_many_images_are_recognised_without_decoding_them(tmp_path: Path) -> Non
     lines(tmp_path / "d.jsonl", told)
     assert recognise(tmp_path).samples == 2000
     assert place.look(tmp_path).images == {"images": 2000}
+
+
+@pytest.mark.parametrize("kind", ["llava", "messages"])
+def test_conversations_are_questions(kind: str, tmp_path: Path) -> None:
+    pictures(tmp_path / "images")
+    if kind == "llava":
+        turns = [{"from": "human", "value": "<image>\nhow many?"}, {"from": "gpt", "value": "two"}]
+        told: Any = [{"id": "0", "image": "a.png", "conversations": turns}]
+        (tmp_path / "train.json").write_text(json.dumps(told))
+    else:
+        parts = [{"type": "image", "image": "a.png"}, {"type": "text", "text": "how many?"}]
+        turns = [{"role": "user", "content": parts}, {"role": "assistant", "content": "two"}]
+        lines(tmp_path / "train.jsonl", [{"messages": turns}])
+    found = recognise(tmp_path)
+    assert (found.layout, found.split, found.samples) == ("conversations", "train", 1)
+    (task,) = made(found, tmp_path)
+    (sample,) = dataset.dataset(task, [tmp_path]).samples
+    assert (loader.prompt(task, sample.fields), sample.target) == ("how many?", ("two",))
+    assert Path(sample.images[0].path).exists()

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from evalkit import door
 from evalkit.errors import UserError
 
 DEEP = 5  # folders below each other that are looked into
@@ -84,6 +85,12 @@ def split_of(name: str) -> str:
     """The split that a file's or folder's name says (train, valid or test), or ''; the last word counts."""
     words = re.split(r"[^a-z]+", name.lower())
     return next((SPLITS[word] for word in reversed(words) if word in SPLITS), "")
+
+
+def begins_with(path: Path, mark: str) -> bool:
+    """Whether the first character of a file that is no blank is this one."""
+    with door.guarded(path), door.opened(path) as file:
+        return file.read(256).decode("utf-8-sig", "replace").lstrip().startswith(mark)
 
 
 def preferred(splits: Iterable[str], asked: str | None) -> str:

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from evalkit.errors import UserError
-from evalkit.tasks.layouts import coco, paligemma, place, tables
+from evalkit.tasks.layouts import coco, conversations, paligemma, place, tables, voc, yolo
 from evalkit.tasks.layouts.place import Place
 from evalkit.tasks.layouts.reading import Reading
 
 VERBS = ("detect", "segment")
-LAYOUTS = (paligemma.NAME, coco.NAME, tables.NAME)
+LAYOUTS = (paligemma.NAME, coco.NAME, yolo.NAME, voc.NAME, conversations.NAME, tables.NAME)
 
 
 def recognise(path: Path, split: str | None = None, verb: str = "") -> Reading:
@@ -38,6 +38,9 @@ def readings(there: Place, split: str | None, verb: str) -> list[Reading]:
     looks: list[Callable[[Place], list[Reading]]] = [
         lambda p: paligemma.look(p, split),
         lambda p: coco.look(p, split, verb),
+        lambda p: yolo.look(p, split, verb),
+        lambda p: voc.look(p, split, verb),
+        lambda p: conversations.look(p, split),
         lambda p: tables.look(p, split),
     ]
     found: list[Reading] = []

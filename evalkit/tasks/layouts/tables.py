@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from evalkit import door
 from evalkit.data.readers import read_json, read_lines, read_table
 from evalkit.errors import DataError
 from evalkit.tasks.layouts import place
@@ -97,9 +96,8 @@ def _records(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _list(path: Path) -> list[Any]:
-    with door.guarded(path), door.opened(path) as file:
-        if not file.read(64).lstrip(b"\xef\xbb\xbf \n\r\t").startswith(b"["):
-            raise DataError(f"{path}: is no table")
+    if not place.begins_with(path, "["):
+        raise DataError(f"{path}: is no table")
     data = read_json(path)
     return data if isinstance(data, list) else []
 

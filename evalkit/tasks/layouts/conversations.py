@@ -1,0 +1,69 @@
+"""Conversations: LLaVA's `conversations`, `messages` as chat models and ms-swift have them, ShareGPT."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from evalkit import registry
+from evalkit.data import instructions
+from evalkit.data.readers import read_json, read_lines
+from evalkit.errors import DataError
+from evalkit.tasks.layouts import place
+from evalkit.tasks.layouts.place import Place
+from evalkit.tasks.layouts.reading import Draft, Reading, task, text_tokens
+from evalkit.types import Source
+
+NAME = "conversations"
+KEYS = ("conversations", "messages")
+
+
+def look(there: Place, asked: str | None) -> list[Reading]:
+    """One reading for the files whose records are lists of turns."""
+    files = [name for name in there.named(".json", ".jsonl", ".jsonlines") if _is_one(there, name)]
+    splits = {place.split_of(name): name for name in files}
+    if not splits:
+        return []
+    if len(splits) < len(files):
+        return [r for name in files for r in _reading(there, {place.split_of(name): name}, asked)]
+    return _reading(there, splits, asked)
+
+
+def _reading(there: Place, splits: dict[str, str], asked: str | None) -> list[Reading]:
+    split = place.preferred(splits, asked)
+    name = splits[split]
+    source: dict[str, Any] = {"path": name}
+    read = Source(there.root, source)
+    samples = list(registry.make("formats", NAME).samples(read, split))
+    shown = next((s.images[0].path for s in samples if s.images), "")
+    beside = str((there.root / name).parent)
+    if shown:
+        below = shown.removeprefix(f"{beside}/")
+        folder = there.folder_with(below, name)
+        if folder is not None and not (there.root / name).parent.joinpath(below).exists():
+            source["images"] = folder or "."
+    notes = list(read.remarks.said())
+    boxes = sum(instructions.verb(s.fields["question"]) in ("detect", "segment") for s in samples)
+    if boxes:
+        notes.append(
+            f"{boxes:,} questions ask for boxes or masks; their answers are compared as text here, "
+            "as boxes where they are PaliGemma lines"
+        )
+    answers = [text for s in samples for text in s.target]
+    content = task(
+        "text", about=f"The conversations of {name}", spelled=NAME, split=split, source=source,
+        prompt="{question}", tokens=text_tokens(answers),
+    )  # fmt: skip
+    return [Reading(NAME, there.root, name, split, splits, [Draft("text", len(samples), content)], (), notes)]
+
+
+def _is_one(there: Place, name: str) -> bool:
+    path = there.root / name
+    try:
+        if name.lower().endswith(".json") and place.begins_with(path, "["):
+            records = read_json(path)
+            first = records[0] if records else None
+        else:
+            first = next((data for _, data in read_lines(path)), None)
+    except DataError:
+        return False
+    return isinstance(first, dict) and any(isinstance(first.get(key), list) for key in KEYS)

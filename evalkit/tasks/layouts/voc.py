@@ -1,0 +1,86 @@
+"""Pascal VOC's XML files: the official folders, or XML beside images as Roboflow writes them."""
+
+from __future__ import annotations
+
+import html
+import os
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from evalkit import door
+from evalkit.errors import UserError
+from evalkit.tasks.layouts import place
+from evalkit.tasks.layouts.place import Place
+from evalkit.tasks.layouts.reading import Draft, Reading, object_tokens, task
+
+NAME = "Pascal VOC"
+LOOKED = 1000  # XML files that are looked at
+_OBJECT = re.compile(r"<object>.*?</object>", re.DOTALL)
+_NAME = re.compile(r"<name>\s*([^<]*?)\s*</name>")
+_EDGE = re.compile(r"<[xy]min>\s*(-?[0-9.]+)\s*<")
+
+
+def look(there: Place, asked: str | None, verb: str = "") -> list[Reading]:
+    """One reading for the folders with annotations."""
+    files = [name for name in there.named(".xml") if there.alone or os.path.dirname(name) or there.images]
+    if not files or there.alone or "<annotation" not in _text(there, files[0]):
+        return []
+    by_folder: dict[str, list[str]] = {}
+    for name in files:
+        by_folder.setdefault(os.path.dirname(name), []).append(name)
+    sets = {
+        place.split_of(os.path.basename(name)) or os.path.splitext(os.path.basename(name))[0]: name
+        for name in there.named(".txt")
+        if os.path.basename(os.path.dirname(name)) == "Main" and "_" not in os.path.basename(name)
+    }
+    if sets:
+        root = os.path.dirname(os.path.dirname(os.path.dirname(next(iter(sets.values())))))
+        split = place.preferred(sets, asked)
+        listed = [line for line in _text(there, sets[split]).split("\n") if line.strip()]
+        return [_reading(there, root, files, split, sets, len(listed), verb)]
+    folders = {place.split_of(folder): folder for folder in by_folder}
+    if len(folders) < len(by_folder):
+        return []
+    split = place.preferred(folders, asked)
+    chosen, folder = by_folder[folders[split]], folders[split]
+    count = there.images.get(folder, len(chosen))
+    root = "" if split else (os.path.dirname(folder) if folder.endswith("Annotations") else folder)
+    return [_reading(there, root, chosen, split, folders, count, verb)]
+
+
+def _reading(
+    there: Place, root: str, files: Sequence[str], split: str, splits: dict[str, str], count: int, verb: str
+) -> Reading:
+    found: Counter[str] = Counter()
+    labels, lowest = [], 1.0
+    some = files[:: max(1, len(files) // LOOKED)]
+    for name in some:
+        text = _text(there, name)
+        mine = [html.unescape(m[1]) for o in _OBJECT.findall(text) if (m := _NAME.search(o))]
+        labels.append(mine)
+        found.update(mine)
+        lowest = min([lowest, *(float(edge) for edge in _EDGE.findall(text) if edge.count(".") < 2)])
+    notes = [] if len(some) == len(files) else [f"classes are those of {len(some):,} of {len(files):,} files"]
+    spelled = "voc"
+    if lowest < 1:
+        spelled = "voc(one_based=False)"
+        notes.append(f"a coordinate is {lowest:g}, so pixels are counted from 0 (the official data: from 1)")
+    wanted = verb or "detect"
+    content = task(
+        wanted, about=f"The objects of {root or there.root.name}", spelled=spelled, split=split,
+        source={"path": root or "."}, prompt=f"{wanted} {{categories}}",
+        tokens=object_tokens(labels, wanted == "segment"),
+    )  # fmt: skip
+    drafts = [Draft(wanted, count, content)]
+    file = splits[split] if not splits[split].endswith(".txt") else root
+    return Reading(NAME, there.root, file or ".", split, splits, drafts, sorted(found), notes)
+
+
+def _text(there: Place, name: str) -> str:
+    path = there.root / name
+    try:
+        with door.guarded(path):
+            return door.read(path, door.SMALL).decode("utf-8", "replace")
+    except UserError:
+        return ""
