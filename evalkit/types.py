@@ -322,6 +322,10 @@ Rows = npt.NDArray[np.float64] | list[Any]
 """One row per sample: a float array (n, columns), or a list of plain objects where sums are not enough."""
 
 
+Breakdowns = Mapping[str, Mapping[str, Mapping[str, float]]]
+"""Tables of a score's parts: by the table's name, the row's and the figure's."""
+
+
 class Metric(ABC):
     """From answers and targets to rows, from rows to a score. One frozen dataclass per file in `metrics/`.
 
@@ -357,6 +361,11 @@ class Metric(ABC):
 
     def details(self, rows: Rows) -> dict[str, float]:
         """Further figures by name (accuracy per question type, AP at .75...)."""
+        return {}
+
+    def breakdowns(self, rows: Rows) -> Breakdowns:
+        """The score's parts: `{"class": {"cat": {"AP": 0.5, "objects": 12}}}`, also counts. `confusion` has a
+        row a true class, `error` one a kind of error; each is shown by `evalkit table --per NAME`."""
         return {}
 
     def offsets(self, rows: Rows) -> npt.NDArray[np.float64] | None:
@@ -495,6 +504,7 @@ class Score:
     details: Mapping[str, float] = field(default_factory=dict)
     lower_is_better: bool = False
     remarks: Mapping[str, int] = field(default_factory=dict)  # what is odd about the answers -> how many
+    breakdowns: Breakdowns = field(default_factory=dict)
 
 
 def remarked(remarks: Mapping[str, int]) -> str:

@@ -195,6 +195,18 @@ EXAMPLES = {
         _DETECTIONS,
         _DETECTED_RIGHT,
     ),
+    "detection_f1": Example(
+        (
+            "detection_f1",
+            "detection_f1(iou=0.75, lowercase=True)",
+            "detection_f1(average='macro')",
+            "detection_f1(agnostic=True)",
+            *(f"detection_f1(figure={figure!r})" for figure in ("precision", "recall", "count_error")),
+        ),
+        _DETECTED,
+        _DETECTIONS,
+        (*_DETECTED_RIGHT[:2], ()),
+    ),
     "cumulative_iou": Example(("cumulative_iou",), _MASKS, _REGIONS, _RIGHT_MASKS),
     "group_mean": Example(
         ("group_mean", "group_mean(of='anls(threshold=0.5)', groups=('a', 'b'), without=('b',))"),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from evalkit.errors import TasksFailed
 from evalkit.evaluation import progress, rescore
 from evalkit.options.verbs import ScoreOptions
-from evalkit.report import formats, leaderboard
+from evalkit.report import breakdowns, formats, leaderboard
 from evalkit.types import why_not_scored
 
 
@@ -20,7 +21,7 @@ def score(options: ScoreOptions) -> int:
             folders = rescore.rescore(options)
         except TasksFailed as error:
             failed, folders = error, list(error.runs)
-        print(formats.terminal(leaderboard.collect(folders), bold=sys.stdout.isatty()), end="")
+        _show(leaderboard.collect(folders), options)
         if failed:
             progress.failures(failed)
         return failed.status if failed else 0
@@ -28,7 +29,7 @@ def score(options: ScoreOptions) -> int:
     file = str(options.predictions)
     name = options.name or Path(file).stem
     cells = [leaderboard.Cell(s, file, name, ()) for s in scored.scores]
-    print(formats.terminal(cells, bold=sys.stdout.isatty()), end="")
+    _show(cells, options)
     if data.unscored:
         progress.say(f"warning: {data.unscored}")
     if missing:
@@ -39,6 +40,13 @@ def score(options: ScoreOptions) -> int:
     for found in scored.scores:
         progress.say(found.signature)
     return 0
+
+
+def _show(cells: Sequence[leaderboard.Cell], options: ScoreOptions) -> None:
+    """The table, and its parts where they are asked for."""
+    print(formats.terminal(cells, bold=sys.stdout.isatty()), end="")
+    if options.per:
+        print("\n" + breakdowns.table(cells, "terminal", options.per), end="")
 
 
 ACTS = {"score": score}

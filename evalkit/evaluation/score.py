@@ -266,6 +266,7 @@ def _score(read: _Answers, spelling: str, metric: Metric, mean: Any, rows: Rows)
         details=whole.details(wide),
         lower_is_better=metric.lower_is_better,
         remarks={**read.remarks, **metric.remarks(read.answers, [s.target for s in read.samples])},
+        breakdowns=metric.breakdowns(rows),
     )
 
 

@@ -180,6 +180,11 @@ class ScoreOptions(DataOptions, SetOptions, CodeOptions):
         'JSON lines {"id": ..., "text": ...}', default=None, metavar="FILE"
     )
     name: str | None = option("what to call the model that made the predictions", default=None)
+    per: str | None = option(
+        "then a line a part of each score: class, group, error, field, confusion",
+        default=None,
+        metavar="PART",
+    )
 
 
 @options
@@ -199,6 +204,11 @@ class TableOptions(CodeOptions):
         "tasks × models, or a line a score (csv and json: long)", default=None
     )
     paired: bool = option("find ties with the best by paired samples; slower", default=False)
+    per: str | None = option(
+        "a line a part of each score: class, group, error, field, or the confusion matrix",
+        default=None,
+        metavar="PART",
+    )
     mean_over: Literal["seed"] | None = option(
         "one column for fine-tunes named alike but for -seed0, _s1, -run2 at the end: mean ± deviation",
         default=None,
