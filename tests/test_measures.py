@@ -253,3 +253,77 @@ def test_large_matrices_are_listed() -> None:
 def test_parts_that_are_not_there(words: list[str], why: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["table", "results", *words]) == 2
     assert why in capsys.readouterr().err
+
+
+# --- kinds of errors, and what causes them -----------------------------------------------------------------
+
+
+def test_errors_are_shown_with_their_causes(
+    tmp_path: Path, model: Stub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [{"size": SIZE, "objects": [thing("cat", 10, 10, 20, 20), thing("dog", 40, 40, 10, 10)]}] * 3
+    write(tmp_path / "data", lines, "boxes", "tide")
+    texts = [
+        f"{loc(10, 10, 20, 20)} dog ; {loc(10, 10, 20, 20)} dog ; {loc(0, 0, 64, 64)} cat",
+        f"{loc(10, 10, 20, 20)} cat ; {loc(12, 10, 20, 20)} cat ; {loc(48, 48, -8, -8)} dog",
+        f"{loc(14, 14, 20, 20)} cat ; {loc(50, 0, 10, 10)} dog",
+    ]
+    model.answer = lambda request: texts[int(request.id)]
+    assert run("data/t.yaml") == 0
+    (score,) = scores()
+    assert score.remarks == {
+        "have a box whose corners are in the wrong order": 1,
+        "boxes around the whole image": 1,
+        "boxes that the answer repeats": 1,
+    }
+    counts = {name: row["n"] for name, row in score.breakdowns["error"].items()}
+    assert counts == {
+        "classification": 2, "localisation": 1, "both": 0, "duplicate": 1, "background": 2, "missed": 3,
+        "false positive": 6, "false negative": 5,
+    }  # fmt: skip
+    capsys.readouterr()
+    assert main(["table", "results", "--per", "error"]) == 0
+    out = capsys.readouterr().out
+    assert out.splitlines()[0].split() == ["task", "metric", "model", "error", "n", "ΔAP"]
+    assert "missed: answers that were cut, more objects than in training" in out
+    assert "corners are in the wrong order: targets written as x y x y" in out
+    (folder,) = store.find([Path("results")])
+    assert main(["explain", str(folder.path)]) == 0
+    out = capsys.readouterr().out
+    assert "! cause        1 boxes around the whole image: a prompt that it was not trained for" in out
+    assert "! error        missed: 3, ΔAP " in out
+
+
+def test_answers_that_were_cut_are_said_with_their_limit(
+    tmp_path: Path, model: Stub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from evalkit.report import causes
+    from evalkit.types import CUT
+
+    score = Score("t", "m", "", 0.5, None, None, 20, 20, "all", 0, remarks={CUT: 12})
+    assert list(causes.odd(score, {"decode": {"max_new_tokens": 128}})) == [
+        "12 of 20 answers were cut at 128 new tokens: raise decode.max_new_tokens to the longest target"
+    ]
+
+
+def test_equal_scores_keep_one_order_when_errors_are_mended() -> None:
+    """Mending must not cost AP because of the order of detections that are ranked alike."""
+    good, bad = target(thing("cat", 0, 0, 20, 20)), target(thing("cat", 0, 0, 20, 20))
+    answers = [(box("cat", 0, 0, 20, 20),), (box("dog", 0, 0, 20, 20), box("cat", 40, 40, 9, 9))]
+    metric = registry.make("metrics", "tide")
+    rows = metric.rows(answers, [good | {"image_id": 0}, bad | {"image_id": 1}])
+    errors = metric.breakdowns(rows)["error"]
+    assert errors["background"] == {"n": 1, "ΔAP": 0.0}  # it is the last of its class
+    assert errors["classification"]["n"] == 1
+    assert errors["classification"]["ΔAP"] > 0.5
+
+
+def test_empty_masks_are_counted() -> None:
+    from pycocotools import mask as cocomask
+
+    from evalkit.types import Mask
+
+    coded = cocomask.frPyObjects({"size": [64, 64], "counts": [64 * 64]}, 64, 64)
+    answer = (Mask((64, 64), coded["counts"].decode(), box("cat", 0, 0, 9, 9), "cat"),)
+    metric = registry.make("metrics", "coco_ap")
+    assert metric.remarks([answer], [target(thing("cat", 0, 0, 9, 9))]) == {"masks without a pixel": 1}

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evalkit.geometry import boxes as box_geometry
-from evalkit.geometry import overlaps
+from evalkit.geometry import oddities, overlaps
 from evalkit.provenance import version
 from evalkit.registry import ADDED
 from evalkit.stats import f1
@@ -136,14 +136,16 @@ class CocoAp(Metric):
         return {**row, "offset": offset.tolist()}
 
     def remarks(self, answers: Sequence[Any | None], targets: Sequence[Any]) -> dict[str, int]:
-        """How many boxes have a label that is no category; the commonest of these, with what is nearest."""
+        """How many boxes have a label that is no category, the commonest of these with what is nearest, and
+        what else is odd about boxes."""
         names: dict[str, None] = {}
         lost: list[str] = []
         for answer, target in zip(answers, targets, strict=True):
             known = dict.fromkeys(target["categories"])
             names |= known
             lost += [t.label for t in answer or () if labels.meant(t.label, known, self.lowercase) is None]
-        return labels.strange(lost, names, "boxes with a label that is no category")
+        strange = labels.strange(lost, names, "boxes with a label that is no category")
+        return {**strange, **oddities.of(answers, targets)}
 
     def _score(self, thing: Box | Mask) -> float:
         box = thing.box if isinstance(thing, Mask) else thing

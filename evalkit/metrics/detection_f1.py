@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from evalkit.geometry import overlaps
+from evalkit.geometry import oddities, overlaps
 from evalkit.provenance import version
 from evalkit.stats import f1
 from evalkit.text import labels
@@ -95,9 +95,8 @@ class DetectionF1(Metric):
         return {"class": f1.table(rows, _counts).classes(), "confusion": dict(sorted(confusion.items()))}
 
     def remarks(self, answers: Sequence[Any | None], targets: Sequence[Any]) -> Mapping[str, int]:
-        """How many boxes have a label that is no category; the commonest of these, with what is nearest."""
-        if self.agnostic:
-            return {}
+        """How many boxes have a label that is no category, the commonest of these with what is nearest, and
+        what else is odd about boxes."""
         names = dict.fromkeys(name for target in targets for name in target["categories"])
         lost = [
             thing.label
@@ -105,7 +104,8 @@ class DetectionF1(Metric):
             for thing in answer or ()
             if labels.meant(thing.label, target["categories"], self.lowercase) is None
         ]
-        return labels.strange(lost, names, "boxes with a label that is no category")
+        strange = labels.strange(lost, names, "boxes with a label that is no category")
+        return {**(strange if not self.agnostic else {}), **oddities.of(answers, targets)}
 
     def tools(self) -> str:
         return version("pycocotools")

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from evalkit.errors import UserError, nearest
-from evalkit.report import columns
+from evalkit.report import causes, columns
 from evalkit.report.leaderboard import Cell, in_order
 
 GROUP = "group"
@@ -40,6 +40,10 @@ def table(cells: Sequence[Cell], form: str, per: str) -> str:
         for name, row in parts.items()
     ]
     notes = ["shares × 100; whole numbers are counts"]
+    if per == "error":
+        kinds_there = dict.fromkeys(name for _, parts in found for name in parts if name in causes.ERRORS)
+        notes += [f"{name}: {causes.ERRORS[name]}" for name in kinds_there]
+        notes += dict.fromkeys(line for c, _ in found for line in causes.odd(c.score, c.task_file))
     return columns.plain([header, *lines], form, notes)
 
 
