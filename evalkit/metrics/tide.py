@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
@@ -63,7 +63,15 @@ class Tide(Metric):
     def rows(self, answers: Sequence[Sequence[Box | Mask] | None], targets: Sequence[dict[str, Any]]) -> Rows:
         """One dict an image: `image`; by category `objects`, `unfound` and `missed`; `boxes`, each [category,
         score, right (1), wrong (0) or ignored (-1), kind of error, category that mending gives it or ""]."""
-        return [self._image(a or (), t) for a, t in zip(answers, targets, strict=True)]
+        best = [self._best(a or (), t["categories"]) for a, t in zip(answers, targets, strict=True)]
+        near = overlaps.candidates(
+            [[thing for _, _, thing in some] for some in best],
+            [t["objects"] for t in targets],
+            [t["size"] for t in targets],
+            self.region,
+            self.background,
+        )
+        return [self._image(*each) for each in zip(best, targets, near, strict=True)]
 
     def reduce(self, rows: Rows, counts: npt.NDArray[Any] | None = None) -> float:
         points = _prepare(rows)
@@ -109,84 +117,116 @@ class Tide(Metric):
             return box.class_score
         return box.score if self.rank == "logprob" else 1.0
 
-    def _image(self, answer: Sequence[Box | Mask], target: Mapping[str, Any]) -> dict[str, Any]:
-        known = dict.fromkeys(target["categories"])
-        named = [(labels.meant(t.label, known, self.lowercase), self._score(t), t) for t in answer]
-        best = sorted((each for each in named if each[0] is not None), key=lambda each: -each[1])[:MOST]
-        names, scores = [str(name) for name, _, _ in best], [score for _, score, _ in best]
-        near, _ = overlaps.of([t for _, _, t in best], target["objects"], target["size"], self.region)
-        crowd = np.array([bool(o.get("iscrowd", 0)) for o in target["objects"]], dtype=bool)
-        wanted = np.array([o["category"] for o in target["objects"]], dtype=object)
-        alike = np.array(names, dtype=object)[:, None] == wanted[None, :]
-        in_crowd = (alike & (near > self.iou))[:, crowd].any(axis=1)
-        near, alike, wanted = near[:, ~crowd], alike[:, ~crowd], wanted[~crowd]
-        partner = _matched(np.where(alike, near, 0.0), self.iou)
-        right = np.where(partner >= 0, RIGHT, np.where(in_crowd, IGNORED, WRONG))
-        used = np.isin(np.arange(len(wanted)), partner)
-        errors = self._errors(near, alike, used, partner)
+    def _best(
+        self, answer: Sequence[Box | Mask], names: Sequence[str]
+    ) -> list[tuple[str, float, Box | Mask]]:
+        """(category, score, detection) of those that count, the best first."""
+        named = [(labels.meant(t.label, names, self.lowercase), self._score(t), t) for t in answer]
+        found = [(name, score, t) for name, score, t in named if name is not None]
+        return sorted(found, key=lambda each: -each[1])[:MOST]
+
+    def _image(
+        self,
+        best: Sequence[tuple[str, float, Box | Mask]],
+        target: Mapping[str, Any],
+        near: Sequence[Sequence[tuple[int, float]]],
+    ) -> dict[str, Any]:
+        names, scores = [name for name, _, _ in best], [score for _, score, _ in best]
+        wanted = [o["category"] for o in target["objects"]]
+        crowd = [bool(o.get("iscrowd", 0)) for o in target["objects"]]
+        pairs = [
+            [(j, v, name == wanted[j]) for j, v in some if not crowd[j]]
+            for name, some in zip(names, near, strict=True)
+        ]
+        lying = [
+            any(crowd[j] and v > self.iou and name == wanted[j] for j, v in some)
+            for name, some in zip(names, near, strict=True)
+        ]
+        partner = _matched(pairs, self.iou)
+        errors = self._errors(pairs, partner)
+        used = set(partner)
         mended, usable = _mended(errors, used, scores)
         lines = [
-            [name, score, int(state), ERRORS[kind] if kind >= 0 else "", str(wanted[j]) if j >= 0 else ""]
-            for name, score, state, (kind, _), j in zip(names, scores, right, errors, mended, strict=True)
+            [
+                name,
+                score,
+                RIGHT if mine >= 0 else IGNORED if ignored else WRONG,
+                kind,
+                wanted[j] if j >= 0 else "",
+            ]
+            for name, score, mine, ignored, (kind, _), j in zip(
+                names, scores, partner, lying, errors, mended, strict=True
+            )
         ]
-        counts = {
-            "objects": wanted.tolist(),
-            "unfound": wanted[~used].tolist(),
-            "missed": [name for j, name in enumerate(wanted) if not used[j] and j not in usable],
+        unfound = [j for j in range(len(wanted)) if j not in used and not crowd[j]]
+        return {
+            "image": target["image_id"],
+            "objects": _counted(name for name, aside in zip(wanted, crowd, strict=True) if not aside),
+            "unfound": _counted(wanted[j] for j in unfound),
+            "missed": _counted(wanted[j] for j in unfound if j not in usable),
+            "boxes": lines,
         }
-        by_name = {
-            key: {name: some.count(name) for name in sorted(set(some))} for key, some in counts.items()
-        }
-        return {"image": target["image_id"], **by_name, "boxes": lines}
 
-    def _errors(
-        self, near: Floats, alike: npt.NDArray[np.bool_], used: npt.NDArray[np.bool_], partner: Ints
-    ) -> list[tuple[int, int]]:
-        """(kind of error, object that mending is about) of each detection; -1 where there is none."""
-        if not near.shape[1]:
-            return [(4, -1)] * len(near)
-        own, other = np.where(alike, near, 0.0), np.where(alike, 0.0, near)
-        best, best_other = own.argmax(axis=1), other.argmax(axis=1)
-        top, top_other = own.max(axis=1), other.max(axis=1)
-        twice = (own * used).max(axis=1)
-        found = []
-        for i in range(len(near)):
-            if partner[i] >= 0:
-                found.append((-1, -1))
-            elif self.background <= top[i] <= self.iou:
-                found.append((1, int(best[i])))
-            elif top_other[i] >= self.iou:
-                found.append((0, int(best_other[i])))
-            elif twice[i] >= self.iou:
-                found.append((3, -1))
+    def _errors(self, pairs: Sequence[Sequence[_Pair]], partner: Sequence[int]) -> list[tuple[str, int]]:
+        """(kind of error, object that mending is about or -1) of each detection; ("", -1) of a right one."""
+        used, found = set(partner), []
+        for near, mine in zip(pairs, partner, strict=True):
+            if mine >= 0:
+                found.append(("", -1))
+                continue
+            own, other = _most([p for p in near if p[2]]), _most([p for p in near if not p[2]])
+            if self.background <= own[1] <= self.iou:
+                found.append(("localisation", own[0]))
+            elif other[1] >= self.iou:
+                found.append(("classification", other[0]))
+            elif any(overlap >= self.iou and alike and j in used for j, overlap, alike in near):
+                found.append(("duplicate", -1))
             else:
-                found.append((4 if near[i].max() <= self.background else 2, -1))
+                far = max(own[1], other[1]) <= self.background
+                found.append(("background" if far else "both", -1))
         return found
 
 
-def _matched(own: Floats, iou: float) -> Ints:
-    """Each detection's object, the best first: the one left that it overlaps most, by `iou` or more; else
-    -1."""
-    partner, left = np.full(len(own), -1, dtype=np.intp), own.copy()
-    if own.shape[1]:
-        for i in np.flatnonzero(own.max(axis=1) >= iou).tolist():
-            j = int(left[i].argmax())
-            if left[i, j] >= iou:
-                partner[i] = j
-                left[:, j] = 0.0
+_Pair = tuple[int, float, bool]  # object, overlap, whether it is of the detection's category
+
+
+def _most(pairs: Iterable[_Pair]) -> _Pair:
+    """The pair that overlaps most, the first of equal ones; overlap 0 without any."""
+    best: _Pair = (-1, 0.0, False)
+    for pair in pairs:
+        if pair[1] > best[1]:
+            best = pair
+    return best
+
+
+def _matched(pairs: Sequence[Sequence[_Pair]], iou: float) -> list[int]:
+    """Each detection's object, the best detection first: of those left the one that it overlaps most, by `iou` or
+    more; else -1."""
+    taken, partner = set[int](), []
+    for near in pairs:
+        j, overlap, _ = _most([p for p in near if p[2] and p[0] not in taken])
+        partner.append(j if overlap >= iou else -1)
+        taken.add(partner[-1])
     return partner
 
 
 def _mended(
-    errors: Sequence[tuple[int, int]], used: npt.NDArray[np.bool_], scores: Sequence[float]
+    errors: Sequence[tuple[str, int]], used: Collection[int], scores: Sequence[float]
 ) -> tuple[list[int], set[int]]:
     """The object that mending gives each detection, or -1: the best detection alone of those whose error is
     about an unfound object; and these objects."""
     best: dict[int, int] = {}
     for i, (_, j) in enumerate(errors):
-        if j >= 0 and not used[j] and (j not in best or scores[i] > scores[best[j]]):
+        if j >= 0 and j not in used and (j not in best or scores[i] > scores[best[j]]):
             best[j] = i
     return [j if j >= 0 and best.get(j) == i else -1 for i, (_, j) in enumerate(errors)], set(best)
+
+
+def _counted(names: Iterable[str]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for name in names:
+        found[name] = found.get(name, 0) + 1
+    return found
 
 
 # --- accumulation ------------------------------------------------------------------------------
