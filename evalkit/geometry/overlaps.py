@@ -42,8 +42,8 @@ def of(things: Things, objects: Objects, size: Size, region: str) -> tuple[Float
 def candidates(
     things: Sequence[Things], objects: Sequence[Objects], sizes: Sequence[Size], region: str, least: float
 ) -> Iterator[list[list[tuple[int, float]]]]:
-    """For each image, for each thing: the (object, overlap) pairs of `least` (above 0) or more, as `of` computes
-    them. Boxes of many images are compared at once."""
+    """For each image, for each thing: the (object, overlap) pairs of `least` (above 0) or more, as `of`
+    computes them. Boxes of many images are compared at once."""
     for start in range(0, len(things), _IMAGES):
         part = slice(start, start + _IMAGES)
         if region == "boxes":

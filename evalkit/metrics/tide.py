@@ -200,8 +200,8 @@ def _most(pairs: Iterable[_Pair]) -> _Pair:
 
 
 def _matched(pairs: Sequence[Sequence[_Pair]], iou: float) -> list[int]:
-    """Each detection's object, the best detection first: of those left the one that it overlaps most, by `iou` or
-    more; else -1."""
+    """Each detection's object, the best detection first: of those left the one that it overlaps most, by
+    `iou` or more; else -1."""
     taken, partner = set[int](), []
     for near in pairs:
         j, overlap, _ = _most([p for p in near if p[2] and p[0] not in taken])
