@@ -446,6 +446,17 @@ class ExplainOptions(CodeOptions):
     )
 
 
+@options
+class SuspectsOptions(CodeOptions):
+    """Samples whose annotation is probably wrong."""
+
+    runs: Paths = option(
+        f"{RUNS}; several checkpoints see more", kw_only=False, metavar="RUN", place="+", check=paths
+    )
+    top: int = option("how many are shown (default 20)", default=20, metavar="N", check=positive)
+    output: str | Path | None = option("all of them as JSON lines", default=None, metavar="FILE", check=Path)
+
+
 VERBS: dict[str, type[Options]] = {
     "run": RunOptions,
     "demo": DemoOptions,
@@ -458,6 +469,7 @@ VERBS: dict[str, type[Options]] = {
     "watch": WatchOptions,
     "published": PublishedOptions,
     "explain": ExplainOptions,
+    "suspects": SuspectsOptions,
     "list": ListOptions,
     "show": ShowOptions,
     "data": FindDataOptions,
