@@ -359,6 +359,10 @@ Rows = npt.NDArray[np.float64] | list[Any]
 """One row per sample: a float array (n, columns), or a list of plain objects where sums are not enough."""
 
 
+Breakdowns = Mapping[str, Mapping[str, Mapping[str, float]]]
+"""Tables of a score's parts: by the table's name, the row's and the figure's."""
+
+
 @dataclass(frozen=True, slots=True)
 class Stratum:
     """A part of a score that is a weighted mean: `rows` (m, columns) of the samples at `places` (m,), scored
@@ -414,6 +418,11 @@ class Metric(ABC):
     def strata(self, rows: Rows) -> Sequence[Stratum]:
         """The parts that the score is a weighted mean of, for its interval; none where it is no such mean."""
         return ()
+
+    def breakdowns(self, rows: Rows) -> Breakdowns:
+        """The score's parts: `{"class": {"cat": {"AP": 0.5, "objects": 12}}}`, also counts. `confusion` has a
+        row a true class, `error` one a kind of error; each is shown by `evalkit table --per NAME`."""
+        return {}
 
     def offsets(self, rows: Rows) -> npt.NDArray[np.float64] | None:
         """How far boxes are from the targets that they overlap: (n, 3), the summed distances down and right,
@@ -562,6 +571,7 @@ class Score:
     details: Mapping[str, float] = field(default_factory=dict)
     lower_is_better: bool = False
     remarks: Mapping[str, int] = field(default_factory=dict)  # what is odd about the answers -> how many
+    breakdowns: Breakdowns = field(default_factory=dict)
 
 
 def remarked(remarks: Mapping[str, int]) -> str:

@@ -161,6 +161,24 @@ _GQA = (
 _TYPED = (("presence", "yes"), ("presence", "no"), ("count", "7"), ("rural_urban", "rural"), ("comp", "no"))
 _PAIRED = (("a", "True"), ("a", "False"), ("b", "True"), ("c", "False"))
 
+_JSON = (
+    ('{"total": "12.50", "menu": [{"name": "cake", "n": 2}, {"name": "juice"}]}',),
+    ('{"date": "2024-03-01", "paid": true, "notes": null}', '{"date": "1 March 2024"}'),
+    ('["a", "b"]',),
+    ("<s_name>Ann</s_name><s_items><s_a>1</s_a><sep/><s_a>2</s_a></s_items>",),
+    ("{}",),
+)
+_JSON_READ = (
+    '{"menu": [{"name": "juice"}, {"n": 3, "name": "cake"}], "total": 12.5}',
+    '{"date": "03/01/2024"}',
+    '["b", "a", "c"]',
+    '{"name": "Ann", "items": [{"a": "2"}]',
+    '{"x": 1}',
+)
+_JSON_RIGHT = tuple(accepted[0] for accepted in _JSON)
+_LABELS = (("cat", "dog"), ("bird",), (), ("cat, red bird",))
+_NUMBERS = (("12",), ("1,200", "1300"), ("0.5",), ("-3",))
+
 EXAMPLES = {
     "anls": Example(
         ("anls", "anls(lowercase=False)", "anls(variant='rrc')", "anls(variant='mmf')"),
@@ -168,6 +186,7 @@ EXAMPLES = {
         ACCEPTED,
         tuple(accepted[0] for accepted in ACCEPTED),
     ),
+    "anls_star": Example(("anls_star", "anls_star(threshold=0.0)"), _JSON_READ, _JSON, _JSON_RIGHT),
     "box_accuracy": Example(("box_accuracy", "box_accuracy(iou=0.75)"), _BOXES, _REFERRED, _RIGHT_BOXES),
     "box_iou": Example(("box_iou",), _BOXES, _REFERRED, _RIGHT_BOXES),
     "bleu": Example(
@@ -201,6 +220,18 @@ EXAMPLES = {
         _DETECTIONS,
         _DETECTED_RIGHT,
     ),
+    "detection_f1": Example(
+        (
+            "detection_f1",
+            "detection_f1(iou=0.75, lowercase=True)",
+            "detection_f1(average='macro')",
+            "detection_f1(agnostic=True)",
+            *(f"detection_f1(figure={figure!r})" for figure in ("precision", "recall", "count_error")),
+        ),
+        _DETECTED,
+        _DETECTIONS,
+        (*_DETECTED_RIGHT[:2], ()),
+    ),
     "cumulative_iou": Example(("cumulative_iou",), _MASKS, _REGIONS, _RIGHT_MASKS),
     "group_mean": Example(
         ("group_mean", "group_mean(of='anls(threshold=0.5)', groups=('a', 'b'), without=('b',))"),
@@ -214,6 +245,43 @@ EXAMPLES = {
         (("4c\t4e\n8d\t8r",), ("=\t=",), ("4c 4d",), ("4c 4d",), ("2.e-", "16ff\t(8a")),
         ("4c\t4e\n8d\t8r", "=\t=", "4c 4d", "4c 4d", "16ff\t(8a"),
     ),
+    "cer": Example(("cer", "cer(lowercase=True)"), TEXTS, ACCEPTED, tuple(a[0] for a in ACCEPTED)),
+    "wer": Example(("wer", "wer(lowercase=True)"), TEXTS, ACCEPTED, tuple(a[0] for a in ACCEPTED)),
+    "json_fields": Example(
+        (
+            "json_fields",
+            "json_fields(average='macro', lists='ordered', lowercase=True)",
+            "json_fields(average='samples', lists='flat', tolerance=0.01, days=0)",
+        ),
+        _JSON_READ,
+        _JSON,
+        _JSON_RIGHT,
+    ),
+    "json_match": Example(
+        ("json_match", "json_match(lists='ordered', tolerance=0.1, days=1, lowercase=True)"),
+        _JSON_READ,
+        _JSON,
+        _JSON_RIGHT,
+    ),
+    "label_f1": Example(
+        ("label_f1", "label_f1(average='macro', lowercase=True)", "label_f1(average='samples')"),
+        ("dog,cat , cat", "Bird", None, "cat"),
+        _LABELS,
+        ("cat, dog", "bird", "", "red bird,cat"),
+    ),
+    "mean_absolute_error": Example(
+        ("mean_absolute_error", "mean_absolute_error(within=(0.0, 5.0, 100.0))"),
+        ("11", "$1,250", "about", None),
+        _NUMBERS,
+        ("12", "1200", "50%", "−3.0"),
+    ),
+    "tide": Example(
+        ("tide", "tide(rank='logprob')", "tide(rank='class', iou=0.75, background=0.2)"),
+        _DETECTED,
+        _DETECTIONS,
+        _DETECTED_RIGHT,
+    ),
+    "ted": Example(("ted",), _JSON_READ, _JSON, _JSON_RIGHT),
     "exact_match": Example(
         ("exact_match", "exact_match(lowercase=True)", "exact_match(normalise='mmf')"),
         TEXTS,

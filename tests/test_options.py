@@ -27,8 +27,8 @@ FUNCTIONS = {name: getattr(api, name) for name in VERBS if hasattr(api, name)}
 NEEDED = {
     "run": ["--model", "m", "--tasks", "t"], "export": ["r"], "compare": ["a", "b"],
     "check": ["c", "--baseline", "b"], "baseline": ["save", "r", "f"], "watch": ["d", "--tasks", "t"],
-    "explain": ["r"], "list": ["tasks"], "show": ["t"], "data": ["t"], "doctor": ["--model", "m"],
-    "convert": ["f", "g", "--tokenizer", "t"], "ask": ["i", "p", "--model", "m"],
+    "explain": ["r"], "suspects": ["r"], "list": ["tasks"], "show": ["t"], "data": ["t"],
+    "doctor": ["--model", "m"], "convert": ["f", "g", "--tokenizer", "t"], "ask": ["i", "p", "--model", "m"],
 }  # fmt: skip
 
 

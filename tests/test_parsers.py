@@ -49,6 +49,7 @@ SPELLINGS = {
     "text": ("text", "text(strip=True)", "text(clean=True)"),
     "boxes": ("boxes", "boxes(divisor=1024, form='demo')", "boxes(form='first')", "boxes(form='start')"),
     "html": ("html",),
+    "json": ("json",),
     "letter": ("letter", "letter(form='alone')"),
     "masks": ("masks", "masks(form='start')", "masks(form='objects', divisor=1024)"),
     "words": ("words", "words(form='text_first', divisor=1024)"),

@@ -39,6 +39,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "published",
         "why a run's number may differ from the published one, or two runs from each other",
     ),
+    "suspects": ("suspects", "samples whose annotation is probably wrong, ranked"),
     "list": ("tasks", "what there is"),
     "show": ("tasks", "a task: exact prompt on a sample, preparation, metrics, what is missing"),
     "data": ("tasks", "where a task's data is looked for, what is found, where to get the rest"),

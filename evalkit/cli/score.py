@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from evalkit.cli.options import command
@@ -10,7 +11,7 @@ from evalkit.errors import TasksFailed
 from evalkit.evaluation import progress, rescore
 from evalkit.options.verbs import ScoreOptions
 from evalkit.printing import put
-from evalkit.report import formats, leaderboard
+from evalkit.report import breakdowns, formats, leaderboard
 from evalkit.types import why_not_scored
 
 
@@ -22,7 +23,7 @@ def score(options: ScoreOptions) -> int:
             folders = rescore.rescore(options)
         except TasksFailed as error:
             failed, folders = error, list(error.runs)
-        put(formats.terminal(leaderboard.collect(folders), bold=sys.stdout.isatty()), end="")
+        _show(leaderboard.collect(folders), options)
         if failed:
             progress.failures(failed)
         return failed.status if failed else 0
@@ -31,7 +32,7 @@ def score(options: ScoreOptions) -> int:
     file = str(options.predictions)
     name = options.name or Path(file).stem
     cells = [leaderboard.Cell(s, file, name, ()) for s in scored.scores]
-    put(formats.terminal(cells, bold=sys.stdout.isatty()), end="")
+    _show(cells, options)
     for said in filter(None, (data.unscored, *data.remarks)):
         progress.say(f"warning: {said}")
     if missing:
@@ -44,6 +45,13 @@ def score(options: ScoreOptions) -> int:
     if found.folder is not None:
         progress.say(f"kept as the run {found.folder.path}")
     return 1 if scored.failed else 0
+
+
+def _show(cells: Sequence[leaderboard.Cell], options: ScoreOptions) -> None:
+    """The table, and its parts where they are asked for."""
+    put(formats.terminal(cells, bold=sys.stdout.isatty()), end="")
+    if options.per:
+        put("\n" + breakdowns.table(cells, "terminal", options.per), end="")
 
 
 ACTS = {"score": score}

@@ -150,13 +150,13 @@ def _running(thing: Parser | Metric, used: dict[str, str]) -> Iterator[None]:
 def _remarks(
     given: Sequence[Prediction], answers: Sequence[Any], odd: Sequence[str], invalid: Sequence[bool]
 ) -> dict[str, int]:
-    """What is odd about the texts, the commonest first: why one is unreadable, what stands in a text answer
-    that no answer has, and that it was cut."""
+    """What is odd about the texts, the commonest first: why one is unreadable, what stands in it that no
+    answer has, and that it was cut."""
     found = Counter[str]()
     for prediction, answer, why, bad in zip(given, answers, odd, invalid, strict=True):
         if bad:
             found[UNREADABLE + (why or "as its parser says")] += 1
-        elif why and isinstance(answer, str):
+        elif why and answer != ():
             found[why] += 1
         found[CUT] += prediction.stop == "length"
     return {what: n for what, n in found.most_common() if n}
@@ -294,6 +294,7 @@ def _score(read: _Answers, spelling: str, metric: Metric, mean: Any, rows: Rows)
         details={name: v for name, v in whole.details(wide).items() if math.isfinite(v)},
         lower_is_better=metric.lower_is_better,
         remarks={**read.remarks, **metric.remarks(read.answers, [s.target for s in read.samples])},
+        breakdowns=metric.breakdowns(rows),
     )
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from evalkit.types import Box, Prediction
 
 LOCATIONS = 1024
+SWAPPED = "a box whose corners are in the wrong order"
 _LOC = r"<loc((?:0[0-9]{3}|10[01][0-9]|102[0-3]))>"
 _SEG = r"<seg((?:0[0-9]{2}|1[01][0-9]|12[0-7]))>"
 _BOX = re.compile(_LOC * 4)
@@ -40,6 +41,12 @@ class Found:
         """Whether the box has an area."""
         y0, x0, y1, x1 = self.corners
         return y1 > y0 and x1 > x0
+
+    @property
+    def swapped(self) -> bool:
+        """Whether it would have an area with its corners in the other order."""
+        y0, x0, y1, x1 = self.corners
+        return not self.sound and y0 != y1 and x0 != x1
 
     def box(self, divisor: int) -> Box:
         """The box as fractions of the image: location numbers over `divisor` (1023 or 1024)."""
@@ -79,7 +86,17 @@ def lacking(text: str, form: str = "objects", mask: bool = False) -> str:
             return "no sixteen mask tokens after the box" if re.search(_SEG, text) else "no mask tokens"
         if form == "start" and not _BOX_AND_MASK.match(text):
             return "a blank between box and mask"
-    return "" if any(each.sound for each in counted) else "a box without area"
+    if any(each.sound for each in counted):
+        return ""
+    return SWAPPED if any(each.swapped for each in counted) else "a box without area"
+
+
+def skipped(text: str) -> str:
+    """Which boxes of a text are left out though others are read, in a few words, or ''."""
+    left = [each for each in objects(text) if not each.sound]
+    if not left:
+        return ""
+    return f"have {SWAPPED}" if any(each.swapped for each in left) else "have a box without area"
 
 
 def objects(text: str) -> list[Found]:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -13,10 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from evalkit.geometry import boxes as box_geometry
-from evalkit.geometry import rle
+from evalkit.geometry import oddities, overlaps
 from evalkit.provenance import version
 from evalkit.registry import ADDED
-from evalkit.types import Box, Mask, Metric, Rows
+from evalkit.stats import f1
+from evalkit.text import labels
+from evalkit.types import Box, Breakdowns, Mask, Metric, Rows
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -24,7 +23,6 @@ Ints = npt.NDArray[np.int64]
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0.0, 1.0, 101)
 AREAS = {"all": (0, 1e10), "small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, 1e10)}
-LISTED = 5  # labels of no category that are named
 MOST = 100  # detections of one category that count in one image
 _STEPS = [round(t, 2) for t in THRESHOLDS.tolist()]
 _LIMITS = [min(t, 1 - 1e-10) for t in THRESHOLDS.tolist()]
@@ -106,6 +104,18 @@ class CocoAp(Metric):
                 found[f"AR_{name}"] = [recall for _, recall in ranged]
         return {name: float(np.mean(values)) for name, values in found.items() if values}
 
+    def breakdowns(self, rows: Rows) -> Breakdowns:
+        """By class: AP, AP50, AR100; at an IoU of .5 precision, recall and F1 of all detections; counts."""
+        found = dict[str, dict[str, float]]()
+        for name, one in _prepare(rows).categories:
+            curve = _curve(one)
+            counting = one.ignored & 1 == 0
+            right = int((counting & (one.matched & 1 == 1)).sum())
+            counts = np.array([right, counting.sum(), one.objects[:, 0].sum()], dtype=np.float64)
+            known = {"AP": curve[0].mean(), "AP50": curve[0][0], "AR100": curve[1].mean()} if curve else {}
+            found[name or "(any)"] = {k: float(v) for k, v in known.items()} | f1.figures(counts)
+        return {"class": found}
+
     def tools(self) -> str:
         return version("pycocotools")
 
@@ -116,7 +126,9 @@ class CocoAp(Metric):
         for each in sorted(target["objects"], key=lambda o: known[o["category"]]):
             wanted.setdefault(_ANY if self.agnostic else each["category"], []).append(each)
         given: dict[str, list[Box | Mask]] = {}
-        labelled = [(name, t) for t in answer if (name := self._category(t.label, known)) is not None]
+        labelled = [
+            (name, t) for t in answer if (name := labels.meant(t.label, known, self.lowercase)) is not None
+        ]
         for name, thing in sorted(labelled, key=lambda pair: known[pair[0]]):
             given.setdefault(_ANY if self.agnostic else name, []).append(thing)
         objects, boxes = {}, []
@@ -130,26 +142,22 @@ class CocoAp(Metric):
         row = {"image": target["image_id"], "objects": objects, "boxes": boxes}
         return {**row, "offset": offset.tolist()}
 
-    def _category(self, label: str, known: Mapping[str, int]) -> str | None:
-        """The category that a label names, or None."""
-        if label in known or not self.lowercase:
-            return label if label in known else None
-        return next((name for name in known if name.lower() == label.lower()), None)
-
     def remarks(self, answers: Sequence[Any | None], targets: Sequence[Any]) -> dict[str, int]:
-        """How many boxes have a label that is no category; the commonest of these, with what is nearest.
-        Where a question asks for some categories alone, how many boxes are of others."""
-        lost: Counter[str] = Counter()
-        names: dict[str, int] = {}
+        """How many boxes have a label that is no category, the commonest of these with what is nearest; how
+        many are of a category that was not asked for; what else is odd about boxes."""
+        names: dict[str, None] = {}
+        lost: list[str] = []
         for answer, target in zip(answers, targets, strict=True):
-            known = {name: n for n, name in enumerate(target["categories"])}
+            known = dict.fromkeys(target["categories"])
             names |= known
-            lost.update(t.label for t in answer or () if self._category(t.label, known) is None)
-        others = sum(lost.pop(label) for label in list(lost) if self._category(label, names) is not None)
-        found = {"boxes of a category that was not asked for": others} if others else {}
-        common = lost.most_common(LISTED)
-        named = {f"of them {_short(label)}{_nearest(label, names)}": n for label, n in common}
-        return found | ({"boxes with a label that is no category": lost.total(), **named} if lost else {})
+            lost += [t.label for t in answer or () if labels.meant(t.label, known, self.lowercase) is None]
+        strange = [label for label in lost if labels.meant(label, names, self.lowercase) is None]
+        others = len(lost) - len(strange)
+        return {
+            **({"boxes of a category that was not asked for": others} if others else {}),
+            **labels.strange(strange, names, "boxes with a label that is no category"),
+            **oddities.of(answers, targets),
+        }
 
     def _score(self, thing: Box | Mask) -> float:
         box = thing.box if isinstance(thing, Mask) else thing
@@ -163,8 +171,6 @@ class CocoAp(Metric):
         self, things: Sequence[Box | Mask], objects: Sequence[dict[str, Any]], size: tuple[int, int]
     ) -> tuple[list[int], list[tuple[int, int]], Floats]:
         """(objects that count in each area range, (matched, ignored) of each detection, `_moved`)."""
-        from pycocotools import mask
-
         crowd = [int(o.get("iscrowd", 0)) for o in objects]
         passed = [
             [bool(c) or not low <= o["area"] <= high for c, o in zip(crowd, objects, strict=True)]
@@ -173,17 +179,8 @@ class CocoAp(Metric):
         counted = [len(objects) - sum(p) for p in passed]
         if not things:
             return counted, [], np.zeros(3)
-        if self.region == "masks":
-            masks = [rle.mask_rle(t) for t in things if isinstance(t, Mask)]
-            there = [rle.rle(o["segmentation"], size) for o in objects]
-            areas = mask.area(masks).tolist()
-            overlaps = mask.iou(masks, there, crowd) if objects else ()
-        else:
-            boxed = _pixels(things, size)
-            areas = (boxed[:, 2] * boxed[:, 3]).tolist()
-            boxes = np.array([o["box"] for o in objects], dtype=np.float64)
-            overlaps = mask.iou(boxed, boxes, crowd) if objects else ()
-        pairs = _candidates(overlaps)
+        near, areas = overlaps.of(things, objects, size, self.region)
+        pairs = _candidates(near)
         result = [(0, 0)] * len(things)
         for n, (low, high) in enumerate(AREAS.values()):
             for i, (matched, ignored) in enumerate(_assign(pairs, crowd, passed[n], len(things))):
@@ -191,26 +188,6 @@ class CocoAp(Metric):
                     ignored |= ~matched & 0x3FF
                 result[i] = (result[i][0] | matched << 10 * n, result[i][1] | ignored << 10 * n)
         return counted, result, _moved(pairs, crowd, things, objects, size)
-
-
-def _short(label: str) -> str:
-    return repr(label if len(label) <= 40 else label[:37] + "...")
-
-
-def _nearest(label: str, names: Iterable[str]) -> str:
-    """`, nearest 'cat'`: the category that a label of another spelling, or cut off at < or ;, stands for."""
-    there, plain = list(names), _plain(label)
-    same = [n for n in there if _plain(n) == plain] or [
-        n for n in there if plain and _plain(re.split("[<;]", n)[0]) == plain
-    ]
-    close = same or difflib.get_close_matches(label, there, n=1, cutoff=0.6)
-    return f", nearest {_short(close[0])}" if close else ""
-
-
-def _plain(text: str) -> str:
-    """A name without case, article, punctuation and blanks at its ends."""
-    words = text.casefold().strip(" .,:;").split()
-    return " ".join(words[1:] if len(words) > 1 and words[0] in ("a", "an", "the") else words)
 
 
 def _moved(
@@ -228,24 +205,18 @@ def _moved(
     return result
 
 
-def _pixels(things: Sequence[Box | Mask], size: tuple[int, int]) -> Floats:
-    """Boxes as (n, 4) of x, y, width, height in pixels."""
-    boxes = [t.box if isinstance(t, Mask) else t for t in things]
-    return np.array([box_geometry.coco(box, size) for box in boxes], dtype=np.float64)
-
-
 # --- matching ----------------------------------------------------------------------------------
 
 
-def _candidates(overlaps: Any) -> list[list[tuple[int, float]]]:
-    """For each detection, the (object, overlap) pairs that pass the lowest threshold."""
-    if len(overlaps) == 0:
+def _candidates(near: Floats) -> list[list[tuple[int, float]]]:
+    """For each detection, the (object, overlap) pairs that pass the lowest threshold; [] without objects."""
+    if not near.size:
         return []
-    near: list[list[tuple[int, float]]] = [[] for _ in range(len(overlaps))]
-    rows, columns = np.nonzero(np.asarray(overlaps) >= _LIMITS[0])
+    found: list[list[tuple[int, float]]] = [[] for _ in range(len(near))]
+    rows, columns = np.nonzero(near >= _LIMITS[0])
     for i, j in zip(rows.tolist(), columns.tolist(), strict=True):
-        near[i].append((j, float(overlaps[i, j])))
-    return near
+        found[i].append((j, float(near[i, j])))
+    return found
 
 
 def _assign(
@@ -303,17 +274,19 @@ class _Prepared:
     def curves(
         self, counts: npt.NDArray[Any] | None = None, area: int = 0, most: int = MOST
     ) -> Iterator[tuple[Floats, Floats]]:
-        """(precision, recall at the end) over thresholds, of each category with objects."""
-        for _, one in self.categories:
-            objects = one.objects[:, area]
-            total = int(objects.sum() if counts is None else objects @ counts)
-            if total > 0:
-                yield _curve(one, total, counts, area, most)
+        """`_curve` of each category with objects."""
+        found = (_curve(one, counts, area, most) for _, one in self.categories)
+        return (curve for curve in found if curve is not None)
 
 
 def _curve(
-    one: _Category, total: int, counts: npt.NDArray[Any] | None, area: int, most: int
-) -> tuple[Floats, Floats]:
+    one: _Category, counts: npt.NDArray[Any] | None = None, area: int = 0, most: int = MOST
+) -> tuple[Floats, Floats] | None:
+    """(precision, recall at the end) over thresholds; None without objects."""
+    objects = one.objects[:, area]
+    total = int(objects.sum() if counts is None else objects @ counts)
+    if total <= 0:
+        return None
     order = np.arange(len(one.image)) if counts is None else _drawn(one, counts)
     order = order[one.rank[order] < most]
     shift = np.arange(10) + 10 * area

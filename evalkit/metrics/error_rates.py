@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from evalkit.text.answers import accepted
-from evalkit.text.edit_distance import distance
+from evalkit.text import error_rate
 from evalkit.types import Metric, Rows
 
 
@@ -39,24 +38,11 @@ class ErrorRates(Metric):
 
     def rows(self, answers: Sequence[str | None], targets: Sequence[Sequence[str]]) -> Rows:
         """One (edits, length of the reference, counted) per sample."""
-        result = np.zeros((len(targets), 3))
-        for i, (answer, target) in enumerate(zip(answers, targets, strict=True)):
-            given = None if answer is None else self._units(answer)
-            counted = [self._count(given, self._units(text)) for text in accepted(target)]
-            if counted:
-                result[i] = *min(counted, key=lambda one: one[0] / max(one[1], 1)), 1
-        return result
+        return error_rate.rows(answers, targets, self._units)
 
     def value(self, sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Edits over length; NaN without samples."""
-        edits, length, n = sums[..., 0], sums[..., 1], sums[..., 2]
-        with np.errstate(divide="ignore", invalid="ignore"):
-            rate = np.where(length > 0, edits / length, np.minimum(edits, 1.0))
-        result: npt.NDArray[np.float64] = np.where(n > 0, rate, np.nan)
-        return result
-
-    def _count(self, given: Sequence[Any] | None, wanted: Sequence[Any]) -> tuple[int, int]:
-        return len(wanted) if given is None else distance(given, wanted), len(wanted)
+        return error_rate.value(sums)
 
     def _units(self, text: str) -> Sequence[str]:
         if self.kind == "cer":

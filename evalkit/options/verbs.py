@@ -221,6 +221,11 @@ class ScoreOptions(DataOptions, SetOptions, TrustOptions, CodeOptions):
         metavar="DIR",
         check=Path,
     )
+    per: str | None = option(
+        "then a line a part of each score: class, group, error, field, confusion",
+        default=None,
+        metavar="PART",
+    )
 
 
 @options
@@ -240,6 +245,11 @@ class TableOptions(CodeOptions):
         "tasks × models, or a line a score (csv and json: long)", default=None
     )
     paired: bool = option("find ties with the best by paired samples; slower", default=False)
+    per: str | None = option(
+        "a line a part of each score: class, group, error, field, or the confusion matrix",
+        default=None,
+        metavar="PART",
+    )
     mean_over: Literal["seed"] | None = option(
         "one column for fine-tunes named alike but for -seed0, _s1, -run2 at the end: mean ± deviation",
         default=None,
@@ -481,6 +491,17 @@ class ExplainOptions(CodeOptions):
     )
 
 
+@options
+class SuspectsOptions(CodeOptions):
+    """Samples whose annotation is probably wrong."""
+
+    runs: Paths = option(
+        f"{RUNS}; several checkpoints see more", kw_only=False, metavar="RUN", place="+", check=paths
+    )
+    top: int = option("how many are shown (default 20)", default=20, metavar="N", check=positive)
+    output: str | Path | None = option("all of them as JSON lines", default=None, metavar="FILE", check=Path)
+
+
 VERBS: dict[str, type[Options]] = {
     "run": RunOptions,
     "demo": DemoOptions,
@@ -493,6 +514,7 @@ VERBS: dict[str, type[Options]] = {
     "watch": WatchOptions,
     "published": PublishedOptions,
     "explain": ExplainOptions,
+    "suspects": SuspectsOptions,
     "list": ListOptions,
     "show": ShowOptions,
     "data": FindDataOptions,

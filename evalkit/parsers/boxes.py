@@ -49,8 +49,10 @@ class Boxes(Parser):
         return sound or None
 
     def remark(self, prediction: Prediction, size: Size | None) -> str:
-        """Why no box is read; '' where one is."""
+        """Why no box is read; of a text with several, whether some are left out."""
         form = "objects" if self.form == "demo" else self.form
         why = location_tokens.lacking(prediction.text, form)
         unread = self.form == "demo" and self.read(prediction, size) is None
-        return why or ("a line break before the box" if unread else "")
+        if why or unread:
+            return why or "a line break before the box"
+        return location_tokens.skipped(prediction.text) if self.form == "objects" else ""

@@ -97,12 +97,14 @@ class Masks(Parser):
         return result
 
     def remark(self, prediction: Prediction, size: Size | None) -> str:
-        """Why no mask is read, or has no pixel; '' where one is."""
+        """Why no mask is read, or has no pixel; of a text with several, whether some are left out."""
         why = location_tokens.lacking(prediction.text, self.form, mask=True)
-        if why or size is None:
+        if why:
             return why
         first = next(found for found in self._found(prediction.text) if found.sound and found.indices)
-        return "a box without a whole pixel" if _vanished(first.box(self.divisor), size) else ""
+        if size is not None and _vanished(first.box(self.divisor), size):
+            return "a box without a whole pixel"
+        return location_tokens.skipped(prediction.text) if self.form == "objects" else ""
 
     def _found(self, text: str) -> list[location_tokens.Found]:
         if self.form == "start":

@@ -11,7 +11,7 @@ from evalkit.comparison.compare import first_difference
 from evalkit.errors import UserError
 from evalkit.published import counts, facts
 from evalkit.published.numbers import AS_MANY, Named, Published, for_task, given, match, name
-from evalkit.report import leaderboard
+from evalkit.report import causes, leaderboard
 from evalkit.report.leaderboard import Cell
 from evalkit.report.published import beside, line, points, verdict
 from evalkit.runs import scored_run, store
@@ -59,8 +59,8 @@ def reasons(run: dict[str, Any], cells: Sequence[Cell], wanted: Named | None) ->
             if found.row is not None and named is not None:
                 others = match(cell.score.task, named, cell.resolution, found.row.metric, part)[1:]
                 lines += [f"    also published: {points(r.score, True)} ({r.source})" for r in others]
-    causes = [*_of_split(run, rows, named), *_of_engine(run), *_of_samples(run, cells), *_of_runs(rows)]
-    lines += [f"  {mark} {cause:<12} {text}" for mark, cause, text in causes]
+    known = [*_of_split(run, rows, named), *_of_engine(run), *_of_samples(run, cells), *_of_runs(rows)]
+    lines += [f"  {mark} {cause:<12} {text}" for mark, cause, text in known]
     lines += [f"  ! {'known':<12} {fact}" for fact in facts.known(run["task"])]
     return lines
 
@@ -157,6 +157,9 @@ def _of_samples(run: dict[str, Any], cells: Sequence[Cell]) -> Iterator[Cause]:
     remarks = {what: n for cell in cells for what, n in cell.score.remarks.items()}
     if remarks:
         yield "!", "answers", remarked(remarks)
+    found = (line for cell in cells for line in causes.odd(cell.score, run["task_file"]))
+    yield from (("!", "cause", line) for line in dict.fromkeys(found))
+    yield from (("!", "error", line) for cell in cells for line in causes.errors(cell.score))
 
 
 def _of_runs(rows: Sequence[Published]) -> Iterator[Cause]:

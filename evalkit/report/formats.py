@@ -15,7 +15,7 @@ from evalkit.errors import UserError, nearest
 from evalkit.options.fields import paths
 from evalkit.options.verbs import TableOptions
 from evalkit.printing import BOLD, PLAIN, one_line
-from evalkit.report import columns, leaderboard, published, seeds
+from evalkit.report import breakdowns, columns, leaderboard, published, seeds
 from evalkit.report.columns import UNMARKED, Row, csv_text, json_text
 from evalkit.report.html import page
 from evalkit.report.leaderboard import Cell, grid, in_order, notes, record, texts
@@ -244,6 +244,8 @@ def render(cells: Cells, options: TableOptions, screen: int | None = None) -> tu
     name = options.format or by_suffix(output) or "terminal"
     form = find(name)
     _refuse(name, form, options)
+    if options.per:
+        return breakdowns.table(cells, name, options.per), []
     if options.published or options.published_model:
         return published.table(cells, name, options.published_model), []
     if form.own is not None:
@@ -267,6 +269,12 @@ def _refuse(name: str, form: Form, options: TableOptions) -> None:
     if beside and (form.own is not None or options.shape == "wide"):
         asked = "--shape wide" if options.shape == "wide" else f"--format {name}"
         raise UserError(f"--published: is a line a score; leave {asked} out")
+    if options.per and (
+        beside or form.own is not None or options.shape or options.paired or options.mean_over
+    ):
+        raise UserError(
+            f"--per {options.per}: is a table of its own; leave the other shape or --format {name} out"
+        )
     if options.paired and (beside or form.own is not None or (options.shape or form.usual) == "long"):
         shown = "--published" if beside else "--shape long" if form.own is None else f"--format {name}"
         raise UserError(f"--paired: {shown} marks no best; leave one of the two out")

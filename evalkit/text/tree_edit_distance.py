@@ -19,13 +19,20 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Tree:
-    """A tree in post-order: each node's label (a number) and the index of its leftmost leaf."""
+    """A tree in post-order: each node's label (a number), the index of its leftmost leaf, and what inserting
+    or deleting it costs (by default 1)."""
 
     labels: Sequence[int]
     leftmost: Sequence[int]
+    weights: Sequence[float] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @cached_property
+    def cost(self) -> Sequence[float]:
+        """What inserting or deleting each node costs."""
+        return self.weights or [1.0] * len(self)
 
     @cached_property
     def roots(self) -> list[int]:
@@ -69,14 +76,16 @@ class _Batch:
     nodes: Ints  # (subtrees, width)
     labels: Ints  # (subtrees, width)
     before: Ints  # (subtrees, width): how many nodes of the subtree are left of each node's own subtree
+    inserted: Floats  # (subtrees, width + 1): the cost of inserting the first nodes of each line
+    skipped: Floats  # (subtrees, width): the cost of inserting the nodes that `before` counts
     path: npt.NDArray[np.bool_]  # (subtrees, width): on the way from the root to its leftmost leaf
 
 
 def distance(first: Tree, second: Tree, costs: Floats) -> float:
-    """The least cost of turning one tree into the other; inserting or deleting a node costs 1.
+    """The least cost of turning one tree into the other.
 
-    `costs` (labels of first, labels of second): what renaming costs; above 2 it is never used. Time grows
-    with first.work x second.work; numpy handles a group of `second`'s subtrees at a time.
+    `costs` (labels of first, labels of second): what renaming costs. Time grows with first.work x
+    second.work; numpy handles a group of `second`'s subtrees at a time.
     """
     if first.work > second.work:
         first, second, costs = second, first, costs.T
@@ -99,7 +108,7 @@ def _compare(first: Tree, root: int, batch: _Batch, costs: Floats, known: Floats
     """Computes forest distances of `first`'s subtree at `root` to each of the batch; updates `known`."""
     start = first.leftmost[root]
     count, width = batch.nodes.shape
-    steps = np.arange(width + 1, dtype=np.float64)
+    steps = batch.inserted
     forests = np.empty((root - start + 2, count, width + 1))
     forests[0] = steps
     on_path = batch.nodes[batch.path]
@@ -108,11 +117,11 @@ def _compare(first: Tree, root: int, batch: _Batch, costs: Floats, known: Floats
         left = first.leftmost[node] - start
         if left == 0:
             renamed = above[:, :-1] + costs[first.labels[node]][batch.labels]
-            kept = np.where(batch.path, renamed, batch.before + known[node][batch.nodes])
+            kept = np.where(batch.path, renamed, batch.skipped + known[node][batch.nodes])
         else:
             kept = np.take_along_axis(forests[left], batch.before, axis=1) + known[node][batch.nodes]
-        here[:, 0] = node - start + 1
-        here[:, 1:] = np.minimum(above[:, 1:] + 1, kept)
+        here[:, 0] = above[:, 0] + first.cost[node]
+        here[:, 1:] = np.minimum(above[:, 1:] + first.cost[node], kept)
         here[:] = np.minimum.accumulate(here - steps, axis=1) + steps  # insertions
         if left == 0:
             known[node, on_path] = here[:, 1:][batch.path]
@@ -125,6 +134,7 @@ def _batch(tree: Tree, group: list[int]) -> _Batch:
     wanted = start + np.arange(int((last - start).max()) + 1)
     nodes = np.minimum(wanted, last)
     before = leftmost[nodes] - start
-    return _Batch(
-        nodes, np.asarray(tree.labels, dtype=np.int64)[nodes], before, (before == 0) & (wanted <= last)
-    )
+    labels = np.asarray(tree.labels, dtype=np.int64)[nodes]
+    inserted = np.pad(np.cumsum(np.asarray(tree.cost)[nodes], axis=1), ((0, 0), (1, 0)))
+    skipped = np.take_along_axis(inserted, before, axis=1)
+    return _Batch(nodes, labels, before, inserted, skipped, (before == 0) & (wanted <= last))

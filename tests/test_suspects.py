@@ -1,0 +1,138 @@
+"""Annotations that are probably wrong: found by confident checkpoints that agree against them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stub import checkpoint, colours
+from stub_runs import Weighted, chance, right, wrong_at
+
+from evalkit.cli.main import main
+from evalkit.comparison import suspects
+from evalkit.errors import UserError
+from evalkit.evaluation import plan as planning
+from evalkit.evaluation.predict import Session, run
+from evalkit.runs.store import RunFolder
+from evalkit.tasks import dataset, loader
+from evalkit.tasks.dataset import Selection
+from evalkit.types import Prediction, Request
+
+
+class Sure(Weighted):
+    """A stub that is less sure where it is wrong, as models mostly are."""
+
+    def __init__(self, answer: Callable[[Request], str], name: str) -> None:
+        super().__init__(answer, name)
+        self.name = name
+
+    def predict(self, requests: Any, on_bad_image: Any = None) -> Iterator[Prediction]:
+        known = {request.id: request for request in requests}
+        for made in super().predict(requests, on_bad_image):
+            wrong = made.text != right(known[made.id])
+            sure = chance(made.id, self.name, "sure")
+            yield dataclasses.replace(made, margin=2 * sure if wrong else 1 + 6 * sure)
+
+
+def damaged(folder: Path, share: float = 0.05) -> tuple[Path, set[str]]:
+    """The coloured pictures with a share of the answers exchanged, and which they are."""
+    task = colours(folder, images=200)
+    file = folder / "colours.jsonl"
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    chosen = sorted(lines, key=lambda line: chance(line["id"], "damage"))[: round(share * len(lines))]
+    for line in chosen:
+        line["answers"] = ["red" if line["answers"] == ["blue"] else "blue"]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return task, {line["id"] for line in chosen}
+
+
+def answered(task_file: Path, name: str, answer: Callable[[Request], str]) -> RunFolder:
+    task = loader.load(str(task_file))
+    datasets = dataset.DatasetCache([task_file.parent])
+    candidate = checkpoint(Sure(answer, name), name)
+    plan = planning.plan(datasets.get(task), candidate, Path("results"), Selection(None))
+    run([plan], Session(candidate, datasets))
+    return plan.folder
+
+
+def precision(found: list[suspects.Suspect], wrong: set[str]) -> float:
+    """The share of damaged labels among the first as many suspects."""
+    return sum(s.id in wrong for s in found[: len(wrong)]) / len(wrong)
+
+
+@pytest.fixture(autouse=True)
+def _there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_damaged_labels_are_found(tmp_path: Path) -> None:
+    task, wrong = damaged(tmp_path / "data")
+    runs = [answered(task, f"m{k}", wrong_at(0.1, seed=k)) for k in range(3)]
+    alone, together = suspects.find(runs[:1]), suspects.find(runs)
+    assert precision(alone, wrong) >= 0.7
+    assert precision(together, wrong) >= 0.9
+    assert precision(together, wrong) >= precision(alone, wrong)
+    first = together[0]
+    assert (first.runs, first.score) == (3, 0.0)
+    assert 0 < first.suspicion <= first.confidence <= 1
+    assert [s.suspicion for s in together] == sorted((s.suspicion for s in together), reverse=True)
+    assert together[-1].suspicion > 0
+
+
+def test_what_speaks_for_an_annotation() -> None:
+    def answer(text: Any, score: float, confidence: float) -> Any:
+        return suspects._Answer(text, score, confidence, "", "")
+
+    def suspicion(*given: Any) -> float:
+        found = suspects._suspect("t", "s", given)
+        return 0.0 if found is None else found.suspicion
+
+    sure = answer("dog", 0.0, 0.9)
+    assert suspicion(sure) == pytest.approx(0.9)
+    assert suspicion(sure, answer("DOG ", 0.0, 0.5)) == pytest.approx(0.7)
+    assert suspicion(sure, answer("cat", 1.0, 0.9)) == 0.0  # another one agrees with the annotation
+    assert suspicion(sure, answer("cow", 0.0, 0.5)) == pytest.approx(0.2)  # wrong, but not alike
+    assert suspicion(answer("dog", 0.6, 1.0)) == 0.0
+    assert suspicion(answer("cat", 1.0, 1.0)) == 0.0
+    boxes = [{"box": [0, 0, 0.5, 0.5], "label": "cat"}, {"box": [0.5, 0.5, 1, 1], "label": "cat"}]
+    moved = [{"box": [0, 0, 0.5, 0.4], "label": "cat"}]
+    assert suspicion(answer(boxes, 0.0, 1.0), answer(moved, 0.0, 1.0)) == 1.0
+    other = [{**moved[0], "label": "dog"}]
+    assert suspicion(answer(boxes, 0.0, 1.0), answer(other, 0.0, 1.0)) == 0.0
+
+
+def test_the_table_and_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    task, wrong = damaged(tmp_path / "data")
+    answered(task, "m", right)
+    capsys.readouterr()
+    assert main(["suspects", "results", "--top", "3", "--output", "suspects.jsonl"]) == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines()[0].split() == [
+        "suspicion", "task", "sample", "answered", "by", "score", "confidence"
+    ]  # fmt: skip
+    assert out.splitlines()[1].split()[-5:-2] == ["1", "of", "1"]
+    assert f"{len(wrong) - 3} more, --output FILE has all" in out
+    lines = [json.loads(line) for line in Path("suspects.jsonl").read_text().splitlines()]
+    assert {line["id"] for line in lines} == wrong
+    assert lines[0].keys() >= {"task", "id", "suspicion", "answer", "agreeing", "runs", "score", "image"}
+    assert f"suspects.jsonl: {len(wrong)} samples" in err
+
+
+def test_runs_of_other_annotations_are_refused(tmp_path: Path) -> None:
+    task, _ = damaged(tmp_path / "data")
+    first = answered(task, "a", right)
+    file = task.parent / "colours.jsonl"
+    file.write_text(file.read_text().replace('"red"', '"green"', 1))
+    with pytest.raises(UserError, match="were scored against other annotations"):
+        suspects.find([first, answered(task, "b", right)])
+
+
+def test_where_nothing_speaks_against_annotations(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    answered(colours(tmp_path / "data"), "m", right)
+    capsys.readouterr()
+    assert main(["suspects", "results"]) == 0
+    assert "no sample is answered with confidence against its annotation" in capsys.readouterr().out
