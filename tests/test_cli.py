@@ -140,7 +140,7 @@ def test_predictions_made_elsewhere(stub: Stub, tmp_path: Path, capsys: pytest.C
     for bad, sentence in (
         (lines[0] + "\n" + lines[0], "line 2: id q0-0 was there before"),
         ('{"id": "q77", "text": ""}', "line 1: the task has no sample q77"),
-        ('{"id": "q0-0"}', 'line 1: no "text" for id q0-0'),
+        ('{"id": "q0-0"}', 'line 1: no "text" among its keys'),
         ("{", "line 1: is not valid JSON"),
         ("3", 'line 1: no "id"'),
         ("[]", 'is a JSON list; it must be JSON lines, one object a line; give JSON lines, {"id"'),

@@ -360,3 +360,15 @@ def test_conversations_are_questions(kind: str, tmp_path: Path) -> None:
     (sample,) = dataset.dataset(task, [tmp_path]).samples
     assert (loader.prompt(task, sample.fields), sample.target) == ("how many?", ("two",))
     assert Path(sample.images[0].path).exists()
+
+
+def test_answers_that_are_json_are_compared_as_json(tmp_path: Path) -> None:
+    pictures(tmp_path)
+    told = [{"image": name, "prefix": "extract the receipt", "suffix": '{"total": 3}'} for name in WORLD]
+    lines(tmp_path / "r.jsonl", told)
+    (task,) = made(recognise(tmp_path), tmp_path)
+    assert (task.parser, task.metrics) == ("json", ("json_match", "json_fields"))
+    data = dataset.dataset(task, [tmp_path])
+    metric = registry.make("metrics", "json_match")
+    answer = data.parser.read(Prediction("0", "", '{ "total" : 3.0 }'), None)
+    assert metric.reduce(metric.rows([answer], [data.samples[0].target])) == 1.0

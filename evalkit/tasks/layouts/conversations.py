@@ -51,7 +51,7 @@ def _reading(there: Place, splits: dict[str, str], asked: str | None) -> list[Re
     answers = [text for s in samples for text in s.target]
     content = task(
         "text", about=f"The conversations of {name}", spelled=NAME, split=split, source=source,
-        prompt="{question}", tokens=text_tokens(answers),
+        prompt="{question}", tokens=text_tokens(answers), answers=answers,
     )  # fmt: skip
     return [Reading(NAME, there.root, name, split, splits, [Draft("text", len(samples), content)], (), notes)]
 

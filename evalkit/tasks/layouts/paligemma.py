@@ -90,8 +90,9 @@ def _draft(
     other = "".join(f", {what}={key!r}" for what, key in named if key != what)
     spelled = f"paligemma_lines(verb={verb!r}{other})"
     content = task(
-        verb, about=about, spelled=spelled, split=split, source=source, prompt=prompt, tokens=tokens
-    )
+        verb, about=about, spelled=spelled, split=split, source=source, prompt=prompt, tokens=tokens,
+        answers=suffixes,
+    )  # fmt: skip
     return Draft(verb, count, content)
 
 

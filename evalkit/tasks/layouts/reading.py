@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,12 +15,15 @@ import yaml
 from evalkit.tasks.layouts import place
 
 METRICS: Mapping[str, Sequence[str]] = {
-    "detect": ("coco_ap",),
-    "segment": ("coco_ap(region='masks')",),
+    "detect": ("coco_ap", "coco_ap(iou=0.5)", "detection_f1"),
+    "segment": ("coco_ap(region='masks')", "coco_ap(region='masks', iou=0.5)"),
     "caption": ("cider", "bleu", "rouge_l"),
     "text": ("exact_match(lowercase=True)", "anls"),
+    "json": ("json_match", "json_fields"),
 }
-PARSERS = {"detect": "boxes", "segment": "masks(form='objects')", "caption": "text", "text": "text"}
+PARSERS = {
+    "detect": "boxes", "segment": "masks(form='objects')", "caption": "text", "text": "text", "json": "json",
+}  # fmt: skip
 STEP = 16  # new tokens are rounded up to a multiple of this
 MOST = 1024  # new tokens at most
 SHOWN = 12  # classes that are listed
@@ -81,9 +85,11 @@ class Reading:
 
 def task(
     verb: str, *, about: str, spelled: str, split: str, source: Mapping[str, Any], prompt: str, tokens: int,
-    metrics: Sequence[str] | None = None,
+    answers: Sequence[str] = (),
 ) -> dict[str, Any]:  # fmt: skip
-    """A task file's content; `tokens`: about how many the longest target has."""
+    """A task file's content; `tokens`: about how many the longest target has. `answers` of a text task that
+    are all JSON objects or lists are compared as such."""
+    kind = "json" if verb == "text" and answers and all(map(_is_json, answers)) else verb
     new = min(MOST, math.ceil((tokens + 1) / STEP) * STEP)
     return {
         "version": 1,
@@ -93,9 +99,19 @@ def task(
         "prompt": prompt,
         "protocol": "hf",
         "decode": {"text_length": None, "max_new_tokens": new},
-        "parser": PARSERS[verb],
-        "metrics": list(metrics or METRICS[verb]),
+        "parser": PARSERS[kind],
+        "metrics": list(METRICS[kind]),
     }
+
+
+def _is_json(text: str) -> bool:
+    if text.strip()[:1] not in ("{", "["):
+        return False
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def text_tokens(texts: Iterable[str]) -> int:

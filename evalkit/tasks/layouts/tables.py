@@ -62,7 +62,7 @@ def _reading(
         notes.append("the prompt is a guess: --prompt '{question}' sends the question as it is")
     content = task(
         verb, about=f"The rows of {name}", spelled=spelled, split=split, source=source, prompt=prompt,
-        tokens=text_tokens(answers),
+        tokens=text_tokens(answers), answers=answers,
     )  # fmt: skip
     return Reading(NAME, there.root, name, split, splits, [Draft(verb, len(records), content)], (), notes)
 
