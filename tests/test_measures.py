@@ -368,3 +368,14 @@ def test_crowds_duplicates_and_equal_confidence_in_a_sweep() -> None:
     assert sorted(right for _, right in rows[0]["boxes"]) == [0, 0, 1]  # the dog lies in a crowd
     assert metric.reduce(rows) == pytest.approx(2 / (3 + 1))  # alike in confidence, so taken together
     assert metric.reduce(metric.rows([()], [there])) == 0.0
+
+
+def test_categories_that_a_question_does_not_ask_for_are_told_from_strange_labels() -> None:
+    asked = [target(names=("cat",)), target(names=("dog",))]
+    answers = [(box("dog", 0, 0, 9, 9), box("owl", 0, 0, 9, 9)), ()]
+    for name in ("coco_ap", "detection_f1"):
+        assert registry.make("metrics", name).remarks(answers, asked) == {
+            "boxes of a category that was not asked for": 1,
+            "boxes with a label that is no category": 1,
+            "of them 'owl'": 1,
+        }

@@ -144,7 +144,7 @@ class CocoAp(Metric):
             known = dict.fromkeys(target["categories"])
             names |= known
             lost += [t.label for t in answer or () if labels.meant(t.label, known, self.lowercase) is None]
-        strange = labels.strange(lost, names, "boxes with a label that is no category")
+        strange = labels.strange(lost, names, self.lowercase)
         return {**strange, **oddities.of(answers, targets)}
 
     def _score(self, thing: Box | Mask) -> float:
