@@ -275,6 +275,12 @@ EXAMPLES = {
         _NUMBERS,
         ("12", "1200", "50%", "−3.0"),
     ),
+    "sweep_f1": Example(
+        ("sweep_f1", "sweep_f1(rank='logprob', iou=0.75, lowercase=True)"),
+        _DETECTED,
+        _DETECTIONS,
+        _DETECTED_RIGHT,
+    ),
     "tide": Example(
         ("tide", "tide(rank='logprob')", "tide(rank='class', iou=0.75, background=0.2)"),
         _DETECTED,

@@ -157,7 +157,7 @@ def test_the_names_that_fit_are_said(tmp_path: Path) -> None:
         dataset.dataset(loader.load(str(file)), [tmp_path / "data"])
     assert str(caught.value) == (
         f"{file}: metrics: cider scores targets of kind texts, but 1 of 1 samples have objects, the first "
-        "is 0; with a parser that gives boxes or masks there are: coco_ap, detection_f1, tide"
+        "is 0; with a parser that gives boxes or masks there are: coco_ap, detection_f1, sweep_f1, tide"
     )
 
 

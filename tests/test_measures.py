@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -327,3 +328,54 @@ def test_empty_masks_are_counted() -> None:
     answer = (Mask((64, 64), coded["counts"].decode(), box("cat", 0, 0, 9, 9), "cat"),)
     metric = registry.make("metrics", "coco_ap")
     assert metric.remarks([answer], [target(thing("cat", 0, 0, 9, 9))]) == {"masks without a pixel": 1}
+
+
+# --- a confidence sweep -------------------------------------------------------------------------------------
+
+
+def test_a_threshold_is_chosen_on_one_half_and_stated_on_the_other() -> None:
+    """Right boxes have a confidence of .6 or more, wrong ones of .5 or less."""
+    answers, targets = [], []
+    for n in range(40):
+        sure, unsure = 0.6 + n / 100, 0.5 - n / 100
+        good, bad = box("cat", 0, 0, 20, 20), box("cat", 40, 40, 9, 9)
+        answers.append((replace(bad, class_score=unsure), replace(good, class_score=sure)))
+        targets.append(target(thing("cat", 0, 0, 20, 20)) | {"image_id": n})
+    metric = registry.make("metrics", "sweep_f1")
+    rows = metric.rows(answers, targets)
+    assert {row["half"] for row in rows} == {0, 1}
+    least = min(score for row in rows if not row["half"] for score, right in row["boxes"] if right)
+    parts = metric.breakdowns(rows)["threshold"]
+    assert parts["chosen"]["threshold"] == least
+    assert parts["chosen"]["low"] <= least <= parts["chosen"]["high"]
+    scored_half = [row for row in rows if row["half"]]
+    found = sum(score >= least for row in scored_half for score, right in row["boxes"] if right)
+    assert metric.reduce(rows) == pytest.approx(2 * found / (found + len(scored_half)))
+    assert metric.details(rows) == {"F1 of all": pytest.approx(2 / 3)}
+    assert list(parts.values())[1]["F1"] == pytest.approx(2 / 3)  # all detections
+
+
+def test_crowds_duplicates_and_equal_confidence_in_a_sweep() -> None:
+    there = target(thing("cat", 0, 0, 20, 20), thing("dog", 0, 0, 60, 60, crowd=1))
+    answer = (
+        box("cat", 0, 0, 20, 20),
+        box("cat", 0, 0, 20, 19),
+        box("dog", 5, 5, 9, 9),
+        box("owl", 5, 5, 9, 9),
+    )
+    metric = registry.make("metrics", "sweep_f1")
+    rows = metric.rows([answer], [there])
+    assert sorted(right for _, right in rows[0]["boxes"]) == [0, 0, 1]  # the dog lies in a crowd
+    assert metric.reduce(rows) == pytest.approx(2 / (3 + 1))  # alike in confidence, so taken together
+    assert metric.reduce(metric.rows([()], [there])) == 0.0
+
+
+def test_categories_that_a_question_does_not_ask_for_are_told_from_strange_labels() -> None:
+    asked = [target(names=("cat",)), target(names=("dog",))]
+    answers = [(box("dog", 0, 0, 9, 9), box("owl", 0, 0, 9, 9)), ()]
+    for name in ("coco_ap", "detection_f1"):
+        assert registry.make("metrics", name).remarks(answers, asked) == {
+            "boxes of a category that was not asked for": 1,
+            "boxes with a label that is no category": 1,
+            "of them 'owl'": 1,
+        }

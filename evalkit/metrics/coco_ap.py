@@ -151,13 +151,8 @@ class CocoAp(Metric):
             known = dict.fromkeys(target["categories"])
             names |= known
             lost += [t.label for t in answer or () if labels.meant(t.label, known, self.lowercase) is None]
-        strange = [label for label in lost if labels.meant(label, names, self.lowercase) is None]
-        others = len(lost) - len(strange)
-        return {
-            **({"boxes of a category that was not asked for": others} if others else {}),
-            **labels.strange(strange, names, "boxes with a label that is no category"),
-            **oddities.of(answers, targets),
-        }
+        strange = labels.strange(lost, names, self.lowercase)
+        return {**strange, **oddities.of(answers, targets)}
 
     def _score(self, thing: Box | Mask) -> float:
         box = thing.box if isinstance(thing, Mask) else thing

@@ -104,7 +104,7 @@ class DetectionF1(Metric):
             for thing in answer or ()
             if labels.meant(thing.label, target["categories"], self.lowercase) is None
         ]
-        strange = labels.strange(lost, names, "boxes with a label that is no category")
+        strange = labels.strange(lost, names, self.lowercase)
         return {**(strange if not self.agnostic else {}), **oddities.of(answers, targets)}
 
     def tools(self) -> str:

@@ -55,7 +55,9 @@ def kinds(cell: Cell) -> list[str]:
 def parts_of(cell: Cell, per: str) -> Parts:
     """The parts of a score; classes by name, what is no class last."""
     found: Parts = cell.score.groups if per == GROUP else cell.score.breakdowns.get(per, {})
-    return found if per == "error" else {name: found[name] for name in sorted(found, key=_place)}
+    return (
+        found if per in ("error", "threshold") else {name: found[name] for name in sorted(found, key=_place)}
+    )
 
 
 def shown(value: float | None) -> str:

@@ -38,7 +38,8 @@ _SCORE = record(
     {"task": text, "metric": text, "signature": text, "value": number, "low": optional(number),
      "high": optional(number), "n": whole, "clusters": whole, "coverage": text, "invalid": whole},
     {"groups": mapping(mapping(optional(number))), "details": mapping(optional(number)),
-     "lower_is_better": flag, "remarks": mapping(whole)},
+     "lower_is_better": flag, "remarks": mapping(whole),
+     "breakdowns": mapping(mapping(mapping(number)))},
 )  # fmt: skip
 _SCORES_FILE = record(
     {"inputs": text, "scores": each(_SCORE), "not_scored": mapping(text)},

@@ -18,13 +18,15 @@ def meant(label: str, names: Collection[str], lowercase: bool = False) -> str | 
     return next((name for name in names if name.lower() == label.lower()), None)
 
 
-def strange(labels: Iterable[str], names: Collection[str], what: str) -> dict[str, int]:
-    """How many labels have no name ("boxes with a label that is no category"), and the commonest of them with
-    the nearest name; {} where there are none."""
+def strange(labels: Iterable[str], names: Collection[str], lowercase: bool = False) -> dict[str, int]:
+    """How many boxes have a label that is none of all `names`, and the commonest of these with the nearest
+    name; and how many have one that their own question does not ask for. {} where there are none."""
     lost = Counter(labels)
+    others = sum(lost.pop(label) for label in list(lost) if meant(label, names, lowercase) is not None)
+    found = {"boxes of a category that was not asked for": others} if others else {}
     common = lost.most_common(LISTED)
     named = {f"of them {_short(label)}{_nearest(label, names)}": n for label, n in common}
-    return {what: lost.total(), **named} if lost else {}
+    return found | ({"boxes with a label that is no category": lost.total(), **named} if lost else {})
 
 
 def _short(label: str) -> str:
