@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import runpy
+import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -245,3 +249,34 @@ def test_wrong_options_are_said_before_training(wrong: dict[str, Any], tmp_path:
 def test_without_a_trainer_it_says_that_there_are_no_trackers(capsys: pytest.CaptureFixture[str]) -> None:
     assert callback._handler() is None
     assert "trackers are not found" in capsys.readouterr().err
+
+
+def test_the_example_trains_and_finds_the_same_number_afterwards(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "finetune.py"))["main"]
+    value = main(tmp_path, steps=2, every=1, limit=3, batch=2)
+    said = capsys.readouterr().out
+    best = max(float(line.split()[-1]) for line in said.splitlines() if line.startswith("step "))
+    assert best == pytest.approx(value, abs=5e-4)
+    assert "by evalkit run" in said
+
+
+def test_of_two_processes_the_first_evaluates(tmp_path: Path) -> None:
+    live.task(tmp_path / "data")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        (tmp_path / "port").write_text(str(free.getsockname()[1]))
+    script = Path(__file__).parent / "two_processes.py"
+    both = [
+        subprocess.Popen([sys.executable, script, str(rank), tmp_path], stderr=subprocess.PIPE, text=True)
+        for rank in (0, 1)
+    ]
+    said = [process.communicate(timeout=240)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
+    assert first["processes"] == 2
+    assert first == second
+    assert set(first["metrics"]) == {"2", "4", "6"}
+    assert all(KEY in metrics for metrics in first["metrics"].values())
+    assert ["colours_test: exact_match" in text for text in said] == [True, False]
