@@ -185,3 +185,28 @@ def test_what_cannot_be_evaluated_is_said(tmp_path: Path) -> None:
         evaluator(tmp_path / "other", dtype="bfloat16")
     with pytest.raises(TypeError, match=r"'limits'.*limit"):
         evaluator(tmp_path / "third", limits=3)
+
+
+def test_data_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from evalkit.tasks import dataset
+
+    read, inner = [], dataset.dataset
+    monkeypatch.setattr(dataset, "dataset", lambda *given: (read.append(given[0].name), inner(*given))[1])
+    evaluate, model = evaluator(tmp_path, limit=2), live.model()
+    for step in (1, 2):
+        model.lm_head.weight.data[0, 0] += 1
+        evaluate(model, step)
+    assert read == ["colours_test"]
+
+
+@pytest.mark.parametrize("how", ["DistributedDataParallel", "torch.compile"])
+def test_what_wraps_a_model_is_seen_through(how: str, tmp_path: Path) -> None:
+    model = live.model()
+    if how == "torch.compile":
+        wrapped: Any = torch.compile(model)
+    else:
+        wrapped = torch.nn.Module()
+        wrapped.module = model
+    evaluate = evaluator(tmp_path)
+    assert evaluate(wrapped, 1)[0].folder.path == evaluate(model, 1)[0].folder.path
+    assert all(m.training for m in model.modules())

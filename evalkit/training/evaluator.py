@@ -13,12 +13,13 @@ from evalkit import files, own_code
 from evalkit.api import Run, Runs
 from evalkit.errors import ModelError, TasksFailed, UserError, meant
 from evalkit.evaluation import evaluate
-from evalkit.models.paligemma.live import Live
+from evalkit.models.paligemma.live import Live, unwrapped
 from evalkit.models.paligemma.standstill import standstill
 from evalkit.options.config import made
 from evalkit.options.fields import Names, OptionError, Paths, flags, paths
 from evalkit.options.model import MODEL_OPTIONS
 from evalkit.options.verbs import RunOptions
+from evalkit.tasks.dataset import Dataset
 from evalkit.types import Score
 
 USED = {"batch_size", "workers", "sliding_window"}  # options of a model that one in memory has a use for
@@ -60,6 +61,7 @@ class Evaluator:
             raise UserError(f"Evaluator: {error.in_python()}") from None
         self._processor, self.name = processor, name
         self._live: Live | None = None
+        self._data: list[Dataset] = []  # read once: a training comes again and again
 
     def __call__(self, model: Any, step: int, processor: Any = None) -> Runs:
         """The runs of this step, scored; the model is left as it was, and on every process the result is that
@@ -77,7 +79,7 @@ class Evaluator:
             live = self._held(model, processor).now()
             checkpoint = live.as_checkpoint(f"{self.name}-checkpoint-{step}")
             try:
-                found = evaluate.run(options, "evalkit.Evaluator", [checkpoint])
+                found = evaluate.run(options, "evalkit.Evaluator", [checkpoint], self._data)
             except TasksFailed as error:
                 runs = Runs(Run(folder, options.allow_code) for folder in error.runs)
                 raise TasksFailed(error.failures, runs, error.done) from error
@@ -85,7 +87,7 @@ class Evaluator:
 
     def _held(self, model: Any, processor: Any) -> Live:
         """The model with its tokenizer, which is read once."""
-        if self._live is None or self._live.whole is not model:
+        if self._live is None or self._live.whole is not unwrapped(model):
             said = self._options.given(RunOptions)
             self._live = Live.of(model, processor, **{k: said[k] for k in USED if said.get(k) is not None})
         return self._live

@@ -49,7 +49,9 @@ class Live(PaliGemma):
         Raises ModelError for a model that is no PaliGemma or whose weights are not all in this process.
         """
         inner, dtype = base_of(model), _precision(base_of(model))
-        made = cls(str(WHERE), dtype=dtype, engine="plain", worker_kind="thread", **options, whole=model)
+        made = cls(
+            str(WHERE), dtype=dtype, engine="plain", worker_kind="thread", **options, whole=unwrapped(model)
+        )
         with tempfile.TemporaryDirectory(prefix="evalkit-live-") as home:
             made.info = _described(Path(home), inner, processor)
             made._fixed = checkpoint_info.digests(made.info)
@@ -84,9 +86,7 @@ class Live(PaliGemma):
 def base_of(model: Any) -> Any:
     """transformers' PaliGemma inside of what trains it: peft's model, torch's wrappers. An adapter's layers
     stay in it. Raises ModelError where there is none."""
-    found = model
-    while not hasattr(found, "get_base_model") and (inner := _wrapped(found)) is not None:
-        found = inner
+    found = unwrapped(model)
     if hasattr(found, "get_base_model"):
         for name, config in found.peft_config.items():
             if config.is_prompt_learning:
@@ -107,9 +107,13 @@ def base_of(model: Any) -> Any:
     return found
 
 
-def _wrapped(model: Any) -> Any:
-    """What torch.compile (`_orig_mod`) or DistributedDataParallel (`module`) hold."""
-    return getattr(model, "_orig_mod", None) or getattr(model, "module", None)
+def unwrapped(model: Any) -> Any:
+    """What torch.compile (`_orig_mod`) or DistributedDataParallel (`module`) hold; peft's model is kept."""
+    while True:
+        inner = getattr(model, "_orig_mod", None) or getattr(model, "module", None)
+        if inner is None or hasattr(model, "get_base_model"):
+            return model
+        model = inner
 
 
 def _precision(model: Any) -> str:

@@ -14,7 +14,6 @@ import torch
 from evalkit.models.paligemma.checkpoint.device import fix_arithmetic
 from evalkit.models.paligemma.checkpoint.loading import WINDOW
 from evalkit.models.paligemma.live import base_of
-from evalkit.models.paligemma.memory import collect
 
 
 @contextlib.contextmanager
@@ -28,13 +27,19 @@ def standstill(model: Any, sliding: bool = False) -> Iterator[None]:
     base = base_of(model)
     device = base.get_input_embeddings().weight.device.type
     with contextlib.ExitStack() as stack:
-        stack.callback(collect)
+        stack.callback(_give_back)
         stack.enter_context(_random_numbers())
         stack.enter_context(_modes(model))
         stack.enter_context(_arithmetic())
         stack.enter_context(_attention(base, sliding))
         stack.enter_context(torch.autocast(device, enabled=False))
         yield
+
+
+def _give_back() -> None:
+    """What a GPU's allocator holds for batches that are done."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
 
 
 @contextlib.contextmanager
