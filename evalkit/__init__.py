@@ -17,16 +17,26 @@ if TYPE_CHECKING:
         score,
         table,
     )
+    from evalkit.training.callback import TrainerCallback
+    from evalkit.training.evaluator import Evaluator
 
 __version__ = "0.1.0"
 __all__ = [
-    "__version__", "ask", "check", "compare", "export", "flat_scores", "load", "load_task", "metric",
-    "parser", "run", "score", "table",
+    "Evaluator", "TrainerCallback", "__version__", "ask", "check", "compare", "export", "flat_scores", "load",
+    "load_task", "metric", "parser", "run", "score", "table",
 ]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
     """The Python API, loaded when it is first used: `import evalkit` alone stays light."""
+    if name == "Evaluator":
+        from evalkit.training import evaluator
+
+        return evaluator.Evaluator
+    if name == "TrainerCallback":
+        from evalkit.training import callback
+
+        return callback.TrainerCallback
     if name in __all__:
         from evalkit import api
 

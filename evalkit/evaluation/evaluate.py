@@ -134,8 +134,14 @@ def checkpoint(spec: str, options: ModelOptions) -> Checkpoint:
     return dataclasses.replace(found, name=label) if mark else found
 
 
-def run(options: RunOptions, command: str = "") -> list[RunFolder]:
-    """Does what `evalkit run` is asked for; returns the run folders, models first, then tasks.
+def run(
+    options: RunOptions,
+    command: str = "",
+    in_memory: Sequence[Checkpoint] = (),
+    data: list[Dataset] | None = None,
+) -> list[RunFolder]:
+    """Does what `evalkit run` is asked for; returns the run folders, models first, then tasks. Checkpoints
+    `in_memory` are evaluated in place of those that the options name; what is read is kept in `data`.
 
     Raises TasksFailed, after all others are done, where a task's data is missing or its scoring failed.
     """
@@ -160,9 +166,9 @@ def run(options: RunOptions, command: str = "") -> list[RunFolder]:
         return Selection(None if ids is not None else data.limit(options.limit), options.seed, ids)
 
     work = Work(
-        [checkpoint(spec, options) for spec in _models(options)],
+        in_memory or [checkpoint(spec, options) for spec in _models(options)],
         tasks,
-        DatasetCache(roots(places, tasks)),
+        DatasetCache(roots(places, tasks), data),
         Path(options.output_path),
         selection,
         lambda task: options.protocol,

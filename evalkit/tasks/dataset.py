@@ -86,16 +86,21 @@ def roots(given: Sequence[Path], wanted: Sequence[Task]) -> list[Path]:
 
 
 class DatasetCache:
-    """Reads datasets and keeps only the last one: a suite of a million samples then needs little memory."""
+    """Reads datasets and keeps only the last one: a suite of a million samples then needs little memory. In a
+    list `kept` it keeps all, for whoever comes again."""
 
-    def __init__(self, roots: Sequence[Path]) -> None:
+    def __init__(self, roots: Sequence[Path], kept: list[Dataset] | None = None) -> None:
         self.roots = tuple(roots)
-        self._last: Dataset | None = None
+        self._all, self._kept = kept is not None, [] if kept is None else kept
 
     def get(self, task: Task) -> Dataset:
-        if self._last is None or self._last.task != task:
-            self._last = dataset(task, self.roots)
-        return self._last
+        found = next((data for data in self._kept if data.task == task), None)
+        if found is None:
+            found = dataset(task, self.roots)
+            if not self._all:
+                self._kept.clear()
+            self._kept.append(found)
+        return found
 
 
 def dataset(task: Task, roots: Sequence[Path]) -> Dataset:

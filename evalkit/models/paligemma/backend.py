@@ -255,7 +255,7 @@ class PaliGemma(Model):
             identity=identity,
             load=load,
             protocol=self.info.protocol,
-            flops=lambda images, prompt, new: flops.flops(self.info, images, prompt, new),
+            flops=flops.counter(self.info),
         )
 
     # --- loading ---

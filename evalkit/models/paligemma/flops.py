@@ -4,25 +4,36 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 
 from evalkit.models.paligemma.checkpoint.info import CheckpointInfo
 
 
-def flops(info: CheckpointInfo, images: int, prompt_tokens: int, new_tokens: int) -> float:
-    """Operations (two per multiply-add) to read `images` and a prompt and to write `new_tokens` greedily.
+def counter(info: CheckpointInfo) -> Callable[[int, int, int], float]:
+    """Counts, for (images, prompt tokens, new tokens), the operations (two per multiply-add) to read images
+    and a prompt and to write new tokens greedily.
 
     Every weight of a layer is used once per token; attention grows with the square of the length. The output
     table is used once per new token. Counts every sample in full: no reuse of image features.
     """
     patches = info.image_tokens
-    length = images * patches + prompt_tokens
     tower, tower_width, tower_layers = _part(info, "vision_tower")
     decoder, width, layers = _part(info, "language_model")
-    vision = images * (2 * tower * patches + 4 * tower_layers * tower_width * patches**2)
-    prefill = 2 * decoder * length + 4 * layers * width * length**2
     head = 2 * info.vocabulary * _hidden(info)
-    decode = new_tokens * (2 * decoder + 4 * layers * width * (length + new_tokens / 2) + head)
-    return float(vision + prefill + head + decode)
+
+    def count(images: int, prompt_tokens: int, new_tokens: int) -> float:
+        length = images * patches + prompt_tokens
+        vision = images * (2 * tower * patches + 4 * tower_layers * tower_width * patches**2)
+        prefill = 2 * decoder * length + 4 * layers * width * length**2
+        decode = new_tokens * (2 * decoder + 4 * layers * width * (length + new_tokens / 2) + head)
+        return float(vision + prefill + head + decode)
+
+    return count
+
+
+def flops(info: CheckpointInfo, images: int, prompt_tokens: int, new_tokens: int) -> float:
+    """What `counter` counts for one sample."""
+    return counter(info)(images, prompt_tokens, new_tokens)
 
 
 def _part(info: CheckpointInfo, name: str) -> tuple[int, int, int]:

@@ -3,6 +3,7 @@ it. Imports neither torch nor transformers."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -77,6 +78,7 @@ class CheckpointInfo:
         """`PaliGemma 2, 448 px (1,024 image tokens), 3.0 B parameters in bfloat16, 2 files`."""
         name = "PaliGemma" if self.family == 1 else f"PaliGemma {self.family}"
         files = f"{len(self.weights)} file" + ("s" if len(self.weights) != 1 else "")
+        files = files if self.weights else "in memory"
         files += f", with adapter {self.adapter.path.name}" if self.adapter else ""
         return (
             f"{name}, {self.resolution} px ({self.image_tokens:,} image tokens), "
@@ -101,15 +103,33 @@ def inspect(path: str | Path, tokenizer: Path | None = None) -> CheckpointInfo:
     contents.refuse(folder, found)
     tensors = {name: tensor for one in found for name, tensor in one.tensors.items()}
     shapes = {canonical(name): tensor.shape for name, tensor in tensors.items()}
-    resolution, patch = _geometry(folder, vision, shapes)
-    two_tables = {contents.TABLE, contents.HEAD} <= shapes.keys()
-    if contents.HEAD in shapes and not two_tables:  # then it is the embedding table too, as in transformers
-        shapes[contents.TABLE] = shapes[contents.HEAD]
-    remarks += contents.compare(folder, list(tensors), shapes, text, vision, family)
     kinds: Counter[str] = Counter()
     for tensor in tensors.values():
         kinds[DTYPES.get(tensor.dtype, tensor.dtype)] += math.prod(tensor.shape)
     home, told = (tokenizer, ()) if tokenizer else _tokenizer_home(folder)
+    info = described(folder, config, shapes, kinds, home)
+    remarks += contents.compare(folder, list(tensors), info.shapes, text, vision, family)
+    return dataclasses.replace(
+        info,
+        weights=tuple(one.file for one in found),
+        processor=info.processor or (processor_files(home) if told else ()),
+        remarks=(*remarks, *told),
+    )
+
+
+def described(
+    folder: Path, config: Settings, shapes: dict[str, tuple[int, ...]], kinds: Counter[str], home: Path
+) -> CheckpointInfo:
+    """What config, tokenizer (in `home`) and tensors say together; `kinds` counts numbers by precision.
+
+    Raises ModelError where they contradict each other.
+    """
+    text, vision = config.part("text_config"), config.part("vision_config")
+    family = _family(config, text)
+    resolution, patch = _geometry(folder, vision, shapes)
+    two_tables = {contents.TABLE, contents.HEAD} <= shapes.keys()
+    if contents.HEAD in shapes and not two_tables:  # then it is the embedding table too, as in transformers
+        shapes[contents.TABLE] = shapes[contents.HEAD]
     return CheckpointInfo(
         path=folder,
         family=family,
@@ -120,14 +140,13 @@ def inspect(path: str | Path, tokenizer: Path | None = None) -> CheckpointInfo:
         vocabulary=_vocabulary(folder, text, shapes),
         image_token=config.whole("image_token_index", "image_token_id", default=256000),
         eos=_eos(folder, config, text),
-        weights=tuple(one.file for one in found),
+        weights=(),
         tokenizer=tokenizer_files(home),
-        processor=processor_files(folder) or (processor_files(home) if told else ()),
+        processor=processor_files(folder),
         protocol=_protocol(folder),
         window=window(family, text),
         shapes=shapes,
         two_tables=two_tables,
-        remarks=(*remarks, *told),
     )
 
 

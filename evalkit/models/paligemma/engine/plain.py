@@ -35,10 +35,11 @@ class State:
 
 
 class PlainEngine:
-    """Answers with transformers' PaliGemma; `image_tokens` is the number of tokens of one image."""
+    """Answers with transformers' PaliGemma, which is in evaluation mode; `image_tokens` is the number of
+    tokens of one image."""
 
     def __init__(self, model: Any, image_tokens: int) -> None:
-        self.model = model.eval().requires_grad_(False)
+        self.model = model
         self.image_tokens = image_tokens
         self.image_token = int(model.config.image_token_id)
         self.dtype: torch.dtype = model.get_input_embeddings().weight.dtype
@@ -206,4 +207,5 @@ def load(
     sliding: bool = False,
 ) -> PlainEngine:
     """The checkpoint as a plain engine."""
-    return PlainEngine(load_model(info, dtype, device, device_map, scheme, sliding), info.image_tokens)
+    model = load_model(info, dtype, device, device_map, scheme, sliding).eval().requires_grad_(False)
+    return PlainEngine(model, info.image_tokens)

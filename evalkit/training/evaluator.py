@@ -1,0 +1,136 @@
+"""Evaluates the model in memory as `evalkit run` evaluates a checkpoint, for training loops of one's own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from evalkit import files, own_code
+from evalkit.api import Run, Runs
+from evalkit.errors import ModelError, TasksFailed, UserError, meant
+from evalkit.evaluation import evaluate
+from evalkit.models.paligemma.live import Live, unwrapped
+from evalkit.models.paligemma.standstill import standstill
+from evalkit.options.config import made
+from evalkit.options.fields import Names, OptionError, Paths, flags, paths
+from evalkit.options.model import MODEL_OPTIONS
+from evalkit.options.verbs import RunOptions
+from evalkit.tasks.dataset import Dataset
+from evalkit.types import Score
+
+USED = {"batch_size", "workers", "sliding_window"}  # options of a model that one in memory has a use for
+T = TypeVar("T")
+
+
+class Evaluator:
+    """Evaluates a model that is being trained: `Evaluator("docvqa_val", limit=200)(model, step)`.
+
+    It takes the options of `evalkit run` except those that say how weights are loaded. `processor` is
+    transformers' processor (or tokenizer) of the model; `name` what its runs are called:
+    `NAME-checkpoint-STEP`.
+    """
+
+    def __init__(
+        self,
+        tasks: Names,
+        *,
+        processor: Any = None,
+        name: str = "live",
+        limit: float | None = None,
+        data_root: Paths = (),
+        output_path: str | Path = "results",
+        **options: Any,
+    ) -> None:
+        if not evaluate.LABEL.fullmatch(name):
+            raise UserError(f"Evaluator: name: {name!r}: write letters, digits and any of _ . + - @")
+        known = {*flags(RunOptions)} - (MODEL_OPTIONS - USED) - {"model", "model_args", "name", "dry_run"}
+        for option in options:
+            if option in MODEL_OPTIONS - USED:
+                raise UserError(f"Evaluator: {option}: a model in memory is evaluated as it is; leave it out")
+            if option not in known:
+                wrong = f"Evaluator() got an unexpected keyword argument '{option}'"
+                raise TypeError(wrong + meant(option, known))
+        given = {"limit": limit, "data_root": data_root, "output_path": output_path, **options}
+        try:
+            self._options: RunOptions = made("run", {"model": name, "tasks": tasks, **given})
+        except OptionError as error:
+            raise UserError(f"Evaluator: {error.in_python()}") from None
+        self._processor, self.name = processor, name
+        self._live: Live | None = None
+        self._data: list[Dataset] = []  # read once: a training comes again and again
+
+    def __call__(self, model: Any, step: int, processor: Any = None) -> Runs:
+        """The runs of this step, scored; the model is left as it was, and on every process the result is that
+        of the first. Raises `evalkit.errors.UserError`."""
+        return everywhere(lambda: self._evaluate(model, step, processor or self._processor))
+
+    def _evaluate(self, model: Any, step: int, processor: Any) -> Runs:
+        options = self._options
+        if options.rehash:
+            files.distrust()
+        with (
+            own_code.allowed(options.allow_code, paths(options.include_path)),
+            standstill(model, options.sliding_window == "transformers"),
+        ):
+            live = self._held(model, processor).now()
+            checkpoint = live.as_checkpoint(f"{self.name}-checkpoint-{step}")
+            try:
+                found = evaluate.run(options, "evalkit.Evaluator", [checkpoint], self._data)
+            except TasksFailed as error:
+                runs = Runs(Run(folder, options.allow_code) for folder in error.runs)
+                raise TasksFailed(error.failures, runs, error.done) from error
+            return Runs(Run(folder, options.allow_code) for folder in found)
+
+    def _held(self, model: Any, processor: Any) -> Live:
+        """The model with its tokenizer, which is read once."""
+        if self._live is None or self._live.whole is not unwrapped(model):
+            said = self._options.given(RunOptions)
+            self._live = Live.of(model, processor, **{k: said[k] for k in USED if said.get(k) is not None})
+        return self._live
+
+
+def everywhere(work: Callable[[], T]) -> T:
+    """The result of the first process on each of them; the others wait. What it raises is raised on all."""
+    group = torch.distributed
+    if not (group.is_available() and group.is_initialized() and group.get_world_size() > 1):
+        return work()
+    box: list[Any] = [None, None]
+    if group.get_rank() == 0:
+        try:
+            box[0] = work()
+        except Exception as error:
+            box[1] = error if isinstance(error, UserError) else ModelError(f"{type(error).__name__}: {error}")
+    group.broadcast_object_list(box, src=0)
+    if box[1] is not None:
+        raise box[1]
+    found: T = box[0]
+    return found
+
+
+def keys(scores: Iterable[Score]) -> dict[str, Score]:
+    """Scores by `TASK/METRIC`: the metric's name alone where the task has it once, else with its parameters,
+    in letters that every tracker takes (`coco_ap_iou_0.5`)."""
+    every = list(scores)
+    names = [(s.task, s.metric.partition("(")[0]) for s in every]
+    return {
+        f"{task}/{name if names.count((task, name)) == 1 else _letters(score.metric)}": score
+        for (task, name), score in zip(names, every, strict=True)
+    }
+
+
+def _letters(metric: str) -> str:
+    return re.sub(r"[^\w.-]+", "_", metric).strip("_")
+
+
+def numbers(scores: Mapping[str, Score]) -> dict[str, float]:
+    """Values, and `/low` and `/high` of their 95 % intervals."""
+    found: dict[str, float] = {}
+    for key, score in scores.items():
+        found[key] = score.value
+        if score.low is not None and score.high is not None:
+            found |= {f"{key}/low": score.low, f"{key}/high": score.high}
+    return found

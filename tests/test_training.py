@@ -1,0 +1,282 @@
+"""The callback inside a Trainer: training goes on as without it, and the Trainer knows its metrics."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import live
+import numpy as np
+import pytest
+import torch
+import transformers
+from test_live import adapted, texts
+
+import evalkit
+from evalkit.training import callback
+
+KEY = "eval_colours_test/exact_match"
+
+
+class Lines(torch.utils.data.Dataset[Any]):
+    """A few samples to train on, pictures of noise."""
+
+    def __init__(self) -> None:
+        rng = np.random.default_rng(3)
+        pictures = [rng.integers(0, 256, (28, 28, 3), dtype=np.uint8) for _ in range(8)]
+        processor = live.processor()
+        self.samples = [
+            processor(text=f"<image>what is this {i}", images=p, suffix="a cat", return_tensors="pt",
+                      padding="max_length", max_length=32)
+            for i, p in enumerate(pictures)
+        ]  # fmt: skip
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {key: value[0] for key, value in self.samples[index].items()}
+
+
+class Tracker(transformers.TrainerCallback):  # type: ignore[misc]
+    """Keeps what is logged, as the Trainer's trackers get it."""
+
+    def __init__(self) -> None:
+        self.logged: list[tuple[int, dict[str, Any]]] = []
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **known: Any) -> None:
+        self.logged.append((state.global_step, dict(logs)))
+
+
+def trained(model: Any, tmp_path: Path, *callbacks: Any, **options: Any) -> Any:
+    """A trainer after six steps of this model."""
+    settings = {
+        "output_dir": str(tmp_path / "my-finetune"), "max_steps": 6, "per_device_train_batch_size": 2,
+        "logging_steps": 1, "learning_rate": 1e-2, "report_to": [], "use_cpu": True, "seed": 11,
+        "save_strategy": "no", "disable_tqdm": True, **options,
+    }  # fmt: skip
+    trainer = transformers.Trainer(
+        model=model, args=transformers.TrainingArguments(**settings), train_dataset=Lines(),
+        eval_dataset=Lines(), processing_class=live.processor(), callbacks=list(callbacks),
+    )  # fmt: skip
+    trainer.train()
+    return trainer
+
+
+def made(tmp_path: Path, **options: Any) -> evalkit.TrainerCallback:
+    task = (
+        live.task(tmp_path / "data")
+        if not (tmp_path / "data").exists()
+        else tmp_path / "data/colours_test.yaml"
+    )
+    return evalkit.TrainerCallback(
+        tasks=task, data_root=tmp_path / "data", output_path=tmp_path / "results", **options
+    )
+
+
+def noisy(kind: str) -> Any:
+    """A model whose training draws random numbers: dropout in attention or in the adapter."""
+    transformers.set_seed(0)
+    model = live.model()
+    for module in model.modules():
+        if hasattr(module, "attention_dropout"):
+            module.attention_dropout = 0.3
+    return adapted(model) if kind in ("adapter", "adapter and checkpointing") else model
+
+
+@pytest.mark.parametrize("kind", ["whole", "checkpointing", "adapter", "adapter and checkpointing"])
+def test_training_goes_on_bit_for_bit(kind: str, tmp_path: Path) -> None:
+    checkpointing = "checkpointing" in kind
+    without, with_it = (
+        trained(noisy(kind), tmp_path / name, *calls, gradient_checkpointing=checkpointing,
+                gradient_accumulation_steps=2)
+        for name, calls in (("without", []), ("with", [made(tmp_path, every=1)]))
+    )  # fmt: skip
+    losses = [[(e["step"], e["loss"], e["grad_norm"]) for e in t.state.log_history if "loss" in e]
+              for t in (without, with_it)]  # fmt: skip
+    assert len(losses[0]) == 6
+    assert losses[0] == losses[1]
+    one, two = without.model.state_dict(), with_it.model.state_dict()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert len(evalkit.load(tmp_path / "results")) == 6
+    assert with_it.model.training
+
+
+def test_the_last_runs_texts_are_those_of_the_saved_model(tmp_path: Path) -> None:
+    trainer = trained(live.model(), tmp_path, made(tmp_path, every=4))
+    trainer.save_model(tmp_path / "saved")
+    after = evalkit.run(
+        tmp_path / "saved", tmp_path / "data/colours_test.yaml", data_root=tmp_path / "data",
+        output_path=tmp_path / "after",
+    )  # fmt: skip
+    found = {run.model: run for run in evalkit.load(tmp_path / "results")}
+    assert set(found) == {"my-finetune-checkpoint-4", "my-finetune-checkpoint-6"}  # and the last step
+    assert texts([found["my-finetune-checkpoint-6"]]) == texts(after)
+    assert texts([found["my-finetune-checkpoint-4"]]) != texts(after)
+
+
+def test_metrics_reach_the_trackers_and_the_history(tmp_path: Path) -> None:
+    before, after = Tracker(), Tracker()
+    before.__class__ = type("Before", (Tracker,), {})  # the Trainer warns of two of a class
+    trainer = trained(live.model(), tmp_path, before, made(tmp_path, every=3), after)
+    assert before.logged == after.logged
+    ours = {step: logs for step, logs in before.logged if KEY in logs}
+    assert set(ours) == {3, 6}
+    assert set(ours[3]) == {KEY, f"{KEY}/low", f"{KEY}/high", "epoch"}
+    history = [e for e in trainer.state.log_history if KEY in e]
+    assert [(e["step"], e["epoch"]) for e in history] == [(3, 0.75), (6, 1.5)]
+    value = evalkit.load(tmp_path / "results")[0].scores["exact_match"].value
+    assert history[0][KEY] == value
+    assert [step for step, logs in before.logged if "loss" in logs] == [1, 2, 3, 4, 5, 6]
+
+
+class Says:
+    """Makes the callback's scores what a test wants: `right` of the 20 answers are."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, right: dict[int, int]) -> None:
+        from evalkit.models.paligemma import live as backend
+
+        def predict(model: Any, requests: Any, on_bad_image: Any = None) -> Any:
+            step = len(asked)
+            asked.append(step)
+            for i, (request, found) in enumerate(zip(requests, plain(model, requests), strict=True)):
+                good = i < list(right.values())[step]
+                text = ("red" if int(request.id[1]) % 2 else "blue") if good else "no"
+                yield evalkit.types.Prediction(
+                    request.id, request.prompt, text, image_digests=found.image_digests, sizes=found.sizes
+                )
+
+        asked: list[int] = []
+
+        def plain(model: Any, requests: Any) -> list[Any]:
+            found = {p.id: p for p in inner(model, requests)}
+            return [found[r.id] for r in requests]
+
+        inner = backend.Live.predict
+        monkeypatch.setattr(backend.Live, "predict", predict)
+
+
+def test_the_best_checkpoint_is_that_of_the_metric(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Says(monkeypatch, {2: 5, 4: 15, 6: 10})
+    trainer = trained(
+        live.model(), tmp_path, made(tmp_path), eval_strategy="steps", eval_steps=2, save_strategy="steps",
+        save_steps=2, load_best_model_at_end=True, metric_for_best_model="colours_test/exact_match",
+    )  # fmt: skip
+    assert trainer.state.best_metric == 0.75
+    assert Path(trainer.state.best_model_checkpoint).name == "checkpoint-4"
+    state = json.loads((tmp_path / "my-finetune/checkpoint-6/trainer_state.json").read_text())
+    assert [e[KEY] for e in state["log_history"] if KEY in e] == [0.25, 0.75, 0.5]
+
+
+def test_training_ends_without_a_significant_improvement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One more right answer of twenty is noise; fifteen are not."""
+    Says(monkeypatch, {1: 2, 2: 17, 3: 18, 4: 19, 5: 20, 6: 20})
+    given = made(tmp_path, every=1, patience=2)
+    trainer = trained(live.model(), tmp_path, given)
+    assert trainer.state.global_step == 4
+    assert given.best.runs.name == "my-finetune-checkpoint-2"
+
+
+def test_without_patience_nothing_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Says(monkeypatch, dict.fromkeys(range(1, 7), 4))
+    assert trained(live.model(), tmp_path, made(tmp_path, every=1)).state.global_step == 6
+
+
+@pytest.mark.parametrize("where", ["model", "data"])
+def test_a_fault_is_told_and_training_goes_on(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = made(tmp_path, every=2)
+    if where == "model":
+        monkeypatch.setattr(type(given.evaluator), "_evaluate", lambda *a: 1 / 0)
+    else:
+        (tmp_path / "data/colours.jsonl").write_text("{")
+    without = trained(live.model(), tmp_path / "without")
+    with_it = trained(live.model(), tmp_path, given)
+    assert [e["loss"] for e in with_it.state.log_history if "loss" in e] == [
+        e["loss"] for e in without.state.log_history if "loss" in e
+    ]
+    said = capsys.readouterr().err
+    assert said.count("not evaluated, training goes on: ") == 3
+    assert ("ZeroDivisionError" if where == "model" else "colours.jsonl") in said
+
+
+def test_strict_ends_it(tmp_path: Path) -> None:
+    given = made(tmp_path, every=2, strict=True)
+    (tmp_path / "data/colours.jsonl").write_text("{")
+    with pytest.raises(evalkit.errors.UserError, match=r"colours\.jsonl"):
+        trained(live.model(), tmp_path, given)
+
+
+def test_a_failed_evaluation_is_not_the_best(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = made(tmp_path)
+    (tmp_path / "data/colours.jsonl").write_text("{")
+    trainer = trained(
+        live.model(), tmp_path, given, eval_strategy="steps", eval_steps=3, save_strategy="best",
+        metric_for_best_model=KEY,
+    )  # fmt: skip
+    assert trainer.state.global_step == 6
+    assert trainer.state.best_model_checkpoint is None
+    assert f"step 3: has no {KEY}" in capsys.readouterr().err
+
+
+def test_a_wrong_metric_is_named_with_the_right_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained(live.model(), tmp_path, made(tmp_path), eval_strategy="steps", eval_steps=6,
+            metric_for_best_model="colours_test/exact_mach")  # fmt: skip
+    assert f"exact_mach: no such metric; did you mean {KEY}?" in capsys.readouterr().err
+
+
+def test_every_epoch(tmp_path: Path) -> None:
+    trained(live.model(), tmp_path, made(tmp_path, every="epoch", limit=2))
+    assert {r.model[-1] for r in evalkit.load(tmp_path / "results")} == {"4", "6"}
+
+
+@pytest.mark.parametrize("wrong", [{"every": 0}, {"every": "step"}, {"every": 0.5}, {"patience": 0}])
+def test_wrong_options_are_said_before_training(wrong: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(evalkit.errors.UserError, match=next(iter(wrong))):
+        made(tmp_path, **wrong)
+
+
+def test_without_a_trainer_it_says_that_there_are_no_trackers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert callback._handler() is None
+    assert "trackers are not found" in capsys.readouterr().err
+
+
+def test_the_example_trains_and_finds_the_same_number_afterwards(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main = runpy.run_path(str(Path(__file__).parent.parent / "examples" / "finetune.py"))["main"]
+    value = main(tmp_path, steps=2, every=1, limit=3, batch=2)
+    said = capsys.readouterr().out
+    best = max(float(line.split()[-1]) for line in said.splitlines() if line.startswith("step "))
+    assert best == pytest.approx(value, abs=5e-4)
+    assert "by evalkit run" in said
+
+
+def test_of_two_processes_the_first_evaluates(tmp_path: Path) -> None:
+    live.task(tmp_path / "data")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        (tmp_path / "port").write_text(str(free.getsockname()[1]))
+    script = Path(__file__).parent / "two_processes.py"
+    both = [
+        subprocess.Popen([sys.executable, script, str(rank), tmp_path], stderr=subprocess.PIPE, text=True)
+        for rank in (0, 1)
+    ]
+    said = [process.communicate(timeout=240)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
+    assert first["processes"] == 2
+    assert first == second
+    assert set(first["metrics"]) == {"2", "4", "6"}
+    assert all(KEY in metrics for metrics in first["metrics"].values())
+    assert ["colours_test: exact_match" in text for text in said] == [True, False]
