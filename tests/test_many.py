@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import random
 import shutil
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 from stub import colours
@@ -14,9 +16,16 @@ from test_tables import cell
 from evalkit import collecting
 from evalkit.cli import runs as verb
 from evalkit.cli.main import main
+from evalkit.data import records
+from evalkit.errors import DataError
+from evalkit.evaluation import score
+from evalkit.formats.jsonl import JsonLines
 from evalkit.report import formats
 from evalkit.runs import journal, scored_run, store
 from evalkit.runs.store import RunFolder
+from evalkit.tasks import loader
+from evalkit.tasks.dataset import dataset
+from evalkit.types import Prediction, Sample, Source
 
 
 def test_what_a_newer_run_replaced_is_what_the_definition_says() -> None:
@@ -92,3 +101,71 @@ def test_pauses_of_the_collector_nest() -> None:
             pass
         assert not gc.isenabled()
     assert gc.isenabled()
+
+
+def test_samples_share_what_they_have_in_common(tmp_path: Path) -> None:
+    task = colours(tmp_path / "data")
+    samples = dataset(loader.load(str(task)), [tmp_path / "data"]).samples
+    one, two = next((a, b) for a, b in itertools.pairwise(samples) if a.images == b.images)
+    assert one.images is two.images
+    assert next(iter(one.fields)) is next(iter(two.fields))
+    assert all(image.within for sample in samples for image in sample.images)
+    first: dict[str, str] = {}
+    for sample in samples:
+        assert all(first.setdefault(text, text) is text for text in sample.target)
+
+
+def test_categories_are_those_of_all_lines_though_none_is_kept(tmp_path: Path) -> None:
+    boxes = [{"category": "cat", "bbox": [0, 0, 1, 1]}, {"category": "ant", "bbox": [0, 0, 1, 1]}]
+    lines: list[dict[str, object]] = [{"objects": []}, {"objects": boxes[:1]}, {"objects": boxes[1:]}]
+    text = "".join(json.dumps({"image": "a.png", "size": [9, 9], **line}) + "\n" for line in lines)
+    (tmp_path / "a.jsonl").write_text(text)
+    source = Source(tmp_path, {"path": "a.jsonl"})
+    found = [sample.target["categories"] for sample in JsonLines().samples(source, "all")]
+    assert found == [("ant", "cat")] * 3
+    (tmp_path / "a.jsonl").write_text(text.replace('"size"', '"split": "val", "size"'))
+    with pytest.raises(DataError, match="no split 'test'"):
+        list(JsonLines().samples(source, "test"))
+
+
+def test_clusters_are_named_as_before() -> None:
+    draw = random.Random(1)
+    for _ in range(200):
+        samples = [
+            Sample(str(i), (), {}, ("a",), cluster=draw.choice("xyz") if draw.random() < 0.5 else "")
+            for i in range(12)
+        ]
+        given = [
+            Prediction(s.id, "", "a", image_digests=(draw.choice("abcdef"),) if draw.random() < 0.8 else ())
+            for s in samples
+        ]
+        found = score._clusters(samples, given)
+        keys = ["+".join(p.image_digests) or s.cluster or s.id for s, p in zip(samples, given, strict=True)]
+        members: dict[str, set[str]] = {}
+        for name, key in zip(found, keys, strict=True):
+            members.setdefault(name, set()).add(key)
+        for name, inside in members.items():  # named by its one image, or as it is stated
+            assert inside == {name} or name in {s.cluster for s in samples}
+
+
+def test_names_of_files_are_judged_as_their_parts_say() -> None:
+    names = [
+        "a.png",
+        "a/b.png",
+        "a..b",
+        "../a",
+        "a/../b",
+        "/a",
+        "\\a",
+        "a\\..\\b",
+        " ",
+        "",
+        "\0",
+        "a\n",
+        "ä b",
+    ]
+    for name in [*names, "..", "x/..", "x\\..\\..", "\u3000", "C:\\a.png"]:
+        path = PurePosixPath(name.replace("\\", "/"))
+        void, out = not name.strip() or "\0" in name, ".." in path.parts
+        assert bool(records.name_problem(name)) == (void or out or path.is_absolute()), name
+        assert bool(records.name_problem(name, absolute=True)) == (void or out), name
