@@ -44,6 +44,8 @@ def visible(text: str) -> str:
 
 def one_line(text: str, most: int = SENTENCE) -> str:
     """Text of a cell or a sentence: no line break, nothing unseen, at most so many characters."""
+    if len(text) <= most and text.isprintable():  # as nearly all is
+        return text
     whole = re.sub(r"\r\n|[\r\n\v\f\x85\u2028\u2029]", "⏎", cut(text, most)).replace("\t", " ")
     return visible(whole)
 

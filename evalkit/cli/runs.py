@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
+from evalkit import collecting
 from evalkit.errors import UserError
 from evalkit.evaluation import progress
 from evalkit.options.fields import paths
@@ -22,7 +24,8 @@ def runs(options: RunsOptions) -> int:
     if options.what == "list":
         return list_runs(output)
     if options.what == "gc":
-        chosen = _replaced(store.find([output]) if output.exists() else [])
+        with collecting.paused():
+            chosen = _replaced(store.find([output]) if output.exists() else [])
     elif not named:
         raise UserError(f"runs {options.what}: name run folders; `evalkit runs` lists them")
     else:
@@ -49,8 +52,9 @@ def list_runs(output: Path) -> int:
     """Every run below a folder with its scores."""
     rows = []
     for folder in store.find([output]) if output.exists() else []:
-        scores = ", ".join(f"{s.metric} {progress.value(s)}" for s in store.scores_of(folder))
-        reasons = [f"{m} {why_not_scored(why)}" for m, why in store.not_scored_of(folder).items()]
+        found = store.results_of(folder)
+        scores = ", ".join(f"{s.metric} {progress.value(s)}" for s in found.scores)
+        reasons = [f"{m} {why_not_scored(why)}" for m, why in found.not_scored.items()]
         rows.append([folder.name, scores or "; ".join(reasons) or "not scored yet"])
     put("".join(f"{line}\n" for line in aligned(rows)), end="")
     if not rows:
@@ -61,17 +65,27 @@ def list_runs(output: Path) -> int:
 def _replaced(folders: Sequence[RunFolder]) -> list[RunFolder]:
     """Runs without one answer, and those that a newer run of the same task and checkpoint name replaced
     with at least as many samples."""
-    known = []
+    empty, alike = set[Path](), dict[str, list[tuple[str, int, Path]]]()
     for folder in folders:
-        sessions = (folder.read_run() or {}).get("sessions", [])
+        run = folder.read_run()
+        sessions = (run or {}).get("sessions", [])
         n = max((score.n for score in store.scores_of(folder)), default=0)
-        known.append((folder, n, sessions[-1]["started"] if sessions else ""))
-    gone = []
-    for folder, n, when in known:
-        mine = folder.name.rpartition(".")[0]
-        newer = any(f.name.rpartition(".")[0] == mine and w > when and m >= n for f, m, w in known)
-        if newer or not folder.entries():
-            gone.append(folder)
+        when = sessions[-1]["started"] if sessions else ""
+        alike.setdefault(folder.name.rpartition(".")[0], []).append((when, n, folder.path))
+        if not folder.is_answered(run):
+            empty.add(folder.path)
+    gone = empty.union(*map(_older, alike.values()))
+    return [folder for folder in folders if folder.path in gone]
+
+
+def _older(runs: Sequence[tuple[str, int, Path]]) -> set[Path]:
+    """Of runs, each with when it was begun and its samples, those with no more samples than a newer one."""
+    gone, most = set[Path](), -1
+    newest = sorted(runs, key=lambda run: run[0], reverse=True)
+    for _, same in itertools.groupby(newest, key=lambda run: run[0]):
+        begun = list(same)
+        gone |= {path for _, n, path in begun if n <= most}
+        most = max(most, *(n for _, n, _ in begun))
     return gone
 
 

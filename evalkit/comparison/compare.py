@@ -10,13 +10,13 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from evalkit.errors import UserError
 from evalkit.metrics.group_mean import GroupMean
 from evalkit.runs import scored_run
 from evalkit.runs.naming import Named, labels
-from evalkit.runs.scored_run import ScoredRun, metric
+from evalkit.runs.scored_run import Head, ScoredRun, metric
 from evalkit.stats import intervals, paired, significance
 from evalkit.stats.paired import Difference
 from evalkit.types import why_not_scored
@@ -309,23 +309,28 @@ def compare(a: ModelRuns, b: ModelRuns, allow: Collection[str] = (), margin: flo
     )  # fmt: skip
 
 
+Known = TypeVar("Known", ScoredRun, Head | ScoredRun)
+
+
 def sides(given: Sequence[tuple[str, Sequence[ScoredRun]]]) -> list[ModelRuns]:
     """The models to compare, from the arguments on the command line and in their order.
 
     Each argument is one model, unless an argument holds a task twice, or arguments are single runs of
     one model: then runs are collected by model (one that ran in two ways counts as two).
     """
+    return [ModelRuns(name, by_task) for name, by_task in by_model(given)]
+
+
+def by_model(given: Sequence[tuple[str, Sequence[Known]]]) -> list[tuple[str, dict[str, Known]]]:
+    """As `sides`, also of runs whose rows are not read yet. Raises UserError for what is no two models."""
     runs = [run for _, group in given for run in group]
     by_argument = all(len({r.task for r in group}) == len(group) for _, group in given)
     tasks = [{r.task for r in group} for _, group in given]
     if by_argument and len(given) > 1 and (len(given) == 2 or set.intersection(*tasks)):
         names = [_name(group, place) for place, group in given]
         unique = names if len(set(names)) == len(names) else [place for place, _ in given]
-        return [
-            ModelRuns(name, {r.task: r for r in group})
-            for name, (_, group) in zip(unique, given, strict=True)
-        ]
-    found: dict[str, dict[str, ScoredRun]] = {}
+        return [(name, {r.task: r for r in group}) for name, (_, group) in zip(unique, given, strict=True)]
+    found: dict[str, dict[str, Known]] = {}
     for run, name in zip(runs, labels([_named(run) for run in runs]), strict=True):
         there = found.setdefault(name, {})
         if run.task in there:
@@ -338,14 +343,14 @@ def sides(given: Sequence[tuple[str, Sequence[ScoredRun]]]) -> list[ModelRuns]:
             f"compare: all runs are of one model, {', '.join(found)}; "
             "name two runs, or a folder with two models"
         )
-    return [ModelRuns(name, by_task) for name, by_task in found.items()]
+    return list(found.items())
 
 
-def _named(run: ScoredRun) -> Named:
+def _named(run: Head | ScoredRun) -> Named:
     return Named(run.name, run.task, run.digest, run.identity, run.overrides)
 
 
-def _name(group: Sequence[ScoredRun], place: str) -> str:
+def _name(group: Sequence[Head | ScoredRun], place: str) -> str:
     names = {r.name for r in group}
     return names.pop() if len(names) == 1 else place
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
@@ -264,8 +265,13 @@ class Unique:
         self.seen.add(value)
 
 
+_STRANGE = re.compile(r"^[/\\]|\.\.|^\s*$")
+
+
 def name_problem(value: str, absolute: bool = False) -> str:
     """What is wrong with a dataset's file name, or ''."""
+    if value.isprintable() and not _STRANGE.search(value):  # as nearly all are
+        return ""
     path = PurePosixPath(value.replace("\\", "/"))
     if not value.strip() or "\0" in value:
         return "is not a file name; it must name an image"

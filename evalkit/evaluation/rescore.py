@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from evalkit.runs import store
 from evalkit.runs.store import RunFolder
 from evalkit.tasks import loader
 from evalkit.tasks.dataset import Dataset, DatasetCache, Selection, choose, roots
-from evalkit.types import Task, why_not_scored
+from evalkit.types import Prediction, Sample, Task, why_not_scored
 
 
 @dataclass(frozen=True)
@@ -101,6 +100,28 @@ class Elsewhere:
     folder: RunFolder | None
 
 
+class _Prompted(Mapping[str, Prediction]):
+    """Predictions with the prompt of their sample, which a text may repeat: made when they are asked for,
+    since a million prompts need much memory."""
+
+    def __init__(self, given: Mapping[str, Prediction], task: Task, samples: Sequence[Sample]) -> None:
+        self._given, self._task = given, task
+        self._samples = {s.id: s for s in samples if s.id in given}
+
+    def __getitem__(self, name: str) -> Prediction:
+        found = self._given[name]
+        return Prediction(found.id, loader.prompt(self._task, self._samples[name].fields), found.text)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._given
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._given)
+
+    def __len__(self) -> int:
+        return len(self._given)
+
+
 def score_predictions(options: ScoreOptions, command: str = "") -> Elsewhere:
     """Scores a file of predictions; with `output_path` they are kept there as a run."""
     if not options.task or not options.predictions or options.runs:
@@ -110,11 +131,8 @@ def score_predictions(options: ScoreOptions, command: str = "") -> Elsewhere:
         raise UserError(f"score: {task.name}: {why_not_scored(task.not_scored)}")
     datasets = DatasetCache(roots(paths(options.data_root), [task]))
     data = datasets.get(task)
-    predictions = read_predictions(str(options.predictions), data.samples, options.keys)
-    for s in data.samples:
-        if s.id in predictions:
-            prompt = loader.prompt(task, s.fields)  # what a text may repeat
-            predictions[s.id] = dataclasses.replace(predictions[s.id], prompt=prompt)
+    texts = read_predictions(str(options.predictions), data.samples, options.keys)
+    predictions = _Prompted(texts, task, data.samples)
     missing = [s.id for s in data.samples if s.id not in predictions]
     covered = "incomplete" if missing or data.short_of is not None else "all"
     scored = score(task, data.parser, data.samples, predictions, covered, data.targets, root=data.source.root)

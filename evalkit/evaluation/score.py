@@ -11,10 +11,10 @@ import importlib.util
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -45,7 +45,7 @@ class Scored:
     files that own parsers and metrics have read, with their digests, and which metrics failed."""
 
     scores: list[Score]
-    lines: list[dict[str, Any]]
+    lines: Iterable[dict[str, Any]]  # made while they are read, once: of a million they need 2 GB
     not_scored: dict[str, str]
     used: dict[str, str] = field(default_factory=dict)
     failed: dict[str, UserError] = field(default_factory=dict)
@@ -74,7 +74,7 @@ def score(
     chosen = [s for s in chosen if has_target(s)] if task.metrics else chosen
     if not chosen:
         raise DataError(f"{task.name}: nothing to score; no answered sample has a target, such as {first}")
-    given = [predictions[s.id] for s in chosen]
+    given = _Given(chosen, predictions)
     sizes = [s.size or (p.sizes[0] if p.sizes else None) for s, p in zip(chosen, given, strict=True)]
     used: dict[str, str] = {}
     with _named(f"{task.path}: parser: {task.parser}"), _running(parser, used):
@@ -109,11 +109,33 @@ def score(
     if failed and not scores:
         raise next(iter(failed.values()))
     answered = zip(chosen, given, answers, invalid, read.clusters, strict=True)
-    lines = [
+    lines = (
         sample_lines.line(*one, {metric: rows[i] for metric, rows in columns}, root)
         for i, one in enumerate(answered)
-    ]
+    )
     return Scored(scores, lines, missing, every, failed)
+
+
+class _Given(Sequence[Prediction]):
+    """The predictions of samples, in their order, without a list of what the mapping may only make."""
+
+    def __init__(self, samples: Sequence[Sample], predictions: Mapping[str, Prediction]) -> None:
+        self._samples, self._predictions = samples, predictions
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __iter__(self) -> Iterator[Prediction]:
+        return (self._predictions[sample.id] for sample in self._samples)
+
+    @overload
+    def __getitem__(self, index: int) -> Prediction: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Prediction]: ...
+    def __getitem__(self, index: int | slice) -> Prediction | list[Prediction]:
+        if isinstance(index, slice):
+            return [self._predictions[sample.id] for sample in self._samples[index]]
+        return self._predictions[self._samples[index].id]
 
 
 def _no_number(rows: Rows, samples: Sequence[Sample]) -> str:
@@ -214,12 +236,14 @@ def _clusters(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> l
     for sample, key in zip(samples, keys, strict=True):
         a, b = root(first.setdefault(sample.cluster or sample.id, key)), root(key)
         parent[max(a, b)] = min(a, b)
-    contents: dict[str, set[str]] = {}
+    whole: dict[str, str] = {}  # the only key of a cluster, or ''
     stated: dict[str, str] = {}
     for sample, key in zip(samples, keys, strict=True):
-        contents.setdefault(root(key), set()).add(key)
-        stated[root(key)] = min(stated.get(root(key), sample.cluster), sample.cluster)
-    return [key if len(contents[root(key)]) == 1 else stated[root(key)] for key in keys]
+        at = root(key)
+        if whole.setdefault(at, key) != key:
+            whole[at] = ""
+        stated[at] = min(stated.get(at, sample.cluster), sample.cluster)
+    return [whole[at] or stated[at] for at in map(root, keys)]
 
 
 def group_mean(spelling: str, samples: Sequence[Sample], without: Sequence[str]) -> Any:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -56,12 +56,13 @@ class JsonLines(Format):
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
         path = path_of(source, "path", self.keys)
         images = source.path("images") if "images" in source.entry else path.parent
-        lines = _chosen(path, split)
-        categories = self.categories or _categories(lines)
+        categories = self.categories or None
         unique = Unique(str(path), "id")
         moved: dict[str, str] = {}
         masks = source.uses("mask", "object masks")
-        for number, line in lines:
+        for number, line in _chosen(path, split):
+            if categories is None and line.data.get("objects") is not None:  # all that occur, of all lines
+                categories = _categories(_chosen(path, split))
             name = line.identifier("id") if line.has("id") else str(number)
             unique.add(name)
             refs, names = _images(line, images, moved)
@@ -70,7 +71,7 @@ class JsonLines(Format):
                 id=name,
                 images=refs,
                 fields=_fields(line),
-                target=_target(line, size, categories, number, masks),
+                target=_target(line, size, categories or (), number, masks),
                 size=size,
                 group=line.identifier("group") if line.has("group") else "",
                 cluster=line.identifier("cluster") if line.has("cluster") else " ".join(names),
@@ -91,9 +92,10 @@ class JsonLines(Format):
         )
 
 
-def _chosen(path: Path, split: str) -> list[tuple[int, Record]]:
-    """The lines of the split, each with its number from 0."""
-    lines, present = [], set()
+def _chosen(path: Path, split: str) -> Iterator[tuple[int, Record]]:
+    """The lines of the split, each with its number from 0; none is kept. Raises DataError where there is
+    none."""
+    present = set()
     for number, data in read_lines(path):
         line = Record(data, str(path), f"line {number + 1}")
         if not _given(line) and (wrong := layout(line.data)):
@@ -101,11 +103,10 @@ def _chosen(path: Path, split: str) -> list[tuple[int, Record]]:
         stated = line.text("split") if line.has("split") else split
         present.add(stated)
         if stated == split:
-            lines.append((number, line))
+            yield number, line
     if not present:
         raise DataError(f"{path}: is empty; it must hold one JSON object a line")
     check_split(str(path), split, present)
-    return lines
 
 
 def _images(line: Record, images: Path, moved: dict[str, str]) -> tuple[tuple[ImageRef, ...], list[str]]:
@@ -152,7 +153,9 @@ def _size(line: Record) -> Size | None:
 
 def _given(line: Record) -> list[str]:
     """The keys of the line's target. A mask may stand alone or with its box."""
-    found = [key for key in _TARGETS if line.data.get(key) is not None]
+    found = [key for key in line.data if key in _TARGETS and line.data[key] is not None]
+    if len(found) > 1:
+        found.sort(key=_TARGETS.index)
     void = {key for key in ("answers", "references", "segmentation") if line.data.get(key) == []}
     if "bbox" in found:
         void.add("segmentation")
@@ -205,7 +208,7 @@ def _mask(record: Record, size: Size, used: bool) -> dict[str, Any]:
     return {"segmentation": found} if found else {}
 
 
-def _categories(lines: list[tuple[int, Record]]) -> tuple[str, ...]:
+def _categories(lines: Iterable[tuple[int, Record]]) -> tuple[str, ...]:
     """The category names that occur, sorted."""
     names = {
         entry.text("category")

@@ -7,12 +7,14 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
+from evalkit import collecting
 from evalkit.comparison import ranks
 from evalkit.comparison.compare import (
     ALLOWED,
     MARGIN,
     Comparison,
     TaskResult,
+    by_model,
     compare,
     record,
     sides,
@@ -37,6 +39,8 @@ def compared(options: CompareOptions) -> tuple[list[Comparison], list[Rank]]:
     """What `evalkit compare` compares, and the models' mean ranks where these say something."""
     places = [str(options.first), *names(options.others)]
     allow = names(options.allow)
+    with collecting.paused():
+        by_model([(place, scored_run.heads(place)) for place in places])  # refuses before rows are read
     models = sides([(place, scored_run.read(place)) for place in places])
     found = [compare(models[0], other, allow, options.margin) for other in models[1:]]
     ranked = ranks.ranks(models, allow) if len(models) > 2 or len(found[0].tasks) > 1 else []

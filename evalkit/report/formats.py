@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evalkit import own_code, registry
+from evalkit import collecting, own_code, registry
 from evalkit.errors import UserError, nearest
 from evalkit.options.fields import paths
 from evalkit.options.verbs import TableOptions
@@ -175,8 +175,11 @@ def to_latex(cells: Cells, pair: bool = False) -> str:
     return "\n".join(out) + "\n"
 
 
+WIDE = 200  # columns of a table for no screen: what a pager, a log or an editor still shows
+
+
 def _plain(cells: Cells, pair: bool) -> str:
-    return terminal(cells, False, pair)
+    return terminal(cells, False, pair, WIDE)
 
 
 def _long(form: str) -> Callable[[Cells], str]:
@@ -233,7 +236,8 @@ def find(name: str) -> Form:
 
 def cells_of(options: TableOptions) -> list[Cell]:
     """The cells that `evalkit table` is asked for."""
-    cells = leaderboard.collect(store.find(paths(options.runs) or [Path("results")]))
+    with collecting.paused():
+        cells = leaderboard.collect(store.find(paths(options.runs) or [Path("results")]))
     return seeds.over_seeds(cells) if options.mean_over else cells
 
 

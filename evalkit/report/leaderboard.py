@@ -17,7 +17,7 @@ from typing import Any
 from evalkit.runs import scored_run
 from evalkit.runs.copies import originals
 from evalkit.runs.naming import Named, labels
-from evalkit.runs.store import RunFolder, not_scored_of, scores_of
+from evalkit.runs.store import RunFolder, results_of
 from evalkit.stats import paired
 from evalkit.stats.intervals import FEW
 from evalkit.types import CUT, SUBMISSION, UNREADABLE, Score, remarked, why_not_scored
@@ -88,19 +88,19 @@ def collect(folders: Iterable[RunFolder]) -> list[Cell]:
     for folder in folders:
         run = folder.read_run()
         if run is not None:
-            runs.append((folder, run, Named.of_run(run, folder.path), scores_of(folder, run)))
-    kept = originals([(f.path, run["digest"], (run["model"], scores)) for f, run, _, scores in runs])
+            runs.append((folder, run, Named.of_run(run, folder.path), results_of(folder, run)))
+    kept = originals([(f.path, run["digest"], (run["model"], found.scores)) for f, run, _, found in runs])
     runs = [runs[i] for i in kept]
     models = labels([name for _, _, name, _ in runs])
     cells = []
-    for (folder, run, name, scores), model in zip(runs, models, strict=True):
-        resolution, file = name.resolution, run.get("task_file", {})
+    for (folder, run, name, found), model in zip(runs, models, strict=True):
+        scores, resolution, file = found.scores, name.resolution, run.get("task_file", {})
         changed = tuple(file.get("overrides", {}))
         cells += [
             Cell(score, folder.name, model, changed, _ways(run), resolution, folder.path, file)
             for score in scores
         ]
-        unscored = {WHOLE: file["not_scored"]} if file.get("not_scored") else not_scored_of(folder)
+        unscored = {WHOLE: file["not_scored"]} if file.get("not_scored") else found.not_scored
         for metric, why in unscored.items():
             n = scores[0].n if scores else len(folder.entries())
             empty = Score(run["task"], metric, "", math.nan, None, None, n, n, "all", 0)

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 
-def originals(found: Sequence[tuple[Path, str, Any]]) -> list[int]:
+def originals(found: Sequence[tuple[Path, str, Any]], say: bool = True) -> list[int]:
     """The positions of the runs that are no copies, given each one's folder, digest and content.
 
     Of copies the one whose folder still has the digits of its digest counts, and of several the one that
-    lies least deep. Each other is a warning. Runs of one digest and different contents (one was gone on
-    with) are all kept.
+    lies least deep. Each other is a warning, where it is to `say` so. Runs of one digest and different
+    contents (one was gone on with) are all kept.
     """
     kept: list[int] = []
     by_digest: dict[str, list[int]] = {}
@@ -24,7 +24,7 @@ def originals(found: Sequence[tuple[Path, str, Any]]) -> list[int]:
         if original is None:
             alike.append(i)
             kept.append(i)
-        else:
+        elif say:
             warnings.warn(f"{path}: is a copy of {found[original][0]}; left out", stacklevel=3)
     return sorted(kept)
 

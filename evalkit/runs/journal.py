@@ -16,7 +16,7 @@ import re
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -74,23 +74,37 @@ def read(folder: Path, digest: str, unsealed: Mapping[str, int] | None) -> Answe
     return Answers(found, tuple(aside))
 
 
+def any_of(folder: Path, digest: str, unsealed: Mapping[str, int] | None) -> bool:
+    """Whether `read` would give an answer: it reads up to the first. Raises ResultsError as that does."""
+    for path in parts(folder):
+        limit = None if unsealed is None else unsealed.get(path.name, 0)
+        if any(isinstance(entry, Entry) for entry in _decoded(path, digest, limit)):
+            return True
+    return False
+
+
 def _read_part(path: Path, digest: str, limit: int | None) -> tuple[dict[str, Entry], Counter[str]]:
     """The entries of one journal, the last one for each id, and how many lines are what else."""
     found: dict[str, Entry] = {}
     odd = Counter[str]()
+    for entry in _decoded(path, digest, limit):
+        if isinstance(entry, Entry):
+            found[entry.prediction.id] = entry
+        elif entry:
+            odd[entry] += 1
+    return found, odd
+
+
+def _decoded(path: Path, digest: str, limit: int | None) -> Iterator[Entry | str]:
+    """The lines of one journal, as `decode` reads them; older ones stand up to byte `limit`."""
     at = 0
     try:
         with open(path, "rb") as file:
             for line in file:
-                entry = decode(line, digest, limit is None or at < limit)
+                yield decode(line, digest, limit is None or at < limit)
                 at += len(line)
-                if isinstance(entry, Entry):
-                    found[entry.prediction.id] = entry
-                elif entry:
-                    odd[entry] += 1
     except OSError as error:
         raise ResultsError(f"{path}: cannot be read ({error.strerror or error})") from None
-    return found, odd
 
 
 def _lines(n: int) -> str:

@@ -5,6 +5,7 @@ A column of a table, and a side of a comparison, is one checkpoint run in one wa
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -51,12 +52,12 @@ class Named:
         found = self.identity.get("preparation", {}).get("resolution")
         return found if isinstance(found, int) else None
 
-    @property
+    @functools.cached_property
     def way(self) -> str:
         """The model as it was run. Without the protocol's rules: a task chooses its protocol."""
         return _text({k: v for k, v in self._model.items() if k != "protocol"})
 
-    @property
+    @functools.cached_property
     def weights(self) -> str:
         """Which weights, however they were run."""
         return _text({k: v for k, v in self._model.items() if k not in (*WAYS, "protocol")})

@@ -25,7 +25,7 @@ from evalkit import door, hints, own_code, registry
 from evalkit.errors import UserError
 from evalkit.files import atomic_write, encoded, json_text
 from evalkit.runs.copies import originals
-from evalkit.runs.store import OLD, RunFolder, find, not_scored_of, scores_of
+from evalkit.runs.store import OLD, RunFolder, find, results_of
 from evalkit.stats import intervals
 from evalkit.stats.intervals import Ints
 from evalkit.types import Metric, Rows, Score
@@ -158,10 +158,7 @@ def read(place: str | Path) -> list[ScoredRun]:
     """
     path = Path(place)
     if os.path.isdir(path) or path.name == "run.json":
-        folders = find([path])
-        if not folders:
-            raise UserError(f"{place}: holds no runs; give a run folder or a folder of runs")
-        return of_runs(folders)
+        return of_runs(_folders(path))
     if os.path.isfile(path):
         with door.guarded(place, kind=UserError):
             data = door.read(path)
@@ -169,6 +166,44 @@ def read(place: str | Path) -> list[ScoredRun]:
     if "@" in str(place):
         return _parse(_at_ref(str(place)), str(place))
     raise UserError(f"{place}: no such run or baseline; give a run folder, a baseline file, or FILE@GIT_REF")
+
+
+def _folders(path: Path) -> list[RunFolder]:
+    if not (found := find([path])):
+        raise UserError(f"{path}: holds no runs; give a run folder or a folder of runs")
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What run.json alone says of a scored run."""
+
+    name: str
+    run: str
+    task: str
+    identity: Mapping[str, Any]
+    digest: str
+    overrides: Mapping[str, str]
+
+
+def heads(place: str | Path) -> Sequence[Head | ScoredRun]:
+    """The runs that `read` would give, as far as they are known before rows are read; copies may be less
+    than all left out: of runs with one digest only one is here."""
+    path = Path(place)
+    if not os.path.isdir(path) and path.name != "run.json":
+        return read(place)
+    runs = [(f, run) for f in _folders(path) if (run := f.read_run()) is not None]
+    scored = [(f, run) for f, run in runs if not _unscored(run)] or runs
+    kept = originals([(f.path, run["digest"], None) for f, run in scored], say=False)
+    return [
+        Head(run["model"], f.name, run["task"], _identity(run), run["digest"], _overrides(run))
+        for f, run in (scored[i] for i in kept)
+    ]
+
+
+def _overrides(run: Mapping[str, Any]) -> Mapping[str, str]:
+    found: Mapping[str, str] = run.get("task_file", {}).get("overrides", {})
+    return found
 
 
 def of_runs(folders: Sequence[RunFolder]) -> list[ScoredRun]:
@@ -191,10 +226,11 @@ def of_run(folder: RunFolder) -> ScoredRun:
     run = folder.read_run()
     if run is None:
         raise UserError(f"{folder.path}: holds no run.json; give a run folder")
-    scores = scores_of(folder, run)
+    results = results_of(folder, run)
+    scores = results.scores
     if why := _unscored(run):
         raise UserError(f"{folder.path}: has no score that could be compared: {why}")
-    if not scores and not not_scored_of(folder):
+    if not scores and not results.not_scored:
         raise UserError(f"{folder.path}: is not scored yet; `evalkit score {folder.path}` does it")
     own_code.look_beside(run.get("task_file", {}).get("path", ""))
     try:
@@ -203,7 +239,7 @@ def of_run(folder: RunFolder) -> ScoredRun:
         columns = {full: [line["rows"][short] for line in lines] for short, full in spelled.items()}
         return ScoredRun(
             name=run["model"], run=folder.name, task=run["task"], identity=_identity(run),
-            digest=run["digest"], asked=run["asked"], overrides=run.get("task_file", {}).get("overrides", {}),
+            digest=run["digest"], asked=run["asked"], overrides=_overrides(run),
             early=run.get("early"), scores={spelled[s.metric]: s for s in scores},
             ids=tuple(line["id"] for line in lines),
             images=tuple(line["image"] for line in lines),
@@ -214,7 +250,7 @@ def of_run(folder: RunFolder) -> ScoredRun:
             device=str(run["sessions"][-1].get("device", "")) if run.get("sessions") else "",
             seconds=_seconds(run.get("sessions", [])), folder=folder,
             libraries=run["sessions"][-1].get("libraries", {}) if run.get("sessions") else {},
-            not_scored=not_scored_of(folder), metrics=tuple(run.get("task_file", {}).get("metrics", ())),
+            not_scored=results.not_scored, metrics=tuple(run.get("task_file", {}).get("metrics", ())),
         )  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(

@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -145,6 +146,12 @@ class RunFolder:
         for each sample. Damaged lines are dropped, those of other runs left aside."""
         return journal.read(self.path / "predictions", digest, self._unsealed(digest, run))
 
+    def is_answered(self, run: Mapping[str, Any] | None) -> bool:
+        """Whether `answers` would have one; `run` is run.json."""
+        if run is None:
+            return False
+        return journal.any_of(self.path / "predictions", run["digest"], self._unsealed(run["digest"], run))
+
     def entries(self) -> Mapping[str, Entry]:
         """The run's answers by sample id, as `answers` says; none where there is no run.json."""
         run = self.read_run()
@@ -203,22 +210,35 @@ class RunFolder:
         return Journal(self.path / "predictions" / f"{part}.jsonl", digest)
 
 
-def scores_of(folder: RunFolder, run: Mapping[str, Any] | None = None) -> list[Score]:
-    """The scores of a run as objects; [] when it is not scored. `run` is its run.json, where it is read.
-    Older files may hold NaN, which is none."""
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What scores.json says, read once."""
+
+    scores: list[Score]
+    not_scored: dict[str, str]  # the metrics without a score, and why
+
+
+def results_of(folder: RunFolder, run: Mapping[str, Any] | None = None) -> Results:
+    """The scores of a run as objects; none when it is not scored. `run` is its run.json, where it is read.
+    Older files may hold NaN, which is no score."""
+    content = folder.read_scores(run) or {"scores": []}
+    old = {s["metric"]: OLD for s in content["scores"] if not math.isfinite(s["value"])}
     try:
-        content = folder.read_scores(run) or {"scores": []}
-        return [Score(**s) for s in content["scores"] if math.isfinite(s["value"])]
+        found = [Score(**s) for s in content["scores"] if math.isfinite(s["value"])]
     except TypeError:  # a key that this version does not know
         path = folder.path / "scores.json"
         raise Damaged(f"{path}: is of another version of evalkit; {folder.remedy}") from None
+    return Results(found, {**content.get("not_scored", {}), **old})
+
+
+def scores_of(folder: RunFolder, run: Mapping[str, Any] | None = None) -> list[Score]:
+    """The scores alone, as `results_of` reads them."""
+    return results_of(folder, run).scores
 
 
 def not_scored_of(folder: RunFolder) -> dict[str, str]:
     """The metrics of a scored run that have no score, and why."""
-    content = folder.read_scores() or {}
-    old = {s["metric"]: OLD for s in content.get("scores", ()) if not math.isfinite(s["value"])}
-    return {**content.get("not_scored", {}), **old}
+    return results_of(folder).not_scored
 
 
 def find(paths: Iterable[Path]) -> list[RunFolder]:
@@ -229,11 +249,18 @@ def find(paths: Iterable[Path]) -> list[RunFolder]:
             raise ResultsError(f"{path}: no such folder; `evalkit list runs` shows what there is")
         if path.name == "run.json":
             path = path.parent
-        runs = [path] if (path / "run.json").is_file() else [p.parent for p in sorted(path.rglob("run.json"))]
+        runs = [path] if (path / "run.json").is_file() else _below(path)
         if not runs and (path / "predictions").is_dir():
             raise ResultsError(f"{path}: its run.json is gone; {RUN}")
         found.update((run, RunFolder(run)) for run in runs)
     return list(found.values())
+
+
+def _below(path: Path) -> list[Path]:
+    """The run folders below a folder, in order of name; `Path.rglob` takes five times as long."""
+    found = [folder for folder, inner, files in os.walk(path) if "run.json" in files or "run.json" in inner]
+    found.sort(key=lambda folder: [*folder.split(os.sep), "run.json"])  # as the paths of the files
+    return [Path(folder) for folder in found if os.path.exists(os.path.join(folder, "run.json"))]
 
 
 def _row(kind: Kind, number: int, line: str) -> dict[str, Any]:

@@ -11,13 +11,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from evalkit import demo, door, own_code, registry
+from evalkit import collecting, demo, door, own_code, registry
 from evalkit.data import sources
 from evalkit.data.readers import read_text
 from evalkit.errors import DataError, UserError, nearest
 from evalkit.files import file_digest
 from evalkit.tasks import contract, loader
-from evalkit.types import Format, Parser, Sample, Source, Task
+from evalkit.types import Format, ImageRef, Parser, Sample, Source, Task
 
 
 @dataclass(frozen=True)
@@ -106,10 +106,15 @@ class DatasetCache:
 def dataset(task: Task, roots: Sequence[Path]) -> Dataset:
     """Finds and reads a task's samples. Raises DataError for missing or damaged files and repeated ids, and
     UserError where the task's metrics cannot score the targets."""
+    with collecting.paused():
+        return _dataset(task, roots)
+
+
+def _dataset(task: Task, roots: Sequence[Path]) -> Dataset:
     source = replace(sources.locate(task, roots), used=contract.used(task))
     fmt, allowed = _format(task, source), sources.places(source, roots)
     with door.within(allowed), _reading(task, source):
-        samples = tuple(_bounded(sample, allowed) for sample in _read(task, source))
+        samples = tuple(map(_Sharing(allowed).sample, _read(task, source)))
     if not samples:
         raise DataError(f"{task.path}: data: split: '{task.data.split}' of {source.root} holds no samples")
     seen: set[str] = set()
@@ -205,10 +210,43 @@ def _reading(task: Task, source: Source) -> Iterator[None]:
         raise DataError(f"{task.path}: data: format: {spelling} raised {raised}") from error
 
 
-def _bounded(sample: Sample, allowed: door.Places) -> Sample:
-    """The sample, its images opened in these places only, also later and by other threads and processes."""
-    images = (image if image.within else replace(image, within=allowed) for image in sample.images)
-    return replace(sample, images=tuple(images))
+class _Sharing:
+    """Samples whose images are opened in these places only, also later and by other threads and processes.
+    What samples have in common (answers, images, names of fields) is one object: of a million that is half
+    of the memory."""
+
+    def __init__(self, allowed: door.Places) -> None:
+        self._allowed = allowed
+        self._texts: dict[str, str] = {}
+        self._images: tuple[ImageRef, ...] = ()
+
+    def sample(self, given: Sample) -> Sample:
+        share = self._texts.setdefault
+        return Sample(
+            given.id,
+            self._bounded(given.images),
+            {share(name, name): text for name, text in given.fields.items()},
+            self._shared(given.target),
+            given.size,
+            share(given.group, given.group),
+            share(given.cluster, given.cluster),
+            given.choices,
+        )
+
+    def _bounded(self, images: tuple[ImageRef, ...]) -> tuple[ImageRef, ...]:
+        """The images; those of the sample before where they are the same, as questions of an image are."""
+        if any(image.within for image in images):
+            return tuple(i if i.within else replace(i, within=self._allowed) for i in images)
+        if images != self._images:
+            self._images = tuple(ImageRef(i.path, i.member, i.marks, i.turn, self._allowed) for i in images)
+        return self._images
+
+    def _shared(self, target: Any) -> Any:
+        """A target of texts, of shared ones."""
+        share = self._texts.setdefault
+        if type(target) is tuple and all(type(text) is str for text in target):
+            return tuple([share(text, text) for text in target])
+        return target
 
 
 def _marks(sample: Sample) -> str:
