@@ -143,7 +143,7 @@ def test_predictions_made_elsewhere(stub: Stub, tmp_path: Path, capsys: pytest.C
         ('{"id": "q0-0"}', 'line 1: no "text" among its keys'),
         ("{", "line 1: is not valid JSON"),
         ("3", 'line 1: no "id"'),
-        ("[]", 'is a JSON list; it must be JSON lines, one object a line; give JSON lines, {"id"'),
+        ("[]", "nothing to score"),
     ):
         Path("p.jsonl").write_text(bad)
         assert main(words) == 2

@@ -97,9 +97,9 @@ def test_a_folder_without_tasks(world: Path, capsys: pytest.CaptureFixture[str])
 
 def test_score_and_data_take_settings(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Without a model, the same answers by another metric."""
-    task, said = str(world), ["--data-root", "data", "--set", "metrics=[cer]"]
+    task, said = str(world), ["--data-root", "data", "--set", "metrics=[ceer]"]
     assert main(["score", "--task", task, "--predictions", "said.jsonl", *said]) == 2
-    assert "metrics: no 'cer'" in capsys.readouterr().err
+    assert "metrics: no 'ceer'" in capsys.readouterr().err
     said[-1] = "metrics=[exact_match(lowercase=False)]"
     assert main(["score", "--task", task, "--predictions", "said.jsonl", *said]) == 0
     assert "exact_match(lowercase=False)" in capsys.readouterr().out

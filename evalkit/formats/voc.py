@@ -13,6 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 from evalkit.data import folders
 from evalkit.data.records import check_split, path_of
 from evalkit.errors import DataError, ImageError
+from evalkit.files import lines as lines_of
 from evalkit.geometry import segmentations
 from evalkit.types import Format, ImageRef, Remarks, Sample, Size, Source
 
@@ -210,11 +211,11 @@ def _listed(path: Path, split: str) -> list[str] | None:
         check_split(str(lists), split, {each.stem for each in lists.glob("*.txt") if "_" not in each.stem})
         raise AssertionError
     try:
-        lines = file.read_text(encoding="utf-8-sig").splitlines()
+        listed = [line for _, line in lines_of(file)]
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{file}: cannot be read ({error}); it must list one image a line") from None
     found = [
-        line.split()[0] for line in lines if line.strip()
+        line.split()[0] for line in listed if line.strip()
     ]  # a class's list has `1` or `-1` behind the id
     if odd := next((name for name in found if os.path.basename(name) != name or "\0" in name), ""):
         raise DataError(f"{file}: {odd[:60]!r} is not an id; it must be an image's name without suffix")

@@ -134,7 +134,7 @@ def _size(ref: ImageRef, remarks: Remarks) -> Size | None:
 def _rows(labels: str, text: str, classes: int, keypoints: int, remarks: Remarks) -> tuple[list[_Row], str]:
     """The lines of a label file that are right, and what is wrong with the first of the others."""
     rows, first, seen = [], "", set[tuple[float, ...]]()
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):
         parts = line.split()
         if keypoints and len(parts) == 5 + keypoints:
             parts = parts[:5]
