@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -251,7 +252,8 @@ def test_two_readings_are_listed_and_none_is_taken(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         recognise(tmp_path)
     said = str(error.value)
-    assert "can be read in 2 ways; name the file" in said
+    assert "can be read in 2 ways; name the file: " in said
+    assert "\n" not in said
     assert f"PaliGemma lines, valid: --data {tmp_path}/valid/_annotations.valid.jsonl" in said
     assert f"COCO detection, valid: --data {tmp_path}/valid/_annotations.coco.json" in said
     assert recognise(tmp_path / "valid" / "_annotations.coco.json").layout == "COCO detection"
@@ -372,3 +374,65 @@ def test_answers_that_are_json_are_compared_as_json(tmp_path: Path) -> None:
     metric = registry.make("metrics", "json_match")
     answer = data.parser.read(Prediction("0", "", '{ "total" : 3.0 }'), None)
     assert metric.reduce(metric.rows([answer], [data.samples[0].target])) == 1.0
+
+
+def test_a_pipe_or_a_missing_image_costs_only_itself(tmp_path: Path) -> None:
+    """A pipe as an image was waited for, for ever."""
+    for layout in ("paligemma", "yolo"):
+        root = tmp_path / layout
+        DETECTION[layout](root)
+        image = next(root.rglob("a.png"))
+        image.unlink()
+        os.mkfifo(image)
+        next(root.rglob("b.png")).unlink() if layout == "paligemma" else None
+        (task,) = made(recognise(root), tmp_path)
+        data = dataset.dataset(task, [root])
+        assert "is a pipe; only regular files are read" in data.remarks[0]
+        assert [bool(s.target) for s in data.samples] == [False, layout == "yolo", True]
+
+
+def test_a_split_that_is_not_there_is_left_out(tmp_path: Path) -> None:
+    yolo(tmp_path)
+    told = "train: ../train/images\nval: valid/images\ntest: ../test/images\nnames: [cat, dog]\n"
+    (tmp_path / "data.yaml").write_text(told)
+    found = recognise(tmp_path)
+    assert found.split == "valid"
+    assert any("test" in note and "that split is left out" in note for note in found.notes)
+
+
+def test_a_saved_task_beside_its_data_does_not_hide_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paligemma(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert main(["data", ".", "--save-task", "mine.yaml"]) == 0
+    assert main(["data", "."]) == 0
+    assert capsys.readouterr().err.count("layout   PaliGemma lines") == 2
+    assert main(["data", "no/such"]) == 2
+    assert "--data no/such: no such folder or file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        (
+            "d.jsonl",
+            '{"image": "a.png", "prefix": "detect cat", "sufix": ""}\n',
+            "'sufix' probably stands for suffix",
+        ),
+        ("coco.json", '{"images": [{"id": 1, "file_na', "coco.json: line 1: is not valid JSON"),
+        ("talks.json", '[{"conversations": [{"from"', "talks.json: line 1: is not valid JSON"),
+    ],
+)
+def test_what_is_wrong_with_the_only_file_is_said(name: str, content: str, said: str, tmp_path: Path) -> None:
+    pictures(tmp_path)
+    (tmp_path / name).write_text(content)
+    with pytest.raises(UserError, match="no layout is recognised; ") as error:
+        recognise(tmp_path)
+    assert said in str(error.value)
+
+
+def test_a_verb_for_lines_that_have_their_own_is_refused(tmp_path: Path) -> None:
+    paligemma(tmp_path)
+    with pytest.raises(UserError, match="--verb segment: PaliGemma lines have their own verbs"):
+        recognise(tmp_path, None, "segment")

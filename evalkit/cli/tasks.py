@@ -21,7 +21,9 @@ from evalkit.report import formats
 from evalkit.report.columns import aligned, screen_width
 from evalkit.tasks import dataset, loader
 from evalkit.tasks import schema as task_schema
+from evalkit.tasks.layouts import place
 from evalkit.tasks.layouts.reading import dumped
+from evalkit.tasks.layouts.recognise import readings
 from evalkit.types import ImageRef, Size, Task
 
 DECODED = 50  # images that `data --check` decodes
@@ -163,8 +165,8 @@ def data(options: FindDataOptions) -> int:
     status = 0
     include = paths(options.include_path)
     own, named = _own_data(names(options.tasks), include)
-    for place in own:
-        found_there = own_data.look(place, options)
+    for where in own:
+        found_there = own_data.look(where, options)
         files = own_data.saved(found_there, options)
         for draft, file in zip(found_there.drafts, files, strict=True):
             put(f"# {file or found_there.name(draft) + '.yaml'}\n{dumped(draft.content)}", end="")
@@ -193,16 +195,17 @@ def data(options: FindDataOptions) -> int:
 def _own_data(given: Sequence[str], include: Sequence[Path]) -> tuple[list[Path], list[str]]:
     """Which of the names are folders or files of data, and which are tasks."""
     known = {*loader.names(include), *loader.suites(include)}
-    own = [
-        name for name in given if name not in known and Path(name).exists() and not _holds_tasks(Path(name))
-    ]
+    own = [name for name in given if name not in known and _is_data(Path(name))]
     return [Path(name) for name in own], [name for name in given if name not in own]
 
 
-def _holds_tasks(path: Path) -> bool:
-    """Whether a path is a task file, or a folder of task files."""
+def _is_data(path: Path) -> bool:
+    """Whether a path is data and no task file, nor a folder of task files without data."""
+    if not door.is_there(path):
+        return os.sep in str(path) and path.suffix not in (".yaml", ".yml") and "*" not in str(path)
     files = [path] if path.is_file() else sorted(path.glob("*.yaml"))
-    return any(f.suffix in (".yaml", ".yml") and "metrics" in f.read_text("utf-8", "replace") for f in files)
+    tasks = [f for f in files if f.suffix in (".yaml", ".yml") and b"metrics" in door.read(f, door.SMALL)]
+    return not tasks or (path.is_dir() and bool(readings(place.look(path), None, "")))
 
 
 def _checked(task: Task, roots: Sequence[Path], all_images: bool) -> tuple[list[str], int]:

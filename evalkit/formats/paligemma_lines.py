@@ -13,7 +13,7 @@ from evalkit.data import instructions
 from evalkit.data.readers import read_lines
 from evalkit.data.records import Record, name_problem, path_of
 from evalkit.data.sources import image_ref, of_windows
-from evalkit.errors import DataError
+from evalkit.errors import DataError, ImageError
 from evalkit.geometry import location_tokens, mask_decoder
 from evalkit.types import Format, ImageRef, Sample, Size, Source
 
@@ -86,9 +86,13 @@ class PaliGemmaLines(Format):
         categories = self._categories(line for _, line in lines)
         for number, line in lines:
             ref, suffix = self._image(line, images), self._suffix(line)
-            size = header_size(ref)
+            size: Size | None = None
+            try:
+                size = header_size(ref)
+            except ImageError as error:
+                source.remarks.add("image", f"{error}; it is not scored")
             target: Any = ()
-            if suffix is not None:
+            if suffix is not None and size is not None:
                 objects = self._read(line, suffix, size, source)
                 target = {"size": size, "image_id": number, "categories": categories, "objects": objects}
             name = line.data[self.image]

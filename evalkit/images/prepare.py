@@ -28,6 +28,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from evalkit import door
 from evalkit.data.records import MAX_PIXELS, MAX_SIDE
 from evalkit.data.sources import read_bytes
 from evalkit.errors import ImageError, UserError
@@ -160,7 +161,9 @@ def _headed(ref: ImageRef) -> Image.Image:
     """The image with only its header read; of a file of its own no more than that is read from the disk."""
     data = read_bytes(ref) if ref.member else b""
     try:
-        return _opened(data) if ref.member else Image.open(ref.path, formats=_FORMATS)
+        if ref.member:
+            return _opened(data)
+        return Image.open(door.opened(ref.path, ref.within or None), formats=_FORMATS)
     except Exception as error:  # decoders raise many kinds, as in `_decode`
         if isinstance(error, OSError) and error.strerror:
             raise ImageError(f"{ref}: cannot be read ({error.strerror})") from None

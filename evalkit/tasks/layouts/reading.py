@@ -15,8 +15,8 @@ import yaml
 from evalkit.tasks.layouts import place
 
 METRICS: Mapping[str, Sequence[str]] = {
-    "detect": ("coco_ap", "coco_ap(iou=0.5)", "detection_f1"),
-    "segment": ("coco_ap(region='masks')", "coco_ap(region='masks', iou=0.5)"),
+    "detect": ("coco_ap", "detection_f1", "tide"),
+    "segment": ("coco_ap(region='masks')", "detection_f1(region='masks')"),
     "caption": ("cider", "bleu", "rouge_l"),
     "text": ("exact_match(lowercase=True)", "anls"),
     "json": ("json_match", "json_fields"),

@@ -5,13 +5,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from evalkit.errors import UserError
+from evalkit.data.readers import read_json, read_lines, read_table
+from evalkit.data.records import meant_key
+from evalkit.errors import DataError, UserError
 from evalkit.tasks.layouts import coco, conversations, paligemma, place, tables, voc, yolo
 from evalkit.tasks.layouts.place import Place
 from evalkit.tasks.layouts.reading import Reading
 
-VERBS = ("detect", "segment")
+KNOWN = ("image", "prefix", "suffix", "question", "answer", "conversations", "messages", "annotations")
 LAYOUTS = (paligemma.NAME, coco.NAME, yolo.NAME, voc.NAME, conversations.NAME, tables.NAME)
 
 
@@ -20,6 +23,8 @@ def recognise(path: Path, split: str | None = None, verb: str = "") -> Reading:
     there = place.look(path)
     found = readings(there, split, verb)
     if not found:
+        if why := _why(there):
+            raise UserError(f"--data {path}: no layout is recognised; {why}")
         seen = sorted({Path(name).suffix.lower() or name for name in there.files})
         pictures = sum(there.images.values())
         raise UserError(
@@ -28,8 +33,10 @@ def recognise(path: Path, split: str | None = None, verb: str = "") -> Reading:
             "(docs/my-data.md)"
         )
     if len(found) > 1:
-        each = "\n".join(f"  {r.layout}, {place.shown(r.split)}: --data {r.root / r.file}" for r in found)
-        raise UserError(f"--data {path}: can be read in {len(found)} ways; name the file:\n{each}")
+        each = "; ".join(f"{r.layout}, {place.shown(r.split)}: --data {r.root / r.file}" for r in found[:12])
+        raise UserError(f"--data {path}: can be read in {len(found)} ways; name the file: {each}")
+    if verb and found[0].layout not in (coco.NAME, yolo.NAME, voc.NAME):
+        raise UserError(f"--verb {verb}: {found[0].layout} have their own verbs and questions; leave it out")
     return found[0]
 
 
@@ -49,3 +56,30 @@ def readings(there: Place, split: str | None, verb: str) -> list[Reading]:
         left = Place(there.root, tuple(n for n in there.files if n not in taken), there.images, there.alone)
         found += look(left)
     return found
+
+
+def _why(there: Place) -> str:
+    """What is wrong with the first file that might be one, or ''."""
+    for name in there.named(".jsonl", ".jsonlines", ".json", ".csv", ".tsv"):
+        path = there.root / name
+        try:
+            if name.endswith((".csv", ".tsv")):
+                first: Any = next(
+                    (row for _, row in read_table(path, "\t" if name.endswith(".tsv") else ",")), {}
+                )
+            elif name.endswith(".json"):
+                data = read_json(path)
+                first = data[0] if isinstance(data, list) and data else data
+            else:
+                first = next((data for _, data in read_lines(path)), {})
+        except DataError as error:
+            return str(error)
+        if isinstance(first, dict) and first:
+            near = [
+                f"{key!r} probably stands for {meant}"
+                for key in first
+                if isinstance(key, str) and key not in KNOWN and (meant := meant_key(key, KNOWN))
+            ]
+            keys = ", ".join(map(str, list(first)[:12]))
+            return f"{path}: has the keys {keys}" + (f"; {'; '.join(near)}" if near else "")
+    return ""

@@ -26,23 +26,30 @@ def look(there: Place, asked: str | None, verb: str = "") -> list[Reading]:
     for name in there.named(".yaml", ".yml"):
         try:
             top = yolo.described(there.root / name)
-            if isinstance(top.data.get("names"), list | dict) or top.data.get("nc"):
-                found += _reading(there, name, top, asked, verb)
         except DataError:
             continue
+        if (top.data.get("names") or top.data.get("nc")) and any(top.data.get(k) for k in yolo.SPLITS):
+            found += _reading(there, name, top, asked, verb)
     return found
 
 
 def _reading(there: Place, name: str, top: Record, asked: str | None, verb: str) -> list[Reading]:
-    splits = {place.SPLITS.get(key, key): name for key in yolo.SPLITS if top.data.get(key)}
+    splits, gone = dict[str, str](), []
+    for key in yolo.SPLITS:
+        if top.data.get(key):
+            try:
+                yolo.places(top, key)
+                splits[place.SPLITS.get(key, key)] = name
+            except DataError as error:
+                gone.append(str(error))
     if not splits:
-        return []
+        raise DataError(gone[0] if gone else f"{there.root / name}: names no split")
     split, remarks = place.preferred(splits, asked), Remarks()
     classes = yolo.names(top, remarks)
     images = [path for path, _ in yolo.images(top, split, remarks)]
     rows = [_rows(path) for path in images[:: max(1, len(images) // LOOKED)]]
     polygons = any(len(row) > 5 for some in rows for row in some)
-    notes = list(remarks.said())
+    notes = [*remarks.said(), *(f"{why}; that split is left out" for why in gone)]
     if polygons and verb != "segment":
         notes.append("there are polygons too: --verb segment asks for masks")
     wanted = verb or "detect"
