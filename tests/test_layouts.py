@@ -436,3 +436,26 @@ def test_a_verb_for_lines_that_have_their_own_is_refused(tmp_path: Path) -> None
     paligemma(tmp_path)
     with pytest.raises(UserError, match="--verb segment: PaliGemma lines have their own verbs"):
         recognise(tmp_path, None, "segment")
+
+
+def test_two_models_answers_to_a_folder_are_shown_side_by_side(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """AP has no score of one sample, so those with other answers are shown."""
+    monkeypatch.chdir(tmp_path)
+    paligemma(tmp_path / "pets")
+    for model, answers in (("a", WORLD), ("b", ANSWERS)):
+        told = [{"id": str(n), "text": locations(answers[name])} for n, name in enumerate(WORLD)]
+        lines(tmp_path / f"{model}.jsonl", told)
+        command = ["run", "--model", f"replay:{model}.jsonl", "--data", "pets", "--output-path", model]
+        assert main(command) == 0
+    capsys.readouterr()
+    assert main(["compare", "a", "b", "--samples", "2"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert out.count("other: ") == 2
+    assert "other: 0: " in out
+    assert main(["run", "--model", "replay:a.jsonl", "--data", "pets", "--output-path", "c"]) == 0
+    (tmp_path / "pets" / "valid" / "b.png").unlink()
+    capsys.readouterr()
+    assert main(["run", "--model", "replay:a.jsonl", "--data", "pets", "--output-path", "d"]) == 2
+    assert "`evalkit data d/tasks/pets_valid.yaml` says where it is looked for" in capsys.readouterr().err

@@ -255,8 +255,9 @@ def _refuse_missing_images(task: Task, samples: Sequence[Sample]) -> None:
     paths = dict.fromkeys(image.path for sample in samples for image in sample.images)
     absent = [p for p in paths if not os.path.exists(p)]
     if absent:
+        known = task.name if task.name in loader.names() else task.path
         more = f" (and {len(absent) - 1:,} more of {len(paths):,})" if len(absent) > 1 else ""
         raise DataError(
             f"{task.name}: image {absent[0][:300]} is missing{more}{sources.missing_image(absent[0])}; "
-            f"`evalkit data {task.name}` says where to get it, --on-bad-image skip leaves them out"
+            f"`evalkit data {known}` says where it is looked for, --on-bad-image skip leaves them out"
         )

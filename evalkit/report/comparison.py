@@ -139,10 +139,14 @@ def _below(task: TaskResult, samples: int) -> list[str]:
 
 
 def _samples(task: TaskResult, count: int) -> list[str]:
-    """The first samples lost and gained: what was asked of which image, the target, both answers."""
+    """The first samples lost and gained, or, of a score of all samples together as AP, the first with other
+    answers: what was asked of which image, the target, both answers."""
     d = task.first.found
     chosen = [("lost", task.a.ids[i]) for i in (d.lost or ())[:count]]
     chosen += [("gained", task.a.ids[i]) for i in (d.gained or ())[:count]]
+    if d.lost is None and d.gained is None:
+        texts = zip(task.a.ids, task.a.texts, task.b.texts, strict=True)
+        chosen = [("other", name) for name, first, second in texts if first != second][:count]
     ids = {name for _, name in chosen}
     first, second = task.a.lines(ids), task.b.lines(ids)
     out = []
