@@ -459,3 +459,28 @@ def test_two_models_answers_to_a_folder_are_shown_side_by_side(
     capsys.readouterr()
     assert main(["run", "--model", "replay:a.jsonl", "--data", "pets", "--output-path", "d"]) == 2
     assert "`evalkit data d/tasks/pets_valid.yaml` says where it is looked for" in capsys.readouterr().err
+
+
+def test_a_baseline_with_damaged_rows_of_objects_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    paligemma(tmp_path / "pets")
+    told = [{"id": str(n), "text": locations(ANSWERS[name])} for n, name in enumerate(WORLD)]
+    lines(tmp_path / "a.jsonl", told)
+    assert main(["run", "--model", "replay:a.jsonl", "--data", "pets"]) == 0
+    assert main(["baseline", "save", "results", "base.json"]) == 0
+    content = json.loads(Path("base.json").read_text())
+    assert main(["check", "results", "--baseline", "base.json"]) == 0
+    (metric,) = [m for m in content["runs"][0]["rows"] if m.startswith("coco_ap")]
+    for strange in (None, "x", [], {"cat": "x"}, [["cat"]], 7):
+        for key in ("objects", "boxes"):
+            changed = json.loads(json.dumps(content))
+            changed["runs"][0]["rows"][metric][0][key] = strange
+            Path("damaged.json").write_text(json.dumps(changed))
+            capsys.readouterr()
+            status = main(["check", "results", "--baseline", "damaged.json"])
+            err = capsys.readouterr().err
+            assert "Traceback" not in err
+            assert status == 2 or strange in ([], {})
+            assert status != 2 or "damaged.json: damaged (rows of coco_ap: " in err
