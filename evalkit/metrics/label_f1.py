@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
 import numpy.typing as npt
 
 from evalkit.stats import f1
@@ -47,12 +46,7 @@ class LabelF1(Metric):
 
     def details(self, rows: Rows) -> dict[str, float]:
         """Precision and recall over all labels, F1 by each average, and the share of answers all right."""
-        table = f1.table(rows, _same)
-        averages: tuple[f1.Average, ...] = ("micro", "macro", "samples")
-        found = {**f1.shares(table.sums()), **{f"{name} F1": table.score(name) for name in averages}}
-        right = [all(r == g == w for r, g, w in row.values()) for row in rows]
-        found["all right"] = float(np.mean(right)) if right else float("nan")
-        return {name: value for name, value in found.items() if not np.isnan(value)}
+        return f1.table(rows, _same).details()
 
     def breakdowns(self, rows: Rows) -> Breakdowns:
         """By class: precision, recall, F1 and counts."""

@@ -45,6 +45,15 @@ class Table:
         known = found[~np.isnan(found)]
         return float(known.mean()) if len(known) else float("nan")
 
+    def details(self) -> dict[str, float]:
+        """Precision and recall of all counts, F1 by each average, and the share of samples that are all
+        right; what is undefined is left out."""
+        wrong = np.bincount(self.sample, (np.ptp(self.counts, axis=1) > 0), minlength=self.size)
+        right = {"all right": float((wrong == 0).mean())} if self.size else {}
+        averages: tuple[Average, ...] = ("micro", "macro", "samples")
+        found = {f"{name} F1": self.score(name) for name in averages}
+        return {**shares(self.sums()), **{k: v for k, v in found.items() if not np.isnan(v)}, **right}
+
     def sums(self, drawn: npt.NDArray[np.generic] | None = None) -> Floats:
         """(3,): all counts added up."""
         times = np.ones(self.size) if drawn is None else np.asarray(drawn, dtype=np.float64)
