@@ -32,6 +32,7 @@ def table(cells: Sequence[Cell], form: str, per: str) -> str:
         return columns.records(list(_records(found, per)), form)
     if per == MATRIX:
         return "\n".join(_matrix(cell, parts, form) for cell, parts in found)
+    found = _without_repeats(found)
     figures = list(dict.fromkeys(f for _, parts in found for row in parts.values() for f in row))
     header = ["task", "metric", "model", per, *figures]
     lines = [
@@ -45,6 +46,23 @@ def table(cells: Sequence[Cell], form: str, per: str) -> str:
         notes += [f"{name}: {causes.ERRORS[name]}" for name in kinds_there]
         notes += dict.fromkeys(line for c, _ in found for line in causes.odd(c.score, c.task_file))
     return columns.plain([header, *lines], form, notes)
+
+
+def _without_repeats(found: Sequence[tuple[Cell, Parts]]) -> list[tuple[Cell, Parts]]:
+    """The parts without those of which another metric of the same run says every figure, and perhaps more:
+    F1 by class stands in AP's lines too."""
+    kept: list[int] = []
+    for i in sorted(range(len(found)), key=lambda i: -sum(map(len, found[i][1].values()))):
+        cell, parts = found[i]
+        run = cell.score.task, cell.model, cell.run
+        others = (found[k] for k in kept)
+        if not any(run == (c.score.task, c.model, c.run) and _within(parts, more) for c, more in others):
+            kept.append(i)
+    return [found[i] for i in sorted(kept)]
+
+
+def _within(parts: Parts, other: Parts) -> bool:
+    return all(name in other and row.items() <= other[name].items() for name, row in parts.items())
 
 
 def kinds(cell: Cell) -> list[str]:
