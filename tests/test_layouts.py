@@ -484,3 +484,33 @@ def test_a_baseline_with_damaged_rows_of_objects_is_refused(
             assert "Traceback" not in err
             assert status == 2 or strange in ([], {})
             assert status != 2 or "damaged.json: damaged (rows of coco_ap: " in err
+
+
+def test_data_check_reads_what_was_recognised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What `run` would refuse, or find missing, is said without a model."""
+    monkeypatch.chdir(tmp_path)
+    coco(tmp_path / "pets")
+    assert main(["data", "pets", "--check"]) == 0
+    assert "3 image files, none is missing" in capsys.readouterr().out
+    (tmp_path / "pets" / "valid" / "b.png").unlink()
+    assert main(["data", "pets", "--check"]) == 1
+    assert "missing  1 of 3 image files" in capsys.readouterr().out
+    file = tmp_path / "pets" / "valid" / "_annotations.coco.json"
+    content = json.loads(file.read_text())
+    content["annotations"][0]["category_id"] = "cat"
+    file.write_text(json.dumps(content))
+    assert main(["data", "pets", "--check"]) == 1
+    shown = capsys.readouterr()
+    assert "1 annotations name no image or category of the file; --check says which" in shown.err
+    assert "category_id: is a string; it must be a whole number" in shown.out
+
+
+def test_of_two_files_of_one_split_each_is_a_reading_and_another_split_is_none(tmp_path: Path) -> None:
+    pictures(tmp_path)
+    for name in ("train_a.jsonl", "train_b.jsonl", "test.jsonl"):
+        lines(tmp_path / name, [{"image": "a.png", "prefix": "what?", "suffix": name}])
+    with pytest.raises(UserError, match=r"can be read in 3 ways; .*train_a\.jsonl; .*train_b\.jsonl"):
+        recognise(tmp_path)
+    assert recognise(tmp_path, "test").file == "test.jsonl"

@@ -169,6 +169,12 @@ def data(options: FindDataOptions) -> int:
         found_there = own_data.look(where, options)
         files = own_data.saved(found_there, options)
         for draft, file in zip(found_there.drafts, files, strict=True):
+            if options.check:
+                made = own_data.read(found_there, draft, options.overrides)
+                lines, wrong = _checked(made, [found_there.root.absolute()], options.all_images)
+                put(f"{made.name}:\n" + "\n".join(f"  {line}" for line in lines))
+                status = max(status, wrong)
+                continue
             put(f"# {file or found_there.name(draft) + '.yaml'}\n{dumped(draft.content)}", end="")
     for name in loader.expand(named, include):
         task = loader.load(name, options.overrides, include)

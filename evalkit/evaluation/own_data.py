@@ -10,7 +10,7 @@ from evalkit.evaluation import progress
 from evalkit.files import atomic_write
 from evalkit.options.verbs import LayoutOptions
 from evalkit.runs.store import keep_task
-from evalkit.tasks import loader
+from evalkit.tasks import loader, schema
 from evalkit.tasks.layouts.reading import Draft, Reading, dumped
 from evalkit.tasks.layouts.recognise import recognise
 from evalkit.types import Task
@@ -37,6 +37,12 @@ def look(place: Path, options: LayoutOptions) -> Reading:
     for line in found.lines():
         progress.say(f"  {line}")
     return found
+
+
+def read(found: Reading, draft: Draft, overrides: Mapping[str, str]) -> Task:
+    """The task of a draft, without a file."""
+    name = found.name(draft)
+    return schema.read(f"{name}.yaml", name, dict(draft.content), dict(overrides))
 
 
 def saved(found: Reading, options: LayoutOptions) -> list[Path | None]:

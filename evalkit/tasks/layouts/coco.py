@@ -6,7 +6,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from evalkit import door
 from evalkit.data.readers import read_json
 from evalkit.errors import DataError
 from evalkit.tasks.layouts import place
@@ -14,44 +13,41 @@ from evalkit.tasks.layouts.place import Place
 from evalkit.tasks.layouts.reading import Draft, Reading, object_tokens, task
 
 NAME = "COCO detection"
-HEAD = 1 << 16  # bytes of a file that are looked at before all of it is read
 KEYS = (b'"images"', b'"annotations"', b'"categories"')
 
 
 def look(there: Place, asked: str | None, verb: str = "") -> list[Reading]:
     """One reading for the files of a folder that hold images, annotations and categories."""
     files = [name for name in there.named(".json") if _may_be(there.root / name)]
-    splits: dict[str, str] = {}
-    for name in files:
-        splits.setdefault(place.split_of(name), name)
-    if not splits:
-        return []
-    if len(splits) < len(files):
-        return [r for name in files for r in _reading(there, {place.split_of(name): name}, asked, verb)]
-    return _reading(there, splits, asked, verb)
+    found = (_reading(there, splits, asked, verb) for splits in place.by_split(files, asked))
+    return [reading for reading in found if reading is not None]
 
 
-def _reading(there: Place, splits: dict[str, str], asked: str | None, verb: str) -> list[Reading]:
+def _reading(there: Place, splits: dict[str, str], asked: str | None, verb: str) -> Reading | None:
     split = place.preferred(splits, asked)
     name = splits[split]
     try:
         data = read_json(there.root / name)
     except DataError:
-        return []
+        return None
     if not _is_one(data):
-        return []
+        return None
     names = {c["id"]: c["name"] for c in data["categories"]}
     objects: dict[Any, list[str]] = {image["id"]: [] for image in data["images"]}
-    masks = 0
+    masks = lost = 0
     for each in data["annotations"]:
         label = names.get(each.get("category_id"))
         if label is not None and each.get("image_id") in objects:
             objects[each["image_id"]].append(label)
             masks += bool(each.get("segmentation"))
+        else:
+            lost += 1
     unused, notes = _super(data["categories"], Counter(n for some in objects.values() for n in some))
     classes = [n for n in names.values() if n not in unused]
     empty = sum(not some for some in objects.values())
-    if empty:
+    if lost:
+        notes.append(f"{lost:,} annotations name no image or category of the file; --check says which")
+    elif empty:
         notes.append(f"{empty:,} of {len(objects):,} images have no object; every box on them is wrong")
     if masks and verb != "segment":
         notes.append("there are masks too: --verb segment asks for them")
@@ -64,9 +60,8 @@ def _reading(there: Place, splits: dict[str, str], asked: str | None, verb: str)
         wanted, about=f"The objects of {name}", spelled=spelled, split=split, source=source,
         prompt=f"{wanted} {{categories}}", tokens=object_tokens(objects.values(), wanted == "segment"),
     )  # fmt: skip
-    return [
-        Reading(NAME, there.root, name, split, splits, [Draft(wanted, len(objects), content)], classes, notes)
-    ]
+    drafts = [Draft(wanted, len(objects), content)]
+    return Reading(NAME, there.root, name, split, splits, drafts, classes, notes)
 
 
 def _super(categories: list[dict[str, Any]], used: Counter[str]) -> tuple[list[str], list[str]]:
@@ -80,13 +75,9 @@ def _super(categories: list[dict[str, Any]], used: Counter[str]) -> tuple[list[s
 
 
 def _may_be(path: Path) -> bool:
-    """Whether the beginning of a file looks like such a file, or is too short of keys to tell."""
-    try:
-        with door.opened(path) as file:
-            head = file.read(HEAD)
-    except OSError:
-        return False
-    return head.lstrip(b"\xef\xbb\xbf \n\r\t").startswith(b"{") and any(key in head for key in KEYS)
+    """Whether the beginning of a file looks like such a file."""
+    head = place.head(path)
+    return head.startswith(b"{") and any(key in head for key in KEYS)
 
 
 def _is_one(data: Any) -> bool:

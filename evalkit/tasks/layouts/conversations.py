@@ -20,15 +20,10 @@ KEYS = ("conversations", "messages")
 def look(there: Place, asked: str | None) -> list[Reading]:
     """One reading for the files whose records are lists of turns."""
     files = [name for name in there.named(".json", ".jsonl", ".jsonlines") if _is_one(there, name)]
-    splits = {place.split_of(name): name for name in files}
-    if not splits:
-        return []
-    if len(splits) < len(files):
-        return [r for name in files for r in _reading(there, {place.split_of(name): name}, asked)]
-    return _reading(there, splits, asked)
+    return [_reading(there, splits, asked) for splits in place.by_split(files, asked)]
 
 
-def _reading(there: Place, splits: dict[str, str], asked: str | None) -> list[Reading]:
+def _reading(there: Place, splits: dict[str, str], asked: str | None) -> Reading:
     split = place.preferred(splits, asked)
     name = splits[split]
     source: dict[str, Any] = {"path": name}
@@ -53,13 +48,16 @@ def _reading(there: Place, splits: dict[str, str], asked: str | None) -> list[Re
         "text", about=f"The conversations of {name}", spelled=NAME, split=split, source=source,
         prompt="{question}", tokens=text_tokens(answers), answers=answers,
     )  # fmt: skip
-    return [Reading(NAME, there.root, name, split, splits, [Draft("text", len(samples), content)], (), notes)]
+    return Reading(NAME, there.root, name, split, splits, [Draft("text", len(samples), content)], (), notes)
 
 
 def _is_one(there: Place, name: str) -> bool:
     path = there.root / name
+    head = place.head(path)
+    if not any(f'"{key}"'.encode() in head for key in KEYS):
+        return False
     try:
-        if name.lower().endswith(".json") and place.begins_with(path, "["):
+        if name.lower().endswith(".json") and head.startswith(b"["):
             records = read_json(path)
             first = records[0] if records else None
         else:

@@ -41,15 +41,10 @@ class Line:
 def look(there: Place, asked: str | None) -> list[Reading]:
     """One reading for all files of a folder whose first line has image, prefix and suffix."""
     files = [name for name in there.named(".jsonl", ".json") if _keys(there.root / name)]
-    if not files:
-        return []
-    splits = {place.split_of(name): name for name in files}
-    if len(splits) < len(files):  # two files of one split: each is a reading of its own
-        return [found for name in files for found in _reading(there, {place.split_of(name): name}, asked)]
-    return _reading(there, splits, asked)
+    return [_reading(there, splits, asked) for splits in place.by_split(files, asked)]
 
 
-def _reading(there: Place, splits: dict[str, str], asked: str | None) -> list[Reading]:
+def _reading(there: Place, splits: dict[str, str], asked: str | None) -> Reading:
     split = place.preferred(splits, asked)
     name = splits[split]
     path = there.root / name
@@ -72,7 +67,7 @@ def _reading(there: Place, splits: dict[str, str], asked: str | None) -> list[Re
         if mine:
             prompt = "{prefix}" if keys[1] else f"{verb} {' ; '.join(classes)}"
             drafts.append(_draft(verb, mine, name, split, source, keys, prompt))
-    return [Reading(NAME, there.root, name, split, splits, drafts, classes, [*notes, *spelled])]
+    return Reading(NAME, there.root, name, split, splits, drafts, classes, [*notes, *spelled])
 
 
 def _draft(
@@ -122,6 +117,8 @@ def _classes(lines: list[Line]) -> tuple[list[str], list[str]]:
 
 def _keys(path: Path) -> Keys | None:
     """The names of a file's keys; None for a file that is something else."""
+    if not any(f'"{keys[2]}"'.encode() in place.head(path) for keys in KEYS):
+        return None  # a file of hundreds of megabytes in one line need not be read for that
     try:
         first = next((data for _, data in read_lines(path)), None)
     except DataError:

@@ -11,6 +11,7 @@ from pathlib import Path
 from evalkit import door
 from evalkit.errors import UserError
 
+HEAD = 1 << 16  # bytes of a file by which it is told what it may be
 DEEP = 5  # folders below each other that are looked into
 IMAGES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".jp2"))
 SPLITS = {
@@ -87,10 +88,24 @@ def split_of(name: str) -> str:
     return next((SPLITS[word] for word in reversed(words) if word in SPLITS), "")
 
 
-def begins_with(path: Path, mark: str) -> bool:
-    """Whether the first character of a file that is no blank is this one."""
-    with door.guarded(path), door.opened(path) as file:
-        return file.read(256).decode("utf-8-sig", "replace").lstrip().startswith(mark)
+def by_split(files: Iterable[str], asked: str | None = None) -> list[dict[str, str]]:
+    """The files by the split that their names say; where two say one, each file alone, and of these only
+    what is `asked` for."""
+    every = list(files)
+    splits = {split_of(name): name for name in every}
+    if len(splits) == len(every):
+        return [splits] if splits else []
+    wanted = None if asked is None else SPLITS.get(asked.lower(), asked)
+    return [{split: name} for name in every if wanted in (None, split := split_of(name))]
+
+
+def head(path: Path) -> bytes:
+    """The beginning of a file, without blanks and a byte order mark; b'' where it cannot be read."""
+    try:
+        with door.opened(path) as file:
+            return file.read(HEAD).removeprefix(b"\xef\xbb\xbf").lstrip()
+    except OSError:
+        return b""
 
 
 def preferred(splits: Iterable[str], asked: str | None) -> str:

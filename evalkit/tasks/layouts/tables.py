@@ -13,6 +13,7 @@ from evalkit.tasks.layouts import place
 from evalkit.tasks.layouts.place import Place
 from evalkit.tasks.layouts.reading import Draft, Reading, task, text_tokens
 
+Columns = tuple[str, str, str]
 NAME = "a table of images and texts"
 IMAGE = ("image", "file_name", "image_path", "img_path", "filename", "img", "path", "file")
 QUESTION = ("question", "prompt", "query", "prefix", "instruction")
@@ -23,33 +24,15 @@ LOOKED = 50  # records whose keys are looked at
 
 def look(there: Place, asked: str | None) -> list[Reading]:
     """One reading for the tables whose columns name images, and answers or captions."""
-    found: dict[str, tuple[str, tuple[str, str, str]]] = {}
-    several: list[str] = []
-    for name in there.named(".csv", ".tsv", ".jsonl", ".jsonlines", ".json"):
-        columns = _columns(there.root / name)
-        if columns is not None:
-            split = place.split_of(name)
-            several += [name] if split in found else []
-            found.setdefault(split, (name, columns))
-    if not found:
-        return []
-    if several:
-        return [r for name in [*(n for n, _ in found.values()), *several] for r in _one(there, name, asked)]
-    split = place.preferred(found, asked)
-    name, columns = found[split]
-    return [_reading(there, name, columns, split, {s: n for s, (n, _) in found.items()})]
+    kinds = (".csv", ".tsv", ".jsonl", ".jsonlines", ".json")
+    files = {name: found for name in there.named(*kinds) if (found := _columns(there.root / name))}
+    return [_reading(there, splits, files, asked) for splits in place.by_split(files, asked)]
 
 
-def _one(there: Place, name: str, asked: str | None) -> list[Reading]:
-    columns, split = _columns(there.root / name), place.split_of(name)
-    assert columns is not None
-    return [_reading(there, name, columns, split, {split: name})] if asked in (None, split) else []
-
-
-def _reading(
-    there: Place, name: str, columns: tuple[str, str, str], split: str, splits: dict[str, str]
-) -> Reading:
-    image, question, answer = columns
+def _reading(there: Place, splits: dict[str, str], files: dict[str, Columns], asked: str | None) -> Reading:
+    split = place.preferred(splits, asked)
+    name = splits[split]
+    image, question, answer = files[name]
     records = list(_records(there.root / name))
     answers = [text for record in records for text in _texts(record.get(answer))]
     folder = there.folder_with(str(records[0][image]).replace("\\", "/"), name)
@@ -67,7 +50,7 @@ def _reading(
     return Reading(NAME, there.root, name, split, splits, [Draft(verb, len(records), content)], (), notes)
 
 
-def _columns(path: Path) -> tuple[str, str, str] | None:
+def _columns(path: Path) -> Columns | None:
     """(image, question or '', answer): which columns or keys of the file are what; None for another file."""
     try:
         some = list(itertools.islice(_records(path), LOOKED))
@@ -96,7 +79,7 @@ def _records(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _list(path: Path) -> list[Any]:
-    if not place.begins_with(path, "["):
+    if not place.head(path).startswith(b"["):
         raise DataError(f"{path}: is no table")
     data = read_json(path)
     return data if isinstance(data, list) else []
