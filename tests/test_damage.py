@@ -30,7 +30,7 @@ from evalkit.cli.main import main
 from evalkit.comparison import gate, trend
 from evalkit.data import containers, pickles, readers, sources
 from evalkit.errors import UserError
-from evalkit.evaluation import score
+from evalkit.evaluation import given
 from evalkit.geometry import mask_decoder
 from evalkit.options import config
 from evalkit.runs import scored_run
@@ -189,7 +189,7 @@ READERS: dict[str, tuple[str, Callable[[Path], bytes], Callable[[Path], Any]]] =
     "gate": ("gate.yaml", lambda _: GATE, gate.read_policy),
     "evalkit.toml": ("evalkit.toml", lambda _: TOML, config._read),
     "mask decoder": ("a.npz", lambda _: demo.mask_decoder().read_bytes(), decoder),
-    "answers": ("a.jsonl", lambda _: LINES, lambda p: score.read_predictions(str(p), SAMPLES)),
+    "answers": ("a.jsonl", lambda _: LINES, lambda p: given.read_predictions(str(p), SAMPLES)),
     "watch.json": ("watch.json", lambda _: POINTS, trend.Trend.load),
     "safetensors": ("model.safetensors", lambda _: weights(), safetensors),
     "index": ("model.safetensors.index.json", lambda _: b'{"weight_map": {"a": "b.safetensors"}}', index),

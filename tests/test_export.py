@@ -27,7 +27,7 @@ from evalkit.cli.main import main
 from evalkit.errors import UserError
 from evalkit.evaluation import plan as planning
 from evalkit.evaluation import predict as predicting
-from evalkit.evaluation.score import read_predictions
+from evalkit.evaluation.given import read_predictions
 from evalkit.exports import forms
 from evalkit.exports.layouts import ExportedRun
 from evalkit.geometry import mask_decoder, rle

@@ -17,7 +17,7 @@ from evalkit.data import readers
 from evalkit.errors import DataError
 from evalkit.evaluation import evaluate, predict
 from evalkit.evaluation import plan as planning
-from evalkit.evaluation.score import read_predictions
+from evalkit.evaluation.given import read_predictions
 from evalkit.exports import forms
 from evalkit.exports.layouts import ExportedRun
 from evalkit.models.replay import Replay

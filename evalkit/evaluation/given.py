@@ -1,4 +1,4 @@
-"""Predictions that were made elsewhere, kept as a run that can be compared, checked and exported."""
+"""Predictions that were made elsewhere: read, and kept as a run to be compared, checked and exported."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evalkit.data import sources
-from evalkit.errors import ImageError, UserError
+from evalkit.data import answers, sources
+from evalkit.errors import DataError, ImageError, UserError, nearest
 from evalkit.evaluation import plan as planning
 from evalkit.evaluation import predict
 from evalkit.evaluation.evaluate import LABEL
 from evalkit.evaluation.predict import Session
 from evalkit.runs.store import RunFolder
 from evalkit.tasks.dataset import DatasetCache, Selection
-from evalkit.types import Checkpoint, Model, Prediction, Request, Task
+from evalkit.types import Checkpoint, Model, Prediction, Request, Sample, Task
 
 TEXT_VERSION = 1  # raised by hand whenever the same file could give other text
 
@@ -53,6 +53,26 @@ def _digests(request: Request) -> tuple[str, ...]:
         return tuple(hashlib.sha256(sources.read_bytes(ref)).hexdigest() for ref in request.images)
     except ImageError:
         return ()
+
+
+def read_predictions(
+    path: str, samples: Sequence[Sample], keys: answers.Keys | None = None
+) -> dict[str, Prediction]:
+    """Answers from any tool by sample id, as `data/answers.py` reads them; `keys` are those of id and text.
+
+    Raises DataError, with file and line, for damage, an unknown or repeated id, or a missing key.
+    """
+    known = {s.id: s for s in samples}
+    found: dict[str, Prediction] = {}
+    for where, name, text, _ in answers.read(Path(path), keys):
+        if name not in known:
+            raise DataError(
+                f"{where}: the task has no sample {name}{nearest(name, known) if len(known) < 5000 else ''}"
+            )
+        if name in found:
+            raise DataError(f"{where}: id {name} was there before; each id once")
+        found[name] = Prediction(id=name, prompt="", text=text)
+    return found
 
 
 def keep(

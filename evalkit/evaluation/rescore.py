@@ -11,7 +11,7 @@ from typing import Any
 from evalkit.errors import DataError, MetricsFailed, TasksFailed, UserError
 from evalkit.evaluation import asked, given, predict, progress
 from evalkit.evaluation.plan import ToScore
-from evalkit.evaluation.score import Scored, read_predictions, score
+from evalkit.evaluation.score import Scored, score
 from evalkit.options.fields import paths
 from evalkit.options.model import DataOptions
 from evalkit.options.verbs import ScoreOptions
@@ -131,7 +131,7 @@ def score_predictions(options: ScoreOptions, command: str = "") -> Elsewhere:
         raise UserError(f"score: {task.name}: {why_not_scored(task.not_scored)}")
     datasets = DatasetCache(roots(paths(options.data_root), [task]))
     data = datasets.get(task)
-    texts = read_predictions(str(options.predictions), data.samples, options.keys)
+    texts = given.read_predictions(str(options.predictions), data.samples, options.keys)
     predictions = _Prompted(texts, task, data.samples)
     missing = [s.id for s in data.samples if s.id not in predictions]
     covered = "incomplete" if missing or data.short_of is not None else "all"

@@ -19,8 +19,7 @@ from typing import Any, overload
 import numpy as np
 
 from evalkit import __version__, own_code, provenance, registry
-from evalkit.data import answers as answers_elsewhere
-from evalkit.errors import DataError, UserError, nearest
+from evalkit.errors import DataError, UserError
 from evalkit.evaluation import sample_lines
 from evalkit.reading import Reading
 from evalkit.stats import intervals
@@ -67,13 +66,7 @@ def score(
     images are named in rows.jsonl. A metric that fails leaves the others; where none is left its error is
     raised. Raises DataError when nothing is left to score.
     """
-    chosen = sorted((s for s in samples if s.id in predictions), key=lambda s: s.id)
-    if not chosen:
-        raise DataError(f"{task.name}: nothing to score; no prediction belongs to a sample of the dataset")
-    first = chosen[0].id
-    chosen = [s for s in chosen if has_target(s)] if task.metrics else chosen
-    if not chosen:
-        raise DataError(f"{task.name}: nothing to score; no answered sample has a target, such as {first}")
+    chosen = _answered(task, samples, predictions)
     given = _Given(chosen, predictions)
     sizes = [s.size or (p.sizes[0] if p.sizes else None) for s, p in zip(chosen, given, strict=True)]
     used: dict[str, str] = {}
@@ -136,6 +129,18 @@ class _Given(Sequence[Prediction]):
         if isinstance(index, slice):
             return [self._predictions[sample.id] for sample in self._samples[index]]
         return self._predictions[self._samples[index].id]
+
+
+def _answered(task: Task, samples: Sequence[Sample], predictions: Mapping[str, Prediction]) -> list[Sample]:
+    """The samples that can be scored, sorted by id. Raises DataError where there is none."""
+    chosen = sorted((s for s in samples if s.id in predictions), key=lambda s: s.id)
+    if not chosen:
+        raise DataError(f"{task.name}: nothing to score; no prediction belongs to a sample of the dataset")
+    first = chosen[0].id
+    chosen = [s for s in chosen if has_target(s)] if task.metrics else chosen
+    if not chosen:
+        raise DataError(f"{task.name}: nothing to score; no answered sample has a target, such as {first}")
+    return chosen
 
 
 def _no_number(rows: Rows, samples: Sequence[Sample]) -> str:
@@ -377,26 +382,3 @@ def inputs_digest(
         line = [p.id, p.text, p.tokens, p.logprobs, p.image_digests, p.sizes]
         digest.update(json.dumps(line).encode())
     return digest.hexdigest()
-
-
-# --- predictions made elsewhere --------------------------------------------------------------------
-
-
-def read_predictions(
-    path: str, samples: Sequence[Sample], keys: answers_elsewhere.Keys | None = None
-) -> dict[str, Prediction]:
-    """Answers from any tool by sample id, as `data/answers.py` reads them; `keys` are those of id and text.
-
-    Raises DataError, with file and line, for damage, an unknown or repeated id, or a missing key.
-    """
-    known = {s.id: s for s in samples}
-    found: dict[str, Prediction] = {}
-    for where, name, text, _ in answers_elsewhere.read(Path(path), keys):
-        if name not in known:
-            raise DataError(
-                f"{where}: the task has no sample {name}{nearest(name, known) if len(known) < 5000 else ''}"
-            )
-        if name in found:
-            raise DataError(f"{where}: id {name} was there before; each id once")
-        found[name] = Prediction(id=name, prompt="", text=text)
-    return found

@@ -6,13 +6,9 @@ Compares nothing.
 from __future__ import annotations
 
 import datetime
-import gzip
-import io
-import json
 import math
 import os
 import re
-import subprocess
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -23,16 +19,12 @@ import numpy as np
 
 from evalkit import door, hints, own_code, registry
 from evalkit.errors import UserError
-from evalkit.files import atomic_write, encoded, json_text
+from evalkit.runs import baseline_file
 from evalkit.runs.copies import originals
 from evalkit.runs.store import OLD, RunFolder, find, results_of
 from evalkit.stats import intervals
 from evalkit.stats.intervals import Ints
 from evalkit.types import Metric, Rows, Score
-
-KIND = "evalkit baseline"
-SCHEMA = 1
-EXPANDS = 200  # times its size: to more a baseline does not decompress; ids and texts differ
 
 
 @dataclass(frozen=True, repr=False)
@@ -162,9 +154,9 @@ def read(place: str | Path) -> list[ScoredRun]:
     if os.path.isfile(path):
         with door.guarded(place, kind=UserError):
             data = door.read(path)
-        return _parse(data, str(place))
+        return baseline_file.read(data, str(place), _unpacked)
     if "@" in str(place):
-        return _parse(_at_ref(str(place)), str(place))
+        return baseline_file.read(baseline_file.at_ref(str(place)), str(place), _unpacked)
     raise UserError(f"{place}: no such run or baseline; give a run folder, a baseline file, or FILE@GIT_REF")
 
 
@@ -304,31 +296,12 @@ def _seconds(sessions: Sequence[Mapping[str, Any]]) -> float | None:
     return total
 
 
-def _at_ref(place: str) -> bytes:
-    """The content of `FILE@REF` as git has it."""
-    file, _, ref = place.rpartition("@")
-    if not file or not ref or ref.startswith("-"):
-        raise UserError(f"{place}: write FILE@GIT_REF, e.g. baselines/main.json@origin/main")
-    path = Path(file)
-    git = ["git", "-C", str(path.parent), "show", f"{ref}:./{path.name}"]
-    try:
-        done = subprocess.run(git, capture_output=True, timeout=60, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise UserError(f"{place}: git cannot be run ({error}); give a file instead") from None
-    if done.returncode:
-        why = done.stderr.decode(errors="replace").strip().splitlines()
-        raise UserError(f"{place}: git does not have it: {why[-1] if why else 'no reason given'}")
-    return done.stdout
-
-
 # --- the small file -------------------------------------------------------------------------------------
 
 
 def save(runs: Sequence[ScoredRun], path: Path) -> None:
     """Writes ids, texts, rows, identity and signatures; compressed when the name ends in .gz."""
-    content = {"kind": KIND, "schema": SCHEMA, "runs": [_packed(r) for r in runs]}
-    data = encoded(json_text(content, compact=True))
-    atomic_write(path, gzip.compress(data, mtime=0) if path.suffix == ".gz" else data + b"\n")
+    baseline_file.write([_packed(run) for run in runs], path)
 
 
 def _packed(run: ScoredRun) -> dict[str, Any]:
@@ -357,43 +330,6 @@ def _packed(run: ScoredRun) -> dict[str, Any]:
 
 def _short(rows: Any) -> list[list[float]]:
     return [[int(v) if v == int(v) else v for v in row] for row in rows.tolist()]
-
-
-def _parse(data: bytes, place: str) -> list[ScoredRun]:
-    try:
-        content = json.loads(_decompressed(data, place), parse_int=_whole)
-        if content["kind"] != KIND:
-            raise ValueError
-    except UserError:
-        raise
-    except Exception:  # JSON and zlib raise many kinds
-        raise UserError(
-            f"{place}: is not a baseline file; `evalkit baseline save RUN FILE` writes one"
-        ) from None
-    schema = content.get("schema")
-    if type(schema) is int and schema > SCHEMA:
-        raise UserError(f"{place}: written by a newer evalkit (schema {schema}); update evalkit")
-    try:
-        if type(schema) is not int:
-            raise ValueError("schema: is no whole number")
-        if not isinstance(content["runs"], list) or not content["runs"]:
-            raise ValueError("runs: is no list of runs")
-        return [_unpacked(run) for run in content["runs"]]
-    except Exception as error:  # of damaged content as many
-        why = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:200]
-        raise UserError(f"{place}: damaged ({why}); save the baseline again") from None
-
-
-def _decompressed(data: bytes, place: str) -> bytes:
-    """The content of a file that may be compressed. Raises UserError for more than rows of numbers need."""
-    if data[:2] != b"\x1f\x8b":
-        return data
-    limit = max(EXPANDS * len(data), 1 << 26)
-    with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
-        plain = file.read(limit + 1)
-    if len(plain) > limit:
-        raise UserError(f"{place}: expands to more than {limit >> 20} MiB, which no baseline does")
-    return plain
 
 
 def _unpacked(run: Mapping[str, Any]) -> ScoredRun:
@@ -445,13 +381,6 @@ def _try(metric: str, rows: Rows) -> None:
         return
     except Exception as error:  # damaged rows raise many kinds
         raise ValueError(f"rows of {metric.partition('(')[0]}: {type(error).__name__}") from None
-
-
-def _whole(digits: str) -> int:
-    """A whole number of JSON. Raises ValueError for one that no count or seed is."""
-    if len(digits) > 20:
-        raise ValueError(f"{digits[:20]}... is no number of a baseline")
-    return int(digits)
 
 
 def _sound(cls: type, values: dict[str, Any]) -> dict[str, Any]:
