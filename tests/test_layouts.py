@@ -514,3 +514,28 @@ def test_of_two_files_of_one_split_each_is_a_reading_and_another_split_is_none(t
     with pytest.raises(UserError, match=r"can be read in 3 ways; .*train_a\.jsonl; .*train_b\.jsonl"):
         recognise(tmp_path)
     assert recognise(tmp_path, "test").file == "test.jsonl"
+
+
+def test_a_gate_on_a_folder_says_where_its_task_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    paligemma(tmp_path / "pets")
+    told = [{"id": str(n), "text": locations(WORLD[name])} for n, name in enumerate(WORLD)]
+    lines(tmp_path / "a.jsonl", told)
+    assert main(["run", "--model", "replay:a.jsonl", "--data", "pets"]) == 0
+    assert main(["baseline", "save", "results", "base.json"]) == 0
+    check = ["check", "replay:a.jsonl", "--baseline", "base.json"]
+    capsys.readouterr()
+    assert main(check) == 2
+    assert "the baseline's task pets_valid is not known here; name the folder" in capsys.readouterr().err
+    assert main([*check, "--include-path", "results/tasks", "--data-root", "pets"]) == 0
+    assert main(["explain", "results"]) == 0
+    assert "nothing is published for this task" in capsys.readouterr().out
+
+
+def test_captions_of_few_words_are_told_for_bleu() -> None:
+    metric = registry.make("metrics", "bleu")
+    said = {"references of under 4 words, in which BLEU-4 finds nothing": 1}
+    assert metric.remarks(["a", "b"], [("a cat",), ("a cat on a mat", "a cat")]) == said
+    assert metric.remarks(["b"], [("a cat on a mat",)]) == {}

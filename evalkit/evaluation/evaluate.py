@@ -209,7 +209,7 @@ def candidate_runs(
     """
     stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%S.%f")
     by_task = {run.task: run for run in base}
-    tasks = [loader.load(run.task, dict(run.overrides), paths(options.include_path)) for run in base]
+    tasks = [_known(run, options) for run in base]
 
     def selection(data: Dataset) -> Selection:
         before = Selection.of_run({"asked": by_task[data.task.name].asked})
@@ -227,6 +227,17 @@ def candidate_runs(
         command=command,
     )
     return _runs_of(work, candidate)
+
+
+def _known(run: ScoredRun, options: CheckOptions) -> Task:
+    """The task of a baseline's run. Raises UserError where its file is not known."""
+    folders = paths(options.include_path)
+    if run.task not in loader.names(folders):
+        raise UserError(
+            f"the baseline's task {run.task} is not known here; name the folder of its file with "
+            "--include-path (`run --data` keeps it in results/tasks), and that of its data with --data-root"
+        )
+    return loader.load(run.task, dict(run.overrides), folders)
 
 
 def watched_runs(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -69,6 +70,15 @@ class Bleu(Metric):
     def details(self, rows: Rows) -> dict[str, float]:
         scores = self._all(np.asarray(rows, dtype=np.float64).sum(axis=0))
         return {f"BLEU-{n + 1}": float(score) for n, score in enumerate(scores)}
+
+    def remarks(self, answers: Sequence[Any | None], targets: Sequence[Any]) -> dict[str, int]:
+        """How many samples have only references in which there are no `n` words in a row."""
+        short = sum(all(len(text.split()) < self.n for text in some) for some in targets)
+        return (
+            {f"references of under {self.n} words, in which BLEU-{self.n} finds nothing": short}
+            if short
+            else {}
+        )
 
     def no_interval(self) -> str:
         return ngrams.BATCH_REASON if self.ptb == "batch" else ""

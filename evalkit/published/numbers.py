@@ -191,7 +191,10 @@ def beside(
 ) -> Beside:
     """The published number for one score (or one group or detail of it), and whether they may be compared."""
     if named is None:
-        return Beside(None, why_not="the checkpoint is not named as a published one; --published-model says")
+        if not for_task(score.task):
+            return Beside(None, why_not="nothing is published for this task")
+        why = "the checkpoint is not named as a published one; --published-model says which it is"
+        return Beside(None, why_not=why)
     rows = match(score.task, named, resolution, score.metric, part)
     if not rows:
         return Beside(None, why_not=_nothing(score.task, named, resolution, score.metric, part))
