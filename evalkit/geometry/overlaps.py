@@ -10,12 +10,19 @@ import numpy.typing as npt
 
 from evalkit.geometry import rle
 from evalkit.geometry.boxes import coco
-from evalkit.types import Box, Mask, Size
+from evalkit.types import Box, Mask, Metric, Size
 
 _IMAGES = 1024  # compared at once
 Floats = npt.NDArray[np.float64]
 Things = Sequence[Box | Mask]
 Objects = Sequence[Mapping[str, Any]]
+
+
+def declare(metric: Metric, region: str) -> None:
+    """A metric that compares masks reads masks alone, and scores objects that have them."""
+    if region == "masks":
+        object.__setattr__(metric, "wants", ("masks",))
+        object.__setattr__(metric, "takes", ("object masks",))
 
 
 def of(things: Things, objects: Objects, size: Size, region: str) -> tuple[Floats, Floats]:

@@ -62,9 +62,7 @@ class CocoAp(Metric):
     def __post_init__(self) -> None:
         if self.iou is not None and self.iou not in _STEPS:
             raise ValueError(f"iou={self.iou} is not one of {', '.join(map(str, _STEPS))}")
-        if self.region == "masks":
-            object.__setattr__(self, "wants", ("masks",))
-            object.__setattr__(self, "takes", ("object masks",))
+        overlaps.declare(self, self.region)
 
     def rows(self, answers: Sequence[Sequence[Box | Mask] | None], targets: Sequence[dict[str, Any]]) -> Rows:
         """One dict per image: `image`, `objects` {category: how many in each area range}, `boxes`, `offset`.

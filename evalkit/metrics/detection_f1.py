@@ -53,9 +53,7 @@ class DetectionF1(Metric):
             raise ValueError(f"iou={self.iou}: must be above 0 and at most 1")
         if self.average == "macro" and self.figure != "f1":
             raise ValueError(f"average='macro' is of f1; leave it out with figure={self.figure!r}")
-        if self.region == "masks":
-            object.__setattr__(self, "wants", ("masks",))
-            object.__setattr__(self, "takes", ("object masks",))
+        overlaps.declare(self, self.region)
         if self.figure == "count_error":
             object.__setattr__(self, "maximum", None)
             object.__setattr__(self, "lower_is_better", True)

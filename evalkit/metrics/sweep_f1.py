@@ -47,9 +47,7 @@ class SweepF1(Metric):
     def __post_init__(self) -> None:
         if not 0 < self.iou <= 1:
             raise ValueError(f"iou={self.iou}: must be above 0 and at most 1")
-        if self.region == "masks":
-            object.__setattr__(self, "wants", ("masks",))
-            object.__setattr__(self, "takes", ("object masks",))
+        overlaps.declare(self, self.region)
 
     def rows(self, answers: Sequence[Sequence[Box | Mask] | None], targets: Sequence[dict[str, Any]]) -> Rows:
         """One dict an image: `half` (0 chooses, 1 is scored), `wanted` objects, `boxes`: [confidence,

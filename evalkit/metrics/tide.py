@@ -56,9 +56,7 @@ class Tide(Metric):
             raise ValueError(
                 f"background={self.background}, iou={self.iou}: 0 < background < iou <= 1 must hold"
             )
-        if self.region == "masks":
-            object.__setattr__(self, "wants", ("masks",))
-            object.__setattr__(self, "takes", ("object masks",))
+        overlaps.declare(self, self.region)
 
     def rows(self, answers: Sequence[Sequence[Box | Mask] | None], targets: Sequence[dict[str, Any]]) -> Rows:
         """One dict an image: `image`; by category `objects`, `unfound` and `missed`; `boxes`, each [category,
