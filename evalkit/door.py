@@ -20,6 +20,7 @@ from evalkit.errors import DataError, UserError
 
 WHOLE = 4 << 30  # bytes of a file of data that is read as a whole
 LINE = 256 << 20  # bytes of one line of JSON lines
+HEAD = 1 << 16  # bytes at the beginning of a file
 SMALL = 16 << 20  # bytes of a file that people write by hand: YAML, TOML, lists of ids
 
 Places = tuple[str, ...]
@@ -149,6 +150,13 @@ def read(path: Path | str, limit: int = WHOLE, allowed: Places | None = None) ->
 def text(path: Path | str, limit: int = SMALL) -> str:
     """A UTF-8 text, a byte order mark left out. Raises OSError, UnicodeDecodeError."""
     return read(path, limit).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def head(path: Path | str) -> bytes:
+    """The beginning of a regular file, by which it is told what it is: without a byte order mark and blanks.
+    Raises OSError."""
+    with opened(path) as file:
+        return file.read(HEAD).removeprefix(b"\xef\xbb\xbf").lstrip()
 
 
 def home(path: Path | str) -> Path:

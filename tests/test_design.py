@@ -159,6 +159,32 @@ def test_one_writer_of_json() -> None:
     assert found <= NO_FILES | {"files", "models/module"}  # module: says allow_nan=False, and refuses
 
 
+OPENS = ("read_text", "read_bytes", "open")
+BY_THEMSELVES = {
+    "data/containers": {"tarfile", "av", "os"}, "formats/coco35l": {"bz2"}, "images/cache": {"path"},
+    "images/prepare": {"Image", ""},
+}  # fmt: skip
+"""Archives and videos, whose paths the door checks first; what the door has opened; our own cache."""
+
+
+def test_data_is_opened_through_the_door() -> None:
+    """A pipe hangs, a device never ends, and a link leads anywhere: `door` refuses them."""
+    found = []
+    for path in MODULES:
+        if room(path) not in ("formats", "data", "images", "tasks"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call):
+                continue
+            called = node.func
+            name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
+            whose = getattr(getattr(called, "value", None), "id", "")
+            bare = name == "open" or (isinstance(called, ast.Attribute) and name in OPENS)
+            if bare and whose not in BY_THEMSELVES.get(inside(path), ()):
+                found.append(f"{path.relative_to(ROOT)}:{node.lineno} {whose}.{name}")
+    assert found == []
+
+
 @pytest.mark.parametrize(
     "command",
     [["--help"], ["list", "tasks"], ["list", "metrics"], ["list", "models"], ["list", "forms"], ["published"],

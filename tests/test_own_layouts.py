@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from own_world import CLASSES, LAYOUTS, SIZES, THINGS, of, pictures, yolo
+from PIL import Image
 
 from evalkit import registry
 from evalkit.errors import DataError
 from evalkit.geometry import rle
+from evalkit.tasks import dataset, loader
 from evalkit.types import Box, Mask, Sample, Source
 
 KINDS = pytest.mark.parametrize("polygons", [False, True], ids=["boxes", "polygons"])
@@ -167,3 +170,50 @@ def test_damaged_files_are_read_or_refused(tmp_path: Path, name: str, file: str)
 def test_the_world_is_what_it_says() -> None:
     assert {thing.image for thing in THINGS} < set(SIZES)
     assert {thing.category for thing in THINGS} == set(CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("layout", "what"),
+    [("yolo", "pipe"), ("yolo", "link"), ("voc", "pipe"), ("voc", "link"), ("conversations", "pipe")],
+)
+def test_a_pipe_or_a_link_to_elsewhere_is_not_opened(layout: str, what: str, tmp_path: Path) -> None:
+    """A pipe was waited for, and a link followed out of the data root."""
+    root = tmp_path / "data"
+    Image.new("RGB", (20, 10)).save(_folder(root / "images") / "a.png")
+    elsewhere = tmp_path / "secret.txt"
+    elsewhere.write_text("0 .5 .5 .1 .1\n")
+    keys: dict[str, str] = {"path": "."}
+    if layout == "yolo":
+        (root / "data.yaml").write_text("val: images\nnames: [cat]\n")
+        Image.new("RGB", (20, 10)).save(root / "images" / "b.png")
+        (_folder(root / "labels") / "b.txt").write_text("0 .5 .5 .1 .1\n")
+        strange = root / "labels" / "a.txt"
+        keys = {"path": "data.yaml"}
+    elif layout == "voc":
+        strange = _folder(root / "Annotations") / "a.xml"
+        (root / "images").rename(root / "JPEGImages")
+    else:
+        strange = root / "talks.json"
+        keys = {"path": "talks.json"}
+    if what == "pipe":
+        os.mkfifo(strange)
+    else:
+        strange.symlink_to(elsewhere)
+    source = {"format": layout, "split": "val", "sources": [keys]}
+    content = {"version": 1, "about": "x", "license": "y", "prompt": "what?", "parser": "text"}
+    file = tmp_path / "t.yaml"
+    file.write_text(json.dumps({**content, "not_scored": "no", "data": source}))
+    said = "is a pipe" if what == "pipe" else "is outside of the data roots"
+    task = loader.load(str(file))
+    if layout == "conversations":
+        with pytest.raises(DataError, match=said):
+            dataset.dataset(task, [root])
+        return
+    data = dataset.dataset(task, [root])
+    assert any(said in remark for remark in data.remarks)
+    assert not data.samples[0].target
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir(parents=True, exist_ok=True)
+    return path

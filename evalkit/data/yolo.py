@@ -13,7 +13,9 @@ from typing import Any, NoReturn
 
 import yaml
 
+from evalkit import door
 from evalkit.data import folders
+from evalkit.data.readers import read_text
 from evalkit.data.records import Record, check_split
 from evalkit.errors import DataError
 from evalkit.types import Remarks
@@ -35,7 +37,7 @@ def described(path: Path) -> Record:
             raise DataError(f"{path}: must hold one data.yaml that lists the classes; there is {found}")
         path = (named or there)[0]
     try:
-        data = yaml.load(path.read_bytes().decode("utf-8-sig"), Loader=yaml.BaseLoader)
+        data = yaml.load(door.text(path), Loader=yaml.BaseLoader)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
     except (UnicodeDecodeError, yaml.YAMLError, RecursionError, ValueError) as error:
@@ -160,11 +162,8 @@ def _not_there(top: Record, key: str, entry: str, path: str) -> NoReturn:
 
 def _listed(place: str) -> Iterator[str]:
     """The images that a text file names, a line each; relative names begin at its folder."""
-    try:
-        text = Path(place).read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{place}: cannot be read ({error}); it must list one image a line") from None
+    text = read_text(Path(place), "it must list one image a line")
     if "\0" in text:
         raise DataError(f"{place}: is not a text file; it must list one image a line")
     own = os.path.dirname(place)
-    return (os.path.normpath(os.path.join(own, line.strip())) for line in text.splitlines() if line.strip())
+    return (os.path.normpath(os.path.join(own, line.strip())) for line in text.split("\n") if line.strip())

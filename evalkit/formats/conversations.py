@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
+from evalkit import door
 from evalkit.data.readers import read_json, read_lines
 from evalkit.data.records import name_problem, path_of
 from evalkit.data.sources import image_ref, of_windows
@@ -107,11 +108,8 @@ def _talks(path: Path, remarks: Remarks) -> Iterator[_Talk]:
 
 def _records(path: Path) -> Iterator[tuple[int, str, Any]]:
     """(number, place, data) of the records of a JSON list or of JSON lines."""
-    try:
-        with path.open("rb") as file:
-            listed = file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"[")
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+    with door.guarded(path):
+        listed = door.head(path).startswith(b"[")
     if listed:
         yield from ((number, f"[{number}]", data) for number, data in enumerate(read_json(path)))
     else:

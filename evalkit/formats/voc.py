@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
+from evalkit import door
 from evalkit.data import folders
+from evalkit.data.readers import read_text
 from evalkit.data.records import check_split, path_of
 from evalkit.errors import DataError, ImageError
-from evalkit.files import lines as lines_of
 from evalkit.geometry import segmentations
 from evalkit.types import Format, ImageRef, Remarks, Sample, Size, Source
 
@@ -210,13 +211,9 @@ def _listed(path: Path, split: str) -> list[str] | None:
     if file is None:
         check_split(str(lists), split, {each.stem for each in lists.glob("*.txt") if "_" not in each.stem})
         raise AssertionError
-    try:
-        listed = [line for _, line in lines_of(file)]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file}: cannot be read ({error}); it must list one image a line") from None
-    found = [
-        line.split()[0] for line in listed if line.strip()
-    ]  # a class's list has `1` or `-1` behind the id
+    listed = read_text(file, "it must list one image a line").split("\n")
+    # A class's list has `1` or `-1` behind the id.
+    found = [line.split()[0] for line in listed if line.strip()]
     if odd := next((name for name in found if os.path.basename(name) != name or "\0" in name), ""):
         raise DataError(f"{file}: {odd[:60]!r} is not an id; it must be an image's name without suffix")
     return found
@@ -292,7 +289,7 @@ def _read(file: str, remarks: Remarks) -> _Annotation | None:
 
     parser = etree.XMLParser(resolve_entities=False, load_dtd=False, no_network=True, huge_tree=False)
     try:
-        root = etree.fromstring(Path(file).read_bytes(), parser)
+        root = etree.fromstring(door.read(file, door.SMALL), parser)
     except OSError as error:
         remarks.add("xml", f"{file}: cannot be read ({error.strerror}); its image is not scored")
     except (etree.XMLSyntaxError, ValueError) as error:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
+from evalkit import door
 from evalkit.data import yolo
 from evalkit.data.records import path_of
 from evalkit.errors import DataError, ImageError
@@ -92,8 +93,7 @@ def _labelled(
     for path, name in images:
         labels = yolo.labels_of(path)
         try:
-            with open(labels, encoding="utf-8-sig") as file:
-                text, readable = file.read(), True
+            text, readable = door.text(labels), True
         except FileNotFoundError:
             text, readable, unlabelled = "", True, unlabelled + 1
             remarks.add("unlabelled", f"{labels}: is not there; its image counts as one without objects")

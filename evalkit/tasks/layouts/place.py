@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from evalkit import door
+from evalkit.data import folders
 from evalkit.errors import UserError
 
-HEAD = 1 << 16  # bytes of a file by which it is told what it may be
 DEEP = 5  # folders below each other that are looked into
-IMAGES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".jp2"))
 SPLITS = {
     "test": "test", "testing": "test", "valid": "valid", "val": "valid", "validation": "valid",
     "dev": "valid", "eval": "valid", "train": "train", "training": "train",
@@ -76,7 +75,7 @@ def _list(root: Path, below: str, files: list[str], images: dict[str, int], deep
         if entry.is_dir():
             if deep:
                 _list(root, name, files, images, deep - 1)
-        elif os.path.splitext(entry.name)[1].lower() in IMAGES:
+        elif os.path.splitext(entry.name)[1].lower() in folders.IMAGES:
             images[below] = images.get(below, 0) + 1
         else:
             files.append(name)
@@ -100,10 +99,9 @@ def by_split(files: Iterable[str], asked: str | None = None) -> list[dict[str, s
 
 
 def head(path: Path) -> bytes:
-    """The beginning of a file, without blanks and a byte order mark; b'' where it cannot be read."""
+    """As `door.head`; b'' where a file cannot be read."""
     try:
-        with door.opened(path) as file:
-            return file.read(HEAD).removeprefix(b"\xef\xbb\xbf").lstrip()
+        return door.head(path)
     except OSError:
         return b""
 
