@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evalkit import __version__, provenance, registry
+from evalkit.data.packed import Index, Samples
 from evalkit.errors import (
     Damaged,
     DataError,
@@ -29,7 +30,7 @@ from evalkit.evaluation import score as scoring
 from evalkit.evaluation.plan import Plan, ToScore, again, fresh, recorded, requests
 from evalkit.evaluation.stamps import Stamps
 from evalkit.reading import unchanged
-from evalkit.runs.journal import Entry, Journal
+from evalkit.runs.journal import Entry, Journal, Predictions
 from evalkit.runs.store import RunFolder, scores_of
 from evalkit.tasks.dataset import DatasetCache
 from evalkit.types import Checkpoint, Metric, Model, Prediction, Request, Sample, Score
@@ -128,8 +129,9 @@ class _Asking:
 
     def __init__(self, plan: Plan, model: Model, session: Session, journal: Journal) -> None:
         self.plan, self.model, self.session, self.journal = plan, model, session, journal
-        missing = set(plan.missing)
-        self.todo = {s.id: s for s in again(plan, session.datasets).samples if s.id in missing}
+        missing, samples = Index(plan.missing), again(plan, session.datasets).samples
+        self.todo = samples.take(at for at, name in enumerate(samples.ids) if name in missing)
+        self.places = self.todo.by_id()
         self.running = _Running(plan)
         self.bad: dict[str, str] = {}
         self.done, self.work = len(plan.wanted) - len(plan.missing), 0.0
@@ -141,7 +143,7 @@ class _Asking:
         begun = time.monotonic()
         try:
             if following is None:
-                for _ in self._answers(list(self.todo)):
+                for _ in self._answers(self.todo):
                     pass
             else:
                 self._blocks(following)
@@ -156,17 +158,17 @@ class _Asking:
         known = {} if len(self.todo) == len(self.plan.wanted) else self.plan.folder.entries()
         block = following([])
         while block:
-            there = [known[name].prediction for name in block if name not in self.todo]
-            block = following([*there, *self._answers([name for name in block if name in self.todo])])
+            there = [known[name].prediction for name in block if name not in self.places]
+            places = [at for name in block if (at := self.places.get(name)) is not None]
+            block = following([*there, *self._answers(self.todo.take(places))])
 
-    def _answers(self, names: Sequence[str]) -> Iterator[Prediction]:
+    def _answers(self, samples: Samples) -> Iterator[Prediction]:
         """The answers to some of the samples, each in the journal before it is given."""
         plan, flops = self.plan, self.session.checkpoint.flops
-        samples = [self.todo[name] for name in names]
         asked, stamps = requests(plan, samples), Stamps(plan.source.root, samples)
         for prediction in self.model.predict(asked, self._skip()):
             _note_used(plan, self.model, self.record)
-            sample = self.todo[prediction.id]
+            sample = self._sample(prediction.id)
             self.journal.write(Entry(prediction, stamps.of(sample)))
             self.done += 1
             if flops is not None:
@@ -174,6 +176,12 @@ class _Asking:
                 self.work += flops(len(sample.images), tokens, len(prediction.tokens))
             self.session.progress(plan, self.done, self.running.add(sample, prediction))
             yield prediction
+
+    def _sample(self, name: str) -> Sample:
+        place = self.places.get(name)
+        if place is None:
+            raise KeyError(name)
+        return self.todo[place]
 
     def _skip(self) -> Callable[[Request, ImageError], None] | None:
         """What is done with an image that cannot be read; None stops the run."""
@@ -221,8 +229,7 @@ def score(run: ToScore, datasets: DatasetCache) -> list[Score]:
     """
     recorded = run.folder.read_run()
     entries = run.folder.answers(recorded["digest"], recorded).entries if recorded else {}
-    wanted = set(run.wanted)
-    predictions = {name: entry.prediction for name, entry in entries.items() if name in wanted}
+    predictions = Predictions(entries, run.wanted)
     if recorded is None or not predictions:
         bad = (recorded or {}).get("bad_images", {})
         why = next(iter(bad.values()), "its folder was emptied while it ran")
@@ -294,7 +301,7 @@ def _content(plan: Plan, now: Mapping[str, Any]) -> dict[str, Any]:
     unsealed = plan.folder.unsealed(plan.digest, run)
     if damage:
         plan.folder.set_run_aside()
-    before = run or {}
+    before, missing = run or {}, Index(plan.missing)
     return {
         "name": plan.folder.name,
         "task": plan.task.name,
@@ -306,7 +313,7 @@ def _content(plan: Plan, now: Mapping[str, Any]) -> dict[str, Any]:
         "source": {"root": str(plan.source.root), "entry": dict(plan.source.entry)},
         **({"used": before["used"]} if "used" in before else {}),
         **({"unsealed": unsealed} if unsealed else {}),
-        "bad_images": {k: v for k, v in before.get("bad_images", {}).items() if k in plan.missing},
+        "bad_images": {k: v for k, v in before.get("bad_images", {}).items() if k in missing},
         "sessions": [*before.get("sessions", []), now],
     }
 

@@ -16,7 +16,7 @@ import re
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -49,6 +49,28 @@ class Answers:
 
     entries: Mapping[str, Entry]
     aside: tuple[str, ...] = ()
+
+
+class Predictions(Mapping[str, Prediction]):
+    """The predictions of entries: those of some samples."""
+
+    def __init__(self, entries: Mapping[str, Entry], names: Sequence[str]) -> None:
+        self._entries, self._names = entries, names
+        self._all = set(names) if len(names) < len(entries) else None
+
+    def __getitem__(self, name: str) -> Prediction:
+        if self._all is not None and name not in self._all:
+            raise KeyError(name)
+        return self._entries[name].prediction
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries and (self._all is None or name in self._all)
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in self._names if name in self._entries)
+
+    def __len__(self) -> int:
+        return sum(name in self._entries for name in self._names)
 
 
 # --- reading -------------------------------------------------------------------------------------
