@@ -9,7 +9,7 @@ import functools
 import pickle
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
@@ -84,6 +84,50 @@ class Texts(Sequence[str]):
         if isinstance(index, slice):
             return list(map(self.get, range(len(self))[index]))
         return self.get(range(len(self))[index])
+
+
+class Mapped(Mapping[str, T], Generic[T]):
+    """Values by name, as plain data of which `make` makes them when they are asked for."""
+
+    __slots__ = ("_at", "_data", "_index", "_make", "_names")
+
+    def __init__(self, make: Callable[[str, Any], T]) -> None:
+        self._make = make
+        self._names, self._at, self._data = Texts(), array("Q"), bytearray()
+        self._index: Index | None = None
+
+    def add(self, name: str, plain: Any) -> None:
+        """Adds a value under a name that is there once."""
+        self._names.append(name)
+        self._at.append(len(self._data))
+        self._data += pickle.dumps(plain, pickle.HIGHEST_PROTOCOL)
+        self._index = None
+
+    @property
+    def repeated(self) -> str:
+        """The first name that was added twice, or ''."""
+        return self._by_name().repeated
+
+    def __getitem__(self, name: str) -> T:
+        place = self._by_name().get(name)
+        if place is None:
+            raise KeyError(name)
+        with memoryview(self._data) as whole, whole[self._at[place] :] as data:
+            return self._make(name, pickle.loads(data))  # what `add` wrote, in this process
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._by_name()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def _by_name(self) -> Index:
+        if self._index is None:
+            self._index = Index(self._names)
+        return self._index
 
 
 class Samples(Sequence[Sample]):
@@ -305,8 +349,8 @@ class _Store:
 
 
 class Packer:
-    """Packs samples one after the other. Their images are opened in the places `within` only, also later and by
-    other threads and processes, where they do not say otherwise."""
+    """Packs samples one after the other. Their images are opened in the places `within` only, also later and
+    by other threads and processes, where they do not say otherwise."""
 
     def __init__(self, within: tuple[str, ...] = ()) -> None:
         self._within = within

@@ -71,8 +71,8 @@ class Plan(ToScore):
 
 
 def requests(plan: Plan, samples: Samples) -> Sequence[Request]:
-    """What the model is asked: the prompt filled in, the image and how to prepare it, the choices if any. Each
-    is made when it is asked for."""
+    """What the model is asked: the prompt filled in, the image and how to prepare it, the choices if any.
+    Each is made when it is asked for."""
     decode = plan.task.decode
     if plan.protocol == "hf":
         decode = replace(decode, text_length=None)

@@ -35,6 +35,8 @@ from evalkit.runs.store import RunFolder, scores_of
 from evalkit.tasks.dataset import DatasetCache
 from evalkit.types import Checkpoint, Metric, Model, Prediction, Request, Sample, Score
 
+MANY, TOGETHER = 1000, 32  # of more samples the running score is computed for so many answers together
+
 Progress = Callable[[Plan, int, float | None], None]
 """Told after every answer: the plan, how many of its samples are done, the running score."""
 Done = Callable[[Plan, list[Score]], None]
@@ -202,20 +204,28 @@ class _Running:
         fitting = quick if self.parser.kind != "masks" else []
         self.metric = fitting[0] if fitting else None
         self.sums: Any = 0.0
+        self.value: float | None = None
+        self.waiting: list[tuple[Any, Any]] = []
+        self.together = TOGETHER if len(plan.wanted) > MANY else 1
 
     def add(self, sample: Sample, prediction: Prediction) -> float | None:
+        """The score with one answer more; of many samples it is computed after every `TOGETHER` alone."""
         if self.metric is None or sample.target in (None, ()):
-            return None
+            return self.value
         size = sample.size or (prediction.sizes[0] if prediction.sizes else None)
         try:
-            rows = self.metric.rows([self.parser.read(prediction, size)], [sample.target])
+            self.waiting.append((self.parser.read(prediction, size), sample.target))
+            if len(self.waiting) >= self.together:
+                rows = self.metric.rows([a for a, _ in self.waiting], [t for _, t in self.waiting])
+                self.waiting.clear()
+                if isinstance(rows, list):  # they do not add up
+                    self.metric = None
+                    return None
+                self.sums = self.sums + rows.sum(axis=0)
+                self.value = float(self.metric.value(self.sums))
         except Exception:  # it is for the eye only: scoring says what is wrong
-            self.metric = None
-            return None
-        if isinstance(rows, list):
-            return None
-        self.sums = self.sums + rows[0]
-        return float(self.metric.value(self.sums))
+            self.metric = self.value = None
+        return self.value
 
 
 # --- scoring -------------------------------------------------------------------------------------

@@ -85,7 +85,11 @@ def score(
         more = dict(used)
         try:
             with _named(f"{task.path}: metrics: {spelling}"):
-                mean = group_mean(spelling, every_sample, task.group_mean) if task.group_mean is not None else None
+                mean = (
+                    group_mean(spelling, every_sample, task.group_mean)
+                    if task.group_mean is not None
+                    else None
+                )
                 with _running(metric, more):
                     rows = _rows(metric, chosen, answers, every_sample, mean)
                 if why := _no_number(rows, chosen):

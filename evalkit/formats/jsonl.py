@@ -87,7 +87,7 @@ class JsonLines(Format):
         seen, n = Counter[str](), 0
         for _, line, given in _chosen(path_of(source, "path", self.keys), split):
             if not given:
-                seen.update(line.data)
+                seen.update(list(line.data))
                 n += 1
         keys = ", ".join(f"{key[:40]!r} ({n:,})" for key, n in seen.most_common(_SHOWN))
         near = {key: meant_key(key, _TARGETS) for key in seen if key not in _RESERVED}

@@ -91,13 +91,15 @@ class Checks:
             return ""
         try:
             return metric.unfit(sample.target)
-        except Exception as error:  # own code's; said when all is read, as what is wrong with the files is first
+        except (
+            Exception
+        ) as error:  # own code's; said when all is read, as what is wrong with the files is first
             self._raised = self._raised or error
             return ""
 
     def done(self, samples: Sequence[Sample]) -> None:
-        """Raises UserError where targets are of a kind that a metric does not take, or group_mean leaves out a
-        group that is not there. Samples without target are not looked at."""
+        """Raises UserError where targets are of a kind that a metric does not take, or group_mean leaves out
+        a group that is not there. Samples without target are not looked at."""
         task = self._task
         if absent := sorted(set(task.group_mean or ()) - self._groups):
             there = ", ".join(sorted(self._groups - {""})) or "none, since no sample states its group"

@@ -132,7 +132,14 @@ def _dataset(task: Task, roots: Sequence[Path]) -> Dataset:
     unscored = _unscored(task, source, fmt, samples)
     parser: Parser = registry.make("parsers", task.parser).within((source.root, *roots))
     return Dataset(
-        task, source, samples, *digests.done(), parser, unscored, digests.placeholders(), source.remarks.said()
+        task,
+        source,
+        samples,
+        *digests.done(),
+        parser,
+        unscored,
+        digests.placeholders(),
+        source.remarks.said(),
     )
 
 
