@@ -17,7 +17,7 @@ from typing import Any
 
 from evalkit import reading
 from evalkit.data import sources
-from evalkit.data.packed import Column, Samples
+from evalkit.data.packed import Requests, Samples
 from evalkit.errors import Damaged, DataError, ResultsError
 from evalkit.evaluation.stamps import Shown
 from evalkit.runs.journal import Entry
@@ -70,7 +70,7 @@ class Plan(ToScore):
     widened: int = 0  # how many samples were asked for, where the run has more of them already
 
 
-def requests(plan: Plan, samples: Samples) -> Sequence[Request]:
+def requests(plan: Plan, samples: Samples) -> Requests:
     """What the model is asked: the prompt filled in, the image and how to prepare it, the choices if any.
     Each is made when it is asked for."""
     decode = plan.task.decode
@@ -82,7 +82,7 @@ def requests(plan: Plan, samples: Samples) -> Sequence[Request]:
         prompt, choices = loader.prompt(plan.task, s.fields), loader.choices(plan.task, s)
         return Request(s.id, s.images, prompt, plan.preparation, decode, choices)
 
-    return Column(request, range(len(samples)))
+    return Requests(request, samples.ids)
 
 
 def again(run: ToScore, datasets: DatasetCache) -> Dataset:
@@ -269,12 +269,12 @@ def _widest(
 def _refuse_missing_images(task: Task, samples: Samples) -> None:
     """Raises DataError when image files are not there: how many, and the first of them."""
     absent, last = dict[str, None](), ""
-    for image in (image for sample in samples for image in sample.images):
+    for image in (image for images in samples.images for image in images):
         if image.path != last and not os.path.exists(image.path):
             absent[image.path] = None
         last = image.path
     if absent:
-        first, n = next(iter(absent)), len({image.path for sample in samples for image in sample.images})
+        first, n = next(iter(absent)), len({image.path for images in samples.images for image in images})
         known = task.name if task.name in loader.names() else task.path
         more = f" (and {len(absent) - 1:,} more of {n:,})" if len(absent) > 1 else ""
         raise DataError(
