@@ -430,17 +430,17 @@ class Packer:
         self._store.asked.append(self._put_value((values, sample.choices)) if place is None else place)
 
     def _add_target(self, i: int, target: Any) -> None:
-        kind, place = _PLAIN, 0
+        kind, place, plain = _PLAIN, 0, target
         if target is None:
             kind = _NOTHING
         elif type(target) is tuple:
             texts = self._put_texts(target) if target else None
             kind, place = (_TEXTS, texts) if texts is not None else (_PLAIN if target else _EMPTY, 0)
         elif type(target) is dict and set(map(type, target)) == {str}:
-            kind, target = _RECORD, self._record(tuple(target), tuple(target.values()))
+            kind, plain = _RECORD, self._record(tuple(target), tuple(target.values()))
         if kind in (_PLAIN, _RECORD):
             try:
-                place = self._put_value(target)
+                place = self._put_value(plain)
             except Exception:  # own formats may give anything
                 kind = _KEPT
                 self._store.kept[i] = target
