@@ -59,8 +59,9 @@ def made() -> list[Sample]:
         {"size": (4, 6), "image_id": 3, "categories": tuple(CATEGORIES), "objects": OBJECTS[:1]},
         {"size": (4, 6), "image_id": 4, "categories": ("cat",), "objects": OBJECTS[1:]},
         {"size": (4, 6), "box": (0, 0.5, 1, 1), "iscrowd": 0, "segmentation": RLE},
-        {"answers": ("yes",), "pair": "p1"}, {"answers": ("no",), "pair": "p1"}, {"answers": ("no",), "type": "t"},
-        tuple((f"step {i}", i, float(i)) for i in range(500)), (1, 2.0, True, None), ["a"], {}, {1: "one"}, "text",
+        {"answers": ("yes",), "pair": "p1"}, {"answers": ("no",), "pair": "p1"},
+        {"answers": ("no",), "type": "t"}, tuple((f"step {i}", i, float(i)) for i in range(500)),
+        (1, 2.0, True, None), ["a"], {}, {1: "one"}, "text",
         {"words": [{"text": "a", "points": [(0, 0), (1, 1.5)]}], "size": (4, 6)}, 7, Own(3), (np.str_("a"),),
     ]  # fmt: skip
     found = []
@@ -163,12 +164,16 @@ decode: {{max_new_tokens: 8}}
 parser: {parser}
 metrics: [{metric}]
 """
+CAT = {"category": "cat", "bbox": [0, 0, 1 / 3, 2]}
 LINES = {
-    "texts": ("text", "exact_match", [{"answers": ["red", "réd"]}, {"answer": "blue", "group": "g", "cluster": "c"},
-                                      {"suffix": "\u2028", "cluster": "c"}]),
+    "texts": ("text", "exact_match", [
+        {"answers": ["red", "réd"]}, {"answer": "blue", "group": "g", "cluster": "c"},
+        {"suffix": "\u2028", "cluster": "c"},
+    ]),
     "boxes": ("boxes(form='first')", "box_iou", [{"bbox": [1, 2.5, 3, 4], "size": [9, 9]}] * 3),
-    "objects": ("boxes", "coco_ap", [{"objects": [{"category": "cat", "bbox": [0, 0, 1 / 3, 2]}], "size": [9, 8]},
-                                     {"objects": [], "size": [7, 8], "group": "g"}]),
+    "objects": ("boxes", "coco_ap", [
+        {"objects": [CAT], "size": [9, 8]}, {"objects": [], "size": [7, 8], "group": "g"},
+    ]),
 }  # fmt: skip
 
 
