@@ -59,33 +59,31 @@ class PaliGemmaLines(Format):
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
         path = path_of(source, "path", self.keys)
         images = source.path("images") if "images" in source.entry else path.parent
-        lines = [line for line in self._lines(path) if not self.prefix or self._verb(line[1]) == self.verb]
-        if not lines:
+        if next(self._chosen(path), None) is None:
             raise DataError(
                 f"{path}: no prefix is of the kind '{self.verb}'; paligemma_lines(verb=...) says which"
             )
         read = self._objects if self.verb in ("detect", "segment") else self._texts
-        yield from read(lines, images, source)
+        yield from read(path, images, source)
 
-    def _texts(self, lines: list[Line], images: Path, source: Source) -> Iterator[Sample]:
+    def _texts(self, path: Path, images: Path, source: Source) -> Iterator[Sample]:
         """Lines that ask the same of one image are one sample."""
-        together: dict[tuple[str, str], list[Line]] = {}
-        for number, line in lines:
-            together.setdefault((line.data[self.image], self._asked(line)), []).append((number, line))
-        for (name, _), same in together.items():
-            number, first = same[0]
-            answers = (self._suffix(line) for _, line in same)
-            target = tuple(dict.fromkeys(a for a in answers if a is not None))
-            yield Sample(
-                str(number), (self._image(first, images),), self._fields(first), target, cluster=name
-            )
+        together: dict[tuple[str, str], tuple[int, list[str]]] = {}
+        for number, line in self._chosen(path):
+            _, answers = together.setdefault((line.data[self.image], self._asked(line)), (number, []))
+            if (answer := self._suffix(line)) is not None and answer not in answers:
+                answers.append(answer)
+        for (name, asked), (number, answers) in together.items():
+            fields = {"prefix": asked} if self.prefix else {}
+            yield Sample(str(number), (self._image(name, images),), fields, tuple(answers), cluster=name)
 
-    def _objects(self, lines: list[Line], images: Path, source: Source) -> Iterator[Sample]:
+    def _objects(self, path: Path, images: Path, source: Source) -> Iterator[Sample]:
         from evalkit.images.prepare import header_size  # Pillow is imported where images are read
 
-        categories = self._categories(line for _, line in lines)
-        for number, line in lines:
-            ref, suffix = self._image(line, images), self._suffix(line)
+        categories = self._categories(line for _, line in self._chosen(path))
+        for number, line in self._chosen(path):
+            name = line.data[self.image]
+            ref, suffix = self._image(name, images), self._suffix(line)
             size: Size | None = None
             try:
                 size = header_size(ref)
@@ -95,8 +93,8 @@ class PaliGemmaLines(Format):
             if suffix is not None and size is not None:
                 objects = self._read(line, suffix, size, source)
                 target = {"size": size, "image_id": number, "categories": categories, "objects": objects}
-            name = line.data[self.image]
-            yield Sample(str(number), (ref,), self._fields(line), target, size=size, cluster=name)
+            fields = {"prefix": self._asked(line)} if self.prefix else {}
+            yield Sample(str(number), (ref,), fields, target, size=size, cluster=name)
 
     def _read(self, line: Record, suffix: str, size: Size, source: Source) -> list[dict[str, Any]]:
         """The objects that a suffix spells; masks where they are scored."""
@@ -137,17 +135,18 @@ class PaliGemmaLines(Format):
                 line.wrong(self.image, problem)
             yield number, line
 
+    def _chosen(self, path: Path) -> Iterator[Line]:
+        """The lines of the verb; none is kept."""
+        return (line for line in self._lines(path) if not self.prefix or self._verb(line[1]) == self.verb)
+
     def _asked(self, line: Record) -> str:
         return str(line.data[self.prefix]) if self.prefix else ""
 
     def _verb(self, line: Record) -> str:
         return instructions.verb(self._asked(line))
 
-    def _fields(self, line: Record) -> dict[str, str]:
-        return {"prefix": self._asked(line)} if self.prefix else {}
-
-    def _image(self, line: Record, images: Path) -> ImageRef:
-        return image_ref(images, of_windows(images, line.data[self.image]))
+    def _image(self, name: str, images: Path) -> ImageRef:
+        return image_ref(images, of_windows(images, name))
 
     def _suffix(self, line: Record) -> str | None:
         """The answer as text; None where the line has none. Numbers are written as they stand."""
