@@ -103,6 +103,7 @@ class ByMetric(dict[str, Score]):
 
 _COLUMNS = (
     "id", "group", "image", "image_path", "question", "prompt", "target", "text", "answer", "boxes",
+    "probability",
 )  # fmt: skip
 
 
@@ -136,11 +137,12 @@ class Run:
 
     def samples(self) -> Any:
         """A pandas DataFrame, one row a sample: id, group, image (its digest), image_path, question, prompt,
-        target, text, answer, boxes, and a column a metric.
+        target, text, answer, boxes, probability, and a column a metric.
 
         `image_path` is a path (for several images a list), `question` None where the dataset has none,
         `boxes` those of the answer, [x0, y0, x1, y1] in pixels, None for other answers; the target of a box
-        is {size, boxes, labels}. A metric's column is the sample's own value; metrics that no single sample
+        is {size, boxes, labels}; `probability` is the text's, None where no log-probabilities were kept. A
+        metric's column is the sample's own value; metrics that no single sample
         has (AP) have none. Runs scored by an older evalkit lack some; `evalkit score` them again.
         """
         import pandas as pd

@@ -27,6 +27,7 @@ from evalkit.tasks.dataset import has_target
 from evalkit.types import (
     CUT,
     UNREADABLE,
+    Confident,
     Metric,
     Parser,
     Prediction,
@@ -84,9 +85,12 @@ def score(
         more = dict(used)
         try:
             with _named(f"{task.path}: metrics: {spelling}"):
-                mean = group_mean(spelling, samples, task.group_mean) if task.group_mean is not None else None
+                mean = None
+                if task.group_mean is not None and not metric.confident:
+                    mean = group_mean(spelling, samples, task.group_mean)
+                asked = [*map(Confident.of, answers, given)] if metric.confident else answers
                 with _running(metric, more):
-                    rows = _rows(metric, chosen, answers, samples, mean)
+                    rows = _rows(metric, chosen, asked, samples, mean)
                 if why := _no_number(rows, chosen):
                     raise DataError(f"{task.path}: metrics: {spelling}: {why}")
                 found = _score(replace(read, used=more), spelling, metric, mean, rows)
@@ -379,6 +383,7 @@ def inputs_digest(
     digest = hashlib.sha256(json.dumps(head).encode())
     for name in sorted(predictions):
         p = predictions[name]
-        line = [p.id, p.text, p.tokens, p.logprobs, p.image_digests, p.sizes]
+        line: list[Any] = [p.id, p.text, p.tokens, p.logprobs, p.image_digests, p.sizes]
+        line += [] if p.end_logprob is None else [p.end_logprob]
         digest.update(json.dumps(line).encode())
     return digest.hexdigest()

@@ -94,11 +94,15 @@ class SetOptions(Options):
         check=settings,
         repeat=True,
     )
+    confidence: bool = option(
+        "also score how well answers' probabilities tell right from wrong; texts stay as they are",
+        default=False,
+    )
 
     @property
     def overrides(self) -> dict[str, str]:
-        """The keys that `set` changes."""
-        return settings(self.set)
+        """The keys that `set` and `confidence` change."""
+        return {**settings(self.set), **({"confidence": "true"} if self.confidence else {})}
 
 
 @options

@@ -20,6 +20,7 @@ from evalkit.runs.naming import Named, labels
 from evalkit.runs.store import RunFolder, results_of
 from evalkit.stats import paired
 from evalkit.stats.intervals import FEW
+from evalkit.tasks.loader import CONFIDENCE
 from evalkit.types import CUT, SUBMISSION, UNREADABLE, Score, remarked, why_not_scored
 
 STAMPS = {
@@ -95,7 +96,7 @@ def collect(folders: Iterable[RunFolder]) -> list[Cell]:
     cells = []
     for (folder, run, name, found), model in zip(runs, models, strict=True):
         scores, resolution, file = found.scores, name.resolution, run.get("task_file", {})
-        changed = tuple(file.get("overrides", {}))
+        changed = tuple(key for key in file.get("overrides", {}) if key != CONFIDENCE)
         cells += [
             Cell(score, folder.name, model, changed, _ways(run), resolution, folder.path, file)
             for score in scores

@@ -16,8 +16,10 @@ from evalkit import own_code, registry, strict_yaml
 from evalkit.errors import UserError, nearest
 from evalkit.files import shipped
 from evalkit.tasks import schema
-from evalkit.types import Preparation, Sample, Task
+from evalkit.types import Metric, Preparation, Sample, Task
 
+CONFIDENCE = "confidence"  # an override that changes no text: log-probabilities, and metrics of them
+CONFIDENCE_METRICS = ("calibration_error", "risk_coverage", "selective_accuracy")
 IMAGE = "<image>"  # what stands for an image in prompts of transformers' processor and in conversations
 
 # --- where the files are -----------------------------------------------------------------------
@@ -81,7 +83,10 @@ def load(name: str, overrides: Mapping[str, str] | None = None, extra: Iterable[
     shown = _shown(path)
     own_code.look_beside(path)
     for key, value in (overrides or {}).items():
-        _override(content, key, value)
+        if key != CONFIDENCE:
+            _override(content, key, value)
+    if CONFIDENCE in (overrides or {}):
+        _with_confidence(content)
     return schema.read(shown, path.stem, content, dict(overrides or {}))
 
 
@@ -142,6 +147,42 @@ def _override(content: dict[str, Any], key: str, text: str) -> None:
         if not isinstance(place, dict):
             raise UserError(f"--set {key}: '{part}' holds no keys; `evalkit show TASK` shows what a task has")
     place[last] = value
+
+
+def _with_confidence(content: dict[str, Any]) -> None:
+    """Keeps log-probabilities, and adds the metrics of confidence: by the task's first metric that says how
+    right each answer is, or by its boxes. What is wrong with the content is left to the schema."""
+    decode = content.setdefault("decode", {})
+    if isinstance(decode, dict):
+        decode["logprobs"] = True
+    metrics = content.get("metrics")
+    if not isinstance(metrics, list) or any(not isinstance(m, str) for m in metrics):
+        return
+    found = next((m for m in (*metrics, *_of_boxes(metrics)) if _judges(m)), "")
+    new = [f"{name}(of={found!r})" for name in CONFIDENCE_METRICS if found]
+    content["metrics"] = [*metrics, *(m for m in new if m not in metrics)]
+
+
+def _judges(spelling: str) -> bool:
+    try:
+        return bool(registry.make("metrics", f"{CONFIDENCE_METRICS[0]}(of={spelling!r})"))
+    except (UserError, ValueError):
+        return False
+
+
+def _of_boxes(metrics: list[Any]) -> list[str]:
+    """What judges each box, where one of the metrics scores all objects of an image."""
+    taken = {kind for m in metrics for kind in _taken(m)}
+    masks = ["sweep_f1(region='masks')"] if "object masks" in taken else []
+    return [*masks, *(["sweep_f1"] if "objects" in taken else [])]
+
+
+def _taken(spelling: str) -> tuple[str, ...]:
+    try:
+        metric: Metric = registry.make("metrics", spelling)
+    except UserError:
+        return ()
+    return metric.takes
 
 
 # --- prompts and protocols -----------------------------------------------------------------------
