@@ -27,6 +27,7 @@ FUNCTIONS = {name: getattr(api, name) for name in VERBS if hasattr(api, name)}
 NEEDED = {
     "run": ["--model", "m", "--tasks", "t"], "export": ["r"], "compare": ["a", "b"],
     "check": ["c", "--baseline", "b"], "baseline": ["save", "r", "f"], "watch": ["d", "--tasks", "t"],
+    "sweep": ["--model", "m", "--tasks", "t", "--over", "prompt"],
     "explain": ["r"], "suspects": ["r"], "list": ["tasks"], "show": ["t"], "data": ["t"],
     "doctor": ["--model", "m"], "convert": ["f", "g", "--tokenizer", "t"], "ask": ["i", "p", "--model", "m"],
 }  # fmt: skip
@@ -42,7 +43,7 @@ def numbers() -> list[tuple[str, str]]:
 
 def test_every_command_has_its_options_and_every_function_its_command() -> None:
     assert set(COMMANDS) == set(VERBS)
-    assert {"run", "score", "table", "compare", "check", "export", "ask"} <= set(FUNCTIONS)
+    assert {"run", "score", "table", "compare", "sweep", "check", "export", "ask"} <= set(FUNCTIONS)
 
 
 def test_limits_are_among_the_numbers() -> None:

@@ -203,7 +203,7 @@ def without_image(prompt: str) -> str:
 
 def written(task: Task, fields: Mapping[str, str]) -> str:
     """A task's prompt with the fields filled in. `{{` and `}}` are literal braces; only plain `{name}` is
-    read."""
+    read, and `{name:lower}`, the field in lower case."""
 
     def fill(match: re.Match[str]) -> str:
         whole = match.group(0)
@@ -214,9 +214,9 @@ def written(task: Task, fields: Mapping[str, str]) -> str:
             raise UserError(f"{task.path}: prompt: a lone '{whole}'; write {{{{ or }}}} for a brace")
         if name not in fields:
             raise UserError(f"{task.path}: prompt: the dataset has no field '{name}'{nearest(name, fields)}")
-        return str(fields[name])
+        return str(fields[name]).lower() if match.group(2) else str(fields[name])
 
-    return re.sub(r"\{\{|\}\}|\{([A-Za-z_]\w*)\}|[{}]", fill, task.prompt)
+    return re.sub(r"\{\{|\}\}|\{([A-Za-z_]\w*)(:lower)?\}|[{}]", fill, task.prompt)
 
 
 def choices(task: Task, sample: Sample) -> tuple[str, ...]:
