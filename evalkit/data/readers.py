@@ -67,6 +67,9 @@ def _object(
     return result if keep is None or keep(result) else None
 
 
+_DECODER = json.JSONDecoder(object_pairs_hook=_object)  # made once: json.loads would make one a line
+
+
 def read_lines(path: Path) -> Iterator[tuple[int, Any]]:
     """The lines of a JSON lines file as (line number from 0, data); blank lines are skipped."""
     with door.guarded(path), door.opened(path) as file:
@@ -87,7 +90,10 @@ def parse_lines(file: IO[bytes], path: Path) -> Iterator[tuple[int, Any]]:
         if number == 0 and text.lstrip().startswith("["):
             raise DataError(f"{path}: is a JSON list; {_as_lines(path)}")
         if text.strip():
-            yield number, parse_json(text, str(path), number + 1)
+            try:
+                yield number, _DECODER.decode(text)
+            except (ValueError, RecursionError):  # again, to report what is wrong
+                yield number, parse_json(text, str(path), number + 1)
 
 
 def _as_lines(path: Path) -> str:
