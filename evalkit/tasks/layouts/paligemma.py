@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from evalkit.data import instructions
 from evalkit.data.readers import read_lines
+from evalkit.data.same_images import Pictures
 from evalkit.errors import DataError
 from evalkit.geometry import location_tokens
-from evalkit.tasks.layouts import place
+from evalkit.tasks.layouts import doubts, place
 from evalkit.tasks.layouts.place import Place
 from evalkit.tasks.layouts.reading import Draft, Reading, object_tokens, task, text_tokens
 
@@ -28,8 +27,7 @@ KEYS = (
 """Names of image, prompt and answer; '': no prompt, every answer is one of `detect`."""
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """One line of a file."""
 
     image: str
@@ -60,14 +58,30 @@ def _reading(there: Place, splits: dict[str, str], asked: str | None) -> Reading
     folder = there.folder_with(lines[0].image.replace("\\", "/"), name)
     if folder is not None and folder != str(Path(name).parent).removeprefix("."):
         source["images"] = folder or "."
-    classes, spelled = _classes(lines)
+    classes, unasked = _classes(lines)
     drafts = []
     for verb in instructions.VERBS:
         mine = [line for line in lines if line.verb == verb]
         if mine:
             prompt = "{prefix}" if keys[1] else f"{verb} {' ; '.join(classes)}"
             drafts.append(_draft(verb, mine, name, split, source, keys, prompt))
-    return Reading(NAME, there.root, name, split, splits, drafts, classes, [*notes, *spelled])
+    told = (
+        (f"line {n}", tuple(map(str, _line(data, keys))))
+        for n, data in enumerate(every, 1)
+        if _complete(data, keys)
+    )
+    return Reading(
+        NAME, there.root, name, split, splits, drafts, classes, [*notes, *unasked],
+        doubts.repeated("line", name, told), lambda each: _pictures(there, splits[each]),
+    )  # fmt: skip
+
+
+def _pictures(there: Place, name: str) -> Pictures:
+    """The images that a file's lines name."""
+    keys = _keys(there.root / name)
+    lines = read_lines(there.root / name) if keys else ()
+    images = [data[keys[0]] for _, data in lines if keys and _complete(data, keys)]
+    return doubts.named(there, name, images)
 
 
 def _draft(
@@ -104,13 +118,9 @@ def _classes(lines: list[Line]) -> tuple[list[str], list[str]]:
             found[each.label] += 1
             unasked[each.label] += bool(line.prefix) and each.label not in asked
     notes = [
-        f"class {c!r} is in {n:,} suffixes whose prefix does not ask for it" for c, n in unasked.items() if n
-    ]
-    alike: dict[str, list[str]] = {}
-    for name in found:
-        alike.setdefault(" ".join(re.split(r"[\s_\-]+", name.lower())), []).append(name)
-    notes += [
-        f"{' and '.join(map(repr, some))} are probably one class" for some in alike.values() if len(some) > 1
+        f"class {c!r} is in {place.counted(n, 'suffix')} whose prefix does not ask for it"
+        for c, n in unasked.items()
+        if n
     ]
     return list(found), notes[:8]
 

@@ -120,6 +120,11 @@ def preferred(splits: Iterable[str], asked: str | None) -> str:
     return min(there, key=lambda s: PREFERRED.index(s) if s in PREFERRED else len(PREFERRED))
 
 
+def counted(n: int, what: str) -> str:
+    """`1 sample`, `2 samples`."""
+    return f"{n:,} {what}" + ("" if n == 1 else "es" if what.endswith("x") else "s")
+
+
 def shown(split: str) -> str:
     """A split's name for people."""
     return split or "(unnamed)"

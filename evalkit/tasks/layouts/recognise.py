@@ -3,6 +3,7 @@ none."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from evalkit.data.readers import read_json, read_lines, read_table
 from evalkit.data.records import meant_key
 from evalkit.errors import DataError, UserError
-from evalkit.tasks.layouts import coco, conversations, paligemma, place, tables, voc, yolo
+from evalkit.tasks.layouts import coco, conversations, doubts, paligemma, place, tables, voc, yolo
 from evalkit.tasks.layouts.place import Place
 from evalkit.tasks.layouts.reading import Reading
 
@@ -37,7 +38,15 @@ def recognise(path: Path, split: str | None = None, verb: str = "") -> Reading:
         raise UserError(f"--data {path}: can be read in {len(found)} ways; name the file: {each}")
     if verb and found[0].layout not in (coco.NAME, yolo.NAME, voc.NAME):
         raise UserError(f"--verb {verb}: {found[0].layout} have their own verbs and questions; leave it out")
-    return found[0]
+    return _doubted(found[0])
+
+
+def _doubted(found: Reading) -> Reading:
+    """The reading with what it can say of its images and classes."""
+    said = [*found.doubts, *doubts.spellings(found.classes)]
+    if found.pictures is not None:
+        said = [*doubts.images(found.root, found.splits, found.split, found.pictures), *said]
+    return dataclasses.replace(found, doubts=said)
 
 
 def readings(there: Place, split: str | None, verb: str) -> list[Reading]:

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.data.readers import read_json, read_lines, read_table
+from evalkit.data.same_images import Pictures
 from evalkit.errors import DataError
-from evalkit.tasks.layouts import place
+from evalkit.tasks.layouts import doubts, place
 from evalkit.tasks.layouts.place import Place
 from evalkit.tasks.layouts.reading import Draft, Reading, task, text_tokens
 
@@ -47,7 +48,22 @@ def _reading(there: Place, splits: dict[str, str], files: dict[str, Columns], as
         verb, about=f"The rows of {name}", spelled=spelled, split=split, source=source, prompt=prompt,
         tokens=text_tokens(answers), answers=answers,
     )  # fmt: skip
-    return Reading(NAME, there.root, name, split, splits, [Draft(verb, len(records), content)], (), notes)
+    told = ((f"row {n}", _said(r, files[name])) for n, r in enumerate(records, 1))
+    return Reading(
+        NAME, there.root, name, split, splits, [Draft(verb, len(records), content)], (), notes,
+        doubts.repeated("row", name, told), lambda each: _pictures(there, splits[each], files[splits[each]]),
+    )  # fmt: skip
+
+
+def _said(record: dict[str, Any], columns: Columns) -> tuple[str, ...]:
+    """Image, question and answer of a row."""
+    return tuple(str(record.get(column)) if column else "" for column in columns)
+
+
+def _pictures(there: Place, name: str, columns: Columns) -> Pictures:
+    """The images of a table's rows."""
+    images = [str(record[columns[0]]) for record in _records(there.root / name) if columns[0] in record]
+    return doubts.named(there, name, images)
 
 
 def _columns(path: Path) -> Columns | None:

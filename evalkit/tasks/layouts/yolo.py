@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evalkit import door
-from evalkit.data import yolo
+from evalkit.data import same_images, yolo
 from evalkit.data.records import Record
 from evalkit.errors import DataError
 from evalkit.tasks.layouts import place
@@ -60,8 +60,11 @@ def _reading(there: Place, name: str, top: Record, asked: str | None, verb: str)
         prompt=f"{wanted} {{categories}}", tokens=tokens,
     )  # fmt: skip
     return [
-        Reading(NAME, there.root, name, split, splits, [Draft(wanted, len(images), content)], classes, notes)
-    ]
+        Reading(
+            NAME, there.root, name, split, splits, [Draft(wanted, len(images), content)], classes, notes,
+            pictures=lambda each: same_images.Files([path for path, _ in yolo.images(top, each, Remarks())]),
+        )
+    ]  # fmt: skip
 
 
 def _rows(image: str) -> list[list[str]]:
