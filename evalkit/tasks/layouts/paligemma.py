@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,8 +33,9 @@ class Line(NamedTuple):
 
     image: str
     prefix: str
-    suffix: Any
+    suffix: str | None
     verb: str
+    labels: Sequence[str]  # of the suffix's objects
 
 
 def look(there: Place, asked: str | None) -> list[Reading]:
@@ -48,12 +50,11 @@ def _reading(there: Place, splits: dict[str, str], asked: str | None) -> Reading
     path = there.root / name
     keys = _keys(path)
     assert keys is not None
-    every = [data for _, data in read_lines(path)]
-    lines = [_line(data, keys) for data in every if _complete(data, keys)]
-    wrong = [n for n, data in enumerate(every, 1) if not _complete(data, keys)]
-    notes = (
-        [f"{path}: line {wrong[0]} lacks {' or '.join(filter(None, keys))}: write it there"] if wrong else []
-    )
+    numbered = {n: _line(data, keys) for n, data in read_lines(path)}
+    lines = [line for line in numbered.values() if line is not None]
+    wrong = next((n for n, line in numbered.items() if line is None), None)
+    lacking = f"{path}: line {(wrong or 0) + 1} lacks {' or '.join(filter(None, keys))}: write it there"
+    notes = [] if wrong is None else [lacking]
     source: dict[str, Any] = {"path": name}
     folder = there.folder_with(lines[0].image.replace("\\", "/"), name)
     if folder is not None and folder != str(Path(name).parent).removeprefix("."):
@@ -65,11 +66,7 @@ def _reading(there: Place, splits: dict[str, str], asked: str | None) -> Reading
         if mine:
             prompt = "{prefix}" if keys[1] else f"{verb} {' ; '.join(classes)}"
             drafts.append(_draft(verb, mine, name, split, source, keys, prompt))
-    told = (
-        (f"line {n}", tuple(map(str, _line(data, keys))))
-        for n, data in enumerate(every, 1)
-        if _complete(data, keys)
-    )
+    told = ((f"line {n + 1}", line[:3]) for n, line in numbered.items() if line is not None)
     return Reading(
         NAME, there.root, name, split, splits, drafts, classes, [*notes, *unasked],
         doubts.repeated("line", name, told), lambda each: _pictures(there, splits[each]),
@@ -87,10 +84,9 @@ def _pictures(there: Place, name: str) -> Pictures:
 def _draft(
     verb: str, lines: list[Line], name: str, split: str, source: dict[str, Any], keys: Keys, prompt: str
 ) -> Draft:
-    suffixes = [str(line.suffix) for line in lines if line.suffix is not None]
+    suffixes = [line.suffix for line in lines if line.suffix is not None]
     if verb in ("detect", "segment"):
-        labels = ([each.label for each in location_tokens.objects(text)] for text in suffixes)
-        tokens, count = object_tokens(labels, verb == "segment"), len(lines)
+        tokens, count = object_tokens((line.labels for line in lines), verb == "segment"), len(lines)
     else:
         tokens = text_tokens(suffixes)
         count = len({(line.image, line.prefix) for line in lines})
@@ -109,14 +105,16 @@ def _classes(lines: list[Line]) -> tuple[list[str], list[str]]:
     """The classes of prefixes and suffixes, and what is odd about them."""
     found: Counter[str] = Counter()
     unasked: Counter[str] = Counter()
+    asked_by: dict[str, tuple[str, ...]] = {}
     for line in lines:
         if line.verb not in ("detect", "segment"):
             continue
-        asked = instructions.classes(line.prefix)
-        found.update(dict.fromkeys(asked, 0))
-        for each in location_tokens.objects(str(line.suffix or "")):
-            found[each.label] += 1
-            unasked[each.label] += bool(line.prefix) and each.label not in asked
+        if line.prefix not in asked_by:
+            asked_by[line.prefix] = instructions.classes(line.prefix)
+            found.update(dict.fromkeys(asked_by[line.prefix], 0))
+        for label in line.labels:
+            found[label] += 1
+            unasked[label] += bool(line.prefix) and label not in asked_by[line.prefix]
     notes = [
         f"class {c!r} is in {place.counted(n, 'suffix')} whose prefix does not ask for it"
         for c, n in unasked.items()
@@ -142,6 +140,12 @@ def _complete(data: Any, keys: Keys) -> bool:
     return all(isinstance(data.get(key), str) for key in keys[:2] if key)
 
 
-def _line(data: dict[str, Any], keys: Keys) -> Line:
+def _line(data: Any, keys: Keys) -> Line | None:
+    """A line, or None for one that lacks a key."""
+    if not _complete(data, keys):
+        return None
     prefix = data[keys[1]] if keys[1] else ""
-    return Line(data[keys[0]], prefix, data[keys[2]], instructions.verb(prefix) if keys[1] else "detect")
+    suffix = None if data[keys[2]] is None else str(data[keys[2]])
+    verb = instructions.verb(prefix) if keys[1] else "detect"
+    labels = location_tokens.labels(suffix) if suffix and verb in ("detect", "segment") else ()
+    return Line(data[keys[0]], prefix, suffix, verb, labels)
