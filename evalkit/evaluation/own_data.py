@@ -33,7 +33,7 @@ def tasks(
 
 def look(place: Path, options: LayoutOptions) -> Reading:
     """What lies at `place`, said in a few lines."""
-    found = recognise(place, options.split, options.verb or "")
+    found = recognise(place, options.split, options.verb or "", options.box_order or "")
     for line in found.lines():
         progress.say(f"  {line}")
     return found

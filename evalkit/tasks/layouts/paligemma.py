@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,15 +51,27 @@ def _reading(there: Place, splits: dict[str, str], asked: str | None) -> Reading
     path = there.root / name
     keys = _keys(path)
     assert keys is not None
-    numbered = {n: _line(data, keys) for n, data in read_lines(path)}
-    lines = [line for line in numbered.values() if line is not None]
-    wrong = next((n for n, line in numbered.items() if line is None), None)
-    lacking = f"{path}: line {(wrong or 0) + 1} lacks {' or '.join(filter(None, keys))}: write it there"
-    notes = [] if wrong is None else [lacking]
+    numbered = {n: line_of(data, keys) for n, data in read_lines(path)}
+    first = next(line.image for line in numbered.values() if line is not None)
     source: dict[str, Any] = {"path": name}
-    folder = there.folder_with(lines[0].image.replace("\\", "/"), name)
+    folder = there.folder_with(first.replace("\\", "/"), name)
     if folder is not None and folder != str(Path(name).parent).removeprefix("."):
         source["images"] = folder or "."
+    found = of_lines(NAME, there.root, name, split, splits, source, keys, numbered)
+    return dataclasses.replace(found, pictures=lambda each: _pictures(there, splits[each]))
+
+
+def of_lines(
+    layout: str, root: Path, name: str, split: str, splits: Mapping[str, str], source: dict[str, Any],
+    keys: Keys, numbered: Mapping[int, Line | None],
+) -> Reading:  # fmt: skip
+    """The reading of lines by their numbers from 0, None for each that lacks a key."""
+    lines = [line for line in numbered.values() if line is not None]
+    wrong = next((n for n, line in numbered.items() if line is None), None)
+    lacking = (
+        f"{root / name}: line {(wrong or 0) + 1} lacks {' or '.join(filter(None, keys))}: write it there"
+    )
+    notes = [] if wrong is None else [lacking]
     classes, unasked = _classes(lines)
     drafts = []
     for verb in instructions.VERBS:
@@ -68,8 +81,8 @@ def _reading(there: Place, splits: dict[str, str], asked: str | None) -> Reading
             drafts.append(_draft(verb, mine, name, split, source, keys, prompt))
     told = ((f"line {n + 1}", line[:3]) for n, line in numbered.items() if line is not None)
     return Reading(
-        NAME, there.root, name, split, splits, drafts, classes, [*notes, *unasked],
-        doubts.repeated("line", name, told), lambda each: _pictures(there, splits[each]),
+        layout, root, name, split, splits, drafts, classes, [*notes, *unasked],
+        doubts.repeated("line", name, told),
     )  # fmt: skip
 
 
@@ -140,7 +153,7 @@ def _complete(data: Any, keys: Keys) -> bool:
     return all(isinstance(data.get(key), str) for key in keys[:2] if key)
 
 
-def _line(data: Any, keys: Keys) -> Line | None:
+def line_of(data: Any, keys: Keys) -> Line | None:
     """A line, or None for one that lacks a key."""
     if not _complete(data, keys):
         return None

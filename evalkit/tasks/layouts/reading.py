@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from evalkit.data.same_images import Pictures
+from evalkit.data.split_names import split_of
 from evalkit.tasks.layouts import place
 
 METRICS: Mapping[str, Sequence[str]] = {
@@ -53,6 +54,7 @@ class Reading:
     notes: Sequence[str] = field(default_factory=tuple)
     doubts: Sequence[str] = field(default_factory=tuple)  # what makes a number doubtful; kept with the run
     pictures: Callable[[str], Pictures] | None = field(default=None, compare=False)  # of a split
+    pick: str = ""  # how it is taken where there are others; default: by naming its file
 
     @property
     def samples(self) -> int:
@@ -78,7 +80,7 @@ class Reading:
         """The task's name: the folder's, the verb where there are several, and the split."""
         file = Path(self.file)
         called = self.root.resolve().name if file.parent == Path() else str(file.parent.parts[0])
-        if place.split_of(called) or called in ("annotations", "labels"):
+        if split_of(called) or called in ("annotations", "labels"):
             called = self.root.resolve().name
         parts = [called, draft.verb if len(self.drafts) > 1 else "", self.split]
         return (

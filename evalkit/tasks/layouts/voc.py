@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from evalkit import door
 from evalkit.data import folders, same_images
 from evalkit.data.same_images import Pictures
+from evalkit.data.split_names import split_of
 from evalkit.errors import UserError
 from evalkit.tasks.layouts import doubts, place
 from evalkit.tasks.layouts.place import Place
@@ -32,7 +33,7 @@ def look(there: Place, asked: str | None, verb: str = "") -> list[Reading]:
     for name in files:
         by_folder.setdefault(os.path.dirname(name), []).append(name)
     sets = {
-        place.split_of(os.path.basename(name)) or os.path.splitext(os.path.basename(name))[0]: name
+        split_of(os.path.basename(name)) or os.path.splitext(os.path.basename(name))[0]: name
         for name in there.named(".txt")
         if os.path.basename(os.path.dirname(name)) == "Main" and "_" not in os.path.basename(name)
     }
@@ -42,7 +43,7 @@ def look(there: Place, asked: str | None, verb: str = "") -> list[Reading]:
         split = place.preferred(sets, asked)
         listed = [line for line in _text(there, sets[split]).split("\n") if line.strip()]
         return [_reading(there, root, files, split, sets, len(listed), verb)]
-    folders = {place.split_of(folder): folder for folder in by_folder}
+    folders = {split_of(folder): folder for folder in by_folder}
     if len(folders) < len(by_folder):
         return []
     split = place.preferred(folders, asked)
