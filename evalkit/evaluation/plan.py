@@ -67,6 +67,8 @@ class Plan(ToScore):
     aside: tuple[str, ...] = ()  # sentences on what lies in the folder and is not this run's
     lost: str = ""  # why run.json is to be written anew for answers that are there
     state: State = ()  # of the folder's files when it was looked at
+    remarks: tuple[str, ...] = ()  # what is odd about the data and was left out or kept
+    doubts: tuple[str, ...] | None = None  # what makes its number doubtful; None: not looked for
     widened: int = 0  # how many samples were asked for, where the run has more of them already
 
 

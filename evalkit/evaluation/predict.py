@@ -79,6 +79,8 @@ def run(plans: Sequence[Plan], session: Session) -> None:
                 predict(now, session)
             elif now.lost:
                 restore(now, session)
+            else:
+                note(now)
             finish(plan, now, session)
 
 
@@ -323,9 +325,27 @@ def _content(plan: Plan, now: Mapping[str, Any]) -> dict[str, Any]:
         "source": {"root": str(plan.source.root), "entry": dict(plan.source.entry)},
         **({"used": before["used"]} if "used" in before else {}),
         **({"unsealed": unsealed} if unsealed else {}),
+        **_said(plan, before),
         "bad_images": {k: v for k, v in before.get("bad_images", {}).items() if k in missing},
         "sessions": [*before.get("sessions", []), now],
     }
+
+
+def _said(plan: Plan, before: Mapping[str, Any]) -> dict[str, Any]:
+    """What run.json says of the data: what was odd when it was read, and what makes the number doubtful."""
+    known = before.get("data", {}).get("doubts", [])
+    doubts = known if plan.doubts is None else list(plan.doubts)
+    said = {"remarks": list(plan.remarks), "doubts": doubts}
+    return {"data": said} if any(said.values()) else {}
+
+
+def note(plan: Plan) -> None:
+    """Writes into run.json what is known of the data now, where all was answered before that was."""
+    run, _ = recorded(plan.folder, plan.digest)
+    if plan.doubts is None or run is None or run.get("data", {}) == (now := _said(plan, run).get("data", {})):
+        return
+    with plan.folder.journal(plan.digest):
+        plan.folder.write_run({**run, "data": now})
 
 
 def restore(plan: Plan, session: Session) -> None:

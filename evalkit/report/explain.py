@@ -154,6 +154,8 @@ def _of_samples(run: dict[str, Any], cells: Sequence[Cell]) -> Iterator[Cause]:
         yield "≠", "count", f"{score.n:,} samples, officially {count:,}{alike}"
     elif not count:
         yield "?", "count", f"{score.n:,} samples; the official number is not known"
+    said = run.get("data", {})
+    yield from (("!", "data", line) for line in (*said.get("doubts", ()), *said.get("remarks", ())))
     remarks = {what: n for cell in cells for what, n in cell.score.remarks.items()}
     if remarks:
         yield "!", "answers", remarked(remarks)

@@ -50,6 +50,7 @@ class Cell:
     not_scored: str = ""  # why there is no value
     runs: int = 0  # a mean over so many runs (`--mean-over seed`), 0 where it is a run's own score
     stdev: float | None = None  # over these runs
+    doubts: tuple[str, ...] = ()  # what makes the number doubtful: training images in the test split
 
     @property
     def stamped(self) -> tuple[str, ...]:
@@ -95,9 +96,10 @@ def collect(folders: Iterable[RunFolder]) -> list[Cell]:
     cells = []
     for (folder, run, name, found), model in zip(runs, models, strict=True):
         scores, resolution, file = found.scores, name.resolution, run.get("task_file", {})
+        doubts = tuple(run.get("data", {}).get("doubts", ()))
         changed = tuple(file.get("overrides", {}))
         cells += [
-            Cell(score, folder.name, model, changed, _ways(run), resolution, folder.path, file)
+            Cell(score, folder.name, model, changed, _ways(run), resolution, folder.path, file, doubts=doubts)
             for score in scores
         ]
         unscored = {WHOLE: file["not_scored"]} if file.get("not_scored") else found.not_scored
@@ -275,6 +277,8 @@ def notes(cells: Sequence[Cell], pair: bool = False, marked: bool = True) -> lis
         found.append(
             f"prompt unpublished, so evalkit's own; not comparable with the papers: {', '.join(own)}"
         )
+    doubts = dict.fromkeys(f"warning: {c.score.task}: {doubt}" for c in cells for doubt in c.doubts)
+    found += doubts
     odd = [f"{c.model}: {c.score.task} {text}" for c in cells if (text := _odd(c.score, c.runs or 1))]
     for what, each in (
         ("unreadable answers, scored as wrong", invalid),

@@ -33,7 +33,7 @@ _RUN_FILE = record(
     {"task": text, "model": text, "digest": text, "identity": record({"model": mapping(anything)}),
      "asked": _ASKED, "task_file": _TASK, "source": record({"root": text})},
     {"name": text, "sessions": each(mapping(anything)), "used": mapping(text), "bad_images": mapping(text),
-     "early": optional(mapping(anything)), "unsealed": mapping(whole)},
+     "early": optional(mapping(anything)), "data": mapping(each(text)), "unsealed": mapping(whole)},
 )  # fmt: skip
 _SCORE = record(
     {"task": text, "metric": text, "signature": text, "value": number, "low": optional(number),
