@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from evalkit import reading
+from evalkit import conventions, reading
 from evalkit.data import sources
 from evalkit.data.packed import Column, Samples
 from evalkit.errors import Damaged, DataError, ResultsError
@@ -116,7 +116,8 @@ def plan(
     """
     task = data.task
     named = protocol or checkpoint.protocol or task.protocol
-    preparation = loader.preparation(task, checkpoint.resolution, named)
+    usual = loader.preparation(task, checkpoint.resolution, named)
+    preparation = conventions.preparation(usual, checkpoint.conventions)
     identity = {
         "task": loader.text_identity(task),
         "prompts": data.prompts,
@@ -132,7 +133,7 @@ def plan(
     chosen = choose(data.samples, standing["selection"])
     return Plan(
         task=task,
-        parser=data.parser,
+        parser=conventions.parser(data.parser, checkpoint.conventions.bins),
         protocol=named,
         preparation=preparation,
         source=data.source,

@@ -16,7 +16,7 @@ from evalkit.report.leaderboard import Cell
 from evalkit.report.published import beside, line, points, verdict
 from evalkit.runs import scored_run, store
 from evalkit.runs.store import RunFolder
-from evalkit.types import remarked
+from evalkit.types import as_trained, remarked
 
 
 def explained(places: Sequence[Path], model: str | None) -> list[str]:
@@ -121,6 +121,8 @@ def _of_engine(run: dict[str, Any]) -> Iterator[Cause]:
     rules = model.get("protocol")
     if isinstance(rules, dict) and rules.get("sliding_window"):
         yield "≠", "window", "alternate layers see the last tokens only (--sliding-window); published without"
+    if model.get("conventions"):
+        yield "≠", "as trained", f"{as_trained(model['conventions'])}; published checkpoints: by the protocol"
     if model.get("quantisation"):
         yield "≠", "quantised", "the weights are quantised; the second paper measured 0.2 % for its own way"
     if decode.get("temperature"):

@@ -30,6 +30,7 @@ STAMPS = {
     "changed": ("~", "prompt or settings of the task changed on the command line"),
     "sampled": ("≈", "text drawn at a temperature, not greedy; the seed is in the run's identity"),
     "quantised": ("q", "weights quantised (--quantize)"),
+    "as trained": ("c", "by the checkpoint's own conventions (evalkit.yaml); `evalkit explain` lists them"),
     "unidentified": ("?", "unidentified: the model's class doesn't say what it is, so never gone on with"),
 }
 WHOLE = "–"  # in place of the metric where a task has none
@@ -43,7 +44,7 @@ class Cell:
     run: str
     model: str
     changed: tuple[str, ...]  # `--set` and `--prompt` overrides
-    ways: tuple[str, ...] = ()  # sampled, quantised, unidentified
+    ways: tuple[str, ...] = ()  # sampled, quantised, as trained, unidentified
     resolution: int | None = None  # pixels
     folder: Path | None = None
     task_file: Mapping[str, Any] = field(default_factory=dict)  # of run.json
@@ -118,6 +119,7 @@ def _ways(run: dict[str, Any]) -> tuple[str, ...]:
     said = {
         "sampled": decode.get("temperature"),
         "quantised": model.get("quantisation"),
+        "as trained": model.get("conventions"),
         "unidentified": model.get("unidentified") or "" in run.get("used", {}).values(),
     }
     return tuple(name for name, value in said.items() if value)
