@@ -139,6 +139,7 @@ def _from_folder(
             local_files_only=True,
             trust_remote_code=False,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are refused below, by name
             key_mapping=KEY_MAPPING,
             **options,
         ),

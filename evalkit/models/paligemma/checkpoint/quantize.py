@@ -163,7 +163,8 @@ def floats(layer: Any) -> Any:
 
     if getattr(weight, "quant_state", None) is not None:
         return library.dequantize_4bit(weight.data, weight.quant_state)
-    return library.int8_vectorwise_dequant(weight.data, weight.SCB)
+    scales = layer.state.SCB if weight.SCB is None else weight.SCB  # it moves at the first prompt
+    return library.int8_vectorwise_dequant(weight.data, scales)
 
 
 def plain_layer(layer: Any, dtype: Any) -> Any:
