@@ -27,6 +27,7 @@ from evalkit.stats import intervals
 from evalkit.types import (
     CUT,
     UNREADABLE,
+    Confident,
     Metric,
     Parser,
     Prediction,
@@ -74,7 +75,7 @@ def score(
     used: dict[str, str] = {}
     with _named(f"{task.path}: parser: {task.parser}"), _running(parser, used):
         seen = _Seen.of(parser, chosen, predictions)
-    answers, invalid = seen.answers, seen.invalid
+    answers, invalid, given = seen.answers, seen.invalid, _Given(chosen, predictions)
     read = _Answers(
         task, parser, chosen, answers, invalid, _clusters(chosen, seen.images), coverage, targets, used,
         seen.remarks(),
@@ -85,13 +86,12 @@ def score(
         more = dict(used)
         try:
             with _named(f"{task.path}: metrics: {spelling}"):
-                mean = (
-                    group_mean(spelling, every_sample, task.group_mean)
-                    if task.group_mean is not None
-                    else None
-                )
+                mean = None
+                if task.group_mean is not None and not metric.confident:
+                    mean = group_mean(spelling, every_sample, task.group_mean)
+                asked = [*map(Confident.of, answers, given)] if metric.confident else answers
                 with _running(metric, more):
-                    rows = _rows(metric, chosen, answers, every_sample, mean)
+                    rows = _rows(metric, chosen, asked, every_sample, mean)
                 if why := _no_number(rows, chosen):
                     raise DataError(f"{task.path}: metrics: {spelling}: {why}")
                 found = _score(replace(read, used=more), spelling, metric, mean, rows)
@@ -106,7 +106,7 @@ def score(
         scores.append(found)
     if failed and not scores:
         raise next(iter(failed.values()))
-    answered = zip(chosen, _Given(chosen, predictions), answers, invalid, read.clusters, strict=True)
+    answered = zip(chosen, given, answers, invalid, read.clusters, strict=True)
     lines = (
         sample_lines.line(*one, {metric: rows[i] for metric, rows in columns}, root)
         for i, one in enumerate(answered)
@@ -429,6 +429,7 @@ def inputs_digest(
     digest = hashlib.sha256(json.dumps(head).encode())
     for name in sorted(predictions):
         p = predictions[name]
-        line = [p.id, p.text, p.tokens, p.logprobs, p.image_digests, p.sizes]
+        line: list[Any] = [p.id, p.text, p.tokens, p.logprobs, p.image_digests, p.sizes]
+        line += [] if p.end_logprob is None else [p.end_logprob]
         digest.update(json.dumps(line).encode())
     return digest.hexdigest()

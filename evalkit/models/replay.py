@@ -178,7 +178,7 @@ def _prediction(where: str, name: str, text: str, line: Mapping[str, Any]) -> Pr
         for key, kind in (("tokens", int), ("logprobs", float)):
             if key in kept:
                 kept[key] = tuple(kind(v) for v in kept[key])
-        kept |= {"margin": float(kept["margin"])} if "margin" in kept else {}
+        kept |= {key: float(kept[key]) for key in ("margin", "end_logprob") if key in kept}
         kept |= {"stop": str(kept["stop"])} if "stop" in kept else {}
         sizes = tuple((int(h), int(w)) for h, w in line.get("sizes") or ())
         digests = tuple(str(d) for d in line.get("image_digests") or ())

@@ -16,6 +16,7 @@ from evalkit.report.leaderboard import Cell
 from evalkit.report.published import beside, line, points, verdict
 from evalkit.runs import scored_run, store
 from evalkit.runs.store import RunFolder
+from evalkit.tasks.loader import CONFIDENCE
 from evalkit.types import as_trained, remarked
 
 
@@ -133,6 +134,8 @@ def _of_engine(run: dict[str, Any]) -> Iterator[Cause]:
         yield "?", "model", "does not say what it is"
     file = run["task_file"]
     for key, value in (file.get("overrides") or {}).items():
+        if key == CONFIDENCE:
+            continue
         yield "≠", "prompt" if key == "prompt" else "task", f"changed on the command line: {key}={value}"
     if file.get("prompt_source") == "unpublished":
         yield "?", "prompt", "was never published; this is evalkit's own"
@@ -164,6 +167,7 @@ def _of_samples(run: dict[str, Any], cells: Sequence[Cell]) -> Iterator[Cause]:
     found = (line for cell in cells for line in causes.odd(cell.score, run["task_file"]))
     yield from (("!", "cause", line) for line in dict.fromkeys(found))
     yield from (("!", "error", line) for cell in cells for line in causes.errors(cell.score))
+    yield from (("!", "confidence", line) for cell in cells for line in causes.confidence(cell.score))
 
 
 def _of_runs(rows: Sequence[Published]) -> Iterator[Cause]:

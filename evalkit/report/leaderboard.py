@@ -20,6 +20,7 @@ from evalkit.runs.naming import Named, labels
 from evalkit.runs.store import RunFolder, results_of
 from evalkit.stats import paired
 from evalkit.stats.intervals import FEW
+from evalkit.tasks.loader import CONFIDENCE
 from evalkit.types import CUT, SUBMISSION, UNREADABLE, Score, remarked, why_not_scored
 
 STAMPS = {
@@ -98,7 +99,7 @@ def collect(folders: Iterable[RunFolder]) -> list[Cell]:
     for (folder, run, name, found), model in zip(runs, models, strict=True):
         scores, resolution, file = found.scores, name.resolution, run.get("task_file", {})
         doubts = tuple(run.get("data", {}).get("doubts", ()))
-        changed = tuple(file.get("overrides", {}))
+        changed = tuple(key for key in file.get("overrides", {}) if key != CONFIDENCE)
         cells += [
             Cell(score, folder.name, model, changed, _ways(run), resolution, folder.path, file, doubts=doubts)
             for score in scores
