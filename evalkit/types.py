@@ -575,6 +575,46 @@ class Model(ABC):
 
 
 @dataclass(frozen=True, slots=True)
+class Conventions:
+    """What a checkpoint was trained with where trainers differ; None: as the protocol, or the task, has it.
+
+    `evalkit.yaml` beside a checkpoint says it under these names; `conventions.CHOICES` has what each may be.
+    """
+
+    prompt_mask: str | None = None  # bidirectional | causal (the text) | causal_image (image tokens too)
+    newline: bool | None = None  # after the prompt
+    bos: str | None = None  # prompt (between image and prompt) | image (before the image) | none
+    prompt_case: str | None = None  # kept | lower | capital (its first letter)
+    question: str | None = None  # kept | answer_en ("answer en " before questions) | bare (without it)
+    class_order: str | None = None  # of `detect` and `segment`: kept | alphabetical
+    class_separator: str | None = None  # between these classes, blanks included; "kept"
+    resize: str | None = None  # bilinear | antialiased | bicubic
+    pad: str | None = None  # none | white
+    bins: int | None = None  # 1023 | 1024: what a location token's number is divided by
+    eos: bool | None = None  # whether answers ended with the end token
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """Those that are stated, by name."""
+        return {name: value for name in self.__slots__ if (value := getattr(self, name)) is not None}
+
+    def __str__(self) -> str:
+        return as_trained(self.said)
+
+
+def as_trained(said: Mapping[str, Any]) -> str:
+    """`prompt_mask causal, newline no`: conventions, as a run's identity has them, for people."""
+    return ", ".join(f"{name} {_word(value)}" for name, value in said.items())
+
+
+def _word(value: Any) -> str:
+    """A convention's value for people: `no`, or a text with blanks in quotes."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value) if str(value).isidentifier() or isinstance(value, int) else repr(value)
+
+
+@dataclass(frozen=True, slots=True)
 class Checkpoint:
     """A checkpoint before it is loaded: what a plan needs. `identity` and `load` take a protocol."""
 
@@ -584,6 +624,7 @@ class Checkpoint:
     identity: Callable[[str], Mapping[str, Any]]  # what decides the text (hashes files when new)
     load: Callable[[str], Model]
     protocol: str = ""  # as stated in the checkpoint's `evalkit.yaml`; "" where it states none
+    conventions: Conventions = field(default_factory=Conventions)  # stated there, too
     flops: Callable[[int, int, int], float] | None = None  # of (images, prompt tokens, new tokens)
 
 

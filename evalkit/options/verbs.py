@@ -120,6 +120,9 @@ class LayoutOptions(Options):
     verb: Literal["detect", "segment"] | None = option(
         "what --data with boxes and masks asks for (default: detect)", default=None
     )
+    box_order: Literal["xywh", "xyxy"] | None = option(
+        "what the four numbers of a box are, where --data has rows that do not show it", default=None
+    )
     save_task: Path | None = option(
         "write the task that --data makes to this file", default=None, metavar="FILE.yaml", check=Path
     )

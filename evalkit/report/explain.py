@@ -17,7 +17,7 @@ from evalkit.report.published import beside, line, points, verdict
 from evalkit.runs import scored_run, store
 from evalkit.runs.store import RunFolder
 from evalkit.tasks.loader import CONFIDENCE
-from evalkit.types import remarked
+from evalkit.types import as_trained, remarked
 
 
 def explained(places: Sequence[Path], model: str | None) -> list[str]:
@@ -122,6 +122,8 @@ def _of_engine(run: dict[str, Any]) -> Iterator[Cause]:
     rules = model.get("protocol")
     if isinstance(rules, dict) and rules.get("sliding_window"):
         yield "≠", "window", "alternate layers see the last tokens only (--sliding-window); published without"
+    if model.get("conventions"):
+        yield "≠", "as trained", f"{as_trained(model['conventions'])}; published checkpoints: by the protocol"
     if model.get("quantisation"):
         yield "≠", "quantised", "the weights are quantised; the second paper measured 0.2 % for its own way"
     if decode.get("temperature"):
@@ -157,6 +159,8 @@ def _of_samples(run: dict[str, Any], cells: Sequence[Cell]) -> Iterator[Cause]:
         yield "≠", "count", f"{score.n:,} samples, officially {count:,}{alike}"
     elif not count:
         yield "?", "count", f"{score.n:,} samples; the official number is not known"
+    said = run.get("data", {})
+    yield from (("!", "data", line) for line in (*said.get("doubts", ()), *said.get("remarks", ())))
     remarks = {what: n for cell in cells for what, n in cell.score.remarks.items()}
     if remarks:
         yield "!", "answers", remarked(remarks)

@@ -6,9 +6,10 @@ What a file may contain is in `schema.py`.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -209,19 +210,31 @@ def without_image(prompt: str) -> str:
 def written(task: Task, fields: Mapping[str, str]) -> str:
     """A task's prompt with the fields filled in. `{{` and `}}` are literal braces; only plain `{name}` is
     read, and `{name:lower}`, the field in lower case."""
+    try:
+        return "".join([how(fields[part]) if how else part for part, how in _parts(task.prompt)])
+    except KeyError as error:
+        name = str(error.args[0])
+        raise UserError(
+            f"{task.path}: prompt: the dataset has no field '{name}'{nearest(name, fields)}"
+        ) from None
+    except ValueError as error:
+        raise UserError(f"{task.path}: prompt: {error}") from None
 
-    def fill(match: re.Match[str]) -> str:
-        whole = match.group(0)
-        if whole in ("{{", "}}"):
-            return whole[0]
-        name = match.group(1)
-        if name is None:
-            raise UserError(f"{task.path}: prompt: a lone '{whole}'; write {{{{ or }}}} for a brace")
-        if name not in fields:
-            raise UserError(f"{task.path}: prompt: the dataset has no field '{name}'{nearest(name, fields)}")
-        return str(fields[name]).lower() if match.group(2) else str(fields[name])
 
-    return re.sub(r"\{\{|\}\}|\{([A-Za-z_]\w*)(:lower)?\}|[{}]", fill, task.prompt)
+@functools.lru_cache(maxsize=64)
+def _parts(prompt: str) -> tuple[tuple[str, Callable[[str], str] | None], ...]:
+    """A prompt's pieces in order, and what is done to the field of this name, None for text. Raises
+    ValueError for a lone brace."""
+    found: list[tuple[str, Callable[[str], str] | None]] = []
+    at = 0
+    for match in re.finditer(r"\{\{|\}\}|\{([A-Za-z_]\w*)(:lower)?\}|[{}]", prompt):
+        whole, name = match.group(0), match.group(1)
+        if name is None and whole not in ("{{", "}}"):
+            raise ValueError(f"a lone '{whole}'; write {{{{ or }}}} for a brace")
+        found += [(prompt[at : match.start()], None)]
+        found += [(whole[0], None) if name is None else (name, str.lower if match.group(2) else str)]
+        at = match.end()
+    return (*found, (prompt[at:], None))
 
 
 def choices(task: Task, sample: Sample) -> tuple[str, ...]:
