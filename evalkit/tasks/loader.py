@@ -153,8 +153,8 @@ def _override(content: dict[str, Any], key: str, text: str) -> None:
 def _with_confidence(content: dict[str, Any]) -> None:
     """Keeps log-probabilities, and adds the metrics of confidence: by the task's first metric that says how
     right each answer is, or by its boxes. A box or mask that is near enough is right, whereas the probability
-    of its text is that of the very same tokens: then the mean per token counts. What is wrong with the
-    content is left to the schema."""
+    of its text is that of the very same tokens: then calibration is of the mean per token. What is wrong with
+    the content is left to the schema."""
     decode = content.setdefault("decode", {})
     if isinstance(decode, dict):
         decode["logprobs"] = True
@@ -164,8 +164,9 @@ def _with_confidence(content: dict[str, Any]) -> None:
     found = next((m for m in (*metrics, *_of_boxes(metrics)) if _judges(m)), "")
     each = found.startswith("sweep_f1")  # whose boxes have their own probabilities
     near = found and not each and "text" not in registry.make("metrics", found).wants
-    per = ", confidence='token'" if near else ""
-    new = [f"{name}(of={found!r}{per})" for name in CONFIDENCE_METRICS if found]
+    scaled = ", confidence='token'" if near else ""
+    more = (scaled, "", "")  # the product orders answers better: one with a second box is less likely
+    new = [f"{n}(of={found!r}{per})" for n, per in zip(CONFIDENCE_METRICS, more, strict=True) if found]
     content["metrics"] = [*metrics, *(m for m in new if m not in metrics)]
 
 
