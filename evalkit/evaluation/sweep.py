@@ -41,7 +41,6 @@ class _Place:
     run: ScoredRun | None = None
     result: TaskResult | None = None
     why: str = ""
-    looked: int = 0
     done: bool = False
 
 
@@ -92,6 +91,8 @@ class _Grid:
         )  # fmt: skip
         (plans,) = work.plans()
         unique = list({plan.folder.path: plan for plan in plans}.values())  # settings that mean the same
+        for place, plan in zip(places, plans, strict=True):
+            progress.say(f"  {plan.folder.name}: {', '.join(place.setting.values)}")
         work.run(unique, candidate)
         found = {folder.path: scored_run.of_run(folder) for folder in work.finished(unique)}
         for place, plan in zip(places, plans, strict=True):
@@ -102,7 +103,6 @@ class _Grid:
         assert first.run is not None
         assert place.run is not None
         wanted = {s.id for s in choose(self.datasets[name].samples, Selection(first.limits[number]))}
-        place.looked = number + 1
         try:
             result = task_result(first.run.only(wanted), place.run.only(wanted), ALLOWED, self.options.margin)
         except UserError as error:

@@ -307,8 +307,8 @@ class SweepOptions(ModelOptions, DataOptions, SetOptions, TrustOptions, CodeOpti
         also=("--task",),
     )  # fmt: skip
     over: Sequence[str] = option(
-        "prompt, resolution, precision, or KEY=A,B of any option of the model or key of the task; the first "
-        "value is what the others are compared with",
+        "prompt, resolution, precision, classes_per_call, or KEY=A,B of any option of the model or key of the "
+        "task; the first value is what the others are compared with",
         default=(), metavar="AXIS", check=one_by_one, repeat=True,
     )  # fmt: skip
     prompt: Sequence[str] = option(
