@@ -307,7 +307,7 @@ class SweepOptions(ModelOptions, DataOptions, SetOptions, TrustOptions, CodeOpti
         also=("--task",),
     )  # fmt: skip
     over: Sequence[str] = option(
-        "prompt, resolution, precision, classes_per_call, or KEY=A,B of any option of the model or key of the "
+        "prompt, resolution, precision, classes_per_call, or KEY=A,B of any option of the model or key of a "
         "task; the first value is what the others are compared with",
         default=(), metavar="AXIS", check=one_by_one, repeat=True,
     )  # fmt: skip
