@@ -16,7 +16,7 @@ from typing import Any
 
 from evalkit.runs import scored_run
 from evalkit.runs.copies import originals
-from evalkit.runs.naming import Named, labels
+from evalkit.runs.naming import Named, adapter, labels
 from evalkit.runs.store import RunFolder, results_of
 from evalkit.stats import paired
 from evalkit.stats.intervals import FEW
@@ -29,7 +29,7 @@ STAMPS = {
     "as published": ("§", "as many samples as the papers' own copy has, not the official number"),
     "changed": ("~", "prompt or settings of the task changed on the command line"),
     "sampled": ("≈", "text drawn at a temperature, not greedy; the seed is in the run's identity"),
-    "quantised": ("q", "weights quantised (--quantize)"),
+    "quantised": ("q", "weights quantised (--quantize, or saved so)"),
     "unidentified": ("?", "unidentified: the model's class doesn't say what it is, so never gone on with"),
 }
 WHOLE = "–"  # in place of the metric where a task has none
@@ -50,6 +50,7 @@ class Cell:
     not_scored: str = ""  # why there is no value
     runs: int = 0  # a mean over so many runs (`--mean-over seed`), 0 where it is a run's own score
     stdev: float | None = None  # over these runs
+    adapter: str = ""  # how it was run: "as trained (... base, unmerged)" or "merged into float"
 
     @property
     def stamped(self) -> tuple[str, ...]:
@@ -95,9 +96,11 @@ def collect(folders: Iterable[RunFolder]) -> list[Cell]:
     cells = []
     for (folder, run, name, found), model in zip(runs, models, strict=True):
         scores, resolution, file = found.scores, name.resolution, run.get("task_file", {})
-        changed = tuple(file.get("overrides", {}))
+        changed, beside = tuple(file.get("overrides", {})), adapter(run)
         cells += [
-            Cell(score, folder.name, model, changed, _ways(run), resolution, folder.path, file)
+            Cell(
+                score, folder.name, model, changed, _ways(run), resolution, folder.path, file, adapter=beside
+            )
             for score in scores
         ]
         unscored = {WHOLE: file["not_scored"]} if file.get("not_scored") else found.not_scored
@@ -105,7 +108,7 @@ def collect(folders: Iterable[RunFolder]) -> list[Cell]:
             n = scores[0].n if scores else len(folder.entries())
             empty = Score(run["task"], metric, "", math.nan, None, None, n, n, "all", 0)
             known = (folder.name, model, changed, _ways(run), resolution, folder.path, file, why)
-            cells.append(Cell(empty, *known))
+            cells.append(Cell(empty, *known, adapter=beside))
     return cells
 
 
@@ -140,6 +143,7 @@ def record(cell: Cell) -> dict[str, Any]:
         "remarks": remarked(s.remarks),
         "changed": ";".join(cell.changed),
         "stamps": ";".join(cell.stamped),
+        "adapter": cell.adapter,
         "run": cell.run,
         "signature": s.signature,
     } | mean
@@ -264,6 +268,8 @@ def notes(cells: Sequence[Cell], pair: bool = False, marked: bool = True) -> lis
     if few:
         found.append(f"fewer than {FEW} images, so the interval is rough: {', '.join(few)}")
     found += [f"{mark} {meaning}" for mark, meaning in STAMPS.values() if mark in used]
+    adapters = dict.fromkeys(f"{c.model} {c.adapter}" for c in cells if c.adapter)
+    found += [f"adapters: {'; '.join(adapters)}"] if adapters else []
     invalid = [
         f"{c.model}: {c.score.task} {c.score.invalid} of {c.score.n * (c.runs or 1)}{_why(c.score)}"
         for c in cells
