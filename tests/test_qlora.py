@@ -3,10 +3,12 @@ What a CPU can run of bitsandbytes is run here; on a GPU its own kernels take th
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
 
+import live
 import pytest
 import tiny
 import torch
@@ -15,6 +17,7 @@ from stub import colours
 from test_adapter import ATTENTION, IMAGE, logits, lora, queries
 from tiny import ask, backend, by_id
 
+import evalkit
 from evalkit.cli.main import main
 from evalkit.errors import ModelError
 from evalkit.models.paligemma.checkpoint import lora as adapters
@@ -339,3 +342,30 @@ def test_tables_say_how_an_adapter_was_run(
     (run,) = Path("results").iterdir()
     assert main(["explain", str(run)]) == 0
     assert how in capsys.readouterr().out
+
+
+def test_a_model_in_training_answers_as_its_saved_adapter(tmp_path: Path) -> None:
+    """As QLoRA trains it, in memory, and from disk beside the same codes."""
+    peft = pytest.importorskip("peft")
+    wrapped = peft.get_peft_model(coded("bitsandbytes-nf4"), peft.LoraConfig(r=4, target_modules=EVERYWHERE))
+    with torch.no_grad():
+        for name, weight in wrapped.named_parameters():
+            if "lora_" in name:
+                weight.add_(torch.randn_like(weight) * 0.1)
+    task = live.task(tmp_path / "data")
+    where = {"data_root": tmp_path / "data"}
+    (run,) = evalkit.Evaluator(task, processor=live.processor(), output_path=tmp_path / "live", **where)(
+        wrapped, 7
+    )
+    wrapped.save_pretrained(tmp_path / "adapter")
+    (other,) = evalkit.run(
+        tmp_path / "adapter", task, base=str(tiny.checkpoint(1)), quantize="nf4",
+        output_path=tmp_path / "saved", **where,
+    )  # fmt: skip
+    texts = [{line["id"]: line["text"] for line in one.folder.read_rows()} for one in (run, other)]
+    assert texts[0] == texts[1]
+    assert len(set(texts[0].values())) > 1
+    said = [
+        json.loads((one.folder.path / "run.json").read_text())["identity"]["model"] for one in (run, other)
+    ]
+    assert said[0]["quantisation"]["scheme"] == said[1]["quantisation"]["scheme"] == "bitsandbytes-nf4"
