@@ -1,0 +1,55 @@
+/* A task's page: its scores, where they go wrong, how they were measured. */
+"use strict";
+
+(function () {
+  const { html, visible, isNumber, scaled, count, useData, useColumns } = evalkit;
+  const { RunName, Section, Pairs } = evalkit;
+
+  function Task({ task: t }) {
+    const summary = evalkit.report.tasks[t];
+    const { value, error } = useData(`task/${t}`);
+    const { table } = useColumns(t);
+    if (!summary) return html`<${evalkit.Lost} />`;
+    const how = { scale: summary.scale, digits: summary.digits };
+    const columns = (name) => {
+      const column = table && (table.columns.get(name) || table.columns.get(`${name}:0`));
+      if (column && (column.scale || column.digits !== undefined)) return column;
+      return name.split(":")[0] === "score" ? how : null;
+    };
+    return html`
+      <h1 tabindex="-1">${visible(summary.name)}</h1>
+      <p class="about">${visible(summary.about)}</p>
+      <ul class="facts">${summary.scores.map((score, run) => score && html`<li><${RunName} run=${run} />
+        <b>${scaled(score.value, how)}</b>
+        ${isNumber(score.low) && html`<span class="soft">${scaled(score.low, how)} to ${scaled(score.high, how)}</span>`}</li>`)}
+        <li class="soft">${visible(summary.metric)}</li></ul>
+      <p class="row actions"><a class="button" href="#/task/${t}/samples">Look at all ${count(summary.n)} samples</a>
+        ${evalkit.report.comparisons.map((c, i) => c.task === t && html`<a class="button quiet" href="#/compare/${i}">Compare ${evalkit.nameOf(c.a)} and ${evalkit.nameOf(c.b)}</a>`)}</p>
+      <${evalkit.Remarks} task=${summary} />
+      ${error && html`<${evalkit.Failed} error=${error} />`}
+      ${value && html`
+        <div class="sections">${(value.sections || []).map((section) => html`<${Section} section=${section} task=${t} how=${how} columns=${columns} />`)}</div>
+        <${Measured} task=${value} />`}
+      ${!value && !error && html`<p class="waiting" role="status">Loading …</p>`}`;
+  }
+
+  function Measured({ task }) {
+    const site = /^https?:\/\//.test(task.homepage || "") ? task.homepage : null;
+    const pairs = [
+      ["task", `${task.name}${task.version ? `, version ${task.version}` : ""}`],
+      ["licence", task.license],
+      ["protocol", task.protocol],
+      ["metrics", (task.metrics || []).join("\n")],
+      ...(Array.isArray(task.signature_words) ? task.signature_words : []),
+      ["signature", typeof task.signature === "string" ? task.signature : null],
+    ].filter(([, value]) => value !== null && value !== undefined && value !== "");
+    return html`<section class="card wide measured" aria-labelledby="measured"><h2 id="measured">How it was measured</h2>
+      <${Pairs} pairs=${pairs} />
+      ${site && html`<p>Dataset: <a href=${site} rel="noopener noreferrer">${visible(site)}</a></p>`}
+      <h3>Prompt</h3><pre class="prompt"><${evalkit.Text} text=${task.prompt} /></pre>
+      ${task.exact_prompt && task.exact_prompt !== task.prompt && html`<h3>The first sample's prompt, exactly</h3><pre class="prompt"><${evalkit.Text} text=${task.exact_prompt} /></pre>`}
+    </section>`;
+  }
+
+  evalkit.Task = Task;
+})();
