@@ -4,11 +4,11 @@
 "use strict";
 
 (function () {
-  const { html, visible, isNumber } = evalkit;
+  const { html, useRef, useState, useLayoutEffect, visible, isNumber } = evalkit;
 
   /** From `low` to `high` in about `wanted` round steps: {low, high, ticks, digits}. */
   function scale(low, high, wanted = 5) {
-    if (!(high > low)) [low, high] = [low - Math.abs(low || 1) * 0.1, high + Math.abs(high || 1) * 0.1];
+    if (!(high - low > 1e-9 * Math.abs(high))) [low, high] = [low - Math.abs(low || 1) * 0.1, high + Math.abs(high || 1) * 0.1];
     const power = 10 ** Math.floor(Math.log10((high - low) / wanted));
     const step = [1, 2, 2.5, 5, 10].map((m) => m * power).find((s) => (high - low) / s <= wanted) || 10 * power;
     const first = Math.floor(low / step + 1e-9);
@@ -106,7 +106,7 @@
     const last = s.ticks.length - 1;
     return html`<svg class="axis" width="100%" height="16" aria-hidden="true">
       ${s.ticks.map(
-        (t, k) => html`<text x="${at(s, t)}%" y="12"
+        (t, k) => html`<text class=${k === 0 || k === last || (last % 2 === 0 && k === last / 2) ? "" : "between"} x="${at(s, t)}%" y="12"
           text-anchor=${k === 0 ? "start" : k === last ? "end" : "middle"}>${tick(s, t, how)}</text>`,
       )}
     </svg>`;
@@ -118,7 +118,22 @@
     return (value * factor).toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
   }
 
+  /** What may be wider than its place: reached by keyboard when it is. */
+  function Scroll({ also = "", label = "table, scrolls", children }) {
+    const box = useRef(null);
+    const [over, set] = useState(false);
+    useLayoutEffect(() => {
+      const look = () => box.current && set(box.current.scrollWidth > box.current.clientWidth + 1 || box.current.scrollHeight > box.current.clientHeight + 1);
+      const watch = new ResizeObserver(look);
+      watch.observe(box.current);
+      look();
+      return () => watch.disconnect();
+    }, []);
+    const reach = over ? { tabindex: 0, role: "region", "aria-label": label } : {};
+    return html`<div class="scroll ${also}" ref=${box} ...${reach}>${children}</div>`;
+  }
+
   Object.assign(evalkit, {
-    scale, holding, at, Mark, Key, RunName, Legend, Strip, Bars, Axis, tick, colourOf, nameOf,
+    Scroll, scale, holding, at, Mark, Key, RunName, Legend, Strip, Bars, Axis, tick, colourOf, nameOf,
   }); // prettier-ignore
 })();

@@ -13,7 +13,7 @@
   function Comparisons({ list }) {
     return html`<section aria-labelledby="comparisons"><h2 id="comparisons">Comparisons</h2>
       <p class="about">The second run less the first, on the samples that both answered.</p>
-      <div class="scroll card"><table class="plain">
+      <${evalkit.Scroll} also="card"><table class="plain">
         <thead><tr><th scope="col">Task</th><th scope="col">From</th><th scope="col">To</th><th scope="col" class="n">Difference</th>
           <th scope="col" class="n">95 % interval</th><th scope="col" class="n">p</th><th scope="col" class="n">Gained</th><th scope="col" class="n">Lost</th><th scope="col">Finding</th></tr></thead>
         <tbody>${list.map((c, i) => {
@@ -24,7 +24,7 @@
             <td class="n">${isNumber(c.gained) ? html`<a href=${filterOf(c.task, c.a, c.b, "gained")}>${count(c.gained)}</a>` : "–"}</td>
             <td class="n">${isNumber(c.lost) ? html`<a href=${filterOf(c.task, c.a, c.b, "lost")}>${count(c.lost)}</a>` : "–"}</td>
             <td class="wrap">${visible(verdict(c))}</td></tr>`;
-        })}</tbody></table></div></section>`;
+        })}</tbody></table></${evalkit.Scroll}></section>`;
   }
 
   const verdict = (c) => c.verdict || (c.significant ? "differs" : "no difference shown");
@@ -37,7 +37,7 @@
     return html`
       <h1 tabindex="-1">${evalkit.nameOf(c.a)} and ${evalkit.nameOf(c.b)} on <a href="#/task/${c.task}">${visible(task.name)}</a></h1>
       <p class="about">${visible(task.metric)}; the second less the first${task.lower_is_better ? "; lower is better" : ""}</p>
-      <section class="card wide"><h2>${visible(verdict(c))}</h2>
+      <section class="card wide"><h2>${evalkit.capital(visible(verdict(c)))}</h2>
         <p class="big">${signed(c.difference, task)} <span class="soft">95 % interval ${interval(c, task)}; p ${p(c.p)}</span></p>
         <${Strip} scale=${s} value=${c.difference} low=${c.low} high=${c.high} run=${c.b} zero=${true} /><${Axis} scale=${s} how=${task} /></section>
       <div class="sections">
@@ -56,9 +56,9 @@
     return html`<section class="card"><h2>Gained and lost</h2>
       <p class="about">${counted ? "How many samples each run has right." : "How many samples score better or worse."} Open a number to see them.</p>
       ${counted
-        ? html`<div class="scroll"><table class="flips"><thead><tr><td></td><th scope="col"><${RunName} run=${c.b} /><br />right</th><th scope="col"><${RunName} run=${c.b} /><br />wrong</th></tr></thead>
+        ? html`<${evalkit.Scroll}><table class="flips"><thead><tr><td></td><th scope="col"><${RunName} run=${c.b} /><br />right</th><th scope="col"><${RunName} run=${c.b} /><br />wrong</th></tr></thead>
           <tbody><tr><th scope="row"><${RunName} run=${c.a} /> right</th><td>${link(`right:${c.a}=1&right:${c.b}=1`, counted.right)}<br />both right</td><td class="lost">${flip("lost", c.lost)}<br />lost</td></tr>
-          <tr><th scope="row"><${RunName} run=${c.a} /> wrong</th><td class="gained">${flip("gained", c.gained)}<br />gained</td><td>${link(`right:${c.a}=0&right:${c.b}=0`, counted.wrong)}<br />both wrong</td></tr></tbody></table></div>`
+          <tr><th scope="row"><${RunName} run=${c.a} /> wrong</th><td class="gained">${flip("gained", c.gained)}<br />gained</td><td>${link(`right:${c.a}=0&right:${c.b}=0`, counted.wrong)}<br />both wrong</td></tr></tbody></table></${evalkit.Scroll}>`
         : html`<table class="flips"><tbody><tr><th scope="row">better</th><td class="gained">${flip("gained", c.gained)}</td></tr>
           <tr><th scope="row">worse</th><td class="lost">${flip("lost", c.lost)}</td></tr><tr><th scope="row">the same</th><td>${count(c.same)}</td></tr></tbody></table>`}
       <p><a href=${evalkit.address.samples(c.task, "", { sort: `gap:${c.a}-${c.b}:desc` })}>Largest disagreement first</a></p></section>`;
@@ -80,11 +80,11 @@
     if (!groups.length) return null;
     const s = holding([0, ...groups.flatMap((g) => [g.difference, g.low, g.high])], 5);
     return html`<section class="card"><h2>Groups that moved</h2><p class="about">The same difference within each group, with its interval.</p>
-      <div class="scroll"><table class="bars"><thead><tr><th scope="col">Group</th><th scope="col" class="n">n</th><th scope="col" class="plot">difference</th><th scope="col" class="n"></th></tr></thead>
+      <${evalkit.Scroll}><table class="bars"><thead><tr><th scope="col">Group</th><th scope="col" class="n">n</th><th scope="col" class="plot">difference</th><th scope="col" class="n"></th></tr></thead>
       <tbody>${groups.slice(0, 40).map((g) => html`<tr><th scope="row"><${Opens} href=${g.filter ? evalkit.address.samples(c.task, g.filter) : null}><bdi>${visible(g.name, 60)}</bdi></${Opens}></th>
         <td class="n">${count(g.n)}</td><td class="plot"><${Strip} scale=${s} value=${g.difference} low=${g.low} high=${g.high} run=${c.b} zero=${true} /></td>
         <td class="n" title=${interval(g, task)}>${signed(g.difference, task)}</td></tr>`)}</tbody>
-      <tfoot aria-hidden="true"><tr><td></td><td></td><td class="plot"><${Axis} scale=${s} how=${task} /></td><td></td></tr></tfoot></table></div></section>`;
+      <tfoot aria-hidden="true"><tr><td></td><td></td><td class="plot"><${Axis} scale=${s} how=${task} /></td><td></td></tr></tfoot></table></${evalkit.Scroll}></section>`;
   }
 
   function Telling({ c }) {

@@ -111,20 +111,32 @@
         <span class="question"><${Line} text=${record.question || record.prompt} none="" /></span>
         <span class="answer"><${Key} run="target" /> <${Line} text=${targetText(record.target)} /></span>
         ${runs.map((run) => html`<span class="answer">${html`<${Key} run=${run} />`} ${record.runs[run]
-          ? html`<${evalkit.Verdict} table=${table} index=${index} run=${run} /> <${Line} text=${record.runs[run].answer} none="(nothing)" />`
+          ? html`<${evalkit.Verdict} table=${table} index=${index} run=${run} /> <${Line} text=${answerText(record.runs[run])} none="(nothing)" />`
           : html`<span class="none">not answered</span>`}</span>`)}
       </span></a>`;
   };
 
-  /** The target in one line: its texts, or what its boxes and masks are called. */
-  function targetText(target) {
-    if ((target.texts || []).length) return target.texts.join(" · ");
-    const labels = [...(target.boxes || []).map((b) => b[4]), ...(target.boxes && target.boxes.length ? [] : target.masks || []).map((m) => m.label)];
+  /** Equal texts once, with how often, the most frequent first. */
+  function tally(texts) {
     const counts = new Map();
-    for (const label of labels) counts.set(label || "box", (counts.get(label || "box") || 0) + 1);
-    return [...counts].map(([label, n]) => (n > 1 ? `${n} × ${label}` : label)).join(", ");
+    for (const text of texts) counts.set(String(text), (counts.get(String(text)) || 0) + 1);
+    return [...counts].sort((x, y) => y[1] - x[1]);
   }
 
-  evalkit.targetText = targetText;
+  /** What boxes and masks are called: "2 × dog, person". */
+  function named({ boxes, masks }) {
+    const labels = (boxes || []).length ? boxes.map((b) => b[4] || "box") : (masks || []).map((m) => m.label || "mask");
+    return tally(labels).map(([label, n]) => (n > 1 ? `${n} × ${label}` : label)).join(", ");
+  }
+
+  function targetText(target) {
+    if (!(target.texts || []).length) return named(target);
+    return tally(target.texts).map(([text, n]) => (n > 1 ? `${text} (${n})` : text)).join(" · ");
+  }
+
+  /** Of location tokens a list shows what they name; the sample itself shows all. */
+  const answerText = (answer) => named(answer) || answer.answer;
+
+  evalkit.tally = tally;
   evalkit.scoreForm = scoreForm;
 })();

@@ -54,28 +54,34 @@
         const place = { x: Math.min(b[0], b[2]), y: Math.min(b[1], b[3]), width: Math.abs(b[2] - b[0]), height: Math.abs(b[3] - b[1]) };
         return html`<g class=${who}><rect class="casing" ...${place} /><rect class="stroke" ...${place} /></g>`;
       }))}
-      ${shown.labels && labels && parts.map((part) => html`<${Labels} part=${part} image=${image} unit=${unit} shown=${shown} />`)}
+      ${shown.labels && labels && tags(parts, image, unit, shown).map(({ who, text, size, ...place }) => html`<g class="tag ${who}">
+        <rect ...${place} rx=${size * 0.15} /><text x=${place.x + size * 0.3} y=${place.y + size} font-size=${size} textLength=${place.width - size * 0.6} lengthAdjust="spacingAndGlyphs">${text}</text></g>`)}
     </svg>`;
   }
 
-  /** The target's labels stand above their boxes, the first run's below, the others' inside: they seldom meet. */
-  function Labels({ part, image, unit, shown }) {
+  const MOST_TAGS = 60; // of more, letters alone would be seen
+
+  /** Where labels stand: the target's above their boxes, the runs' below, moved until they don't lie on each other. */
+  function tags(parts, image, unit, shown) {
     const size = 12 * unit;
-    const named = [
-      ...(shown.boxes ? part.boxes : []).map((b) => [b[0], b[1], b[2], b[3], b[4], b[5]]),
-      ...(shown.masks && !(part.boxes.length && shown.boxes) ? part.masks.map((m) => [...start(m.path), m.label, null]) : []),
-    ];
-    if (named.length > 60) return null; // letters alone would be seen
-    return named.filter((b) => b[4]).map(([x0, y0, x1, y1, label, score]) => {
-      const text = visible(label, 28) + (isNumber(score) ? ` ${score.toFixed(2)}` : "");
-      const width = size * (0.58 * text.length + 0.6);
-      const height = size * 1.3;
-      const inside = part.run === undefined ? y0 - height : part.run === 0 ? y1 : y1 - height * part.run;
-      const x = Math.max(0, Math.min(part.run > 0 ? x1 - width : x0, image.width - width));
-      const y = Math.max(0, Math.min(inside, image.height - height));
-      return html`<g class="tag ${part.who}"><rect x=${x} y=${y} width=${width} height=${height} rx=${size * 0.15} />
-        <text x=${x + size * 0.3} y=${y + size} font-size=${size}>${text}</text></g>`;
-    });
+    const height = size * 1.3;
+    const placed = [];
+    for (const part of parts) {
+      const boxes = shown.boxes ? part.boxes : [];
+      const masks = shown.masks && !boxes.length ? part.masks.map((m) => [...start(m.path), m.label, null]) : [];
+      for (const [x0, y0, x1, y1, label, score] of [...boxes, ...masks].filter((b) => b[4])) {
+        const text = visible(label, 28) + (isNumber(score) ? ` ${score.toFixed(2)}` : "");
+        const width = size * (0.6 * text.length + 0.6);
+        const down = part.run === undefined ? -1 : 1;
+        const x = Math.max(0, Math.min(part.run === undefined ? x0 : x1 - width, image.width - width));
+        const inside = (y) => Math.max(0, Math.min(y, image.height - height));
+        let y = inside(part.run === undefined ? y0 - height : y1);
+        const free = () => !placed.some((p) => x < p.x + p.width && p.x < x + width && y < p.y + height && p.y < y + height);
+        for (let tries = 0; tries < 5 && !free(); tries++) y = inside(y + down * height);
+        placed.push({ who: part.who, text, size, x, y, width, height });
+      }
+    }
+    return placed.length > MOST_TAGS ? [] : placed;
   }
 
   /** The first point of a path, as a box without extent. */

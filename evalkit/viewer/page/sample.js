@@ -85,16 +85,9 @@
     const boxes = target.boxes || [];
     const masks = target.masks || [];
     return html`<section class="who target" aria-labelledby="target-head"><h2 id="target-head"><${Key} run="target" /> Target</h2>
-      ${(target.texts || []).length > 0 && html`<ul class="texts">${tally(target.texts).map(([text, n]) => html`<li><${Text} text=${text} />${n > 1 && html` <span class="soft">× ${n}</span>`}</li>`)}</ul>`}
+      ${(target.texts || []).length > 0 && html`<ul class="texts">${evalkit.tally(target.texts).map(([text, n]) => html`<li><${Text} text=${text} />${n > 1 && html` <span class="soft">× ${n}</span>`}</li>`)}</ul>`}
       <${Shapes} boxes=${boxes} masks=${masks} />
       <${evalkit.Pairs} pairs=${target.other} /></section>`;
-  }
-
-  /** Equal texts once, with how often: annotators agree. */
-  function tally(texts) {
-    const counts = new Map();
-    for (const text of texts) counts.set(String(text), (counts.get(String(text)) || 0) + 1);
-    return [...counts].sort((x, y) => y[1] - x[1]);
   }
 
   /** Boxes and masks in words: for who can't see them, and to copy. */
@@ -130,9 +123,9 @@
   /** Fields of a structured answer beside the target's. */
   function Fields({ fields }) {
     if (!fields || !fields.length) return null;
-    return html`<div class="scroll"><table class="plain fields"><thead><tr><th scope="col">Field</th><th scope="col">Target</th><th scope="col">Answer</th><th scope="col"><span class="for-readers">Right</span></th></tr></thead>
+    return html`<${evalkit.Scroll}><table class="plain fields"><thead><tr><th scope="col">Field</th><th scope="col">Target</th><th scope="col">Answer</th><th scope="col"><span class="for-readers">Right</span></th></tr></thead>
       <tbody>${fields.slice(0, 200).map(([path, target, answer, ok]) => html`<tr class=${ok ? "" : "differs"}><th scope="row"><bdi>${visible(path, 80)}</bdi></th>
-        <td class="wrap"><${Text} text=${target} limit=${300} /></td><td class="wrap"><${Text} text=${answer} limit=${300} /></td><td>${ok ? "✓" : "✗"}<span class="for-readers">${ok ? "right" : "wrong"}</span></td></tr>`)}</tbody></table></div>`;
+        <td class="wrap"><${Text} text=${target} limit=${300} /></td><td class="wrap"><${Text} text=${answer} limit=${300} /></td><td>${ok ? "✓" : "✗"}<span class="for-readers">${ok ? "right" : "wrong"}</span></td></tr>`)}</tbody></table></${evalkit.Scroll}>`;
   }
 
   function Note({ task, id }) {

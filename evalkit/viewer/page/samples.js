@@ -82,7 +82,7 @@
     const phone = width < 700;
     const across = grid ? Math.max(1, Math.floor((width - (width > 1000 ? 320 : 40)) / 230)) : width > 1900 ? 2 : 1;
     const runs = evalkit.runs.map((_, r) => r).slice(0, MOST_RUNS);
-    const height = grid ? 196 + 22 * (runs.length + 1) + 26 : Math.max(116, 78 + 23 * (runs.length + 1));
+    const height = grid ? 216 + 23 * (runs.length + 3) : Math.max(120, 24 + 23 * (runs.length + 3));
     useEffect(() => setActive(last.key === key ? last.at : null), [key]);
     const href = (k) => evalkit.address.samples(task, "", { ...query, sample: evalkit.ids(table)[samples[k]] });
     const move = (by) => () => samples.length > 0 && setActive(active === null ? 0 : Math.max(0, Math.min(samples.length - 1, active + by)));
@@ -112,7 +112,7 @@
         <section class="found" aria-label="Samples">
           <${Chips} table=${table} query=${query} set=${set} unknown=${unknown} selected=${selected} />
           ${textError && html`<${evalkit.Failed} error=${textError} />`}
-          <div class="row spread bar"><p role="status" class="counted"><b>${count(samples.length)}</b> of ${plural(table.n, "sample")}<${Means} table=${table} samples=${samples} summary=${summary} /></p>
+          <div class="row spread"><p role="status" class="counted"><b>${count(samples.length)}</b> of ${plural(table.n, "sample")}<${Means} table=${table} samples=${samples} summary=${summary} /></p>
             <div class="row"><${Sort} table=${table} query=${query} set=${set} />
               <button aria-pressed=${String(grid)} onClick=${() => set({ ...query, view: grid ? "" : "grid" }, true)}>Pictures</button></div></div>
           ${samples.length === 0 && html`<p class="empty">No sample passes these filters.</p>`}

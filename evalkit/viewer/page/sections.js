@@ -70,7 +70,7 @@
     const write = diverging ? signed : scaled;
     return html`
       <${Legend} runs=${runs} />
-      <div class="scroll"><table class="bars">
+      <${evalkit.Scroll}><table class="bars">
         <thead><tr><th scope="col">${visible(section.of || "")}</th><th scope="col" class="n">n</th>
           <th scope="col" class="plot">${visible(section.unit || "")}</th>
           ${runs.map((run) => html`<th scope="col" class="n">${runs.length > 1 ? html`<${Key} run=${run} /><span class="for-readers">${nameOf(run)}</span>` : "value"}</th>`)}
@@ -92,7 +92,7 @@
           </tr>`;
         })}</tbody>
         <tfoot aria-hidden="true"><tr><td></td><td></td><td class="plot"><${Axis} scale=${s} how=${how} /></td>${runs.map(() => html`<td></td>`)}</tr></tfoot>
-      </table></div>
+      </table></${evalkit.Scroll}>
       ${rows.length > MANY && html`<button class="link" onClick=${() => showAll(!all)}>${all ? "Show fewer" : `Show all ${count(rows.length)} rows`}</button>`}`;
   }
 
@@ -125,12 +125,12 @@
     const shown = columns.map((label, c) => [label, c]).filter(([label]) => show(label, rows));
     return html`
       ${isNumber(run) && evalkit.runs.length > 1 && html`<p class="legend"><${RunName} run=${run} /></p>`}
-      <div class="scroll tall" tabindex="0" role="region" aria-label=${visible(section.title)}><table class="matrix">
+      <${evalkit.Scroll} also="tall" label=${visible(section.title)}><table class="matrix">
         <thead><tr><th scope="col" class="corner">target ↓, answer →</th>
           ${shown.map(([label]) => html`<th scope="col"><span title=${visible(label)}>${visible(label, 24)}</span></th>`)}</tr></thead>
         <tbody>${rows.map((label, r) => show(label, columns) && html`<tr>
           <th scope="row"><span title=${visible(label)}>${visible(label, 24)}</span></th>${shown.map(([, c]) => cell(r, c))}</tr>`)}</tbody>
-      </table></div>
+      </table></${evalkit.Scroll}>
       ${rows.length > MANY && html`<button class="link" onClick=${() => showAll(!all)}>${all
         ? "Show the classes that are confused most"
         : `Show all ${count(rows.length)} rows; these are the most confused`}</button>`}`;
@@ -141,13 +141,13 @@
   function Curve({ section, task }) {
     const { x, y, series } = section;
     const points = series.flatMap((one) => one.points);
-    const sx = holding(points.map((p) => p[0]).concat(section.diagonal ? [0, 1] : []), 5);
-    const sy = holding(points.flatMap((p) => [p[1], p[2], p[3]]).concat(section.diagonal ? [0, 1] : []), 5);
+    const sx = section.diagonal ? scale(0, 1, 5) : holding(points.map((p) => p[0]), 5);
+    const sy = section.diagonal ? scale(0, 1, 5) : holding(points.flatMap((p) => [p[1], p[2], p[3]]), 5); // prettier-ignore
     const up = (v) => 100 - at(sy, v);
     const px = (v) => 8 + ((HEIGHT - 16) * up(v)) / 100;
     const unit = (p) => `${(at(sx, p[0]) / 100).toFixed(4)},${(px(p[1]) / HEIGHT).toFixed(4)}`;
     return html`
-      <p class="legend">${series.map((one) => html`<span class="run-name"><${Key} run=${one.run ?? 0} /> <span>${visible(one.name) || nameOf(one.run)}</span></span>`)}</p>
+      ${(series.length > 1 || visible(series[0].name)) && html`<p class="legend">${series.map((one) => html`<span class="run-name"><${Key} run=${one.run ?? 0} /> <span>${visible(one.name) || nameOf(one.run)}</span></span>`)}</p>`}
       <div class="curve">
         <div class="y-axis" aria-hidden="true"><span class="y-label">${visible(y.label)}</span>
           <svg width="44" height=${HEIGHT}>${sy.ticks.map((t) => html`<text x="40" y=${px(t) + 4} text-anchor="end">${tick(sy, t, y)}</text>`)}</svg></div>
@@ -158,18 +158,19 @@
             <svg x="0" y="0" width="100%" height=${HEIGHT} viewBox="0 0 1 1" preserveAspectRatio="none">
               ${series.map((one) => html`<polyline class="line ${colourOf(one.run ?? 0)}" points=${one.points.filter((p) => isNumber(p[1])).map(unit).join(" ")} />`)}
             </svg>
-            ${series.map((one) => one.points.map((p, k) => html`<${Point} p=${p} one=${one} k=${k} task=${task} section=${section} sx=${sx} px=${px} />`))}
+            ${series.map((one) => one.points.map((p, k) => html`<${Point} p=${p} one=${one} k=${k} task=${task} section=${section} series=${series.length} sx=${sx} px=${px} />`))}
           </svg>
           <${Axis} scale=${sx} how=${x} /><p class="x-label">${visible(x.label)}</p>
         </div>
       </div>`;
   }
 
-  function Point({ p, one, k, task, section, sx, px }) {
+  function Point({ p, one, k, task, section, series, sx, px }) {
     const href = one.filters ? open(task, one.filters[k]) : one.hrefs ? one.hrefs[k] : null;
     if (!isNumber(p[1])) return null;
     const interval = isNumber(p[2]) ? ` (${scaled(p[2], section.y)} to ${scaled(p[3], section.y)})` : "";
-    const label = `${visible(one.name) || nameOf(one.run)}: ${visible(section.x.label)} ${scaled(p[0], section.x)}, ${visible(section.y.label)} ${scaled(p[1], section.y)}${interval}`;
+    const who = visible(one.name) || (series > 1 ? nameOf(one.run) : "");
+    const label = `${who ? who + ": " : ""}${visible(section.x.label)} ${scaled(p[0], section.x)}, ${visible(section.y.label)} ${scaled(p[1], section.y)}${interval}`;
     if (!href && one.points.length > 30) return null; // a line says it
     const drawn = html`${isNumber(p[2]) && html`<line class="whisker ${colourOf(one.run ?? 0)}" x1="${at(sx, p[0])}%" x2="${at(sx, p[0])}%" y1=${px(p[2])} y2=${px(p[3])} />`}
       <g><title>${label}</title><${Mark} x=${at(sx, p[0])} y=${px(p[1])} run=${one.run ?? 0} /></g>`;
@@ -180,13 +181,13 @@
     const [all, showAll] = useState(false);
     const { head, rows, filters } = section;
     const text = (value) => (isNumber(value) ? short(value) : visible(value, 200));
-    return html`<div class="scroll"><table class="plain">
+    return html`<${evalkit.Scroll}><table class="plain">
       <thead><tr>${head.map((label) => html`<th scope="col">${visible(label)}</th>`)}</tr></thead>
       <tbody>${(all ? rows : rows.slice(0, MANY)).map((row, r) => html`<tr>${row.map((value, c) => {
         const href = c === 0 && filters ? open(task, filters[r]) : null;
         const shown = html`<${Opens} href=${href}><bdi>${text(value)}</bdi></${Opens}>`;
         return c === 0 ? html`<th scope="row">${shown}</th>` : html`<td class=${isNumber(value) ? "n" : ""}>${shown}</td>`;
-      })}</tr>`)}</tbody></table></div>
+      })}</tr>`)}</tbody></table></${evalkit.Scroll}>
       ${rows.length > MANY && html`<button class="link" onClick=${() => showAll(!all)}>${all ? "Show fewer" : `Show all ${count(rows.length)} rows`}</button>`}`;
   }
 

@@ -22,7 +22,7 @@
       x: { label: "step", digits: 0 },
       y: how,
       series: [{
-        name: one.name, run: 0, points: one.points.map((p) => [p.step, p.value, p.low, p.high]),
+        name: "", run: 0, points: one.points.map((p) => [p.step, p.value, p.low, p.high]),
         hrefs: one.points.map((p) => (isNumber(p.run) && t >= 0 ? evalkit.address.samples(t, "", { sort: `score:${p.run}:asc`, run: String(p.run) }) : null)),
       }],
     }; // prettier-ignore

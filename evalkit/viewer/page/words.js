@@ -28,12 +28,8 @@
     return "U+" + point.toString(16).toUpperCase().padStart(4, "0");
   }
 
-  /** The picture of a control character (␛), or its number in brackets (⟨U+202E⟩). */
-  function picture(character) {
-    const point = character.codePointAt(0);
-    if (point < 0x20) return String.fromCharCode(0x2400 + point);
-    return point === 0x7f ? "␡" : `⟨${code(character)}⟩`;
-  }
+  /** What stands for it: few fonts have pictures of control characters, all have its number. */
+  const picture = (character) => `⟨${code(character)}⟩`;
 
   function describe(character) {
     const name = NAMES.get(character.codePointAt(0));
@@ -78,7 +74,7 @@
   function Line({ text, limit = 160, none = "–" }) {
     const all = text === null || text === undefined ? "" : String(text);
     if (!all) return html`<span class="none">${none}</span>`;
-    return html`<bdi>${nodes(all.slice(0, limit).replace(/\s*\n\s*/g, " ⏎ "))}${all.length > limit ? "…" : ""}</bdi>`;
+    return html`<bdi>${nodes(all.slice(0, limit).trimEnd().replace(/[ \t]*\n\s*/g, " ⏎ "))}${all.length > limit ? "…" : ""}</bdi>`;
   }
 
   const isNumber = (value) => typeof value === "number" && Number.isFinite(value);
@@ -121,9 +117,10 @@
 
   const share = (part, whole) => (whole ? `${number((100 * part) / whole, part && part < whole / 1000 ? 2 : 1)} %` : "–");
   const count = (n) => (isNumber(n) ? n.toLocaleString("en") : "–");
+  const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
   const plural = (n, one, many = one + "s") => `${count(n)} ${n === 1 ? one : many}`;
 
   Object.assign(evalkit, {
-    visible, Text, Line, isNumber, number, short, scaled, signed, duration, bytes, share, count, plural,
+    visible, Text, Line, isNumber, number, short, scaled, signed, duration, bytes, share, count, plural, capital,
   }); // prettier-ignore
 })();
