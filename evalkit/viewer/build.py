@@ -1,0 +1,64 @@
+"""The report of runs, written as a folder that opens from disk, or as one file."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from evalkit import __version__
+from evalkit.options.fields import paths
+from evalkit.options.verbs import ReportOptions
+from evalkit.viewer import overview, scripts
+from evalkit.viewer.collect import Collector, OfRun
+from evalkit.viewer.columns import pack
+from evalkit.viewer.gather import Gathered, TaskRuns, gather
+from evalkit.viewer.pictures import LONGEST, MANY, SMALLER, Pictures, Wanted, Where
+from evalkit.viewer.stream import Survey, journalled, survey
+
+VERSION = 1  # of the data that the page reads
+
+
+def build(options: ReportOptions, command: str = "") -> Path:
+    """Writes the report and returns its index.html. Raises UserError where no run is scored."""
+    folder = Path(options.output)
+    gathered = gather(paths(options.runs))
+    pictures = Pictures(None if options.no_images or options.redact else folder, inline=options.single_file)
+    report = overview.report(gathered, options, command)
+    report |= {"version": VERSION, "made": _now(), "evalkit": __version__}
+    for t, task in enumerate(gathered.tasks):
+        _task(folder, t, task, gathered, pictures, options)
+    scripts.put(folder, "report", "report", report)
+    scripts.write_page(folder)
+    return folder / "index.html"
+
+
+def _task(
+    folder: Path, t: int, task: TaskRuns, gathered: Gathered, pictures: Pictures, options: ReportOptions
+) -> None:
+    found = survey(task)
+    _picture(task, found, pictures, paths(options.data_root))
+    runs = [OfRun.of(part, journalled(part, found.places), found.n) for part in task.parts]
+
+    def write(chunk: int, records: list[dict[str, Any]]) -> None:
+        scripts.put(folder, f"{t}/samples/{chunk}", f"samples/{t}/{chunk}", records)
+
+    collector = Collector(task, found, runs, pictures, len(gathered.sides), write, options.redact)
+    collector.read()
+    head, data = pack(collector.columns(), found.n)
+    scripts.put(folder, f"{t}/columns", f"columns/{t}", {"head": head, "data": scripts.zipped(data)})
+    scripts.put(folder, f"{t}/text", f"text/{t}", scripts.zipped(scripts.json_bytes(collector.texts)))
+    scripts.put(folder, f"{t}/task", f"task/{t}", overview.task(task, collector))
+
+
+def _picture(task: TaskRuns, found: Survey, pictures: Pictures, given: Sequence[Path]) -> None:
+    """Makes the pictures of a task's images."""
+    where = [Where.of_run(part.run, given) for part in task.parts]
+    exif = [str(part.run["identity"].get("preparation", {}).get("exif", "ignore")) for part in task.parts]
+    pictures.longest = SMALLER if len(found.images) > MANY else LONGEST
+    pictures.make(Wanted(key, path, where[k], exif[k]) for key, (path, k) in found.images.items())
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
