@@ -11,7 +11,8 @@ from evalkit import __version__
 from evalkit.options.fields import paths
 from evalkit.options.verbs import ReportOptions
 from evalkit.viewer import overview, scripts
-from evalkit.viewer.collect import Collector, OfRun
+from evalkit.viewer.assembled import Assembled
+from evalkit.viewer.collect import Collector, of_run
 from evalkit.viewer.columns import pack
 from evalkit.viewer.gather import Gathered, TaskRuns, gather
 from evalkit.viewer.pictures import LONGEST, MANY, SMALLER, Pictures, Wanted, Where
@@ -37,19 +38,20 @@ def build(options: ReportOptions, command: str = "") -> Path:
 def _task(
     folder: Path, t: int, task: TaskRuns, gathered: Gathered, pictures: Pictures, options: ReportOptions
 ) -> None:
-    found = survey(task)
+    found = survey(task, options.limit)
     _picture(task, found, pictures, paths(options.data_root))
-    runs = [OfRun.of(part, journalled(part, found.places), found.n) for part in task.parts]
+    runs = [of_run(part, journalled(part, found.places), found.n) for part in task.parts]
 
     def write(chunk: int, records: list[dict[str, Any]]) -> None:
         scripts.put(folder, f"{t}/samples/{chunk}", f"samples/{t}/{chunk}", records)
 
-    collector = Collector(task, found, runs, pictures, len(gathered.sides), write, options.redact)
+    collector = Collector(task, found, runs, pictures, len(gathered.sides), write, redact=options.redact)
     collector.read()
-    head, data = pack(collector.columns(), found.n)
+    whole = Assembled(collector)
+    head, data = pack(whole.columns(), found.n)
     scripts.put(folder, f"{t}/columns", f"columns/{t}", {"head": head, "data": scripts.zipped(data)})
     scripts.put(folder, f"{t}/text", f"text/{t}", scripts.zipped(scripts.json_bytes(collector.texts)))
-    scripts.put(folder, f"{t}/task", f"task/{t}", overview.task(task, collector))
+    scripts.put(folder, f"{t}/task", f"task/{t}", overview.task(task, whole))
 
 
 def _picture(task: TaskRuns, found: Survey, pictures: Pictures, given: Sequence[Path]) -> None:

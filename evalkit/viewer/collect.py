@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -12,18 +12,23 @@ import numpy as np
 import numpy.typing as npt
 
 from evalkit import registry
+from evalkit.comparison import suspects
 from evalkit.errors import UserError
 from evalkit.types import Parser, Prediction, Size
-from evalkit.viewer import marks, records, shapes
-from evalkit.viewer.columns import Column, Labels
+from evalkit.viewer import faults, marks, records, shapes, why
+from evalkit.viewer.classes import Names, Pairs
+from evalkit.viewer.columns import Labels
+from evalkit.viewer.faults import Judged
 from evalkit.viewer.gather import Part, TaskRuns
 from evalkit.viewer.pictures import Pictures
 from evalkit.viewer.records import Said, Shown
+from evalkit.viewer.shapes import Target
 from evalkit.viewer.stream import STOPS, Journalled, Line, Survey, pictured, side_by_side
 
 CHUNK = 500  # samples of one file
 STATES = ("invalid", "cut", "whole-image box", "repeated box", "odd")
 SEARCHED = 2000  # characters of a text that are searched
+KEPT = 30_000  # images whose objects are kept to say what each kind of error costs
 
 Floats = npt.NDArray[np.float32]
 Batch = list[tuple[str, list[Line | None]]]
@@ -31,38 +36,44 @@ Batch = list[tuple[str, list[Line | None]]]
 
 @dataclass
 class OfRun:
-    """What is collected of one run."""
+    """What is collected of one run, a value for each sample."""
 
     part: Part
     journal: Journalled
     parser: Parser | None
-    score: Floats
-    right: Floats
-    iou: Floats
-    length: Floats
-    state: npt.NDArray[np.uint32]
-    has: npt.NDArray[np.bool_]
-    odd: Labels = field(default_factory=Labels)
+    n: int
+    share: Floats = field(init=False)  # how good the answer is, 0 to 1
+    has: npt.NDArray[np.bool_] = field(init=False)
+    state: npt.NDArray[np.uint32] = field(init=False)
+    error: npt.NDArray[np.uint32] = field(init=False)
+    errors: Labels = field(default_factory=Labels)
+    pairs: Pairs = field(default_factory=Pairs)
+    objects: list[Any] = field(default_factory=list)  # TIDE's rows of the first `KEPT` images
 
-    @classmethod
-    def of(cls, part: Part, journal: Journalled, n: int) -> OfRun:
-        score, right, iou, length = (np.full(n, np.nan, dtype=np.float32) for _ in range(4))
-        state, has = np.zeros(n, dtype=np.uint32), np.zeros(n, dtype=bool)
-        return cls(part, journal, _parser(part), score, right, iou, length, state, has)
+    def __post_init__(self) -> None:
+        self.score, self.right, self.iou, self.length, self.share = (
+            np.full(self.n, np.nan, dtype=np.float32) for _ in range(5)
+        )
+        self.state, self.error = (np.zeros(self.n, dtype=np.uint32) for _ in range(2))
+        self.has = np.zeros(self.n, dtype=bool)
+
+    @property
+    def side(self) -> int:
+        return self.part.side
 
 
-def _parser(part: Part) -> Parser | None:
-    """The task's parser, which says why an answer is unreadable; None where its code may not run here."""
+def of_run(part: Part, journal: Journalled, n: int) -> OfRun:
+    """An empty one. Without its parser, whose code may not run here, no text is said to be odd."""
     try:
-        made: Parser = registry.make("parsers", str(part.run.get("task_file", {}).get("parser", "text")))
+        parser = registry.make("parsers", str(part.run.get("task_file", {}).get("parser", "text")))
     except UserError:
-        return None
-    return made
+        parser = None
+    return OfRun(part, journal, parser, n)
 
 
 @dataclass
 class Collector:
-    """Reads a task's samples; `write` gets each chunk's number and records, `texts` what is searched."""
+    """Reads a task's samples; `write` gets each chunk's number and records."""
 
     task: TaskRuns
     survey: Survey
@@ -70,53 +81,53 @@ class Collector:
     pictures: Pictures
     sides: int
     write: Callable[[int, list[dict[str, Any]]], None]
+    masks: Callable[[str], Sequence[tuple[str, str]]] = lambda name: ()
     redact: bool = False
-    texts: list[str] = field(default_factory=list)
-    group: npt.NDArray[np.int32] = field(init=False)
+    texts: list[str] = field(default_factory=list)  # what is searched
     groups: Labels = field(default_factory=Labels)
-    cluster: npt.NDArray[np.int32] = field(init=False)
-    images: Floats = field(init=False)
-    size: Floats = field(init=False)
+    names: Names = field(default_factory=Names)
+    classes: list[list[int]] = field(default_factory=list)  # of the target
+    exact_prompt: str = ""
 
     def __post_init__(self) -> None:
         n = self.survey.n
         self.group, self.cluster = np.zeros(n, dtype=np.int32), np.zeros(n, dtype=np.int32)
-        self.images, self.size = np.zeros(n, dtype=np.float32), np.full(n, np.nan, dtype=np.float32)
+        self.images, self.size, self.suspect = (np.full(n, np.nan, dtype=np.float32) for _ in range(3))
         self._clusters = Labels()
+        judge = next((j for run in self.runs for j in run.part.judges.values()), None)
+        lowercase = bool(getattr(judge, "lowercase", False))
+        self._objects = faults.Objects(self.survey.names, lowercase)
 
     def read(self) -> None:
         """All samples, a chunk at a time."""
         samples = (each for each in side_by_side(self.task.parts) if each[0] in self.survey.places)
-        start = 0
+        sides, start = [run.side for run in self.runs], 0
         while batch := list(islice(samples, CHUNK)):
-            shown = self._batch(start, batch)
-            full = [
-                records.record(s, self.sides, [r.part.side for r in self.runs], self.pictures) for s in shown
-            ]
+            full = [records.record(s, self.sides, sides, self.pictures) for s in self._batch(start, batch)]
             self.texts += ["" if self.redact else _searched(r) for r in full]
             self.write(start // CHUNK, [records.without_content(r) for r in full] if self.redact else full)
+            self.exact_prompt = self.exact_prompt or full[0]["prompt"]
             start += len(batch)
 
     def _batch(self, start: int, batch: Batch) -> list[Shown]:
-        for k, (_, lines) in enumerate(batch):
-            self._of_sample(start + k, next(line for line in lines if line is not None))
-        targets = [shapes.target_of(next(line for line in lines if line is not None)) for _, lines in batch]
-        sizes = [target.size or self._size(start + k, batch[k][1]) for k, target in enumerate(targets)]
+        heads = [next(line for line in lines if line is not None) for _, lines in batch]
+        targets = [shapes.target_of(line) for line in heads]
+        sizes = [t.size or self._size(start + k, batch[k][1]) for k, t in enumerate(targets)]
+        for k, line in enumerate(heads):
+            self.group[start + k] = self.groups.code(line["group"])
+            self.cluster[start + k] = self._clusters.code(line.get("cluster") or line["image"] or line["id"])
+            self.images[start + k] = len(pictured(line))
+            self.size[start + k] = shapes.area_share(targets[k].boxes, sizes[k])
         said = [
             self._of_run(start, run, [lines[k] for _, lines in batch], targets, sizes)
             for k, run in enumerate(self.runs)
         ]
-        for k, (target, size) in enumerate(zip(targets, sizes, strict=True)):
-            self.size[start + k] = shapes.area_share(target.boxes, size)
+        for k, (name, _) in enumerate(batch):
+            self.suspect[start + k] = self._suspicion(name, start + k, [one[k] for one in said])
         return [
-            Shown(name, targets[k], sizes[k], tuple(one[k] for one in said))
+            Shown(name, targets[k], sizes[k], tuple(one[k] for one in said), tuple(self.masks(name)))
             for k, (name, _) in enumerate(batch)
         ]
-
-    def _of_sample(self, at: int, line: Line) -> None:
-        self.group[at] = self.groups.code(line["group"])
-        self.cluster[at] = self._clusters.code(line.get("cluster") or line["image"] or line["id"])
-        self.images[at] = len(pictured(line))
 
     def _size(self, at: int, lines: Sequence[Line | None]) -> Size | None:
         for run, line in zip(self.runs, lines, strict=True):
@@ -125,8 +136,19 @@ class Collector:
                 return height, width
         return None
 
+    def _suspicion(self, name: str, at: int, said: Sequence[Said | None]) -> float:
+        given = [
+            suspects.Answer(one.line["answer"], float(run.share[at]), run.journal.sureness(at), "", "")
+            for run, one in zip(self.runs, said, strict=True)
+            if one is not None and not one.invalid and not math.isnan(run.share[at])
+        ]
+        found = suspects.suspect(self.task.name, name, given) if given else None
+        return found.suspicion if found is not None else math.nan
+
+    # --- one run's part of a chunk ------------------------------------------------------------------------
+
     def _of_run(
-        self, start: int, run: OfRun, lines: Sequence[Line | None], targets: Sequence[shapes.Target],
+        self, start: int, run: OfRun, lines: Sequence[Line | None], targets: Sequence[Target],
         sizes: Sequence[Size | None],
     ) -> list[Said | None]:  # fmt: skip
         there = [k for k, line in enumerate(lines) if line is not None]
@@ -138,65 +160,78 @@ class Collector:
         }
         if run.part.main is not None and some:
             judge = run.part.judges[run.part.main.score.metric]
-            run.score[at] = scores[run.part.main.score.metric]
-            run.right[at] = marks.right(judge, run.score[at].astype(np.float64))
+            own = scores[run.part.main.score.metric]
+            run.score[at], run.right[at] = own, marks.right(judge, own)
+            run.share[at] = marks.shares(judge, own)
         run.has[at] = True
+        answers = [shapes.answer_of(line) for line in some]
+        judged = self._judged(run, at, some, [targets[k] for k in there], answers, [sizes[k] for k in there])
         found: list[Said | None] = [None] * len(lines)
-        for j, k in enumerate(there):
-            each = tuple((metric, float(column[j])) for metric, column in scores.items())
-            found[k] = self._said(run, start + k, some[j], targets[k], sizes[k], each)
+        given = {k: j for j, k in enumerate(there)}
+        for k in range(len(lines)):
+            j = given.get(k)
+            run.pairs.add(self.names, () if j is None else judged[j].pairs)
+            if j is not None:
+                each = tuple((metric, float(column[j])) for metric, column in scores.items())
+                of = run, start + k, some[j], targets[k], answers[j], sizes[k]
+                found[k] = self._said(*of, each, judged[j])
         return found
 
+    def _judged(
+        self, run: OfRun, at: npt.NDArray[np.intp], lines: Sequence[Line], targets: Sequence[Target],
+        answers: Sequence[shapes.Answer], sizes: Sequence[Size | None],
+    ) -> list[Judged]:  # fmt: skip
+        bad = [_unreadable(line) for line in lines]
+        if self.survey.kind == "objects":
+            found, rows = self._objects.judge(targets, answers, sizes)
+            room = max(0, KEPT - len(run.objects))
+            run.objects += [row for row in rows if row is not None][:room]
+            return found
+        if self.survey.kind == "region":
+            return [faults.region(*each) for each in zip(targets, answers, bad, strict=True)]
+        shares = run.share[at].tolist()
+        return [faults.texts(*each) for each in zip(targets, answers, bad, shares, strict=True)]
+
     def _said(
-        self, run: OfRun, at: int, line: Line, target: shapes.Target, size: Size | None,
-        scores: tuple[tuple[str, float], ...],
+        self, run: OfRun, at: int, line: Line, target: Target, answer: shapes.Answer, size: Size | None,
+        scores: tuple[tuple[str, float], ...], judged: Judged,
     ) -> Said:  # fmt: skip
-        answer = shapes.answer_of(line)
-        stop = STOPS[run.journal.stop[at]]
-        bad = bool(line.get("invalid", line.get("answer") is None))
+        stop, bad = STOPS[run.journal.stop[at]], _unreadable(line)
         remark = _remark(run.parser, line, stop, size) if bad or answer.text is None else ""
-        run.length[at] = run.journal.length[at]
-        if math.isnan(run.length[at]):
-            run.length[at] = len(line["text"])
-        flags = (
-            bad,
-            stop == "length",
-            _whole(answer, target, size),
-            _repeated(answer),
-            bool(remark) and not bad,
-        )
-        run.state[at] = sum(1 << i for i, flag in enumerate(flags) if flag)
-        margin = float(run.journal.margin[at])
-        invalid = (remark or "as its parser says") if bad else ""
-        return Said(line, answer, stop, margin, invalid, "" if bad else remark, scores)
-
-    # --- the columns ---------------------------------------------------------------------------------
-
-    def columns(self) -> Iterator[Column]:
-        """Those that hold anything."""
-        yield Column("id", "text", "sample", list(self.survey.places))
-        if len(self.groups.names) > 1:
-            yield Column("group", "code", "group", self.group, list(self.groups.names))
-        yield Column("cluster", "code", "image", self.cluster)
-        yield Column("images", "number", "images", self.images)
-        if not np.isnan(self.size).all():
-            yield Column("size", "number", "box size (share of the image)", self.size)
-        for run in self.runs:
-            yield from _columns_of(run)
+        tokens = float(run.journal.length[at])
+        run.length[at] = len(line["text"]) if math.isnan(tokens) else tokens
+        odd = bad, stop == "length", _whole(answer, target, size), _repeated(answer), bool(remark) and not bad
+        run.state[at] = sum(1 << i for i, flag in enumerate(odd) if flag)
+        run.error[at] = sum(1 << run.errors.code(kind) for kind in dict.fromkeys(judged.errors))
+        run.iou[at] = judged.iou
+        run.right[at] = run.right[at] if judged.right is None else judged.right
+        return Said(
+            line, answer, stop, float(run.journal.margin[at]),
+            (remark or "as its parser says") if bad else "", "" if bad else remark, scores,
+            tuple(_why(run.part, line, answer, target, judged)),
+            why.fields(run.part.judges, answer, target),
+        )  # fmt: skip
 
 
-def _columns_of(run: OfRun) -> Iterator[Column]:
-    side, main = run.part.side, run.part.main
-    name = main.score.metric if main is not None else "score"
-    numbers = (
-        ("score", name, run.score), ("right", "right", run.right), ("iou", "IoU", run.iou),
-        ("length", "answer length", run.length), ("margin", "margin", run.journal.margin),
-        ("confidence", "confidence", run.journal.confidence),
-    )  # fmt: skip
-    for key, title, values in numbers:
-        if not np.isnan(values).all():
-            yield Column(f"{key}:{side}", "number", title, values, run=side)
-    yield Column(f"state:{side}", "flags", "state", run.state, STATES, side)
+def _why(
+    part: Part, line: Line, answer: shapes.Answer, target: Target, judged: Judged
+) -> list[tuple[str, str]]:
+    found = [
+        pair
+        for metric, judge in part.judges.items()
+        for pair in why.lines(metric, judge, answer, target, line["rows"][metric])
+    ]
+    if judged.counts:
+        found.append(("objects", judged.counts))
+    if not math.isnan(judged.iou) and target.boxes:
+        found.append(("IoU of boxes" if len(target.boxes) == 1 else "mean IoU of boxes", f"{judged.iou:.2f}"))
+    if judged.errors:
+        found.append(("kind of error", ", ".join(judged.errors)))
+    return list(dict.fromkeys(found))
+
+
+def _unreadable(line: Line) -> bool:
+    return bool(line.get("invalid", line.get("answer") is None))
 
 
 def _searched(record: Mapping[str, Any]) -> str:
@@ -218,7 +253,7 @@ def _remark(parser: Parser | None, line: Line, stop: str, size: Size | None) -> 
 WHOLE = 0.98  # of the image, to be all of it
 
 
-def _whole(answer: shapes.Answer, target: shapes.Target, size: Size | None) -> bool:
+def _whole(answer: shapes.Answer, target: Target, size: Size | None) -> bool:
     """Whether a box is around the whole image where no object is about as large."""
     if size is None or not answer.boxes:
         return False

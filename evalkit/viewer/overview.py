@@ -11,8 +11,8 @@ from evalkit.report import leaderboard
 from evalkit.report.leaderboard import Cell
 from evalkit.runs import scored_run
 from evalkit.types import CUT, remarked, why_not_scored
-from evalkit.viewer import marks
-from evalkit.viewer.collect import Collector
+from evalkit.viewer import marks, sections
+from evalkit.viewer.assembled import Assembled
 from evalkit.viewer.gather import Gathered, Part, TaskRuns
 
 SCALE, DIGITS = 100, 1  # as every table shows scores
@@ -155,7 +155,7 @@ def _figures(cell: Cell) -> dict[str, Any]:
     }
 
 
-def task(runs: TaskRuns, collector: Collector) -> dict[str, Any]:
+def task(runs: TaskRuns, found: Assembled) -> dict[str, Any]:
     """What a task is, and its sections."""
     run, file = runs.first, runs.first.get("task_file", {})
     main = next((part.main for part in runs.parts if part.main is not None), None)
@@ -166,12 +166,12 @@ def task(runs: TaskRuns, collector: Collector) -> dict[str, Any]:
         "license": file.get("license", ""),
         "homepage": file.get("homepage", ""),
         "prompt": file.get("prompt", ""),
-        "exact_prompt": "",
+        "exact_prompt": found.collector.exact_prompt,
         "protocol": run["identity"].get("protocol", ""),
         "signature": "" if main is None else main.score.signature,
         "signature_words": [] if main is None else _in_words(main.score.signature),
         "metrics": list(file.get("metrics", ())),
-        "sections": [],
+        "sections": sections.of_task(found),
     }
 
 

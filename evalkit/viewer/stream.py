@@ -5,6 +5,8 @@ Nothing is kept but what the journals say in numbers.
 
 from __future__ import annotations
 
+import hashlib
+import heapq
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from evalkit.comparison import suspects
 from evalkit.errors import Damaged
 from evalkit.runs.store import RunFolder
 from evalkit.types import Prediction
@@ -57,6 +60,13 @@ class Journalled:
     stop: npt.NDArray[np.uint8]  # a place in STOPS
     size: npt.NDArray[np.int32]  # (n, 2): height and width of the first image
 
+    def sureness(self, at: int) -> float:
+        """How sure an answer was, 0 to 1, as `evalkit suspects` takes it."""
+        margin, known = float(self.margin[at]), float(self.confidence[at])
+        if not math.isnan(margin):
+            return suspects.sure(margin)
+        return suspects.UNSURE if math.isnan(known) else known
+
 
 def journalled(part: Part, places: Mapping[str, int]) -> Journalled:
     """Reads the journals line by line; `places` says where a sample stands."""
@@ -93,22 +103,47 @@ class Survey:
 
     places: dict[str, int]  # of each sample's id
     images: dict[str, tuple[str, int]]  # key of an image to its path and the part that names it
+    kind: str = "texts"  # texts | region (one box or mask) | objects (all of an image)
+    names: tuple[str, ...] = ()  # the objects' classes
 
     @property
     def n(self) -> int:
         return len(self.places)
 
 
-def survey(task: TaskRuns) -> Survey:
-    """The samples' ids and their images, each image once."""
+def survey(task: TaskRuns, limit: int | None = None) -> Survey:
+    """The samples' ids and their images, each image once. Of a `limit` those with the first digests: neither
+    the first nor the last of a dataset, and the same ones in every report."""
+    chosen = _chosen(task, limit)
     places: dict[str, int] = {}
     images: dict[str, tuple[str, int]] = {}
+    kind, names = "texts", set[str]()
     for name, lines in side_by_side(task.parts):
+        if chosen is not None and name not in chosen:
+            continue
         places[name] = len(places)
         for k, line in enumerate(lines):
             for key, path in pictured(line) if line is not None else ():
                 images.setdefault(key, (path, k))
-    return Survey(places, images)
+        target = next(line for line in lines if line is not None).get("target")
+        if isinstance(target, Mapping) and isinstance(target.get("labels"), list):
+            kind = "objects"
+            names.update(map(str, target["labels"]))
+        elif isinstance(target, Mapping) and target.get("boxes") and kind == "texts":
+            kind = "region"
+    for part in task.parts:  # classes without an object here
+        for cell in part.cells:
+            names.update(
+                n for n in cell.score.breakdowns.get("class", {}) if kind == "objects" and n[:1] != "("
+            )
+    return Survey(places, images, kind, tuple(sorted(names)))
+
+
+def _chosen(task: TaskRuns, limit: int | None) -> set[str] | None:
+    if limit is None:
+        return None
+    ids = (name for name, _ in side_by_side(task.parts))
+    return set(heapq.nsmallest(limit, ids, key=lambda name: hashlib.sha256(name.encode()).digest()))
 
 
 def pictured(line: Line) -> list[tuple[str, str]]:
