@@ -190,7 +190,9 @@ class Collector:
         if self.survey.kind == "region":
             return [faults.region(*each) for each in zip(targets, answers, bad, strict=True)]
         shares = run.share[at].tolist()
-        return [faults.texts(*each) for each in zip(targets, answers, bad, shares, strict=True)]
+        main = run.part.main
+        free = main is not None and main.score.metric.partition("(")[0] in faults.CAPTIONS
+        return [faults.texts(*each, free) for each in zip(targets, answers, bad, shares, strict=True)]
 
     def _said(
         self, run: OfRun, at: int, line: Line, target: Target, answer: shapes.Answer, size: Size | None,

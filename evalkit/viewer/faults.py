@@ -18,6 +18,7 @@ from evalkit.viewer.shapes import Answer, PixelBox, Target
 
 TEXTS: Mapping[str, str] = {
     "unreadable": "the parser reads no answer in it",
+    "disputed": "one of the accepted answers, but not one that most gave",
     "empty": "nothing was answered",
     "spelling": "only case, blanks or punctuation differ: a metric that normalises would count it",
     "longer": "the target stands in it, with more around it",
@@ -49,25 +50,33 @@ class Judged:
     counts: str = ""  # of objects, in words
 
 
-def texts(target: Target, answer: Answer, bad: bool, share: float) -> Judged:
-    """Of a text whose score is `share` of the best, 0 to 1 (NaN where it has none of its own)."""
+CAPTIONS = ("cider", "bleu", "rouge_l", "meteor", "spice")
+"""Metrics of free text, of which no answer is wrong in one of these ways."""
+
+
+def texts(target: Target, answer: Answer, bad: bool, share: float, free: bool) -> Judged:
+    """Of a text whose score is `share` of the best, 0 to 1 (NaN where it has none of its own); `free` is one
+    that is scored by words, such as a caption."""
+    if free:
+        return Judged(("unreadable",) if bad else ())
     said = tidy(answer.text or "")
     wanted = [tidy(text) for text in target.texts]
     common = Counter(wanted).most_common(1)
     name = common[0][0] if common else ""
     pair = ((name, said or "(nothing)"),) if wanted else ()
-    error = _text_error(said, answer, wanted, bad) if not share >= 1 else ""
+    error = _text_error(said, answer, wanted, bad, target.texts) if not share >= 1 else ""
     return Judged((error,) if error else (), math.nan, (name,) if wanted else (), (said,), pair)
 
 
-def _text_error(said: str, answer: Answer, wanted: Sequence[str], bad: bool) -> str:
+def _text_error(said: str, answer: Answer, wanted: Sequence[str], bad: bool, exact: Sequence[str]) -> str:
     if bad:
         return "unreadable"
     if not (answer.text or "").strip():
         return "empty"
-    if any(text == said for text in wanted):
-        exact = any(text == said and text for text in wanted)
-        return "spelling" if exact else ""
+    if answer.text in exact:
+        return "disputed"
+    if said in wanted:
+        return "spelling"
     if any(text and re.search(rf"\b{re.escape(text)}\b", said) for text in wanted):
         return "longer"
     if said and any(re.search(rf"\b{re.escape(said)}\b", text) for text in wanted):

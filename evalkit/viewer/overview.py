@@ -6,12 +6,13 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from evalkit.options.fields import paths
 from evalkit.options.verbs import ReportOptions
-from evalkit.report import leaderboard
+from evalkit.report import leaderboard, published
 from evalkit.report.leaderboard import Cell
 from evalkit.runs import scored_run
 from evalkit.types import CUT, remarked, why_not_scored
-from evalkit.viewer import marks, sections
+from evalkit.viewer import marks, sections, trend
 from evalkit.viewer.assembled import Assembled
 from evalkit.viewer.gather import Gathered, Part, TaskRuns
 
@@ -29,7 +30,7 @@ def report(gathered: Gathered, options: ReportOptions, command: str) -> dict[str
         "tasks": [_of_task(task, len(gathered.sides)) for task in gathered.tasks],
         "look_first": [],
         "comparisons": [],
-        "trend": None,
+        "trend": trend.of_report(gathered, paths(options.runs)),
     }
 
 
@@ -40,7 +41,7 @@ def _side(gathered: Gathered, side: int) -> dict[str, Any]:
     parts = gathered.parts_of(side)
     run = parts[0].run
     model = run["identity"].get("model", {})
-    seconds = [scored_run._seconds(part.run.get("sessions", [])) for part in parts]
+    seconds = [scored_run.spent(part.run.get("sessions", [])) for part in parts]
     known = None if any(s is None for s in seconds) else sum(s for s in seconds if s is not None)
     n = sum(part.main.score.n for part in parts if part.main is not None)
     return {
@@ -122,8 +123,33 @@ def _of_task(task: TaskRuns, sides: int) -> dict[str, Any]:
         "scale": SCALE,
         "digits": DIGITS,
         "scores": scores,
-        "published": [],
+        "published": _published(task),
     }
+
+
+def _published(task: TaskRuns) -> list[dict[str, Any]]:
+    """The papers' number of each checkpoint whose name is of a released one, compared or not."""
+    found = []
+    for part in task.parts:
+        if part.main is None:
+            continue
+        for name, beside in published.beside(part.main, None):
+            row = beside.row
+            if row is None or name:
+                continue
+            half = None if row.stdev is None else 2 * row.stdev
+            found.append(
+                {
+                    "run": part.side,
+                    "model": f"{row.model} {row.kind} {row.resolution}",
+                    "value": row.score,
+                    "low": None if half is None else row.score - half,
+                    "high": None if half is None else row.score + half,
+                    "source": row.source,
+                    "why_not": beside.why_not,
+                }
+            )
+    return found
 
 
 def _score(part: Part) -> dict[str, Any] | None:
@@ -171,7 +197,7 @@ def task(runs: TaskRuns, found: Assembled) -> dict[str, Any]:
         "signature": "" if main is None else main.score.signature,
         "signature_words": [] if main is None else _in_words(main.score.signature),
         "metrics": list(file.get("metrics", ())),
-        "sections": sections.of_task(found),
+        "sections": [*sections.of_task(found), *trend.over_resolutions(runs)],
     }
 
 

@@ -231,6 +231,9 @@ def _histogram(
     if not len(every) or (top := float(every.max())) <= low:
         return
     edges = np.linspace(low, top if high is None or top > high else high, BINS + 1)
+    if column == "length":  # whole numbers
+        step = math.ceil((top + 1) / BINS)
+        edges = np.arange(0, top + step + 1, step, dtype=np.float64)
     yield {
         "kind": "histogram",
         "title": title,
@@ -346,8 +349,8 @@ def _margins(found: Assembled, runs: Sequence[OfRun]) -> Iterator[Section]:
         yield {
             "kind": "curve",
             "title": "Score of the surest answers",
-            "about": "How good the surest answers are, by the margin of their closest choice of a token; where "
-            "the curve falls, doubtful answers could be left to a person.",
+            "about": "By the margin of the closest choice of a token; where the curve falls, doubtful answers "
+            "could be left to a person.",
             "x": {"label": "share of the samples, the surest first"},
             "y": {"label": "mean score, 0 to 1"},
             "diagonal": False,
