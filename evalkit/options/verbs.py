@@ -502,11 +502,38 @@ class SuspectsOptions(CodeOptions):
     output: str | Path | None = option("all of them as JSON lines", default=None, metavar="FILE", check=Path)
 
 
+@options
+class ReportOptions(CodeOptions):
+    """Runs as pages: scores, every sample with its picture, what went wrong."""
+
+    runs: Paths = option(
+        f"{RUNS}; several are compared", kw_only=False, metavar="RUN", place="+", check=paths
+    )
+    output: str | Path = option("default: REPORT", default=Path("REPORT"), metavar="DIR", check=Path)
+    title: str = option("default: the checkpoints' names", default="", metavar="TEXT")
+    single_file: bool = option(
+        "one HTML file with everything in it, for a few hundred samples", default=False
+    )
+    no_images: bool = option("without pictures", default=False)
+    redact: bool = option(
+        "without pictures, questions, targets and answers: for data that may not be passed on", default=False
+    )
+    limit: int | None = option("only so many samples of a task", default=None, metavar="N", check=positive)
+    data_root: Paths = option(
+        "where images are, if not where the run found them",
+        default=(),
+        metavar="DIR",
+        check=paths,
+        repeat=True,
+    )
+
+
 VERBS: dict[str, type[Options]] = {
     "run": RunOptions,
     "demo": DemoOptions,
     "score": ScoreOptions,
     "table": TableOptions,
+    "report": ReportOptions,
     "export": ExportOptions,
     "compare": CompareOptions,
     "check": CheckOptions,

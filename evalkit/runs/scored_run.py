@@ -226,21 +226,16 @@ def of_run(folder: RunFolder) -> ScoredRun:
         raise UserError(f"{folder.path}: is not scored yet; `evalkit score {folder.path}` does it")
     own_code.look_beside(run.get("task_file", {}).get("path", ""))
     try:
-        lines = folder.read_rows()
         spelled = {s.metric: parts(s.signature)["metric"] for s in scores}
-        columns = {full: [line["rows"][short] for line in lines] for short, full in spelled.items()}
+        table = _table(folder, list(spelled))
         return ScoredRun(
             name=run["model"], run=folder.name, task=run["task"], identity=_identity(run),
             digest=run["digest"], asked=run["asked"], overrides=_overrides(run),
             early=run.get("early"), scores={spelled[s.metric]: s for s in scores},
-            ids=tuple(line["id"] for line in lines),
-            images=tuple(line["image"] for line in lines),
-            clusters=tuple(line.get("cluster") or line["image"] or line["id"] for line in lines),
-            groups=tuple(line["group"] for line in lines), texts=tuple(line["text"] for line in lines),
-            invalid=tuple(bool(line.get("invalid", line["answer"] is None)) for line in lines),
-            rows={m: _rows(values, m, [line["group"] for line in lines]) for m, values in columns.items()},
+            **{name: tuple(table.pop(name)) for name in _OF_SAMPLES},
+            rows={full: _rows(table.pop(short), full, table["by"]) for short, full in spelled.items()},
             device=str(run["sessions"][-1].get("device", "")) if run.get("sessions") else "",
-            seconds=_seconds(run.get("sessions", [])), folder=folder,
+            seconds=spent(run.get("sessions", [])), folder=folder,
             libraries=run["sessions"][-1].get("libraries", {}) if run.get("sessions") else {},
             not_scored=results.not_scored, metrics=tuple(run.get("task_file", {}).get("metrics", ())),
         )  # fmt: skip
@@ -249,6 +244,26 @@ def of_run(folder: RunFolder) -> ScoredRun:
             f"{folder.path}: rows.jsonl: does not fit scores.json ({error}); "
             f"`evalkit score {folder.path}` writes both again"
         ) from None
+
+
+_OF_SAMPLES = ("ids", "images", "clusters", "groups", "texts", "invalid")
+
+
+def _table(folder: RunFolder, metrics: Sequence[str]) -> dict[str, list[Any]]:
+    """rows.jsonl by column, read line by line: names are one object where they are the same, and what is not
+    compared is not kept. `by` has the groups once more, for the rows."""
+    table: dict[str, list[Any]] = {name: [] for name in (*_OF_SAMPLES, "by", *metrics)}
+    shared: dict[str, str] = {}
+    for line in folder.each_row():
+        image, group = (shared.setdefault(line[key], line[key]) for key in ("image", "group"))
+        cluster = line.get("cluster") or image or line["id"]
+        of = line["id"], image, shared.setdefault(cluster, cluster), group, line["text"]
+        invalid = bool(line.get("invalid", line["answer"] is None))
+        for name, value in zip((*_OF_SAMPLES, "by"), (*of, invalid, group), strict=True):
+            table[name].append(value)
+        for metric in metrics:
+            table[metric].append(line["rows"][metric])
+    return table
 
 
 def _identity(run: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -282,7 +297,7 @@ def _rows(values: list[Any], spelling: str = "", groups: Sequence[str] = ()) -> 
     return spread
 
 
-def _seconds(sessions: Sequence[Mapping[str, Any]]) -> float | None:
+def spent(sessions: Sequence[Mapping[str, Any]]) -> float | None:
     """Time spent predicting; None when a session was killed, so that its length is not known."""
     total = 0.0
     for session in sessions:
