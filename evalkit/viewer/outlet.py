@@ -29,25 +29,25 @@ class Outlet(ABC):
 
 
 class Folder(Outlet):
-    """Files as they come. What an earlier report left is replaced, but its pictures are used again."""
+    """Files as they come. What an earlier report left is replaced, but its pictures are used again. The page
+    is written first: by it a report that was not finished is known."""
 
     def __init__(self, folder: Path) -> None:
         self.pictures = folder
-        if not is_report(folder) and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise ResultsError(
-                f"{folder}: holds something else than a report; name an empty folder with --output"
-            )
+        begun = (folder / "index.html").is_file() and (folder / "page").is_dir()
+        if not begun and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise ResultsError(f"{folder}: is no report and not empty; name a new folder with --output")
         with refusals(folder):
             for old in ("data", "page"):
                 if (folder / old).is_dir():
                     shutil.rmtree(folder / old)
+        for name, data in scripts.sources():
+            atomic_write(folder / name, data, sync=False)
 
     def put(self, name: str, key: str, value: Any) -> None:
         atomic_write(self.pictures / "data" / f"{name}.js", scripts.script(key, value), sync=False)
 
     def finish(self) -> Path:
-        for name, data in scripts.sources():
-            atomic_write(self.pictures / name, data, sync=False)
         return self.pictures / "index.html"
 
 
