@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "score": ("score", "score again without a model, or score predictions made elsewhere"),
     "table": ("table", "the leaderboard: tasks × checkpoints"),
     "report": ("report", "pages that open from disk: scores, every sample with its picture, what went wrong"),
+    "view": ("report", "the same pages in the browser, served to this machine alone"),
     "export": ("export", "a run's answers as the file that a test server wants"),
     "compare": ("compare", "are two models different, task by task"),
     "check": ("check", "may a candidate replace a baseline; 0 yes, 1 no, 3 undecided, 2 a mistake"),

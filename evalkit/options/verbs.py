@@ -503,20 +503,11 @@ class SuspectsOptions(CodeOptions):
 
 
 @options
-class ReportOptions(CodeOptions):
-    """Runs as pages: scores, every sample with its picture, what went wrong."""
+class PagesOptions(CodeOptions):
+    """Which samples a report shows, and where their images are."""
 
     runs: Paths = option(
         f"{RUNS}; several are compared", kw_only=False, metavar="RUN", place="+", check=paths
-    )
-    output: str | Path = option("default: REPORT", default=Path("REPORT"), metavar="DIR", check=Path)
-    title: str = option("default: the checkpoints' names", default="", metavar="TEXT")
-    single_file: bool = option(
-        "one HTML file with everything in it, for a few hundred samples", default=False
-    )
-    no_images: bool = option("without pictures", default=False)
-    redact: bool = option(
-        "without pictures, questions, targets and answers: for data that may not be passed on", default=False
     )
     limit: int | None = option("only so many samples of a task", default=None, metavar="N", check=positive)
     data_root: Paths = option(
@@ -528,12 +519,33 @@ class ReportOptions(CodeOptions):
     )
 
 
+@options
+class ReportOptions(PagesOptions):
+    """Pages that open from disk: scores, every sample with its picture, what went wrong."""
+
+    output: str | Path = option("default: REPORT", default=Path("REPORT"), metavar="DIR", check=Path)
+    title: str = option("default: the checkpoints' names", default="", metavar="TEXT")
+    single_file: bool = option("one HTML file with everything in it, for few samples", default=False)
+    no_images: bool = option("without pictures", default=False)
+    redact: bool = option(
+        "without pictures, questions, targets and answers: for data that may not be passed on", default=False
+    )
+
+
+@options
+class ViewOptions(PagesOptions):
+    """The same pages in the browser, served to this machine alone; RUN may also be a report."""
+
+    no_browser: bool = option("only say the address", default=False)
+
+
 VERBS: dict[str, type[Options]] = {
     "run": RunOptions,
     "demo": DemoOptions,
     "score": ScoreOptions,
     "table": TableOptions,
     "report": ReportOptions,
+    "view": ViewOptions,
     "export": ExportOptions,
     "compare": CompareOptions,
     "check": CheckOptions,

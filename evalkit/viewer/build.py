@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,35 +16,40 @@ from evalkit.viewer.collect import Collector, of_run
 from evalkit.viewer.columns import pack
 from evalkit.viewer.first_look import Remark
 from evalkit.viewer.gather import Gathered, TaskRuns, gather
+from evalkit.viewer.outlet import Folder, Outlet, SingleFile
 from evalkit.viewer.pictures import LONGEST, MANY, SMALLER, Pictures, Wanted, Where
 from evalkit.viewer.stream import Survey, journalled, survey
 
 VERSION = 1  # of the data that the page reads
 
 
-def build(options: ReportOptions, command: str = "") -> Path:
-    """Writes the report and returns its index.html. Raises UserError where no run is scored."""
-    folder = Path(options.output)
+def build(options: ReportOptions, command: str = "", say: Callable[[str], None] = lambda text: None) -> Path:
+    """Writes the report and returns what to open; `say` gets a line a task.
+
+    Raises UserError where no run is scored, or the folder holds something else than a report."""
     gathered = gather(paths(options.runs))
-    pictures = Pictures(None if options.no_images or options.redact else folder, inline=options.single_file)
+    output = Path(options.output)
+    outlet = SingleFile(output) if options.single_file else Folder(output)
+    hidden = options.no_images or options.redact
+    pictures = Pictures(None if hidden else outlet.pictures, inline=options.single_file)
     report = overview.report(gathered, options, command)
     report |= {"version": VERSION, "made": _now(), "evalkit": __version__}
     remarks: list[Remark] = []
     for t, task in enumerate(gathered.tasks):
-        found = _task(folder, t, task, gathered, pictures, options)
+        found = _task(outlet, t, task, gathered, pictures, options)
         remarks += first_look.of_task(t, found)
         comparisons, why_not = compared.of_task(t, found)
         report["comparisons"] += comparisons
         compared.unlike(report, t, why_not)
+        say(_said(task, found, pictures))
     report["comparisons"] = compared.adjusted(report["comparisons"])
     report["look_first"] = first_look.chosen([*remarks, *first_look.of_comparisons(report)])
-    scripts.put(folder, "report", "report", report)
-    scripts.write_page(folder)
-    return folder / "index.html"
+    outlet.put("report", "report", report)
+    return outlet.finish()
 
 
 def _task(
-    folder: Path, t: int, task: TaskRuns, gathered: Gathered, pictures: Pictures, options: ReportOptions
+    outlet: Outlet, t: int, task: TaskRuns, gathered: Gathered, pictures: Pictures, options: ReportOptions
 ) -> Assembled:
     """Reads one task and writes its files."""
     found = survey(task, options.limit)
@@ -52,15 +57,16 @@ def _task(
     runs = [of_run(part, journalled(part, found.places), found.n) for part in task.parts]
 
     def write(chunk: int, records: list[dict[str, Any]]) -> None:
-        scripts.put(folder, f"{t}/samples/{chunk}", f"samples/{t}/{chunk}", records)
+        outlet.put(f"{t}/samples/{chunk}", f"samples/{t}/{chunk}", records)
 
-    collector = Collector(task, found, runs, pictures, len(gathered.sides), write, redact=options.redact)
+    sides = len(gathered.sides)
+    collector = Collector(task, found, runs, pictures, sides, write, redact=options.redact)
     collector.read()
     whole = Assembled(collector)
     head, data = pack(whole.columns(), found.n)
-    scripts.put(folder, f"{t}/columns", f"columns/{t}", {"head": head, "data": scripts.zipped(data)})
-    scripts.put(folder, f"{t}/text", f"text/{t}", scripts.zipped(scripts.json_bytes(collector.texts)))
-    scripts.put(folder, f"{t}/task", f"task/{t}", overview.task(task, whole))
+    outlet.put(f"{t}/columns", f"columns/{t}", {"head": head, "data": scripts.zipped(data)})
+    outlet.put(f"{t}/text", f"text/{t}", scripts.zipped(scripts.json_bytes(collector.texts)))
+    outlet.put(f"{t}/task", f"task/{t}", overview.task(task, whole))
     return whole
 
 
@@ -70,6 +76,16 @@ def _picture(task: TaskRuns, found: Survey, pictures: Pictures, given: Sequence[
     exif = [str(part.run["identity"].get("preparation", {}).get("exif", "ignore")) for part in task.parts]
     pictures.longest = SMALLER if len(found.images) > MANY else LONGEST
     pictures.make(Wanted(key, path, where[k], exif[k]) for key, (path, k) in found.images.items())
+
+
+def _said(task: TaskRuns, found: Assembled, pictures: Pictures) -> str:
+    """`docvqa_val: 5,349 samples`, and why pictures are missing."""
+    lost = [key for key in found.collector.survey.images if key in pictures.missing]
+    text = f"{task.name}: {found.collector.survey.n:,} samples"
+    if lost:
+        of = len(found.collector.survey.images)
+        text += f"; {len(lost):,} of {of:,} images have no picture: {pictures.missing[lost[0]]}"
+    return text
 
 
 def _now() -> str:

@@ -120,31 +120,70 @@ def _doubted(found: Assembled, run: OfRun) -> Said:
 
 
 def of_comparisons(report: Mapping[str, Any]) -> list[Remark]:
-    """What surely got worse or better, the groups that moved."""
-    found = []
+    """What surely got worse, task by task; what got better, in one sentence; the groups that moved."""
+    found: list[Remark] = []
+    better: dict[tuple[int, int], list[Mapping[str, Any]]] = {}
     for c in report["comparisons"]:
-        task, names = report["tasks"][c["task"]], [report["runs"][c[side]]["name"] for side in "ab"]
-        if c["significant"]:
-            way = "better" if c["difference"] > 0 else "worse"
+        if c["significant"] and c["difference"] < 0:
+            found.append(_worse(report, c))
+        elif c["significant"]:
+            better.setdefault((c["a"], c["b"]), []).append(c)
+        found += _moved(report, c)
+    return found + [_better(report, some) for some in better.values()]
+
+
+def _names(report: Mapping[str, Any], c: Mapping[str, Any]) -> tuple[str, str, str]:
+    """The task, and the two checkpoints."""
+    runs = report["runs"]
+    return report["tasks"][c["task"]]["name"], runs[c["a"]]["name"], runs[c["b"]]["name"]
+
+
+def _share(report: Mapping[str, Any], c: Mapping[str, Any]) -> float:
+    """A difference as a share of the best score that a metric gives."""
+    return abs(float(c["difference"])) / max(1.0, report["tasks"][c["task"]]["maximum"] or 1.0)
+
+
+def _worse(report: Mapping[str, Any], c: Mapping[str, Any]) -> Remark:
+    task, a, b = _names(report, c)
+    text = (
+        f"{task}: {b} is worse than {a} by {-100 * c['difference']:.1f} points "
+        f"({c['lost']:,} samples lost, {c['gained']:,} gained)"
+    )
+    return Remark(2 * _share(report, c), text, _flipped(c, "lost"))
+
+
+def _better(report: Mapping[str, Any], some: Sequence[Mapping[str, Any]]) -> Remark:
+    most = max(some, key=lambda c: _share(report, c))
+    task, a, b = _names(report, most)
+    n = sum((c["a"], c["b"]) == (most["a"], most["b"]) for c in report["comparisons"])
+    where = f"on {task}" if n == 1 else f"on {len(some)} of {n} tasks, most on {task}"
+    text = (
+        f"{b} is better than {a} {where}: by {100 * most['difference']:.1f} points "
+        f"({most['gained']:,} samples gained, {most['lost']:,} lost)"
+    )
+    return Remark(0.5 * _share(report, most), text, _flipped(most, "gained"))
+
+
+def _moved(report: Mapping[str, Any], c: Mapping[str, Any]) -> list[Remark]:
+    """The group that moved most, where it moved otherwise than the whole."""
+    for group in c["groups"][:1]:
+        apart = abs((group["difference"] or 0.0) - (c["difference"] or 0.0))
+        if group["moved"] and group["filter"] and apart > LEAST:
+            task, a, b = _names(report, c)
+            name = cut(group["name"], 60) or "other"
             text = (
-                f"{task['name']}: {names[1]} is {way} than {names[0]} by "
-                f"{abs(100 * c['difference']):.1f} points "
-                f"({c['gained']:,} samples gained, {c['lost']:,} lost)"
+                f"{task}: group {name!r} moved by {100 * group['difference']:+.1f} points from {a} to {b}, "
+                f"all samples by {100 * c['difference']:+.1f}"
             )
-            which = "lost" if c["difference"] < 0 else "gained"
-            link = f"/task/{c['task']}/samples?flip={c['a']}-{c['b']}:{which}"
-            found.append(Remark(abs(c["difference"]) * (2 if which == "lost" else 0.5), text, link))
-        for group in c["groups"][:1]:
-            if group["moved"] and group["filter"]:
-                text = (
-                    f"{task['name']}: of all groups {cut(group['name'], 60) or 'other'!r} moved most, by "
-                    f"{100 * group['difference']:+.1f} points from {names[0]} to {names[1]}"
-                )
-                flip = "lost" if group["difference"] < 0 else "gained"
-                query = f"{group['filter']}&flip={c['a']}-{c['b']}:{flip}"
-                weight = abs(group["difference"]) * group["n"] / max(1, c["n"])
-                found.append(Remark(weight, text, f"/task/{c['task']}/samples?{query}"))
-    return found
+            lost = group["difference"] < 0
+            link = _flipped(c, "lost" if lost else "gained", f"{group['filter']}&")
+            weight = (1.5 if lost else 0.5) * apart * group["n"] / max(1, c["n"])
+            return [Remark(weight, text, link)]
+    return []
+
+
+def _flipped(c: Mapping[str, Any], which: str, more: str = "") -> str:
+    return f"/task/{c['task']}/samples?{more}flip={c['a']}-{c['b']}:{which}"
 
 
 def chosen(remarks: Sequence[Remark]) -> list[dict[str, str]]:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from evalkit.files import atomic_write, encoded, json_text
+from evalkit.files import encoded, json_text
 
 PAGE = Path(__file__).parent / "page"
 _MARKUP = re.compile("[<>&\u2028\u2029]")
@@ -43,11 +43,6 @@ def zipped(data: bytes) -> str:
     return base64.b64encode(gzip.compress(data, 6, mtime=0)).decode("ascii")
 
 
-def put(folder: Path, name: str, key: str, value: Any) -> None:
-    """Writes `data/<name>.js`."""
-    atomic_write(folder / "data" / f"{name}.js", script(key, value), sync=False)
-
-
 # --- the page ----------------------------------------------------------------------------------------------
 
 
@@ -57,12 +52,6 @@ def sources() -> Iterator[tuple[str, bytes]]:
         if path.is_file():
             name = path.relative_to(PAGE).as_posix()
             yield name if name == "index.html" else f"page/{name}", path.read_bytes()
-
-
-def write_page(folder: Path) -> None:
-    """Copies the page into the report."""
-    for name, data in sources():
-        atomic_write(folder / name, data, sync=False)
 
 
 def single(scripts: Iterable[bytes]) -> str:

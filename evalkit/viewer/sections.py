@@ -349,8 +349,8 @@ def _margins(found: Assembled, runs: Sequence[OfRun]) -> Iterator[Section]:
         yield {
             "kind": "curve",
             "title": "Score of the surest answers",
-            "about": "By the margin of the closest choice of a token; where the curve falls, doubtful answers "
-            "could be left to a person.",
+            "about": "By the margin of the closest choice of a token; where the curve falls, doubtful "
+            "answers could be left to a person.",
             "x": {"label": "share of the samples, the surest first"},
             "y": {"label": "mean score, 0 to 1"},
             "diagonal": False,
