@@ -28,6 +28,7 @@ from PIL import Image, ImageDraw
 PAGE = Path(__file__).parent.parent / "evalkit" / "viewer" / "page"
 CHUNK = 500
 MEBI = 1 << 20
+TYPES = {"float32": "Float32Array", "uint16": "Uint16Array", "uint32": "Uint32Array"}
 HOSTILE = (
     "<script>window.hacked = 1</script>",
     '<img src=x onerror="window.hacked = 2">',
@@ -67,7 +68,7 @@ class Columns:
     def _add(self, name: str, kind: str, array: Any, **more: Any) -> None:
         place = self._append(array.tobytes())
         self.head.append(
-            {"name": name, "kind": kind, "type": array.dtype.name, "offset": place, "length": len(array),
+            {"name": name, "kind": kind, "type": TYPES[array.dtype.name], "offset": place, "length": array.nbytes,
              "run": run_of(name), **more}
         )  # fmt: skip
 
@@ -76,15 +77,15 @@ class Columns:
         flat = np.asarray([c for one in values for c in one], np.uint16)
         first, second = self._append(starts.tobytes()), self._append(flat.tobytes())
         self.head.append(
-            {"name": name, "kind": "codes", "type": "uint16", "offset": first, "length": len(starts),
-             "values": {"offset": second, "length": len(flat)}, "run": run_of(name), **more}
+            {"name": name, "kind": "codes", "type": "Uint16Array", "offset": first, "length": starts.nbytes,
+             "values": {"offset": second, "length": flat.nbytes}, "run": run_of(name), **more}
         )  # fmt: skip
 
     def text(self, name: str, lines: Sequence[str]) -> None:
-        raw = "\n".join(lines).encode()
+        raw = "\n".join(line.replace("\\", "\\\\").replace("\n", "\\n") for line in lines).encode()
         place = self._append(raw)
         self.head.append(
-            {"name": name, "kind": "text", "type": "utf8", "offset": place, "length": len(raw), "run": None}
+            {"name": name, "kind": "text", "offset": place, "length": len(raw), "run": None}
         )
 
     def value(self) -> dict[str, Any]:
@@ -201,7 +202,7 @@ def write_questions(world: World, n: int) -> None:
     q.answers[1][len(HOSTILE)], q.scores[1][len(HOSTILE)] = "word " * (MEBI // 5), 0.0
     pictures = [world.picture(640, 480, k, [_box(chance, 640, 480) for _ in range(4)]) for k in range(min(n, 40))]
     ids = [f"q{i:06d}" for i in range(n)]
-    ids[2] = "odd id &?=#/%20 <b>"
+    ids[2], ids[9] = "odd id &?=#/%20 <b>", "two\nlines and a \\n"
     columns = Columns(n)
     columns.text("id", ids)
     columns.code("group", [GROUPS.index(g) for g in q.groups], GROUPS, title="question type")
@@ -345,7 +346,8 @@ def write_objects(world: World, n: int) -> None:
         columns.flags(f"error:{r}", errors[r], ERRORS)
         columns.flags(f"state:{r}", [int(not p) for p in found[r]], ["invalid", "cut"])
         columns.codes(f"said:{r}", [[CLASSES.index(b[4]) for b in one] for one in found[r]], labels=list(CLASSES))
-        columns.codes(f"pair:{r}", pairs[r])
+        labels = [f"{a} → {b}" for a in (*CLASSES, "background") for b in (*CLASSES, "background")]
+        columns.codes(f"pair:{r}", pairs[r], **({"labels": labels} if r else {}))  # one with names, one without
 
     def record(i: int) -> dict[str, Any]:
         width, height = sizes[i]
@@ -385,7 +387,7 @@ def object_sections(best: Any, pairs: Any, errors: Any, n: int) -> list[dict[str
              "run": r, "rows": [*CLASSES, "background"], "columns": [*CLASSES, "background"], "cells": cells.tolist(), "filters": f"pair:{r}"}
         )  # fmt: skip
     kinds = [
-        {"label": name, "n": None, "filter": None, "filters": [f"error:{r}={name}" for r in range(2)],
+        {"label": name, "n": [sum(e >> b & 1 for e in errors[r]) for r in range(2)], "filter": [f"error:{r}={name}" for r in range(2)],
          "values": [{"value": sum(e >> b & 1 for e in errors[r]) / n / 3, "low": None, "high": None} for r in range(2)]}
         for b, name in enumerate(ERRORS)
     ]  # fmt: skip
@@ -439,7 +441,7 @@ def interval(values: Any) -> dict[str, float]:
 def summary(name: str, about: str, metric: str, scores: Any, scale: int, published: float | None) -> dict[str, Any]:
     n = scores.shape[1]
     rows = [
-        {**interval(s), "n": n, "coverage": "all", "invalid": n // 41, "cut": n // 67, "remarks": ["2 answers were cut"] if r else [], "comparable": ""}
+        {**interval(s), "n": n, "coverage": "all", "invalid": n // 41, "cut": n // 67, "remarks": "2 answers were cut" if r else "", "stamps": [], "comparable": ""}
         for r, s in enumerate(scores)
     ]  # fmt: skip
     known = [{"model": "PaliGemma 3B 224", "value": published, "low": None, "high": None, "source": "the paper, table 1"}]
@@ -454,7 +456,7 @@ def compared(world: World, q_scores: Any = None) -> list[dict[str, Any]]:
     difference = b["value"] - a["value"]
     return [
         {"task": 0, "a": 0, "b": 1, "difference": difference, "low": difference - 0.04, "high": difference + 0.04, "p": 0.0012, "significant": True,
-         "verdict": "the fine-tuned run is better", "gained": 60, "lost": 31, "same": 200, "groups": groups, "telling": [0, 3, 8, 12]}
+         "verdict": "better", "notes": ["a note about it"], "gained": 60, "lost": 31, "same": 200, "groups": groups, "telling": [0, 3, 8, 12]}
     ]  # fmt: skip
 
 

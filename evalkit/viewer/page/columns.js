@@ -2,24 +2,26 @@
 "use strict";
 
 (function () {
-  const ARRAYS = { float32: Float32Array, uint16: Uint16Array, uint32: Uint32Array, utf8: Uint8Array };
+  const ARRAYS = { Float32Array, Uint16Array, Uint32Array };
   const opened = new Map();
 
   /** A promise of the task's columns; the same one for whoever asks. */
   evalkit.columns = function (task) {
     if (!opened.has(task)) {
-      const promise = evalkit.load(`columns/${task}`).then(open);
+      const promise = evalkit.load(`columns/${task}`).then((packed) => open(packed, evalkit.report.tasks[task]));
       promise.catch(() => opened.delete(task));
       opened.set(task, promise);
     }
     return opened.get(task);
   };
 
-  async function open({ head, data }) {
+  async function open({ head, data }, task) {
     const block = await evalkit.unzip(data);
     const table = { n: head.n, names: [], columns: new Map() };
     for (const column of head.columns) {
-      table.columns.set(column.name, view(column, block, head.n));
+      const made = view(column, block, head.n);
+      if (column.name.startsWith("score:")) Object.assign(made, { scale: task.scale, digits: task.digits });
+      table.columns.set(column.name, made);
       table.names.push(column.name);
     }
     return table;
@@ -27,13 +29,12 @@
 
   function view(column, block, n) {
     const made = { ...column };
-    if (column.kind === "codes") {
+    if (column.kind === "text") made.values = new Uint8Array(block, column.offset, column.length);
+    else if (column.kind === "codes") {
       made.starts = new Uint32Array(block, column.offset, n + 1);
-      made.values = new ARRAYS[column.type](block, column.values.offset, column.values.length);
-    } else {
-      made.values = new ARRAYS[column.type](block, column.offset, column.length);
-    }
-    if (column.kind === "code") made.none = column.type === "uint16" ? 0xffff : 0xffffffff;
+      made.values = new ARRAYS[column.type](block, column.values.offset, made.starts[n]);
+    } else made.values = new ARRAYS[column.type](block, column.offset, n);
+    if (column.kind === "code") made.none = column.type === "Uint16Array" ? 0xffff : 0xffffffff;
     if (column.labels) made.codeOf = new Map(column.labels.map((label, i) => [String(label), i]));
     return made;
   }
@@ -43,10 +44,14 @@
     if (!table.ids) {
       const column = table.columns.get("id");
       const lines = column ? new TextDecoder().decode(column.values).split("\n") : [];
-      table.ids = Array.from({ length: table.n }, (_, i) => lines[i] ?? String(i));
+      table.ids = Array.from({ length: table.n }, (_, i) => unescaped(lines[i] ?? String(i)));
     }
     return table.ids;
   };
+
+  /** Ids hold line breaks as \n and \r, and a backslash twice. */
+  const unescaped = (line) =>
+    line.includes("\\") ? line.replace(/\\([nr\\])/g, (_, c) => ({ n: "\n", r: "\r", "\\": "\\" })[c]) : line;
 
   evalkit.placeOf = function (table, id) {
     if (!table.places) table.places = new Map(evalkit.ids(table).map((name, i) => [name, i]));

@@ -3,7 +3,7 @@
 
 (function () {
   const { html, visible, isNumber, scaled, signed, count, short, useColumns } = evalkit;
-  const { RunName, Strip, Axis, holding, Opens } = evalkit;
+  const { RunName, Strip, Axis, holding, Opens, nameOf } = evalkit;
 
   const filterOf = (t, a, b, which) => evalkit.address.samples(t, "", { flip: `${a}-${b}:${which}` });
   const p = (value) => (!isNumber(value) ? "–" : value < 0.001 ? "< 0.001" : value.toFixed(3));
@@ -27,6 +27,12 @@
         })}</tbody></table></${evalkit.Scroll}></section>`;
   }
 
+  /** "ft is better": a verdict is about the second run. */
+  function heading(c) {
+    const words = visible(verdict(c));
+    return /^(better|worse)/.test(words) ? `${nameOf(c.b)} is ${words}` : evalkit.capital(words);
+  }
+
   const verdict = (c) => c.verdict || (c.significant ? "differs" : "no difference shown");
 
   function Compare({ number }) {
@@ -37,9 +43,10 @@
     return html`
       <h1 tabindex="-1">${evalkit.nameOf(c.a)} and ${evalkit.nameOf(c.b)} on <a href="#/task/${c.task}">${visible(task.name)}</a></h1>
       <p class="about">${visible(task.metric)}; the second less the first${task.lower_is_better ? "; lower is better" : ""}</p>
-      <section class="card wide"><h2>${evalkit.capital(visible(verdict(c)))}</h2>
+      <section class="card wide"><h2>${heading(c)}</h2>
         <p class="big">${signed(c.difference, task)} <span class="soft">95 % interval ${interval(c, task)}; p ${p(c.p)}</span></p>
-        <${Strip} scale=${s} value=${c.difference} low=${c.low} high=${c.high} run=${c.b} zero=${true} /><${Axis} scale=${s} how=${task} /></section>
+        <${Strip} scale=${s} value=${c.difference} low=${c.low} high=${c.high} run=${c.b} zero=${true} /><${Axis} scale=${s} how=${task} />
+        ${(c.notes || []).map((text) => html`<p class="soft">${visible(text)}</p>`)}</section>
       <div class="sections">
         <${Flips} c=${c} />
         <${Groups} c=${c} task=${task} />

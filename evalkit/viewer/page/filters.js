@@ -1,7 +1,8 @@
 /* Which samples pass the conditions of an address, in which order, and what the other choices would leave.
  *
  * A condition is {column, value, not}. Conditions on one column are alternatives, columns hold together. Numbers:
- * `a..b` (b excluded), `a..=b`, `a..`, `..b`, `a`; any kind: `any`, `none`. Bounds are compared as the 32-bit
+ * `a..b` (b excluded), `a..=b`, `a..`, `..b`, `a`; codes: their label, or `#` and their number where they have
+ * none; any kind: `any`, `none`. Bounds are compared as the 32-bit
  * numbers that the columns hold.
  */
 "use strict";
@@ -46,7 +47,7 @@
 
   function testCodes({ values, starts, codeOf }, value) {
     let wanted = codeOf ? codeOf.get(value) : undefined;
-    if (wanted === undefined && !codeOf && /^\d+$/.test(value)) wanted = Number(value);
+    if (wanted === undefined && /^#\d+$/.test(value)) wanted = Number(value.slice(1));
     if (wanted !== undefined) {
       return (i) => {
         for (let k = starts[i]; k < starts[i + 1]; k++) if (values[k] === wanted) return true;
@@ -157,7 +158,7 @@
     const column = table.columns.get(name);
     if (!column) return null;
     if (column.kind === "number") return column.values;
-    if (column.kind !== "code") return null;
+    if (column.kind !== "code" || !column.labels) return null;
     const rank = new Float32Array(column.labels.length);
     column.labels.map((label, i) => [String(label), i]).sort((x, y) => (x[0] < y[0] ? -1 : 1)).forEach(([, i], k) => (rank[i] = k)); // prettier-ignore
     return Float32Array.from(column.values, (c) => (c === column.none ? NaN : rank[c]));

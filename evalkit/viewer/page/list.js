@@ -88,14 +88,12 @@
     const right = table.columns.get(`right:${run}`);
     const score = table.columns.get(`score:${run}`);
     const said = right && !Number.isNaN(right.values[index]) ? right.values[index] : null;
-    const number = score && !Number.isNaN(score.values[index]) ? scaled(score.values[index], scoreForm(score)) : null;
+    const number = score && !Number.isNaN(score.values[index]) ? scaled(score.values[index], score) : null;
     const word = said === 1 ? "right" : said === 0 ? "wrong" : null;
     if (word === null && number === null) return null;
     return html`<span class="verdict ${word || ""}">${word && html`<span aria-hidden="true">${word === "right" ? "✓" : "✗"}</span>`}
       ${words && word ? word : word && html`<span class="for-readers">${word}</span>`} ${number !== null && html`<span class="score">${number}</span>`}</span>`;
   };
-
-  const scoreForm = (column) => ({ scale: column.scale ?? evalkit.scoreScale, digits: column.digits ?? 1 });
 
   evalkit.Row = function ({ task, table, index, runs, href, tall }) {
     const { value: record, error } = evalkit.useRecord(task, index);
@@ -138,5 +136,4 @@
   const answerText = (answer) => named(answer) || answer.answer;
 
   evalkit.tally = tally;
-  evalkit.scoreForm = scoreForm;
 })();

@@ -10,6 +10,7 @@
 
   function page(address) {
     const { Overview, Task, Samples, Compare, CompareAll, Trend, Notes, Lost } = evalkit;
+    if (address.task !== undefined && !evalkit.report.tasks[address.task]) return html`<${Lost} />`;
     switch (address.page) {
       case "overview": return html`<${Overview} />`;
       case "task": return html`<${Task} key=${address.task} task=${address.task} />`;
@@ -68,7 +69,7 @@
           : html`<label><span class="for-readers">Task</span><select value=${here === undefined ? "" : String(here)} onChange=${(e) => e.target.value && evalkit.address.go(`#/task/${e.target.value}`)}>
               <option value="">Tasks …</option>${report.tasks.map((task, t) => html`<option value=${String(t)} selected=${here === t}>${visible(task.name, 60)}</option>`)}</select></label>`}
         ${here !== undefined && link(`#/task/${here}/samples`, "Samples", address.page === "samples")}
-        ${(report.comparisons || []).length > 0 && link(report.comparisons.length === 1 ? "#/compare/0" : "#/compare", "Comparison", address.page === "compare")}
+        ${(report.comparisons || []).length > 0 && link(report.comparisons.length === 1 ? "#/compare/0" : "#/compare", report.comparisons.length === 1 ? "Comparison" : "Comparisons", address.page === "compare")}
         ${report.trend && link("#/trend", "Trend", address.page === "trend")}
         ${link("#/marks", html`Marks${marks.total() ? html` <span class="badge">${marks.total()}</span>` : ""}`, address.page === "marks")}
       </nav><div class="row"><${Theme} /><button class="quiet" onClick=${onHelp} aria-label="Keyboard help" title="keyboard (?)">?</button></div></header>`;
@@ -101,17 +102,21 @@
     /* as the system has it */
   }
   const app = document.getElementById("app");
-  evalkit.load("report").then(
-    (report) => {
+  async function open() {
+    try {
+      const report = await evalkit.load("report");
       evalkit.report = { comparisons: [], ...report };
       evalkit.runs = report.runs;
       evalkit.marks.open(report.title);
       app.replaceChildren();
       preact.render(html`<${App} />`, app);
       evalkit.drawn = performance.now();
-    },
-    (error) => {
+    } catch (error) {
       app.textContent = error.message;
-    },
-  );
+    }
+  }
+
+  // In a single file the data stands below these scripts.
+  if (document.readyState === "loading") addEventListener("DOMContentLoaded", open);
+  else open();
 })();

@@ -93,7 +93,7 @@
 
   function Missing({ image }) {
     return html`<div class="no-picture" role="img" aria-label="picture ${visible(image.name)}, not in this report">
-      <span>${evalkit.report.images === false ? "pictures were left out of this report" : "no picture"}</span></div>`;
+      <span>${evalkit.report.images === false ? "pictures were left out of this report" : visible(image.missing, 200) || "no picture"}</span></div>`;
   }
 
   /** A small picture with its shapes, in a place of fixed size. */

@@ -10,8 +10,7 @@
     const { report } = evalkit;
     return html`
       <h1 tabindex="-1">${visible(report.title)}</h1>
-      <p class="about">${plural(report.runs.length, "run")} on ${plural(report.tasks.length, "task")},
-        made ${visible(report.made)} by evalkit ${visible(report.evalkit)}</p>
+      <p class="about">${plural(report.runs.length, "run")} on ${plural(report.tasks.length, "task")}${report.made ? `, made ${visible(report.made)}` : ""}${report.evalkit ? ` by evalkit ${visible(report.evalkit)}` : ""}</p>
       <${Notices} report=${report} />
       <${First} list=${report.look_first || []} />
       <section aria-labelledby="scores"><h2 id="scores">Scores</h2>
@@ -87,7 +86,11 @@
 
   function Remarks({ task }) {
     const lines = task.scores.flatMap((score, run) =>
-      score ? [score.comparable && `Not comparable: ${score.comparable}`, ...(score.remarks || [])].filter(Boolean).map((text) => [run, text]) : [],
+      score
+        ? [score.why, score.comparable && `Not comparable: ${score.comparable}`, ...(score.stamps || []), ...[].concat(score.remarks || [])]
+            .filter(Boolean)
+            .map((text) => [run, text])
+        : [],
     );
     if (!lines.length) return null;
     const item = ([run, text]) => html`<li>${evalkit.runs.length > 1 && html`<${RunName} run=${run} />: `}${visible(text)}</li>`;

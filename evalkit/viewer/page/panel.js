@@ -29,7 +29,12 @@
   /** Ready-made views; each replaces the conditions that are there. */
   function quick(table, run, other, lowerIsBetter) {
     const there = (name) => table.columns.has(name);
-    const flag = (name, label) => there(name) && (table.columns.get(name).labels || []).includes(label);
+    const flag = (name, label) => {
+      const column = table.columns.get(name);
+      const bit = column ? (column.labels || []).indexOf(label) : -1;
+      return bit >= 0 && column.values.some((flags) => (flags >>> bit) & 1);
+    };
+    const any = (name) => there(name) && table.columns.get(name).values.some((v) => !Number.isNaN(v));
     const views = [["All", ""]];
     if (there(`right:${run}`)) views.push(["Wrong", `right:${run}=0`]);
     else if (there(`score:${run}`)) views.push(["Worst first", `sort=score:${run}:${lowerIsBetter ? "desc" : "asc"}`]);
@@ -40,8 +45,8 @@
       views.push(["Gained", `flip=${a}-${b}:gained`], ["Lost", `flip=${a}-${b}:lost`]);
       views.push(["Largest disagreement", `sort=gap:${a}-${b}:desc`]);
     }
-    if (there(`margin:${run}`)) views.push(["Close calls", `margin:${run}=any&sort=margin:${run}:asc`]);
-    if (there("suspect")) views.push(["Suspects", "suspect=any&sort=suspect:desc"]);
+    if (any(`margin:${run}`)) views.push(["Close calls", `margin:${run}=any&sort=margin:${run}:asc`]);
+    if (any("suspect")) views.push(["Suspects", "suspect=any&sort=suspect:desc"]);
     views.push(["Marked", "marked=yes"]);
     return views;
   }
@@ -82,8 +87,7 @@
   /** From and to, in the numbers that people read (× scale). */
   function Range({ table, name, title, query, set }) {
     const column = table.columns.get(name);
-    const how = base(name) === "score" ? evalkit.scoreForm(column) : column;
-    const factor = how.scale || 1;
+    const factor = column.scale || 1;
     const condition = query.conditions.find((c) => c.column === name && !c.not);
     const there = condition && evalkit.range(condition.value);
     const show = (v) => (there && Number.isFinite(v) ? String(+(v * factor).toPrecision(6)) : "");
@@ -184,8 +188,7 @@
     if (base(name) === "pair" && column) return `${run}${no}${pairWords(column, value)}`;
     const r = column && column.kind === "number" ? evalkit.range(value) : null;
     if (!r) return `${run}${title}: ${no}${visible(value, 60)}`;
-    const how = base(name) === "score" ? evalkit.scoreForm(column) : column;
-    const end = (v) => scaled(v, { scale: how.scale });
+    const end = (v) => scaled(v, { scale: column.scale });
     if (r.from === r.to) return `${run}${title}: ${no}${end(r.from)}`;
     if (r.to === Infinity) return `${run}${title}: ${no}${end(r.from)} or more`;
     if (r.from === -Infinity) return `${run}${title}: ${no}${r.closed ? "up to" : "below"} ${end(r.to)}`;
@@ -197,9 +200,9 @@
     if (column.labels) return visible(value);
     const task = evalkit.ready(`task/${evalkit.taskShown}`);
     const matrix = task && task.sections.find((s) => s.kind === "matrix" && s.filters === column.name);
-    if (!matrix || !/^\d+$/.test(value)) return `cell ${visible(value)} of the matrix`;
-    const k = matrix.columns.length;
-    return `${visible(matrix.rows[Math.floor(value / k)])} answered as ${visible(matrix.columns[value % k])}`;
+    if (!matrix || !/^#\d+$/.test(value)) return `cell ${visible(value)} of the matrix`;
+    const [code, k] = [Number(value.slice(1)), matrix.columns.length];
+    return `${visible(matrix.rows[Math.floor(code / k)])} → ${visible(matrix.columns[code % k])}`;
   }
 
   /** How the list is ordered. */

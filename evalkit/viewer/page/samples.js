@@ -42,7 +42,7 @@
     const marks = evalkit.marks.useMarks();
     evalkit.useData(`task/${task}`); // names of the matrix's cells
     const spelled = evalkit.address.spell({ ...query, sample: undefined, run: undefined, view: undefined });
-    const marked = query.marked ? [...marks.of(summary ? summary.name : "").keys()].join("\n") : "";
+    const marked = query.marked ? [...marks.of(summary.name).keys()].join("\n") : "";
     const selected = useMemo(() => {
       if (!table) return null;
       const from = performance.now();
@@ -54,11 +54,9 @@
       evalkit.took = performance.now() - from;
       return made;
     }, [table, spelled, texts, marked]);
-    if (!summary) return html`<${evalkit.Lost} />`;
     if (error) return html`<h1 tabindex="-1">${visible(summary.name)}</h1><${evalkit.Failed} error=${error} />`;
     if (!table) return html`<h1 tabindex="-1">${visible(summary.name)}</h1><p class="waiting" role="status">Loading …</p>`;
     evalkit.taskShown = task;
-    evalkit.scoreScale = summary.scale;
     const run = query.run !== undefined && evalkit.runs[query.run] ? Number(query.run) : 0;
     const set = (next, instead) => evalkit.address.go(evalkit.address.samples(task, "", { ...next, sample: undefined }), instead);
     const common = { task, table, query, selected, run, set, summary };

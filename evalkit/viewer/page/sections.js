@@ -22,13 +22,12 @@
     const how = section.scale || section.digits !== undefined ? section : columns(section.column);
     const every = Math.max(1, Math.ceil((edges.length - 1) / 5));
     const bottom = 150;
+    const level = (n) => bottom - ((bottom - 10) * n) / most.high;
     const y = (n) => bottom - (n ? Math.max(2, ((bottom - 10) * n) / most.high) : 0);
     return html`
       <${Legend} runs=${shown.map((x) => x.run).filter((r) => isNumber(r))} />
       <svg class="chart" width="100%" height="176" role="group" aria-label=${visible(section.title)}>
-        ${most.ticks.map((t) => html`<line class="grid" x1="0" x2="100%" y1=${y(0) - ((bottom - 10) * t) / most.high}
-          y2=${y(0) - ((bottom - 10) * t) / most.high} />
-          ${t > 0 && html`<text class="level" x="0" y=${y(0) - ((bottom - 10) * t) / most.high - 3}>${count(t)}</text>`}`)}
+        ${most.ticks.map((t) => html`<line class="grid" x1="0" x2="100%" y1=${level(t)} y2=${level(t)} />`)}
         ${shown.flatMap((one, k) =>
           one.counts.map((n, bin) => {
             const column = columnOf(section.column, one.run);
@@ -45,6 +44,7 @@
           }),
         )}
         <line class="base" x1="0" x2="100%" y1=${bottom} y2=${bottom} />
+        ${most.ticks.map((t) => t > 0 && html`<text class="level" x="0" y=${level(t) - 3}>${count(t)}</text>`)}
         ${edges.map((e, k) =>
           (k % every === 0 && edges.length - 1 - k >= every * 0.7) || k === edges.length - 1
             ? html`<text x="${at(s, e)}%" y="168" text-anchor=${k === 0 ? "start" : k === edges.length - 1 ? "end" : "middle"}>${scaled(e, how)}</text>`
@@ -76,16 +76,16 @@
           ${runs.map((run) => html`<th scope="col" class="n">${runs.length > 1 ? html`<${Key} run=${run} /><span class="for-readers">${nameOf(run)}</span>` : "value"}</th>`)}
         </tr></thead>
         <tbody>${shown.map((row) => {
-          const href = open(task, row.filter);
+          const href = typeof row.filter === "string" ? open(task, row.filter) : null;
           return html`<tr>
-            <th scope="row"><${Opens} href=${href}><bdi>${visible(row.label, 60)}</bdi></${Opens}></th>
-            <td class="n">${isNumber(row.n) ? count(row.n) : ""}</td>
+            <th scope="row" title=${row.about ? visible(row.about) : undefined}><${Opens} href=${href}><bdi>${visible(row.label, 60)}</bdi></${Opens}></th>
+            <td class="n">${counts(row.n, runs)}</td>
             <td class="plot">${dots
               ? runs.map((run) => row.values[run] && html`<${Strip} scale=${s} run=${run} ...${row.values[run]} zero=${diverging} height=${20} />`)
               : html`<${Bars} scale=${s} values=${runs.map((run) => row.values[run])} />`}</td>
             ${runs.map((run) => {
               const v = row.values[run];
-              const own = (row.filters && open(task, row.filters[run])) || null;
+              const own = open(task, (Array.isArray(row.filter) ? row.filter : row.filters || [])[run]);
               const interval = v && isNumber(v.low) ? `${write(v.low, how)} to ${write(v.high, how)}` : null;
               return html`<td class="n" title=${interval}><${Opens} href=${own} label=${own && v ? `${visible(row.label)}, ${nameOf(run)}: ${write(v.value, how)}` : null}>${v ? write(v.value, how) : "–"}</${Opens}></td>`;
             })}
@@ -94,6 +94,12 @@
         <tfoot aria-hidden="true"><tr><td></td><td></td><td class="plot"><${Axis} scale=${s} how=${how} /></td>${runs.map(() => html`<td></td>`)}</tr></tfoot>
       </table></${evalkit.Scroll}>
       ${rows.length > MANY && html`<button class="link" onClick=${() => showAll(!all)}>${all ? "Show fewer" : `Show all ${count(rows.length)} rows`}</button>`}`;
+  }
+
+  /** One number for all runs, or each run's own. */
+  function counts(n, runs) {
+    if (!Array.isArray(n)) return isNumber(n) ? count(n) : "";
+    return runs.map((run) => (isNumber(n[run]) ? count(n[run]) : "–")).join(" · ");
   }
 
   /** The classes of a matrix that matter most: those with the largest counts off the diagonal. */
@@ -107,7 +113,7 @@
     return new Set(order.map((r) => rows[r]));
   }
 
-  function Matrix({ section, task }) {
+  function Matrix({ section, task, labelOf }) {
     const [all, showAll] = useState(false);
     const { rows, columns, cells, filters, run } = section;
     const many = rows.length > MANY && !all;
@@ -117,7 +123,9 @@
     const cell = (r, c) => {
       const n = cells[r][c];
       const label = `${visible(rows[r])} answered as ${visible(columns[c])}: ${count(n)}`;
-      const href = n && filters ? open(task, `${encodeURIComponent(filters)}=${r * columns.length + c}`) : null;
+      const code = r * columns.length + c;
+      const name = n && filters ? labelOf(filters, code) || `#${code}` : "";
+      const href = name ? open(task, `${encodeURIComponent(filters)}=${encodeURIComponent(name)}`) : null;
       const depth = n ? 8 + 42 * Math.sqrt(n / largest) : 0;
       return html`<td class="cell ${rows[r] === columns[c] ? "same" : ""}" style=${{ "--depth": `${depth.toFixed(0)}%` }}>
         <${Opens} href=${href} label=${label}><span title=${label}>${n ? count(n) : "·"}</span></${Opens}></td>`;
@@ -173,7 +181,7 @@
     const label = `${who ? who + ": " : ""}${visible(section.x.label)} ${scaled(p[0], section.x)}, ${visible(section.y.label)} ${scaled(p[1], section.y)}${interval}`;
     if (!href && one.points.length > 30) return null; // a line says it
     const drawn = html`${isNumber(p[2]) && html`<line class="whisker ${colourOf(one.run ?? 0)}" x1="${at(sx, p[0])}%" x2="${at(sx, p[0])}%" y1=${px(p[2])} y2=${px(p[3])} />`}
-      <g><title>${label}</title><${Mark} x=${at(sx, p[0])} y=${px(p[1])} run=${one.run ?? 0} /></g>`;
+      <g class=${one.points.length > 15 ? "many" : ""}><title>${label}</title><${Mark} x=${at(sx, p[0])} y=${px(p[1])} run=${one.run ?? 0} /></g>`;
     return href ? html`<a href=${href} aria-label=${label}>${drawn}</a>` : drawn;
   }
 
@@ -191,18 +199,18 @@
       ${rows.length > MANY && html`<button class="link" onClick=${() => showAll(!all)}>${all ? "Show fewer" : `Show all ${count(rows.length)} rows`}</button>`}`;
   }
 
-  /** One section of any kind; `columns(name)` gives how a column's numbers are written. */
-  function Section({ section, task, how, columns }) {
+  /** One section of any kind; `columns(name)` gives how a column's numbers are written, `labelOf(name, code)` a label. */
+  function Section({ section, task, how, columns, labelOf }) {
     const own = section.scale !== undefined || section.digits !== undefined ? section : section.raw ? null : how;
     const body = {
       histogram: () => html`<${Histogram} section=${section} task=${task} columns=${columns} />`,
       bars: () => html`<${BarRows} section=${section} task=${task} how=${own} />`,
-      matrix: () => html`<${Matrix} section=${section} task=${task} />`,
+      matrix: () => html`<${Matrix} section=${section} task=${task} labelOf=${labelOf} />`,
       curve: () => html`<${Curve} section=${section} task=${task} />`,
       table: () => html`<${Table} section=${section} task=${task} />`,
     }[section.kind];
     if (!body) return null;
-    const wide = section.kind === "matrix" && section.columns.length > 6 ? "wide" : "";
+    const wide = section.kind === "matrix" && section.columns.length > 12 ? "wide" : "";
     return html`<section class="card ${wide}"><h2>${visible(section.title)}</h2>
       ${section.about && html`<p class="about">${visible(section.about)}</p>`}${body()}</section>`;
   }

@@ -9,12 +9,14 @@
     const summary = evalkit.report.tasks[t];
     const { value, error } = useData(`task/${t}`);
     const { table } = useColumns(t);
-    if (!summary) return html`<${evalkit.Lost} />`;
     const how = { scale: summary.scale, digits: summary.digits };
     const columns = (name) => {
       const column = table && (table.columns.get(name) || table.columns.get(`${name}:0`));
-      if (column && (column.scale || column.digits !== undefined)) return column;
-      return name.split(":")[0] === "score" ? how : null;
+      return column && (column.scale || column.digits !== undefined) ? column : name === "score" ? how : null;
+    };
+    const labelOf = (name, code) => {
+      const column = table && table.columns.get(name);
+      return column && column.labels ? column.labels[code] : undefined;
     };
     return html`
       <h1 tabindex="-1">${visible(summary.name)}</h1>
@@ -28,20 +30,27 @@
       <${evalkit.Remarks} task=${summary} />
       ${error && html`<${evalkit.Failed} error=${error} />`}
       ${value && html`
-        <div class="sections">${(value.sections || []).map((section) => html`<${Section} section=${section} task=${t} how=${how} columns=${columns} />`)}</div>
+        <div class="sections">${(value.sections || []).map((section) => html`<${Section} section=${section} task=${t} how=${how} columns=${columns} labelOf=${labelOf} />`)}</div>
         <${Measured} task=${value} />`}
       ${!value && !error && html`<p class="waiting" role="status">Loading …</p>`}`;
   }
 
+  /* What parts of a signature are called. */
+  const WORDS = new Map([
+    ["metric", "main metric"], ["parser", "answers are read by"], ["targets", "digest of the targets"], ["n", "samples"],
+    ["interval", "interval by"], ["evalkit", "version of evalkit"], ["tools", "computed with"], ["decoder", "digest of the mask decoder"],
+  ]); // prettier-ignore
+
   function Measured({ task }) {
     const site = /^https?:\/\//.test(task.homepage || "") ? task.homepage : null;
+    const signed = (task.signature_words || []).filter(([label]) => label !== "task" && label !== "v");
     const pairs = [
       ["task", `${task.name}${task.version ? `, version ${task.version}` : ""}`],
       ["licence", task.license],
       ["protocol", task.protocol],
-      ["metrics", (task.metrics || []).join("\n")],
-      ...(Array.isArray(task.signature_words) ? task.signature_words : []),
-      ["signature", typeof task.signature === "string" ? task.signature : null],
+      ["all metrics", (task.metrics || []).length > 1 ? task.metrics.join("\n") : null],
+      ...signed.map(([label, value]) => [WORDS.get(label) || label, value]),
+      ["signature", task.signature],
     ].filter(([, value]) => value !== null && value !== undefined && value !== "");
     return html`<section class="card wide measured" aria-labelledby="measured"><h2 id="measured">How it was measured</h2>
       <${Pairs} pairs=${pairs} />
