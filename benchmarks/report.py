@@ -3,7 +3,7 @@
     python -m benchmarks.report [--samples 100000] [--folder KEPT]
 
 Two runs are generated, five questions about each photo of 640 by 480. The report is built, and built again
-over itself, whose pictures are then there. Pictures are compared with Pillow's plain way, one after the other.
+over itself, whose pictures are then there. Pictures are compared with Pillow's plain way.
 Memory is what the system counted, so this runs on Linux. Status 1 where a limit is passed.
 """
 

@@ -76,7 +76,7 @@ def _task(
     whole = Assembled(collector)
     head, data = pack(whole.columns(), found.n)
     outlet.put(f"{t}/columns", f"columns/{t}", {"head": head, "data": scripts.zipped(data)})
-    outlet.put(f"{t}/text", f"text/{t}", scripts.zipped(scripts.json_bytes(collector.texts)))
+    outlet.put(f"{t}/text", f"text/{t}", collector.texts.done())
     outlet.put(f"{t}/task", f"task/{t}", overview.task(task, whole))
     return whole
 
