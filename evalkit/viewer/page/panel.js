@@ -141,7 +141,7 @@
     };
     const open = rare.some((name) => query.conditions.some((c) => c.column === name));
     return html`
-      <${Search} query=${query} set=${set} busy=${busy} />
+      ${!evalkit.report.redacted && html`<${Search} query=${query} set=${set} busy=${busy} />`}
       ${evalkit.runs.length > 1 && html`<label class="field">Fields are of run
         <select value=${String(run)} onChange=${(e) => set({ ...query, run: e.target.value }, true)}>${evalkit.runs.map((_, r) => html`<option value=${String(r)} selected=${r === run}>${nameOf(r)}</option>`)}</select></label>`}
       ${evalkit.runs.length > 1 && html`<${Flip} query=${query} set=${set} />`}
@@ -187,6 +187,7 @@
     if (base(name) === "right") return `${run}${no}${value === "1" ? "right" : value === "0" ? "wrong" : value}`;
     if (base(name) === "pair" && column) return `${run}${no}${pairWords(column, value)}`;
     const r = column && column.kind === "number" ? evalkit.range(value) : null;
+    if (column && (value === "any" || value === "none")) return `${run}${(value === "any") !== not ? "with" : "without"} ${title}`;
     if (!r) return `${run}${title}: ${no}${visible(value, 60)}`;
     const end = (v) => scaled(v, { scale: column.scale });
     if (r.from === r.to) return `${run}${title}: ${no}${end(r.from)}`;

@@ -93,6 +93,7 @@
       },
       "/": () => {
         const field = document.getElementById("search");
+        if (!field) return false;
         const hidden = field.closest("details");
         if (hidden) hidden.open = true;
         field.focus();
