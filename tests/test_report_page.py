@@ -418,13 +418,15 @@ def test_axe_finds_nothing_serious(browser: Any, world: str, scheme: str) -> Non
 
 def test_print_has_all_of_a_page_and_no_controls(opened: Opened) -> None:
     page = opened.go("/task/0/samples", ".sample-row .answer")
-    page.emulate_media(media="print")
+    page.emulate_media(media="print", color_scheme="dark")
     page.evaluate("() => dispatchEvent(new Event('beforeprint'))")
     settled(page)
     assert page.locator("ol.virtual > li").count() == 60
     assert page.locator("ol.virtual > li").nth(1).evaluate("(e) => getComputedStyle(e).position") == "static"
     for gone in ("header", ".panel", ".quick"):
         assert not page.locator(gone).is_visible()
+    ink = page.evaluate("() => [document.body, document.querySelector('.answer')].map((e) => getComputedStyle(e).color)")
+    assert ink == ["rgb(0, 0, 0)", "rgb(27, 31, 36)"]  # dark on white, whatever the screen has
 
 
 @pytest.mark.slow

@@ -37,7 +37,17 @@
   ];
 
   const colourOf = (run) => `c${(evalkit.runs[run] ? (evalkit.runs[run].colour ?? run) : run) % 8}`;
-  const nameOf = (run) => (evalkit.runs[run] ? visible(evalkit.runs[run].short || evalkit.runs[run].name) : `run ${run}`);
+
+  /** A run's short name; of a long one both ends, which tell checkpoints of one family apart. */
+  function nameOf(run) {
+    if (!evalkit.runs[run]) return `run ${run}`;
+    const name = visible(evalkit.runs[run].short || evalkit.runs[run].name);
+    return name.length > 34 ? `${name.slice(0, 15)}…${name.slice(-17)}` : name;
+  }
+
+  /** The runs that have a task's answers. */
+  const runsOf = (task) => evalkit.runs.map((_, run) => run).filter((run) => evalkit.report.tasks[task].scores[run]);
+
 
   /** A run's shape at `x` (%) and `y` (pixels). */
   function Mark({ x, y, run }) {
@@ -134,6 +144,6 @@
   }
 
   Object.assign(evalkit, {
-    Scroll, scale, holding, at, Mark, Key, RunName, Legend, Strip, Bars, Axis, tick, colourOf, nameOf,
+    Scroll, scale, holding, at, Mark, Key, RunName, Legend, Strip, Bars, Axis, tick, colourOf, nameOf, runsOf,
   }); // prettier-ignore
 })();

@@ -2,9 +2,10 @@
 "use strict";
 
 (function () {
-  const { html, visible, isNumber, scaled, signed, count, short, useColumns } = evalkit;
+  const { html, useState, visible, isNumber, signed, count, useColumns } = evalkit;
   const { RunName, Strip, Axis, holding, Opens, nameOf } = evalkit;
 
+  const FEW = 12; // groups shown at first
   const filterOf = (t, a, b, which) => evalkit.address.samples(t, "", { flip: `${a}-${b}:${which}` });
   const p = (value) => (!isNumber(value) ? "–" : value < 0.001 ? "< 0.001" : value.toFixed(3));
   const interval = (c, how) => (isNumber(c.low) ? `${signed(c.low, how)} to ${signed(c.high, how)}` : "–");
@@ -84,14 +85,16 @@
 
   function Groups({ c, task }) {
     const groups = c.groups || [];
+    const [all, showAll] = useState(false);
     if (!groups.length) return null;
     const s = holding([0, ...groups.flatMap((g) => [g.difference, g.low, g.high])], 5);
     return html`<section class="card"><h2>Groups that moved</h2><p class="about">The same difference within each group, with its interval.</p>
       <${evalkit.Scroll}><table class="bars"><thead><tr><th scope="col">Group</th><th scope="col" class="n">n</th><th scope="col" class="plot">difference</th><th scope="col" class="n"></th></tr></thead>
-      <tbody>${groups.slice(0, 40).map((g) => html`<tr><th scope="row"><${Opens} href=${g.filter ? evalkit.address.samples(c.task, g.filter) : null}><bdi>${visible(g.name, 60)}</bdi></${Opens}></th>
+      <tbody>${(all ? groups : groups.slice(0, FEW)).map((g) => html`<tr><th scope="row"><${Opens} href=${g.filter ? evalkit.address.samples(c.task, g.filter) : null}><bdi>${visible(g.name, 60)}</bdi></${Opens}></th>
         <td class="n">${count(g.n)}</td><td class="plot"><${Strip} scale=${s} value=${g.difference} low=${g.low} high=${g.high} run=${c.b} zero=${true} /></td>
         <td class="n" title=${interval(g, task)}>${signed(g.difference, task)}</td></tr>`)}</tbody>
-      <tfoot aria-hidden="true"><tr><td></td><td></td><td class="plot"><${Axis} scale=${s} how=${task} /></td><td></td></tr></tfoot></table></${evalkit.Scroll}></section>`;
+      <tfoot aria-hidden="true"><tr><td></td><td></td><td class="plot"><${Axis} scale=${s} how=${task} /></td><td></td></tr></tfoot></table></${evalkit.Scroll}>
+      ${groups.length > FEW && html`<button class="link" onClick=${() => showAll(!all)}>${all ? "Show fewer" : `Show all ${count(groups.length)} groups`}</button>`}</section>`;
   }
 
   function Telling({ c }) {

@@ -107,12 +107,15 @@
       <span class="words">
         <span class="head"><bdi class="id">${visible(id, 60)}</bdi>${record.group && html` <span class="group">${visible(record.group, 30)}</span>`}${kept.marked && html` <span class="marked" title="marked">★<span class="for-readers">marked</span></span>`}${kept.note && html` <span title="has a note">✎</span>`}</span>
         <span class="question"><${Line} text=${record.question || record.prompt} none="" /></span>
-        <span class="answer"><${Key} run="target" /> <${Line} text=${targetText(record.target)} /></span>
+        <span class="answer"><${Key} run="target" /> <${Line} text=${targetText(record.target)} none=${evalkit.report.redacted ? "(left out)" : "–"} /></span>
         ${runs.map((run) => html`<span class="answer">${html`<${Key} run=${run} />`} ${record.runs[run]
-          ? html`<${evalkit.Verdict} table=${table} index=${index} run=${run} /> <${Line} text=${answerText(record.runs[run])} none="(nothing)" />`
+          ? html`<${evalkit.Verdict} table=${table} index=${index} run=${run} /> <${Line} text=${answerText(record.runs[run])} none=${evalkit.nothing()} />`
           : html`<span class="none">not answered</span>`}</span>`)}
       </span></a>`;
   };
+
+  /** What stands where a model said nothing, or what it said was left out. */
+  evalkit.nothing = () => (evalkit.report.redacted ? "(left out)" : "(answered nothing)");
 
   /** Equal texts once, with how often, the most frequent first. */
   function tally(texts) {
@@ -123,17 +126,23 @@
 
   /** What boxes and masks are called: "2 × dog, person". */
   function named({ boxes, masks }) {
-    const labels = (boxes || []).length ? boxes.map((b) => b[4] || "box") : (masks || []).map((m) => m.label || "mask");
-    return tally(labels).map(([label, n]) => (n > 1 ? `${n} × ${label}` : label)).join(", ");
+    const labels = (boxes || []).length ? boxes.map((b) => b[4]) : (masks || []).map((m) => m.label);
+    return tally(labels.filter(Boolean)).map(([label, n]) => (n > 1 ? `${n} × ${label}` : label)).join(", ");
   }
 
   function targetText(target) {
-    if (!(target.texts || []).length) return named(target);
+    if (!(target.texts || []).length) return named(target) || drawnOnly(target);
     return tally(target.texts).map(([text, n]) => (n > 1 ? `${text} (${n})` : text)).join(" · ");
   }
 
   /** Of location tokens a list shows what they name; the sample itself shows all. */
   const answerText = (answer) => named(answer) || answer.answer;
 
-  evalkit.tally = tally;
+  /** Boxes and masks without names, counted. */
+  function drawnOnly({ boxes, masks }) {
+    const parts = [(boxes || []).length && evalkit.plural(boxes.length, "box", "boxes"), (masks || []).length && evalkit.plural(masks.length, "mask")];
+    return parts.filter(Boolean).join(", ");
+  }
+
+  Object.assign(evalkit, { tally, namedShapes: named, countedShapes: drawnOnly });
 })();

@@ -101,8 +101,8 @@
   } catch {
     /* as the system has it */
   }
-  const app = document.getElementById("app");
   async function open() {
+    const app = document.getElementById("app");
     try {
       const report = await evalkit.load("report");
       evalkit.report = { comparisons: [], ...report };
@@ -116,7 +116,7 @@
     }
   }
 
-  // In a single file the data stands below these scripts.
+  // In a single file these scripts stand in the head and the data below them.
   if (document.readyState === "loading") addEventListener("DOMContentLoaded", open);
   else open();
 })();

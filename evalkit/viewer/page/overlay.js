@@ -55,7 +55,7 @@
         return html`<g class=${who}><rect class="casing" ...${place} /><rect class="stroke" ...${place} /></g>`;
       }))}
       ${shown.labels && labels && tags(parts, image, unit, shown).map(({ who, text, size, ...place }) => html`<g class="tag ${who}">
-        <rect ...${place} rx=${size * 0.15} /><text x=${place.x + size * 0.3} y=${place.y + size} font-size=${size} textLength=${place.width - size * 0.6} lengthAdjust="spacingAndGlyphs">${text}</text></g>`)}
+        <rect ...${place} rx=${size * 0.15} /><text x=${place.x + size * 0.3} y=${place.y + size} style=${{ fontSize: `${size}px` }} textLength=${place.width - size * 0.6} lengthAdjust="spacingAndGlyphs">${text}</text></g>`)}
     </svg>`;
   }
 
@@ -96,11 +96,15 @@
       <span>${evalkit.report.images === false ? "pictures were left out of this report" : visible(image.missing, 200) || "no picture"}</span></div>`;
   }
 
+  /** Whether there is anything to see: in a report without pictures, only shapes. */
+  const worthDrawing = (record) =>
+    evalkit.report.images !== false || [record.target, ...record.runs].some((p) => p && ((p.boxes || []).length || (p.masks || []).length)); // prettier-ignore
+
   /** A small picture with its shapes, in a place of fixed size. */
   function Thumb({ record }) {
     const shown = useLayers();
     const image = record.images[0];
-    if (!image) return html`<span class="thumb" aria-hidden="true"></span>`;
+    if (!image || !worthDrawing(record)) return null;
     const src = safe(image.src);
     return html`<span class="thumb">
       ${src ? html`<img src=${src} alt="" loading="lazy" decoding="async" />` : html`<span class="no-picture small"></span>`}
@@ -172,5 +176,5 @@
     </div>`;
   }
 
-  Object.assign(evalkit, { Thumb, Picture, Layers, toggleLayer: toggle });
+  Object.assign(evalkit, { Thumb, Picture, Layers, worthDrawing, toggleLayer: toggle });
 })();

@@ -124,7 +124,8 @@
   }; // prettier-ignore
   const titleOf = (column) => visible(column.title || TITLES[base(column.name)] || base(column.name));
 
-  function Panel({ table, query, selected, run, set, busy }) {
+  function Panel({ task, table, query, selected, run, set, busy }) {
+    const runs = evalkit.runsOf(task);
     const names = table.names
       .filter((name) => !APART.has(base(name)))
       .filter((name) => {
@@ -141,25 +142,25 @@
     };
     const open = rare.some((name) => query.conditions.some((c) => c.column === name));
     return html`
-      <${Search} query=${query} set=${set} busy=${busy} />
-      ${evalkit.runs.length > 1 && html`<label class="field">Fields are of run
-        <select value=${String(run)} onChange=${(e) => set({ ...query, run: e.target.value }, true)}>${evalkit.runs.map((_, r) => html`<option value=${String(r)} selected=${r === run}>${nameOf(r)}</option>`)}</select></label>`}
-      ${evalkit.runs.length > 1 && html`<${Flip} query=${query} set=${set} />`}
+      ${!evalkit.report.redacted && html`<${Search} query=${query} set=${set} busy=${busy} />`}
+      ${runs.length > 1 && html`<label class="field">Fields are of run
+        <select value=${String(run)} onChange=${(e) => set({ ...query, run: e.target.value }, true)}>${runs.map((r) => html`<option value=${String(r)} selected=${r === run}>${nameOf(r)}</option>`)}</select></label>`}
+      ${runs.length > 1 && html`<${Flip} query=${query} set=${set} runs=${runs} />`}
       ${names.filter((name) => !rare.includes(name)).map(field)}
       ${rare.length > 0 && html`<details open=${open}><summary>More numbers</summary>${rare.map(field)}</details>`}`;
   }
 
   /** Flips between any two runs. */
-  function Flip({ query, set }) {
+  function Flip({ query, set, runs }) {
     const found = /^(\d+)-(\d+):(\w+)$/.exec(query.flip || "");
-    const [a, b, which] = found ? [Number(found[1]), Number(found[2]), found[3]] : [0, 1, ""];
+    const [a, b, which] = found ? [Number(found[1]), Number(found[2]), found[3]] : [runs[0], runs[1], ""];
     const change = (x, y, kind) => set({ ...query, flip: kind && x !== y ? `${x}-${y}:${kind}` : "" });
     const pick = (value, label, act) => html`<label>${label} <select value=${String(value)} onChange=${(e) => act(Number(e.target.value))}>
-      ${evalkit.runs.map((_, r) => html`<option value=${String(r)} selected=${r === value}>${nameOf(r)}</option>`)}</select></label>`;
+      ${runs.map((r) => html`<option value=${String(r)} selected=${r === value}>${nameOf(r)}</option>`)}</select></label>`;
     return html`<fieldset class="flip"><legend>flips between two runs</legend>
       <label>show <select value=${which} onChange=${(e) => change(a, b, e.target.value)}>
         ${[["", "all samples"], ["gained", "gained"], ["lost", "lost"], ["both", "gained or lost"]].map(([value, label]) => html`<option value=${value} selected=${value === which}>${label}</option>`)}</select></label>
-      ${evalkit.runs.length > 2 && html`${pick(a, "from", (x) => change(x, b, which || "both"))}${pick(b, "to", (y) => change(a, y, which || "both"))}`}</fieldset>`;
+      ${runs.length > 2 && html`${pick(a, "from", (x) => change(x, b, which || "both"))}${pick(b, "to", (y) => change(a, y, which || "both"))}`}</fieldset>`;
   }
 
   /** The conditions in force, each with a button that takes it away. */
@@ -187,6 +188,7 @@
     if (base(name) === "right") return `${run}${no}${value === "1" ? "right" : value === "0" ? "wrong" : value}`;
     if (base(name) === "pair" && column) return `${run}${no}${pairWords(column, value)}`;
     const r = column && column.kind === "number" ? evalkit.range(value) : null;
+    if (column && (value === "any" || value === "none")) return `${run}${(value === "any") !== not ? "with" : "without"} ${title}`;
     if (!r) return `${run}${title}: ${no}${visible(value, 60)}`;
     const end = (v) => scaled(v, { scale: column.scale });
     if (r.from === r.to) return `${run}${title}: ${no}${end(r.from)}`;

@@ -49,7 +49,7 @@
       <h1 tabindex="-1" class="sample-title"><a href="#/task/${task}" class="soft">${visible(summary.name)}</a> <bdi>${visible(query.sample, 120)}</bdi></h1>
       ${error && html`<${evalkit.Failed} error=${error} />`}
       ${!record && !error && html`<p class="waiting" role="status">Loading …</p>`}
-      ${record && html`<div class="sample">
+      ${record && html`<div class="sample ${evalkit.worthDrawing(record) && record.images.length ? "" : "alone"}">
         <div class="pictures">
           <${Pictures} record=${record} zoom=${ZOOMS[zoom]} closer=${closer} fit=${() => setZoom(0)} />
         </div>
@@ -66,6 +66,7 @@
 
   function Pictures({ record, zoom, closer, fit }) {
     if (!record.images.length) return html`<p class="soft">This sample has no picture.</p>`;
+    if (!evalkit.worthDrawing(record)) return html`<p class="soft">Pictures were left out of this report.</p>`;
     return html`<div class="row spread tools"><${Layers} record=${record} />
         <div class="row zoom" role="group" aria-label="Zoom"><button aria-label="Smaller" onClick=${closer(-1)}>−</button>
           <button onClick=${fit} title="fit (0)">${zoom === 1 ? "Fit" : `${zoom} ×`}</button><button aria-label="Larger" onClick=${closer(1)}>+</button></div></div>
@@ -78,7 +79,7 @@
     return html`<section aria-label="What was asked">
       ${record.group && html`<p><span class="group">${visible(record.group, 80)}</span></p>`}
       ${record.question && html`<p class="asked"><${Text} text=${record.question} /></p>`}
-      <details open=${!record.question}><summary>Prompt</summary><pre class="prompt"><${Text} text=${record.prompt} /></pre></details></section>`;
+      ${record.prompt && html`<details open=${!record.question}><summary>Prompt</summary><pre class="prompt"><${Text} text=${record.prompt} /></pre></details>`}</section>`;
   }
 
   function Target({ target }) {
@@ -86,6 +87,7 @@
     const masks = target.masks || [];
     return html`<section class="who target" aria-labelledby="target-head"><h2 id="target-head"><${Key} run="target" /> Target</h2>
       ${(target.texts || []).length > 0 && html`<ul class="texts">${evalkit.tally(target.texts).map(([text, n]) => html`<li><${Text} text=${text} />${n > 1 && html` <span class="soft">× ${n}</span>`}</li>`)}</ul>`}
+      ${!(target.texts || []).length && !boxes.length && !masks.length && html`<p class="none">${evalkit.report.redacted ? "(left out)" : "(none)"}</p>`}
       <${Shapes} boxes=${boxes} masks=${masks} />
       <${evalkit.Pairs} pairs=${target.other} /></section>`;
   }
@@ -93,9 +95,10 @@
   /** Boxes and masks in words: for who can't see them, and to copy. */
   function Shapes({ boxes, masks }) {
     if (!boxes.length && !masks.length) return null;
-    const words = [boxes.length && evalkit.plural(boxes.length, "box", "boxes"), masks.length && evalkit.plural(masks.length, "mask")].filter(Boolean).join(", ");
+    const names = evalkit.namedShapes({ boxes, masks });
+    const words = evalkit.countedShapes({ boxes, masks });
     const round = (v) => Math.round(v);
-    return html`<details class="shapes-list"><summary>${words}</summary><ul>
+    return html`<details class="shapes-list"><summary>${words}${names ? html`: <bdi>${visible(names, 200)}</bdi>` : ""}</summary><ul>
       ${boxes.slice(0, 100).map((b) => html`<li><bdi>${visible(b[4], 60) || "box"}</bdi>${isNumber(b[5]) ? ` ${b[5].toFixed(2)}` : ""}: x ${round(b[0])} to ${round(b[2])}, y ${round(b[1])} to ${round(b[3])}</li>`)}
       ${boxes.length > 100 && html`<li>and ${count(boxes.length - 100)} more</li>`}
       ${masks.slice(0, 100).map((m) => html`<li>mask <bdi>${visible(m.label, 60)}</bdi></li>`)}</ul></details>`;
@@ -108,7 +111,7 @@
     const odd = answer.stop && !["end", "eos", "stop"].includes(answer.stop);
     return html`<section class="who ${evalkit.colourOf(run)}" aria-labelledby=${head}>
       <h2 id=${head} class="row spread"><${RunName} run=${run} /><${Verdict} table=${table} index=${index} run=${run} words=${true} /></h2>
-      <div class="answered"><${Text} text=${answer.answer} none="(answered nothing)" /></div>
+      <div class="answered"><${Text} text=${answer.answer} none=${evalkit.nothing()} /></div>
       ${answer.invalid && html`<p class="warn">Invalid: <${Text} text=${answer.invalid} limit=${400} /></p>`}
       ${answer.remark && html`<p class="warn"><${Text} text=${answer.remark} limit=${400} /></p>`}
       ${odd && html`<p class="warn">Stopped by: ${visible(answer.stop)}</p>`}

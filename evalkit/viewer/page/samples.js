@@ -57,7 +57,8 @@
     if (error) return html`<h1 tabindex="-1">${visible(summary.name)}</h1><${evalkit.Failed} error=${error} />`;
     if (!table) return html`<h1 tabindex="-1">${visible(summary.name)}</h1><p class="waiting" role="status">Loading …</p>`;
     evalkit.taskShown = task;
-    const run = query.run !== undefined && evalkit.runs[query.run] ? Number(query.run) : 0;
+    const runs = evalkit.runsOf(task);
+    const run = runs.includes(Number(query.run)) ? Number(query.run) : runs.length ? runs[0] : 0;
     const set = (next, instead) => evalkit.address.go(evalkit.address.samples(task, "", { ...next, sample: undefined }), instead);
     const common = { task, table, query, selected, run, set, summary };
     if (query.sample !== undefined) return html`<${evalkit.Sample} ...${common} />`;
@@ -79,7 +80,7 @@
     const grid = query.view === "grid";
     const phone = width < 700;
     const across = grid ? Math.max(1, Math.floor((width - (width > 1000 ? 320 : 40)) / 230)) : width > 1900 ? 2 : 1;
-    const runs = evalkit.runs.map((_, r) => r).slice(0, MOST_RUNS);
+    const runs = evalkit.runsOf(task).slice(0, MOST_RUNS);
     const height = grid ? 216 + 23 * (runs.length + 3) : Math.max(120, 24 + 23 * (runs.length + 3));
     useEffect(() => setActive(last.key === key ? last.at : null), [key]);
     const href = (k) => evalkit.address.samples(task, "", { ...query, sample: evalkit.ids(table)[samples[k]] });
@@ -93,13 +94,14 @@
       },
       "/": () => {
         const field = document.getElementById("search");
+        if (!field) return false;
         const hidden = field.closest("details");
         if (hidden) hidden.open = true;
         field.focus();
       },
     }); // prettier-ignore
-    const other = evalkit.runs.length > 1 ? (run === 0 ? 1 : 0) : null;
-    const panel = html`<${Panel} table=${table} query=${query} selected=${selected} run=${run} set=${set} busy=${busy} />`;
+    const other = evalkit.runsOf(task).find((r) => r !== run) ?? null;
+    const panel = html`<${Panel} task=${task} table=${table} query=${query} selected=${selected} run=${run} set=${set} busy=${busy} />`;
     return html`
       <h1 tabindex="-1"><a href="#/task/${task}">${visible(summary.name)}</a>: samples</h1>
       <${Quick} task=${task} table=${table} query=${query} run=${run} other=${other} set=${set} />

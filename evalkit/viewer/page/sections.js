@@ -65,8 +65,9 @@
     const numbers = values.flatMap((v) => [v.value, v.low, v.high]);
     const dots = values.some((v) => isNumber(v.low));
     const s = holding(dots && !diverging ? numbers : [0, ...numbers], 5);
-    const shown = all ? rows : rows.slice(0, MANY);
     const runs = evalkit.runs.map((_, run) => run).filter((run) => rows.some((row) => row.values[run]));
+    const few = Math.min(MANY, Math.max(8, Math.floor(75 / runs.length)));
+    const shown = all ? rows : rows.slice(0, few);
     const write = diverging ? signed : scaled;
     return html`
       <${Legend} runs=${runs} />
@@ -93,7 +94,7 @@
         })}</tbody>
         <tfoot aria-hidden="true"><tr><td></td><td></td><td class="plot"><${Axis} scale=${s} how=${how} /></td>${runs.map(() => html`<td></td>`)}</tr></tfoot>
       </table></${evalkit.Scroll}>
-      ${rows.length > MANY && html`<button class="link" onClick=${() => showAll(!all)}>${all ? "Show fewer" : `Show all ${count(rows.length)} rows`}</button>`}`;
+      ${rows.length > few && html`<button class="link" onClick=${() => showAll(!all)}>${all ? "Show fewer" : `Show all ${count(rows.length)} rows`}</button>`}`;
   }
 
   /** One number for all runs, or each run's own. */
@@ -210,7 +211,8 @@
       table: () => html`<${Table} section=${section} task=${task} />`,
     }[section.kind];
     if (!body) return null;
-    const wide = section.kind === "matrix" && section.columns.length > 12 ? "wide" : "";
+    const crowded = section.kind === "bars" && evalkit.runs.length > 4;
+    const wide = crowded || (section.kind === "matrix" && section.columns.length > 12) ? "wide" : "";
     return html`<section class="card ${wide}"><h2>${visible(section.title)}</h2>
       ${section.about && html`<p class="about">${visible(section.about)}</p>`}${body()}</section>`;
   }

@@ -31,8 +31,29 @@
       ${error && html`<${evalkit.Failed} error=${error} />`}
       ${value && html`
         <div class="sections">${(value.sections || []).map((section) => html`<${Section} section=${section} task=${t} how=${how} columns=${columns} labelOf=${labelOf} />`)}</div>
+        <${Figures} summary=${summary} how=${how} />
         <${Measured} task=${value} />`}
       ${!value && !error && html`<p class="waiting" role="status">Loading …</p>`}`;
+  }
+
+  /** Every metric of every run, and what a metric says beside its figure. */
+  function Figures({ summary, how }) {
+    const runs = evalkit.runs.map((_, run) => run).filter((run) => summary.scores[run]);
+    const of = (run) => summary.scores[run].metrics || [];
+    const metrics = [...new Set(runs.flatMap((run) => of(run).map((m) => m.metric)))];
+    const details = metrics.flatMap((metric) => {
+      const found = runs.map((run) => (of(run).find((m) => m.metric === metric) || {}).details || {});
+      return [...new Set(found.flatMap(Object.keys))].map((name) => [metric, name, found.map((d) => d[name])]);
+    });
+    if (metrics.length < 2 && !details.length) return null;
+    const head = (first) => html`<thead><tr>${first.map((label) => html`<th scope="col">${label}</th>`)}${runs.map((run) => html`<th scope="col" class="n"><${RunName} run=${run} /></th>`)}</tr></thead>`;
+    const figure = (m) => (m ? html`<b>${scaled(m.value, how)}</b>${isNumber(m.low) && html` <span class="soft">${scaled(m.low, how)} to ${scaled(m.high, how)}</span>`}` : "–");
+    return html`<section class="card wide" aria-labelledby="figures"><h2 id="figures">All figures</h2>
+      <${evalkit.Scroll}><table class="plain">${head(["Metric"])}<tbody>${metrics.map((metric) => html`<tr><th scope="row">${visible(metric)}</th>
+        ${runs.map((run) => html`<td class="n">${figure(of(run).find((m) => m.metric === metric))}</td>`)}</tr>`)}</tbody></table></${evalkit.Scroll}>
+      ${details.length > 0 && html`<details class="quiet"><summary>What the metrics say beside it, as it is stored (shares from 0 to 1)</summary>
+        <${evalkit.Scroll}><table class="plain">${head(["Metric", "Figure"])}<tbody>${details.map(([metric, name, values]) => html`<tr><th scope="row">${visible(metric)}</th><td>${visible(name)}</td>
+          ${values.map((v) => html`<td class="n">${isNumber(v) ? v.toPrecision(4) : "–"}</td>`)}</tr>`)}</tbody></table></${evalkit.Scroll}></details>`}</section>`;
   }
 
   /* What parts of a signature are called. */
