@@ -19,7 +19,7 @@ PACKAGE = ROOT / "evalkit"
 FLOORS: list[set[str]] = [
     {"__main__", "training"},
     {"cli", "api"},
-    {"exports"},
+    {"exports", "viewer"},
     {"report", "evaluation"},
     {"comparison", "tasks", "models"},
     {"formats", "parsers", "metrics", "runs"},

@@ -44,7 +44,7 @@ class Suspect:
 
 
 @dataclass(frozen=True)
-class _Answer:
+class Answer:
     """One checkpoint's answer to one sample."""
 
     answer: Any
@@ -64,7 +64,7 @@ def find(folders: Sequence[RunFolder]) -> list[Suspect]:
 
     Raises UserError where a run is not scored, or runs of one task have other targets.
     """
-    by_task: dict[str, list[tuple[ScoredRun, dict[str, _Answer]]]] = {}
+    by_task: dict[str, list[tuple[ScoredRun, dict[str, Answer]]]] = {}
     for folder in folders:
         run = scored_run.of_run(folder)
         by_task.setdefault(run.task, []).append((run, _answers(folder, run)))
@@ -73,7 +73,7 @@ def find(folders: Sequence[RunFolder]) -> list[Suspect]:
         _same_targets(task, [run for run, _ in runs])
         for name in dict.fromkeys(name for _, answers in runs for name in answers):
             given = [answers[name] for _, answers in runs if name in answers]
-            if (one := _suspect(task, name, given)) is not None:
+            if (one := suspect(task, name, given)) is not None:
                 found.append(one)
     return sorted(found, key=lambda s: (-s.suspicion, s.task, s.id))
 
@@ -95,7 +95,8 @@ def _same_targets(task: str, runs: Sequence[ScoredRun]) -> None:
             )
 
 
-def _suspect(task: str, name: str, given: Sequence[_Answer]) -> Suspect | None:
+def suspect(task: str, name: str, given: Sequence[Answer]) -> Suspect | None:
+    """What checkpoints' answers to one sample say against its annotation, as `find` ranks it, or None."""
     best: tuple[float, list[int]] = (0.0, [])
     for one in given:
         alike = [k for k, other in enumerate(given) if _alike(one.answer, other.answer)]
@@ -123,7 +124,7 @@ def _suspect(task: str, name: str, given: Sequence[_Answer]) -> Suspect | None:
 # --- what a run says of each sample -----------------------------------------------------------------------
 
 
-def _answers(folder: RunFolder, run: ScoredRun) -> dict[str, _Answer]:
+def _answers(folder: RunFolder, run: ScoredRun) -> dict[str, Answer]:
     """The answers by sample id; unreadable ones, and those that the metric has no score for, are left out."""
     scores = _shares(run)
     predictions = {name: entry.prediction for name, entry in folder.entries().items()}
@@ -132,7 +133,7 @@ def _answers(folder: RunFolder, run: ScoredRun) -> dict[str, _Answer]:
         if line["id"] != run.ids[place] or run.invalid[place] or math.isnan(scores[place]):
             continue
         prediction = predictions.get(line["id"])
-        found[line["id"]] = _Answer(
+        found[line["id"]] = Answer(
             line["answer"],
             float(scores[place]),
             _confidence(prediction),
@@ -161,10 +162,15 @@ def _confidence(prediction: Prediction | None) -> float:
     """From 0 to 1: how far the answer's closest choice of a token was from even, else the mean
     probability."""
     if prediction is not None and prediction.margin is not None:
-        return math.tanh(max(prediction.margin, 0.0) / 2)
+        return sure(prediction.margin)
     if prediction is not None and prediction.logprobs:
         return math.exp(min(float(np.mean(prediction.logprobs)), 0.0))
     return UNSURE
+
+
+def sure(margin: float) -> float:
+    """From 0 to 1, the confidence of an answer whose closest choice of a token had this margin of logits."""
+    return math.tanh(max(margin, 0.0) / 2)
 
 
 def _alike(one: Any, other: Any) -> bool:
