@@ -118,6 +118,7 @@ def show(options: ShowOptions) -> int:
         f"JPEG {image.jpeg}, EXIF {image.exif}; by the task file, --protocol overrides",
         f"decode     {_search(task)}, prompt cut at "
         f"{task.decode.text_length} tokens, at most {task.decode.max_new_tokens} new tokens",
+        *([f"classes    {_calls(task)}"] if task.classes_per_call or task.class_order != "listed" else []),
         f"parser     {registry.spell(registry.make('parsers', task.parser))}",
         *(f"metric     {registry.spell(registry.make('metrics', m))}" for m in task.metrics),
         *(f"source     {', '.join(f'{k}: {v}' for k, v in entry.items())}" for entry in task.data.sources),
@@ -131,7 +132,9 @@ def show(options: ShowOptions) -> int:
     sample = data.samples[0]
     put(f"found      {len(data.samples):,} samples below {data.source.root}")
     put(f"sample     {sample.id}: {', '.join(map(str, sample.images))}")
-    put(f"  prompt   {loader.prompt(task, sample.fields)!r} (BOS before, newline after it: added by evalkit)")
+    first, *more = loader.prompts(task, sample.fields)
+    put(f"  prompt   {first!r} (BOS before, newline after it: added by evalkit)")
+    put("".join(f"  then     {prompt!r}\n" for prompt in more), end="")
     put("  " + textwrap.shorten(f"target   {sample.target!r}", 300))
     absent = [str(i) for s in data.samples for i in s.images if not os.path.exists(i.path)]
     if absent:
@@ -144,6 +147,16 @@ def _copy(task: Task, file: Path) -> str:
     changed = f" --set is not in it: {', '.join(task.overrides)}." if task.overrides else ""
     head = f"# A copy of {file}.{changed} Save it under another name, such as my_{task.name}.yaml:\n"
     return head + f"# a task is called as its file, --tasks my_{task.name}.yaml.\n{door.text(file)}"
+
+
+def _calls(task: Task) -> str:
+    """`at most 5 a call, order listed, boxes of two calls are one from IoU 0.5 on`."""
+    most = "all in one call" if task.classes_per_call is None else f"at most {task.classes_per_call} a call"
+    iou = task.nms_across_calls
+    joined = (
+        "" if iou is None else f", of two calls' boxes that overlap by more than {iou:g} (IoU) one is kept"
+    )
+    return f"{most}, order: {task.class_order}{joined}"
 
 
 def _search(task: Task) -> str:

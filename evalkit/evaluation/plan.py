@@ -20,7 +20,7 @@ from evalkit.errors import Damaged, DataError, ResultsError
 from evalkit.evaluation.stamps import Shown
 from evalkit.runs.journal import Entry
 from evalkit.runs.store import RunFolder, State
-from evalkit.tasks import loader
+from evalkit.tasks import calls, loader
 from evalkit.tasks.dataset import Dataset, DatasetCache, Selection, choose, has_target
 from evalkit.types import Checkpoint, Parser, Preparation, Request, Sample, Source, Task
 
@@ -71,21 +71,20 @@ class Plan(ToScore):
 
 
 def requests(plan: Plan, samples: Sequence[Sample]) -> list[Request]:
-    """What the model is asked: the prompt filled in, the image and how to prepare it, the choices if any."""
+    """What the model is asked: the prompt filled in, the image and how to prepare it, the choices if any; of
+    a sample with several calls one request each."""
     decode = plan.task.decode
     if plan.protocol == "hf":
         decode = replace(decode, text_length=None)
-    return [
-        Request(
-            s.id,
-            s.images,
-            loader.prompt(plan.task, s.fields),
-            plan.preparation,
-            decode,
-            loader.choices(plan.task, s),
-        )
-        for s in samples
-    ]
+    made = []
+    for s in samples:
+        prompts, choices = loader.prompts(plan.task, s.fields), loader.choices(plan.task, s)
+        whole = "\n".join(prompts) if len(prompts) > 1 else ""
+        made += [
+            Request(calls.name(s.id, call), s.images, prompt, plan.preparation, decode, choices, whole)
+            for call, prompt in enumerate(prompts)
+        ]
+    return made
 
 
 def again(run: ToScore, datasets: DatasetCache) -> Dataset:

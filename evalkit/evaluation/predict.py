@@ -31,6 +31,7 @@ from evalkit.evaluation.stamps import Stamps
 from evalkit.reading import unchanged
 from evalkit.runs.journal import Entry, Journal
 from evalkit.runs.store import RunFolder, scores_of
+from evalkit.tasks import calls, loader
 from evalkit.tasks.dataset import DatasetCache
 from evalkit.types import Checkpoint, Metric, Model, Prediction, Request, Sample, Score
 
@@ -166,14 +167,18 @@ class _Asking:
         plan, flops = self.plan, self.session.checkpoint.flops
         samples = [self.todo[name] for name in names]
         asked, stamps = requests(plan, samples), Stamps(plan.source.root, samples)
-        for prediction in self.model.predict(asked, self._skip()):
+        joining = calls.Joining({s.id: loader.prompts(plan.task, s.fields) for s in samples})
+        for answer in self.model.predict(asked, self._skip()):
             _note_used(plan, self.model, self.record)
-            sample = self.todo[prediction.id]
+            sample = self.todo[calls.sample_of(answer.id)]
+            if flops is not None:
+                tokens = estimate.prompt_tokens(plan, answer.prompt)
+                self.work += flops(len(sample.images), tokens, len(answer.tokens))
+            prediction = joining.add(answer)
+            if prediction is None:
+                continue
             self.journal.write(Entry(prediction, stamps.of(sample)))
             self.done += 1
-            if flops is not None:
-                tokens = estimate.prompt_tokens(plan, prediction.prompt)
-                self.work += flops(len(sample.images), tokens, len(prediction.tokens))
             self.session.progress(plan, self.done, self.running.add(sample, prediction))
             yield prediction
 
@@ -181,7 +186,7 @@ class _Asking:
         """What is done with an image that cannot be read; None stops the run."""
 
         def skip(request: Request, error: ImageError) -> None:
-            self.bad[request.id] = str(error)
+            self.bad[calls.sample_of(request.id)] = str(error)
 
         return skip if self.session.on_bad_image == "skip" else None
 
@@ -190,7 +195,7 @@ class _Running:
     """The score so far of the first metric that single samples add up to; for the eye only."""
 
     def __init__(self, plan: Plan) -> None:
-        self.parser = plan.parser
+        self.task, self.parser = plan.task, plan.parser
         metrics: list[Metric] = [registry.make("metrics", m) for m in plan.task.metrics]
         quick = [m for m in metrics if not m.corpus and not m.package]
         fitting = quick if self.parser.kind != "masks" else []
@@ -202,7 +207,8 @@ class _Running:
             return None
         size = sample.size or (prediction.sizes[0] if prediction.sizes else None)
         try:
-            rows = self.metric.rows([self.parser.read(prediction, size)], [sample.target])
+            answers = calls.answers(self.task, self.parser, [prediction], [size])
+            rows = self.metric.rows(answers, [sample.target])
         except Exception:  # it is for the eye only: scoring says what is wrong
             self.metric = None
             return None

@@ -23,6 +23,7 @@ from evalkit.errors import DataError, UserError
 from evalkit.evaluation import sample_lines
 from evalkit.reading import Reading
 from evalkit.stats import intervals
+from evalkit.tasks import calls
 from evalkit.tasks.dataset import has_target
 from evalkit.types import (
     CUT,
@@ -71,7 +72,7 @@ def score(
     sizes = [s.size or (p.sizes[0] if p.sizes else None) for s, p in zip(chosen, given, strict=True)]
     used: dict[str, str] = {}
     with _named(f"{task.path}: parser: {task.parser}"), _running(parser, used):
-        answers = parser.answers(given, sizes)
+        answers = calls.answers(task, parser, given, sizes)
         invalid = [parser.invalid(a) or _none_of_one(a, s) for a, s in zip(answers, chosen, strict=True)]
         odd = [parser.remark(p, size) for p, size in zip(given, sizes, strict=True)]
     read = _Answers(
@@ -300,6 +301,7 @@ def _score(read: _Answers, spelling: str, metric: Metric, mean: Any, rows: Rows)
         "v": task.version,
         "metric": registry.spell(whole),
         "parser": registry.spell(parser) + (f"#{parser.identity()[:12]}" if parser.identity() else ""),
+        "nms": "" if task.nms_across_calls is None else f"{task.nms_across_calls:g} across calls",
         "files": _digest_of(read.used)[:12],
         "targets": read.targets[:12],
         "n": len(read.answers),
@@ -371,6 +373,7 @@ def inputs_digest(
         task.version,
         task.metrics,
         task.group_mean,
+        task.nms_across_calls,
         [(registry.spell(metric), metric.tools()) for metric in metrics.values()],
         (registry.spell(parser), parser.identity()),
         data,
@@ -379,6 +382,6 @@ def inputs_digest(
     digest = hashlib.sha256(json.dumps(head).encode())
     for name in sorted(predictions):
         p = predictions[name]
-        line = [p.id, p.text, p.tokens, p.logprobs, p.image_digests, p.sizes]
+        line = [p.id, p.text, p.tokens, p.logprobs, p.image_digests, p.sizes, p.calls]
         digest.update(json.dumps(line).encode())
     return digest.hexdigest()
