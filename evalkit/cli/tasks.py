@@ -22,6 +22,7 @@ from evalkit.report.columns import aligned, screen_width
 from evalkit.tasks import dataset, loader
 from evalkit.tasks import schema as task_schema
 from evalkit.tasks.layouts import place
+from evalkit.tasks.layouts.place import counted
 from evalkit.tasks.layouts.reading import dumped
 from evalkit.tasks.layouts.recognise import readings
 from evalkit.types import ImageRef, Size, Task
@@ -130,7 +131,7 @@ def show(options: ShowOptions) -> int:
         put("sample     none: " + str(error))
         return 0
     sample = data.samples[0]
-    put(f"found      {len(data.samples):,} samples below {data.source.root}")
+    put(f"found      {counted(len(data.samples), 'sample')} below {data.source.root}")
     put(f"sample     {sample.id}: {', '.join(map(str, sample.images))}")
     first, *more = loader.prompts(task, sample.fields)
     put(f"  prompt   {first!r} (BOS before, newline after it: added by evalkit)")
@@ -251,7 +252,7 @@ def _counted(task: Task, n: int) -> tuple[str, bool]:
         of = f", officially {official:,}" if official else ""
         return f"right    {n:,} samples, as many as the papers had{of}", True
     if official is None:
-        return f"count    {n:,} samples; no official count is known{differs}", True
+        return f"count    {counted(n, 'sample')}; no official count is known{differs}", True
     if n == official:
         return f"right    {n:,} samples, the official count{differs}", True
     known = ((t.name, t.data.count) for t in map(loader.load, loader.names()) if t.data.count)
@@ -268,12 +269,15 @@ def _pictures(data: dataset.Dataset, all_images: bool) -> tuple[list[str], bool]
     absent = [path for path in files if not os.path.exists(path)]  # Path raises for absurd names
     if absent:
         first = f"{absent[0][:300]}{sources.missing_image(absent[0])}"
-        return [f"missing  {len(absent):,} of {len(files):,} image files, the first is {first}"], False
+        said = f"missing  {len(absent):,} of {counted(len(files), 'image file')}, the first is {first}"
+        return [said], False
     chosen = refs if all_images else refs[:: max(1, len(refs) // DECODED)][:DECODED]
     sizes = {str(s.images[0]): s.size for s in data.samples if s.size and len(s.images) == 1}
     bad = [why for ref in chosen if (why := _undecodable(data.task, ref, sizes.get(str(ref))))]
-    of = f"{len(chosen):,} of {len(refs):,} images" if len(chosen) < len(refs) else f"{len(refs):,} images"
-    lines = [f"right    {len(files):,} image files, none is missing"]
+    of = (
+        f"{len(chosen):,} of {len(refs):,} images" if len(chosen) < len(refs) else counted(len(refs), "image")
+    )
+    lines = [f"right    {counted(len(files), 'image file')}, none is missing"]
     if bad:
         return [*lines, f"wrong    {len(bad):,} of {of}, the first is {bad[0]}"], False
     more = "; --all-images decodes every one" if len(chosen) < len(refs) else ""
