@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         parser,
         run,
         score,
+        sweep,
         table,
     )
     from evalkit.training.callback import TrainerCallback
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "Evaluator", "TrainerCallback", "__version__", "ask", "check", "compare", "export", "flat_scores", "load",
-    "load_task", "metric", "parser", "run", "score", "table",
+    "load_task", "metric", "parser", "run", "score", "sweep", "table",
 ]  # fmt: skip
 
 

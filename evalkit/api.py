@@ -19,9 +19,11 @@ from evalkit import files, own_code, registry
 from evalkit.comparison.compare import Comparison
 from evalkit.comparison.gate import Decision
 from evalkit.comparison.ranks import Rank
+from evalkit.comparison.sweep import Sweep
 from evalkit.errors import TasksFailed, UserError, meant
 from evalkit.evaluation import check as gate_check
 from evalkit.evaluation import evaluate, rescore
+from evalkit.evaluation import sweep as sweeping
 from evalkit.evaluation.ask import Reply, reply
 from evalkit.exports import write
 from evalkit.files import atomic_write
@@ -36,11 +38,13 @@ from evalkit.options.verbs import (
     ExportOptions,
     RunOptions,
     ScoreOptions,
+    SweepOptions,
     TableOptions,
 )
 from evalkit.report import comparison as report
 from evalkit.report import decision as decision_report
 from evalkit.report import formats, leaderboard
+from evalkit.report import sweep as sweep_report
 from evalkit.report.columns import json_text
 from evalkit.runs import store
 from evalkit.tasks import loader
@@ -48,7 +52,7 @@ from evalkit.types import Metric, Parser, Score, Task
 
 __all__ = [
     "Compared", "Run", "Runs", "ask", "check", "compare", "export", "flat_scores", "load", "load_task",
-    "metric", "parser", "run", "score", "table",
+    "metric", "parser", "run", "score", "sweep", "table",
 ]  # fmt: skip
 
 P = ParamSpec("P")
@@ -103,6 +107,7 @@ class ByMetric(dict[str, Score]):
 
 _COLUMNS = (
     "id", "group", "image", "image_path", "question", "prompt", "target", "text", "answer", "boxes",
+    "probability",
 )  # fmt: skip
 
 
@@ -136,11 +141,12 @@ class Run:
 
     def samples(self) -> Any:
         """A pandas DataFrame, one row a sample: id, group, image (its digest), image_path, question, prompt,
-        target, text, answer, boxes, and a column a metric.
+        target, text, answer, boxes, probability, and a column a metric.
 
         `image_path` is a path (for several images a list), `question` None where the dataset has none,
         `boxes` those of the answer, [x0, y0, x1, y1] in pixels, None for other answers; the target of a box
-        is {size, boxes, labels}. A metric's column is the sample's own value; metrics that no single sample
+        is {size, boxes, labels}; `probability` is the text's, None where no log-probabilities were kept. A
+        metric's column is the sample's own value; metrics that no single sample
         has (AP) have none. Runs scored by an older evalkit lack some; `evalkit score` them again.
         """
         import pandas as pd
@@ -339,6 +345,17 @@ def compare(options: CompareOptions) -> Compared:
     if options.json is not None:
         atomic_write(Path(options.json), json_text(report.record_of(found, ranked)))
     return Compared(found, ranked, options.samples)
+
+
+@_takes(SweepOptions)
+def sweep(options: SweepOptions) -> Sweep:
+    """`sweep("./my-finetune", "docvqa_val", over=["prompt", "precision"])`: `.points` are the map, `.moved`
+    what moves the score beyond noise; `output` is where to write it too."""
+    form = sweep_report.form_of(options)
+    found = sweeping.sweep(options, "evalkit.sweep")
+    if options.output is not None:
+        atomic_write(Path(options.output), sweep_report.text_of(found, form))
+    return found
 
 
 @_takes(CheckOptions)

@@ -167,7 +167,7 @@ def test_log_probabilities_are_those_of_each_call() -> None:
         return Prediction("s", f"detect {name}", text, tokens, (value,) * 5)
 
     answers = [call("cat", -0.5), Prediction("s", "detect x", "", (), ()), call("dog", -1.0)]
-    found = calls.joined("s", answers, ["detect cat", "detect x", "detect dog"])
+    found = calls.joined(answers, "detect cat\ndetect x\ndetect dog")
     assert [(p.text, p.tokens, p.logprobs) for p in calls.parts(found)] == [
         (p.text, p.tokens, p.logprobs) for p in answers
     ]
@@ -175,7 +175,7 @@ def test_log_probabilities_are_those_of_each_call() -> None:
     (read,) = calls.answers(task, parser, [found], [(10, 10)])
     assert read is not None
     assert [(box.label, box.score) for box in read] == [("cat", -0.5), ("dog", -1.0)]
-    cut = calls.joined("s", [replace(answers[0], stop="eos"), replace(answers[2], stop="length")], ["a", "b"])
+    cut = calls.joined([replace(answers[0], stop="eos"), replace(answers[2], stop="length")], "a\nb")
     assert cut.stop == "length"
 
 
@@ -195,7 +195,7 @@ _PLAIN: dict[str, Any] = {
     ],
 )
 def test_unreadable_calls(texts: tuple[str, str], read: Any) -> None:
-    found = calls.joined("s", [Prediction("s", "p", text) for text in texts], ["p", "p"])
+    found = calls.joined([Prediction("s", "p", text) for text in texts], "p\np")
     task, parser = Task(**{**_PLAIN, "classes_per_call": 1}), registry.make("parsers", "boxes")
     (answer_,) = calls.answers(task, parser, [found], [(10, 10)])
     assert (answer_ if answer_ is None or not answer_ else len(answer_)) == read

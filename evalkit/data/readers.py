@@ -94,7 +94,10 @@ def parse_lines(file: IO[bytes], path: Path) -> Iterator[tuple[int, Any]]:
         if number == 0 and text.lstrip().startswith("["):
             raise DataError(f"{path}: is a JSON list; {_as_lines(path)}")
         if text.strip():
-            yield number, parse_json(text, str(path), number + 1)
+            try:
+                yield number, _DECODER.decode(text)
+            except (ValueError, RecursionError):  # again, to report what is wrong
+                yield number, parse_json(text, str(path), number + 1)
 
 
 def _as_lines(path: Path) -> str:

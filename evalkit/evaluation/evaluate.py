@@ -231,7 +231,7 @@ def candidate_runs(
         lambda task: str(by_task[task.name].identity["protocol"]),
         command=command,
     )
-    return _runs_of(work, candidate)
+    return runs_of(work, candidate)
 
 
 def _known(run: ScoredRun, options: CheckOptions) -> Task:
@@ -260,10 +260,10 @@ def watched_runs(
         command=command,
         on_scores=callbacks.load(options.on_scores) if options.on_scores else None,
     )
-    return _runs_of(work, candidate)
+    return runs_of(work, candidate)
 
 
-def _runs_of(work: Work, candidate: Checkpoint) -> list[ScoredRun]:
+def runs_of(work: Work, candidate: Checkpoint) -> list[ScoredRun]:
     """All tasks of one checkpoint, or UserError: what is judged as a whole lacks none."""
     (plans,) = work.plans()
     work.run(plans, candidate)

@@ -17,7 +17,8 @@ from evalkit.report.published import beside, line, points, verdict
 from evalkit.runs import scored_run, store
 from evalkit.runs.store import RunFolder
 from evalkit.tasks import loader
-from evalkit.types import remarked
+from evalkit.tasks.loader import CONFIDENCE
+from evalkit.types import as_trained, remarked
 
 
 def explained(places: Sequence[Path], model: str | None) -> list[str]:
@@ -136,6 +137,8 @@ def _of_engine(run: dict[str, Any], own: bool) -> Iterator[Cause]:
     rules = model.get("protocol")
     if isinstance(rules, dict) and rules.get("sliding_window"):
         yield "≠", "window", "alternate layers see the last tokens only (--sliding-window); published without"
+    if model.get("conventions"):
+        yield "≠", "as trained", f"{as_trained(model['conventions'])}; published checkpoints: by the protocol"
     if model.get("quantisation"):
         yield "≠", "quantised", "the weights are quantised; the second paper measured 0.2 % for its own way"
     if decode.get("temperature"):
@@ -146,6 +149,8 @@ def _of_engine(run: dict[str, Any], own: bool) -> Iterator[Cause]:
         yield "?", "model", "does not say what it is"
     file = run["task_file"]
     for key, value in (file.get("overrides") or {}).items():
+        if key == CONFIDENCE:
+            continue
         yield "≠", "prompt" if key == "prompt" else "task", f"changed on the command line: {key}={value}"
     if file.get("prompt_source") == "unpublished":
         yield "?", "prompt", "was never published; this is evalkit's own"
@@ -177,6 +182,7 @@ def _of_samples(run: dict[str, Any], cells: Sequence[Cell]) -> Iterator[Cause]:
     found = (line for cell in cells for line in causes.odd(cell.score, run["task_file"]))
     yield from (("!", "cause", line) for line in dict.fromkeys(found))
     yield from (("!", "error", line) for cell in cells for line in causes.errors(cell.score))
+    yield from (("!", "confidence", line) for cell in cells for line in causes.confidence(cell.score))
 
 
 def _of_runs(rows: Sequence[Published]) -> Iterator[Cause]:

@@ -20,6 +20,7 @@ from evalkit.runs.naming import Named, labels
 from evalkit.runs.store import RunFolder, results_of
 from evalkit.stats import paired
 from evalkit.stats.intervals import FEW
+from evalkit.tasks.loader import CONFIDENCE
 from evalkit.types import CUT, SUBMISSION, UNREADABLE, Score, remarked, why_not_scored
 
 STAMPS = {
@@ -30,6 +31,7 @@ STAMPS = {
     "changed": ("~", "prompt or settings of the task changed on the command line"),
     "sampled": ("≈", "text drawn at a temperature, not greedy; the seed is in the run's identity"),
     "quantised": ("q", "weights quantised (--quantize)"),
+    "as trained": ("c", "by the checkpoint's own conventions (evalkit.yaml); `evalkit explain` lists them"),
     "unidentified": ("?", "unidentified: the model's class doesn't say what it is, so never gone on with"),
 }
 WHOLE = "–"  # in place of the metric where a task has none
@@ -43,7 +45,7 @@ class Cell:
     run: str
     model: str
     changed: tuple[str, ...]  # `--set` and `--prompt` overrides
-    ways: tuple[str, ...] = ()  # sampled, quantised, unidentified
+    ways: tuple[str, ...] = ()  # sampled, quantised, as trained, unidentified
     resolution: int | None = None  # pixels
     folder: Path | None = None
     task_file: Mapping[str, Any] = field(default_factory=dict)  # of run.json
@@ -97,7 +99,7 @@ def collect(folders: Iterable[RunFolder]) -> list[Cell]:
     for (folder, run, name, found), model in zip(runs, models, strict=True):
         scores, resolution, file = found.scores, name.resolution, run.get("task_file", {})
         doubts = tuple(run.get("data", {}).get("doubts", ()))
-        changed = tuple(file.get("overrides", {}))
+        changed = tuple(key for key in file.get("overrides", {}) if key != CONFIDENCE)
         cells += [
             Cell(score, folder.name, model, changed, _ways(run), resolution, folder.path, file, doubts=doubts)
             for score in scores
@@ -118,6 +120,7 @@ def _ways(run: dict[str, Any]) -> tuple[str, ...]:
     said = {
         "sampled": decode.get("temperature"),
         "quantised": model.get("quantisation"),
+        "as trained": model.get("conventions"),
         "unidentified": model.get("unidentified") or "" in run.get("used", {}).values(),
     }
     return tuple(name for name, value in said.items() if value)

@@ -13,7 +13,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,14 +121,19 @@ class RunFolder:
         return digest.hexdigest()
 
     def read_rows(self) -> list[dict[str, Any]]:
-        """The lines of rows.jsonl. Raises Damaged unless they are those that scores.json was written
-        with; of an older evalkit's only a line that cannot be read is noticed."""
+        """The lines of rows.jsonl, as `each_row` reads them."""
+        return list(self.each_row())
+
+    def each_row(self) -> Iterator[dict[str, Any]]:
+        """The lines of rows.jsonl, one after the other. Raises Damaged unless they are those that scores.json
+        was written with; of an older evalkit's only a line that cannot be read is noticed."""
         path, scores = self.path / "rows.jsonl", self.read_scores() or {}
         if not self.has_rows(scores):
             raise Damaged(f"{path}: is not the one that was scored; {self.remedy}")
         kind = anything if "rows" in scores else _ROW
         try:
-            return [_row(kind, number, line) for number, line in lines(path)]
+            for number, line in lines(path):
+                yield _row(kind, number, line)
         except (OSError, ValueError, RecursionError) as error:
             raise Damaged(f"{path}: damaged ({error}); {self.remedy}") from None
 

@@ -6,13 +6,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from evalkit.data import instructions
 from evalkit.errors import UserError
 from evalkit.geometry.boxes import iou
-from evalkit.types import Box, Mask, Parser, Prediction, Size, Task
+from evalkit.types import Box, Mask, Parser, Prediction, Request, Size, Task
 
 MARK = "\0"  # between a sample's id and the number of a call after the first
 BETWEEN = " ; "  # between the answers of two calls, as between objects
@@ -50,9 +50,23 @@ def _parts(names: Sequence[str], most: int | None) -> list[Sequence[str]]:
     return [names[start : start + size] for start in range(0, len(names), size)]
 
 
-def name(sample: str, call: int) -> str:
-    """The id of a call: the first one's is the sample's."""
-    return f"{sample}{MARK}{call}" if call else sample
+def several(task: Task) -> bool:
+    """Whether samples of a task may take several calls."""
+    return task.classes_per_call is not None
+
+
+def each(request: Request) -> list[Request]:
+    """The requests of a sample's calls, made of one whose prompt has a line for each. The first one's id is
+    the sample's."""
+    prompts = request.prompt.split("\n")
+    if len(prompts) == 1:
+        return [request]
+    return [
+        dataclasses.replace(
+            request, id=f"{request.id}{MARK}{n}" if n else request.id, prompt=prompt, whole=request.prompt
+        )
+        for n, prompt in enumerate(prompts)
+    ]
 
 
 def sample_of(request: str) -> str:
@@ -63,34 +77,40 @@ def sample_of(request: str) -> str:
 class Joining:
     """Puts the answers of a sample's calls together, in whatever order they come."""
 
-    def __init__(self, calls: Mapping[str, Sequence[str]]) -> None:
-        """`calls`: each sample's prompts."""
-        self._calls = calls
+    def __init__(self, requests: Iterable[Request]) -> None:
+        """`requests`: those of samples that may have several."""
+        self._whole = {each.id: each.whole for each in requests if each.whole and not each.further}
         self._there: dict[str, dict[str, Prediction]] = {}
 
     def add(self, prediction: Prediction) -> Prediction | None:
         """The sample's prediction with its last answer; None before."""
         sample = sample_of(prediction.id)
-        prompts = self._calls[sample]
-        if len(prompts) == 1:
+        whole = self._whole.get(sample)
+        if whole is None:
             return prediction
         there = self._there.setdefault(sample, {})
         there[prediction.id] = prediction
-        if len(there) < len(prompts):
+        if len(there) <= whole.count("\n"):
             return None
         del self._there[sample]
-        return joined(sample, [there[name(sample, call)] for call in range(len(prompts))], prompts)
+        return joined([there[name] for name in sorted(there, key=_call)], whole)
 
 
-def joined(sample: str, answers: Sequence[Prediction], prompts: Sequence[str]) -> Prediction:
-    """One prediction of several calls. The first answer may be a recording of all of them."""
-    first, whole = answers[0], "\n".join(prompts)
+def _call(request: str) -> int:
+    return int(request.partition(MARK)[2] or 0)
+
+
+def joined(answers: Sequence[Prediction], whole: str) -> Prediction:
+    """One prediction of the calls of a sample, whose prompts are `whole`. The first answer may be a recording
+    of all of them."""
+    first = answers[0]
     if first.calls:
         return dataclasses.replace(first, prompt=whole)
     margins = [answer.margin for answer in answers if answer.margin is not None]
+    ends = [answer.end_logprob for answer in answers if answer.end_logprob is not None]
     kept = all(answer.logprobs is not None for answer in answers)
     return Prediction(
-        sample,
+        first.id,
         whole,
         BETWEEN.join(answer.text for answer in answers if answer.text),
         tuple(token for answer in answers for token in answer.tokens),
@@ -99,6 +119,7 @@ def joined(sample: str, answers: Sequence[Prediction], prompts: Sequence[str]) -
         min(margins) if len(margins) == len(answers) else None,
         first.image_digests,
         first.sizes,
+        sum(ends) if len(ends) == len(answers) else None,
         tuple((len(answer.text), len(answer.tokens)) for answer in answers),
     )
 
@@ -118,6 +139,7 @@ def parts(prediction: Prediction) -> list[Prediction]:
             text=prediction.text[at : at + letters],
             tokens=prediction.tokens[token : token + tokens],
             logprobs=None if logprobs is None else logprobs[token : token + tokens],
+            end_logprob=None,
             calls=(),
         )
         found.append(part)
