@@ -50,7 +50,7 @@ def look(there: Place, asked: str | None, verb: str = "") -> list[Reading]:
     split = place.preferred(folders, asked)
     chosen, folder = by_folder[folders[split]], folders[split]
     count = there.images.get(folder, len(chosen))
-    root = "" if split else (os.path.dirname(folder) if folder.endswith("Annotations") else folder)
+    root = "" if split else (os.path.dirname(folder) if _is_beside(folder) else folder)
     return [_reading(there, root, chosen, split, folders, count, verb)]
 
 
@@ -109,12 +109,17 @@ def _listed(there: Place, root: str) -> list[str]:
 def _pictures(there: Place, root: str, of: str) -> Pictures:
     """The images of a split: of a folder, or of a list of names without suffix."""
     if not of.endswith(".txt"):
-        below = os.path.dirname(of) if os.path.basename(of) == "Annotations" else of
+        below = os.path.dirname(of) if _is_beside(of) else of
         return doubts.files(str(there.root / below))
     listed = {line.split()[0] for line in _text(there, of).split("\n") if line.strip()}
     inside = [folder for folder in there.images if os.path.dirname(folder) == root]
     images = (path for folder in inside for path in folders.files(str(there.root / folder)))
     return same_images.Files([p for p in images if os.path.splitext(os.path.basename(p))[0] in listed])
+
+
+def _is_beside(folder: str) -> bool:
+    """Whether a folder has XML files alone, with the images in another one beside it."""
+    return os.path.basename(folder) in ("Annotations", "annotations", "labels", "xmls")
 
 
 def _text(there: Place, name: str) -> str:
