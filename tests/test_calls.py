@@ -224,3 +224,37 @@ def test_show_and_recorded_answers(
     assert main([*task_args, "--data-root", "pets", *changed]) == 0
     assert main(["table", "results", "kept"]) == 0
     assert capsys.readouterr().out.count("100.0") >= 4
+
+
+ECHO = """
+from evalkit.types import Model, Prediction
+
+class Echo(Model):
+    def __init__(self, spec, **options):
+        pass
+
+    def identity(self):
+        return {"backend": "echo"}
+
+    def predict(self, requests, on_bad_image=None):
+        for request in requests:
+            label = request.prompt.removeprefix("detect ")
+            text = f"<loc0200><loc0100><loc0500><loc0300> {label}"
+            yield Prediction(request.id, request.prompt, text, sizes=((1023, 1023),))
+"""
+
+
+def test_a_sweep_over_calls_and_nms(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Settings that only score otherwise share a run's texts, and have numbers of their own."""
+    task_of(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    Path("echo.py").write_text(ECHO)
+    args = ["--model", "module:echo.py:Echo", "--allow-code", "--tasks", "pets.yaml", "--data-root", "pets"]
+    fixed = ["--set", "classes_per_call=1", "--set", "metrics=[detection_f1]"]
+    assert main(["sweep", *args, *fixed, "--over", "nms_across_calls=1,0.5"]) == 0
+    shown = capsys.readouterr().out
+    # one box in three images is right; of each two that lie upon each other 0.5 keeps one, so 3 of 6
+    assert "  22.2" in shown
+    assert "  33.3" in shown
