@@ -22,7 +22,7 @@ from evalkit.errors import Damaged, DataError, ResultsError
 from evalkit.evaluation.stamps import Shown
 from evalkit.runs.journal import Entry
 from evalkit.runs.store import RunFolder, State
-from evalkit.tasks import loader
+from evalkit.tasks import calls, loader
 from evalkit.tasks.dataset import Dataset, DatasetCache, Selection, choose
 from evalkit.types import Checkpoint, Parser, Preparation, Request, Source, Task
 
@@ -73,18 +73,20 @@ class Plan(ToScore):
 
 
 def requests(plan: Plan, samples: Samples) -> Sequence[Request]:
-    """What the model is asked: the prompt filled in, the image and how to prepare it, the choices if any.
-    Each is made when it is asked for."""
-    decode = plan.task.decode
+    """What the model is asked: the prompt filled in, the image and how to prepare it, the choices if any; of
+    a sample with several calls one request each. Each is made when it is asked for."""
+    decode, task = plan.task.decode, plan.task
     if plan.protocol == "hf":
         decode = replace(decode, text_length=None)
 
     def request(at: int) -> Request:
         s = samples[at]
-        prompt, choices = loader.prompt(plan.task, s.fields), loader.choices(plan.task, s)
+        prompt, choices = loader.prompt(task, s.fields), loader.choices(task, s)
         return Request(s.id, s.images, prompt, plan.preparation, decode, choices)
 
-    return Column(request, range(len(samples)))
+    if not calls.several(task):
+        return Column(request, range(len(samples)))
+    return [each for at in range(len(samples)) for each in calls.each(request(at))]
 
 
 def again(run: ToScore, datasets: DatasetCache) -> Dataset:

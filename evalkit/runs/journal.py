@@ -385,6 +385,7 @@ _KINDS: dict[str, Kind] = {
     "id": text, "prompt": text, "text": text, "stop": text, "tokens": every(int), "margin": optional(number),
     "logprobs": optional(_logprobs), "image_digests": every(str), "sizes": each(_size),
     "end_logprob": optional(number),
+    "calls": each(_size),
 }  # fmt: skip
 """What each key of a line must hold."""
 

@@ -16,7 +16,7 @@ from typing import Any
 from evalkit import own_code, registry, strict_yaml
 from evalkit.errors import UserError, nearest
 from evalkit.files import shipped
-from evalkit.tasks import schema
+from evalkit.tasks import calls, schema
 from evalkit.types import Metric, Preparation, Sample, Task
 
 CONFIDENCE = "confidence"  # an override that changes no text: log-probabilities, and metrics of them
@@ -196,9 +196,15 @@ def _taken(spelling: str) -> tuple[str, ...]:
 
 
 def prompt(task: Task, fields: Mapping[str, str]) -> str:
-    """The exact prompt of a sample: what is `written`, but for `<image>` at its beginning, which stands for
-    the image that every protocol puts there. Transformers' processor replaces it in the same way."""
-    return without_image(written(task, fields))
+    """The exact prompt of a sample, of one that is asked in several calls all of them, a line each."""
+    return "\n".join(prompts(task, fields))
+
+
+def prompts(task: Task, fields: Mapping[str, str]) -> tuple[str, ...]:
+    """The exact prompt of each of a sample's calls: what is `written`, but for `<image>` at its beginning,
+    which stands for the image that every protocol puts there. Transformers' processor replaces it in the
+    same way."""
+    return calls.prompts(task, without_image(written(task, fields)))
 
 
 def without_image(prompt: str) -> str:
@@ -288,4 +294,6 @@ def text_identity(task: Task) -> dict[str, Any]:
         "prompt": task.prompt,
         "decode": decode,
         **({"choices": list(task.choices)} if likelihood else {}),
+        **({"classes_per_call": task.classes_per_call} if task.classes_per_call is not None else {}),
+        **({"class_order": task.class_order} if task.class_order != calls.ORDERS[0] else {}),
     }
