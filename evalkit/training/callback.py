@@ -17,7 +17,8 @@ from evalkit.api import Run
 from evalkit.errors import TasksFailed, UserError, nearest
 from evalkit.options.fields import Names, Paths
 from evalkit.printing import say
-from evalkit.training.evaluator import Evaluator, keys, numbers
+from evalkit.trackers import keys, numbers
+from evalkit.training.evaluator import Evaluator
 from evalkit.training.improvement import Best
 
 PREFIX = "eval_"  # of metrics that `metric_for_best_model` and the trackers know as the evaluation's

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,7 +19,6 @@ from evalkit.options.fields import Names, OptionError, Paths, flags, paths
 from evalkit.options.model import MODEL_OPTIONS
 from evalkit.options.verbs import RunOptions
 from evalkit.tasks.dataset import Dataset
-from evalkit.types import Score
 
 USED = {"batch_size", "workers", "sliding_window"}  # options of a model that one in memory has a use for
 T = TypeVar("T")
@@ -108,29 +106,4 @@ def everywhere(work: Callable[[], T]) -> T:
     if box[1] is not None:
         raise box[1]
     found: T = box[0]
-    return found
-
-
-def keys(scores: Iterable[Score]) -> dict[str, Score]:
-    """Scores by `TASK/METRIC`: the metric's name alone where the task has it once, else with its parameters,
-    in letters that every tracker takes (`coco_ap_iou_0.5`)."""
-    every = list(scores)
-    names = [(s.task, s.metric.partition("(")[0]) for s in every]
-    return {
-        f"{task}/{name if names.count((task, name)) == 1 else _letters(score.metric)}": score
-        for (task, name), score in zip(names, every, strict=True)
-    }
-
-
-def _letters(metric: str) -> str:
-    return re.sub(r"[^\w.-]+", "_", metric).strip("_")
-
-
-def numbers(scores: Mapping[str, Score]) -> dict[str, float]:
-    """Values, and `/low` and `/high` of their 95 % intervals."""
-    found: dict[str, float] = {}
-    for key, score in scores.items():
-        found[key] = score.value
-        if score.low is not None and score.high is not None:
-            found |= {f"{key}/low": score.low, f"{key}/high": score.high}
     return found
