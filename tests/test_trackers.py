@@ -250,7 +250,7 @@ def test_what_is_not_there_is_said_before_anything_runs(
     assert "--report-to tensorbord: no such tracker; did you mean tensorboard?" in capsys.readouterr().err
     monkeypatch.setitem(sys.modules, "trackio", None)
     assert main([*words, "--report-to", "trackio"]) == 2
-    assert "--report-to trackio: its package cannot be imported" in capsys.readouterr().err
+    assert "--report-to trackio: its package is not installed; pip install trackio" in capsys.readouterr().err
     folder = words[2]
     assert main(["watch", ".", "--tasks", folder, "--once", "--report-to", "trackio"]) == 2
     assert not Path("results").exists()

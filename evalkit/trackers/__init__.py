@@ -67,12 +67,8 @@ class Tracker(ABC):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        try:
-            self.module = importlib.import_module(self.package)
-        except ImportError as error:
-            name = self.package.partition(".")[0]
-            how = f"pip install {name}" if importlib.util.find_spec(name) is None else str(error)
-            raise UserError(f"--report-to {name}: its package cannot be imported; {how}") from None
+        refuse_missing([self.package.partition(".")[0]])
+        self.module = importlib.import_module(self.package)
 
     @abstractmethod
     def tell(self, told: Told, numbers: bool = True) -> None:
@@ -124,6 +120,17 @@ def reporting(names: Iterable[str], output: Path) -> Iterator[Reporter]:
         yield made
     finally:
         made.close()
+
+
+def refuse_missing(names: Iterable[str]) -> None:
+    """Raises UserError for the first tracker whose package is not there."""
+    for name in names:
+        if name in sys.modules:
+            there = sys.modules[name] is not None
+        else:
+            there = importlib.util.find_spec(name) is not None
+        if not there:
+            raise UserError(f"--report-to {name}: its package is not installed; pip install {name}")
 
 
 def opened(name: str, folder: Path) -> Tracker:

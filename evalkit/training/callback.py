@@ -72,7 +72,12 @@ class TrainerCallback(Callback):  # type: ignore[misc, no-any-unimported]
         if self._called is None:
             folder = re.sub(r"[^\w.+@-]+", "-", Path(args.output_dir or "").resolve().name).strip("-.")
             self.evaluator.name = folder or "live"
+        self.evaluator.report_to(args.report_to)
         self._handler = _handler()
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **known: Any) -> None:
+        """Closes what `report_to` opened."""
+        self.evaluator.close()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **known: Any) -> Any:
         """Evaluates every so many steps, and at the last one."""

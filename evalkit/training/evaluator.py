@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
-from evalkit import files, own_code
+from evalkit import files, own_code, trackers
 from evalkit.api import Run, Runs
 from evalkit.errors import ModelError, TasksFailed, UserError, meant
 from evalkit.evaluation import evaluate
 from evalkit.models.paligemma.live import Live, unwrapped
 from evalkit.models.paligemma.standstill import standstill
 from evalkit.options.config import made
-from evalkit.options.fields import Names, OptionError, Paths, flags, paths
+from evalkit.options.fields import Names, OptionError, Paths, flags, names, paths
 from evalkit.options.model import MODEL_OPTIONS
-from evalkit.options.verbs import RunOptions
+from evalkit.options.verbs import TRACKERS, RunOptions
 from evalkit.tasks.dataset import Dataset
+from evalkit.trackers import Reporter
 
 USED = {"batch_size", "workers", "sliding_window"}  # options of a model that one in memory has a use for
 T = TypeVar("T")
@@ -53,10 +54,16 @@ class Evaluator:
                 wrong = f"Evaluator() got an unexpected keyword argument '{option}'"
                 raise TypeError(wrong + meant(option, known))
         given = {"limit": limit, "data_root": data_root, "output_path": output_path, **options}
+        told = given.pop("report_to", None)
         try:
             self._options: RunOptions = made("run", {"model": name, "tasks": tasks, **given})
+            said = None if told is None else made("run", {"model": name, "report_to": told}).report_to
         except OptionError as error:
             raise UserError(f"Evaluator: {error.in_python()}") from None
+        self._told = None if said is None else names(said)  # None: those of the trainer
+        trackers.refuse_missing(self._told or ())
+        self._others: tuple[str, ...] = ()
+        self._report: Reporter | None = None
         self._processor, self.name = processor, name
         self._live: Live | None = None
         self._data: list[Dataset] = []  # read once: a training comes again and again
@@ -65,6 +72,25 @@ class Evaluator:
         """The runs of this step, scored; the model is left as it was, and on every process the result is that
         of the first. Raises `evalkit.errors.UserError`."""
         return everywhere(lambda: self._evaluate(model, step, processor or self._processor))
+
+    def report_to(self, others: Iterable[str]) -> None:
+        """Trackers that know the scores already (a Trainer's) are shown the samples; where `report_to` was
+        given, only those that it names."""
+        self._others = tuple(others)
+
+    def close(self) -> None:
+        """Ends what was begun with trackers; another evaluation begins it anew."""
+        if self._report is not None:
+            self._report.close()
+        self._report = None
+
+    def _reporter(self) -> Reporter:
+        """The trackers, opened once: on the process that evaluates."""
+        if self._report is None:
+            known = [name for name in self._others if name in TRACKERS]
+            told = known if self._told is None else self._told
+            self._report = Reporter(told, Path(self._options.output_path), self._others)
+        return self._report
 
     def _evaluate(self, model: Any, step: int, processor: Any) -> Runs:
         options = self._options
@@ -77,7 +103,7 @@ class Evaluator:
             live = self._held(model, processor).now()
             checkpoint = live.as_checkpoint(f"{self.name}-checkpoint-{step}")
             try:
-                found = evaluate.run(options, "evalkit.Evaluator", [checkpoint], self._data)
+                found = evaluate.run(options, "evalkit.Evaluator", [checkpoint], self._data, self._reporter())
             except TasksFailed as error:
                 runs = Runs(Run(folder, options.allow_code) for folder in error.runs)
                 raise TasksFailed(error.failures, runs, error.done) from error
