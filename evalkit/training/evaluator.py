@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeVar
-
-import torch
+from typing import Any
 
 from evalkit import files, own_code, trackers
 from evalkit.api import Run, Runs
-from evalkit.errors import ModelError, TasksFailed, UserError, meant
+from evalkit.errors import TasksFailed, UserError, meant
 from evalkit.evaluation import evaluate
 from evalkit.models.paligemma.live import Live, unwrapped
 from evalkit.models.paligemma.standstill import standstill
@@ -20,9 +18,10 @@ from evalkit.options.model import MODEL_OPTIONS
 from evalkit.options.verbs import TRACKERS, RunOptions
 from evalkit.tasks.dataset import Dataset
 from evalkit.trackers import Reporter
+from evalkit.training import ranks
+from evalkit.types import Checkpoint
 
 USED = {"batch_size", "workers", "sliding_window"}  # options of a model that one in memory has a use for
-T = TypeVar("T")
 
 
 class Evaluator:
@@ -66,12 +65,21 @@ class Evaluator:
         self._report: Reporter | None = None
         self._processor, self.name = processor, name
         self._live: Live | None = None
+        self._ranks: ranks.Ranks | None = None
         self._data: list[Dataset] = []  # read once: a training comes again and again
 
     def __call__(self, model: Any, step: int, processor: Any = None) -> Runs:
-        """The runs of this step, scored; the model is left as it was, and on every process the result is that
-        of the first. Raises `evalkit.errors.UserError`."""
-        return everywhere(lambda: self._evaluate(model, step, processor or self._processor))
+        """The runs of this step, scored; the model is left as it was. Where several processes train, call it
+        on each: they share the samples, and all get the result. Raises `evalkit.errors.UserError`."""
+        processor = processor or self._processor
+        if not ranks.several():
+            return self._evaluate(model, step, processor)
+        self._ranks = self._ranks or ranks.Ranks()
+        if self._ranks.rank == 0:
+            return self._ranks.lead(lambda: self._evaluate(model, step, processor))
+        with standstill(model, self._sliding):
+            found: Runs = self._ranks.follow(lambda: self._now(model, step, processor))
+            return found
 
     def report_to(self, others: Iterable[str]) -> None:
         """Trackers that know the scores already (a Trainer's) are shown the samples; where `report_to` was
@@ -98,10 +106,11 @@ class Evaluator:
             files.distrust()
         with (
             own_code.allowed(options.allow_code, paths(options.include_path)),
-            standstill(model, options.sliding_window == "transformers"),
+            standstill(model, self._sliding),
         ):
-            live = self._held(model, processor).now()
-            checkpoint = live.as_checkpoint(f"{self.name}-checkpoint-{step}")
+            checkpoint, weights = self._now(model, step, processor)
+            if self._ranks is not None:
+                checkpoint = self._ranks.shared(checkpoint, weights)
             try:
                 found = evaluate.run(options, "evalkit.Evaluator", [checkpoint], self._data, self._reporter())
             except TasksFailed as error:
@@ -109,27 +118,18 @@ class Evaluator:
                 raise TasksFailed(error.failures, runs, error.done) from error
             return Runs(Run(folder, options.allow_code) for folder in found)
 
+    @property
+    def _sliding(self) -> bool:
+        return self._options.sliding_window == "transformers"
+
+    def _now(self, model: Any, step: int, processor: Any) -> tuple[Checkpoint, Any]:
+        """The model as it is at this step, and its weights' digest."""
+        live = self._held(model, processor).now()
+        return live.as_checkpoint(f"{self.name}-checkpoint-{step}"), live.weights
+
     def _held(self, model: Any, processor: Any) -> Live:
         """The model with its tokenizer, which is read once."""
         if self._live is None or self._live.whole is not unwrapped(model):
             said = self._options.given(RunOptions)
             self._live = Live.of(model, processor, **{k: said[k] for k in USED if said.get(k) is not None})
         return self._live
-
-
-def everywhere(work: Callable[[], T]) -> T:
-    """The result of the first process on each of them; the others wait. What it raises is raised on all."""
-    group = torch.distributed
-    if not (group.is_available() and group.is_initialized() and group.get_world_size() > 1):
-        return work()
-    box: list[Any] = [None, None]
-    if group.get_rank() == 0:
-        try:
-            box[0] = work()
-        except Exception as error:
-            box[1] = error if isinstance(error, UserError) else ModelError(f"{type(error).__name__}: {error}")
-    group.broadcast_object_list(box, src=0)
-    if box[1] is not None:
-        raise box[1]
-    found: T = box[0]
-    return found
