@@ -305,6 +305,9 @@ class CompareOptions(CodeOptions):
         "show N lost and gained samples with targets and answers", default=0, metavar="N", check=not_negative
     )
     grid: bool = option("runs by resolution, precision, prompt and checkpoint, with cost", default=False)
+    forgetting: str | Path | None = option(
+        "what the others lost against this base, task by task, the worst first", default=None, metavar="BASE"
+    )
 
 
 @options
