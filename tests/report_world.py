@@ -84,9 +84,7 @@ class Columns:
     def text(self, name: str, lines: Sequence[str]) -> None:
         raw = "\n".join(line.replace("\\", "\\\\").replace("\n", "\\n") for line in lines).encode()
         place = self._append(raw)
-        self.head.append(
-            {"name": name, "kind": "text", "offset": place, "length": len(raw), "run": None}
-        )
+        self.head.append({"name": name, "kind": "text", "offset": place, "length": len(raw), "run": None})
 
     def value(self) -> dict[str, Any]:
         return {"head": {"n": self.n, "columns": self.head}, "data": packed(bytes(self.data))}
@@ -184,7 +182,10 @@ def questions(chance: random.Random, n: int) -> Questions:
     targets = [chance.choice(ANSWERS[g]) for g in groups]
     answers, scores = [], np.zeros((2, n))
     for run, skill in enumerate((0.62, 0.7)):
-        said = [t if chance.random() < skill else chance.choice(ANSWERS[g]) for t, g in zip(targets, groups, strict=True)]
+        said = [
+            t if chance.random() < skill else chance.choice(ANSWERS[g])
+            for t, g in zip(targets, groups, strict=True)
+        ]
         scores[run] = [
             (1.0 if chance.random() < 0.8 else 2 / 3) if a == t else (1 / 3 if chance.random() < 0.1 else 0.0)
             for a, t in zip(said, targets, strict=True)
@@ -200,7 +201,9 @@ def write_questions(world: World, n: int) -> None:
     for i, text in enumerate(HOSTILE):
         q.answers[0][i], q.scores[0][i] = text, 0.0
     q.answers[1][len(HOSTILE)], q.scores[1][len(HOSTILE)] = "word " * (MEBI // 5), 0.0
-    pictures = [world.picture(640, 480, k, [_box(chance, 640, 480) for _ in range(4)]) for k in range(min(n, 40))]
+    pictures = [
+        world.picture(640, 480, k, [_box(chance, 640, 480) for _ in range(4)]) for k in range(min(n, 40))
+    ]
     ids = [f"q{i:06d}" for i in range(n)]
     ids[2], ids[9] = "odd id &?=#/%20 <b>", "two\nlines and a \\n"
     columns = Columns(n)
@@ -236,11 +239,18 @@ def write_questions(world: World, n: int) -> None:
         return {"id": ids[i], "question": question, "prompt": f"answer en {question}\n", "group": q.groups[i],
                 "images": [image], "target": wanted, "runs": runs}  # fmt: skip
 
-    texts = [f"what is seen in picture {i}? {q.targets[i]} {q.answers[0][i][:500]} {q.answers[1][i][:500]}" for i in range(n)]
+    texts = [
+        f"what is seen in picture {i}? {q.targets[i]} {q.answers[0][i][:500]} {q.answers[1][i][:500]}"
+        for i in range(n)
+    ]
     page = described("vqa_world", "vqa_accuracy", "answer en {question}\n")
     page["sections"] = question_sections(q)
     world.write_task(page, columns, record, texts)
-    world.tasks.append(summary("vqa_world", "Questions about invented pictures", "vqa_accuracy", q.scores, 100, published=0.734))
+    world.tasks.append(
+        summary(
+            "vqa_world", "Questions about invented pictures", "vqa_accuracy", q.scores, 100, published=0.734
+        )
+    )
 
 
 def question_sections(q: Questions) -> list[dict[str, Any]]:
@@ -324,7 +334,13 @@ def write_objects(world: World, n: int) -> None:
                     kinds |= 1
                     continue
                 label = chance.choice(CLASSES) if fate < 0.25 else b[4]
-                said.append([*_moved(chance, b, 0.08 if fate > 0.4 else 0.35), label, round(0.5 + chance.random() / 2, 2)])
+                said.append(
+                    [
+                        *_moved(chance, b, 0.08 if fate > 0.4 else 0.35),
+                        label,
+                        round(0.5 + chance.random() / 2, 2),
+                    ]
+                )
                 cells.append(row * k + CLASSES.index(label))
                 kinds |= (4 if label != b[4] else 0) | (8 if fate <= 0.4 else 0)
             if chance.random() < 0.2:
@@ -334,7 +350,15 @@ def write_objects(world: World, n: int) -> None:
             found[r].append(said)
             pairs[r].append(cells)
             errors[r].append(kinds)
-    best = np.asarray([[np.mean([max((iou(b, p) for p in found[r][i]), default=0) for b in targets[i]]) for i in range(n)] for r in range(2)])
+    best = np.asarray(
+        [
+            [
+                np.mean([max((iou(b, p) for p in found[r][i]), default=0) for b in targets[i]])
+                for i in range(n)
+            ]
+            for r in range(2)
+        ]
+    )
     ids = [f"{i:012d}" for i in range(n)]
     columns = Columns(n)
     columns.text("id", ids)
@@ -345,9 +369,13 @@ def write_objects(world: World, n: int) -> None:
         columns.number(f"iou:{r}", best[r])
         columns.flags(f"error:{r}", errors[r], ERRORS)
         columns.flags(f"state:{r}", [int(not p) for p in found[r]], ["invalid", "cut"])
-        columns.codes(f"said:{r}", [[CLASSES.index(b[4]) for b in one] for one in found[r]], labels=list(CLASSES))
+        columns.codes(
+            f"said:{r}", [[CLASSES.index(b[4]) for b in one] for one in found[r]], labels=list(CLASSES)
+        )
         labels = [f"{a} → {b}" for a in (*CLASSES, "background") for b in (*CLASSES, "background")]
-        columns.codes(f"pair:{r}", pairs[r], **({"labels": labels} if r else {}))  # one with names, one without
+        columns.codes(
+            f"pair:{r}", pairs[r], **({"labels": labels} if r else {})
+        )  # one with names, one without
 
     def record(i: int) -> dict[str, Any]:
         width, height = sizes[i]
@@ -356,7 +384,10 @@ def write_objects(world: World, n: int) -> None:
         for r in range(2):
             boxes = found[r][i]
             masks = [{"path": _outline(b, r), "label": b[4]} for b in boxes] if i % 2 else []
-            text = " ; ".join(f"<loc{int(b[1]):04d}><loc{int(b[0]):04d}><loc{int(b[3]):04d}><loc{int(b[2]):04d}> {b[4]}" for b in boxes)
+            text = " ; ".join(
+                f"<loc{int(b[1]):04d}><loc{int(b[0]):04d}><loc{int(b[3]):04d}><loc{int(b[2]):04d}> {b[4]}"
+                for b in boxes
+            )
             runs.append(answered(text, parsed=f"{len(boxes)} boxes", boxes=boxes, masks=masks, invalid="" if boxes else "no box was read",
                                  scores=[["mean_iou", best[r][i]]], why=[["best IoU of each target", ", ".join(f"{max((iou(b, p) for p in boxes), default=0):.2f}" for b in targets[i])]]))  # fmt: skip
         if i % 29 == 5:
@@ -369,7 +400,9 @@ def write_objects(world: World, n: int) -> None:
     page = described("detect_world", "mean_iou", "detect {classes}\n")
     page["sections"] = object_sections(best, pairs, errors, n)
     world.write_task(page, columns, record, [" ".join(b[4] for b in one) for one in targets])
-    world.tasks.append(summary("detect_world", "Objects in invented pictures", "mean_iou", best, 100, published=None))
+    world.tasks.append(
+        summary("detect_world", "Objects in invented pictures", "mean_iou", best, 100, published=None)
+    )
 
 
 def object_sections(best: Any, pairs: Any, errors: Any, n: int) -> list[dict[str, Any]]:
@@ -392,7 +425,15 @@ def object_sections(best: Any, pairs: Any, errors: Any, n: int) -> list[dict[str
         for b, name in enumerate(ERRORS)
     ]  # fmt: skip
     recall = [x / 50 for x in range(51)]
-    curve = [{"name": "", "run": r, "points": [[x, max(0, 1 - x ** (3 + r) - 0.05), None, None] for x in recall], "filters": None} for r in range(2)]
+    curve = [
+        {
+            "name": "",
+            "run": r,
+            "points": [[x, max(0, 1 - x ** (3 + r) - 0.05), None, None] for x in recall],
+            "filters": None,
+        }
+        for r in range(2)
+    ]
     return [
         {"kind": "bars", "title": "Kinds of errors", "about": "How much AP each kind of error costs.", "of": "error", "unit": "ΔAP", "rows": kinds},
         {"kind": "histogram", "title": "IoU", "about": "How well the best box of each target lies.", "column": "iou", "edges": edges,
@@ -413,15 +454,21 @@ def write_captions(world: World, n: int) -> None:
 
     def record(i: int) -> dict[str, Any]:
         fields = [["menu.price", "12", "12", True], ["menu.name", "Tea <i>hot</i>", "Tee", False]]
-        images = [{"src": src[(i + k) % 4], "width": 320, "height": 240, "name": f"{i}_{k}.png"} for k in range(2)]
-        one = answered(f"two pictures of number {i}", fields=fields, why=[["3-grams found", "two pictures of"]])
+        images = [
+            {"src": src[(i + k) % 4], "width": 320, "height": 240, "name": f"{i}_{k}.png"} for k in range(2)
+        ]
+        one = answered(
+            f"two pictures of number {i}", fields=fields, why=[["3-grams found", "two pictures of"]]
+        )
         return {"id": ids[i], "question": None, "prompt": "caption en\n", "group": "", "images": images,
                 "target": target([f"pictures numbered {i}", "two of them"]), "runs": [one, None]}  # fmt: skip
 
     page = described("caption_world", "cider", "caption en\n")
     page["sections"] = []
     world.write_task(page, columns, record, [f"caption {i}" for i in range(n)])
-    scores = summary("caption_world", "Captions of pairs", "cider", np.full((1, n), 1.137), 100, published=None)
+    scores = summary(
+        "caption_world", "Captions of pairs", "cider", np.full((1, n), 1.137), 100, published=None
+    )
     scores["scores"].append(None)
     world.tasks.append(scores)
 
@@ -438,13 +485,23 @@ def interval(values: Any) -> dict[str, float]:
     return {"value": mean, "low": mean - half, "high": mean + half}
 
 
-def summary(name: str, about: str, metric: str, scores: Any, scale: int, published: float | None) -> dict[str, Any]:
+def summary(
+    name: str, about: str, metric: str, scores: Any, scale: int, published: float | None
+) -> dict[str, Any]:
     n = scores.shape[1]
     rows = [
         {**interval(s), "n": n, "coverage": "all", "invalid": n // 41, "cut": n // 67, "remarks": "2 answers were cut" if r else "", "stamps": [], "comparable": ""}
         for r, s in enumerate(scores)
     ]  # fmt: skip
-    known = [{"model": "PaliGemma 3B 224", "value": published, "low": None, "high": None, "source": "the paper, table 1"}]
+    known = [
+        {
+            "model": "PaliGemma 3B 224",
+            "value": published,
+            "low": None,
+            "high": None,
+            "source": "the paper, table 1",
+        }
+    ]
     return {"name": name, "about": about, "n": n, "metric": metric, "lower_is_better": False, "maximum": 1, "scores": rows,
             "published": known if published else [], "scale": scale, "digits": 1}  # fmt: skip
 

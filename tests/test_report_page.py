@@ -26,7 +26,9 @@ PHONE = {"width": 375, "height": 800}
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with playwright.sync_playwright() as started:
-        system = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+        system = next(
+            filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+        )
         if not system and not Path(started.chromium.executable_path).exists():
             pytest.skip("no Chromium is installed")
         chromium = started.chromium.launch(executable_path=system, args=["--no-sandbox"])
@@ -86,8 +88,17 @@ def test_overview_says_scores_findings_and_what_to_look_at(opened: Opened) -> No
     assert page.locator("h1").inner_text() == "An invented report"
     card = page.locator(".forest").first
     assert card.locator("tbody tr").count() == 3  # two runs and the published value
-    assert card.locator(".published-row").inner_text().split() == ["PaliGemma", "3B", "224", "published", "73.4"]
-    low, high = [float(card.locator("tbody tr").first.locator(".whisker").get_attribute(x).strip("%")) for x in ("x1", "x2")]
+    assert card.locator(".published-row").inner_text().split() == [
+        "PaliGemma",
+        "3B",
+        "224",
+        "published",
+        "73.4",
+    ]
+    low, high = [
+        float(card.locator("tbody tr").first.locator(".whisker").get_attribute(x).strip("%"))
+        for x in ("x1", "x2")
+    ]
     middle = float(card.locator("tbody tr").first.locator("td.plot svg.mark").get_attribute("x").strip("%"))
     assert 0 <= low < middle < high <= 100
     page.click("text=detect_world: most AP is lost to missed objects")
@@ -151,7 +162,8 @@ def test_filters_select_what_they_say(opened: Opened) -> None:
 
     for spelled, rule in CONDITIONS.items():
         found = page.evaluate(
-            "async (q) => [...evalkit.select(await evalkit.columns(0), evalkit.address.parse(q), {}).samples]", spelled
+            "async (q) => [...evalkit.select(await evalkit.columns(0), evalkit.address.parse(q), {}).samples]",
+            spelled,
         )
         assert found == [i for i, passes in enumerate(rule(column)) if passes], spelled
         assert 0 < len(found), spelled
@@ -203,10 +215,14 @@ def test_orders_are_by_number_with_what_has_none_last(opened: Opened) -> None:
     page = opened.go("/task/0/samples?sort=suspect:desc", ".counted")
     for sort in ("suspect:desc", "suspect:asc", "margin:0:asc", "gap:0-1:desc"):
         found = page.evaluate(
-            "async (q) => [...evalkit.select(await evalkit.columns(0), evalkit.address.parse(q), {}).samples]", f"sort={sort}"
+            "async (q) => [...evalkit.select(await evalkit.columns(0), evalkit.address.parse(q), {}).samples]",
+            f"sort={sort}",
         )
         if sort.startswith("gap"):
-            keys: list[Any] = [abs(a - b) for a, b in zip(opened.column(0, "score:0"), opened.column(0, "score:1"), strict=True)]
+            keys: list[Any] = [
+                abs(a - b)
+                for a, b in zip(opened.column(0, "score:0"), opened.column(0, "score:1"), strict=True)
+            ]
         else:
             keys = opened.column(0, sort.rpartition(":")[0])
         sign = -1 if sort.endswith("desc") else 1
@@ -236,7 +252,14 @@ def test_a_sample_shows_boxes_masks_and_why(opened: Opened) -> None:
 
 def test_layers_are_switched_by_key_and_by_legend_for_all_samples(opened: Opened) -> None:
     page = opened.go("/task/1/samples?sample=000000000003", ".stage .shapes rect")
-    for key, gone in (("t", ".target"), ("1", ".c0"), ("2", ".c1"), ("b", "rect.stroke"), ("m", "path.mask"), ("l", ".tag")):
+    for key, gone in (
+        ("t", ".target"),
+        ("1", ".c0"),
+        ("2", ".c1"),
+        ("b", "rect.stroke"),
+        ("m", "path.mask"),
+        ("l", ".tag"),
+    ):
         assert page.locator(f".stage {gone}").count(), key
         page.keyboard.press(key)
         assert page.locator(f".stage {gone}").count() == 0, key
@@ -283,7 +306,9 @@ def test_keys_lead_through_the_selection_and_back(opened: Opened) -> None:
 def test_a_link_addresses_a_sample_with_its_filter(opened: Opened) -> None:
     odd = "odd id &?=#/%20 <b>"
     page = opened.go("/task/0/samples?group=other&sort=margin:0:asc", ".counted")
-    address = page.evaluate("(id) => evalkit.address.samples(0, 'group=other&sort=margin:0:asc', {sample: id})", odd)
+    address = page.evaluate(
+        "(id) => evalkit.address.samples(0, 'group=other&sort=margin:0:asc', {sample: id})", odd
+    )
     page = opened.go(address[1:], ".asked")
     assert page.locator("h1 bdi").inner_text() == odd
     assert re.search(r"\d+ of \d+", page.locator(".pager").inner_text())
@@ -324,8 +349,13 @@ def test_what_models_say_stays_text(opened: Opened) -> None:
     page = opened.go("/task/0/samples", ".sample-row .answer")
     listed = page.locator("ol.virtual").inner_text()
     for i, text in enumerate(report_world.HOSTILE):
-        page = opened.go(f"/task/0/samples?sample={'odd%20id%20%26%3F%3D%23%2F%2520%20%3Cb%3E' if i == 2 else f'q{i:06d}'}", ".who.c0 .answered")
-        page.wait_for_function("(i) => document.querySelector('figcaption').innerText.startsWith(`picture_${i}.`)", arg=i)
+        page = opened.go(
+            f"/task/0/samples?sample={'odd%20id%20%26%3F%3D%23%2F%2520%20%3Cb%3E' if i == 2 else f'q{i:06d}'}",
+            ".who.c0 .answered",
+        )
+        page.wait_for_function(
+            "(i) => document.querySelector('figcaption').innerText.startsWith(`picture_${i}.`)", arg=i
+        )
         shown = page.locator(".who.c0 .answered").inner_text()
         if text.isascii() and text.isprintable():
             assert shown == text
@@ -333,13 +363,22 @@ def test_what_models_say_stays_text(opened: Opened) -> None:
     page = opened.go("/task/0/samples?sample=q000004", ".who.c0 .hidden-char")
     page.wait_for_function("() => document.querySelector('.who.c0 .hidden-char').title.includes('202E')")
     titles = page.eval_on_selector_all(".who.c0 .answered .hidden-char", "(all) => all.map((e) => e.title)")
-    assert titles[:3] == ["U+202E right-to-left override", "U+202C end of direction", "U+200B zero-width space"]
+    assert titles[:3] == [
+        "U+202E right-to-left override",
+        "U+202C end of direction",
+        "U+200B zero-width space",
+    ]
     assert {"U+0000 null", "U+001B escape", "U+0007"} <= set(titles)
     raw = page.evaluate("() => document.querySelector('.who.c0').textContent")
     assert not set(raw) & set("\u202e\u202c\u200b\0\x1b\x07")
     page = opened.go("/task/0", ".sections td")
     assert page.evaluate("() => window.hacked") is None
-    assert page.evaluate("() => [...document.links].filter((a) => !/^(#|https:\\/\\/example.org)/.test(a.getAttribute('href'))).length") == 0
+    assert (
+        page.evaluate(
+            "() => [...document.links].filter((a) => !/^(#|https:\\/\\/example.org)/.test(a.getAttribute('href'))).length"
+        )
+        == 0
+    )
     assert page.evaluate("() => document.querySelectorAll('main script, main iframe, main b i').length") == 0
 
 
@@ -400,7 +439,9 @@ def test_no_page_scrolls_sideways(browser: Any, world: str, size: dict[str, int]
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious(browser: Any, world: str, scheme: str) -> None:
     """Landmarks, names, roles, contrast (AA)."""
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    axe = pytest.importorskip(
+        "axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed"
+    )
     context = browser.new_context(viewport=WIDE, color_scheme=scheme, bypass_csp=True)
     one, serious = Opened(context.new_page(), world), []
     for address in PAGES:
@@ -425,7 +466,9 @@ def test_print_has_all_of_a_page_and_no_controls(opened: Opened) -> None:
     assert page.locator("ol.virtual > li").nth(1).evaluate("(e) => getComputedStyle(e).position") == "static"
     for gone in ("header", ".panel", ".quick"):
         assert not page.locator(gone).is_visible()
-    ink = page.evaluate("() => [document.body, document.querySelector('.answer')].map((e) => getComputedStyle(e).color)")
+    ink = page.evaluate(
+        "() => [document.body, document.querySelector('.answer')].map((e) => getComputedStyle(e).color)"
+    )
     assert ink == ["rgb(0, 0, 0)", "rgb(27, 31, 36)"]  # dark on white, whatever the screen has
 
 

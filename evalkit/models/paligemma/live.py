@@ -67,6 +67,11 @@ class Live(PaliGemma):
         found._digests = {**self._fixed, "weights": {"in memory": weights_digest(self.whole)}}
         return found
 
+    @property
+    def weights(self) -> str:
+        """The digest of the weights that it has, or had at `now`."""
+        return str(self._digests["weights"]["in memory"])
+
     def load(self) -> None:
         """Nothing: it is loaded."""
 
