@@ -43,7 +43,7 @@ def parse_json(
     collecting = gc.isenabled()
     gc.disable()  # a large file creates millions of objects and no cycles: collection would only cost time
     try:
-        return json.loads(text, object_pairs_hook=functools.partial(_object, keep=keep) if keep else _object)
+        return (_keeping(keep) if keep else _DECODER).decode(text)
     except json.JSONDecodeError as error:
         at, problem = error.lineno if line is None else line, f"{error.msg} at column {error.colno}"
     except RecursionError:
@@ -67,7 +67,11 @@ def _object(
     return result if keep is None or keep(result) else None
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_object)  # made once: json.loads would make one a line
+def _keeping(keep: Callable[[dict[str, Any]], bool]) -> json.JSONDecoder:
+    return json.JSONDecoder(object_pairs_hook=functools.partial(_object, keep=keep))
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object)  # making one takes longer than reading a short line
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, Any]]:

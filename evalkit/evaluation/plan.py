@@ -15,14 +15,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from evalkit import reading
+from evalkit import conventions, reading
 from evalkit.data import sources
 from evalkit.data.packed import Requests, Samples
 from evalkit.errors import Damaged, DataError, ResultsError
 from evalkit.evaluation.stamps import Shown
 from evalkit.runs.journal import Entry
 from evalkit.runs.store import RunFolder, State
-from evalkit.tasks import loader
+from evalkit.tasks import calls, loader
 from evalkit.tasks.dataset import Dataset, DatasetCache, Selection, choose
 from evalkit.types import Checkpoint, Parser, Preparation, Request, Source, Task
 
@@ -67,22 +67,26 @@ class Plan(ToScore):
     aside: tuple[str, ...] = ()  # sentences on what lies in the folder and is not this run's
     lost: str = ""  # why run.json is to be written anew for answers that are there
     state: State = ()  # of the folder's files when it was looked at
+    remarks: tuple[str, ...] = ()  # what is odd about the data and was left out or kept
+    doubts: tuple[str, ...] | None = None  # what makes its number doubtful; None: not looked for
     widened: int = 0  # how many samples were asked for, where the run has more of them already
 
 
-def requests(plan: Plan, samples: Samples) -> Requests:
-    """What the model is asked: the prompt filled in, the image and how to prepare it, the choices if any.
-    Each is made when it is asked for."""
-    decode = plan.task.decode
+def requests(plan: Plan, samples: Samples) -> Sequence[Request]:
+    """What the model is asked: the prompt filled in, the image and how to prepare it, the choices if any; of
+    a sample with several calls one request each. Each is made when it is asked for."""
+    decode, task = plan.task.decode, plan.task
     if plan.protocol == "hf":
         decode = replace(decode, text_length=None)
 
     def request(at: int) -> Request:
         s = samples[at]
-        prompt, choices = loader.prompt(plan.task, s.fields), loader.choices(plan.task, s)
+        prompt, choices = loader.prompt(task, s.fields), loader.choices(task, s)
         return Request(s.id, s.images, prompt, plan.preparation, decode, choices)
 
-    return Requests(request, samples.ids)
+    if not calls.several(task):
+        return Requests(request, samples.ids)
+    return [each for at in range(len(samples)) for each in calls.each(request(at))]
 
 
 def again(run: ToScore, datasets: DatasetCache) -> Dataset:
@@ -114,7 +118,8 @@ def plan(
     """
     task = data.task
     named = protocol or checkpoint.protocol or task.protocol
-    preparation = loader.preparation(task, checkpoint.resolution, named)
+    usual = loader.preparation(task, checkpoint.resolution, named)
+    preparation = conventions.preparation(usual, checkpoint.conventions)
     identity = {
         "task": loader.text_identity(task),
         "prompts": data.prompts,
@@ -130,7 +135,7 @@ def plan(
     chosen = choose(data.samples, standing["selection"])
     return Plan(
         task=task,
-        parser=data.parser,
+        parser=conventions.parser(data.parser, checkpoint.conventions.bins),
         protocol=named,
         preparation=preparation,
         source=data.source,

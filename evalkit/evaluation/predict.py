@@ -32,6 +32,7 @@ from evalkit.evaluation.stamps import Stamps
 from evalkit.reading import unchanged
 from evalkit.runs.journal import Entry, Journal, Predictions
 from evalkit.runs.store import RunFolder, scores_of
+from evalkit.tasks import calls
 from evalkit.tasks.dataset import DatasetCache
 from evalkit.types import Checkpoint, Metric, Model, Prediction, Request, Sample, Score
 
@@ -79,6 +80,8 @@ def run(plans: Sequence[Plan], session: Session) -> None:
                 predict(now, session)
             elif now.lost:
                 restore(now, session)
+            else:
+                note(now)
             finish(plan, now, session)
 
 
@@ -168,14 +171,18 @@ class _Asking:
         """The answers to some of the samples, each in the journal before it is given."""
         plan, flops = self.plan, self.session.checkpoint.flops
         asked, stamps = requests(plan, samples), Stamps(plan.source.root, samples.images)
-        for prediction in self.model.predict(asked, self._skip()):
+        joining = calls.Joining(asked if calls.several(plan.task) else ())
+        for answer in self.model.predict(asked, self._skip()):
             _note_used(plan, self.model, self.record)
-            sample = self._sample(prediction.id)
+            sample = self._sample(calls.sample_of(answer.id))
+            if flops is not None:
+                tokens = estimate.prompt_tokens(plan, answer.prompt)
+                self.work += flops(len(sample.images), tokens, len(answer.tokens))
+            prediction = joining.add(answer)
+            if prediction is None:
+                continue
             self.journal.write(Entry(prediction, stamps.of(sample)))
             self.done += 1
-            if flops is not None:
-                tokens = estimate.prompt_tokens(plan, prediction.prompt)
-                self.work += flops(len(sample.images), tokens, len(prediction.tokens))
             self.session.progress(plan, self.done, self.running.add(sample, prediction))
             yield prediction
 
@@ -189,7 +196,7 @@ class _Asking:
         """What is done with an image that cannot be read; None stops the run."""
 
         def skip(request: Request, error: ImageError) -> None:
-            self.bad[request.id] = str(error)
+            self.bad[calls.sample_of(request.id)] = str(error)
 
         return skip if self.session.on_bad_image == "skip" else None
 
@@ -198,7 +205,7 @@ class _Running:
     """The score so far of the first metric that single samples add up to; for the eye only."""
 
     def __init__(self, plan: Plan) -> None:
-        self.parser = plan.parser
+        self.task, self.parser = plan.task, plan.parser
         metrics: list[Metric] = [registry.make("metrics", m) for m in plan.task.metrics]
         quick = [m for m in metrics if not m.corpus and not m.package]
         fitting = quick if self.parser.kind != "masks" else []
@@ -214,7 +221,8 @@ class _Running:
             return self.value
         size = sample.size or (prediction.sizes[0] if prediction.sizes else None)
         try:
-            self.waiting.append((self.parser.read(prediction, size), sample.target))
+            (answer,) = calls.answers(self.task, self.parser, [prediction], [size])
+            self.waiting.append((answer, sample.target))
             if len(self.waiting) >= self.together:
                 rows = self.metric.rows([a for a, _ in self.waiting], [t for _, t in self.waiting])
                 self.waiting.clear()
@@ -323,9 +331,27 @@ def _content(plan: Plan, now: Mapping[str, Any]) -> dict[str, Any]:
         "source": {"root": str(plan.source.root), "entry": dict(plan.source.entry)},
         **({"used": before["used"]} if "used" in before else {}),
         **({"unsealed": unsealed} if unsealed else {}),
+        **_said(plan, before),
         "bad_images": {k: v for k, v in before.get("bad_images", {}).items() if k in missing},
         "sessions": [*before.get("sessions", []), now],
     }
+
+
+def _said(plan: Plan, before: Mapping[str, Any]) -> dict[str, Any]:
+    """What run.json says of the data: what was odd when it was read, and what makes the number doubtful."""
+    known = before.get("data", {}).get("doubts", [])
+    doubts = known if plan.doubts is None else list(plan.doubts)
+    said = {"remarks": list(plan.remarks), "doubts": doubts}
+    return {"data": said} if any(said.values()) else {}
+
+
+def note(plan: Plan) -> None:
+    """Writes into run.json what is known of the data now, where all was answered before that was."""
+    run, _ = recorded(plan.folder, plan.digest)
+    if plan.doubts is None or run is None or run.get("data", {}) == (now := _said(plan, run).get("data", {})):
+        return
+    with plan.folder.journal(plan.digest):
+        plan.folder.write_run({**run, "data": now})
 
 
 def restore(plan: Plan, session: Session) -> None:

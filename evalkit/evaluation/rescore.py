@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from evalkit import conventions
 from evalkit.errors import DataError, MetricsFailed, TasksFailed, UserError
 from evalkit.evaluation import asked, given, predict, progress
 from evalkit.evaluation.plan import ToScore
@@ -83,8 +84,10 @@ def _rescore(folder: RunFolder, options: ScoreOptions) -> None:
             f"{asked.REMEDY}"
         )
     wanted = choose(data.samples, Selection.of_run(found.run)).ids
+    trained = found.run["identity"]["model"].get("conventions") or {}
+    parser = conventions.parser(data.parser, trained.get("bins"))
     to_score = ToScore(
-        task=found.task, parser=data.parser, folder=folder, wanted=wanted, total=len(data.samples),
+        task=found.task, parser=parser, folder=folder, wanted=wanted, total=len(data.samples),
         data=data.digest, targets=data.targets, official=data.short_of, early=bool(found.run.get("early")),
     )  # fmt: skip
     predict.score(to_score, found.datasets)

@@ -24,9 +24,11 @@ from evalkit.errors import DataError, UserError
 from evalkit.evaluation import sample_lines
 from evalkit.reading import Reading
 from evalkit.stats import intervals
+from evalkit.tasks import calls
 from evalkit.types import (
     CUT,
     UNREADABLE,
+    Confident,
     Metric,
     Parser,
     Prediction,
@@ -73,8 +75,8 @@ def score(
     chosen = _answered(task, every_sample, predictions)
     used: dict[str, str] = {}
     with _named(f"{task.path}: parser: {task.parser}"), _running(parser, used):
-        seen = _Seen.of(parser, chosen, predictions)
-    answers, invalid = seen.answers, seen.invalid
+        seen = _Seen.of(task, parser, chosen, predictions)
+    answers, invalid, given = seen.answers, seen.invalid, _Given(chosen, predictions)
     read = _Answers(
         task, parser, chosen, answers, invalid, _clusters(chosen, seen.images), coverage, targets, used,
         seen.remarks(),
@@ -85,13 +87,12 @@ def score(
         more = dict(used)
         try:
             with _named(f"{task.path}: metrics: {spelling}"):
-                mean = (
-                    group_mean(spelling, every_sample, task.group_mean)
-                    if task.group_mean is not None
-                    else None
-                )
+                mean = None
+                if task.group_mean is not None and not metric.confident:
+                    mean = group_mean(spelling, every_sample, task.group_mean)
+                asked = [*map(Confident.of, answers, given)] if metric.confident else answers
                 with _running(metric, more):
-                    rows = _rows(metric, chosen, answers, every_sample, mean)
+                    rows = _rows(metric, chosen, asked, every_sample, mean)
                 if why := _no_number(rows, chosen):
                     raise DataError(f"{task.path}: metrics: {spelling}: {why}")
                 found = _score(replace(read, used=more), spelling, metric, mean, rows)
@@ -106,7 +107,7 @@ def score(
         scores.append(found)
     if failed and not scores:
         raise next(iter(failed.values()))
-    answered = zip(chosen, _Given(chosen, predictions), answers, invalid, read.clusters, strict=True)
+    answered = zip(chosen, given, answers, invalid, read.clusters, strict=True)
     lines = (
         sample_lines.line(*one, {metric: rows[i] for metric, rows in columns}, root)
         for i, one in enumerate(answered)
@@ -148,12 +149,12 @@ class _Seen:
         self._cut = 0
 
     @classmethod
-    def of(cls, parser: Parser, samples: Samples, predictions: Mapping[str, Prediction]) -> _Seen:
+    def of(cls, task: Task, parser: Parser, samples: Samples, predictions: Mapping[str, Prediction]) -> _Seen:
         found, given = cls(), _Given(samples, predictions)
         together: list[Any] | None = None
-        if type(parser).answers is not Parser.answers:
+        if type(parser).answers is not Parser.answers or calls.several(task):
             sizes = [_size(s, p) for s, p in zip(samples.sizes, given, strict=True)]
-            together = parser.answers(given, sizes)
+            together = calls.answers(task, parser, given, sizes)
         found._read(parser, samples, given, together)
         return found
 
@@ -350,6 +351,7 @@ def _score(read: _Answers, spelling: str, metric: Metric, mean: Any, rows: Rows)
         "v": task.version,
         "metric": registry.spell(whole),
         "parser": registry.spell(parser) + (f"#{parser.identity()[:12]}" if parser.identity() else ""),
+        "nms": "" if task.nms_across_calls is None else f"{task.nms_across_calls:g} across calls",
         "files": _digest_of(read.used)[:12],
         "targets": read.targets[:12],
         "n": len(read.answers),
@@ -421,6 +423,7 @@ def inputs_digest(
         task.version,
         task.metrics,
         task.group_mean,
+        task.nms_across_calls,
         [(registry.spell(metric), metric.tools()) for metric in metrics.values()],
         (registry.spell(parser), parser.identity()),
         data,
@@ -429,6 +432,8 @@ def inputs_digest(
     digest = hashlib.sha256(json.dumps(head).encode())
     for name in sorted(predictions):
         p = predictions[name]
-        line = [p.id, p.text, p.tokens, p.logprobs, p.image_digests, p.sizes]
+        line: list[Any] = [p.id, p.text, p.tokens, p.logprobs, p.image_digests, p.sizes]
+        line += [] if p.end_logprob is None else [p.end_logprob]
+        line += [p.calls] if p.calls else []
         digest.update(json.dumps(line).encode())
     return digest.hexdigest()

@@ -3,13 +3,14 @@ tokens is read as boxes and masks, in pixels of the image."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from evalkit import door
-from evalkit.data import instructions
+from evalkit.data import instructions, rows
 from evalkit.data.readers import read_lines
 from evalkit.data.records import Record, name_problem, path_of
 from evalkit.data.sources import image_ref, of_windows
@@ -18,11 +19,16 @@ from evalkit.geometry import location_tokens, mask_decoder
 from evalkit.types import Format, ImageRef, Sample, Size, Source
 
 Line = tuple[int, Record]
+Chosen = Callable[[], Iterator[Line]]
+"""Gives the lines of the verb, from the first on each time."""
 
 
 @dataclass(frozen=True)
 class PaliGemmaLines(Format):
     """One sample a line, as Roboflow, big_vision and maestro write them; id: the line's number from 0.
+
+    Rows of Hugging Face datasets with these columns are read too: `path` is then a folder with Parquet or
+    Arrow files, or the source names a dataset of the hub.
 
     image       a file name below the source's `images` (by default the file's own folder)
     prefix      the prompt, a field for the task: `prompt: "{prefix}"`
@@ -50,6 +56,7 @@ class PaliGemmaLines(Format):
 
     fields: ClassVar[tuple[str, ...]] = ("prefix",)
     keys: ClassVar[tuple[str, ...]] = ("path",)
+    hub: ClassVar[bool] = True
     gives: ClassVar[tuple[str, ...]] = ("texts",)
 
     def __post_init__(self) -> None:
@@ -57,31 +64,34 @@ class PaliGemmaLines(Format):
         object.__setattr__(self, "gives", kinds.get(self.verb, ("texts",)))
 
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
-        path = path_of(source, "path", self.keys)
+        of_rows = "path" not in source.entry or source.path("path").is_dir()
+        path = Path() if of_rows else path_of(source, "path", self.keys)
         images = source.path("images") if "images" in source.entry else path.parent
-        if next(self._chosen(path), None) is None:
+        chosen = self._kept(source, split) if of_rows else functools.partial(self._chosen, path)
+        if next(chosen(), None) is None:
             raise DataError(
-                f"{path}: no prefix is of the kind '{self.verb}'; paligemma_lines(verb=...) says which"
+                f"{source.path('path') if 'path' in source.entry else source.entry.get('hub')}: no prefix is "
+                f"of the kind '{self.verb}'; paligemma_lines(verb=...) says which"
             )
         read = self._objects if self.verb in ("detect", "segment") else self._texts
-        yield from read(path, images, source)
+        yield from read(chosen, images, source)
 
-    def _texts(self, path: Path, images: Path, source: Source) -> Iterator[Sample]:
+    def _texts(self, chosen: Chosen, images: Path, source: Source) -> Iterator[Sample]:
         """Lines that ask the same of one image are one sample."""
-        together: dict[tuple[str, str], tuple[int, list[str]]] = {}
-        for number, line in self._chosen(path):
+        together: dict[tuple[str | ImageRef, str], tuple[int, list[str]]] = {}
+        for number, line in chosen():
             _, answers = together.setdefault((line.data[self.image], self._asked(line)), (number, []))
             if (answer := self._suffix(line)) is not None and answer not in answers:
                 answers.append(answer)
         for (name, asked), (number, answers) in together.items():
-            fields = {"prefix": asked} if self.prefix else {}
-            yield Sample(str(number), (self._image(name, images),), fields, tuple(answers), cluster=name)
+            shown = (self._image(name, images),)
+            yield Sample(str(number), shown, self._fields(asked), tuple(answers), cluster=str(name))
 
-    def _objects(self, path: Path, images: Path, source: Source) -> Iterator[Sample]:
+    def _objects(self, chosen: Chosen, images: Path, source: Source) -> Iterator[Sample]:
         from evalkit.images.prepare import header_size  # Pillow is imported where images are read
 
-        categories = self._categories(line for _, line in self._chosen(path))
-        for number, line in self._chosen(path):
+        categories = self._categories(line for _, line in chosen())
+        for number, line in chosen():
             name = line.data[self.image]
             ref, suffix = self._image(name, images), self._suffix(line)
             size: Size | None = None
@@ -93,8 +103,8 @@ class PaliGemmaLines(Format):
             if suffix is not None and size is not None:
                 objects = self._read(line, suffix, size, source)
                 target = {"size": size, "image_id": number, "categories": categories, "objects": objects}
-            fields = {"prefix": self._asked(line)} if self.prefix else {}
-            yield Sample(str(number), (ref,), fields, target, size=size, cluster=name)
+            fields = self._fields(self._asked(line))
+            yield Sample(str(number), (ref,), fields, target, size=size, cluster=str(name))
 
     def _read(self, line: Record, suffix: str, size: Size, source: Source) -> list[dict[str, Any]]:
         """The objects that a suffix spells; masks where they are scored."""
@@ -137,7 +147,23 @@ class PaliGemmaLines(Format):
 
     def _chosen(self, path: Path) -> Iterator[Line]:
         """The lines of the verb; none is kept."""
-        return (line for line in self._lines(path) if not self.prefix or self._verb(line[1]) == self.verb)
+        return (line for line in self._lines(path) if self._is_chosen(line[1]))
+
+    def _is_chosen(self, line: Record) -> bool:
+        return not self.prefix or self._verb(line) == self.verb
+
+    def _kept(self, source: Source, split: str) -> Chosen:
+        """The rows of the verb, which a dataset is not read for twice."""
+        kept = [row for row in self._rows(source, split) if self._is_chosen(row[1])]
+        return lambda: iter(kept)
+
+    def _rows(self, source: Source, split: str) -> Iterator[Line]:
+        """The rows of a dataset, where the image is instead of its name."""
+        for row in rows.read(source, split, self.image).every:
+            if self.prefix:
+                row.record.text(self.prefix)
+            row.record.data[self.image] = row.image
+            yield row.number, row.record
 
     def _asked(self, line: Record) -> str:
         return str(line.data[self.prefix]) if self.prefix else ""
@@ -145,8 +171,11 @@ class PaliGemmaLines(Format):
     def _verb(self, line: Record) -> str:
         return instructions.verb(self._asked(line))
 
-    def _image(self, name: str, images: Path) -> ImageRef:
-        return image_ref(images, of_windows(images, name))
+    def _fields(self, asked: str) -> dict[str, str]:
+        return {"prefix": asked} if self.prefix else {}
+
+    def _image(self, name: str | ImageRef, images: Path) -> ImageRef:
+        return name if isinstance(name, ImageRef) else image_ref(images, of_windows(images, name))
 
     def _suffix(self, line: Record) -> str | None:
         """The answer as text; None where the line has none. Numbers are written as they stand."""

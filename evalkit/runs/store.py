@@ -33,7 +33,7 @@ _RUN_FILE = record(
     {"task": text, "model": text, "digest": text, "identity": record({"model": mapping(anything)}),
      "asked": _ASKED, "task_file": _TASK, "source": record({"root": text})},
     {"name": text, "sessions": each(mapping(anything)), "used": mapping(text), "bad_images": mapping(text),
-     "early": optional(mapping(anything)), "unsealed": mapping(whole)},
+     "early": optional(mapping(anything)), "data": mapping(each(text)), "unsealed": mapping(whole)},
 )  # fmt: skip
 _SCORE = record(
     {"task": text, "metric": text, "signature": text, "value": number, "low": optional(number),
@@ -150,6 +150,12 @@ class RunFolder:
         """The journals' answers that are of the run with this digest, `run` being its run.json: the last one
         for each sample. Damaged lines are dropped, those of other runs left aside."""
         return journal.read(self.path / "predictions", digest, self._unsealed(digest, run))
+
+    def each_answer(self, run: Mapping[str, Any]) -> Iterator[Entry]:
+        """What `answers` reads, a line after the other, in such an order that of several for one sample the
+        last one counts; `run` is run.json."""
+        unsealed = self._unsealed(run["digest"], run)
+        return journal.every_line(self.path / "predictions", run["digest"], unsealed)
 
     def is_answered(self, run: Mapping[str, Any] | None) -> bool:
         """Whether `answers` would have one; `run` is run.json."""

@@ -50,7 +50,7 @@ def check_declared(
                     f"{shown}: metrics: {spelling} scores targets of kind {_or(takes(metric))}, but format "
                     f"{name} gives {_or(_gives(fmt))}{_fitting(kind, _gives(fmt))}"
                 )
-        if means and not metric.columns:
+        if means and not metric.columns and not metric.confident:
             raise UserError(
                 f"{shown}: group_mean: {spelling} has no rows that add up; its score for each group is shown "
                 "without group_mean too"
