@@ -130,7 +130,7 @@ class SetOptions(Options):
 
 
 @options
-class ReportOptions(Options):
+class TrackerOptions(Options):
     """Where scores are told to beside the results."""
 
     on_scores: str | Callable[..., Any] | None = option(
@@ -165,7 +165,7 @@ class LayoutOptions(Options):
 
 @options
 class RunOptions(
-    ModelOptions, DataOptions, SetOptions, LayoutOptions, ReportOptions, TrustOptions, CodeOptions
+    ModelOptions, DataOptions, SetOptions, LayoutOptions, TrackerOptions, TrustOptions, CodeOptions
 ):
     """Predict and score tasks with checkpoints."""
 
@@ -426,7 +426,7 @@ class BaselineOptions(CodeOptions):
 
 
 @options
-class WatchOptions(ModelOptions, DataOptions, ReportOptions, TrustOptions, CodeOptions):
+class WatchOptions(ModelOptions, DataOptions, TrackerOptions, TrustOptions, CodeOptions):
     """Evaluate each new checkpoint of a training run."""
 
     folder: Path = option("the output folder of the training run", kw_only=False, metavar="DIR", place="1")
