@@ -84,9 +84,9 @@ def requests(plan: Plan, samples: Samples) -> Sequence[Request]:
         prompt, choices = loader.prompt(task, s.fields), loader.choices(task, s)
         return Request(s.id, s.images, prompt, plan.preparation, decode, choices)
 
-    if not calls.several(task):
-        return Requests(request, samples.ids)
-    return [each for at in range(len(samples)) for each in calls.each(request(at))]
+    if calls.several(task):
+        return [each for at in range(len(samples)) for each in calls.each(request(at))]
+    return Requests(request, samples.ids)
 
 
 def again(run: ToScore, datasets: DatasetCache) -> Dataset:

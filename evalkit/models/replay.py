@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cache, cached_property
 from pathlib import Path
@@ -107,10 +107,7 @@ class Replay(Model):
         on_bad_image: Callable[[Request, ImageError], None] | None = None,
     ) -> Iterator[Prediction]:
         """Predictions in the requests' order. Raises ModelError before the first if any is not recorded."""
-        if isinstance(requests, Requests):
-            names: Iterable[str] = requests.ids
-        else:
-            names = [r.id for r in requests if not r.further]
+        names = requests.ids if isinstance(requests, Requests) else [r.id for r in requests if not r.further]
         missing = [name for name in names if name not in self.recorded]
         if missing:
             more = f" and {len(missing) - 1:,} more of {len(requests):,}" if len(missing) > 1 else ""
