@@ -288,9 +288,10 @@ def test_images_outside_of_the_data_roots_are_not_shown(world: World, tmp_path: 
 
     pictures = Pictures(tmp_path / "out")
     where = Where.of_run({"source": {"root": str(world.folder), "entry": {}}}, ())
-    pictures.make([Wanted("a", str(secret), where), Wanted("b", "../secret.png", where)])
-    assert pictures.made == {}
-    assert set(pictures.missing) == {"a", "b"}
+    pictures.ask([Wanted("a", str(secret), where), Wanted("b", "../secret.png", where)])
+    assert all("outside of the data roots" in str(pictures.get(key)) for key in "ab")
+    assert pictures.get("c") == ""
+    pictures.finish()
 
 
 def test_redacted_and_without_images(world: World, tmp_path: Path) -> None:
@@ -312,6 +313,10 @@ def test_redacted_and_without_images(world: World, tmp_path: Path) -> None:
     assert records[0]["question"]
     assert records[0]["images"][0]["src"] is None
     assert not (plain / "thumbs").exists()
+    shown = evalkit.build_report(run, output=tmp_path / "p").parent
+    assert len(list((shown / "thumbs").rglob("*.jpg"))) == 40
+    evalkit.build_report(run, output=tmp_path / "p", redact=True)
+    assert not (shown / "thumbs").exists(), "pictures of an earlier report are not passed on"
 
 
 def test_one_file_runs_nothing_that_its_policy_does_not_name(world: World, tmp_path: Path) -> None:
