@@ -25,7 +25,7 @@ FLOORS: list[set[str]] = [
     {"formats", "parsers", "metrics", "runs"},
     {"images"},
     {"data", "geometry", "stats", "published", "registry", "reading", "demo"},
-    {"text", "files", "strict_yaml", "own_code", "options"},
+    {"text", "files", "strict_yaml", "own_code", "options", "conventions"},
     {"types", "hints", "imports", "printing", "door"},
     {"errors", "provenance", "opened", "collecting", "__init__"},
 ]

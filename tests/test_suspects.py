@@ -85,10 +85,10 @@ def test_damaged_labels_are_found(tmp_path: Path) -> None:
 
 def test_what_speaks_for_an_annotation() -> None:
     def answer(text: Any, score: float, confidence: float) -> Any:
-        return suspects._Answer(text, score, confidence, "", "")
+        return suspects.Answer(text, score, confidence, "", "")
 
     def suspicion(*given: Any) -> float:
-        found = suspects._suspect("t", "s", given)
+        found = suspects.suspect("t", "s", given)
         return 0.0 if found is None else found.suspicion
 
     sure = answer("dog", 0.0, 0.9)

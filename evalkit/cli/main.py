@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "view": ("report", "the same pages in the browser, served to this machine alone"),
     "export": ("export", "a run's answers as the file that a test server wants"),
     "compare": ("compare", "are two models different, task by task"),
+    "sweep": ("sweep", "what moves the score: prompts, resolution, precision, any setting"),
     "check": ("check", "may a candidate replace a baseline; 0 yes, 1 no, 3 undecided, 2 a mistake"),
     "baseline": ("check", "a small file of a run's texts and rows, to check against"),
     "watch": ("watch", "evaluate each new checkpoint of a training run: trend, best, a warning on a drop"),

@@ -115,7 +115,7 @@ def show(options: ShowOptions) -> int:
         + (f", published on {task.data.published_count:,}" if task.data.published_count else ""),
         f"prompt     {task.prompt!r}" + (f" (source: {task.prompt_source})" if task.prompt_source else ""),
         f"protocol   {task.protocol}: {image.resize}{' antialiased' if image.antialias else ''}, "
-        f"JPEG {image.jpeg}, EXIF {image.exif}; by the task file, --protocol overrides",
+        f"JPEG {image.jpeg}, EXIF {image.exif}; by the task file; evalkit.yaml and --protocol override",
         f"decode     {_search(task)}, prompt cut at "
         f"{task.decode.text_length} tokens, at most {task.decode.max_new_tokens} new tokens",
         f"parser     {registry.spell(registry.make('parsers', task.parser))}",

@@ -94,7 +94,7 @@ def _stopped(plan: Plan, data: Dataset, watch: _Watch) -> Plan:
     """The plan narrowed to the blocks that were looked at."""
     limited = Selection(watch.taken, plan.selection.seed)
     seen = set(watch.seen)
-    same = {s.id for s in dataset.choose(data.samples, limited)} == seen
+    same = set(dataset.choose(data.samples, limited).ids) == seen
     selection = limited if same else Selection(ids=tuple(n for n in plan.wanted if n in seen))
     return replace(plan, selection=selection, wanted=tuple(n for n in plan.wanted if n in seen), early=True)
 

@@ -76,6 +76,16 @@ class ModelOptions(Options):
     sliding_window: Literal["none", "transformers"] | None = option(
         "default none, as the reference; transformers: Gemma 2's window while decoding", default=None
     )
+    prompt_mask: Literal["bidirectional", "causal", "causal_image"] | None = option(
+        "causal: the prompt's text sees only what is before it, as LLaMA-Factory trains; causal_image: the "
+        "image too (default: as the checkpoint's evalkit.yaml says, else bidirectional)",
+        default=None,
+    )
+    conventions: str | None = option(
+        "what the checkpoint was trained with (default: evalkit.yaml in its folder)",
+        default=None,
+        metavar="FILE",
+    )
     cuda_graphs: Literal["auto", "on", "off"] | None = option(
         "decode steps as CUDA graphs (default auto: wherever the fast engine runs on a GPU)", default=None
     )

@@ -60,6 +60,11 @@ def gen_kwargs(value: str | Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
+def one_by_one(value: str | Sequence[str]) -> tuple[str, ...]:
+    """Texts that may hold commas, each as it is."""
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
 def two_keys(value: str | tuple[str, str]) -> tuple[str, str]:
     """`question_id,answer` as two keys. Raises ValueError."""
     parts = [part.strip() for part in value.split(",")] if isinstance(value, str) else list(value)
@@ -94,11 +99,15 @@ class SetOptions(Options):
         check=settings,
         repeat=True,
     )
+    confidence: bool = option(
+        "also score how well answers' probabilities tell right from wrong; texts stay as they are",
+        default=False,
+    )
 
     @property
     def overrides(self) -> dict[str, str]:
-        """The keys that `set` changes."""
-        return settings(self.set)
+        """The keys that `set` and `confidence` change."""
+        return {**settings(self.set), **({"confidence": "true"} if self.confidence else {})}
 
 
 @options
@@ -110,6 +119,9 @@ class LayoutOptions(Options):
     )
     verb: Literal["detect", "segment"] | None = option(
         "what --data with boxes and masks asks for (default: detect)", default=None
+    )
+    box_order: Literal["xywh", "xyxy"] | None = option(
+        "what the four numbers of a box are, where --data has rows that do not show it", default=None
     )
     save_task: Path | None = option(
         "write the task that --data makes to this file", default=None, metavar="FILE.yaml", check=Path
@@ -280,6 +292,44 @@ class CompareOptions(CodeOptions):
         "show N lost and gained samples with targets and answers", default=0, metavar="N", check=not_negative
     )
     grid: bool = option("runs by resolution, precision, prompt and checkpoint, with cost", default=False)
+
+
+@options
+class SweepOptions(ModelOptions, DataOptions, SetOptions, TrustOptions, CodeOptions):
+    """What moves the score: a grid of settings, on more samples where it is undecided."""
+
+    model: Names = option(
+        "a checkpoint as `run` takes it; several are the values of --over resolution",
+        kw_only=False, metavar="MODEL", check=models, repeat=True, required=True,
+    )  # fmt: skip
+    tasks: Names = option(
+        TASKS, kw_only=False, metavar="NAMES", check=names, repeat=True, several=True, required=True,
+        also=("--task",),
+    )  # fmt: skip
+    over: Sequence[str] = option(
+        "prompt, resolution, precision, or KEY=A,B of any option of the model or key of the task; the first "
+        "value is what the others are compared with",
+        default=(), metavar="AXIS", check=one_by_one, repeat=True,
+    )  # fmt: skip
+    prompt: Sequence[str] = option(
+        "with --over prompt: a text to try beside the task's own (default: with and without 'answer en', in "
+        "lower case, with a second line break)",
+        default=(), metavar="TEXT", check=one_by_one, repeat=True,
+    )  # fmt: skip
+    first: int = option("images of the first look (default 100)", default=100, metavar="N", check=positive)
+    limit: float | None = option(
+        "images of the last look, or a share of them (default: all)",
+        default=None, metavar="N", check=count_or_share,
+    )  # fmt: skip
+    margin: float = option("of equivalence (default 0.02: two points)", default=0.02, check=share)
+    protocol: Protocol | None = option("image, prompt and stop rules (default: the task's)", default=None)
+    output_path: str | Path = option("default: results", default=Path("results"), metavar="DIR", check=Path)
+    format: Literal["terminal", "md", "csv", "html", "latex", "json"] | None = option(
+        "default: by the name of --output, else terminal", default=None
+    )
+    output: str | Path | None = option(
+        "write the map there instead of printing", default=None, metavar="FILE", check=Path
+    )
 
 
 @options
@@ -548,6 +598,7 @@ VERBS: dict[str, type[Options]] = {
     "view": ViewOptions,
     "export": ExportOptions,
     "compare": CompareOptions,
+    "sweep": SweepOptions,
     "check": CheckOptions,
     "baseline": BaselineOptions,
     "watch": WatchOptions,

@@ -16,7 +16,8 @@ from evalkit.report.leaderboard import Cell
 from evalkit.report.published import beside, line, points, verdict
 from evalkit.runs import scored_run, store
 from evalkit.runs.store import RunFolder
-from evalkit.types import remarked
+from evalkit.tasks.loader import CONFIDENCE
+from evalkit.types import as_trained, remarked
 
 
 def explained(places: Sequence[Path], model: str | None) -> list[str]:
@@ -121,6 +122,8 @@ def _of_engine(run: dict[str, Any]) -> Iterator[Cause]:
     rules = model.get("protocol")
     if isinstance(rules, dict) and rules.get("sliding_window"):
         yield "≠", "window", "alternate layers see the last tokens only (--sliding-window); published without"
+    if model.get("conventions"):
+        yield "≠", "as trained", f"{as_trained(model['conventions'])}; published checkpoints: by the protocol"
     if model.get("quantisation"):
         yield "≠", "quantised", "the weights are quantised; the second paper measured 0.2 % for its own way"
     if decode.get("temperature"):
@@ -131,6 +134,8 @@ def _of_engine(run: dict[str, Any]) -> Iterator[Cause]:
         yield "?", "model", "does not say what it is"
     file = run["task_file"]
     for key, value in (file.get("overrides") or {}).items():
+        if key == CONFIDENCE:
+            continue
         yield "≠", "prompt" if key == "prompt" else "task", f"changed on the command line: {key}={value}"
     if file.get("prompt_source") == "unpublished":
         yield "?", "prompt", "was never published; this is evalkit's own"
@@ -154,12 +159,15 @@ def _of_samples(run: dict[str, Any], cells: Sequence[Cell]) -> Iterator[Cause]:
         yield "≠", "count", f"{score.n:,} samples, officially {count:,}{alike}"
     elif not count:
         yield "?", "count", f"{score.n:,} samples; the official number is not known"
+    said = run.get("data", {})
+    yield from (("!", "data", line) for line in (*said.get("doubts", ()), *said.get("remarks", ())))
     remarks = {what: n for cell in cells for what, n in cell.score.remarks.items()}
     if remarks:
         yield "!", "answers", remarked(remarks)
     found = (line for cell in cells for line in causes.odd(cell.score, run["task_file"]))
     yield from (("!", "cause", line) for line in dict.fromkeys(found))
     yield from (("!", "error", line) for cell in cells for line in causes.errors(cell.score))
+    yield from (("!", "confidence", line) for cell in cells for line in causes.confidence(cell.score))
 
 
 def _of_runs(rows: Sequence[Published]) -> Iterator[Cause]:

@@ -13,8 +13,20 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any
 
+from evalkit.types import as_trained
+
 # Keys of an identity's `model` that say how weights were run; all others say which weights.
-WAYS = ("backend", "text_version", "dtype", "kv_dtype", "attention", "quantisation", "stable", "compiled")
+WAYS = (
+    "backend",
+    "text_version",
+    "dtype",
+    "kv_dtype",
+    "attention",
+    "quantisation",
+    "stable",
+    "compiled",
+    "conventions",
+)
 
 
 @dataclass(frozen=True)
@@ -78,6 +90,7 @@ class Named:
             "backend": str(model.get("backend") or "").removeprefix("paligemma-"),
             "compiled": "compiled" if model.get("compiled") else "",
             "stable": f"stable {stable:g}" if isinstance(stable, float) else "",
+            "conventions": as_trained(model.get("conventions") or {}),
             "text_version": f"text version {model.get('text_version')}",
         }
 

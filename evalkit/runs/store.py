@@ -33,7 +33,7 @@ _RUN_FILE = record(
     {"task": text, "model": text, "digest": text, "identity": record({"model": mapping(anything)}),
      "asked": _ASKED, "task_file": _TASK, "source": record({"root": text})},
     {"name": text, "sessions": each(mapping(anything)), "used": mapping(text), "bad_images": mapping(text),
-     "early": optional(mapping(anything)), "unsealed": mapping(whole)},
+     "early": optional(mapping(anything)), "data": mapping(each(text)), "unsealed": mapping(whole)},
 )  # fmt: skip
 _SCORE = record(
     {"task": text, "metric": text, "signature": text, "value": number, "low": optional(number),
@@ -125,9 +125,8 @@ class RunFolder:
         return list(self.each_row())
 
     def each_row(self) -> Iterator[dict[str, Any]]:
-        """The lines of rows.jsonl, one after the other. Raises Damaged, before the first one, unless they are
-        those that scores.json was written with; of an older evalkit's only a line that cannot be read is
-        noticed."""
+        """The lines of rows.jsonl, one after the other. Raises Damaged unless they are those that scores.json
+        was written with; of an older evalkit's only a line that cannot be read is noticed."""
         path, scores = self.path / "rows.jsonl", self.read_scores() or {}
         if not self.has_rows(scores):
             raise Damaged(f"{path}: is not the one that was scored; {self.remedy}")

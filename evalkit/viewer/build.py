@@ -16,14 +16,16 @@ from evalkit.viewer.collect import Collector, of_run
 from evalkit.viewer.columns import pack
 from evalkit.viewer.first_look import Remark
 from evalkit.viewer.gather import Gathered, TaskRuns, gather
+from evalkit.viewer.masks import of_targets
 from evalkit.viewer.outlet import Folder, Outlet, SingleFile
 from evalkit.viewer.pictures import LONGEST, MANY, SMALLER, Pictures, Wanted, Where
 from evalkit.viewer.stream import Survey, journalled, survey
 
+Say = Callable[[str], None]
 VERSION = 1  # of the data that the page reads
 
 
-def build(options: ReportOptions, command: str = "", say: Callable[[str], None] = lambda text: None) -> Path:
+def build(options: ReportOptions, command: str = "", say: Say = lambda text: None) -> Path:
     """Writes the report and returns what to open; `say` gets a line a task.
 
     Raises UserError where no run is scored, or the folder holds something else than a report."""
@@ -36,7 +38,7 @@ def build(options: ReportOptions, command: str = "", say: Callable[[str], None] 
     report |= {"version": VERSION, "made": _now(), "evalkit": __version__}
     remarks: list[Remark] = []
     for t, task in enumerate(gathered.tasks):
-        found = _task(outlet, t, task, gathered, pictures, options)
+        found = _task(outlet, t, task, gathered, pictures, options, say)
         remarks += first_look.of_task(t, found)
         comparisons, why_not = compared.of_task(t, found)
         report["comparisons"] += comparisons
@@ -49,7 +51,13 @@ def build(options: ReportOptions, command: str = "", say: Callable[[str], None] 
 
 
 def _task(
-    outlet: Outlet, t: int, task: TaskRuns, gathered: Gathered, pictures: Pictures, options: ReportOptions
+    outlet: Outlet,
+    t: int,
+    task: TaskRuns,
+    gathered: Gathered,
+    pictures: Pictures,
+    options: ReportOptions,
+    say: Say,
 ) -> Assembled:
     """Reads one task and writes its files."""
     found = survey(task, options.limit)
@@ -59,13 +67,16 @@ def _task(
     def write(chunk: int, records: list[dict[str, Any]]) -> None:
         outlet.put(f"{t}/samples/{chunk}", f"samples/{t}/{chunk}", records)
 
+    masks, why = of_targets(task, found.places, paths(options.data_root))
+    if why:
+        say(f"{task.name}: the targets' masks are not drawn: {why}")
     sides = len(gathered.sides)
-    collector = Collector(task, found, runs, pictures, sides, write, redact=options.redact)
+    collector = Collector(task, found, runs, pictures, sides, write, masks, options.redact)
     collector.read()
     whole = Assembled(collector)
     head, data = pack(whole.columns(), found.n)
     outlet.put(f"{t}/columns", f"columns/{t}", {"head": head, "data": scripts.zipped(data)})
-    outlet.put(f"{t}/text", f"text/{t}", scripts.zipped(scripts.json_bytes(collector.texts)))
+    outlet.put(f"{t}/text", f"text/{t}", collector.texts.done())
     outlet.put(f"{t}/task", f"task/{t}", overview.task(task, whole))
     return whole
 

@@ -22,6 +22,7 @@ from evalkit.viewer.faults import Judged
 from evalkit.viewer.gather import Part, TaskRuns
 from evalkit.viewer.pictures import Pictures
 from evalkit.viewer.records import Said, Shown
+from evalkit.viewer.scripts import ZippedList
 from evalkit.viewer.shapes import Target
 from evalkit.viewer.stream import STOPS, Journalled, Line, Survey, pictured, side_by_side
 
@@ -83,7 +84,7 @@ class Collector:
     write: Callable[[int, list[dict[str, Any]]], None]
     masks: Callable[[str], Sequence[tuple[str, str]]] = lambda name: ()
     redact: bool = False
-    texts: list[str] = field(default_factory=list)  # what is searched
+    texts: ZippedList = field(default_factory=ZippedList)  # what is searched
     groups: Labels = field(default_factory=Labels)
     names: Names = field(default_factory=Names)
     classes: list[list[int]] = field(default_factory=list)  # of the target
@@ -104,7 +105,8 @@ class Collector:
         sides, start = [run.side for run in self.runs], 0
         while batch := list(islice(samples, CHUNK)):
             full = [records.record(s, self.sides, sides, self.pictures) for s in self._batch(start, batch)]
-            self.texts += ["" if self.redact else _searched(r) for r in full]
+            for each in full:
+                self.texts.add("" if self.redact else _searched(each))
             self.write(start // CHUNK, [records.without_content(r) for r in full] if self.redact else full)
             self.exact_prompt = self.exact_prompt or full[0]["prompt"]
             start += len(batch)

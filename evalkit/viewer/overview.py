@@ -192,7 +192,7 @@ def task(runs: TaskRuns, found: Assembled) -> dict[str, Any]:
         "license": file.get("license", ""),
         "homepage": file.get("homepage", ""),
         "prompt": file.get("prompt", ""),
-        "exact_prompt": found.collector.exact_prompt,
+        "exact_prompt": "" if found.collector.redact else found.collector.exact_prompt,
         "protocol": run["identity"].get("protocol", ""),
         "signature": "" if main is None else main.score.signature,
         "signature_words": [] if main is None else _in_words(main.score.signature),

@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import html
 import re
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,23 @@ def json_bytes(value: Any) -> bytes:
 def zipped(data: bytes) -> str:
     """Bytes as base64 of gzip, the same for the same bytes."""
     return base64.b64encode(gzip.compress(data, 6, mtime=0)).decode("ascii")
+
+
+class ZippedList:
+    """A JSON list of texts as `zipped` gives it, compressed while it grows."""
+
+    def __init__(self) -> None:
+        self._zip = zlib.compressobj(6, zlib.DEFLATED, 31)  # 31: with gzip's head
+        self._data = bytearray(self._zip.compress(b"["))
+        self._any = False
+
+    def add(self, text: str) -> None:
+        self._data += self._zip.compress((b"," if self._any else b"") + json_bytes(text))
+        self._any = True
+
+    def done(self) -> str:
+        self._data += self._zip.compress(b"]") + self._zip.flush()
+        return base64.b64encode(self._data).decode("ascii")
 
 
 # --- the page ----------------------------------------------------------------------------------------------

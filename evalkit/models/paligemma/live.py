@@ -53,7 +53,7 @@ class Live(PaliGemma):
             str(WHERE), dtype=dtype, engine="plain", worker_kind="thread", **options, whole=unwrapped(model)
         )
         with tempfile.TemporaryDirectory(prefix="evalkit-live-") as home:
-            made.info = _described(Path(home), inner, processor)
+            made.info = made._with_conventions(_described(Path(home), inner, processor), None)
             made._fixed = checkpoint_info.digests(made.info)
             checks.check_processor(made.info)
             loading.load_tokenizer(made.info, made._take)

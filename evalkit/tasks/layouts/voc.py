@@ -9,8 +9,11 @@ from collections import Counter
 from collections.abc import Sequence
 
 from evalkit import door
+from evalkit.data import folders, same_images
+from evalkit.data.same_images import Pictures
+from evalkit.data.split_names import split_of
 from evalkit.errors import UserError
-from evalkit.tasks.layouts import place
+from evalkit.tasks.layouts import doubts, place
 from evalkit.tasks.layouts.place import Place
 from evalkit.tasks.layouts.reading import Draft, Reading, object_tokens, task
 
@@ -30,16 +33,17 @@ def look(there: Place, asked: str | None, verb: str = "") -> list[Reading]:
     for name in files:
         by_folder.setdefault(os.path.dirname(name), []).append(name)
     sets = {
-        place.split_of(os.path.basename(name)) or os.path.splitext(os.path.basename(name))[0]: name
+        split_of(os.path.basename(name)) or os.path.splitext(os.path.basename(name))[0]: name
         for name in there.named(".txt")
         if os.path.basename(os.path.dirname(name)) == "Main" and "_" not in os.path.basename(name)
     }
+    sets.pop("trainval", None)  # it is train and val together
     if sets:
         root = os.path.dirname(os.path.dirname(os.path.dirname(next(iter(sets.values())))))
         split = place.preferred(sets, asked)
         listed = [line for line in _text(there, sets[split]).split("\n") if line.strip()]
         return [_reading(there, root, files, split, sets, len(listed), verb)]
-    folders = {place.split_of(folder): folder for folder in by_folder}
+    folders = {split_of(folder): folder for folder in by_folder}
     if len(folders) < len(by_folder):
         return []
     split = place.preferred(folders, asked)
@@ -74,7 +78,21 @@ def _reading(
     )  # fmt: skip
     drafts = [Draft(wanted, count, content)]
     file = splits[split] if not splits[split].endswith(".txt") else root
-    return Reading(NAME, there.root, file or ".", split, splits, drafts, sorted(found), notes)
+    return Reading(
+        NAME, there.root, file or ".", split, splits, drafts, sorted(found), notes,
+        pictures=lambda each: _pictures(there, root, splits[each]),
+    )  # fmt: skip
+
+
+def _pictures(there: Place, root: str, of: str) -> Pictures:
+    """The images of a split: of a folder, or of a list of names without suffix."""
+    if not of.endswith(".txt"):
+        below = os.path.dirname(of) if os.path.basename(of) == "Annotations" else of
+        return doubts.files(str(there.root / below))
+    listed = {line.split()[0] for line in _text(there, of).split("\n") if line.strip()}
+    inside = [folder for folder in there.images if os.path.dirname(folder) == root]
+    images = (path for folder in inside for path in folders.files(str(there.root / folder)))
+    return same_images.Files([p for p in images if os.path.splitext(os.path.basename(p))[0] in listed])
 
 
 def _text(there: Place, name: str) -> str:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evalkit import door
-from evalkit.data import yolo
+from evalkit.data import same_images, yolo
 from evalkit.data.records import Record
+from evalkit.data.split_names import SPLITS
 from evalkit.errors import DataError
 from evalkit.tasks.layouts import place
 from evalkit.tasks.layouts.place import Place
@@ -39,7 +40,7 @@ def _reading(there: Place, name: str, top: Record, asked: str | None, verb: str)
         if top.data.get(key):
             try:
                 yolo.places(top, key)
-                splits[place.SPLITS.get(key, key)] = name
+                splits[SPLITS.get(key, key)] = name
             except DataError as error:
                 gone.append(str(error))
     if not splits:
@@ -60,8 +61,11 @@ def _reading(there: Place, name: str, top: Record, asked: str | None, verb: str)
         prompt=f"{wanted} {{categories}}", tokens=tokens,
     )  # fmt: skip
     return [
-        Reading(NAME, there.root, name, split, splits, [Draft(wanted, len(images), content)], classes, notes)
-    ]
+        Reading(
+            NAME, there.root, name, split, splits, [Draft(wanted, len(images), content)], classes, notes,
+            pictures=lambda each: same_images.Files([path for path, _ in yolo.images(top, each, Remarks())]),
+        )
+    ]  # fmt: skip
 
 
 def _rows(image: str) -> list[list[str]]:

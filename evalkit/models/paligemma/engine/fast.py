@@ -107,23 +107,27 @@ class FastEngine:
         Returns float32 logits (batch, vocabulary) of the first new tokens, and the state to continue from.
         Prompts of one length are read together, different lengths one after the other.
         """
-        groups: dict[tuple[int, int], list[int]] = {}
+        groups: dict[tuple[int, int, int], list[int]] = {}
         for row, prompt in enumerate(prompts):
-            groups.setdefault((len(prompt.pixels), len(prompt.ids)), []).append(row)
+            key = len(prompt.pixels), len(prompt.before), len(prompt.ids)
+            groups.setdefault(key, []).append(row)
         # Copied first: a copy from unpinned memory waits for all work that is queued.
         ids = {
-            key: torch.tensor([prompts[r].ids for r in rows]).to(self.home) for key, rows in groups.items()
+            key: torch.tensor([prompts[r].before + prompts[r].ids for r in rows]).to(self.home)
+            for key, rows in groups.items()
         }
         images = self._images(prompts)
-        longest = max(len(p.pixels) * self.image_tokens + len(p.ids) for p in prompts)
+        longest = max(len(p.before) + len(p.pixels) * self.image_tokens + len(p.ids) for p in prompts)
         steps = self.static or self.decoder
         if state is None:
             state = steps.begin(len(prompts), longest + room, rules.first_position)
         steps.reserve(state, len(state.lengths) + len(prompts), longest + room)
         before, hidden, order = len(state.lengths), [], []
         for key, rows in groups.items():
-            x = torch.cat([torch.stack([images[r] for r in rows]), self.decoder.embed(ids[key])], dim=1)
-            hidden.append(self.decoder.prefill(x, state))
+            words = self.decoder.embed(ids[key])
+            x = torch.cat([words[:, : key[1]], torch.stack([images[r] for r in rows]), words[:, key[1] :]], 1)
+            free = prompts[rows[0]].free(self.image_tokens, rules.prompt_mask)
+            hidden.append(self.decoder.prefill(x, state, free))
             order += rows
         back = sorted(range(len(order)), key=order.__getitem__)
         if len(groups) > 1:
