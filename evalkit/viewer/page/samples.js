@@ -127,7 +127,7 @@
     const means = evalkit.runs
       .map((_, run) => [run, evalkit.mean(table, `score:${run}`, samples)])
       .filter(([, mean]) => mean);
-    if (!means.length) return null;
+    if (!means.length) return html`<span class="means">${evalkit.runsOf(evalkit.report.tasks.indexOf(summary)).map((run) => html`<${RunName} run=${run} />`)}</span>`;
     return html`<span class="means" title="mean of these samples' own scores">${means.map(([run, { value }]) => html`<span><${RunName} run=${run} /> ${scaled(value, summary)}</span>`)}</span>`;
   }
 })();
