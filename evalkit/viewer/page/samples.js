@@ -45,14 +45,11 @@
     const marked = query.marked ? [...marks.of(summary.name).keys()].join("\n") : "";
     const selected = useMemo(() => {
       if (!table) return null;
-      const from = performance.now();
-      const made = evalkit.select(table, query, {
+      return evalkit.select(table, query, {
         text: texts || null,
         marked: new Set(marks.of(summary.name).keys()),
         lowerIsBetter: summary.lower_is_better,
       });
-      evalkit.took = performance.now() - from;
-      return made;
     }, [table, spelled, texts, marked]);
     if (error) return html`<h1 tabindex="-1">${visible(summary.name)}</h1><${evalkit.Failed} error=${error} />`;
     if (!table) return html`<h1 tabindex="-1">${visible(summary.name)}</h1><p class="waiting" role="status">Loading …</p>`;
