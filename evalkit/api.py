@@ -386,7 +386,7 @@ def check(options: CheckOptions) -> Decision:
     the baseline was. The decision is true when it passes and shows every task's reason when printed.
     """
     decision = gate_check.check(options, "evalkit.check")
-    decision_report.write(decision, options.json, options.junit)
+    decision_report.write(decision, options.json, options.junit, options.report)
     return decision
 
 

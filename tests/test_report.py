@@ -26,13 +26,16 @@ from stub_runs import Weighted, chance, wrong_at
 import evalkit
 from evalkit import demo, registry
 from evalkit.cli.main import main
+from evalkit.errors import UserError
 from evalkit.evaluation import plan as planning
 from evalkit.evaluation.predict import Session, run
+from evalkit.report.decision import summary
 from evalkit.tasks import dataset, loader
 from evalkit.tasks.dataset import Selection
 from evalkit.types import Prediction, Request
 from evalkit.viewer import classes, faults, outlines, scripts, serve, shapes, why
 from evalkit.viewer.columns import escaped
+from evalkit.viewer.pictures import longest
 from evalkit.viewer.shapes import Answer, Target
 
 HOSTILE = "<script>alert(1)</script></script>&\u2028\u202e\x1b[31m\ud800 <loc0000>"
@@ -370,6 +373,23 @@ def test_no_torch_is_needed(world: World, tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_tables_and_the_gate_link_to_a_task(world: World, tmp_path: Path) -> None:
+    old, new = (next(world.runs.glob(f"colours*.{name}.*")) for name in ("old", "new"))
+    page = evalkit.table(world.runs, format="html", report='https://example.org/a"b/')
+    assert 'href="https://example.org/a&quot;b/index.html#/task/colours_test"' in page
+    evalkit.check(new, old, junit=tmp_path / "gate.xml", report="REPORT")
+    assert "samples: REPORT/index.html#/task/colours_test" in (tmp_path / "gate.xml").read_text()
+    decision = evalkit.check(new, old)
+    assert "| [colours&#95;test](r.html#/task/colours_test) |" in summary(decision, "r.html")
+    for wrong in ({"report": "javascript:alert(1)"}, {"report": "R", "format": "md"}):
+        with pytest.raises(UserError):
+            evalkit.table(world.runs, **wrong)
+
+
+def test_pictures_are_as_large_as_their_number_allows() -> None:
+    assert [longest(n) for n in (1, 500, 501, 5000, 5001)] == [768, 768, 384, 384, 256]
 
 
 # --- pieces -------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from evalkit.errors import nearest
 from evalkit.options.fields import (
@@ -79,6 +80,14 @@ def may_differ(value: Names) -> tuple[str, ...]:
         if name not in MAY_DIFFER:
             raise ValueError(name, f"unknown; there are: {', '.join(MAY_DIFFER)}")
     return found
+
+
+def report_place(value: str | Path) -> str:
+    """Where a report is: a folder, its HTML file, or an address of either. Raises ValueError."""
+    scheme = urlsplit(str(value)).scheme
+    if len(scheme) > 1 and scheme not in ("http", "https", "file"):  # one letter: a drive of Windows
+        raise ValueError(str(value), "is no address of a report; write a folder or https://...")
+    return str(value)
 
 
 @options
@@ -269,6 +278,12 @@ class TableOptions(CodeOptions):
     output: str | Path | None = option(
         "write there instead of printing", default=None, metavar="FILE", check=Path
     )
+    report: str | Path | None = option(
+        "where the report of these runs is or will be, a folder or an address; html links to it",
+        default=None,
+        metavar="REPORT",
+        check=report_place,
+    )
     published: bool = option("with the papers' numbers, a line a score", default=False)
     published_model: str | None = option(
         "compare with this model's numbers, e.g. paligemma2-3b (default: by the checkpoint's name)",
@@ -358,6 +373,12 @@ class CheckOptions(ModelOptions, DataOptions, TrustOptions, CodeOptions):
         "the decision with every number", default=None, metavar="FILE", check=Path
     )
     junit: str | Path | None = option("one test case a task", default=None, metavar="FILE", check=Path)
+    report: str | Path | None = option(
+        "where the report of these runs is or will be; --junit and --github link to it",
+        default=None,
+        metavar="REPORT",
+        check=report_place,
+    )
     github: bool = option("annotations and a job summary", default=False)
     output_path: str | Path | None = option(
         "where a model's runs are kept (default: a new folder below checks)",
@@ -574,6 +595,12 @@ class ReportOptions(PagesOptions):
     """Pages that open from disk: scores, every sample with its picture, what went wrong."""
 
     output: str | Path = option("default: REPORT", default=Path("REPORT"), metavar="DIR", check=Path)
+    picture_size: int | None = option(
+        "pixels of a picture's longer side (default: 768 up to 500 images, 384 up to 5,000, else 256)",
+        default=None,
+        metavar="N",
+        check=positive,
+    )
     title: str = option("default: the checkpoints' names", default="", metavar="TEXT")
     single_file: bool = option("one HTML file with everything in it, for few samples", default=False)
     no_images: bool = option("without pictures", default=False)

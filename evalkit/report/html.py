@@ -32,7 +32,7 @@ figure{margin:0;padding:.6em;border:1px solid var(--line);border-radius:6px}
 figcaption{overflow-wrap:anywhere}svg{width:100%;height:auto;display:block}
 svg text{font-size:11px;fill:var(--soft)}.grid{stroke:var(--line)}
 .curve{fill:none;stroke:var(--curve);stroke-width:1.5}.bar{stroke:var(--curve);opacity:.45}
-circle{fill:var(--curve)}.bad{fill:var(--bad);stroke:var(--bad)}
+circle{fill:var(--curve)}a{color:inherit}.bad{fill:var(--bad);stroke:var(--bad)}
 """
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 430, 180, 46, 12, 10, 24
 

@@ -18,7 +18,7 @@ from evalkit.viewer.first_look import Remark
 from evalkit.viewer.gather import Gathered, TaskRuns, gather
 from evalkit.viewer.masks import of_targets
 from evalkit.viewer.outlet import Folder, Outlet, SingleFile
-from evalkit.viewer.pictures import LONGEST, MANY, SMALLER, Pictures, Wanted, Where
+from evalkit.viewer.pictures import Pictures, Wanted, Where, longest
 from evalkit.viewer.stream import Survey, journalled, survey
 
 Say = Callable[[str], None]
@@ -61,7 +61,7 @@ def _task(
 ) -> Assembled:
     """Reads one task and writes its files."""
     found = survey(task, options.limit)
-    _picture(task, found, pictures, paths(options.data_root))
+    _picture(task, found, pictures, paths(options.data_root), options.picture_size)
     runs = [of_run(part, journalled(part, found.places), found.n) for part in task.parts]
 
     def write(chunk: int, records: list[dict[str, Any]]) -> None:
@@ -81,11 +81,13 @@ def _task(
     return whole
 
 
-def _picture(task: TaskRuns, found: Survey, pictures: Pictures, given: Sequence[Path]) -> None:
+def _picture(
+    task: TaskRuns, found: Survey, pictures: Pictures, given: Sequence[Path], size: int | None
+) -> None:
     """Makes the pictures of a task's images."""
     where = [Where.of_run(part.run, given) for part in task.parts]
     exif = [str(part.run["identity"].get("preparation", {}).get("exif", "ignore")) for part in task.parts]
-    pictures.longest = SMALLER if len(found.images) > MANY else LONGEST
+    pictures.longest = size or longest(len(found.images))
     pictures.make(Wanted(key, path, where[k], exif[k]) for key, (path, k) in found.images.items())
 
 

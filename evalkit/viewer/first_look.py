@@ -12,7 +12,7 @@ import numpy as np
 from evalkit.printing import cut
 from evalkit.report import causes
 from evalkit.types import CUT
-from evalkit.viewer import sections
+from evalkit.viewer import faults, sections
 from evalkit.viewer.assembled import Assembled
 from evalkit.viewer.collect import OfRun
 
@@ -60,11 +60,13 @@ def _error(found: Assembled, run: OfRun) -> Said:
     for kind, (n, gain) in list(each.items())[:1]:
         if not n or (gain is not None and gain < LEAST):
             return
-        about = causes.ERRORS.get(kind, "")
         of = "AP" if found.collector.survey.kind == "objects" else "the score"
         cost = f", {100 * gain:.1f} points of {of}" if gain is not None else ""
-        usual = f"; usually {about}" if about else ""
-        text = f"the largest kind of error is {kind} ({n:,} samples{cost}){usual}"
+        meant = faults.TEXTS.get(kind) or faults.REGIONS.get(kind)
+        name = f"{kind!r} ({meant})" if meant else repr(kind)
+        usual = f"; usually {causes.ERRORS[kind]}" if kind in causes.ERRORS else ""
+        samples = "1 sample" if n == 1 else f"{n:,} samples"
+        text = f"the largest kind of error is {name}: {samples}{cost}{usual}"
         yield gain or n / max(1, run.n) / 10, text, f"error:{run.side}={quote(kind, safe='')}"
 
 

@@ -22,8 +22,8 @@ from evalkit.files import atomic_write, json_text
 from evalkit.images.thumbnail import thumbnail
 from evalkit.types import ImageRef, Size, Source
 
-LONGEST, SMALLER = 384, 256  # pixels of the longer side; the second where there are more than `MANY` images
-MANY = 5000
+SIZES = ((500, 768), (5000, 384))  # up to so many images, so many pixels of a picture's longer side
+SMALLEST = 256
 INDEX = "index.json"  # which pictures there are, and how large their originals
 
 
@@ -62,12 +62,17 @@ class Picture:
     size: Size
 
 
+def longest(images: int) -> int:
+    """How large pictures are: a folder of many must still be one that can be sent."""
+    return next((pixels for most, pixels in SIZES if images <= most), SMALLEST)
+
+
 @dataclass
 class Pictures:
     """The pictures of a report. With `inline` they are part of the page; without a folder none are made."""
 
     folder: Path | None
-    longest: int = LONGEST
+    longest: int = SMALLEST
     inline: bool = False
     made: dict[str, Picture] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)  # key to why

@@ -42,6 +42,18 @@
     return parts.join("&");
   }
 
+  /** The number of a task that an address names by its number or, as tables and CI do, by its name. */
+  function numbered(text) {
+    if (/^\d+$/.test(text)) return Number(text);
+    let name = text;
+    try {
+      name = decodeURIComponent(text);
+    } catch {
+      /* a name with a percent sign */
+    }
+    return evalkit.report ? evalkit.report.tasks.findIndex((task) => task.name === name) : -1;
+  }
+
   /** {page, task, number, query} of an address. */
   function read(hash) {
     const text = (hash || "").replace(/^#/, "");
@@ -49,9 +61,10 @@
     const path = (cut < 0 ? text : text.slice(0, cut)).split("/").filter(Boolean);
     const query = parse(cut < 0 ? "" : text.slice(cut + 1));
     if (!path.length) return { page: "overview", query };
-    if (path[0] === "task" && /^\d+$/.test(path[1] || "")) {
+    if (path[0] === "task" && path[1]) {
+      const task = numbered(path[1]);
       const page = path[2] === undefined ? "task" : path[2] === "samples" ? "samples" : "lost";
-      return { page, task: Number(path[1]), query };
+      return task < 0 ? { page: "lost", query } : { page, task, query };
     }
     if (path[0] === "compare" && /^\d+$/.test(path[1] || "")) return { page: "compare", number: Number(path[1]), query };
     if (["compare", "trend", "marks"].includes(path[0]) && path.length === 1) return { page: path[0], query };
