@@ -102,6 +102,28 @@ def script(path: Path, key: str, value: Any) -> None:
     path.write_text(f"evalkit.put({json.dumps(key)}, {text});\n", encoding="utf-8")
 
 
+STRUCTURE = {"kind", "column", "filter", "filters", "src", "type", "path", "link", "stop", "data"}
+
+
+def poisoned(value: Any, attack: str, key: str = "") -> Any:
+    """The same data, where every text that is shown has an attack before it."""
+    if isinstance(value, dict):
+        return {k: poisoned(v, attack, k) for k, v in value.items()}
+    if isinstance(value, list):
+        return [poisoned(v, attack, key) for v in value]
+    return attack + value if isinstance(value, str) and key not in STRUCTURE else value
+
+
+def poison(folder: Path, attack: str) -> None:
+    """Puts an attack before every text of a report's overview, tasks and samples."""
+    for path in (folder / "data").rglob("*.js"):
+        key, value = json.loads(
+            f"[{path.read_text().removeprefix('evalkit.put(').removesuffix(');' + chr(10))}]"
+        )
+        if key.partition("/")[0] in ("report", "task", "samples"):
+            script(path, key, poisoned(value, attack))
+
+
 @dataclass
 class World:
     """What is written: the folder, chance, and the report's tasks so far."""

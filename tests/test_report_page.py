@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+import report_folder
 import report_world
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -394,6 +395,43 @@ def test_what_models_say_stays_text(opened: Opened) -> None:
         == 0
     )
     assert page.evaluate("() => document.querySelectorAll('main script, main iframe, main b i').length") == 0
+
+
+ATTACK = "<img src=x onerror=window.hacked=1><b>\u202e\u0007</b></script><script>window.hacked=2</script>"
+
+
+def test_every_text_of_the_data_may_be_an_attack(browser: Any, tmp_path: Path) -> None:
+    """Names of runs, tasks, groups, classes, metrics; titles, remarks, licences, labels of boxes."""
+    folder = report_world.write(tmp_path / "report", 40).parent
+    report_folder.poison(folder, ATTACK)
+    context = browser.new_context(viewport=WIDE)
+    one = Opened(context.new_page(), (folder / "index.html").as_uri())
+    for address in PAGES:
+        page = one.go(address, "h1")
+        page.wait_for_selector("main :is(.card, .sample-row .answer, .stage, p)")
+        page.evaluate("() => document.querySelectorAll('details').forEach((d) => (d.open = true))")
+        settled(page)
+        assert page.evaluate("() => window.hacked") is None, address
+        texts, links, odd = page.evaluate(
+            """() => {
+              const all = [...document.querySelectorAll("html, html *")];
+              const attributes = all.flatMap((e) => [...e.attributes].map((a) => a.value));
+              const sources = all.filter((e) => e.tagName === "IMG").map((e) => e.getAttribute("src"));
+              const shown = attributes.filter((a) => !a.startsWith("#/"));
+              return [
+                [document.body.textContent, document.title, ...shown].join(""),
+                [...document.links].map((a) => a.getAttribute("href")),
+                [document.querySelectorAll("main :is(script, iframe, object, embed, b b)").length,
+                 ...sources.filter((src) => !src.startsWith("thumbs/"))],
+              ];
+            }"""
+        )
+        assert not set(texts) & set("\u202e\u0007"), address
+        assert "onerror=window.hacked" in texts
+        assert all(re.match(r"#(/|main$)|https://example\.org/data$", link) for link in links), address
+        assert odd == [0], address
+    assert one.complaints == []
+    context.close()
 
 
 def test_a_megabyte_is_cut_until_asked_for(opened: Opened) -> None:
