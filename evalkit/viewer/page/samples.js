@@ -45,14 +45,11 @@
     const marked = query.marked ? [...marks.of(summary.name).keys()].join("\n") : "";
     const selected = useMemo(() => {
       if (!table) return null;
-      const from = performance.now();
-      const made = evalkit.select(table, query, {
+      return evalkit.select(table, query, {
         text: texts || null,
         marked: new Set(marks.of(summary.name).keys()),
         lowerIsBetter: summary.lower_is_better,
       });
-      evalkit.took = performance.now() - from;
-      return made;
     }, [table, spelled, texts, marked]);
     if (error) return html`<h1 tabindex="-1">${visible(summary.name)}</h1><${evalkit.Failed} error=${error} />`;
     if (!table) return html`<h1 tabindex="-1">${visible(summary.name)}</h1><p class="waiting" role="status">Loading …</p>`;
@@ -127,7 +124,7 @@
     const means = evalkit.runs
       .map((_, run) => [run, evalkit.mean(table, `score:${run}`, samples)])
       .filter(([, mean]) => mean);
-    if (!means.length) return null;
+    if (!means.length) return html`<span class="means">${evalkit.runsOf(evalkit.report.tasks.indexOf(summary)).map((run) => html`<${RunName} run=${run} />`)}</span>`;
     return html`<span class="means" title="mean of these samples' own scores">${means.map(([run, { value }]) => html`<span><${RunName} run=${run} /> ${scaled(value, summary)}</span>`)}</span>`;
   }
 })();
