@@ -44,7 +44,7 @@ from evalkit.options.verbs import (
 )
 from evalkit.report import comparison as comparison_report
 from evalkit.report import decision as decision_report
-from evalkit.report import formats, leaderboard
+from evalkit.report import forgetting, formats, leaderboard
 from evalkit.report import sweep as sweep_report
 from evalkit.report.columns import json_text
 from evalkit.runs import store
@@ -325,10 +325,11 @@ class Compared(Sequence[Comparison]):
     """One comparison for each model after the first, and the mean ranks; shows itself as `compare` prints."""
 
     def __init__(
-        self, comparisons: Sequence[Comparison], ranks: Sequence[Rank], samples: int = 0, grid: str = ""
-    ) -> None:
+        self, comparisons: Sequence[Comparison], ranks: Sequence[Rank], samples: int = 0, grid: str = "",
+        base: bool = False,
+    ) -> None:  # fmt: skip
         self.comparisons, self.ranks = tuple(comparisons), tuple(ranks)
-        self._samples, self._grid = samples, grid
+        self._samples, self._grid, self._base = samples, grid, base
 
     @overload
     def __getitem__(self, index: int) -> Comparison: ...
@@ -342,12 +343,16 @@ class Compared(Sequence[Comparison]):
 
     def to_dict(self) -> dict[str, Any]:
         """What `evalkit compare --json` writes."""
-        return comparison_report.record_of(self.comparisons, self.ranks)
+        known = comparison_report.record_of(self.comparisons, self.ranks)
+        lost = {c.b.name: forgetting.record(c) for c in self.comparisons}
+        return {**known, "forgetting": lost} if self._base else known
 
     def __str__(self) -> str:
         if self._grid:
             return self._grid
+        heads = [f"{forgetting.text_of(c)}\n" if self._base else "" for c in self.comparisons]
         texts = [comparison_report.text_of(c, samples=self._samples) for c in self.comparisons]
+        texts = [head + text for head, text in zip(heads, texts, strict=True)]
         return "\n".join(texts) + comparison_report.ranks_text(self.ranks)
 
     __repr__ = __str__
@@ -357,14 +362,18 @@ class Compared(Sequence[Comparison]):
 def compare(options: CompareOptions) -> Compared:
     """`compare("results/old", "results/new")`: paired differences with intervals, task by task.
 
-    With `json` it is written there too; with `grid` it is the table of all runs instead.
+    With `json` it is written there too; with `grid` it is the table of all runs instead; with `forgetting`
+    each is compared with that base, and what it lost comes first.
     """
     if options.grid:
         return Compared((), (), grid=comparison_report.grid_of(options))
     found, ranked = comparison_report.compared(options)
+    if options.forgetting is not None:
+        found = [forgetting.worst_first(c) for c in found]
+    made = Compared(found, ranked, options.samples, base=options.forgetting is not None)
     if options.json is not None:
-        atomic_write(Path(options.json), json_text(comparison_report.record_of(found, ranked)))
-    return Compared(found, ranked, options.samples)
+        atomic_write(Path(options.json), json_text(made.to_dict()))
+    return made
 
 
 @_takes(SweepOptions)

@@ -105,6 +105,9 @@ class Task:
     not_scored: str = ""  # why there are no metrics; the run can be exported
     protocol: str = "paper"
     choices: tuple[str, ...] = ()  # likelihood only; `{choice}` stands for each of the sample's own
+    classes_per_call: int | None = None  # at most so many classes in a prompt, in several calls; None: all
+    class_order: str = "listed"  # listed | alphabet | reversed | shuffled
+    nms_across_calls: float | None = None  # IoU above which boxes of two calls are one; None: all are kept
     prompt_source: str = ""
     homepage: str = ""
     path: str = ""  # the YAML file, for error messages
@@ -212,6 +215,12 @@ class Request:
     preparation: Preparation
     decode: Decode
     choices: tuple[str, ...] = ()
+    whole: str = ""  # of a sample with several calls: all prompts, a line each
+
+    @property
+    def further(self) -> bool:
+        """Whether it is a call after the sample's first; what is recorded of a sample answers that."""
+        return bool(self.whole) and "\0" in self.id
 
     @property
     def seed(self) -> int:
@@ -279,6 +288,7 @@ class Prediction:
     image_digests: tuple[str, ...] = ()
     sizes: tuple[Size, ...] = ()
     end_logprob: float | None = None
+    calls: tuple[tuple[int, int], ...] = ()  # of several calls: how many letters and tokens each gave
 
 
 @dataclass(frozen=True, slots=True)

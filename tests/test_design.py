@@ -21,7 +21,7 @@ FLOORS: list[set[str]] = [
     {"cli", "api"},
     {"exports", "viewer"},
     {"report", "evaluation"},
-    {"comparison", "tasks", "models"},
+    {"comparison", "tasks", "models", "trackers"},
     {"formats", "parsers", "metrics", "runs"},
     {"images"},
     {"data", "geometry", "stats", "published", "registry", "reading", "demo"},

@@ -238,3 +238,55 @@ def test_doubts_are_said_kept_and_shown(
     assert main([*run, "--data", "pets"]) == 0
     assert "is in train too" not in capsys.readouterr().out
     assert len(json.loads((folder / "run.json").read_text())["data"]["doubts"]) == 1
+
+
+def test_what_a_run_would_refuse_is_said_by_looking(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    coco(tmp_path / "pets")
+    file = tmp_path / "pets" / "test" / "_annotations.coco.json"
+    content = json.loads(file.read_text())
+    content["categories"] += [{"id": 1, "name": "cat"}, {"id": 2, "name": "a<b"}]
+    file.write_text(json.dumps(content))
+    (tmp_path / "pets" / "test" / "e.png").unlink()
+    assert main(["data", "pets"]) == 0
+    said = capsys.readouterr().err
+    assert "1 category name says the same as one before: id 1 = id 0" in said
+    assert "1 image of test is not there: test/e.png" in said
+    assert (
+        "1 class has a sign that ends a label in PaliGemma's text ('<', ';'), so no answer is right: 'a<b'"
+        in said
+    )
+
+
+def test_classes_of_voc_that_no_file_has_are_asked_for(tmp_path: Path) -> None:
+    voc(tmp_path / "official")
+    (tmp_path / "official" / "ImageSets" / "Main" / "cow_test.txt").write_text("d -1\n")
+    found = recognise(tmp_path / "official")
+    assert found.classes == ["cat", "cow"]
+    assert found.drafts[0].content["data"]["format"] == "voc(categories=('cat', 'cow'))"
+    flat_voc(tmp_path / "flat")
+    (tmp_path / "flat" / "classes.txt").write_text("dog\ncat\n")
+    assert recognise(tmp_path / "flat").classes == ["cat", "dog"]
+
+
+def test_an_own_run_is_not_explained_by_the_papers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    picture(tmp_path / "one" / "a.png", 1)
+    lines(
+        tmp_path / "one" / "d.jsonl", [{"image": "a.png", "prefix": "detect cat", "suffix": locations(BOX)}]
+    )
+    lines(tmp_path / "a.jsonl", [{"id": "0", "text": locations(BOX)}])
+    assert main(["data", "one", "--check"]) == 0
+    shown = capsys.readouterr()
+    assert "1 sample (1 detect)" in shown.err
+    assert "count    1 sample; no official count is known" in shown.out
+    assert "right    1 image file, none is missing" in shown.out
+    assert main(["run", "--model", "replay:a.jsonl", "--data", "one"]) == 0
+    assert "     1 sample  224 px" in capsys.readouterr().err
+    (folder,) = [p.parent for p in (tmp_path / "results").rglob("run.json")]
+    assert main(["explain", str(folder)]) == 0
+    assert "publish" not in capsys.readouterr().out

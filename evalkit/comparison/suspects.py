@@ -6,6 +6,7 @@ Knows runs, scores and answers; no dataset.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -14,13 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from evalkit.errors import UserError
-from evalkit.geometry import boxes, overlaps
+from evalkit.geometry import boxes, overlaps, rle
 from evalkit.metrics.group_mean import GroupMean
 from evalkit.runs import scored_run
 from evalkit.runs.scored_run import ScoredRun
 from evalkit.runs.store import RunFolder
 from evalkit.types import Prediction
 
+SENTENCE = 4  # words: shorter answers say the same only where they are the same
 UNSURE = 0.5  # the confidence of an answer that came without margin and log-probabilities
 
 
@@ -127,7 +129,7 @@ def _answers(folder: RunFolder, run: ScoredRun) -> dict[str, Answer]:
     scores = _shares(run)
     predictions = {name: entry.prediction for name, entry in folder.entries().items()}
     found = {}
-    for place, line in enumerate(folder.read_rows()):
+    for place, line in enumerate(folder.each_row()):
         if line["id"] != run.ids[place] or run.invalid[place] or math.isnan(scores[place]):
             continue
         prediction = predictions.get(line["id"])
@@ -172,15 +174,24 @@ def sure(margin: float) -> float:
 
 
 def _alike(one: Any, other: Any) -> bool:
-    """Whether two answers say the same: texts but for case and blanks, boxes of one label where half or more
-    of them overlap by half or more."""
+    """Whether two answers say the same: texts but for case and blanks, sentences where half of their words
+    are the same, boxes or masks of one label where half or more of them overlap by half or more."""
     if isinstance(one, list) and isinstance(other, list):
         if not one or not other:
             return not one and not other
         near = np.array([[_near(a, b) for b in other] for a in one])
         return 2 * len(overlaps.pairs(near, boxes.HIT)) >= max(len(one), len(other))
-    return " ".join(str(one).split()).casefold() == " ".join(str(other).split()).casefold()
+    words, others = (str(text).casefold().split() for text in (one, other))
+    if min(len(words), len(others)) < SENTENCE:
+        return words == others
+    shared = sum((Counter(words) & Counter(others)).values())
+    return 2 * shared >= boxes.HIT * (len(words) + len(others))
 
 
 def _near(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
-    return boxes.iou(one["box"], other["box"]) if one["label"] == other["label"] else 0.0
+    if one["label"] != other["label"]:
+        return 0.0
+    if "rle" in one and "rle" in other and one["rle"]["size"] == other["rle"]["size"]:
+        both, either = rle.overlap(*(rle.rle(a["rle"], tuple(a["rle"]["size"])) for a in (one, other)))
+        return both / either if either else 1.0
+    return boxes.iou(one["box"], other["box"])

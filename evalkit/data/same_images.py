@@ -24,6 +24,9 @@ class Pictures(Protocol):
     def sizes(self) -> Iterable[tuple[str, int]]:
         """Name and bytes of each image that is there, each once."""
 
+    def missing(self) -> Sequence[str]:
+        """The images that are named, but not there."""
+
     def block(self, name: str) -> bytes:
         """Some bytes of an image. Raises OSError."""
 
@@ -45,6 +48,9 @@ class Files:
                 continue
             if stat.S_ISREG(found.st_mode) and found.st_size:
                 yield path, found.st_size
+
+    def missing(self) -> list[str]:
+        return [path for path in dict.fromkeys(self.paths) if not door.is_there(path)]
 
     def block(self, name: str) -> bytes:
         return door.block(name, BLOCK)

@@ -131,6 +131,9 @@ class Cells:
             for row, size in containers.cell_sizes(path, self.column):
                 yield f"{path}::{row}/{self.column}", size
 
+    def missing(self) -> list[str]:
+        return []
+
     def block(self, name: str) -> bytes:
         data = self._bytes(name)
         start = max(0, (len(data) - BLOCK) // 2)

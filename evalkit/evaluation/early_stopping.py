@@ -19,7 +19,7 @@ from evalkit.evaluation.plan import Plan, again, fresh
 from evalkit.evaluation.predict import Session, check_resume, finish, predict, reported, restore
 from evalkit.runs.scored_run import ScoredRun, parts
 from evalkit.stats.sequential import ALPHA, Decider, block_size
-from evalkit.tasks import dataset
+from evalkit.tasks import calls, dataset
 from evalkit.tasks.dataset import Dataset, Selection
 from evalkit.types import Metric, Prediction, Sample
 
@@ -177,7 +177,8 @@ class _Watch:
             return
         given = [self.answers[s.id] for s in flat]
         sizes = [s.size or (p.sizes[0] if p.sizes else None) for s, p in zip(flat, given, strict=True)]
-        rows = np.asarray(self.metric.rows(self.parser.answers(given, sizes), [s.target for s in flat]))
+        answers = calls.answers(self.plan.task, self.parser, given, sizes)
+        rows = np.asarray(self.metric.rows(answers, [s.target for s in flat]))
         moved = dict(zip((s.id for s in flat), rows[:, 0], strict=True))
         sums = [sum(self.sign * (moved[s.id] - self.before[s.id]) for s in c) for c in there if c]
         self.decider.look(np.array(sums), np.array([float(len(c)) for c in there if c]))

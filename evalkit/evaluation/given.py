@@ -47,6 +47,8 @@ class _Given(Model):
             if request.id in self.predictions:
                 known = self.predictions[request.id]
                 yield dataclasses.replace(known, prompt=request.prompt, image_digests=_digests(request))
+            elif request.further:
+                yield Prediction(request.id, request.prompt, "")
             elif on_bad_image is not None:
                 on_bad_image(request, ImageError(f"{self.file}: has no prediction for {request.id}"))
 

@@ -17,12 +17,12 @@ from typing import Any
 
 from evalkit import conventions, reading
 from evalkit.data import sources
-from evalkit.data.packed import Column, Samples
+from evalkit.data.packed import Requests, Samples
 from evalkit.errors import Damaged, DataError, ResultsError
 from evalkit.evaluation.stamps import Shown
 from evalkit.runs.journal import Entry
 from evalkit.runs.store import RunFolder, State
-from evalkit.tasks import loader
+from evalkit.tasks import calls, loader
 from evalkit.tasks.dataset import Dataset, DatasetCache, Selection, choose
 from evalkit.types import Checkpoint, Parser, Preparation, Request, Source, Task
 
@@ -73,18 +73,20 @@ class Plan(ToScore):
 
 
 def requests(plan: Plan, samples: Samples) -> Sequence[Request]:
-    """What the model is asked: the prompt filled in, the image and how to prepare it, the choices if any.
-    Each is made when it is asked for."""
-    decode = plan.task.decode
+    """What the model is asked: the prompt filled in, the image and how to prepare it, the choices if any; of
+    a sample with several calls one request each. Each is made when it is asked for."""
+    decode, task = plan.task.decode, plan.task
     if plan.protocol == "hf":
         decode = replace(decode, text_length=None)
 
     def request(at: int) -> Request:
         s = samples[at]
-        prompt, choices = loader.prompt(plan.task, s.fields), loader.choices(plan.task, s)
+        prompt, choices = loader.prompt(task, s.fields), loader.choices(task, s)
         return Request(s.id, s.images, prompt, plan.preparation, decode, choices)
 
-    return Column(request, range(len(samples)))
+    if calls.several(task):
+        return [each for at in range(len(samples)) for each in calls.each(request(at))]
+    return Requests(request, samples.ids)
 
 
 def again(run: ToScore, datasets: DatasetCache) -> Dataset:
@@ -272,12 +274,12 @@ def _widest(
 def _refuse_missing_images(task: Task, samples: Samples) -> None:
     """Raises DataError when image files are not there: how many, and the first of them."""
     absent, last = dict[str, None](), ""
-    for image in (image for sample in samples for image in sample.images):
+    for image in (image for images in samples.images for image in images):
         if image.path != last and not os.path.exists(image.path):
             absent[image.path] = None
         last = image.path
     if absent:
-        first, n = next(iter(absent)), len({image.path for sample in samples for image in sample.images})
+        first, n = next(iter(absent)), len({image.path for images in samples.images for image in images})
         known = task.name if task.name in loader.names() else task.path
         more = f" (and {len(absent) - 1:,} more of {n:,})" if len(absent) > 1 else ""
         raise DataError(

@@ -32,6 +32,7 @@ from evalkit.evaluation.stamps import Stamps
 from evalkit.reading import unchanged
 from evalkit.runs.journal import Entry, Journal, Predictions
 from evalkit.runs.store import RunFolder, scores_of
+from evalkit.tasks import calls
 from evalkit.tasks.dataset import DatasetCache
 from evalkit.types import Checkpoint, Metric, Model, Prediction, Request, Sample, Score
 
@@ -169,15 +170,19 @@ class _Asking:
     def _answers(self, samples: Samples) -> Iterator[Prediction]:
         """The answers to some of the samples, each in the journal before it is given."""
         plan, flops = self.plan, self.session.checkpoint.flops
-        asked, stamps = requests(plan, samples), Stamps(plan.source.root, samples)
-        for prediction in self.model.predict(asked, self._skip()):
+        asked, stamps = requests(plan, samples), Stamps(plan.source.root, samples.images)
+        joining = calls.Joining(asked if calls.several(plan.task) else ())
+        for answer in self.model.predict(asked, self._skip()):
             _note_used(plan, self.model, self.record)
-            sample = self._sample(prediction.id)
+            sample = self._sample(calls.sample_of(answer.id))
+            if flops is not None:
+                tokens = estimate.prompt_tokens(plan, answer.prompt)
+                self.work += flops(len(sample.images), tokens, len(answer.tokens))
+            prediction = joining.add(answer)
+            if prediction is None:
+                continue
             self.journal.write(Entry(prediction, stamps.of(sample)))
             self.done += 1
-            if flops is not None:
-                tokens = estimate.prompt_tokens(plan, prediction.prompt)
-                self.work += flops(len(sample.images), tokens, len(prediction.tokens))
             self.session.progress(plan, self.done, self.running.add(sample, prediction))
             yield prediction
 
@@ -191,7 +196,7 @@ class _Asking:
         """What is done with an image that cannot be read; None stops the run."""
 
         def skip(request: Request, error: ImageError) -> None:
-            self.bad[request.id] = str(error)
+            self.bad[calls.sample_of(request.id)] = str(error)
 
         return skip if self.session.on_bad_image == "skip" else None
 
@@ -200,7 +205,7 @@ class _Running:
     """The score so far of the first metric that single samples add up to; for the eye only."""
 
     def __init__(self, plan: Plan) -> None:
-        self.parser = plan.parser
+        self.task, self.parser = plan.task, plan.parser
         metrics: list[Metric] = [registry.make("metrics", m) for m in plan.task.metrics]
         quick = [m for m in metrics if not m.corpus and not m.package]
         fitting = quick if self.parser.kind != "masks" else []
@@ -216,7 +221,8 @@ class _Running:
             return self.value
         size = sample.size or (prediction.sizes[0] if prediction.sizes else None)
         try:
-            self.waiting.append((self.parser.read(prediction, size), sample.target))
+            (answer,) = calls.answers(self.task, self.parser, [prediction], [size])
+            self.waiting.append((answer, sample.target))
             if len(self.waiting) >= self.together:
                 rows = self.metric.rows([a for a, _ in self.waiting], [t for _, t in self.waiting])
                 self.waiting.clear()

@@ -24,6 +24,7 @@ from evalkit.errors import DataError, UserError
 from evalkit.evaluation import sample_lines
 from evalkit.reading import Reading
 from evalkit.stats import intervals
+from evalkit.tasks import calls
 from evalkit.types import (
     CUT,
     UNREADABLE,
@@ -74,7 +75,7 @@ def score(
     chosen = _answered(task, every_sample, predictions)
     used: dict[str, str] = {}
     with _named(f"{task.path}: parser: {task.parser}"), _running(parser, used):
-        seen = _Seen.of(parser, chosen, predictions)
+        seen = _Seen.of(task, parser, chosen, predictions)
     answers, invalid, given = seen.answers, seen.invalid, _Given(chosen, predictions)
     read = _Answers(
         task, parser, chosen, answers, invalid, _clusters(chosen, seen.images), coverage, targets, used,
@@ -148,12 +149,12 @@ class _Seen:
         self._cut = 0
 
     @classmethod
-    def of(cls, parser: Parser, samples: Samples, predictions: Mapping[str, Prediction]) -> _Seen:
+    def of(cls, task: Task, parser: Parser, samples: Samples, predictions: Mapping[str, Prediction]) -> _Seen:
         found, given = cls(), _Given(samples, predictions)
         together: list[Any] | None = None
-        if type(parser).answers is not Parser.answers:
+        if type(parser).answers is not Parser.answers or calls.several(task):
             sizes = [_size(s, p) for s, p in zip(samples.sizes, given, strict=True)]
-            together = parser.answers(given, sizes)
+            together = calls.answers(task, parser, given, sizes)
         found._read(parser, samples, given, together)
         return found
 
@@ -350,6 +351,7 @@ def _score(read: _Answers, spelling: str, metric: Metric, mean: Any, rows: Rows)
         "v": task.version,
         "metric": registry.spell(whole),
         "parser": registry.spell(parser) + (f"#{parser.identity()[:12]}" if parser.identity() else ""),
+        "nms": "" if task.nms_across_calls is None else f"{task.nms_across_calls:g} across calls",
         "files": _digest_of(read.used)[:12],
         "targets": read.targets[:12],
         "n": len(read.answers),
@@ -421,6 +423,7 @@ def inputs_digest(
         task.version,
         task.metrics,
         task.group_mean,
+        task.nms_across_calls,
         [(registry.spell(metric), metric.tools()) for metric in metrics.values()],
         (registry.spell(parser), parser.identity()),
         data,
@@ -431,5 +434,6 @@ def inputs_digest(
         p = predictions[name]
         line: list[Any] = [p.id, p.text, p.tokens, p.logprobs, p.image_digests, p.sizes]
         line += [] if p.end_logprob is None else [p.end_logprob]
+        line += [p.calls] if p.calls else []
         digest.update(json.dumps(line).encode())
     return digest.hexdigest()

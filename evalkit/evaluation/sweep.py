@@ -15,6 +15,7 @@ from evalkit.comparison.compare import ALLOWED, ALPHA, TaskResult, task_result
 from evalkit.comparison.sweep import Point, Sweep
 from evalkit.errors import UserError
 from evalkit.evaluation import evaluate, progress
+from evalkit.evaluation.plan import Plan
 from evalkit.options.fields import models as every_model
 from evalkit.options.fields import names, paths
 from evalkit.options.verbs import SweepOptions
@@ -41,7 +42,6 @@ class _Place:
     run: ScoredRun | None = None
     result: TaskResult | None = None
     why: str = ""
-    looked: int = 0
     done: bool = False
 
 
@@ -91,18 +91,22 @@ class _Grid:
             lambda task: self.options.protocol, command=self.command,
         )  # fmt: skip
         (plans,) = work.plans()
-        unique = list({plan.folder.path: plan for plan in plans}.values())  # settings that mean the same
-        work.run(unique, candidate)
-        found = {folder.path: scored_run.of_run(folder) for folder in work.finished(unique)}
         for place, plan in zip(places, plans, strict=True):
-            place.run = found[plan.folder.path]
+            progress.say(f"  {plan.folder.name}: {', '.join(place.setting.values)}")
+        found = dict[tuple[Path, Any], ScoredRun]()
+        for way in dict.fromkeys(map(_scoring, plans)):  # the same texts may be scored in several ways
+            alike = [plan for plan in plans if _scoring(plan) == way]
+            unique = list({plan.folder.path: plan for plan in alike}.values())  # settings that mean the same
+            work.run(unique, candidate)
+            found |= {(folder.path, way): scored_run.of_run(folder) for folder in work.finished(unique)}
+        for place, plan in zip(places, plans, strict=True):
+            place.run = found[plan.folder.path, _scoring(plan)]
 
     def _compare(self, name: str, first: _Place, place: _Place, number: int) -> None:
         """One look: both on the samples of this look, though a run may have more from before."""
         assert first.run is not None
         assert place.run is not None
         wanted = {s.id for s in choose(self.datasets[name].samples, Selection(first.limits[number]))}
-        place.looked = number + 1
         try:
             result = task_result(first.run.only(wanted), place.run.only(wanted), ALLOWED, self.options.margin)
         except UserError as error:
@@ -182,3 +186,8 @@ def _by_model(due: Sequence[_Place]) -> dict[Variant, list[_Place]]:
         key = place.setting.spec, tuple(place.setting.model.items())
         found.setdefault(key, []).append(place)
     return found
+
+
+def _scoring(plan: Plan) -> tuple[Any, ...]:
+    """What of a plan's task moves a score and no text: such settings share a run's folder."""
+    return plan.task.parser, plan.task.metrics, plan.task.nms_across_calls

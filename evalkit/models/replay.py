@@ -11,7 +11,7 @@ from typing import Any
 
 from evalkit import door
 from evalkit.data import answers, sources
-from evalkit.data.packed import Mapped
+from evalkit.data.packed import Mapped, Requests
 from evalkit.errors import DataError, ImageError, ModelError
 from evalkit.files import settled_state
 from evalkit.images import prepare
@@ -82,7 +82,9 @@ class Replay(Model):
         """A digest of the recorded answers; neither their place on disk nor their order matters."""
         digest = hashlib.sha256()
         for name in sorted(self.recorded):
-            digest.update(repr(_values(self.recorded[name])).encode("utf-8", "surrogatepass"))
+            known = _values(self.recorded[name])
+            known = known if known[-1] else known[:-1]  # as before a sample could have several calls
+            digest.update(repr(known).encode("utf-8", "surrogatepass"))
         return {"backend": "replay", "text_version": TEXT_VERSION, "answers": digest.hexdigest()}
 
     def provenance(self) -> Mapping[str, Any]:
@@ -105,7 +107,8 @@ class Replay(Model):
         on_bad_image: Callable[[Request, ImageError], None] | None = None,
     ) -> Iterator[Prediction]:
         """Predictions in the requests' order. Raises ModelError before the first if any is not recorded."""
-        missing = [r.id for r in requests if r.id not in self.recorded]
+        names = requests.ids if isinstance(requests, Requests) else [r.id for r in requests if not r.further]
+        missing = [name for name in names if name not in self.recorded]
         if missing:
             more = f" and {len(missing) - 1:,} more of {len(requests):,}" if len(missing) > 1 else ""
             raise ModelError(
@@ -113,8 +116,11 @@ class Replay(Model):
                 "the recorded ones with --ids"
             )
         for request in requests:
+            if request.further:  # the sample's first call has the whole recording
+                yield Prediction(request.id, request.prompt, "")
+                continue
             known = self.recorded[request.id]
-            if known.prompt and known.prompt != request.prompt:
+            if known.prompt and known.prompt != (request.whole or request.prompt):
                 raise ModelError(
                     f"replay:{self.path}: sample {request.id}: was asked {known.prompt[:80]!r}, "
                     f"not {request.prompt[:80]!r}; replay it under the prompt it answers"
@@ -128,7 +134,7 @@ class Replay(Model):
                 continue
             yield Prediction(
                 known.id, request.prompt, known.text, known.tokens, known.logprobs, known.stop, known.margin,
-                digests, sizes,
+                digests, sizes, known.end_logprob, known.calls,
             )  # fmt: skip
 
     def _images(
@@ -178,6 +184,7 @@ def _prediction(where: str, name: str, text: str, line: Mapping[str, Any]) -> Pr
         for key, kind in (("tokens", int), ("logprobs", float)):
             if key in kept:
                 kept[key] = tuple(kind(v) for v in kept[key])
+        kept |= {"calls": tuple((int(a), int(b)) for a, b in kept["calls"])} if "calls" in kept else {}
         kept |= {key: float(kept[key]) for key in ("margin", "end_logprob") if key in kept}
         kept |= {"stop": str(kept["stop"])} if "stop" in kept else {}
         sizes = tuple((int(h), int(w)) for h, w in line.get("sizes") or ())

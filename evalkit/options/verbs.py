@@ -26,6 +26,7 @@ from evalkit.options.fields import (
 from evalkit.options.model import DataOptions, ModelOptions, Protocol, TrustOptions, read_model_args
 
 MAY_DIFFER = ("prompt", "protocol", "samples")
+TRACKERS = ("tensorboard", "mlflow", "wandb", "trackio")
 RUNS = "run folders, or folders of runs"
 TASKS = "tasks, suites, patterns or YAML files, by comma"
 MODEL = "checkpoint folder, hub id, demo:later, module:FILE.py:CLASS, replay:FILE; may be repeated"
@@ -74,6 +75,15 @@ def two_keys(value: str | tuple[str, str]) -> tuple[str, str]:
     return parts[0], parts[1]
 
 
+def trackers(value: Names) -> tuple[str, ...]:
+    """Experiment trackers; `none` is none. Raises ValueError."""
+    found = tuple(name for name in names(value) if name != "none")
+    for name in found:
+        if name not in TRACKERS:
+            raise ValueError(name, f"no such tracker{nearest(name, TRACKERS)}; --on-scores has any other")
+    return found
+
+
 def may_differ(value: Names) -> tuple[str, ...]:
     """What two runs may differ in and still be compared. Raises ValueError."""
     for name in (found := names(value)):
@@ -120,6 +130,22 @@ class SetOptions(Options):
 
 
 @options
+class TrackerOptions(Options):
+    """Where scores are told to beside the results."""
+
+    on_scores: str | Callable[..., Any] | None = option(
+        "a function that gets every run's name and scores", default=None, metavar="FILE.py:NAME"
+    )
+    report_to: Names = option(
+        f"{', '.join(TRACKERS)}: scores with intervals, and samples with pictures",
+        default=(),
+        metavar="TRACKER",
+        check=trackers,
+        repeat=True,
+    )
+
+
+@options
 class LayoutOptions(Options):
     """How data of one's own is read that no task describes."""
 
@@ -138,7 +164,9 @@ class LayoutOptions(Options):
 
 
 @options
-class RunOptions(ModelOptions, DataOptions, SetOptions, LayoutOptions, TrustOptions, CodeOptions):
+class RunOptions(
+    ModelOptions, DataOptions, SetOptions, LayoutOptions, TrackerOptions, TrustOptions, CodeOptions
+):
     """Predict and score tasks with checkpoints."""
 
     model: Names = option(MODEL, kw_only=False, metavar="MODEL", check=models, repeat=True, required=True)
@@ -184,9 +212,6 @@ class RunOptions(ModelOptions, DataOptions, SetOptions, LayoutOptions, TrustOpti
     log_samples: bool = option("as in lm-eval; every sample is always kept", default=False)
     protocol: Protocol | None = option("image, prompt and stop rules (default: the task's)", default=None)
     on_bad_image: Literal["stop", "skip"] = option("whether an unreadable image ends the run", default="stop")
-    on_scores: str | Callable[..., Any] | None = option(
-        "a function that gets every run's name and scores", default=None, metavar="FILE.py:NAME"
-    )
     against: str | Path | None = option(
         "compare with these runs, or a baseline file", default=None, metavar="BASELINE"
     )
@@ -307,6 +332,9 @@ class CompareOptions(CodeOptions):
         "show N lost and gained samples with targets and answers", default=0, metavar="N", check=not_negative
     )
     grid: bool = option("runs by resolution, precision, prompt and checkpoint, with cost", default=False)
+    forgetting: str | Path | None = option(
+        "what the others lost against this base, task by task, the worst first", default=None, metavar="BASE"
+    )
 
 
 @options
@@ -322,8 +350,8 @@ class SweepOptions(ModelOptions, DataOptions, SetOptions, TrustOptions, CodeOpti
         also=("--task",),
     )  # fmt: skip
     over: Sequence[str] = option(
-        "prompt, resolution, precision, or KEY=A,B of any option of the model or key of the task; the first "
-        "value is what the others are compared with",
+        "prompt, resolution, precision, classes_per_call, or KEY=A,B of any option of the model or key of a "
+        "task; the first value is what the others are compared with",
         default=(), metavar="AXIS", check=one_by_one, repeat=True,
     )  # fmt: skip
     prompt: Sequence[str] = option(
@@ -398,7 +426,7 @@ class BaselineOptions(CodeOptions):
 
 
 @options
-class WatchOptions(ModelOptions, DataOptions, TrustOptions, CodeOptions):
+class WatchOptions(ModelOptions, DataOptions, TrackerOptions, TrustOptions, CodeOptions):
     """Evaluate each new checkpoint of a training run."""
 
     folder: Path = option("the output folder of the training run", kw_only=False, metavar="DIR", place="1")
@@ -422,9 +450,6 @@ class WatchOptions(ModelOptions, DataOptions, TrustOptions, CodeOptions):
         "a shell command after each; it gets EVALKIT_CHECKPOINT, _STEP, _MEAN, _BEST, _DROPS, _TREND",
         default=None,
         metavar="CMD",
-    )
-    on_scores: str | Callable[..., Any] | None = option(
-        "a function that gets every run's name and scores", default=None, metavar="FILE.py:NAME"
     )
     poll: float = option("seconds between looks (30)", default=30.0, metavar="S", check=not_negative)
     once: bool = option("only the checkpoints that are there", default=False)
@@ -456,11 +481,29 @@ class AskOptions(ModelOptions, DataOptions):
 
 
 @options
-class DoctorOptions(ModelOptions):
-    """Engines, batches and precision of a checkpoint; what to set."""
+class DoctorOptions(ModelOptions, DataOptions, LayoutOptions, CodeOptions):
+    """Engines, batches and precision of a checkpoint; or what it was trained with; what to set."""
 
-    model: Names = option(MODEL, kw_only=False, metavar="MODEL", check=names, repeat=True, required=True)
-    samples: int = option("default 32", default=32, metavar="N", check=positive)
+    model: Names = option(MODEL, default=(), kw_only=False, metavar="MODEL", check=names, repeat=True)
+    samples: int | None = option("default 32; of known answers 64", default=None, metavar="N", check=positive)
+    protocol_of: str | None = option(
+        "in place of --model: what this checkpoint was trained with (mask, newline, resize...), by answers "
+        "that --data or --tasks state",
+        default=None,
+        metavar="MODEL",
+    )
+    tasks: Names = option(
+        f"with --protocol-of: {TASKS}", metavar="NAMES", default=(), check=names, repeat=True, several=True
+    )
+    data: Path | None = option(
+        "with --protocol-of: a folder or file of your own, such as the training data",
+        default=None,
+        metavar="FOLDER|FILE",
+        check=Path,
+    )
+    write: bool = option(
+        "with --protocol-of: write what is certain to evalkit.yaml beside the checkpoint", default=False
+    )
 
 
 @options

@@ -385,10 +385,15 @@ _KINDS: dict[str, Kind] = {
     "id": text, "prompt": text, "text": text, "stop": text, "tokens": every(int), "margin": optional(number),
     "logprobs": optional(_logprobs), "image_digests": every(str), "sizes": each(_size),
     "end_logprob": optional(number),
+    "calls": each(_size),
 }  # fmt: skip
 """What each key of a line must hold."""
 
 
 def parts(folder: Path) -> Iterable[Path]:
     """The journals in a folder."""
-    return sorted(p for p in folder.glob("*.jsonl") if PART.fullmatch(p.name))
+    try:
+        there = os.listdir(folder)
+    except OSError:
+        return []
+    return [folder / name for name in sorted(filter(PART.fullmatch, there))]

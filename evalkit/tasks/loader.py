@@ -16,7 +16,7 @@ from typing import Any
 from evalkit import own_code, registry, strict_yaml
 from evalkit.errors import UserError, nearest
 from evalkit.files import shipped
-from evalkit.tasks import schema
+from evalkit.tasks import calls, schema
 from evalkit.types import Metric, Preparation, Sample, Task
 
 CONFIDENCE = "confidence"  # an override that changes no text: log-probabilities, and metrics of them
@@ -152,7 +152,9 @@ def _override(content: dict[str, Any], key: str, text: str) -> None:
 
 def _with_confidence(content: dict[str, Any]) -> None:
     """Keeps log-probabilities, and adds the metrics of confidence: by the task's first metric that says how
-    right each answer is, or by its boxes. What is wrong with the content is left to the schema."""
+    right each answer is, or by its boxes. A box or mask that is near enough is right, whereas the probability
+    of its text is that of the very same tokens: then calibration is of the mean per token. What is wrong with
+    the content is left to the schema."""
     decode = content.setdefault("decode", {})
     if isinstance(decode, dict):
         decode["logprobs"] = True
@@ -160,7 +162,11 @@ def _with_confidence(content: dict[str, Any]) -> None:
     if not isinstance(metrics, list) or any(not isinstance(m, str) for m in metrics):
         return
     found = next((m for m in (*metrics, *_of_boxes(metrics)) if _judges(m)), "")
-    new = [f"{name}(of={found!r})" for name in CONFIDENCE_METRICS if found]
+    each = found.startswith("sweep_f1")  # whose boxes have their own probabilities
+    near = found and not each and "text" not in registry.make("metrics", found).wants
+    scaled = ", confidence='token'" if near else ""
+    more = (scaled, "", "")  # the product orders answers better: one with a second box is less likely
+    new = [f"{n}(of={found!r}{per})" for n, per in zip(CONFIDENCE_METRICS, more, strict=True) if found]
     content["metrics"] = [*metrics, *(m for m in new if m not in metrics)]
 
 
@@ -190,9 +196,15 @@ def _taken(spelling: str) -> tuple[str, ...]:
 
 
 def prompt(task: Task, fields: Mapping[str, str]) -> str:
-    """The exact prompt of a sample: what is `written`, but for `<image>` at its beginning, which stands for
-    the image that every protocol puts there. Transformers' processor replaces it in the same way."""
-    return without_image(written(task, fields))
+    """The exact prompt of a sample, of one that is asked in several calls all of them, a line each."""
+    return "\n".join(prompts(task, fields))
+
+
+def prompts(task: Task, fields: Mapping[str, str]) -> tuple[str, ...]:
+    """The exact prompt of each of a sample's calls: what is `written`, but for `<image>` at its beginning,
+    which stands for the image that every protocol puts there. Transformers' processor replaces it in the
+    same way."""
+    return calls.prompts(task, without_image(written(task, fields)))
 
 
 def without_image(prompt: str) -> str:
@@ -282,4 +294,6 @@ def text_identity(task: Task) -> dict[str, Any]:
         "prompt": task.prompt,
         "decode": decode,
         **({"choices": list(task.choices)} if likelihood else {}),
+        **({"classes_per_call": task.classes_per_call} if task.classes_per_call is not None else {}),
+        **({"class_order": task.class_order} if task.class_order != calls.ORDERS[0] else {}),
     }

@@ -82,7 +82,12 @@ def _repeated(name: str, data: dict[str, Any]) -> list[str]:
         for each in data["annotations"]
     )
     images = ((f"id {each['id']}", str(each["file_name"])) for each in data["images"])
-    return [*doubts.repeated("image", name, images), *doubts.repeated("annotation", name, objects)]
+    names = ((f"id {each['id']}", str(each["name"])) for each in data["categories"])
+    return [
+        *doubts.repeated("category name", name, names),
+        *doubts.repeated("image", name, images),
+        *doubts.repeated("annotation", name, objects),
+    ]
 
 
 def _pictures(there: Place, name: str) -> Pictures:

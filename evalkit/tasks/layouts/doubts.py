@@ -31,6 +31,11 @@ def images(root: Path, splits: Iterable[str], split: str, of: Callable[[str], Pi
             unread.append(f"whether images of {place.shown(each)} are in {place.shown(split)} too: {error}")
     if split not in found:
         return []
+    lost = found[split].missing()
+    if lost:
+        are = "image of {} is" if len(lost) == 1 else "images of {} are"
+        few = ", ".join(folders.below(path, str(root)) for path in lost[:NAMED])
+        unread.append(f"{len(lost):,} {are.format(place.shown(split))} not there: {few}{_more(lost)}")
     groups = same_images.groups(found, split)
 
     def shown(path: str) -> str:
@@ -97,6 +102,18 @@ def spellings(classes: Iterable[str]) -> list[str]:
         alike.setdefault(" ".join(re.split(r"[\s_\-]+", plain)).strip(), []).append(name)
     several = [some for some in alike.values() if len(some) > 1]
     return [f"{' and '.join(map(repr, some))} are probably one class" for some in several[:SPELLINGS]]
+
+
+def unreadable(classes: Iterable[str]) -> list[str]:
+    """Classes whose names an answer cannot spell, since it ends a label at these signs."""
+    cut = [name for name in dict.fromkeys(classes) if re.search("[;<\n]", name)]
+    if not cut:
+        return []
+    few = ", ".join(map(repr, cut[:NAMED]))
+    has = "class has a sign that ends" if len(cut) == 1 else "classes have a sign that ends"
+    return [
+        f"{len(cut):,} {has} a label in PaliGemma's text ('<', ';'), so no answer is right: {few}{_more(cut)}"
+    ]
 
 
 def files(folder: str) -> Pictures:
