@@ -1,4 +1,4 @@
-"""The report's page in Chromium: how long a reader waits; columns against rows of JSON, which viewers often hold.
+"""The report's page in Chromium: how long a reader waits; columns against rows of JSON as viewers often hold.
 
     python -m benchmarks.report_page REPORT/index.html [--task 0] [--times 5]
 
