@@ -153,6 +153,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 def test_every_sample_is_in_its_chunk_with_its_picture_and_scores(world: World) -> None:
     report, t = world.load("report"), world.task("colours_test")
     assert [run["name"] for run in report["runs"]] == ["old", "new"]
+    assert all(run["memory_bytes"] > 1 << 20 and run["seconds"] > 0 for run in report["runs"])
     columns, records = world.columns(t), world.load(f"{t}/samples/0")
     assert columns["id"] == sorted(columns["id"]) == [record["id"] for record in records]
     assert len(records) == 80
