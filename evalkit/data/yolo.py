@@ -48,10 +48,10 @@ def described(path: Path) -> Record:
         where = f"line {mark.line + 1}: " if mark else ""
         problem = " ".join(str(getattr(error, "problem", None) or error).split())[:200]
         raise DataError(f"{path}: {where}is not valid YAML: {problem}") from None
-    found = Record(data, str(path))
-    if not any(found.data.get(key) for key in (*SPLITS, *_VAL)) and os.path.isdir(path.parent / "images"):
-        found.data[ALL] = "images"
-    return found
+    top = Record(data, str(path))
+    if not any(top.data.get(key) for key in (*SPLITS, *_VAL)) and os.path.isdir(path.parent / "images"):
+        top.data[ALL] = "images"
+    return top
 
 
 def names(top: Record, remarks: Remarks) -> tuple[str, ...]:
