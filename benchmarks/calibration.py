@@ -1,6 +1,6 @@
 """How often the interval of a calibration error holds the truth, and plain percentiles beside it.
 
-python -m benchmarks.calibration [RUNS]   (half a second of one core each)
+python -m benchmarks.calibration [RUNS]   (8 worlds; half a second of one core each)
 """
 
 from __future__ import annotations

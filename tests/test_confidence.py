@@ -211,6 +211,9 @@ def test_what_confidence_adds_fits_the_task() -> None:
         return list(task.metrics[len(loader.load(name).metrics) :])
 
     assert added("vqav2_val")[0] == "calibration_error(of='vqa_accuracy')"
-    assert added("refcoco_unc_val")[2].startswith("selective_accuracy(of='box_accuracy")
+    assert added("refcoco_unc_val") == [
+        "calibration_error(of='box_accuracy(iou=0.5)', confidence='token')",
+        "risk_coverage(of='box_accuracy(iou=0.5)')", "selective_accuracy(of='box_accuracy(iou=0.5)')",
+    ]  # fmt: skip
     assert added("coco_detection_val2017") == [f"{name}(of='sweep_f1')" for name in loader.CONFIDENCE_METRICS]
     assert added("coco35l_en_dev") == []  # CIDEr says of no single caption how right it is

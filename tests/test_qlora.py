@@ -3,20 +3,26 @@ What a CPU can run of bitsandbytes is run here; on a GPU its own kernels take th
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
 
+import live
 import pytest
 import tiny
 import torch
 from safetensors.torch import load_file, save_file
+from stub import colours
 from test_adapter import ATTENTION, IMAGE, logits, lora, queries
 from tiny import ask, backend, by_id
 
+import evalkit
+from evalkit.cli.main import main
 from evalkit.errors import ModelError
 from evalkit.models.paligemma.checkpoint import lora as adapters
 from evalkit.models.paligemma.checkpoint import quantize, unmerged
+from evalkit.models.paligemma.doctor import examine
 
 WHY = "bitsandbytes is not installed (pip install 'evalkit[quantized]'): 125 MB, most of it for GPUs"
 SCHEMES = {
@@ -271,3 +277,95 @@ def test_beside_a_plain_layer_it_is_the_merged_one(dora: bool, tmp_path: Path) -
     unmerged.attach(adapters.inspect(folder), beside._engine.model)
     assert torch.allclose(logits(beside, IMAGE), wanted, atol=1e-4)
     assert not torch.allclose(without, wanted, atol=1e-2)
+
+
+# --- what the difference is ------------------------------------------------------------------------
+
+
+def test_doctor_measures_codes_against_floats(saved: dict[str, Path]) -> None:
+    said: list[str] = []
+    given = {"device": "cpu"}
+    text, sound = examine(str(saved["bitsandbytes-int8"]), given, 4, said.append)
+    assert sound, text
+    assert len(said) == 4
+    (line,) = (line for line in text.splitlines() if line.startswith("codes"))
+    assert "weights as saved (bitsandbytes-int8) and floats, float32: " in line
+    assert "logits at most 0.0" in text.split("of 4 texts equal,\n")[1].splitlines()[0]
+    assert "plain, float32" in text
+
+
+def test_doctor_measures_an_adapter_as_trained_against_the_merged_one(tmp_path: Path) -> None:
+    pytest.importorskip("bitsandbytes", reason=WHY)
+    given = {"device": "cpu", "adapter": str(queries(tmp_path / "mine")), "quantize": "nf4"}
+    text, sound = examine(str(tiny.checkpoint(1)), given, 4, lambda line: None)
+    assert sound, text
+    lines = text.splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith("adapter"))
+    assert "as trained (bitsandbytes-nf4 base, unmerged) and merged into float, float32:" in lines[at]
+    apart = float(lines[at + 1].split("logits at most ")[1].split()[0])
+    mean = float(lines[at + 1].split("log-probability ")[1].split()[0])
+    assert 0.05 < apart < 5
+    assert 0 < mean < apart
+
+
+def test_doctor_finds_no_difference_where_none_is() -> None:
+    """The same weights as codes and floats: what the comparison itself adds."""
+    from evalkit.models.paligemma import doctor
+
+    requests, prepare = doctor.questions(28, 4)
+
+    def make(**options: Any) -> Any:
+        return backend(tiny.checkpoint(1), **{**options, "prepare": prepare})
+
+    found = doctor.diagnose(make, requests, "float32", lambda line: None, make).codes
+    assert found is not None
+    assert (found.differing, found.most < 1e-4, found.apart < 1e-4) == (0, True, True)
+
+
+@pytest.mark.parametrize("quantize", ["nf4", ""])
+def test_tables_say_how_an_adapter_was_run(
+    quantize: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if quantize:
+        pytest.importorskip("bitsandbytes", reason=WHY)
+    task = colours(tmp_path / "data", images=2)
+    monkeypatch.chdir(tmp_path)
+    words = ["--tasks", str(task), "--data-root", str(task.parent), "--model", str(tiny.checkpoint(1))]
+    words += ["--adapter", str(queries(tmp_path / "mine")), *(["--quantize", quantize] if quantize else [])]
+    assert main(["run", *words]) == 0
+    how = "as trained (bitsandbytes-nf4 base, unmerged)" if quantize else "merged into float"
+    assert f"adapter {how}" in capsys.readouterr().err
+    assert main(["table"]) == 0
+    assert f"adapters: {tiny.checkpoint(1).name}+mine {how}" in capsys.readouterr().out
+    assert main(["table", "--format", "json"]) == 0
+    assert f'"adapter": "{how}"' in capsys.readouterr().out
+    (run,) = Path("results").iterdir()
+    assert main(["explain", str(run)]) == 0
+    assert how in capsys.readouterr().out
+
+
+def test_a_model_in_training_answers_as_its_saved_adapter(tmp_path: Path) -> None:
+    """As QLoRA trains it, in memory, and from disk beside the same codes."""
+    peft = pytest.importorskip("peft")
+    wrapped = peft.get_peft_model(coded("bitsandbytes-nf4"), peft.LoraConfig(r=4, target_modules=EVERYWHERE))
+    with torch.no_grad():
+        for name, weight in wrapped.named_parameters():
+            if "lora_" in name:
+                weight.add_(torch.randn_like(weight) * 0.1)
+    task = live.task(tmp_path / "data")
+    where = {"data_root": tmp_path / "data"}
+    (run,) = evalkit.Evaluator(task, processor=live.processor(), output_path=tmp_path / "live", **where)(
+        wrapped, 7
+    )
+    wrapped.save_pretrained(tmp_path / "adapter")
+    (other,) = evalkit.run(
+        tmp_path / "adapter", task, base=str(tiny.checkpoint(1)), quantize="nf4",
+        output_path=tmp_path / "saved", **where,
+    )  # fmt: skip
+    texts = [{line["id"]: line["text"] for line in one.folder.read_rows()} for one in (run, other)]
+    assert texts[0] == texts[1]
+    assert len(set(texts[0].values())) > 1
+    said = [
+        json.loads((one.folder.path / "run.json").read_text())["identity"]["model"] for one in (run, other)
+    ]
+    assert said[0]["quantisation"]["scheme"] == said[1]["quantisation"]["scheme"] == "bitsandbytes-nf4"

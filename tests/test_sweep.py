@@ -69,6 +69,13 @@ def test_axes_and_settings() -> None:
         grid.settings(task, grid.axes([f"decode.beams={','.join(map(str, range(70)))}"], ["m"], []), [])
 
 
+def test_a_value_may_be_what_the_task_has() -> None:
+    task = loader.load("coco_detection_val2017")
+    some = grid.settings(task, grid.axes(["classes_per_call", "quantize=default,int8"], ["m"], []), [])
+    assert [s.task for s in some[::2]] == [{}, {"classes_per_call": "1"}, {"classes_per_call": "5"}]
+    assert [s.model for s in some[:2]] == [{}, {"quantize": "int8"}]
+
+
 def test_nothing_moves_where_nothing_is_different() -> None:
     """Twelve settings, three looks on growing samples, all null: a false alarm in 5 % of sweeps,
     give or take two standard errors."""

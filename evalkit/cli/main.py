@@ -29,6 +29,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("run", "the main job on an embedded model and benchmark, then the leaderboard"),
     "score": ("score", "score again without a model, or score predictions made elsewhere"),
     "table": ("table", "the leaderboard: tasks × checkpoints"),
+    "report": ("report", "pages that open from disk: scores, every sample with its picture, what went wrong"),
+    "view": ("report", "the same pages in the browser, served to this machine alone"),
     "export": ("export", "a run's answers as the file that a test server wants"),
     "compare": ("compare", "are two models different, task by task"),
     "sweep": ("sweep", "what moves the score: prompts, resolution, precision, any setting"),

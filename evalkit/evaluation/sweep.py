@@ -42,7 +42,6 @@ class _Place:
     run: ScoredRun | None = None
     result: TaskResult | None = None
     why: str = ""
-    looked: int = 0
     done: bool = False
 
 
@@ -92,6 +91,8 @@ class _Grid:
             lambda task: self.options.protocol, command=self.command,
         )  # fmt: skip
         (plans,) = work.plans()
+        for place, plan in zip(places, plans, strict=True):
+            progress.say(f"  {plan.folder.name}: {', '.join(place.setting.values)}")
         found = dict[tuple[Path, Any], ScoredRun]()
         for way in dict.fromkeys(map(_scoring, plans)):  # the same texts may be scored in several ways
             alike = [plan for plan in plans if _scoring(plan) == way]
@@ -106,7 +107,6 @@ class _Grid:
         assert first.run is not None
         assert place.run is not None
         wanted = {s.id for s in choose(self.datasets[name].samples, Selection(first.limits[number]))}
-        place.looked = number + 1
         try:
             result = task_result(first.run.only(wanted), place.run.only(wanted), ALLOWED, self.options.margin)
         except UserError as error:

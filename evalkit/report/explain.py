@@ -14,7 +14,7 @@ from evalkit.published.numbers import AS_MANY, Named, Published, for_task, given
 from evalkit.report import causes, leaderboard
 from evalkit.report.leaderboard import Cell
 from evalkit.report.published import beside, line, points, verdict
-from evalkit.runs import scored_run, store
+from evalkit.runs import naming, scored_run, store
 from evalkit.runs.store import RunFolder
 from evalkit.tasks import loader
 from evalkit.tasks.loader import CONFIDENCE
@@ -141,6 +141,7 @@ def _of_engine(run: dict[str, Any], own: bool) -> Iterator[Cause]:
         yield "≠", "as trained", f"{as_trained(model['conventions'])}; published checkpoints: by the protocol"
     if model.get("quantisation"):
         yield "≠", "quantised", "the weights are quantised; the second paper measured 0.2 % for its own way"
+    yield from _of_adapter(naming.adapter(run), model)
     if decode.get("temperature"):
         yield "≠", "sampled", "text drawn at a temperature; published greedy or by beam"
     if decode.get("mode") == "likelihood":
@@ -156,6 +157,16 @@ def _of_engine(run: dict[str, Any], own: bool) -> Iterator[Cause]:
         yield "?", "prompt", "was never published; this is evalkit's own"
     elif "prompt" not in (file.get("overrides") or {}):
         yield "=", "prompt", f"{file.get('prompt')!r}"
+
+
+def _of_adapter(how: str, model: dict[str, Any]) -> Iterator[Cause]:
+    if not how:
+        return
+    if model.get("quantisation"):
+        yield "=", "adapter", how
+    else:
+        asked = "; if it was trained on quantised weights, --quantize nf4 runs it as trained"
+        yield "?", "adapter", how + asked
 
 
 def _of_samples(run: dict[str, Any], cells: Sequence[Cell]) -> Iterator[Cause]:

@@ -221,6 +221,16 @@ class _Filed(Mapping[str, Entry]):
         return self._index
 
 
+def every_line(folder: Path, digest: str, unsealed: Mapping[str, int] | None) -> Iterator[Entry]:
+    """The entries that `read` would give, line by line: the first part comes last, since it has the last
+    word. Raises ResultsError as that does."""
+    for path in sorted(parts(folder), key=lambda p: (len(p.name), p.name), reverse=True):
+        limit = None if unsealed is None else unsealed.get(path.name, 0)
+        for _, _, entry in _File(path, digest, limit).decoded():
+            if isinstance(entry, Entry):
+                yield entry
+
+
 def any_of(folder: Path, digest: str, unsealed: Mapping[str, int] | None) -> bool:
     """Whether `read` would give an answer: it reads up to the first. Raises ResultsError as that does."""
     for path in parts(folder):

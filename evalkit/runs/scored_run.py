@@ -240,7 +240,7 @@ def of_run(folder: RunFolder) -> ScoredRun:
             early=run.get("early"), scores={spelled[s.metric]: s for s in scores},
             **columns.done(),
             device=str(run["sessions"][-1].get("device", "")) if run.get("sessions") else "",
-            seconds=_seconds(run.get("sessions", [])), folder=folder,
+            seconds=spent(run.get("sessions", [])), folder=folder,
             libraries=run["sessions"][-1].get("libraries", {}) if run.get("sessions") else {},
             not_scored=results.not_scored, metrics=tuple(run.get("task_file", {}).get("metrics", ())),
         )  # fmt: skip
@@ -345,7 +345,7 @@ def _rows(read: Any, spelling: str = "", groups: Sequence[str] = ()) -> Rows:
     return spread
 
 
-def _seconds(sessions: Sequence[Mapping[str, Any]]) -> float | None:
+def spent(sessions: Sequence[Mapping[str, Any]]) -> float | None:
     """Time spent predicting; None when a session was killed, so that its length is not known."""
     total = 0.0
     for session in sessions:

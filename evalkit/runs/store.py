@@ -151,6 +151,12 @@ class RunFolder:
         for each sample. Damaged lines are dropped, those of other runs left aside."""
         return journal.read(self.path / "predictions", digest, self._unsealed(digest, run))
 
+    def each_answer(self, run: Mapping[str, Any]) -> Iterator[Entry]:
+        """What `answers` reads, a line after the other, in such an order that of several for one sample the
+        last one counts; `run` is run.json."""
+        unsealed = self._unsealed(run["digest"], run)
+        return journal.every_line(self.path / "predictions", run["digest"], unsealed)
+
     def is_answered(self, run: Mapping[str, Any] | None) -> bool:
         """Whether `answers` would have one; `run` is run.json."""
         if run is None:

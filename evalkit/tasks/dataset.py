@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -112,6 +112,15 @@ def dataset(task: Task, roots: Sequence[Path]) -> Dataset:
     UserError where the task's metrics cannot score the targets."""
     with collecting.paused():
         return _dataset(task, roots)
+
+
+def each(task: Task, roots: Sequence[Path], take: Callable[[Sample], None]) -> None:
+    """Gives `take` a task's samples one after the other, as its format reads them: for who looks at them and
+    scores nothing. Raises as `dataset` does, but for what that checks of all samples together."""
+    source = replace(sources.locate(task, roots), used=contract.used(task))
+    with door.within(sources.places(source, roots)), _reading(task, source):
+        for sample in _read(task, source):
+            take(sample)
 
 
 def _dataset(task: Task, roots: Sequence[Path]) -> Dataset:

@@ -14,7 +14,8 @@ from evalkit.types import Task
 LANGUAGE = "answer en "  # how the papers' prompts of questions begin, and the mix checkpoints'
 MOST = 64  # settings of one task
 SHORT = {"precision": "dtype"}  # an axis by the name that people use
-USUAL = {"precision": ("float32", "bfloat16")}
+UNCHANGED = "default"  # a value: as the task or the model has it
+USUAL = {"precision": ("float32", "bfloat16"), "classes_per_call": (UNCHANGED, "1", "5")}
 
 
 @dataclass(frozen=True)
@@ -95,8 +96,8 @@ def _column(task: Task, key: str, values: Sequence[str], prompts: Sequence[str])
     if option in MODEL_OPTIONS:
         if key == "resolution" and not all(v.isdecimal() for v in values):
             return [Setting((v,), spec=v) for v in values]
-        return [Setting((v,), model={option: v}) for v in values]
-    return [Setting((v,), {key: v}) for v in values]
+        return [Setting((v,), model={} if v == UNCHANGED else {option: v}) for v in values]
+    return [Setting((v,), {} if v == UNCHANGED else {key: v}) for v in values]
 
 
 def variants(prompt: str) -> list[str]:

@@ -152,7 +152,9 @@ def _override(content: dict[str, Any], key: str, text: str) -> None:
 
 def _with_confidence(content: dict[str, Any]) -> None:
     """Keeps log-probabilities, and adds the metrics of confidence: by the task's first metric that says how
-    right each answer is, or by its boxes. What is wrong with the content is left to the schema."""
+    right each answer is, or by its boxes. A box or mask that is near enough is right, whereas the probability
+    of its text is that of the very same tokens: then calibration is of the mean per token. What is wrong with
+    the content is left to the schema."""
     decode = content.setdefault("decode", {})
     if isinstance(decode, dict):
         decode["logprobs"] = True
@@ -160,7 +162,11 @@ def _with_confidence(content: dict[str, Any]) -> None:
     if not isinstance(metrics, list) or any(not isinstance(m, str) for m in metrics):
         return
     found = next((m for m in (*metrics, *_of_boxes(metrics)) if _judges(m)), "")
-    new = [f"{name}(of={found!r})" for name in CONFIDENCE_METRICS if found]
+    each = found.startswith("sweep_f1")  # whose boxes have their own probabilities
+    near = found and not each and "text" not in registry.make("metrics", found).wants
+    scaled = ", confidence='token'" if near else ""
+    more = (scaled, "", "")  # the product orders answers better: one with a second box is less likely
+    new = [f"{n}(of={found!r}{per})" for n, per in zip(CONFIDENCE_METRICS, more, strict=True) if found]
     content["metrics"] = [*metrics, *(m for m in new if m not in metrics)]
 
 

@@ -257,6 +257,13 @@ def remarks(adapter: Adapter, shapes: Mapping[str, tuple[int, ...]]) -> tuple[st
             f"{adapter.path}: {CONFIG} names modules_to_save {', '.join(gone)}, which it does not hold; "
             "the base's own weights are used for them"
         )
+    others = sorted(file.parent.name for file in adapter.path.glob(f"*/{CONFIG}"))
+    others = [name for name in others if not re.fullmatch(r"checkpoint-\d+", name)]  # a trainer's
+    if others:
+        said.append(
+            f"{adapter.path}: holds other adapters too, which are not run: {', '.join(others)}; give one as "
+            "--adapter"
+        )
     return tuple(said)
 
 
