@@ -83,7 +83,7 @@ class Work:
     def _plan(self, task: Task, candidate: Checkpoint) -> Plan:
         data, protocol = self.datasets.get(task), self.protocol(task)
         made = planning.plan(data, candidate, self.output, self.selection(data), protocol, self.on_bad_image)
-        return dataclasses.replace(made, remarks=data.remarks, doubts=self.doubts.get(task.name))
+        return replace(made, remarks=data.remarks, doubts=self.doubts.get(task.name))
 
     def run(self, plans: Sequence[Plan], candidate: Checkpoint, until: ModelRuns | None = None,
             margin: float | None = None) -> None:  # fmt: skip
