@@ -7,7 +7,6 @@ in these shows.
 from __future__ import annotations
 
 import json
-import math
 import random
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,11 +20,13 @@ from PIL import Image
 
 from evalkit import conventions, demo
 from evalkit.demo import questions, world
+from evalkit.demo.training.model import optimisers
+from evalkit.demo.training.vision import rate as schedule
+from evalkit.demo.training.vision import set_rate
 from evalkit.images.prepare import prepare
 from evalkit.types import Conventions, ImageRef, Preparation
 
 WIDTH, HEIGHT = 448, 320  # of an image: neither square nor as small as the model's input
-NOISE = 24.0  # standard deviation of a pixel's, so that ways to resize differ
 TRAINING, TESTING = 2_000_000, 9_000  # first scenes; the demo model was trained on others
 EOS, IGNORED = 1, -100
 
@@ -40,11 +41,10 @@ class Line:
 
 
 def lines(scene: world.Scene, image: int) -> list[Line]:
-    """Two questions, a caption and a detection of some classes (one of them absent), from left to right."""
+    """Questions, and a detection of some classes (one of them absent), from left to right."""
     rng = random.Random(f"fine-tune {scene.seed}")
-    asked = [q for q in questions.vqa(scene, rng) if q.answer_type != "yes/no"][:2]
+    asked = [q for q in questions.vqa(scene, rng) if q.answer_type != "yes/no"]
     made = [Line(image, f"answer en {q.text[0].upper()}{q.text[1:]}", q.answer) for q in asked]
-    made.append(Line(image, "caption en", questions.caption(scene)))
     present = sorted({t.shape for t in scene.things})
     classes = [*present, rng.choice([s for s in world.SHAPES if s not in present])]
     rng.shuffle(classes)
@@ -59,9 +59,7 @@ def write(folder: Path, scenes: int, first: int) -> Path:
     for number in range(scenes):
         scene = world.make(first + number)
         drawn = Image.fromarray(world.render(scene, WIDTH)).resize((WIDTH, HEIGHT))
-        noise = np.random.default_rng(scene.seed).normal(0, NOISE, (HEIGHT, WIDTH, 3))
-        pixels = np.clip(np.asarray(drawn) + noise, 0, 255).astype(np.uint8)
-        Image.fromarray(pixels).save(folder / f"{number:05d}.png", compress_level=1)
+        drawn.save(folder / f"{number:05d}.png", compress_level=1)
         every += lines(scene, number)
     file = folder / "lines.jsonl"
     named = ({"image": f"{x.image:05d}.png", "prefix": x.prompt, "suffix": x.answer} for x in every)
@@ -191,8 +189,8 @@ def batches(every: Sequence[Line], rows: int, steps: int, rng: random.Random) ->
 
 
 def fine_tune(
-    trained: Conventions, file: Path, scenes: int, out: Path, steps: int, rows: int = 16, seed: int = 0,
-    rate: float = 1.5e-3,
+    trained: Conventions, file: Path, scenes: int, out: Path, steps: int, rows: int = 12, seed: int = 0,
+    rate: float = 2e-3, afresh: bool = False,
 ) -> float:  # fmt: skip
     """Trains projector and decoder of the demo model on the lines of `file` and saves it to `out`; the tower
     stays as it is. Returns the mean loss of the last steps."""
@@ -206,19 +204,25 @@ def fine_tune(
     tokenizer = AutoTokenizer.from_pretrained(base)
     every = read(file)
     features = seen(model, file.parent, scenes, trained)
-    weights = [p for name, p in model.named_parameters() if "vision_tower" not in name]
+    if afresh:
+        for name, p in model.model.language_model.layers.named_parameters():
+            if p.ndim == 2:
+                torch.nn.init.normal_(p, 0, 0.5 / p.shape[1] ** 0.5)
+            else:
+                torch.nn.init.zeros_(p)
     model.model.vision_tower.requires_grad_(False)
-    optimiser = torch.optim.AdamW(weights, lr=rate, betas=(0.9, 0.98), weight_decay=0.0)
+    learnt = [(name, p) for name, p in model.named_parameters() if "vision_tower" not in name]
+    optimised = optimisers(learnt, rate)
     late: list[float] = []
     for step, some in enumerate(batches(every, rows, steps, random.Random(seed))):
-        for group in optimiser.param_groups:
-            group["lr"] = rate * min(1.0, (step + 1) / 10) * 0.5 * (1 + math.cos(math.pi * step / steps))
+        set_rate(optimised, schedule(step / steps, warm=0.1))
         found = batch(model, tokenizer, some, features[[x.image for x in some]], trained)
         loss = loss_of(model, *found)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(weights, 1.0)
-        optimiser.step()
-        optimiser.zero_grad()
+        torch.nn.utils.clip_grad_norm_([p for _, p in learnt], 1.0)
+        for one in optimised:
+            one.step()
+            one.zero_grad()
         late = [*late[-19:], float(loss.detach())]
     model.save_pretrained(out)
     for name in ("tokenizer.json", "tokenizer_config.json", "processor_config.json"):

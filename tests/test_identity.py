@@ -176,7 +176,7 @@ def test_another_decoder_of_videos_is_compared_by_content(
     (tmp_path / "v.mp4").write_bytes(b"frames")
     sample = Sample("a", (ImageRef(str(tmp_path / "v.mp4"), "0/1x1"),), {}, ())
     answer = Prediction("a", "what?", "red", image_digests=("0" * 64,))
-    entry = Entry(answer, stamps.Stamps(tmp_path, [sample]).of(sample))
+    entry = Entry(answer, stamps.Stamps(tmp_path, [sample.images]).of(sample))
     assert stamps.Shown(tmp_path).same(sample, entry)
     monkeypatch.setattr(containers, "_decoder", lambda: "av 99")
     assert not stamps.Shown(tmp_path).same(sample, entry)

@@ -129,7 +129,7 @@ def _answers(folder: RunFolder, run: ScoredRun) -> dict[str, Answer]:
     scores = _shares(run)
     predictions = {name: entry.prediction for name, entry in folder.entries().items()}
     found = {}
-    for place, line in enumerate(folder.read_rows()):
+    for place, line in enumerate(folder.each_row()):
         if line["id"] != run.ids[place] or run.invalid[place] or math.isnan(scores[place]):
             continue
         prediction = predictions.get(line["id"])

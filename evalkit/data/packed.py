@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
 
-from evalkit.types import ImageRef, Sample, Size
+from evalkit.types import ImageRef, Request, Sample, Size
 
 T = TypeVar("T")
 _END = 0xFF  # occurs in no UTF-8
@@ -50,6 +50,16 @@ class Column(Sequence[T], Generic[T]):
         if isinstance(index, slice):
             return list(map(self._get, self._places[index]))
         return self._get(self._places[index])
+
+
+class Requests(Column[Request]):
+    """What a model is asked, each request made when it is asked for; the `ids` are there without."""
+
+    __slots__ = ("ids",)
+
+    def __init__(self, get: Callable[[int], Request], ids: Sequence[str]) -> None:
+        super().__init__(get, range(len(ids)))
+        self.ids = ids
 
 
 class Texts(Sequence[str]):
@@ -183,6 +193,10 @@ class Samples(Sequence[Sample]):
         return Column(self._store.names.get, self._places)
 
     @property
+    def images(self) -> Column[tuple[ImageRef, ...]]:
+        return Column(self._store.images, self._places)
+
+    @property
     def fields(self) -> Column[dict[str, str]]:
         return Column(self._store.fields, self._places)
 
@@ -287,6 +301,9 @@ class _Store:
         return Sample(
             self.names.get(i), images, fields, self.target(i), self.size(i), self.group(i), cluster, choices
         )
+
+    def images(self, i: int) -> tuple[ImageRef, ...]:
+        return self._shown(i)[0]
 
     def fields(self, i: int) -> dict[str, str]:
         return self._asked(i)[0]
@@ -413,17 +430,17 @@ class Packer:
         self._store.asked.append(self._put_value((values, sample.choices)) if place is None else place)
 
     def _add_target(self, i: int, target: Any) -> None:
-        kind, place = _PLAIN, 0
+        kind, place, plain = _PLAIN, 0, target
         if target is None:
             kind = _NOTHING
         elif type(target) is tuple:
             texts = self._put_texts(target) if target else None
             kind, place = (_TEXTS, texts) if texts is not None else (_PLAIN if target else _EMPTY, 0)
         elif type(target) is dict and set(map(type, target)) == {str}:
-            kind, target = _RECORD, self._record(tuple(target), tuple(target.values()))
+            kind, plain = _RECORD, self._record(tuple(target), tuple(target.values()))
         if kind in (_PLAIN, _RECORD):
             try:
-                place = self._put_value(target)
+                place = self._put_value(plain)
             except Exception:  # own formats may give anything
                 kind = _KEPT
                 self._store.kept[i] = target

@@ -17,7 +17,7 @@ from typing import Any
 
 from evalkit import conventions, reading
 from evalkit.data import sources
-from evalkit.data.packed import Column, Samples
+from evalkit.data.packed import Requests, Samples
 from evalkit.errors import Damaged, DataError, ResultsError
 from evalkit.evaluation.stamps import Shown
 from evalkit.runs.journal import Entry
@@ -84,9 +84,9 @@ def requests(plan: Plan, samples: Samples) -> Sequence[Request]:
         prompt, choices = loader.prompt(task, s.fields), loader.choices(task, s)
         return Request(s.id, s.images, prompt, plan.preparation, decode, choices)
 
-    if not calls.several(task):
-        return Column(request, range(len(samples)))
-    return [each for at in range(len(samples)) for each in calls.each(request(at))]
+    if calls.several(task):
+        return [each for at in range(len(samples)) for each in calls.each(request(at))]
+    return Requests(request, samples.ids)
 
 
 def again(run: ToScore, datasets: DatasetCache) -> Dataset:
@@ -274,12 +274,12 @@ def _widest(
 def _refuse_missing_images(task: Task, samples: Samples) -> None:
     """Raises DataError when image files are not there: how many, and the first of them."""
     absent, last = dict[str, None](), ""
-    for image in (image for sample in samples for image in sample.images):
+    for image in (image for images in samples.images for image in images):
         if image.path != last and not os.path.exists(image.path):
             absent[image.path] = None
         last = image.path
     if absent:
-        first, n = next(iter(absent)), len({image.path for sample in samples for image in sample.images})
+        first, n = next(iter(absent)), len({image.path for images in samples.images for image in images})
         known = task.name if task.name in loader.names() else task.path
         more = f" (and {len(absent) - 1:,} more of {n:,})" if len(absent) > 1 else ""
         raise DataError(

@@ -170,7 +170,7 @@ class _Asking:
     def _answers(self, samples: Samples) -> Iterator[Prediction]:
         """The answers to some of the samples, each in the journal before it is given."""
         plan, flops = self.plan, self.session.checkpoint.flops
-        asked, stamps = requests(plan, samples), Stamps(plan.source.root, samples)
+        asked, stamps = requests(plan, samples), Stamps(plan.source.root, samples.images)
         joining = calls.Joining(asked if calls.several(plan.task) else ())
         for answer in self.model.predict(asked, self._skip()):
             _note_used(plan, self.model, self.record)

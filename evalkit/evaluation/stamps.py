@@ -23,16 +23,16 @@ State = tuple[int, ...]
 
 
 class Stamps:
-    """Stamps the images of answers. `root` is the data root; `samples` are about to be asked for.
+    """Stamps the images of answers. `root` is the data root; questions about `images` will be asked.
 
     A file is looked at before its image is read and again when the answer is there. Only one that stayed
     as it was has its state in the stamp, so a stamp is always that of the bytes that were read.
     """
 
-    def __init__(self, root: Path, samples: Iterable[Sample] = ()) -> None:
+    def __init__(self, root: Path, images: Iterable[tuple[ImageRef, ...]] = ()) -> None:
         self._root = f"{root}{os.sep}"
         every, last, self._before = Texts(), "", array("q")
-        for path in (image.path for sample in samples for image in sample.images):
+        for path in (image.path for some in images for image in some):
             if path != last:  # questions of one image follow each other
                 every.append(path)
                 self._before.append(hash(settled_state(path)))

@@ -11,7 +11,7 @@ from typing import Any
 
 from evalkit import door
 from evalkit.data import answers, sources
-from evalkit.data.packed import Mapped
+from evalkit.data.packed import Mapped, Requests
 from evalkit.errors import DataError, ImageError, ModelError
 from evalkit.files import settled_state
 from evalkit.images import prepare
@@ -107,7 +107,8 @@ class Replay(Model):
         on_bad_image: Callable[[Request, ImageError], None] | None = None,
     ) -> Iterator[Prediction]:
         """Predictions in the requests' order. Raises ModelError before the first if any is not recorded."""
-        missing = [r.id for r in requests if r.id not in self.recorded and not r.further]
+        names = requests.ids if isinstance(requests, Requests) else [r.id for r in requests if not r.further]
+        missing = [name for name in names if name not in self.recorded]
         if missing:
             more = f" and {len(missing) - 1:,} more of {len(requests):,}" if len(missing) > 1 else ""
             raise ModelError(

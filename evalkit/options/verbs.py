@@ -130,7 +130,7 @@ class SetOptions(Options):
 
 
 @options
-class ReportOptions(Options):
+class TrackerOptions(Options):
     """Where scores are told to beside the results."""
 
     on_scores: str | Callable[..., Any] | None = option(
@@ -165,7 +165,7 @@ class LayoutOptions(Options):
 
 @options
 class RunOptions(
-    ModelOptions, DataOptions, SetOptions, LayoutOptions, ReportOptions, TrustOptions, CodeOptions
+    ModelOptions, DataOptions, SetOptions, LayoutOptions, TrackerOptions, TrustOptions, CodeOptions
 ):
     """Predict and score tasks with checkpoints."""
 
@@ -426,7 +426,7 @@ class BaselineOptions(CodeOptions):
 
 
 @options
-class WatchOptions(ModelOptions, DataOptions, ReportOptions, TrustOptions, CodeOptions):
+class WatchOptions(ModelOptions, DataOptions, TrackerOptions, TrustOptions, CodeOptions):
     """Evaluate each new checkpoint of a training run."""
 
     folder: Path = option("the output folder of the training run", kw_only=False, metavar="DIR", place="1")
@@ -481,11 +481,29 @@ class AskOptions(ModelOptions, DataOptions):
 
 
 @options
-class DoctorOptions(ModelOptions):
-    """Engines, batches and precision of a checkpoint; what to set."""
+class DoctorOptions(ModelOptions, DataOptions, LayoutOptions, CodeOptions):
+    """Engines, batches and precision of a checkpoint; or what it was trained with; what to set."""
 
-    model: Names = option(MODEL, kw_only=False, metavar="MODEL", check=names, repeat=True, required=True)
-    samples: int = option("default 32", default=32, metavar="N", check=positive)
+    model: Names = option(MODEL, default=(), kw_only=False, metavar="MODEL", check=names, repeat=True)
+    samples: int | None = option("default 32; of known answers 64", default=None, metavar="N", check=positive)
+    protocol_of: str | None = option(
+        "in place of --model: what this checkpoint was trained with (mask, newline, resize...), by answers "
+        "that --data or --tasks state",
+        default=None,
+        metavar="MODEL",
+    )
+    tasks: Names = option(
+        f"with --protocol-of: {TASKS}", metavar="NAMES", default=(), check=names, repeat=True, several=True
+    )
+    data: Path | None = option(
+        "with --protocol-of: a folder or file of your own, such as the training data",
+        default=None,
+        metavar="FOLDER|FILE",
+        check=Path,
+    )
+    write: bool = option(
+        "with --protocol-of: write what is certain to evalkit.yaml beside the checkpoint", default=False
+    )
 
 
 @options

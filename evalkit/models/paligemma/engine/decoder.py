@@ -177,11 +177,11 @@ class Decoder:
         """As `State.reserve`."""
         state.reserve(places, room)
 
-    def prefill(self, x: torch.Tensor, state: State, free: int | None = None) -> torch.Tensor:
+    def prefill(self, x: torch.Tensor, state: State, free: int | None = None, last: int = 1) -> torch.Tensor:
         """Reads prefixes (batch, length, hidden) as new rows of the state. The first `free` tokens attend to
         each other and the others to what is before them; None: all attend to all.
 
-        Returns the last position's hidden states (batch, hidden).
+        Returns the `last` positions' hidden states (batch, last, hidden).
         """
         batch, length, _ = x.shape
         start, first = len(state.lengths), state.first
@@ -192,8 +192,8 @@ class Decoder:
             keys, values = state.keys[i, start:end, :, :length], state.values[i, start:end, :, :length]
             q = self._project(self._norm(x, layer.before_attention), layer, turns, keys, values)
             begin = 0
-            if i + 1 == len(self.layers):  # the last layer: only the last position's output is needed
-                x, q, begin = x[:, -1:], q[:, -1:], length - 1
+            if i + 1 == len(self.layers):  # the last layer: only the last positions' output is needed
+                x, q, begin = x[:, -last:], q[:, -last:], length - last
             if free is None:
                 attended = self._attend(q, keys, values, None)
             else:
@@ -205,7 +205,7 @@ class Decoder:
                 attended = torch.cat(parts, dim=1)
             x = self._finish(x, attended, layer)
         state.lengths = [*state.lengths, *[length] * batch]
-        return self._norm(x[:, -1], self.norm)
+        return self._norm(x[:, -last:], self.norm)
 
     def step(self, tokens: torch.Tensor, state: State) -> torch.Tensor:
         """Reads one new token per row (batch,). Returns the hidden states after them, (batch, hidden)."""

@@ -127,13 +127,40 @@ class FastEngine:
             words = self.decoder.embed(ids[key])
             x = torch.cat([words[:, : key[1]], torch.stack([images[r] for r in rows]), words[:, key[1] :]], 1)
             free = prompts[rows[0]].free(self.image_tokens, rules.prompt_mask)
-            hidden.append(self.decoder.prefill(x, state, free))
+            hidden.append(self.decoder.prefill(x, state, free)[:, 0])
             order += rows
         back = sorted(range(len(order)), key=order.__getitem__)
         if len(groups) > 1:
             state.keep([*range(before), *(before + i for i in back)])
         read = torch.cat(hidden)
         return self._logits(read[back] if len(groups) > 1 else read, rules.cap_first), state
+
+    def forced(
+        self, prompts: Sequence[Prompt], answers: Sequence[Sequence[int]], rules: Rules
+    ) -> list[tuple[float, ...]]:
+        """The log-probability of each token of each prompt's answer, in one pass over both. All prompts have
+        as many images and tokens as each other."""
+        images, first = torch.stack(self._images(prompts)), prompts[0]
+        longest = max(map(len, answers))
+        text = [
+            [*p.before, *p.ids, *a[:-1], *[0] * (longest - len(a))]
+            for p, a in zip(prompts, answers, strict=True)
+        ]
+        words = self.decoder.embed(torch.tensor(text).to(self.home))
+        begin = len(first.before)
+        x = torch.cat([words[:, :begin], images, words[:, begin:]], dim=1)
+        free = first.free(self.image_tokens, rules.prompt_mask)
+        prefix = begin + images.shape[1] + len(first.ids)
+        state = self.decoder.begin(len(prompts), x.shape[1], rules.first_position)
+        hidden = self.decoder.prefill(x, state, prefix if free is None else free, longest)
+        found = []
+        for row, answer in zip(hidden, answers, strict=True):
+            raw = self.decoder.logits(row[: len(answer)])
+            capped = self._logits(row[: len(answer)], True)
+            logits = capped if rules.cap_first else torch.cat([raw[:1], capped[1:]])
+            told = torch.tensor(answer).to(self.home)[:, None]
+            found.append(tuple((logits.gather(1, told)[:, 0] - logits.logsumexp(-1)).tolist()))
+        return found
 
     def step(self, tokens: torch.Tensor, state: State) -> torch.Tensor:
         """Reads one new token per row (batch,): float32 logits (batch, vocabulary) of the token after it,
