@@ -84,7 +84,7 @@ def _use(engine: Any, side: int) -> bytes:
     pixels = torch.arange(side * side * 3).remainder(251).to(torch.uint8).view(1, side, side, 3)
     x = engine.features(pixels)[:, :1]
     if engine_decoder := getattr(engine, "decoder", None):
-        logits = engine_decoder.logits(engine_decoder.prefill(x, engine_decoder.begin(1, 1, 0)))
+        logits = engine_decoder.logits(engine_decoder.prefill(x, engine_decoder.begin(1, 1, 0))[:, 0])
     else:
         model = engine.model
         logits = model.lm_head(model.model.language_model(inputs_embeds=x).last_hidden_state[:, -1]).float()

@@ -19,13 +19,13 @@ PACKAGE = ROOT / "evalkit"
 FLOORS: list[set[str]] = [
     {"__main__", "training"},
     {"cli", "api"},
-    {"exports"},
+    {"exports", "viewer"},
     {"report", "evaluation"},
     {"comparison", "tasks", "models", "trackers"},
     {"formats", "parsers", "metrics", "runs"},
     {"images"},
     {"data", "geometry", "stats", "published", "registry", "reading", "demo"},
-    {"text", "files", "strict_yaml", "own_code", "options"},
+    {"text", "files", "strict_yaml", "own_code", "options", "conventions"},
     {"types", "hints", "imports", "printing", "door"},
     {"errors", "provenance", "opened", "collecting", "__init__"},
 ]

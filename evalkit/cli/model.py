@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from evalkit import models
+from evalkit.errors import UserError
 from evalkit.evaluation import evaluate, progress
 from evalkit.evaluation.ask import reply, shown
 from evalkit.options.fields import names
@@ -23,7 +24,18 @@ def convert(options: ConvertOptions) -> int:
 
 
 def doctor(options: DoctorOptions) -> int:
-    """What both engines say of a checkpoint, and what to set. 1: they do not agree."""
+    """What both engines say of a checkpoint, and what to set. 1: they do not agree. With `protocol_of`, what
+    it was trained with."""
+    if options.protocol_of is not None:
+        from evalkit.evaluation.investigate import investigate
+
+        report = investigate(options)
+        put(report.text)
+        if report.written:
+            progress.say(f"{report.written}: written")
+        return 0
+    if not names(options.model):
+        raise UserError("doctor: name a checkpoint with --model, or with --protocol-of")
     from evalkit.models.paligemma.doctor import examine
 
     well = True
@@ -31,7 +43,7 @@ def doctor(options: DoctorOptions) -> int:
     given = model_options({**flags, **args})
     for spec in names(options.model):
         path = models.embedded(spec, given.get("resolution", 224)) if spec.startswith("demo:") else spec
-        text, sound = examine(path, given, options.samples, progress.say, spec)
+        text, sound = examine(path, given, options.samples or 32, progress.say, spec)
         put(text)
         well = well and sound
     return 0 if well else 1

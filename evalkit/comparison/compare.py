@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -55,7 +56,7 @@ def _differences(a: ScoredRun, b: ScoredRun) -> list[tuple[str, str]]:
     if not _shared(a, b):
         found.append(("metric", f"metrics: {', '.join(a.scores)} against {', '.join(b.scores)}"))
     if a.scores and b.scores:
-        look("parser", "parser", one.get("parser"), two.get("parser"))
+        look("parser", "parser", *_read_as_trained((a, one), (b, two)))
         if "files" in one and "files" in two:  # older runs do not name them
             look("metric", "files that own code has read", one["files"], two["files"])
     mine, other = a.identity, b.identity
@@ -66,7 +67,7 @@ def _differences(a: ScoredRun, b: ScoredRun) -> list[tuple[str, str]]:
     for key in sorted({*mine["preparation"], *other["preparation"]} - {"resolution"}):
         look("protocol", f"image.{key}", mine["preparation"].get(key), other["preparation"].get(key))
     decode, theirs = mine["task"].get("decode") or {}, other["task"].get("decode") or {}
-    for key in sorted({*decode, *theirs}):
+    for key in sorted({*decode, *theirs} - {"logprobs"}):  # kept or not, the text is the same
         look("protocol", f"decode.{key}", decode.get(key), theirs.get(key))
     images = dict(zip(b.ids, b.images, strict=True))
     changed = next((i for i, c in zip(a.ids, a.images, strict=True) if images.get(i, c) != c), None)
@@ -75,6 +76,14 @@ def _differences(a: ScoredRun, b: ScoredRun) -> list[tuple[str, str]]:
     if a.ids != b.ids:
         found.append(("samples", _sample_difference(a, b)))
     return found
+
+
+def _read_as_trained(*sides: tuple[ScoredRun, Mapping[str, str]]) -> list[str | None]:
+    """Both parsers; without the divisor of boxes if a checkpoint states its own (`bins`)."""
+    spelled = [parts.get("parser") for _, parts in sides]
+    if any("bins" in (run.identity.get("model", {}).get("conventions") or {}) for run, _ in sides):
+        return [re.sub(r"divisor=\d+,? ?", "", text or "") for text in spelled]
+    return spelled
 
 
 def _shared(a: ScoredRun, b: ScoredRun) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evalkit import demo
+from evalkit import conventions, demo
 from evalkit.data import sources
 from evalkit.errors import DataError, UserError
 from evalkit.files import atomic_write
@@ -53,6 +53,7 @@ def ask(
         )
     else:
         preparation = Preparation(candidate.resolution)
+    preparation = conventions.preparation(preparation, candidate.conventions)
     reference = ImageRef(str(image))
     decode = Decode(max_new_tokens=max_new_tokens, text_length=None)
     request = Request("ask", (reference,), loader.without_image(prompt), preparation, decode)

@@ -53,6 +53,7 @@ class Work:
     report: Reporter | None = None
     training: str = ""  # what trackers call the curve of checkpoints that have no other name
     failures: dict[str, UserError] = field(default_factory=dict)  # by task, or by run
+    doubts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # about tasks' data, where looked for
 
     def plans(self, leave_out: bool = False) -> list[list[Plan]]:
         """The plans of every checkpoint, also printed. All data is read before anything runs: gaps show at
@@ -81,7 +82,8 @@ class Work:
 
     def _plan(self, task: Task, candidate: Checkpoint) -> Plan:
         data, protocol = self.datasets.get(task), self.protocol(task)
-        return planning.plan(data, candidate, self.output, self.selection(data), protocol, self.on_bad_image)
+        made = planning.plan(data, candidate, self.output, self.selection(data), protocol, self.on_bad_image)
+        return replace(made, remarks=data.remarks, doubts=self.doubts.get(task.name))
 
     def run(self, plans: Sequence[Plan], candidate: Checkpoint, until: ModelRuns | None = None,
             margin: float | None = None) -> None:  # fmt: skip
@@ -160,9 +162,11 @@ def run(
             "checkpoints were never trained on examples in the prompt; leave it out, or say 0"
         )
     tasks = load_tasks(names(options.tasks), options, options.overrides)
-    places = list(paths(options.data_root))
+    places, doubts = list(paths(options.data_root)), dict[str, tuple[str, ...]]()
     if options.data is not None:
-        made, root = own_data.tasks(options.data, options, Path(options.output_path), options.overrides)
+        made, root, doubts = own_data.tasks(
+            options.data, options, Path(options.output_path), options.overrides
+        )
         tasks, places = [*tasks, *made], [*places, root]
     if not tasks:
         raise UserError("run: name tasks with --tasks, or data of your own with --data FOLDER")
@@ -186,6 +190,7 @@ def run(
         command,
         callbacks.load(options.on_scores) if options.on_scores else None,
         report,
+        doubts=doubts,
     )
     with trackers.reporting(names(options.report_to), work.output) as opened:
         return _done(replace(work, report=report or opened), options, reference, best)
@@ -250,7 +255,7 @@ def candidate_runs(
         lambda task: str(by_task[task.name].identity["protocol"]),
         command=command,
     )
-    return _runs_of(work, candidate)
+    return runs_of(work, candidate)
 
 
 def _known(run: ScoredRun, options: CheckOptions) -> Task:
@@ -285,10 +290,10 @@ def watched_runs(
         report=report,
         training=Path(options.folder).resolve().name,
     )
-    return _runs_of(work, candidate)
+    return runs_of(work, candidate)
 
 
-def _runs_of(work: Work, candidate: Checkpoint) -> list[ScoredRun]:
+def runs_of(work: Work, candidate: Checkpoint) -> list[ScoredRun]:
     """All tasks of one checkpoint, or UserError: what is judged as a whole lacks none."""
     (plans,) = work.plans()
     work.run(plans, candidate)

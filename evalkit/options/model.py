@@ -47,12 +47,14 @@ class ModelOptions(Options):
     )
     device: str | None = option("cpu, cuda, cuda:1 (default: a GPU if there is one)", default=None)
     device_map: str | None = option("'auto' spreads a checkpoint over several GPUs", default=None)
-    adapter: str | None = option("a LoRA adapter to merge (peft's two files)", default=None, metavar="DIR")
+    adapter: str | None = option(
+        "a LoRA adapter (peft's two files): merged, or beside a quantised base", default=None, metavar="DIR"
+    )
     base: str | None = option(
         "what an adapter is merged into (default: what it names)", default=None, metavar="FOLDER"
     )
     quantize: str | None = option(
-        "int8 weights, or a library's scheme; marked in tables", default=None, metavar="SCHEME"
+        "int8, nf4 or another scheme; none: saved codes as floats", default=None, metavar="SCHEME"
     )
     tokenizer: str | None = option(
         "another folder's tokenizer; a .npz needs one", default=None, metavar="FOLDER"
@@ -75,6 +77,16 @@ class ModelOptions(Options):
     strict: bool | None = option("one batch shape; out of memory is an error", default=None)
     sliding_window: Literal["none", "transformers"] | None = option(
         "default none, as the reference; transformers: Gemma 2's window while decoding", default=None
+    )
+    prompt_mask: Literal["bidirectional", "causal", "causal_image"] | None = option(
+        "causal: the prompt's text sees only what is before it, as LLaMA-Factory trains; causal_image: the "
+        "image too (default: as the checkpoint's evalkit.yaml says, else bidirectional)",
+        default=None,
+    )
+    conventions: str | None = option(
+        "what the checkpoint was trained with (default: evalkit.yaml in its folder)",
+        default=None,
+        metavar="FILE",
     )
     cuda_graphs: Literal["auto", "on", "off"] | None = option(
         "decode steps as CUDA graphs (default auto: wherever the fast engine runs on a GPU)", default=None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from evalkit.errors import nearest
 from evalkit.options.fields import (
@@ -61,6 +62,11 @@ def gen_kwargs(value: str | Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
+def one_by_one(value: str | Sequence[str]) -> tuple[str, ...]:
+    """Texts that may hold commas, each as it is."""
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
 def two_keys(value: str | tuple[str, str]) -> tuple[str, str]:
     """`question_id,answer` as two keys. Raises ValueError."""
     parts = [part.strip() for part in value.split(",")] if isinstance(value, str) else list(value)
@@ -86,6 +92,14 @@ def may_differ(value: Names) -> tuple[str, ...]:
     return found
 
 
+def report_place(value: str | Path) -> str:
+    """Where a report is: a folder, its HTML file, or an address of either. Raises ValueError."""
+    scheme = urlsplit(str(value)).scheme
+    if len(scheme) > 1 and scheme not in ("http", "https", "file"):  # one letter: a drive of Windows
+        raise ValueError(str(value), "is no address of a report; write a folder or https://...")
+    return str(value)
+
+
 @options
 class CodeOptions(Options):
     """Whether files that a task or a run names may be executed."""
@@ -104,15 +118,19 @@ class SetOptions(Options):
         check=settings,
         repeat=True,
     )
+    confidence: bool = option(
+        "also score how well answers' probabilities tell right from wrong; texts stay as they are",
+        default=False,
+    )
 
     @property
     def overrides(self) -> dict[str, str]:
-        """The keys that `set` changes."""
-        return settings(self.set)
+        """The keys that `set` and `confidence` change."""
+        return {**settings(self.set), **({"confidence": "true"} if self.confidence else {})}
 
 
 @options
-class ReportOptions(Options):
+class TrackerOptions(Options):
     """Where scores are told to beside the results."""
 
     on_scores: str | Callable[..., Any] | None = option(
@@ -137,6 +155,9 @@ class LayoutOptions(Options):
     verb: Literal["detect", "segment"] | None = option(
         "what --data with boxes and masks asks for (default: detect)", default=None
     )
+    box_order: Literal["xywh", "xyxy"] | None = option(
+        "what the four numbers of a box are, where --data has rows that do not show it", default=None
+    )
     save_task: Path | None = option(
         "write the task that --data makes to this file", default=None, metavar="FILE.yaml", check=Path
     )
@@ -144,7 +165,7 @@ class LayoutOptions(Options):
 
 @options
 class RunOptions(
-    ModelOptions, DataOptions, SetOptions, LayoutOptions, ReportOptions, TrustOptions, CodeOptions
+    ModelOptions, DataOptions, SetOptions, LayoutOptions, TrackerOptions, TrustOptions, CodeOptions
 ):
     """Predict and score tasks with checkpoints."""
 
@@ -282,6 +303,12 @@ class TableOptions(CodeOptions):
     output: str | Path | None = option(
         "write there instead of printing", default=None, metavar="FILE", check=Path
     )
+    report: str | Path | None = option(
+        "where the report of these runs is or will be, a folder or an address; html links to it",
+        default=None,
+        metavar="REPORT",
+        check=report_place,
+    )
     published: bool = option("with the papers' numbers, a line a score", default=False)
     published_model: str | None = option(
         "compare with this model's numbers, e.g. paligemma2-3b (default: by the checkpoint's name)",
@@ -311,6 +338,44 @@ class CompareOptions(CodeOptions):
 
 
 @options
+class SweepOptions(ModelOptions, DataOptions, SetOptions, TrustOptions, CodeOptions):
+    """What moves the score: a grid of settings, on more samples where it is undecided."""
+
+    model: Names = option(
+        "a checkpoint as `run` takes it; several are the values of --over resolution",
+        kw_only=False, metavar="MODEL", check=models, repeat=True, required=True,
+    )  # fmt: skip
+    tasks: Names = option(
+        TASKS, kw_only=False, metavar="NAMES", check=names, repeat=True, several=True, required=True,
+        also=("--task",),
+    )  # fmt: skip
+    over: Sequence[str] = option(
+        "prompt, resolution, precision, classes_per_call, or KEY=A,B of any option of the model or key of a "
+        "task; the first value is what the others are compared with",
+        default=(), metavar="AXIS", check=one_by_one, repeat=True,
+    )  # fmt: skip
+    prompt: Sequence[str] = option(
+        "with --over prompt: a text to try beside the task's own (default: with and without 'answer en', in "
+        "lower case, with a second line break)",
+        default=(), metavar="TEXT", check=one_by_one, repeat=True,
+    )  # fmt: skip
+    first: int = option("images of the first look (default 100)", default=100, metavar="N", check=positive)
+    limit: float | None = option(
+        "images of the last look, or a share of them (default: all)",
+        default=None, metavar="N", check=count_or_share,
+    )  # fmt: skip
+    margin: float = option("of equivalence (default 0.02: two points)", default=0.02, check=share)
+    protocol: Protocol | None = option("image, prompt and stop rules (default: the task's)", default=None)
+    output_path: str | Path = option("default: results", default=Path("results"), metavar="DIR", check=Path)
+    format: Literal["terminal", "md", "csv", "html", "latex", "json"] | None = option(
+        "default: by the name of --output, else terminal", default=None
+    )
+    output: str | Path | None = option(
+        "write the map there instead of printing", default=None, metavar="FILE", check=Path
+    )
+
+
+@options
 class CheckOptions(ModelOptions, DataOptions, TrustOptions, CodeOptions):
     """May a candidate replace a baseline."""
 
@@ -336,6 +401,12 @@ class CheckOptions(ModelOptions, DataOptions, TrustOptions, CodeOptions):
         "the decision with every number", default=None, metavar="FILE", check=Path
     )
     junit: str | Path | None = option("one test case a task", default=None, metavar="FILE", check=Path)
+    report: str | Path | None = option(
+        "where the report of these runs is or will be; --junit and --github link to it",
+        default=None,
+        metavar="REPORT",
+        check=report_place,
+    )
     github: bool = option("annotations and a job summary", default=False)
     output_path: str | Path | None = option(
         "where a model's runs are kept (default: a new folder below checks)",
@@ -355,7 +426,7 @@ class BaselineOptions(CodeOptions):
 
 
 @options
-class WatchOptions(ModelOptions, DataOptions, ReportOptions, TrustOptions, CodeOptions):
+class WatchOptions(ModelOptions, DataOptions, TrackerOptions, TrustOptions, CodeOptions):
     """Evaluate each new checkpoint of a training run."""
 
     folder: Path = option("the output folder of the training run", kw_only=False, metavar="DIR", place="1")
@@ -410,11 +481,29 @@ class AskOptions(ModelOptions, DataOptions):
 
 
 @options
-class DoctorOptions(ModelOptions):
-    """Engines, batches and precision of a checkpoint; what to set."""
+class DoctorOptions(ModelOptions, DataOptions, LayoutOptions, CodeOptions):
+    """Engines, batches and precision of a checkpoint; or what it was trained with; what to set."""
 
-    model: Names = option(MODEL, kw_only=False, metavar="MODEL", check=names, repeat=True, required=True)
-    samples: int = option("default 32", default=32, metavar="N", check=positive)
+    model: Names = option(MODEL, default=(), kw_only=False, metavar="MODEL", check=names, repeat=True)
+    samples: int | None = option("default 32; of known answers 64", default=None, metavar="N", check=positive)
+    protocol_of: str | None = option(
+        "in place of --model: what this checkpoint was trained with (mask, newline, resize...), by answers "
+        "that --data or --tasks state",
+        default=None,
+        metavar="MODEL",
+    )
+    tasks: Names = option(
+        f"with --protocol-of: {TASKS}", metavar="NAMES", default=(), check=names, repeat=True, several=True
+    )
+    data: Path | None = option(
+        "with --protocol-of: a folder or file of your own, such as the training data",
+        default=None,
+        metavar="FOLDER|FILE",
+        check=Path,
+    )
+    write: bool = option(
+        "with --protocol-of: write what is certain to evalkit.yaml beside the checkpoint", default=False
+    )
 
 
 @options
@@ -527,13 +616,59 @@ class SuspectsOptions(CodeOptions):
     output: str | Path | None = option("all of them as JSON lines", default=None, metavar="FILE", check=Path)
 
 
+@options
+class PagesOptions(CodeOptions):
+    """Which samples a report shows, and where their images are."""
+
+    runs: Paths = option(
+        f"{RUNS}; several are compared", kw_only=False, metavar="RUN", place="+", check=paths
+    )
+    limit: int | None = option("only so many samples of a task", default=None, metavar="N", check=positive)
+    data_root: Paths = option(
+        "where images are, if not where the run found them",
+        default=(),
+        metavar="DIR",
+        check=paths,
+        repeat=True,
+    )
+
+
+@options
+class ReportOptions(PagesOptions):
+    """Pages that open from disk: scores, every sample with its picture, what went wrong."""
+
+    output: str | Path = option("default: REPORT", default=Path("REPORT"), metavar="DIR", check=Path)
+    picture_size: int | None = option(
+        "pixels of a picture's longer side (default: 768 up to 500 images, 384 up to 5,000, else 256)",
+        default=None,
+        metavar="N",
+        check=positive,
+    )
+    title: str = option("default: the checkpoints' names", default="", metavar="TEXT")
+    single_file: bool = option("one HTML file with everything in it, for few samples", default=False)
+    no_images: bool = option("without pictures", default=False)
+    redact: bool = option(
+        "without pictures, questions, targets and answers: for data that may not be passed on", default=False
+    )
+
+
+@options
+class ViewOptions(PagesOptions):
+    """The same pages in the browser, served to this machine alone; RUN may also be a report."""
+
+    no_browser: bool = option("only say the address", default=False)
+
+
 VERBS: dict[str, type[Options]] = {
     "run": RunOptions,
     "demo": DemoOptions,
     "score": ScoreOptions,
     "table": TableOptions,
+    "report": ReportOptions,
+    "view": ViewOptions,
     "export": ExportOptions,
     "compare": CompareOptions,
+    "sweep": SweepOptions,
     "check": CheckOptions,
     "baseline": BaselineOptions,
     "watch": WatchOptions,

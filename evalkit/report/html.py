@@ -33,7 +33,7 @@ figcaption{overflow-wrap:anywhere}svg{width:100%;height:auto;display:block}
 svg text{font-size:11px;fill:var(--soft)}.grid{stroke:var(--line)}
 .curve{fill:none;stroke:var(--curve);stroke-width:1.5}.bar{stroke:var(--curve);opacity:.45}
 .band{fill:var(--curve);opacity:.13}
-circle{fill:var(--curve)}.bad{fill:var(--bad);stroke:var(--bad)}
+circle{fill:var(--curve)}a{color:inherit}.bad{fill:var(--bad);stroke:var(--bad)}
 """
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 430, 180, 46, 12, 10, 24
 

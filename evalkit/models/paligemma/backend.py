@@ -10,8 +10,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, TypeVar
 
+from evalkit import conventions
+from evalkit.conventions import PROTOCOLS
 from evalkit.errors import ImageError, ModelError, nearest
 from evalkit.files import remembered_digest
 from evalkit.models.paligemma import flops
@@ -24,7 +27,8 @@ from evalkit.models.paligemma.batching.stream import Stream
 from evalkit.models.paligemma.checkpoint import big_vision, hub, lora
 from evalkit.models.paligemma.checkpoint import info as checkpoint_info
 from evalkit.models.paligemma.checkpoint import quantize as quantization
-from evalkit.models.paligemma.checkpoint.info import PROTOCOLS, CheckpointInfo
+from evalkit.models.paligemma.checkpoint import trained as trained_with
+from evalkit.models.paligemma.checkpoint.info import CheckpointInfo
 from evalkit.models.paligemma.checkpoint.planned import Planned
 from evalkit.models.paligemma.checkpoint.resolve import Found, called_after, find
 from evalkit.models.paligemma.interface import Engine, Limit, Rules, rules
@@ -52,10 +56,15 @@ class PaliGemma(Model):
     as big_vision's cache). `stable` recomputes answers below a margin in float32 (True: the precision's
     default margin). `strict` gives every batch the same shape. `sliding_window`: none, as the reference,
     or transformers: the window of Gemma 2's config, in alternate layers during decoding.
+    `conventions` is a file that says what the checkpoint was trained with (default: the `evalkit.yaml` in the
+    folder of the adapter or the weights); `prompt_mask` counts more than it: bidirectional, causal or
+    causal_image (`interface.Rules`).
     `cuda_graphs` records decode steps and replays them: on, off, or auto: on a GPU; `fused_kernels`
     and `compile` (torch.compile on the decode step and the vision tower) take fewer kernels.
-    `adapter` is a LoRA adapter to be merged. If `model` itself is one, it is merged into `base`
-    (default: the base that it names). `quantize` rounds the weights; `tokenizer` is another folder's.
+    `adapter` is a LoRA adapter to be merged; beside weights in bitsandbytes' codes, as QLoRA trains it, it
+    runs unmerged. If `model` itself is one, `base` is what it was trained on (default: what it names).
+    `quantize` rounds the weights, or expands those that were saved as codes into floats (`none`);
+    `tokenizer` is another folder's.
     `workers` threads or processes (`worker_kind`) read images ahead.
     `prepare` reads an image (default: `evalkit.images.prepare`). Creating a `PaliGemma` reads nothing;
     `info`, `identity()` and `dtype="auto"` (the precision in which most weights are stored) read the folder;
@@ -77,6 +86,8 @@ class PaliGemma(Model):
     stable: bool | str | float | None = None
     strict: bool = False
     sliding_window: str = "none"
+    prompt_mask: str | None = None
+    conventions: str | None = None
     cuda_graphs: str = "auto"
     fused_kernels: bool = False
     compile: bool = False
@@ -92,6 +103,7 @@ class PaliGemma(Model):
     _sizes: BatchSize | None = field(default=None, init=False, repr=False)
     _stable: Stable | None = field(default=None, init=False, repr=False)
     _features: tuple[int, ...] = field(default=(), init=False, repr=False)
+    _any_engine: bool = field(default=False, init=False, repr=False)  # so saved codes may choose
 
     @classmethod
     def open(cls, asked: Opening) -> Checkpoint:
@@ -114,11 +126,12 @@ class PaliGemma(Model):
             setattr(self, name, value)
         if self.protocol not in PROTOCOLS:
             raise ModelError(f"protocol {self.protocol}: no such protocol{nearest(self.protocol, PROTOCOLS)}")
+        if self.quantize is not None:
+            self.quantize = quantization.read(self.quantize)
         if self.engine == "auto":
+            self._any_engine = True
             spread = self.device_map or self.quantize in quantization.LIBRARIES
             self.engine = "plain" if spread else "fast"
-        if self.quantize is not None:
-            quantization.check(self.quantize)
         if self.dtype == "auto":
             self.dtype = self._stored()
         self._check_together()
@@ -160,13 +173,40 @@ class PaliGemma(Model):
         else:
             info = checkpoint_info.inspect(path, tokenizer)
         checkpoint_info.check_resolution(info, self.resolution)
+        info = self._with_conventions(info, adapter.path if adapter is not None else None)
+        quantization.check_saved(info, self.quantize)
+        self._settle_engine(info)
         if adapter is None:
             return info
-        if self.quantize in quantization.LIBRARIES:
-            raise ModelError(f"--quantize {self.quantize}: not possible with an adapter; --quantize int8 is")
+        if self.quantize == "torchao-int8":
+            raise ModelError(f"--quantize {self.quantize}: not possible with an adapter; nf4 is")
         lora.check_base(adapter, self._found.base, info.family, info.resolution, info.shapes)
         remarks = info.remarks + lora.remarks(adapter, info.shapes)
         return dataclasses.replace(info, adapter=adapter, remarks=remarks)
+
+    def _with_conventions(self, info: CheckpointInfo, adapter: Path | None) -> CheckpointInfo:
+        """With what the checkpoint was trained with, by the files beside it or the options."""
+        found = trained_with.Trained(info.protocol, info.trained)
+        if self.conventions is not None:
+            found = trained_with.given(Path(self.conventions))
+        elif adapter is not None:
+            found = trained_with.over(found, trained_with.beside(adapter))
+        trained = found.conventions
+        if self.prompt_mask is not None:
+            trained = dataclasses.replace(trained, prompt_mask=self.prompt_mask)
+        return dataclasses.replace(info, protocol=found.protocol, trained=trained)
+
+    def _settle_engine(self, info: CheckpointInfo) -> None:
+        """Takes the plain engine for weights that stay codes. Raises ModelError if another was asked for."""
+        if quantization.in_force(info, self.quantize) is None or self.engine == "plain":
+            return
+        if not self._any_engine:
+            raise ModelError(
+                f"--engine fast: {info.path} is saved in codes, which --engine plain runs as they are; with "
+                "--quantize none they are expanded into floats, for either engine"
+            )
+        self.engine = "plain"
+        self._check_together()
 
     def _check_npz(self) -> None:
         for name, value in (("device_map", self.device_map), ("quantize", self.quantize)):
@@ -185,11 +225,11 @@ class PaliGemma(Model):
 
     @property
     def rules(self) -> Rules:
-        return rules(self.protocol, self.info.eos)
+        return rules(self.protocol, self.info.eos, self.info.trained)
 
     def identity(self) -> Mapping[str, Any]:
         """Everything that decides the text. Hashes the weights (once); needs no torch."""
-        fixed = self.rules
+        fixed = self.rules  # reads the folder, which may decide the engine
         return {
             "backend": f"paligemma-{self.engine}",
             "text_version": TEXT_VERSION,
@@ -197,7 +237,7 @@ class PaliGemma(Model):
             "dtype": self.dtype,
             "kv_dtype": self._kv_dtype,
             "attention": self.info.attention,
-            "quantisation": quantization.identity(self.quantize),
+            "quantisation": quantization.identity(self.info, self.quantize),
             "protocol": {
                 "prompt": fixed.protocol,
                 "eos": list(fixed.eos),
@@ -205,6 +245,7 @@ class PaliGemma(Model):
                 "first_position": fixed.first_position,
                 "sliding_window": self.info.window if self._sliding else None,
             },
+            **({"conventions": said} if (said := conventions.identity(self.info.trained)) else {}),
             # Earlier versions took the embedding table for both.
             **({"tables": 2} if self.info.two_tables else {}),
             **({"stable": self._threshold} if self._threshold else {}),
@@ -247,14 +288,17 @@ class PaliGemma(Model):
             self.load()
             return self.under(protocol)
 
+        how = quantization.about(self.info, self.quantize)
         return Checkpoint(
             name=name or self.info.path.resolve().name,
             about=f"{self.info.describe()}, run in {self.dtype}"
-            + (f", weights quantised ({self.quantize})" if self.quantize else ""),
+            + (f", {how}" if how else "")
+            + (f"; as trained: {self.info.trained}" if self.info.trained.said else ""),
             resolution=self.info.resolution,
             identity=identity,
             load=load,
             protocol=self.info.protocol,
+            conventions=self.info.trained,
             flops=flops.counter(self.info),
         )
 
@@ -380,10 +424,12 @@ class PaliGemma(Model):
     # --- answering ---
 
     def encode(self, prompt: str, text_length: int | None) -> list[int]:
-        """The token ids after the image tokens, under this protocol; loads the checkpoint if needed."""
+        """The token ids after the image tokens, under this protocol and the checkpoint's conventions; loads
+        the checkpoint if needed."""
         self.load()
         assert self._prompter is not None
-        return self._prompter.encode(prompt, text_length, self.protocol)
+        text = conventions.prompt(prompt, self.info.trained)
+        return list(translate.encoded(self._prompter, text, text_length, self.rules)[1])
 
     def predict(
         self,
@@ -405,6 +451,8 @@ class PaliGemma(Model):
         assert self._readers is not None
         self._stable.begin()
         prompter, rules, info, pool = self._prompter, self.rules, self.info, self._readers.pool()
+        if info.trained.eos is False:  # it may never write the end token, and rambles after a line break
+            rules = dataclasses.replace(rules, eos=(*rules.eos, *prompter.newline))
         planned = (translate.planned(r, prompter, rules, info) for r in requests)
         if self.engine == "fast":
             engine: Any = self._engine

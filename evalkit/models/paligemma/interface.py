@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from evalkit.types import Decode
+from evalkit.types import Conventions, Decode
 
 
 @dataclass(slots=True)
@@ -34,15 +34,23 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One prompt ready for the model: pixels, and the ids after the image tokens. `seed` is that of its
-    random numbers when decoding samples; `keys` are digests of the images' pixels if already known;
-    `forbid` are token sequences that the answer may not contain."""
+    """One prompt ready for the model: pixels, and the ids after the image tokens and `before` them. `seed`
+    is that of its random numbers when decoding samples; `keys` are digests of the images' pixels if already
+    known; `forbid` are token sequences that the answer may not contain."""
 
     pixels: Pixels
     ids: tuple[int, ...]
     seed: int = 0
     keys: tuple[str, ...] = ()
     forbid: tuple[tuple[int, ...], ...] = ()
+    before: tuple[int, ...] = ()
+
+    def free(self, image_tokens: int, mask: str) -> int | None:
+        """How many tokens of the prefix, from its beginning, attend to each other, where the others attend
+        to what is before them (see `Rules.prompt_mask`); None: all. `image_tokens` is of one image."""
+        if mask == "bidirectional":
+            return None
+        return len(self.before) + len(self.pixels) * image_tokens if mask == "causal" else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +110,27 @@ class Rules:
     eos: tuple[int, ...]  # decoding ends at any of these
     cap_first: bool  # soft-cap the first new token's logits too (Gemma 2; the reference does not)
     first_position: int  # rotary position of a prompt's first token
+    # What the prefix attends to. bidirectional: every token to all of it, as big_vision and transformers'
+    # processor with a suffix. causal: image tokens to each other, the text to what is before it
+    # (LLaMA-Factory's token_type_ids: 0 for the image, 1 for all text). causal_image: image tokens, too, to
+    # what is before them (transformers without token_type_ids).
+    prompt_mask: str = "bidirectional"
+    newline: bool = True  # after the prompt
+    bos: str = "prompt"  # prompt (between image and prompt) | image (before the image) | none
+    ended: bool = True  # whether choices are scored with their end token
 
 
-def rules(protocol: str, eos: tuple[int, ...]) -> Rules:
+def rules(protocol: str, eos: tuple[int, ...], trained: Conventions | None = None) -> Rules:
     """`paper`: big_vision (ends at id 1 only, positions from 0, first logits not soft-capped);
-    `hf`: transformers' `generate` with the checkpoint's own end tokens `eos`."""
+    `hf`: transformers' `generate` with the checkpoint's own end tokens `eos`. What the checkpoint was
+    `trained` with counts more."""
+    trained = trained or Conventions()
+    stated = {
+        "prompt_mask": trained.prompt_mask or "bidirectional",
+        "newline": trained.newline is not False,
+        "bos": trained.bos or "prompt",
+        "ended": trained.eos is not False,
+    }
     if protocol == "paper":
-        return Rules("paper", (1,), cap_first=False, first_position=0)
-    return Rules("hf", eos, cap_first=True, first_position=1)
+        return Rules("paper", (1,), cap_first=False, first_position=0, **stated)  # type: ignore[arg-type]
+    return Rules("hf", eos, cap_first=True, first_position=1, **stated)  # type: ignore[arg-type]

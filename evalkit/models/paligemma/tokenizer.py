@@ -40,8 +40,10 @@ class Prompter:
         }  # fmt: skip
         self._literal = (*self._controls, IMAGE)
 
-    def encode(self, prompt: str, length: int | None, protocol: str = "paper") -> list[int]:
-        """The ids after the image tokens.
+    def encode(
+        self, prompt: str, length: int | None, protocol: str = "paper", bos: bool = True, newline: bool = True
+    ) -> list[int]:
+        """The ids after the image tokens; without `bos` or `newline` these are left out.
 
         `paper`: [bos] + tokens(prompt) + tokens("\\n"), cut to `length` ids (None: not cut), so a cut
         prompt loses its newline; `<bos>` and the like in a prompt are plain text (big_vision's
@@ -49,11 +51,12 @@ class Prompter:
         PaliGemmaProcessor does; a literal `<image>` is plain text.
         """
         if protocol == "hf":
-            return [self.bos, *self._ids(prompt + "\n", literal=(IMAGE,))]
-        ids = [self.bos]
+            text = prompt + "\n" * newline
+            return [self.bos] * bos + self._ids(text, literal=(IMAGE,))
+        ids = [self.bos] * bos
         for part in _cut_runs(prompt):
             ids += self._ids(part, literal=self._literal)
-        ids += self.newline
+        ids += self.newline * newline
         return ids if length is None else ids[:length]
 
     def continuation(self, text: str) -> list[int]:

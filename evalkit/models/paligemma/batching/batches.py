@@ -24,13 +24,15 @@ AHEAD = 2  # batches whose images are read while the model works
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A request with the ids after its image tokens, the ids of each choice (end token included), and the
-    token sequences that its answer may not contain."""
+    """A request with the ids after its image tokens and `before` them, the ids of each choice (with the end
+    token if `ended`), and the token sequences that its answer may not contain."""
 
     request: Request
     ids: tuple[int, ...]
     choices: tuple[tuple[int, ...], ...] = ()
     forbid: tuple[tuple[int, ...], ...] = ()
+    before: tuple[int, ...] = ()
+    ended: bool = True
 
 
 @dataclass(frozen=True, slots=True)

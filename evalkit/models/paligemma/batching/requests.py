@@ -6,6 +6,7 @@ import functools
 import logging
 from typing import Any
 
+from evalkit import conventions
 from evalkit.errors import ModelError
 from evalkit.models.paligemma.batching.batches import Planned
 from evalkit.models.paligemma.checkpoint.info import CheckpointInfo
@@ -19,7 +20,8 @@ log = logging.getLogger("evalkit")
 
 
 def planned(request: Request, prompter: Prompter, rules: Rules, info: CheckpointInfo) -> Planned:
-    """The request with its token ids. Raises ModelError if this checkpoint cannot answer it."""
+    """The request with its token ids, its prompt written as in training. Raises ModelError if this checkpoint
+    cannot answer it."""
     if request.preparation.resolution != info.resolution:
         raise ModelError(
             f"{info.path}: sample {request.id}: images are prepared at "
@@ -34,9 +36,19 @@ def planned(request: Request, prompter: Prompter, rules: Rules, info: Checkpoint
         raise ModelError(f"decode: max_new_tokens and beams must be at least 1, not {decode}")
     if decode.samples and decode.beams > 1:
         raise ModelError(f"decode: sampling needs beams=1, not {decode}")
-    ids = tuple(prompter.encode(request.prompt, decode.text_length, rules.protocol))
-    choices = tuple((*prompter.continuation(c), rules.eos[0]) for c in request.choices)
-    return Planned(request, ids, choices, forbidden(decode, prompter, rules))
+    text = conventions.prompt(request.prompt, info.trained)
+    before, ids = encoded(prompter, text, decode.text_length, rules)
+    end = (rules.eos[0],) * rules.ended
+    choices = tuple((*prompter.continuation(c), *end) for c in request.choices)
+    return Planned(request, ids, choices, forbidden(decode, prompter, rules), before, rules.ended)
+
+
+def encoded(
+    prompter: Prompter, prompt: str, length: int | None, rules: Rules
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The ids before the image tokens, and after them."""
+    ids = prompter.encode(prompt, length, rules.protocol, rules.bos == "prompt", rules.newline)
+    return (prompter.bos,) * (rules.bos == "image"), tuple(ids)
 
 
 def forbidden(decode: Decode, prompter: Prompter, rules: Rules) -> tuple[tuple[int, ...], ...]:
@@ -64,19 +76,21 @@ def _warn(text: str, last: str) -> None:
 
 def prediction(prompter: Prompter, item: Planned, images: list[Any], answer: Answer) -> Prediction:
     """The prediction to keep of an answer; `images` are the item's images as read."""
-    n = len(answer.tokens) - (answer.stop == "eos")
+    n = len(answer.tokens) - (answer.stop == "eos" and (item.ended or not item.choices))
     tokens, request = answer.tokens[:n], item.request
     text = prompter.decode(tokens)
     if item.choices:  # the choice as given, not as the tokenizer decodes it
         text = request.choices[item.choices.index(answer.tokens)]
+    kept = request.decode.logprobs
     return Prediction(
         id=request.id,
         prompt=request.prompt,
         text=text,
         tokens=tokens,
-        logprobs=answer.logprobs[:n] if request.decode.logprobs else None,
+        logprobs=answer.logprobs[:n] if kept else None,
         stop=answer.stop,
         margin=answer.margin,
         image_digests=tuple(str(i.digest) for i in images),
         sizes=tuple((int(i.size[0]), int(i.size[1])) for i in images),
+        end_logprob=answer.logprobs[n] if kept and n < len(answer.logprobs) else None,
     )

@@ -154,4 +154,5 @@ def prompt(planned: Planned, images: list[Any]) -> Prompt:
     """One planned request in the form that an engine takes."""
     pixels = images[0].pixels[None] if len(images) == 1 else np.stack([i.pixels for i in images])
     keys = tuple(getattr(i, "key", "") for i in images)
-    return Prompt(pixels, planned.ids, planned.request.seed, keys if all(keys) else (), planned.forbid)
+    keys = keys if all(keys) else ()
+    return Prompt(pixels, planned.ids, planned.request.seed, keys, planned.forbid, planned.before)

@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evalkit import strict_yaml
-from evalkit.errors import ModelError, UserError
+from evalkit.errors import ModelError
 from evalkit.files import file_digest
-from evalkit.models.paligemma.checkpoint import contents, hub, settings, weight_files
+from evalkit.models.paligemma.checkpoint import contents, hub, saved_codes, settings, trained, weight_files
 from evalkit.models.paligemma.checkpoint.lora import Adapter
 from evalkit.models.paligemma.checkpoint.planned import Planned
 from evalkit.models.paligemma.checkpoint.safetensors import DTYPES, canonical
 from evalkit.models.paligemma.checkpoint.settings import Settings
+from evalkit.types import Conventions
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -31,7 +31,6 @@ TOKENIZER_FILES = (
     "added_tokens.json",
 )
 PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
-PROTOCOLS = ("paper", "hf")
 SIZES = (
     "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads",
     "head_dim",
@@ -55,13 +54,15 @@ class CheckpointInfo:
     weights: tuple[Path, ...]
     tokenizer: tuple[Path, ...]
     processor: tuple[Path, ...]
-    protocol: str  # that its `evalkit.yaml` says it was trained with: paper, hf, or "" without that file
+    protocol: str  # that its `evalkit.yaml` says it was trained with: paper, hf, or ""
     shapes: Mapping[str, tuple[int, ...]]  # of every tensor, by `safetensors.canonical` name
+    codes: saved_codes.Codes | None = None  # how bitsandbytes saved the weights; None: they are plain
     two_tables: bool = False  # whether an output table is saved beside the embedding table
     window: int | None = None  # tokens that alternate layers see when transformers decodes (Gemma 2)
     adapter: Adapter | None = None  # merged into the weights when they are loaded
     derived: Mapping[str, Any] | None = None  # config.json derived from a .npz, which has none
     remarks: tuple[str, ...] = ()  # sentences: what is odd about the files, and does not stop a run
+    trained: Conventions = field(default_factory=Conventions)  # what else that file says
     planned: Planned = field(default_factory=Planned)  # the files that a run's identity names
 
     @property
@@ -80,9 +81,10 @@ class CheckpointInfo:
         files = f"{len(self.weights)} file" + ("s" if len(self.weights) != 1 else "")
         files = files if self.weights else "in memory"
         files += f", with adapter {self.adapter.path.name}" if self.adapter else ""
+        saved = f" (saved in {self.codes.scheme})" if self.codes else ""
         return (
             f"{name}, {self.resolution} px ({self.image_tokens:,} image tokens), "
-            f"{_short(self.parameters)} parameters in {self.dtype}, {files}"
+            f"{_short(self.parameters)} parameters in {self.dtype}{saved}, {files}"
         )
 
 
@@ -100,6 +102,9 @@ def inspect(path: str | Path, tokenizer: Path | None = None) -> CheckpointInfo:
             part.maybe(size, least=1)
     family = _family(config, text)
     found, remarks = weight_files.find(folder)
+    codes = saved_codes.read(config)
+    if codes is not None:
+        codes, found = saved_codes.plain(codes, found)
     contents.refuse(folder, found)
     tensors = {name: tensor for one in found for name, tensor in one.tensors.items()}
     shapes = {canonical(name): tensor.shape for name, tensor in tensors.items()}
@@ -113,6 +118,7 @@ def inspect(path: str | Path, tokenizer: Path | None = None) -> CheckpointInfo:
         info,
         weights=tuple(one.file for one in found),
         processor=info.processor or (processor_files(home) if told else ()),
+        codes=codes,
         remarks=(*remarks, *told),
     )
 
@@ -127,6 +133,7 @@ def described(
     text, vision = config.part("text_config"), config.part("vision_config")
     family = _family(config, text)
     resolution, patch = _geometry(folder, vision, shapes)
+    said = trained.beside(folder)
     two_tables = {contents.TABLE, contents.HEAD} <= shapes.keys()
     if contents.HEAD in shapes and not two_tables:  # then it is the embedding table too, as in transformers
         shapes[contents.TABLE] = shapes[contents.HEAD]
@@ -143,7 +150,8 @@ def described(
         weights=(),
         tokenizer=tokenizer_files(home),
         processor=processor_files(folder),
-        protocol=_protocol(folder),
+        protocol=said.protocol,
+        trained=said.conventions,
         window=window(family, text),
         shapes=shapes,
         two_tables=two_tables,
@@ -245,13 +253,7 @@ def _config(folder: Path) -> Settings:
         raise ModelError(f"{folder}: no such folder; --model takes a checkpoint folder or a hub id")
     if not (folder / "config.json").is_file():
         raise ModelError(f"{folder}: {_instead(folder)}")
-    config = settings.read(folder / "config.json")
-    if config.content.get("quantization_config"):
-        raise ModelError(
-            f"{config.where}: quantization_config: quantised weights are not supported; give the unquantised "
-            "checkpoint"
-        )
-    return config
+    return settings.read(folder / "config.json")
 
 
 def _instead(folder: Path) -> str:
@@ -315,21 +317,6 @@ def _eos(folder: Path, config: Settings, text: Settings) -> tuple[int, ...]:
     first = (settings.read(generation),) if generation.is_file() else ()
     said = [source.wholes("eos_token_id") for source in (*first, text, config)]
     return next((listed for listed in said if listed is not None), (1,))
-
-
-def _protocol(folder: Path) -> str:
-    """`protocol: paper|hf` of the checkpoint's own `evalkit.yaml`, its only key; "" without the file."""
-    file = folder / "evalkit.yaml"
-    if not file.is_file():
-        return ""
-    try:
-        said = strict_yaml.read(file)
-    except (UserError, ValueError, RecursionError, OverflowError):
-        said = {}
-    protocol = said.get("protocol")
-    if set(said) != {"protocol"} or not isinstance(protocol, str) or protocol not in PROTOCOLS:
-        raise ModelError(f"{file}: must hold one line, 'protocol: paper' or 'protocol: hf'")
-    return protocol
 
 
 def _short(n: int) -> str:

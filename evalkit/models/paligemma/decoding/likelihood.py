@@ -64,3 +64,27 @@ def likelihood(
             if step + 1 < longest:
                 logits = engine.step(fed, state)
     return [tuple(row) for row in found]
+
+
+def of_answers(
+    engine: Any, prompts: Sequence[Prompt], answers: Sequence[Sequence[int]], rules: Rules, rows: int = 16
+) -> list[tuple[float, ...]]:
+    """The log-probability of each token of each prompt's one answer, as `likelihood` has it; prompts of one
+    length together, at most `rows` at once, where the engine can (`FastEngine.forced`)."""
+    found: list[tuple[float, ...]] = [()] * len(prompts)
+    if not hasattr(engine, "forced"):
+        for i, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
+            found[i] = likelihood(engine, prompt, [answer], rules)[0]
+        return found
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for i in sorted(range(len(prompts)), key=lambda i: len(answers[i])):
+        key = len(prompts[i].pixels), len(prompts[i].before), len(prompts[i].ids)
+        groups.setdefault(key, []).append(i)
+    with torch.inference_mode():
+        for group in groups.values():
+            for start in range(0, len(group), rows):
+                some = group[start : start + rows]
+                told = engine.forced([prompts[i] for i in some], [answers[i] for i in some], rules)
+                for i, each in zip(some, told, strict=True):
+                    found[i] = each
+    return found

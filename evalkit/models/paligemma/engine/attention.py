@@ -23,9 +23,9 @@ def attend(
 ) -> torch.Tensor:
     """softmax(cap · tanh(scale · q keysᵀ / cap)) values, all shaped (batch, heads, n, size).
 
-    `mask` (batch, 1, 1, m) is true where a key may be seen. On a CPU in bfloat16, torch's fused kernel
-    multiplies in float32 and takes three times as long as products in bfloat16. Those round the scores
-    to bfloat16 before the softmax, as transformers' eager attention does.
+    `mask` (batch or 1, 1, n or 1, m) is true where a key may be seen. On a CPU in bfloat16, torch's
+    fused kernel multiplies in float32 and takes three times as long as products in bfloat16. Those round the
+    scores to bfloat16 before the softmax, as transformers' eager attention does.
     """
     plain = cap is None and not (q.dtype is torch.bfloat16 and q.device.type == "cpu" and q.shape[2] >= MANY)
     if plain:
@@ -36,6 +36,8 @@ def attend(
     if q.shape[2] < MANY:  # decoding: all rows at once
         out.copy_(_written(q, keys, values, scale, mask, cap))
         return out
+    if mask is not None:
+        mask = mask.expand(q.shape[0], -1, q.shape[2], -1)
     # On a CPU one row at a time: the same shapes whatever the batch, and they fit into the cache.
     together = 1 if q.device.type in ALONE else max(1, most // (wide * q.shape[2]))
     for row in range(0, q.shape[0], together):
@@ -43,7 +45,9 @@ def attend(
         seen = None if mask is None else mask[part]
         for start in range(0, q.shape[2], step):
             some = part, slice(None), slice(start, start + step)
-            out[some] = _written(q[some], keys[part], values[part], scale, seen, cap)
+            out[some] = _written(
+                q[some], keys[part], values[part], scale, None if seen is None else seen[:, :, some[2]], cap
+            )
     return out
 
 

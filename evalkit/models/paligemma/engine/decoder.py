@@ -3,7 +3,7 @@ cache. Knows no image, no tokenizer and no sampling rule."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ MLP_ELEMENTS = {"cpu": 1 << 19}  # of the widest activation held at once: bounds
 GPU_MLP_ELEMENTS = 1 << 27  # still thousands of rows: products are not slower, and a GPU with 8 GB has room
 MLP_ROWS = 256  # at least so many rows at once, or reading the weights would dominate
 EVERYTHING = 1 << 20  # tokens: a sliding window longer than any prompt
+CAUSAL_ROWS = 256  # queries of one mask: bounds its memory and skips the keys after them
 ROOM = 16  # decode steps that a cache grows by when their number is not known
 
 
@@ -93,7 +94,7 @@ class State:
 
 
 class Decoder:
-    """A Gemma decoder whose prefix is fully bidirectional, so that rows of equal length need no mask.
+    """A Gemma decoder. Rows of equal length whose prefix is fully bidirectional need no mask.
 
     Takes over the weights of transformers' `language_model` and empties it, so memory holds them once.
     `kv_dtype` rounds keys (after rotation) and values to that precision in every attention call, as
@@ -176,10 +177,11 @@ class Decoder:
         """As `State.reserve`."""
         state.reserve(places, room)
 
-    def prefill(self, x: torch.Tensor, state: State) -> torch.Tensor:
-        """Reads prefixes (batch, length, hidden) as new rows of the state, with full attention.
+    def prefill(self, x: torch.Tensor, state: State, free: int | None = None, last: int = 1) -> torch.Tensor:
+        """Reads prefixes (batch, length, hidden) as new rows of the state. The first `free` tokens attend to
+        each other and the others to what is before them; None: all attend to all.
 
-        Returns the last position's hidden states (batch, hidden).
+        Returns the `last` positions' hidden states (batch, last, hidden).
         """
         batch, length, _ = x.shape
         start, first = len(state.lengths), state.first
@@ -189,11 +191,21 @@ class Decoder:
         for i, layer in enumerate(self.layers):
             keys, values = state.keys[i, start:end, :, :length], state.values[i, start:end, :, :length]
             q = self._project(self._norm(x, layer.before_attention), layer, turns, keys, values)
-            if i + 1 == len(self.layers):  # the last layer: only the last position's output is needed
-                x, q = x[:, -1:], q[:, -1:]
-            x = self._finish(x, self._attend(q, keys, values, None), layer)
+            begin = 0
+            if i + 1 == len(self.layers):  # the last layer: only the last positions' output is needed
+                x, q, begin = x[:, -last:], q[:, -last:], length - last
+            if free is None:
+                attended = self._attend(q, keys, values, None)
+            else:
+                window = self.window if self.sliding[i] else length
+                parts = [
+                    self._attend(q[:, a - begin : b - begin], keys[:, :, :b], values[:, :, :b], seen)
+                    for a, b, seen in causal_blocks(length, free, window, begin, self.home)
+                ]
+                attended = torch.cat(parts, dim=1)
+            x = self._finish(x, attended, layer)
         state.lengths = [*state.lengths, *[length] * batch]
-        return self._norm(x[:, -1], self.norm)
+        return self._norm(x[:, -last:], self.norm)
 
     def step(self, tokens: torch.Tensor, state: State) -> torch.Tensor:
         """Reads one new token per row (batch,). Returns the hidden states after them, (batch, hidden)."""
@@ -330,10 +342,12 @@ class Decoder:
         n, heads · size).
 
         Query heads that share a key head are folded into the sequence, so that no key is repeated.
-        `mask` (batch, 1, 1, m) is true where a key may be seen.
+        `mask` (batch or 1, 1, n or 1, m) is true where a key may be seen.
         """
         batch, n, heads, size = q.shape
         group = heads // self.kv_heads
+        if mask is not None and mask.shape[2] > 1:
+            mask = mask.repeat_interleave(group, dim=2)
         folded = q.view(batch, n, self.kv_heads, group, size).transpose(1, 2)
         folded = folded.reshape(batch, self.kv_heads, n * group, size)
         out = attend(folded, keys, values, self.scaling, mask, self.attention_cap)
@@ -360,6 +374,19 @@ class Decoder:
         """The gated MLP of some normed rows (n, hidden), and the norm after it."""
         h = layer.down(layer.gate(h).mul_(layer.up(h)))
         return h if layer.after_mlp is None else self._norm(h, layer.after_mlp)
+
+
+def causal_blocks(
+    length: int, free: int, window: int, begin: int, home: torch.device
+) -> Iterator[tuple[int, int, torch.Tensor | None]]:
+    """The queries from `begin` on in blocks [a, b), which see no key from b on, and their masks (1, 1, b - a,
+    b), None for everything before b. See `Decoder.prefill`; a causal query sees the last `window` keys."""
+    if begin < free:
+        yield begin, free, None
+    for a in range(max(free, begin), length, CAUSAL_ROWS):
+        b = min(length, a + CAUSAL_ROWS)
+        query, key = torch.arange(a, b, device=home)[:, None], torch.arange(b, device=home)
+        yield a, b, ((key <= query) & (key > query - window))[None, None]
 
 
 def activation(module: Any) -> Activation:

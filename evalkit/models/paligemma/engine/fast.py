@@ -107,29 +107,60 @@ class FastEngine:
         Returns float32 logits (batch, vocabulary) of the first new tokens, and the state to continue from.
         Prompts of one length are read together, different lengths one after the other.
         """
-        groups: dict[tuple[int, int], list[int]] = {}
+        groups: dict[tuple[int, int, int], list[int]] = {}
         for row, prompt in enumerate(prompts):
-            groups.setdefault((len(prompt.pixels), len(prompt.ids)), []).append(row)
+            key = len(prompt.pixels), len(prompt.before), len(prompt.ids)
+            groups.setdefault(key, []).append(row)
         # Copied first: a copy from unpinned memory waits for all work that is queued.
         ids = {
-            key: torch.tensor([prompts[r].ids for r in rows]).to(self.home) for key, rows in groups.items()
+            key: torch.tensor([prompts[r].before + prompts[r].ids for r in rows]).to(self.home)
+            for key, rows in groups.items()
         }
         images = self._images(prompts)
-        longest = max(len(p.pixels) * self.image_tokens + len(p.ids) for p in prompts)
+        longest = max(len(p.before) + len(p.pixels) * self.image_tokens + len(p.ids) for p in prompts)
         steps = self.static or self.decoder
         if state is None:
             state = steps.begin(len(prompts), longest + room, rules.first_position)
         steps.reserve(state, len(state.lengths) + len(prompts), longest + room)
         before, hidden, order = len(state.lengths), [], []
         for key, rows in groups.items():
-            x = torch.cat([torch.stack([images[r] for r in rows]), self.decoder.embed(ids[key])], dim=1)
-            hidden.append(self.decoder.prefill(x, state))
+            words = self.decoder.embed(ids[key])
+            x = torch.cat([words[:, : key[1]], torch.stack([images[r] for r in rows]), words[:, key[1] :]], 1)
+            free = prompts[rows[0]].free(self.image_tokens, rules.prompt_mask)
+            hidden.append(self.decoder.prefill(x, state, free)[:, 0])
             order += rows
         back = sorted(range(len(order)), key=order.__getitem__)
         if len(groups) > 1:
             state.keep([*range(before), *(before + i for i in back)])
         read = torch.cat(hidden)
         return self._logits(read[back] if len(groups) > 1 else read, rules.cap_first), state
+
+    def forced(
+        self, prompts: Sequence[Prompt], answers: Sequence[Sequence[int]], rules: Rules
+    ) -> list[tuple[float, ...]]:
+        """The log-probability of each token of each prompt's answer, in one pass over both. All prompts have
+        as many images and tokens as each other."""
+        images, first = torch.stack(self._images(prompts)), prompts[0]
+        longest = max(map(len, answers))
+        text = [
+            [*p.before, *p.ids, *a[:-1], *[0] * (longest - len(a))]
+            for p, a in zip(prompts, answers, strict=True)
+        ]
+        words = self.decoder.embed(torch.tensor(text).to(self.home))
+        begin = len(first.before)
+        x = torch.cat([words[:, :begin], images, words[:, begin:]], dim=1)
+        free = first.free(self.image_tokens, rules.prompt_mask)
+        prefix = begin + images.shape[1] + len(first.ids)
+        state = self.decoder.begin(len(prompts), x.shape[1], rules.first_position)
+        hidden = self.decoder.prefill(x, state, prefix if free is None else free, longest)
+        found = []
+        for row, answer in zip(hidden, answers, strict=True):
+            raw = self.decoder.logits(row[: len(answer)])
+            capped = self._logits(row[: len(answer)], True)
+            logits = capped if rules.cap_first else torch.cat([raw[:1], capped[1:]])
+            told = torch.tensor(answer).to(self.home)[:, None]
+            found.append(tuple((logits.gather(1, told)[:, 0] - logits.logsumexp(-1)).tolist()))
+        return found
 
     def step(self, tokens: torch.Tensor, state: State) -> torch.Tensor:
         """Reads one new token per row (batch,): float32 logits (batch, vocabulary) of the token after it,

@@ -66,12 +66,15 @@ class PlainEngine:
         first new tokens and the state to continue from."""
         images = len(prompts[0].pixels)
         start = [self.image_token] * (self.image_tokens * images)
-        longest = max(len(p.ids) for p in prompts)
-        rows = [[PAD] * (longest - len(p.ids)) + start + list(p.ids) for p in prompts]
-        ids = torch.tensor(rows, device=self.home)
-        mask = torch.tensor(
-            [[int(i >= longest - len(p.ids)) for i in range(len(rows[0]))] for p in prompts], device=self.home
-        )
+        read = [[*p.before, *start, *p.ids] for p in prompts]
+        longest = max(map(len, read))
+        padding = [longest - len(row) for row in read]
+        ids = torch.tensor([[PAD] * n + row for n, row in zip(padding, read, strict=True)], device=self.home)
+        mask = torch.tensor([[int(i >= n) for i in range(longest)] for n in padding], device=self.home)
+        # Tokens of type 0 attend to each other, the others to what is before them.
+        free = [p.free(self.image_tokens, rules.prompt_mask) for p in prompts]
+        ends = [longest if n is None else m + n for n, m in zip(free, padding, strict=True)]
+        kinds = torch.tensor([[int(i >= end) for i in range(longest)] for end in ends], device=self.home)
         position = (mask.cumsum(1) - 1).clamp(min=0) + rules.first_position
         pixels = torch.from_numpy(np.concatenate([p.pixels for p in prompts]))
         out = self.model.model(
@@ -79,7 +82,7 @@ class PlainEngine:
             pixel_values=self._values(pixels),
             attention_mask=mask,
             position_ids=position,
-            token_type_ids=torch.zeros_like(ids),  # without them the prefix would silently be causal
+            token_type_ids=kinds,  # without them the whole prefix would silently be causal
             use_cache=True,
         )
         state = State(out.past_key_values, mask, position[:, -1] + 1)

@@ -1,0 +1,108 @@
+"""How likely known answers are to a checkpoint, if it is asked by one convention or another. Images, features
+of equal pixels and whole conventions that change nothing are computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from evalkit import conventions
+from evalkit.models.paligemma.backend import PaliGemma
+from evalkit.models.paligemma.batching.requests import encoded
+from evalkit.models.paligemma.interface import Pixels, Prompt, pixel_key, rules
+from evalkit.types import Conventions, ImageRef, Preparation
+
+Floats = npt.NDArray[np.float64]
+Shown = tuple[Pixels, tuple[str, ...]]
+"""The images of a prompt as the model gets them, with their keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A prompt as the data has it, and its answer by the bins of its boxes (all alike where it has none)."""
+
+    id: str
+    cluster: str
+    images: tuple[ImageRef, ...]
+    prompt: str
+    answers: Mapping[int, str]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Likelihood:
+    """Of each known answer: the mean log-probability of its tokens, and that of the end token after it
+    (natural logarithms)."""
+
+    token: Floats  # (answers,)
+    end: Floats  # (answers,)
+
+
+@dataclass(eq=False)
+class KnownAnswers:
+    """A checkpoint and answers that are known. `usual` and `text_length` are the protocol's."""
+
+    model: PaliGemma
+    known: Sequence[Known]
+    usual: Preparation
+    text_length: int | None = None
+    passes: int = 0  # over all answers
+    _pixels: dict[Preparation, list[tuple[Pixels, tuple[str, ...]]]] = field(
+        default_factory=dict, init=False, repr=False
+    )
+    _found: dict[Any, Likelihood] = field(default_factory=dict, init=False, repr=False)
+
+    def inputs(self, trained: Conventions) -> Any:
+        """What decides the numbers of a convention: where two are equal, the data cannot tell which it is."""
+        mask = trained.prompt_mask or "bidirectional"
+        return mask, tuple((p.before, p.ids, p.keys, a) for p, a in self._asked(trained))
+
+    def likelihood(self, trained: Conventions) -> Likelihood:
+        """How likely the answers are by this convention. Raises ModelError and ImageError."""
+        from evalkit.models.paligemma.decoding.likelihood import of_answers
+
+        key = self.inputs(trained)
+        if key not in self._found:
+            asked = self._asked(trained)
+            self.passes += 1
+            told = of_answers(
+                self.model._engine, [p for p, _ in asked], [a for _, a in asked], self._rules(trained)
+            )
+            token = [sum(each[:-1]) / max(1, len(each) - 1) for each in told]
+            self._found[key] = Likelihood(np.array(token), np.array([each[-1] for each in told]))
+        return self._found[key]
+
+    def _rules(self, trained: Conventions) -> Any:
+        return rules(self.model.protocol, self.model.info.eos, trained)
+
+    def _asked(self, trained: Conventions) -> list[tuple[Prompt, tuple[int, ...]]]:
+        """Each prompt, and its answer's tokens with the end token."""
+        self.model.load()
+        prompter, rule = self.model._prompter, self._rules(trained)
+        assert prompter is not None
+        found = []
+        for known, (pixels, keys) in zip(self.known, self._shown(trained), strict=True):
+            text = conventions.prompt(known.prompt, trained)
+            before, ids = encoded(prompter, text, self.text_length, rule)
+            answer = prompter.continuation(known.answers[trained.bins or 1023])
+            found.append((Prompt(pixels, ids, keys=keys, before=before), (*answer, rule.eos[0])))
+        return found
+
+    def _shown(self, trained: Conventions) -> list[Shown]:
+        """The prepared images of each prompt, with their keys."""
+        how = conventions.preparation(self.usual, trained)
+        if how not in self._pixels:
+            read = self.model._prepare()
+            ready: dict[ImageRef, Pixels] = {}
+            for ref in (ref for known in self.known for ref in known.images):
+                if ref not in ready:
+                    ready[ref] = read(ref, how).pixels
+            keys = {ref: pixel_key(pixels) for ref, pixels in ready.items()}
+            self._pixels[how] = [
+                (np.stack([ready[r] for r in known.images]), tuple(keys[r] for r in known.images))
+                for known in self.known
+            ]
+        return self._pixels[how]
