@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from evalkit.api import (
         ask,
+        build_report,
         check,
         compare,
         export,
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
         parser,
         run,
         score,
+        sweep,
         table,
     )
     from evalkit.training.callback import TrainerCallback
@@ -22,8 +24,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "Evaluator", "TrainerCallback", "__version__", "ask", "check", "compare", "export", "flat_scores", "load",
-    "load_task", "metric", "parser", "run", "score", "table",
+    "Evaluator", "TrainerCallback", "__version__", "ask", "build_report", "check", "compare", "export",
+    "flat_scores", "load", "load_task", "metric", "parser", "run", "score", "sweep", "table",
 ]  # fmt: skip
 
 

@@ -19,9 +19,11 @@ from evalkit import files, own_code, registry
 from evalkit.comparison.compare import Comparison
 from evalkit.comparison.gate import Decision
 from evalkit.comparison.ranks import Rank
+from evalkit.comparison.sweep import Sweep
 from evalkit.errors import TasksFailed, UserError, meant
 from evalkit.evaluation import check as gate_check
 from evalkit.evaluation import evaluate, rescore
+from evalkit.evaluation import sweep as sweeping
 from evalkit.evaluation.ask import Reply, reply
 from evalkit.exports import write
 from evalkit.files import atomic_write
@@ -34,21 +36,25 @@ from evalkit.options.verbs import (
     CheckOptions,
     CompareOptions,
     ExportOptions,
+    ReportOptions,
     RunOptions,
     ScoreOptions,
+    SweepOptions,
     TableOptions,
 )
-from evalkit.report import comparison as report
+from evalkit.report import comparison as comparison_report
 from evalkit.report import decision as decision_report
-from evalkit.report import formats, leaderboard
+from evalkit.report import forgetting, formats, leaderboard
+from evalkit.report import sweep as sweep_report
 from evalkit.report.columns import json_text
 from evalkit.runs import store
 from evalkit.tasks import loader
 from evalkit.types import Metric, Parser, Score, Task
+from evalkit.viewer import build
 
 __all__ = [
-    "Compared", "Run", "Runs", "ask", "check", "compare", "export", "flat_scores", "load", "load_task",
-    "metric", "parser", "run", "score", "table",
+    "Compared", "Run", "Runs", "ask", "build_report", "check", "compare", "export", "flat_scores", "load",
+    "load_task", "metric", "parser", "run", "score", "sweep", "table",
 ]  # fmt: skip
 
 P = ParamSpec("P")
@@ -103,6 +109,7 @@ class ByMetric(dict[str, Score]):
 
 _COLUMNS = (
     "id", "group", "image", "image_path", "question", "prompt", "target", "text", "answer", "boxes",
+    "probability",
 )  # fmt: skip
 
 
@@ -136,11 +143,12 @@ class Run:
 
     def samples(self) -> Any:
         """A pandas DataFrame, one row a sample: id, group, image (its digest), image_path, question, prompt,
-        target, text, answer, boxes, and a column a metric.
+        target, text, answer, boxes, probability, and a column a metric.
 
         `image_path` is a path (for several images a list), `question` None where the dataset has none,
         `boxes` those of the answer, [x0, y0, x1, y1] in pixels, None for other answers; the target of a box
-        is {size, boxes, labels}. A metric's column is the sample's own value; metrics that no single sample
+        is {size, boxes, labels}; `probability` is the text's, None where no log-probabilities were kept. A
+        metric's column is the sample's own value; metrics that no single sample
         has (AP) have none. Runs scored by an older evalkit lack some; `evalkit score` them again.
         """
         import pandas as pd
@@ -179,6 +187,10 @@ class Run:
             self.folder.path, to=to, output=output, allow_partial=allow_partial, data_root=data_root,
             include_path=include_path, allow_code=self._allow_code,
         )[0]  # fmt: skip
+
+    def report(self, output: str | Path = "REPORT", **options: Any) -> Path:
+        """Writes the pages of `evalkit report`, and says what to open; options as of `build_report`."""
+        return Runs([self]).report(output, **options)
 
     def __repr__(self) -> str:
         scores = ", ".join(
@@ -231,6 +243,13 @@ class Runs(Sequence[Run]):
             [run.folder.path for run in self], to=to, output=output, allow_partial=allow_partial,
             data_root=data_root, include_path=include_path, allow_code=any(run._allow_code for run in self),
         )  # fmt: skip
+
+    def report(self, output: str | Path = "REPORT", **options: Any) -> Path:
+        """Writes the pages of `evalkit report`, and says what to open; options as of `build_report`."""
+        code = any(run._allow_code for run in self)
+        return build_report(
+            [run.folder.path for run in self], output=output, **{"allow_code": code, **options}
+        )
 
     def __repr__(self) -> str:
         return formats.terminal(self.cells, bold=False)
@@ -286,6 +305,13 @@ def table(options: TableOptions) -> str:
     return text
 
 
+@_takes(ReportOptions)
+def build_report(options: ReportOptions) -> Path:
+    """The pages of `evalkit report`, written: scores, every sample with its picture, what went wrong. Returns
+    what to open. (`evalkit.report` is the package that writes tables.)"""
+    return build.build(options, "evalkit.build_report")
+
+
 @_takes(ExportOptions)
 def export(options: ExportOptions) -> list[Path]:
     """The files that test servers or official scripts read, written; where they are."""
@@ -299,10 +325,11 @@ class Compared(Sequence[Comparison]):
     """One comparison for each model after the first, and the mean ranks; shows itself as `compare` prints."""
 
     def __init__(
-        self, comparisons: Sequence[Comparison], ranks: Sequence[Rank], samples: int = 0, grid: str = ""
-    ) -> None:
+        self, comparisons: Sequence[Comparison], ranks: Sequence[Rank], samples: int = 0, grid: str = "",
+        base: bool = False,
+    ) -> None:  # fmt: skip
         self.comparisons, self.ranks = tuple(comparisons), tuple(ranks)
-        self._samples, self._grid = samples, grid
+        self._samples, self._grid, self._base = samples, grid, base
 
     @overload
     def __getitem__(self, index: int) -> Comparison: ...
@@ -316,13 +343,17 @@ class Compared(Sequence[Comparison]):
 
     def to_dict(self) -> dict[str, Any]:
         """What `evalkit compare --json` writes."""
-        return report.record_of(self.comparisons, self.ranks)
+        known = comparison_report.record_of(self.comparisons, self.ranks)
+        lost = {c.b.name: forgetting.record(c) for c in self.comparisons}
+        return {**known, "forgetting": lost} if self._base else known
 
     def __str__(self) -> str:
         if self._grid:
             return self._grid
-        texts = [report.text_of(c, samples=self._samples) for c in self.comparisons]
-        return "\n".join(texts) + report.ranks_text(self.ranks)
+        heads = [f"{forgetting.text_of(c)}\n" if self._base else "" for c in self.comparisons]
+        texts = [comparison_report.text_of(c, samples=self._samples) for c in self.comparisons]
+        texts = [head + text for head, text in zip(heads, texts, strict=True)]
+        return "\n".join(texts) + comparison_report.ranks_text(self.ranks)
 
     __repr__ = __str__
 
@@ -331,14 +362,29 @@ class Compared(Sequence[Comparison]):
 def compare(options: CompareOptions) -> Compared:
     """`compare("results/old", "results/new")`: paired differences with intervals, task by task.
 
-    With `json` it is written there too; with `grid` it is the table of all runs instead.
+    With `json` it is written there too; with `grid` it is the table of all runs instead; with `forgetting`
+    each is compared with that base, and what it lost comes first.
     """
     if options.grid:
-        return Compared((), (), grid=report.grid_of(options))
-    found, ranked = report.compared(options)
+        return Compared((), (), grid=comparison_report.grid_of(options))
+    found, ranked = comparison_report.compared(options)
+    if options.forgetting is not None:
+        found = [forgetting.worst_first(c) for c in found]
+    made = Compared(found, ranked, options.samples, base=options.forgetting is not None)
     if options.json is not None:
-        atomic_write(Path(options.json), json_text(report.record_of(found, ranked)))
-    return Compared(found, ranked, options.samples)
+        atomic_write(Path(options.json), json_text(made.to_dict()))
+    return made
+
+
+@_takes(SweepOptions)
+def sweep(options: SweepOptions) -> Sweep:
+    """`sweep("./my-finetune", "docvqa_val", over=["prompt", "precision"])`: `.points` are the map, `.moved`
+    what moves the score beyond noise; `output` is where to write it too."""
+    form = sweep_report.form_of(options)
+    found = sweeping.sweep(options, "evalkit.sweep")
+    if options.output is not None:
+        atomic_write(Path(options.output), sweep_report.text_of(found, form))
+    return found
 
 
 @_takes(CheckOptions)
@@ -349,7 +395,7 @@ def check(options: CheckOptions) -> Decision:
     the baseline was. The decision is true when it passes and shows every task's reason when printed.
     """
     decision = gate_check.check(options, "evalkit.check")
-    decision_report.write(decision, options.json, options.junit)
+    decision_report.write(decision, options.json, options.junit, options.report)
     return decision
 
 

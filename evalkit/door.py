@@ -159,6 +159,22 @@ def head(path: Path | str) -> bytes:
         return file.read(HEAD).removeprefix(b"\xef\xbb\xbf").lstrip()
 
 
+def block(path: Path | str, length: int) -> bytes:
+    """Bytes from the middle of a regular file; of thousands of files, so it asks for nothing twice. Raises
+    OSError."""
+    allowed = _PLACES.get()
+    if allowed is not None:
+        _check_place(os.fspath(path), allowed)
+    file = os.open(path, os.O_RDONLY | _AT_ONCE)
+    try:
+        found = os.fstat(file)
+        _check_kind(found)
+        os.lseek(file, max(0, (found.st_size - length) // 2), os.SEEK_SET)
+        return os.read(file, length)
+    finally:
+        os.close(file)
+
+
 def home(path: Path | str) -> Path:
     """The path with `~` for a home. Raises UserError where there is no such user."""
     try:

@@ -38,6 +38,9 @@ class MetricsFailed(DataError):
         self.scores = tuple(scores)
         super().__init__(why)
 
+    def __reduce__(self) -> Any:
+        return type(self), (str(self), self.scores)
+
 
 class TasksFailed(UserError):
     """Some tasks of several could not be done; the others were.
@@ -51,6 +54,9 @@ class TasksFailed(UserError):
         self.failures, self.runs, self.done = dict(failures), runs, done
         self.status = 1 if done or runs else 2
         super().__init__("; ".join(map(str, failures.values())))
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.failures, self.runs, self.done)
 
     @property
     def summary(self) -> str:

@@ -169,6 +169,17 @@ def remembered_digest(path: Path) -> str | None:
     return None
 
 
+def settled_state(path: str) -> tuple[int, ...] | None:
+    """The state of a file: bytes, times of content and of inode in ns, inode; at least one changes whenever
+    the file does. None where it is not there, or too young for its state to prove anything."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    state = (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+    return None if time.time_ns() - max(state[1], state[2]) < SETTLED else state
+
+
 def forget(path: Path) -> None:
     """Drops the remembered digest of a file, because its content was found to be another."""
     with contextlib.suppress(OSError):

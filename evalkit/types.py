@@ -7,6 +7,7 @@ PaliGemma's `<loc>` tokens; sizes are always (height, width).
 from __future__ import annotations
 
 import hashlib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -104,6 +105,9 @@ class Task:
     not_scored: str = ""  # why there are no metrics; the run can be exported
     protocol: str = "paper"
     choices: tuple[str, ...] = ()  # likelihood only; `{choice}` stands for each of the sample's own
+    classes_per_call: int | None = None  # at most so many classes in a prompt, in several calls; None: all
+    class_order: str = "listed"  # listed | alphabet | reversed | shuffled
+    nms_across_calls: float | None = None  # IoU above which boxes of two calls are one; None: all are kept
     prompt_source: str = ""
     homepage: str = ""
     path: str = ""  # the YAML file, for error messages
@@ -211,6 +215,12 @@ class Request:
     preparation: Preparation
     decode: Decode
     choices: tuple[str, ...] = ()
+    whole: str = ""  # of a sample with several calls: all prompts, a line each
+
+    @property
+    def further(self) -> bool:
+        """Whether it is a call after the sample's first; what is recorded of a sample answers that."""
+        return bool(self.whole) and "\0" in self.id
 
     @property
     def seed(self) -> int:
@@ -265,6 +275,7 @@ class Prediction:
     the smallest difference between the best and second best logit along the greedy path, or between
     the log-likelihoods of the best two choices;
     `image_digests` are sha256 of the bytes read, `sizes` the (height, width) they decoded to.
+    `logprobs` has one for each of `tokens`; `end_logprob` is that of the end token, which is none of these.
     """
 
     id: str
@@ -276,6 +287,29 @@ class Prediction:
     margin: float | None = None
     image_digests: tuple[str, ...] = ()
     sizes: tuple[Size, ...] = ()
+    end_logprob: float | None = None
+    calls: tuple[tuple[int, int], ...] = ()  # of several calls: how many letters and tokens each gave
+
+
+@dataclass(frozen=True, slots=True)
+class Confident:
+    """An answer with the log-probabilities of its text, for a metric that is `confident`."""
+
+    answer: Any | None
+    logprobs: tuple[float, ...] | None  # of every token, the end token's too where known; None: not kept
+
+    @classmethod
+    def of(cls, answer: Any | None, prediction: Prediction) -> Confident:
+        """An answer as the prediction's log-probabilities make it likely."""
+        end = () if prediction.end_logprob is None else (prediction.end_logprob,)
+        return cls(answer, None if prediction.logprobs is None else (*prediction.logprobs, *end))
+
+    def probability(self, per: Literal["sequence", "token"] = "sequence") -> float | None:
+        """Of the whole text (the product over its tokens), or its geometric mean per token; in [0, 1]."""
+        if self.logprobs is None:
+            return None
+        total = math.fsum(self.logprobs)
+        return math.exp(min(total / max(1, len(self.logprobs)) if per == "token" else total, 0.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -388,6 +422,7 @@ class Metric(ABC):
     minimum: ClassVar[float] = 0.0
     lower_is_better: ClassVar[bool] = False
     corpus: ClassVar[bool] = False  # whether a row depends on the other samples (CIDEr's idf)
+    confident: ClassVar[bool] = False  # whether `rows` gets every answer as `Confident`
     undefined: ClassVar[str] = "no sample has a target that counts"  # why there is no score, where it is NaN
     package: ClassVar[str] = ""  # without this package, only the task's other metrics are scored
 
@@ -427,6 +462,18 @@ class Metric(ABC):
     def offsets(self, rows: Rows) -> npt.NDArray[np.float64] | None:
         """How far boxes are from the targets that they overlap: (n, 3), the summed distances down and right,
         in 1/1024 of the image, and the number of boxes. None for a metric without boxes."""
+        return None
+
+    def judged(self, rows: Rows) -> Sequence[Sequence[tuple[float, float]]] | None:
+        """Of every sample each of its boxes as (confidence, 1 if right else 0), both in [0, 1]; None for a
+        metric whose rows judge an answer as a whole."""
+        return None
+
+    def bounds(
+        self, rows: Rows, index: npt.NDArray[np.intp]
+    ) -> tuple[float | None, float | None, str] | None:
+        """(low, high, method) of a score whose resamples are not scattered around it; None: as of others.
+        `index` (n,) are the samples' clusters."""
         return None
 
     def remarks(self, answers: Sequence[Any | None], targets: Sequence[Any]) -> Mapping[str, int]:

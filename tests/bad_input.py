@@ -132,6 +132,8 @@ task_case("a mean over groups of rows that do not add up", "parser: text\nmetric
           "parser: boxes\ngroup_mean: true\nmetrics: [coco_ap]")  # fmt: skip
 task_case("a group to leave out that is not there", "parser: text",
           "group_mean: {without: [de]}\nparser: text")  # fmt: skip
+task_case("confidence in a score that is of no single answer", "[exact_match]",
+          "[\"risk_coverage(of='cider')\"]")  # fmt: skip
 task_case("no metric", "[exact_match]", "[]")
 task_case("a parser that is not there", "parser: text", "parser: txt")
 task_case("a format that is not there", "format: jsonl", "format: json1")
@@ -146,6 +148,36 @@ task_case("a protocol that is not there", "parser: text", "protocol: papr\nparse
 task_case("a YAML tag", "about: colours", "about: !!python/name:os.system x")
 task_case("an anchor", "about: colours", "about: &a colours")
 task_case("broken YAML", "metrics: [exact_match]", "metrics: [exact_match")
+
+
+def _sweep(*words: str) -> list[str]:
+    return ["sweep", "--model", "stub", "--tasks", "data/colours_test.yaml", "--data-root", "data", *words]
+
+
+@case("Options", "a sweep of nothing")
+def _(p: Place) -> list[str]:
+    return _sweep()
+
+
+@case("Options", "a sweep over an axis that is not there")
+def _(p: Place) -> list[str]:
+    return _sweep("--over", "precisoin")
+
+
+@case("Options", "a sweep over the resolution of one checkpoint")
+def _(p: Place) -> list[str]:
+    return _sweep("--over", "resolution")
+
+
+@case("Options", "a sweep over a key that a task has not")
+def _(p: Place) -> list[str]:
+    return _sweep("--over", "decode.beems=1,3")
+
+
+@case("Options", "a sweep of too many settings")
+def _(p: Place) -> list[str]:
+    return _sweep("--over", f"decode.beams={','.join(map(str, range(1, 10)))}",
+                  "--over", f"decode.max_new_tokens={','.join(map(str, range(1, 10)))}")  # fmt: skip
 
 
 @case("Task files", "a file that is not there")

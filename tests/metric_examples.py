@@ -10,7 +10,7 @@ from typing import Any
 
 from pycocotools import mask as cocomask
 
-from evalkit.types import Box, Mask
+from evalkit.types import Box, Confident, Mask
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,8 @@ ACCEPTED = (
     ("deja vu", "déjà vu", "déjà  vu"),
 )
 AGREED = tuple((text,) * 10 for text in ("yes", "dog", "2 red", "blue sky", "0.5", "cat", "2000", "déjà vu"))
+_SURE = tuple(Confident(text, (-0.1 * (place % 3), -0.05 * (place % 2))) for place, text in enumerate(TEXTS))
+_SURE_AND_RIGHT = tuple(Confident(humans[0], (0.0, 0.0)) for humans in AGREED)
 CAPTIONS = (
     ("a man rides a brown horse.", "A man riding on a horse", "someone is on a horse"),
     ("two dogs play in the snow", "dogs running in deep snow"),
@@ -280,6 +282,23 @@ EXAMPLES = {
         _DETECTED,
         _DETECTIONS,
         _DETECTED_RIGHT,
+    ),
+    "calibration_error": Example(
+        (
+            "calibration_error",
+            "calibration_error(of='vqa_accuracy', bins=3)",
+            "calibration_error(of='exact_match(lowercase=True)', confidence='token')",
+        ),
+        _SURE,
+        AGREED,
+        _SURE_AND_RIGHT,
+    ),
+    "risk_coverage": Example(("risk_coverage", "risk_coverage(of='anls')"), _SURE, AGREED, _SURE_AND_RIGHT),
+    "selective_accuracy": Example(
+        ("selective_accuracy", "selective_accuracy(of='exact_match', coverage=0.5)"),
+        _SURE,
+        AGREED,
+        _SURE_AND_RIGHT,
     ),
     "tide": Example(
         ("tide", "tide(rank='logprob')", "tide(rank='class', iou=0.75, background=0.2)"),

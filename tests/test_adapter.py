@@ -75,10 +75,18 @@ IMAGE = np.random.default_rng(3).integers(0, 256, (28, 28, 3), dtype=np.uint8)
         {"target_modules": ["k_proj"], "modules_to_save": ["multi_modal_projector", "lm_head"]},
         {"target_modules": ["k_proj"], "modules_to_save": ["embed_tokens"]},
         {"target_modules": ["fc1", "out_proj"], "bias": "lora_only"},
+        {"target_modules": ["q_proj", "fc1", "linear"], "use_dora": True, "rank_pattern": {"fc1": 2}},
+        {
+            "target_modules": ["v_proj", "fc2", "linear"],
+            "use_rslora": True,
+            "rank_pattern": {r"layers\.1\.self_attn\.v_proj": 8, "linear": 2},
+            "alpha_pattern": {"fc2": 3, "linear": 24},
+        },
     ],
-    ids=["plain", "all-linear, rsLoRA", "patterns", "lm_head", "saved modules", "saved embeddings", "biases"],
-)
-def test_merged_logits_equal_pefts(family: int, config: dict[str, Any], tmp_path: Path) -> None:
+    ids=["plain", "all-linear, rsLoRA", "patterns", "lm_head", "saved modules", "saved embeddings", "biases",
+         "DoRA", "vision and projector, rsLoRA, ranks a layer"],
+)  # fmt: skip
+def test_merged_logits_and_weights_equal_pefts(family: int, config: dict[str, Any], tmp_path: Path) -> None:
     peft = pytest.importorskip("peft")
     from transformers import PaliGemmaForConditionalGeneration
 
@@ -107,6 +115,13 @@ def test_merged_logits_equal_pefts(family: int, config: dict[str, Any], tmp_path
     wanted = tiny.soft_capped(model, out.logits[:, -1])
     assert torch.allclose(found, wanted, atol=2e-4), (found - wanted).abs().max()
     assert not torch.allclose(found, logits(backend(base, protocol="hf"), IMAGE), atol=1e-2)
+    weights = dict(wrapped.merge_and_unload().named_parameters(remove_duplicate=False))
+    for name, weight in ours._engine.model.named_parameters():
+        if "embed_tokens" in name and "lm_head" in config["target_modules"]:
+            weights.pop(name)  # peft's merge changes the tied embeddings too, which its adapter did not
+            continue
+        assert torch.allclose(weight, weights.pop(name), atol=1e-5), name
+    assert set(weights) <= {"lm_head.weight"}  # one with the embedding table in ours
 
 
 @pytest.mark.parametrize("family", [1, 2])
@@ -232,7 +247,13 @@ P = "base_model.model."
         (lambda f: (f / "adapter_config.json").write_text("{"), "cannot be read as JSON"),
         (lambda f: (f / "adapter_config.json").unlink(), "adapter_config.json is missing"),
         (change(peft_type="IA3"), "peft_type is 'IA3'; only LORA"),
-        (change(use_dora=True), "use_dora is not understood"),
+        (change(use_dora=True), "says use_dora true, its lora_magnitude_vector has none"),
+        (
+            tensor(f"{P}{ATTENTION.format(0, 'q')}.lora_magnitude_vector", 32),
+            "says use_dora false, its lora_magnitude_vector has (32,)",
+        ),
+        (change(use_qalora=True), "use_qalora is not understood"),
+        (change(lora_bias=True), "lora_bias is not understood"),
         (change(trainable_token_indices=[5]), "trainable_token_indices is not understood"),
         (change(init_lora_weights="pissa"), "init_lora_weights is 'pissa', which changes the base too"),
         (change(r=8), "has rank 4, adapter_config.json says r 8"),
@@ -402,3 +423,19 @@ def test_an_adapter_with_nan(half: str, tmp_path: Path) -> None:
     save_file(tensors, file)
     with pytest.raises(ModelError, match=rf"lora_{half}\.weight holds NaN"):
         backend(tiny.checkpoint(1), adapter=str(folder)).load()
+
+
+def test_another_adapter_in_the_folder(tmp_path: Path) -> None:
+    """peft saves several adapters of a model side by side: the first in the folder, the others below it."""
+    folder = queries(tmp_path / "mine")
+    queries(folder / "checkpoint-20")  # a trainer's
+    assert remarks(folder) == ()
+    queries(folder / "french")
+    queries(folder / "german")
+    (said,) = remarks(folder)
+    assert (
+        said
+        == f"{folder}: holds other adapters too, which are not run: french, german; give one as --adapter"
+    )
+    with pytest.raises(ModelError, match="no such folder"):
+        _ = backend(tiny.checkpoint(1), adapter=f"{folder},{folder / 'french'}").info

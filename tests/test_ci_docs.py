@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -50,8 +51,7 @@ def test_the_workflow_trusts_nobody() -> None:
     assert steps[0]["with"]["persist-credentials"] is False
 
 
-SHIM = """#!{python}
-import sys
+PROGRAM = """import sys
 sys.path[:0] = [{tests!r}, {root!r}]
 from stub import checkpoint
 from stub_runs import Weighted, wrong_at
@@ -81,7 +81,9 @@ def repository(tmp_path: Path) -> Path:
     (repo / "baselines/demo.json.gz").write_text("a pull request's own baseline does not count")
     programs = tmp_path / "bin"
     programs.mkdir()
-    shim = SHIM.format(python=sys.executable, tests=str(ROOT / "tests"), root=str(ROOT))
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM.format(tests=str(ROOT / "tests"), root=str(ROOT)))
+    shim = f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(str(program))} "$@"\n'
     for name, text in (("evalkit", shim), ("python", "#!/bin/sh\nexit 0\n")):
         (programs / name).write_text(text)
         (programs / name).chmod(0o755)

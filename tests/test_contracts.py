@@ -40,7 +40,8 @@ KINDS = {  # what a line's target is, in every kind that it can be scored as
     "object masks": {"objects", "object masks"},
 }
 PARSERS = ("text", "boxes")
-METRICS = [name for name in registry.names("metrics") if name != "group_mean"]
+INNER = ("group_mean", *loader.CONFIDENCE_METRICS)  # take what the metric takes that they are of
+METRICS = [name for name in registry.names("metrics") if name not in INNER]
 
 
 # --- what is declared ------------------------------------------------------------------------------------

@@ -19,9 +19,9 @@ PACKAGE = ROOT / "evalkit"
 FLOORS: list[set[str]] = [
     {"__main__", "training"},
     {"cli", "api"},
-    {"exports"},
+    {"exports", "viewer"},
     {"report", "evaluation"},
-    {"comparison", "tasks", "models"},
+    {"comparison", "tasks", "models", "trackers"},
     {"formats", "parsers", "metrics", "runs"},
     {"images"},
     {"data", "geometry", "stats", "published", "registry", "reading", "demo"},

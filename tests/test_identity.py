@@ -75,7 +75,7 @@ def task(tmp_path: Path) -> Path:
 @pytest.fixture(autouse=True)
 def _settled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files that are a moment old count as old ones, or no stamp would be tested here."""
-    monkeypatch.setattr("evalkit.evaluation.stamps.SETTLED_NS", 0)
+    monkeypatch.setattr("evalkit.files.SETTLED", 0)
 
 
 # --- which image a sample shows -------------------------------------------------------------------
@@ -176,7 +176,7 @@ def test_another_decoder_of_videos_is_compared_by_content(
     (tmp_path / "v.mp4").write_bytes(b"frames")
     sample = Sample("a", (ImageRef(str(tmp_path / "v.mp4"), "0/1x1"),), {}, ())
     answer = Prediction("a", "what?", "red", image_digests=("0" * 64,))
-    entry = Entry(answer, stamps.Stamps(tmp_path, [sample]).of(sample))
+    entry = Entry(answer, stamps.Stamps(tmp_path, [sample.images]).of(sample))
     assert stamps.Shown(tmp_path).same(sample, entry)
     monkeypatch.setattr(containers, "_decoder", lambda: "av 99")
     assert not stamps.Shown(tmp_path).same(sample, entry)
@@ -186,7 +186,7 @@ def test_a_file_of_a_moment_ago_proves_nothing(
     task: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It could be written again within one tick of the clock and keep its times."""
-    monkeypatch.setattr("evalkit.evaluation.stamps.SETTLED_NS", 10**18)
+    monkeypatch.setattr("evalkit.files.SETTLED", 10**18)
     asked_by(task, tmp_path / "out")
     (folder,) = (RunFolder(path) for path in (tmp_path / "out").iterdir())
     assert {entry.stamps[0][8:] for entry in folder.entries().values()} == {"."}

@@ -294,9 +294,9 @@ def test_what_is_odd_is_said(tmp_path: Path) -> None:
         },
     ]
     lines(tmp_path / "d.jsonl", told)
-    notes = list(recognise(tmp_path).notes)
-    assert "class 'cow' is in 1 suffixes whose prefix does not ask for it" in notes
-    assert "'Cat' and 'cat' are probably one class" in notes
+    found = recognise(tmp_path)
+    assert "class 'cow' is in 1 suffix whose prefix does not ask for it" in found.notes
+    assert "'Cat' and 'cat' are probably one class" in found.doubts
 
 
 def test_nothing_recognised_names_what_was_seen(tmp_path: Path) -> None:
@@ -503,7 +503,7 @@ def test_data_check_reads_what_was_recognised(
     file.write_text(json.dumps(content))
     assert main(["data", "pets", "--check"]) == 1
     shown = capsys.readouterr()
-    assert "1 annotations name no image or category of the file; --check says which" in shown.err
+    assert "1 annotation names no image or category of the file; --check says which" in shown.err
     assert "category_id: is a string; it must be a whole number" in shown.out
 
 

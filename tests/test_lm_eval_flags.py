@@ -77,7 +77,7 @@ def test_a_flag_of_another_harness_says_what_does_its_work(
     with pytest.raises(SystemExit) as ended:
         run(world, "--wandb_args", "project=x")
     assert ended.value.code == 2
-    assert "--wandb-args: no such flag; --on-scores FILE.py:NAME reports to" in capsys.readouterr().err
+    assert "--wandb-args: no such flag; --report-to wandb reports to" in capsys.readouterr().err
 
 
 def test_task_files_by_a_shells_pattern_and_by_folder(world: Path) -> None:

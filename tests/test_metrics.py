@@ -8,6 +8,7 @@ import random
 import shutil
 import sys
 import types
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from metric_examples import EXAMPLES, Example
 
 from evalkit import registry
 from evalkit.errors import UserError
-from evalkit.metrics import spice
+from evalkit.metrics import meteor, spice
 from evalkit.text import java
 from evalkit.types import Metric
 
@@ -256,6 +257,22 @@ def test_without_java_the_error_names_the_package(monkeypatch: pytest.MonkeyPatc
     for name in ("meteor", "spice"):
         with pytest.raises(UserError, match="openjdk"):
             registry.make("metrics", name).rows(["a"], [("a",)])
+
+
+@pytest.mark.java
+@pytest.mark.skipif(not shutil.which("java"), reason="no Java: install openjdk-17-jre-headless")
+def test_meteor_where_a_folder_has_a_blank(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    jar = java.jar("meteor", "meteor-1.5.jar")
+    place = tmp_path / "a folder"
+    place.mkdir()
+    (place / "data").symlink_to(jar.parent / "data")
+    shutil.copy(jar, place)
+    monkeypatch.setattr(java, "jar", lambda *_: place / jar.name)
+    metric = registry.make("metrics", "meteor")
+    try:
+        assert metric.reduce(metric.rows(["a cat sits"], [("a cat sits",)])) == 1.0
+    finally:
+        meteor._program(place / jar.name).close()
 
 
 @pytest.mark.java

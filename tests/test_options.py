@@ -27,7 +27,9 @@ FUNCTIONS = {name: getattr(api, name) for name in VERBS if hasattr(api, name)}
 NEEDED = {
     "run": ["--model", "m", "--tasks", "t"], "export": ["r"], "compare": ["a", "b"],
     "check": ["c", "--baseline", "b"], "baseline": ["save", "r", "f"], "watch": ["d", "--tasks", "t"],
-    "explain": ["r"], "suspects": ["r"], "list": ["tasks"], "show": ["t"], "data": ["t"],
+    "sweep": ["--model", "m", "--tasks", "t", "--over", "prompt"],
+    "explain": ["r"], "suspects": ["r"], "report": ["r"], "view": ["r"], "list": ["tasks"], "show": ["t"],
+    "data": ["t"],
     "doctor": ["--model", "m"], "convert": ["f", "g", "--tokenizer", "t"], "ask": ["i", "p", "--model", "m"],
 }  # fmt: skip
 
@@ -42,12 +44,12 @@ def numbers() -> list[tuple[str, str]]:
 
 def test_every_command_has_its_options_and_every_function_its_command() -> None:
     assert set(COMMANDS) == set(VERBS)
-    assert {"run", "score", "table", "compare", "check", "export", "ask"} <= set(FUNCTIONS)
+    assert {"run", "score", "table", "compare", "sweep", "check", "export", "ask"} <= set(FUNCTIONS)
 
 
 def test_limits_are_among_the_numbers() -> None:
     """That of `run` may be a share too: tests/test_lm_eval_flags.py."""
-    assert {v for v, name in numbers() if name == "limit"} == {"demo", "check", "watch"}
+    assert {v for v, name in numbers() if name == "limit"} == {"demo", "check", "watch", "report", "view"}
 
 
 @pytest.mark.parametrize(("verb", "name"), numbers())
@@ -73,7 +75,8 @@ def test_python_takes_what_the_command_takes(verb: str) -> None:
 
 @pytest.mark.parametrize(("verb", "name"), [n for n in numbers() if n[0] in FUNCTIONS])
 def test_a_wrong_number_is_refused_by_every_function(verb: str, name: str) -> None:
-    needed: list[Any] = {"run": ["m", "t"], "check": ["c", "b"], "ask": ["i", "p", "m"]}.get(verb, [])
+    known = {"run": ["m", "t"], "sweep": ["m", "t"], "check": ["c", "b"], "ask": ["i", "p", "m"]}
+    needed: list[Any] = known.get(verb, [])
     with pytest.raises(UserError, match=rf"{verb}: {name}=-3: is below 1"):
         FUNCTIONS[verb](*needed, **{name: -3})
 

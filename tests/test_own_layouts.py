@@ -16,6 +16,8 @@ from evalkit import registry
 from evalkit.errors import DataError
 from evalkit.geometry import rle
 from evalkit.tasks import dataset, loader
+from evalkit.tasks.layouts.reading import dumped
+from evalkit.tasks.layouts.recognise import recognise
 from evalkit.types import Box, Mask, Sample, Source
 
 KINDS = pytest.mark.parametrize("polygons", [False, True], ids=["boxes", "polygons"])
@@ -217,3 +219,20 @@ def test_a_pipe_or_a_link_to_elsewhere_is_not_opened(layout: str, what: str, tmp
 def _folder(path: Path) -> Path:
     path.mkdir(parents=True, exist_ok=True)
     return path
+
+
+@pytest.mark.parametrize("layout", ["yolo", "voc"])
+def test_what_supervision_writes_is_recognised(layout: str, tmp_path: Path) -> None:
+    """As it lies: no split is named, and images are in a folder beside the labels."""
+    root = tmp_path / "set"
+    unpack(root, GOLDEN["supervision"][layout])
+    pictures(root / "images")
+    found = recognise(root)
+    assert (found.split, found.samples, list(found.classes)) == ("", 3, list(CLASSES))
+    (draft,) = found.drafts
+    task = tmp_path / "mine.yaml"
+    task.write_text(dumped(draft.content))
+    samples = dataset.dataset(loader.load(str(task)), [root]).samples
+    assert [[o["category"] for o in s.target["objects"]] for s in samples] == [
+        [thing.category for thing in of(image)] for image in SIZES
+    ]

@@ -17,6 +17,7 @@ from evalkit.comparison import suspects
 from evalkit.errors import UserError
 from evalkit.evaluation import plan as planning
 from evalkit.evaluation.predict import Session, run
+from evalkit.geometry import rle
 from evalkit.runs.store import RunFolder
 from evalkit.tasks import dataset, loader
 from evalkit.tasks.dataset import Selection
@@ -85,10 +86,10 @@ def test_damaged_labels_are_found(tmp_path: Path) -> None:
 
 def test_what_speaks_for_an_annotation() -> None:
     def answer(text: Any, score: float, confidence: float) -> Any:
-        return suspects._Answer(text, score, confidence, "", "")
+        return suspects.Answer(text, score, confidence, "", "")
 
     def suspicion(*given: Any) -> float:
-        found = suspects._suspect("t", "s", given)
+        found = suspects.suspect("t", "s", given)
         return 0.0 if found is None else found.suspicion
 
     sure = answer("dog", 0.0, 0.9)
@@ -103,6 +104,55 @@ def test_what_speaks_for_an_annotation() -> None:
     assert suspicion(answer(boxes, 0.0, 1.0), answer(moved, 0.0, 1.0)) == 1.0
     other = [{**moved[0], "label": "dog"}]
     assert suspicion(answer(boxes, 0.0, 1.0), answer(other, 0.0, 1.0)) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "alike"),
+    [
+        ("a red bus on the street", "A red bus in a street", True),
+        ("a red bus on the street", "two dogs play on the grass", False),
+        ("two red", "red two", False),  # too short to be a sentence
+        ("12", "12 ", True),
+        ("a red bus on the street", "bus", False),
+    ],
+)
+def test_sentences_that_say_the_same(one: str, other: str, alike: bool) -> None:
+    assert suspects._alike(one, other) is alike
+    assert suspects._alike(other, one) is alike
+
+
+def test_masks_that_say_the_same() -> None:
+    """By their pixels: two bars that cross have one box and little in common."""
+
+    def mask(runs: list[int]) -> list[dict[str, Any]]:
+        found = rle.rle({"size": [8, 8], "counts": runs}, (8, 8))
+        coded = {"size": [8, 8], "counts": found["counts"].decode()}
+        return [{"box": [0, 0, 1, 1], "label": "bar", "rle": coded}]
+
+    left, more, right = mask([0, 32, 32]), mask([0, 40, 24]), mask([32, 32])
+    assert suspects._alike(left, left)
+    assert suspects._alike(left, more)  # 32 of 40 pixels
+    assert not suspects._alike(left, right)
+    assert not suspects._alike(left, [{**left[0], "label": "star"}])
+
+
+def test_captions_that_are_damaged_are_found(tmp_path: Path) -> None:
+    """Two checkpoints word the same thing in two ways."""
+    task, wrong = damaged(tmp_path / "data")
+    file = tmp_path / "data/colours.jsonl"
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    file.write_text(
+        "".join(
+            json.dumps({**line, "answers": [f"a picture that is {line['answers'][0]} all over"]}) + "\n"
+            for line in lines
+        )
+    )
+    task.write_text(task.read_text().replace("exact_match", "cider"))
+    runs = [
+        answered(task, name, lambda request, words=words: f"{words} {right(request)} all over")
+        for name, words in {"a": "a picture that is", "b": "the picture shows"}.items()
+    ]
+    assert precision(suspects.find(runs), wrong) >= 0.75  # measured: 0.8
 
 
 def test_the_table_and_the_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -201,7 +201,7 @@ def test_the_trackers_of_the_docs(
     title: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = (Path(__file__).parent.parent / "docs" / "trackers.md").read_text()
-    code = re.search(rf"## {title}\n\n```python\n(.*?)```", page, re.S)
+    code = re.search(rf"### {title}\n\n```python\n(.*?)```", page, re.S)
     assert code
     (tmp_path / "track.py").write_text(code[1])
     fake = Fake("fake")

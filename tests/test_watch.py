@@ -53,6 +53,30 @@ def test_half_written_checkpoints_are_not_complete(tmp_path: Path) -> None:
     assert [s for s, _ in checkpoints(tmp_path)] == [1, 2, 3, 4]
 
 
+def test_the_cost_of_each_point_is_shown(tmp_path: Path) -> None:
+    trend = Trend(tmp_path / "watch.json")
+    for step, seconds in ((1, 61.4), (2, None)):
+        values = {"t m": (0.5, 0.4, 0.6, 100)}
+        trend.points.append(Point(step, f"checkpoint-{step}", (), values, 0.5, seconds=seconds))
+    trend_report.save(trend)
+    again = Trend.load(trend.path)
+    assert [p.seconds for p in again.points] == [61.4, None]
+    assert table(again).splitlines()[2].split() == ["predicting", "took", "61", "s", "–"]
+    assert [line.split(",")[-1] for line in trend_report.to_csv(again).splitlines()] == [
+        "seconds",
+        "61.4",
+        "",
+    ]
+    page = to_html(again)
+    assert page.count('<polygon class="band"') == 1
+    assert '<td class="n">61 s</td>' in page
+    older = json.loads(trend.path.read_text())
+    for point in older["points"]:
+        del point["seconds"]
+    trend.path.write_text(json.dumps(older))
+    assert "predicting took" not in table(Trend.load(trend.path))
+
+
 ODD_HEADERS = [
     b"[]", b"5", b'"x"', b"{", b"[" * 9000, b"\xff\xfe", b'{"a": ' + b"9" * 5000 + b"}",
     b'{"a": 5}', b'{"a": {}}',
@@ -127,7 +151,7 @@ def test_what_is_not_of_all_samples_is_marked(tmp_path: Path) -> None:
         assert "50.0 ±10.0†" in text
         assert "† a part of the samples" in text
         assert "fewer than 100 samples" in text
-    assert [line.split(",")[-2] for line in trend_report.to_csv(trend).splitlines()[1:]] == ["all", "limited"]
+    assert [line.split(",")[-3] for line in trend_report.to_csv(trend).splitlines()[1:]] == ["all", "limited"]
 
 
 def test_sparkline() -> None:
@@ -177,9 +201,9 @@ def test_each_checkpoint_once_and_drops_warned_of(
     assert "trend" in out
     assert Path("hooked.txt").read_text() == "10 checkpoint-10\n40 checkpoint-40\n60 checkpoint-40\n"
     rows = Path("results/watch.csv").read_text().splitlines()
-    assert rows[0] == "step,checkpoint,task,metric,value,low,high,n,coverage,drop"
+    assert rows[0] == "step,checkpoint,task,metric,value,low,high,n,coverage,drop,seconds"
     assert rows[3].startswith("60,checkpoint-60,colours_test,exact_match,")
-    assert rows[3].endswith(",1")
+    assert rows[3].split(",")[-2] == "1"
     page = Path("results/watch.html").read_text()
     assert page.count("<circle") == 3
     assert page.count('class="spot bad"') == 1

@@ -24,10 +24,12 @@ def check(options: CheckOptions) -> int:
     decision = decide(options, command())
     text = report.text_of(decision, sys.stdout.isatty() and not options.github)
     put(report.neutral(text) if options.github else text)
-    report.write(decision, options.json, options.junit)
+    report.write(decision, options.json, options.junit, options.report)
     if options.github:
         put(report.workflow_commands(decision), end="")
-        _append(os.environ.get("GITHUB_STEP_SUMMARY", ""), report.summary(decision))
+        _append(
+            os.environ.get("GITHUB_STEP_SUMMARY", ""), report.summary(decision, str(options.report or ""))
+        )
     return decision.exit_status
 
 

@@ -41,7 +41,8 @@ def demo(options: DemoOptions) -> int:
     _show(evaluate.demo(options))
     put(
         f"\nResults are in {options.output_path}/; next: evalkit run --model YOUR_CHECKPOINT "
-        "--tasks vqav2_val --data-root YOUR_DATASETS --limit 100"
+        "--tasks vqav2_val --data-root YOUR_DATASETS --limit 100\n"
+        f"To see every sample and where the two differ: evalkit view {options.output_path}"
     )
     return 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -66,16 +67,23 @@ def _replaced(folders: Sequence[RunFolder]) -> list[RunFolder]:
     """Runs without one answer, and those that a newer run of the same task and checkpoint name replaced
     with at least as many samples."""
     empty, alike = set[Path](), dict[str, list[tuple[str, int, Path]]]()
+    named = Counter(_named(folder) for folder in folders)
     for folder in folders:
         run = folder.read_run()
-        sessions = (run or {}).get("sessions", [])
-        n = max((score.n for score in store.scores_of(folder)), default=0)
-        when = sessions[-1]["started"] if sessions else ""
-        alike.setdefault(folder.name.rpartition(".")[0], []).append((when, n, folder.path))
+        if named[_named(folder)] > 1:  # nothing replaced what is alone
+            sessions = (run or {}).get("sessions", [])
+            n = max((score.n for score in store.scores_of(folder)), default=0)
+            when = sessions[-1]["started"] if sessions else ""
+            alike.setdefault(_named(folder), []).append((when, n, folder.path))
         if not folder.is_answered(run):
             empty.add(folder.path)
     gone = empty.union(*map(_older, alike.values()))
     return [folder for folder in folders if folder.path in gone]
+
+
+def _named(folder: RunFolder) -> str:
+    """Task and checkpoint, as the folder's name has them before its digest."""
+    return folder.name.rpartition(".")[0]
 
 
 def _older(runs: Sequence[tuple[str, int, Path]]) -> set[Path]:

@@ -11,7 +11,7 @@ from evalkit.errors import meant
 from evalkit.printing import one_line, say
 
 FOREIGN = {
-    "--wandb-args": "; --on-scores FILE.py:NAME reports to Weights & Biases (docs/trackers.md)",
+    "--wandb-args": "; --report-to wandb reports to Weights & Biases (docs/trackers.md)",
     "--apply-chat-template": "; PaliGemma has no chat template, a task's prompt is sent as it is",
     "--fewshot-as-multiturn": "; PaliGemma's prompts are zero-shot",
     "--system-instruction": "; PaliGemma has no system prompt; --prompt changes a task's",

@@ -22,6 +22,7 @@ from evalkit.report.columns import aligned, screen_width
 from evalkit.tasks import dataset, loader
 from evalkit.tasks import schema as task_schema
 from evalkit.tasks.layouts import place
+from evalkit.tasks.layouts.place import counted
 from evalkit.tasks.layouts.reading import dumped
 from evalkit.tasks.layouts.recognise import readings
 from evalkit.types import ImageRef, Size, Task
@@ -118,6 +119,7 @@ def show(options: ShowOptions) -> int:
         f"JPEG {image.jpeg}, EXIF {image.exif}; by the task file; evalkit.yaml and --protocol override",
         f"decode     {_search(task)}, prompt cut at "
         f"{task.decode.text_length} tokens, at most {task.decode.max_new_tokens} new tokens",
+        *([f"classes    {_calls(task)}"] if task.classes_per_call or task.class_order != "listed" else []),
         f"parser     {registry.spell(registry.make('parsers', task.parser))}",
         *(f"metric     {registry.spell(registry.make('metrics', m))}" for m in task.metrics),
         *(f"source     {', '.join(f'{k}: {v}' for k, v in entry.items())}" for entry in task.data.sources),
@@ -129,9 +131,11 @@ def show(options: ShowOptions) -> int:
         put("sample     none: " + str(error))
         return 0
     sample = data.samples[0]
-    put(f"found      {len(data.samples):,} samples below {data.source.root}")
+    put(f"found      {counted(len(data.samples), 'sample')} below {data.source.root}")
     put(f"sample     {sample.id}: {', '.join(map(str, sample.images))}")
-    put(f"  prompt   {loader.prompt(task, sample.fields)!r} (BOS before, newline after it: added by evalkit)")
+    first, *more = loader.prompts(task, sample.fields)
+    put(f"  prompt   {first!r} (BOS before, newline after it: added by evalkit)")
+    put("".join(f"  then     {prompt!r}\n" for prompt in more), end="")
     put("  " + textwrap.shorten(f"target   {sample.target!r}", 300))
     absent = [str(i) for s in data.samples for i in s.images if not os.path.exists(i.path)]
     if absent:
@@ -144,6 +148,16 @@ def _copy(task: Task, file: Path) -> str:
     changed = f" --set is not in it: {', '.join(task.overrides)}." if task.overrides else ""
     head = f"# A copy of {file}.{changed} Save it under another name, such as my_{task.name}.yaml:\n"
     return head + f"# a task is called as its file, --tasks my_{task.name}.yaml.\n{door.text(file)}"
+
+
+def _calls(task: Task) -> str:
+    """`at most 5 a call, order listed, boxes of two calls are one from IoU 0.5 on`."""
+    most = "all in one call" if task.classes_per_call is None else f"at most {task.classes_per_call} a call"
+    iou = task.nms_across_calls
+    joined = (
+        "" if iou is None else f", of two calls' boxes that overlap by more than {iou:g} (IoU) one is kept"
+    )
+    return f"{most}, order: {task.class_order}{joined}"
 
 
 def _search(task: Task) -> str:
@@ -238,7 +252,7 @@ def _counted(task: Task, n: int) -> tuple[str, bool]:
         of = f", officially {official:,}" if official else ""
         return f"right    {n:,} samples, as many as the papers had{of}", True
     if official is None:
-        return f"count    {n:,} samples; no official count is known{differs}", True
+        return f"count    {counted(n, 'sample')}; no official count is known{differs}", True
     if n == official:
         return f"right    {n:,} samples, the official count{differs}", True
     known = ((t.name, t.data.count) for t in map(loader.load, loader.names()) if t.data.count)
@@ -255,12 +269,15 @@ def _pictures(data: dataset.Dataset, all_images: bool) -> tuple[list[str], bool]
     absent = [path for path in files if not os.path.exists(path)]  # Path raises for absurd names
     if absent:
         first = f"{absent[0][:300]}{sources.missing_image(absent[0])}"
-        return [f"missing  {len(absent):,} of {len(files):,} image files, the first is {first}"], False
+        said = f"missing  {len(absent):,} of {counted(len(files), 'image file')}, the first is {first}"
+        return [said], False
     chosen = refs if all_images else refs[:: max(1, len(refs) // DECODED)][:DECODED]
     sizes = {str(s.images[0]): s.size for s in data.samples if s.size and len(s.images) == 1}
     bad = [why for ref in chosen if (why := _undecodable(data.task, ref, sizes.get(str(ref))))]
-    of = f"{len(chosen):,} of {len(refs):,} images" if len(chosen) < len(refs) else f"{len(refs):,} images"
-    lines = [f"right    {len(files):,} image files, none is missing"]
+    of = (
+        f"{len(chosen):,} of {len(refs):,} images" if len(chosen) < len(refs) else counted(len(refs), "image")
+    )
+    lines = [f"right    {counted(len(files), 'image file')}, none is missing"]
     if bad:
         return [*lines, f"wrong    {len(bad):,} of {of}, the first is {bad[0]}"], False
     more = "; --all-images decodes every one" if len(chosen) < len(refs) else ""

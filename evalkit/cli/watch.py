@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from evalkit import trackers
 from evalkit.cli.options import command
 from evalkit.comparison import trend as trends
 from evalkit.comparison.trend import Point, Stamp, Trend
@@ -32,13 +33,14 @@ def watch(options: WatchOptions) -> int:
     tasks = evaluate.load_tasks(names(options.tasks), options)
     base = scored_run.read(options.against) if options.against else []
     trend = Trend.load(Path(options.output_path) / "watch.json")
-    return _loop(
-        options,
-        trend,
-        lambda path: evaluate.watched_runs(path, tasks, options, command()),
-        lambda path, point: evaluate.is_watched(path, point.models, options),
-        base,
-    )
+    with trackers.reporting(names(options.report_to), Path(options.output_path)) as report:
+        return _loop(
+            options,
+            trend,
+            lambda path: evaluate.watched_runs(path, tasks, options, command(), report),
+            lambda path, point: evaluate.is_watched(path, point.models, options),
+            base,
+        )
 
 
 def _refuse_checkpoint(folder: Path, pattern: str) -> None:

@@ -67,7 +67,7 @@ def _differences(a: ScoredRun, b: ScoredRun) -> list[tuple[str, str]]:
     for key in sorted({*mine["preparation"], *other["preparation"]} - {"resolution"}):
         look("protocol", f"image.{key}", mine["preparation"].get(key), other["preparation"].get(key))
     decode, theirs = mine["task"].get("decode") or {}, other["task"].get("decode") or {}
-    for key in sorted({*decode, *theirs}):
+    for key in sorted({*decode, *theirs} - {"logprobs"}):  # kept or not, the text is the same
         look("protocol", f"decode.{key}", decode.get(key), theirs.get(key))
     images = dict(zip(b.ids, b.images, strict=True))
     changed = next((i for i, c in zip(a.ids, a.images, strict=True) if images.get(i, c) != c), None)

@@ -6,6 +6,7 @@ Knows runs, scores and answers; no dataset.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -14,13 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from evalkit.errors import UserError
-from evalkit.geometry import boxes, overlaps
+from evalkit.geometry import boxes, overlaps, rle
 from evalkit.metrics.group_mean import GroupMean
 from evalkit.runs import scored_run
 from evalkit.runs.scored_run import ScoredRun
 from evalkit.runs.store import RunFolder
 from evalkit.types import Prediction
 
+SENTENCE = 4  # words: shorter answers say the same only where they are the same
 UNSURE = 0.5  # the confidence of an answer that came without margin and log-probabilities
 
 
@@ -42,7 +44,7 @@ class Suspect:
 
 
 @dataclass(frozen=True)
-class _Answer:
+class Answer:
     """One checkpoint's answer to one sample."""
 
     answer: Any
@@ -62,7 +64,7 @@ def find(folders: Sequence[RunFolder]) -> list[Suspect]:
 
     Raises UserError where a run is not scored, or runs of one task have other targets.
     """
-    by_task: dict[str, list[tuple[ScoredRun, dict[str, _Answer]]]] = {}
+    by_task: dict[str, list[tuple[ScoredRun, dict[str, Answer]]]] = {}
     for folder in folders:
         run = scored_run.of_run(folder)
         by_task.setdefault(run.task, []).append((run, _answers(folder, run)))
@@ -71,7 +73,7 @@ def find(folders: Sequence[RunFolder]) -> list[Suspect]:
         _same_targets(task, [run for run, _ in runs])
         for name in dict.fromkeys(name for _, answers in runs for name in answers):
             given = [answers[name] for _, answers in runs if name in answers]
-            if (one := _suspect(task, name, given)) is not None:
+            if (one := suspect(task, name, given)) is not None:
                 found.append(one)
     return sorted(found, key=lambda s: (-s.suspicion, s.task, s.id))
 
@@ -93,7 +95,8 @@ def _same_targets(task: str, runs: Sequence[ScoredRun]) -> None:
             )
 
 
-def _suspect(task: str, name: str, given: Sequence[_Answer]) -> Suspect | None:
+def suspect(task: str, name: str, given: Sequence[Answer]) -> Suspect | None:
+    """What checkpoints' answers to one sample say against its annotation, as `find` ranks it, or None."""
     best: tuple[float, list[int]] = (0.0, [])
     for one in given:
         alike = [k for k, other in enumerate(given) if _alike(one.answer, other.answer)]
@@ -121,16 +124,16 @@ def _suspect(task: str, name: str, given: Sequence[_Answer]) -> Suspect | None:
 # --- what a run says of each sample -----------------------------------------------------------------------
 
 
-def _answers(folder: RunFolder, run: ScoredRun) -> dict[str, _Answer]:
+def _answers(folder: RunFolder, run: ScoredRun) -> dict[str, Answer]:
     """The answers by sample id; unreadable ones, and those that the metric has no score for, are left out."""
     scores = _shares(run)
     predictions = {name: entry.prediction for name, entry in folder.entries().items()}
     found = {}
-    for place, line in enumerate(folder.read_rows()):
+    for place, line in enumerate(folder.each_row()):
         if line["id"] != run.ids[place] or run.invalid[place] or math.isnan(scores[place]):
             continue
         prediction = predictions.get(line["id"])
-        found[line["id"]] = _Answer(
+        found[line["id"]] = Answer(
             line["answer"],
             float(scores[place]),
             _confidence(prediction),
@@ -159,22 +162,36 @@ def _confidence(prediction: Prediction | None) -> float:
     """From 0 to 1: how far the answer's closest choice of a token was from even, else the mean
     probability."""
     if prediction is not None and prediction.margin is not None:
-        return math.tanh(max(prediction.margin, 0.0) / 2)
+        return sure(prediction.margin)
     if prediction is not None and prediction.logprobs:
         return math.exp(min(float(np.mean(prediction.logprobs)), 0.0))
     return UNSURE
 
 
+def sure(margin: float) -> float:
+    """From 0 to 1, the confidence of an answer whose closest choice of a token had this margin of logits."""
+    return math.tanh(max(margin, 0.0) / 2)
+
+
 def _alike(one: Any, other: Any) -> bool:
-    """Whether two answers say the same: texts but for case and blanks, boxes of one label where half or more
-    of them overlap by half or more."""
+    """Whether two answers say the same: texts but for case and blanks, sentences where half of their words
+    are the same, boxes or masks of one label where half or more of them overlap by half or more."""
     if isinstance(one, list) and isinstance(other, list):
         if not one or not other:
             return not one and not other
         near = np.array([[_near(a, b) for b in other] for a in one])
         return 2 * len(overlaps.pairs(near, boxes.HIT)) >= max(len(one), len(other))
-    return " ".join(str(one).split()).casefold() == " ".join(str(other).split()).casefold()
+    words, others = (str(text).casefold().split() for text in (one, other))
+    if min(len(words), len(others)) < SENTENCE:
+        return words == others
+    shared = sum((Counter(words) & Counter(others)).values())
+    return 2 * shared >= boxes.HIT * (len(words) + len(others))
 
 
 def _near(one: Mapping[str, Any], other: Mapping[str, Any]) -> float:
-    return boxes.iou(one["box"], other["box"]) if one["label"] == other["label"] else 0.0
+    if one["label"] != other["label"]:
+        return 0.0
+    if "rle" in one and "rle" in other and one["rle"]["size"] == other["rle"]["size"]:
+        both, either = rle.overlap(*(rle.rle(a["rle"], tuple(a["rle"]["size"])) for a in (one, other)))
+        return both / either if either else 1.0
+    return boxes.iou(one["box"], other["box"])

@@ -121,6 +121,12 @@ class Point:
     coverage: Mapping[str, str] = field(default_factory=dict)  # of the values that are not of all samples
     hooked: bool = False
     models: Mapping[str, str] = field(default_factory=dict)  # protocol to the model's digest under it
+    seconds: float | None = None  # that predicting took, over all tasks; None where it is not known
+
+    @property
+    def cost(self) -> str:
+        """`12 s`, or '–'."""
+        return "–" if self.seconds is None else f"{self.seconds:,.0f} s"
 
 
 @dataclass
@@ -186,7 +192,9 @@ def point(step: int, name: str, runs: Sequence[ScoredRun], drops: Sequence[str] 
     mean = sum(turned) / len(turned)
     models = {r.identity["protocol"]: digest(r.identity["model"]) for r in runs}
     names = tuple(r.run for r in runs)
-    return Point(step, name, names, values, mean, tuple(drops), coverage, models=models)
+    took = [r.seconds for r in runs]
+    seconds = None if None in took else float(sum(filter(None, took)))
+    return Point(step, name, names, values, mean, tuple(drops), coverage, models=models, seconds=seconds)
 
 
 def drops(

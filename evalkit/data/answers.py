@@ -50,7 +50,8 @@ def _records(path: Path) -> Iterator[tuple[str, Any]]:
         else:
             yield from ((f"{path}: {k}", {"id": k, "text": v}) for k, v in content.items())
     else:
-        yield from ((f"{path}: line {number + 1}", line) for number, line in read_lines(path))
+        shown = str(path)
+        yield from ((f"{shown}: line {number + 1}", line) for number, line in read_lines(path))
 
 
 def _start(path: Path) -> str:
@@ -87,12 +88,12 @@ def _text(where: str, record: dict[str, Any], named: Keys) -> str:
     value = record.get(key)
     if type(value) is list and len(value) == 1:
         value = value[0]
+    if type(value) is str:
+        return value
     if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return str(value)
-    if type(value) is not str:
-        problem = "is missing" if key not in record else _wrong(value)
-        raise DataError(f'{where}: no "{key}" for id {record[named[0]]}: it {problem}; it must be text')
-    return value
+    problem = "is missing" if key not in record else _wrong(value)
+    raise DataError(f'{where}: no "{key}" for id {record[named[0]]}: it {problem}; it must be text')
 
 
 def _wrong(value: Any) -> str:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import bisect
 import functools
+import json
 import os
 import re
 import tarfile
 import threading
 import zipfile
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -230,8 +232,61 @@ def _holds_bytes(path: str, state: tuple[int, ...], column: str) -> bool:
 
 
 def row_count(path: str) -> int:
-    """How many rows an Arrow file holds."""
-    return int(_mapped(path, _state(path)).num_rows)
+    """How many rows a table holds."""
+    if path.lower().endswith(".arrow"):
+        return int(_mapped(path, _state(path)).num_rows)
+    return int(_parquet(path, _state(path))[1][-1])
+
+
+def columns(path: str) -> tuple[list[str], dict[str, Any]]:
+    """The names of a table's columns, and what `datasets` wrote of them (ClassLabel names...), {} for
+    nothing. Raises DataError for a file that is no table."""
+    with door.guarded(path):
+        door.check(path)
+        schema = _schema(path)
+        stated = (schema.metadata or {}).get(b"huggingface", b"{}")
+        found = json.loads(stated).get("info", {}).get("features", {})
+        return list(schema.names), found if isinstance(found, dict) else {}
+
+
+def _schema(path: str) -> Any:
+    if path.lower().endswith(".arrow"):
+        return _mapped(path, _state(path)).schema
+    return _parquet(path, _state(path))[0].schema_arrow
+
+
+def rows(path: str, wanted: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The rows of a table, only these columns. Raises DataError."""
+    with door.guarded(path):
+        door.check(path)
+        if path.lower().endswith(".arrow"):
+            parts = _mapped(path, _state(path)).select(list(wanted)).to_batches()
+        else:
+            parts = _parquet(path, _state(path))[0].iter_batches(columns=list(wanted))
+        for part in parts:
+            yield from part.to_pylist() if wanted else ({} for _ in range(part.num_rows))
+
+
+def cell_sizes(path: str, column: str) -> Iterator[tuple[int, int]]:
+    """(row, bytes) of each cell of a column of images that holds one. Of an Arrow file no image is read."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    with door.guarded(path):
+        door.check(path)
+        if path.lower().endswith(".arrow"):
+            parts = _mapped(path, _state(path)).column(column).chunks
+        else:
+            parts = (
+                part.column(0) for part in _parquet(path, _state(path))[0].iter_batches(64, columns=[column])
+            )
+        row = 0
+        for part in parts:
+            cells = part.field("bytes") if pa.types.is_struct(part.type) else part
+            for length in pc.binary_length(cells).to_pylist():
+                if length:
+                    yield row, length
+                row += 1
 
 
 # --- videos --------------------------------------------------------------------------------------

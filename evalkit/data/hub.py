@@ -12,6 +12,7 @@ from typing import Any
 
 from evalkit import door
 from evalkit.data import containers
+from evalkit.data.records import check_split
 from evalkit.errors import DataError
 from evalkit.files import spool
 from evalkit.types import ImageRef, Source
@@ -36,6 +37,8 @@ def load(source: Source, split: str, name: str = "") -> Any:
     if "[" in wanted:
         raise DataError(f"{where}: split: '{wanted}' is a part of a split; name the split and use --limit")
     config = name or entry.get("name")
+    if folder and any(os.path.exists(os.path.join(folder, known)) for known in _SAVED):
+        return _saved(datasets, folder, wanted)
     try:
         if not folder:
             more = {"revision": entry["revision"], "streaming": True}
@@ -49,6 +52,21 @@ def load(source: Source, split: str, name: str = "") -> Any:
     except Exception as error:  # its loaders raise dozens of kinds
         problem = " ".join(str(error).split())[:300]
         raise DataError(f"{where}: cannot be loaded ({type(error).__name__}: {problem})") from None
+
+
+_SAVED = ("dataset_dict.json", "state.json")  # what `save_to_disk` writes
+
+
+def _saved(datasets: Any, folder: str, split: str) -> Any:
+    """What `save_to_disk` wrote; its Arrow files are used where they are."""
+    with door.guarded(folder):
+        found = datasets.load_from_disk(folder)
+        if isinstance(found, datasets.DatasetDict):
+            check_split(folder, split, set(found))
+            found = found[split]
+        for file in found.cache_files:
+            door.check(file["filename"])
+        return found
 
 
 def read(

@@ -43,7 +43,7 @@ def parse_json(
     collecting = gc.isenabled()
     gc.disable()  # a large file creates millions of objects and no cycles: collection would only cost time
     try:
-        return json.loads(text, object_pairs_hook=functools.partial(_object, keep=keep) if keep else _object)
+        return (_keeping(keep) if keep else _DECODER).decode(text)
     except json.JSONDecodeError as error:
         at, problem = error.lineno if line is None else line, f"{error.msg} at column {error.colno}"
     except RecursionError:
@@ -67,6 +67,13 @@ def _object(
     return result if keep is None or keep(result) else None
 
 
+def _keeping(keep: Callable[[dict[str, Any]], bool]) -> json.JSONDecoder:
+    return json.JSONDecoder(object_pairs_hook=functools.partial(_object, keep=keep))
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object)  # making one takes longer than reading a short line
+
+
 def read_lines(path: Path) -> Iterator[tuple[int, Any]]:
     """The lines of a JSON lines file as (line number from 0, data); blank lines are skipped."""
     with door.guarded(path), door.opened(path) as file:
@@ -87,7 +94,10 @@ def parse_lines(file: IO[bytes], path: Path) -> Iterator[tuple[int, Any]]:
         if number == 0 and text.lstrip().startswith("["):
             raise DataError(f"{path}: is a JSON list; {_as_lines(path)}")
         if text.strip():
-            yield number, parse_json(text, str(path), number + 1)
+            try:
+                yield number, _DECODER.decode(text)
+            except (ValueError, RecursionError):  # again, to report what is wrong
+                yield number, parse_json(text, str(path), number + 1)
 
 
 def _as_lines(path: Path) -> str:

@@ -108,10 +108,11 @@ class Record:
         values = self.get(key, "it must be a list of strings")
         if type(values) is not list:
             self.wrong(key, f"is {_kind(values)}; it must be a list of strings")
-        for index, value in enumerate(values):
-            problem = _text_problem(value)
-            if problem:
-                self.wrong(f"{key}[{index}]", problem)
+        if set(map(type, values)) != {str} or not "".join(values).isascii():
+            for index, value in enumerate(values):
+                problem = _text_problem(value)
+                if problem:
+                    self.wrong(f"{key}[{index}]", problem)
         if len(values) < least:
             self.wrong(key, f"holds {len(values)} strings; there must be at least {least}")
         return tuple(values)
@@ -298,6 +299,8 @@ def _finite(value: Any) -> bool:
 def _text_problem(value: Any) -> str:
     if type(value) is not str:
         return f"is {_kind(value)}; it must be a string"
+    if value.isascii():
+        return ""
     try:
         value.encode()
     except UnicodeEncodeError:

@@ -5,6 +5,7 @@ Does not know what a file means: that is the task of its format.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -164,15 +165,22 @@ def _is_there(images: Path, name: str) -> bool:
     return ref.member in containers.names(ref.path) if ref.member else os.path.exists(ref.path)
 
 
+@functools.lru_cache(maxsize=64)
+def _folder(images: Path) -> tuple[str, bool]:
+    """A folder of images as text, and whether it is an archive in its place."""
+    return str(images), containers.is_archive(images.name)
+
+
 def image_ref(images: Path, name: str, marks: tuple[Mark, ...] = (), turn: int = 0) -> ImageRef:
     """The image `name` of a folder, or of an archive in its place (`val2014.zip`, `val2014.tar`).
 
     `a\\b.jpg`, as Windows writes it, is `a/b.jpg` unless a file is called so.
     """
-    if "\\" in name and not os.path.exists(os.path.join(images, name)):
+    folder, archive = _folder(images)
+    if "\\" in name and not os.path.exists(os.path.join(folder, name)):
         name = name.replace("\\", "/")
-    if not containers.is_archive(images.name):
-        return ImageRef(os.path.join(images, name), marks=marks, turn=turn)
+    if not archive:
+        return ImageRef(os.path.join(folder, name), marks=marks, turn=turn)
     there = containers.names(str(images))
     inside = f"{images.stem}/{name}"  # archives usually hold the folder itself
     return ImageRef(str(images), inside if inside in there and name not in there else name, marks, turn)

@@ -20,7 +20,10 @@ from evalkit.data.records import Record, check_split
 from evalkit.errors import DataError
 from evalkit.types import Remarks
 
-SPLITS = ("train", "val", "test", "minival")
+ALL = (
+    "all"  # the split of a data.yaml that names none, as supervision writes it: the folder `images` beside it
+)
+SPLITS = ("train", "val", "test", "minival", ALL)
 _VAL = ("val", "validation", "valid")  # one split by three names
 _MOST = 100_000  # classes
 _ABSOLUTE = re.compile(r"/|[A-Za-z]:/")
@@ -45,7 +48,10 @@ def described(path: Path) -> Record:
         where = f"line {mark.line + 1}: " if mark else ""
         problem = " ".join(str(getattr(error, "problem", None) or error).split())[:200]
         raise DataError(f"{path}: {where}is not valid YAML: {problem}") from None
-    return Record(data, str(path))
+    top = Record(data, str(path))
+    if not any(top.data.get(key) for key in (*SPLITS, *_VAL)) and os.path.isdir(path.parent / "images"):
+        top.data[ALL] = "images"
+    return top
 
 
 def names(top: Record, remarks: Remarks) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,8 +16,6 @@ from evalkit.options.verbs import AskOptions
 from evalkit.registry import make
 from evalkit.tasks import loader
 from evalkit.types import Box, Checkpoint, Decode, ImageRef, Mask, Prediction, Preparation, Request, Size
-
-COLOURS = ((230, 57, 70), (29, 120, 200), (42, 157, 80), (244, 162, 30), (131, 56, 236), (0, 150, 160))
 
 
 @dataclass(frozen=True)
@@ -64,7 +61,11 @@ def ask(
     found, warning = _read(prediction, decoder, folders)
     target = (overlay or Path(f"{image.stem}.answer.png")) if found else None
     if target is not None:
-        atomic_write(target, _draw(reference, found, preparation.exif))
+        from evalkit.images import overlay as pictures
+        from evalkit.images import prepare
+
+        pixels = prepare.decode(sources.read_bytes(reference), exif=preparation.exif)
+        atomic_write(target, pictures.png(pictures.drawn(pixels, found)))
     size = prediction.sizes[0]
     return Reply(prediction.text, prediction.tokens, prediction.stop, tuple(found), size, target, warning)
 
@@ -95,35 +96,6 @@ def shown(thing: Box | Mask, size: tuple[int, int]) -> str:
         area = float(rle.area({"size": list(thing.size), "counts": thing.counts.encode()}))
         pixels += f", mask {100 * area / (h * w):.1f} % of the image"
     return f"{pixels}  {box.label}".rstrip()
-
-
-def _draw(reference: ImageRef, things: list[Box | Mask], exif: str) -> bytes:
-    """The image with every box outlined and every mask tinted, as PNG bytes."""
-    import numpy as np
-    from PIL import Image, ImageDraw
-    from pycocotools import mask as rle
-
-    from evalkit.images import prepare
-
-    pixels = prepare.decode(sources.read_bytes(reference), exif=exif)
-    for i, thing in enumerate(things):
-        if isinstance(thing, Mask):
-            inside = rle.decode({"size": list(thing.size), "counts": thing.counts.encode()}).astype(bool)
-            colour = np.array(COLOURS[i % len(COLOURS)])
-            pixels[inside] = (0.5 * pixels[inside] + 0.5 * colour).astype(np.uint8)
-    picture = Image.fromarray(pixels)
-    draw = ImageDraw.Draw(picture)
-    w, h = picture.size
-    for i, thing in enumerate(things):
-        box = thing.box if isinstance(thing, Mask) else thing
-        colour3 = COLOURS[i % len(COLOURS)]
-        corners = (box.x0 * w, box.y0 * h, box.x1 * w, box.y1 * h)
-        draw.rectangle(corners, outline=colour3, width=max(2, min(w, h) // 150))
-        if box.label:
-            draw.text((corners[0] + 4, corners[1] + 3), box.label, fill=colour3)
-    out = io.BytesIO()
-    picture.save(out, format="PNG")
-    return out.getvalue()
 
 
 def reply(options: AskOptions, candidate: Checkpoint) -> Reply:

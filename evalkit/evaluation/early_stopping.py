@@ -19,7 +19,7 @@ from evalkit.evaluation.plan import Plan, again, fresh
 from evalkit.evaluation.predict import Session, check_resume, finish, predict, reported, restore
 from evalkit.runs.scored_run import ScoredRun, parts
 from evalkit.stats.sequential import ALPHA, Decider, block_size
-from evalkit.tasks import dataset
+from evalkit.tasks import calls, dataset
 from evalkit.tasks.dataset import Dataset, Selection
 from evalkit.types import Metric, Prediction, Sample
 
@@ -94,7 +94,7 @@ def _stopped(plan: Plan, data: Dataset, watch: _Watch) -> Plan:
     """The plan narrowed to the blocks that were looked at."""
     limited = Selection(watch.taken, plan.selection.seed)
     seen = set(watch.seen)
-    same = {s.id for s in dataset.choose(data.samples, limited)} == seen
+    same = set(dataset.choose(data.samples, limited).ids) == seen
     selection = limited if same else Selection(ids=tuple(n for n in plan.wanted if n in seen))
     return replace(plan, selection=selection, wanted=tuple(n for n in plan.wanted if n in seen), early=True)
 
@@ -177,7 +177,8 @@ class _Watch:
             return
         given = [self.answers[s.id] for s in flat]
         sizes = [s.size or (p.sizes[0] if p.sizes else None) for s, p in zip(flat, given, strict=True)]
-        rows = np.asarray(self.metric.rows(self.parser.answers(given, sizes), [s.target for s in flat]))
+        answers = calls.answers(self.plan.task, self.parser, given, sizes)
+        rows = np.asarray(self.metric.rows(answers, [s.target for s in flat]))
         moved = dict(zip((s.id for s in flat), rows[:, 0], strict=True))
         sums = [sum(self.sign * (moved[s.id] - self.before[s.id]) for s in c) for c in there if c]
         self.decider.look(np.array(sums), np.array([float(len(c)) for c in there if c]))

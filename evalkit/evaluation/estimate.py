@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from evalkit.data.packed import Index
 from evalkit.errors import ResultsError
 from evalkit.evaluation.plan import Plan, requests
 from evalkit.runs import store
@@ -29,8 +30,8 @@ class Estimate:
 
 def estimate(plan: Plan, datasets: DatasetCache, checkpoint: Checkpoint, output: Path) -> Estimate:
     """The cost of what the plan still misses."""
-    missing = set(plan.missing)
-    samples = [s for s in datasets.get(plan.task).samples if s.id in missing]
+    missing, every = Index(plan.missing), datasets.get(plan.task).samples
+    samples = every.take(at for at, name in enumerate(every.ids) if name in missing)
     asked = requests(plan, samples)
     total: float | None = None
     if checkpoint.flops is not None:

@@ -5,18 +5,17 @@ Says on stderr what will run and how far it is; knows nothing of tables.
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from evalkit import door, models
+from evalkit import door, models, trackers
 from evalkit.comparison import trend
 from evalkit.comparison.compare import ModelRuns, baseline_of
 from evalkit.errors import DataError, MetricsFailed, ResultsError, TasksFailed, UserError
-from evalkit.evaluation import callbacks, early_stopping, estimate, own_data, predict, progress
+from evalkit.evaluation import callbacks, early_stopping, estimate, own_data, predict, progress, told
 from evalkit.evaluation import plan as planning
 from evalkit.evaluation.plan import Plan
 from evalkit.evaluation.predict import Session
@@ -30,6 +29,7 @@ from evalkit.runs.scored_run import ScoredRun
 from evalkit.runs.store import RunFolder
 from evalkit.tasks import loader
 from evalkit.tasks.dataset import Dataset, DatasetCache, Selection, roots
+from evalkit.trackers import Reporter
 from evalkit.types import Checkpoint, Score, Task
 
 LABEL = re.compile(r"[\w.+@-]+")
@@ -50,7 +50,10 @@ class Work:
     resume_across: bool = False
     command: str = ""
     on_scores: callbacks.OnScores | None = None
+    report: Reporter | None = None
+    training: str = ""  # what trackers call the curve of checkpoints that have no other name
     failures: dict[str, UserError] = field(default_factory=dict)  # by task, or by run
+    doubts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # about tasks' data, where looked for
 
     def plans(self, leave_out: bool = False) -> list[list[Plan]]:
         """The plans of every checkpoint, also printed. All data is read before anything runs: gaps show at
@@ -79,7 +82,8 @@ class Work:
 
     def _plan(self, task: Task, candidate: Checkpoint) -> Plan:
         data, protocol = self.datasets.get(task), self.protocol(task)
-        return planning.plan(data, candidate, self.output, self.selection(data), protocol, self.on_bad_image)
+        made = planning.plan(data, candidate, self.output, self.selection(data), protocol, self.on_bad_image)
+        return replace(made, remarks=data.remarks, doubts=self.doubts.get(task.name))
 
     def run(self, plans: Sequence[Plan], candidate: Checkpoint, until: ModelRuns | None = None,
             margin: float | None = None) -> None:  # fmt: skip
@@ -95,6 +99,9 @@ class Work:
                 progress.scores(plan, scores)
             if self.on_scores is not None:
                 self.on_scores(plan.folder.name, scores)
+            if self.report:
+                with trackers.only_told():
+                    self.report(told.told(plan, scores, self.datasets, self.training))
 
         def failed(plan: Plan, error: UserError) -> None:
             bar.close()
@@ -131,7 +138,7 @@ def checkpoint(spec: str, options: ModelOptions) -> Checkpoint:
     if mark and not LABEL.fullmatch(label):
         raise UserError(f"--model {spec}: name: {label!r}: write letters, digits and any of _ . + - @")
     found = models.open_checkpoint(place, options, progress.say)
-    return dataclasses.replace(found, name=label) if mark else found
+    return replace(found, name=label) if mark else found
 
 
 def run(
@@ -139,9 +146,11 @@ def run(
     command: str = "",
     in_memory: Sequence[Checkpoint] = (),
     data: list[Dataset] | None = None,
+    report: Reporter | None = None,
 ) -> list[RunFolder]:
     """Does what `evalkit run` is asked for; returns the run folders, models first, then tasks. Checkpoints
-    `in_memory` are evaluated in place of those that the options name; what is read is kept in `data`.
+    `in_memory` are evaluated in place of those that the options name; what is read is kept in `data`, and
+    `report` is used in place of what the options name.
 
     Raises TasksFailed, after all others are done, where a task's data is missing or its scoring failed.
     """
@@ -151,9 +160,11 @@ def run(
             "checkpoints were never trained on examples in the prompt; leave it out, or say 0"
         )
     tasks = load_tasks(names(options.tasks), options, options.overrides)
-    places = list(paths(options.data_root))
+    places, doubts = list(paths(options.data_root)), dict[str, tuple[str, ...]]()
     if options.data is not None:
-        made, root = own_data.tasks(options.data, options, Path(options.output_path), options.overrides)
+        made, root, doubts = own_data.tasks(
+            options.data, options, Path(options.output_path), options.overrides
+        )
         tasks, places = [*tasks, *made], [*places, root]
     if not tasks:
         raise UserError("run: name tasks with --tasks, or data of your own with --data FOLDER")
@@ -176,7 +187,15 @@ def run(
         options.resume_across,
         command,
         callbacks.load(options.on_scores) if options.on_scores else None,
+        report,
+        doubts=doubts,
     )
+    with trackers.reporting(names(options.report_to), work.output) as opened:
+        return _done(replace(work, report=report or opened), options, reference)
+
+
+def _done(work: Work, options: RunOptions, reference: ModelRuns | None) -> list[RunFolder]:
+    """The plans, then the runs, or with --dry-run what they would cost."""
     every = work.plans(leave_out=True)
     if options.dry_run:
         for plans, candidate in zip(every, work.checkpoints, strict=True):
@@ -226,7 +245,7 @@ def candidate_runs(
         lambda task: str(by_task[task.name].identity["protocol"]),
         command=command,
     )
-    return _runs_of(work, candidate)
+    return runs_of(work, candidate)
 
 
 def _known(run: ScoredRun, options: CheckOptions) -> Task:
@@ -241,7 +260,11 @@ def _known(run: ScoredRun, options: CheckOptions) -> Task:
 
 
 def watched_runs(
-    path: Path, tasks: Sequence[Task], options: WatchOptions, command: str = ""
+    path: Path,
+    tasks: Sequence[Task],
+    options: WatchOptions,
+    command: str = "",
+    report: Reporter | None = None,
 ) -> list[ScoredRun]:
     """Runs a checkpoint of a training run on the watched tasks and reads its runs."""
     candidate = checkpoint(str(path), options)
@@ -254,11 +277,13 @@ def watched_runs(
         lambda task: options.protocol,
         command=command,
         on_scores=callbacks.load(options.on_scores) if options.on_scores else None,
+        report=report,
+        training=Path(options.folder).resolve().name,
     )
-    return _runs_of(work, candidate)
+    return runs_of(work, candidate)
 
 
-def _runs_of(work: Work, candidate: Checkpoint) -> list[ScoredRun]:
+def runs_of(work: Work, candidate: Checkpoint) -> list[ScoredRun]:
     """All tasks of one checkpoint, or UserError: what is judged as a whole lacks none."""
     (plans,) = work.plans()
     work.run(plans, candidate)

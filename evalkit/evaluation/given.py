@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evalkit.data import answers, sources
+from evalkit.data import answers, packed, sources
+from evalkit.data.packed import Samples
 from evalkit.errors import DataError, ImageError, UserError, nearest
 from evalkit.evaluation import plan as planning
 from evalkit.evaluation import predict
 from evalkit.evaluation.evaluate import LABEL
 from evalkit.evaluation.predict import Session
 from evalkit.runs.store import RunFolder
+from evalkit.tasks import loader
 from evalkit.tasks.dataset import DatasetCache, Selection
 from evalkit.types import Checkpoint, Model, Prediction, Request, Sample, Task
 
@@ -44,6 +47,8 @@ class _Given(Model):
             if request.id in self.predictions:
                 known = self.predictions[request.id]
                 yield dataclasses.replace(known, prompt=request.prompt, image_digests=_digests(request))
+            elif request.further:
+                yield Prediction(request.id, request.prompt, "")
             elif on_bad_image is not None:
                 on_bad_image(request, ImageError(f"{self.file}: has no prediction for {request.id}"))
 
@@ -55,23 +60,60 @@ def _digests(request: Request) -> tuple[str, ...]:
         return ()
 
 
+class Texts(Mapping[str, Prediction]):
+    """Answers of a file by sample id, in the order of the dataset. Predictions are made when they are asked
+    for, with the prompt of their sample, where there is a `task`: a text may repeat it."""
+
+    def __init__(self, samples: Samples, task: Task | None) -> None:
+        self._samples, self._task = samples, task
+        self._names, self._places = samples.ids, samples.by_id()
+        self._texts = packed.Texts()
+        self._at = array("q", [-1]) * len(samples)  # by sample, where among the texts its answer is
+
+    def add(self, where: str, name: str, text: str) -> None:
+        place = self._places.get(name)
+        if place is None:
+            near = nearest(name, self._names) if len(self._names) < 5000 else ""
+            raise DataError(f"{where}: the task has no sample {name}{near}")
+        if self._at[place] >= 0:
+            raise DataError(f"{where}: id {name} was there before; each id once")
+        self._at[place] = len(self._texts)
+        self._texts.append(text)
+
+    @property
+    def missing(self) -> list[str]:
+        """The samples without an answer."""
+        return [self._names[place] for place, at in enumerate(self._at) if at < 0]
+
+    def __getitem__(self, name: str) -> Prediction:
+        place = self._places.get(name)
+        if place is None or self._at[place] < 0:
+            raise KeyError(name)
+        prompt = "" if self._task is None else loader.prompt(self._task, self._samples.fields[place])
+        return Prediction(id=name, prompt=prompt, text=self._texts[self._at[place]])
+
+    def __contains__(self, name: object) -> bool:
+        place = self._places.get(name) if isinstance(name, str) else None
+        return place is not None and self._at[place] >= 0
+
+    def __iter__(self) -> Iterator[str]:
+        return (self._names[place] for place, at in enumerate(self._at) if at >= 0)
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+
 def read_predictions(
-    path: str, samples: Sequence[Sample], keys: answers.Keys | None = None
-) -> dict[str, Prediction]:
-    """Answers from any tool by sample id, as `data/answers.py` reads them; `keys` are those of id and text.
+    path: str, samples: Sequence[Sample], keys: answers.Keys | None = None, task: Task | None = None
+) -> Texts:
+    """Answers from any tool by sample id, as `data/answers.py` reads them; `keys` are those of id and text,
+    `task` that whose prompts they answer.
 
     Raises DataError, with file and line, for damage, an unknown or repeated id, or a missing key.
     """
-    known = {s.id: s for s in samples}
-    found: dict[str, Prediction] = {}
+    found = Texts(Samples.of(samples), task)
     for where, name, text, _ in answers.read(Path(path), keys):
-        if name not in known:
-            raise DataError(
-                f"{where}: the task has no sample {name}{nearest(name, known) if len(known) < 5000 else ''}"
-            )
-        if name in found:
-            raise DataError(f"{where}: id {name} was there before; each id once")
-        found[name] = Prediction(id=name, prompt="", text=text)
+        found.add(where, name, text)
     return found
 
 

@@ -18,22 +18,22 @@ from evalkit.types import Task
 
 def tasks(
     place: Path, options: LayoutOptions, output: Path, overrides: Mapping[str, str]
-) -> tuple[list[Task], Path]:
-    """The tasks of what lies at `place`, one a verb, and the data root that they name their files below.
-    Their files are kept in the output folder, so that scores can be computed again; or where `save_task`
-    says."""
+) -> tuple[list[Task], Path, dict[str, tuple[str, ...]]]:
+    """The tasks of what lies at `place`, one a verb, the data root that they name their files below, and what
+    makes each one's number doubtful. Their files are kept in the output folder, so that scores can be
+    computed again; or where `save_task` says."""
     found = look(place, options)
     made = []
     for draft, path in zip(found.drafts, saved(found, options), strict=True):
         path = path or keep_task(output, found.name(draft), dumped(draft.content))
         progress.say(f"  task     {path}")
         made.append(loader.load(str(path), dict(overrides)))
-    return made, found.root.absolute()
+    return made, found.root.absolute(), {task.name: tuple(found.doubts) for task in made}
 
 
 def look(place: Path, options: LayoutOptions) -> Reading:
     """What lies at `place`, said in a few lines."""
-    found = recognise(place, options.split, options.verb or "")
+    found = recognise(place, options.split, options.verb or "", options.box_order or "")
     for line in found.lines():
         progress.say(f"  {line}")
     return found

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import uuid
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,13 +17,14 @@ from typing import Any
 
 from evalkit import conventions, reading
 from evalkit.data import sources
+from evalkit.data.packed import Requests, Samples
 from evalkit.errors import Damaged, DataError, ResultsError
 from evalkit.evaluation.stamps import Shown
 from evalkit.runs.journal import Entry
 from evalkit.runs.store import RunFolder, State
-from evalkit.tasks import loader
-from evalkit.tasks.dataset import Dataset, DatasetCache, Selection, choose, has_target
-from evalkit.types import Checkpoint, Parser, Preparation, Request, Sample, Source, Task
+from evalkit.tasks import calls, loader
+from evalkit.tasks.dataset import Dataset, DatasetCache, Selection, choose
+from evalkit.types import Checkpoint, Parser, Preparation, Request, Source, Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +34,7 @@ class ToScore:
     task: Task
     parser: Parser
     folder: RunFolder
-    wanted: tuple[str, ...]  # ids
+    wanted: Sequence[str]  # ids
     total: int  # samples of the dataset
     data: str  # the dataset's digest when it was planned
     targets: str  # digest of all targets of the dataset
@@ -60,30 +62,31 @@ class Plan(ToScore):
     digest: str
     asked: Selection  # what was asked for
     selection: Selection  # what is done, which may be more
-    missing: tuple[str, ...]  # wanted and not predicted yet
+    missing: Sequence[str]  # wanted and not predicted yet
     changed: tuple[str, ...] = ()  # predicted, but from another image than is there now
     aside: tuple[str, ...] = ()  # sentences on what lies in the folder and is not this run's
     lost: str = ""  # why run.json is to be written anew for answers that are there
     state: State = ()  # of the folder's files when it was looked at
+    remarks: tuple[str, ...] = ()  # what is odd about the data and was left out or kept
+    doubts: tuple[str, ...] | None = None  # what makes its number doubtful; None: not looked for
     widened: int = 0  # how many samples were asked for, where the run has more of them already
 
 
-def requests(plan: Plan, samples: Sequence[Sample]) -> list[Request]:
-    """What the model is asked: the prompt filled in, the image and how to prepare it, the choices if any."""
-    decode = plan.task.decode
+def requests(plan: Plan, samples: Samples) -> Sequence[Request]:
+    """What the model is asked: the prompt filled in, the image and how to prepare it, the choices if any; of
+    a sample with several calls one request each. Each is made when it is asked for."""
+    decode, task = plan.task.decode, plan.task
     if plan.protocol == "hf":
         decode = replace(decode, text_length=None)
-    return [
-        Request(
-            s.id,
-            s.images,
-            loader.prompt(plan.task, s.fields),
-            plan.preparation,
-            decode,
-            loader.choices(plan.task, s),
-        )
-        for s in samples
-    ]
+
+    def request(at: int) -> Request:
+        s = samples[at]
+        prompt, choices = loader.prompt(task, s.fields), loader.choices(task, s)
+        return Request(s.id, s.images, prompt, plan.preparation, decode, choices)
+
+    if calls.several(task):
+        return [each for at in range(len(samples)) for each in calls.each(request(at))]
+    return Requests(request, samples.ids)
 
 
 def again(run: ToScore, datasets: DatasetCache) -> Dataset:
@@ -125,12 +128,11 @@ def plan(
         "model": dict(checkpoint.identity(named)),
     }
     identity, digest, folder = _named(output, task, checkpoint, identity)
-    standing = _standing(folder, digest, data, selection, "code" in identity["model"])
+    standing, missing = _standing(folder, digest, data, selection, "code" in identity["model"])
     widened = standing["selection"] != selection
     if missing_images == "stop":
-        absent = set(standing["missing"])
-        _refuse_missing_images(task, [s for s in data.samples if s.id in absent])
-    wanted = set(standing["wanted"])
+        _refuse_missing_images(task, missing)
+    chosen = choose(data.samples, standing["selection"])
     return Plan(
         task=task,
         parser=conventions.parser(data.parser, checkpoint.conventions.bins),
@@ -147,7 +149,7 @@ def plan(
         targets=data.targets,
         official=data.short_of,
         model=checkpoint.name,
-        unscored=sum(not has_target(s) for s in data.samples if s.id in wanted) if task.metrics else 0,
+        unscored=sum(not there for there in chosen.has_target) if task.metrics else 0,
         **standing,
     )
 
@@ -157,7 +159,8 @@ def fresh(plan: Plan, datasets: DatasetCache) -> Plan:
     if plan.folder.state() == plan.state:
         return plan
     own = "code" in plan.identity["model"]
-    return replace(plan, **_standing(plan.folder, plan.digest, again(plan, datasets), plan.asked, own))
+    standing, _ = _standing(plan.folder, plan.digest, again(plan, datasets), plan.asked, own)
+    return replace(plan, **standing)
 
 
 def recorded(folder: RunFolder, digest: str) -> tuple[dict[str, Any] | None, str]:
@@ -179,8 +182,8 @@ def recorded(folder: RunFolder, digest: str) -> tuple[dict[str, Any] | None, str
 
 def _standing(
     folder: RunFolder, digest: str, data: Dataset, asked: Selection, own_code: bool
-) -> dict[str, Any]:
-    """What of a plan hangs on what its folder holds.
+) -> tuple[dict[str, Any], Samples]:
+    """What of a plan hangs on what its folder holds, and the samples that are missing.
 
     Without run.json it is not known which files a model of the user's `own_code` had read, so it is asked
     again.
@@ -191,21 +194,36 @@ def _standing(
     entries = answers.entries
     selection = _widest(run, data, asked, entries)
     wanted = choose(data.samples, selection)
-    shown = Shown(data.source.root)
-    unsure = own_code and run is None
-    changed = tuple(s.id for s in wanted if s.id in entries and (unsure or not shown.same(s, entries[s.id])))
-    redo = set(changed)
+    missing, changed = _missing(wanted, entries, Shown(data.source.root), own_code and run is None)
     gone = f"{folder.path / 'run.json'}: is gone" if run is None and entries else ""
-    return {
+    standing = {
         "selection": selection,
-        "wanted": tuple(s.id for s in wanted),
-        "missing": tuple(s.id for s in wanted if s.id not in entries or s.id in redo),
+        "wanted": wanted.ids,
+        "missing": missing.ids,
         "changed": changed,
         "early": _stopped_early(run, data, wanted),
         "aside": answers.aside,
         "lost": damage.partition("; ")[0] or gone,
         "state": state,
     }
+    return standing, missing
+
+
+def _missing(
+    wanted: Samples, entries: Mapping[str, Entry], shown: Shown, unsure: bool
+) -> tuple[Samples, tuple[str, ...]]:
+    """The samples without an answer, or whose answer is of another image (all where that is `unsure`), and
+    the ids of the latter."""
+    if not entries:
+        return wanted, ()
+    places, changed = array("I"), list[str]()
+    for at, name in enumerate(wanted.ids):
+        if (entry := entries.get(name)) is None:
+            places.append(at)
+        elif unsure or not shown.same(wanted[at], entry):
+            places.append(at)
+            changed.append(name)
+    return wanted.take(places), tuple(changed)
 
 
 def _named(
@@ -229,11 +247,11 @@ def _named(
         identity = {**identity, "used": known}
 
 
-def _stopped_early(run: Mapping[str, Any] | None, data: Dataset, wanted: Sequence[Sample]) -> bool:
+def _stopped_early(run: Mapping[str, Any] | None, data: Dataset, wanted: Samples) -> bool:
     """Whether these samples are those at which a sequential test stopped the run."""
     if run is None or not run.get("early"):
         return False
-    return {s.id for s in choose(data.samples, Selection.of_run(run))} == {s.id for s in wanted}
+    return set(choose(data.samples, Selection.of_run(run)).ids) == set(wanted.ids)
 
 
 def _widest(
@@ -243,22 +261,28 @@ def _widest(
     if run is None:
         return selection
     before = Selection.of_run(run)
-    earlier = {s.id for s in choose(data.samples, before)}
-    now = {s.id for s in choose(data.samples, selection)}
+    if before == selection:
+        return selection
+    earlier = set(choose(data.samples, before).ids)
+    now = set(choose(data.samples, selection).ids)
     return before if now < earlier and earlier <= entries.keys() else selection
 
 
 # --- images --------------------------------------------------------------------------------------
 
 
-def _refuse_missing_images(task: Task, samples: Sequence[Sample]) -> None:
+def _refuse_missing_images(task: Task, samples: Samples) -> None:
     """Raises DataError when image files are not there: how many, and the first of them."""
-    paths = dict.fromkeys(image.path for sample in samples for image in sample.images)
-    absent = [p for p in paths if not os.path.exists(p)]
+    absent, last = dict[str, None](), ""
+    for image in (image for images in samples.images for image in images):
+        if image.path != last and not os.path.exists(image.path):
+            absent[image.path] = None
+        last = image.path
     if absent:
+        first, n = next(iter(absent)), len({image.path for images in samples.images for image in images})
         known = task.name if task.name in loader.names() else task.path
-        more = f" (and {len(absent) - 1:,} more of {len(paths):,})" if len(absent) > 1 else ""
+        more = f" (and {len(absent) - 1:,} more of {n:,})" if len(absent) > 1 else ""
         raise DataError(
-            f"{task.name}: image {absent[0][:300]} is missing{more}{sources.missing_image(absent[0])}; "
+            f"{task.name}: image {first[:300]} is missing{more}{sources.missing_image(first)}; "
             f"`evalkit data {known}` says where it is looked for, --on-bad-image skip leaves them out"
         )

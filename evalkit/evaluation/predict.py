@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from evalkit import __version__, provenance, registry
+from evalkit.data.packed import Index, Samples
 from evalkit.errors import (
     Damaged,
     DataError,
@@ -29,10 +30,13 @@ from evalkit.evaluation import score as scoring
 from evalkit.evaluation.plan import Plan, ToScore, again, fresh, recorded, requests
 from evalkit.evaluation.stamps import Stamps
 from evalkit.reading import unchanged
-from evalkit.runs.journal import Entry, Journal
+from evalkit.runs.journal import Entry, Journal, Predictions
 from evalkit.runs.store import RunFolder, scores_of
+from evalkit.tasks import calls
 from evalkit.tasks.dataset import DatasetCache
 from evalkit.types import Checkpoint, Metric, Model, Prediction, Request, Sample, Score
+
+MANY, TOGETHER = 1000, 32  # of more samples the running score is computed for so many answers together
 
 Progress = Callable[[Plan, int, float | None], None]
 """Told after every answer: the plan, how many of its samples are done, the running score."""
@@ -76,6 +80,8 @@ def run(plans: Sequence[Plan], session: Session) -> None:
                 predict(now, session)
             elif now.lost:
                 restore(now, session)
+            else:
+                note(now)
             finish(plan, now, session)
 
 
@@ -128,8 +134,9 @@ class _Asking:
 
     def __init__(self, plan: Plan, model: Model, session: Session, journal: Journal) -> None:
         self.plan, self.model, self.session, self.journal = plan, model, session, journal
-        missing = set(plan.missing)
-        self.todo = {s.id: s for s in again(plan, session.datasets).samples if s.id in missing}
+        missing, samples = Index(plan.missing), again(plan, session.datasets).samples
+        self.todo = samples.take(at for at, name in enumerate(samples.ids) if name in missing)
+        self.places = self.todo.by_id()
         self.running = _Running(plan)
         self.bad: dict[str, str] = {}
         self.done, self.work = len(plan.wanted) - len(plan.missing), 0.0
@@ -141,7 +148,7 @@ class _Asking:
         begun = time.monotonic()
         try:
             if following is None:
-                for _ in self._answers(list(self.todo)):
+                for _ in self._answers(self.todo):
                     pass
             else:
                 self._blocks(following)
@@ -156,30 +163,40 @@ class _Asking:
         known = {} if len(self.todo) == len(self.plan.wanted) else self.plan.folder.entries()
         block = following([])
         while block:
-            there = [known[name].prediction for name in block if name not in self.todo]
-            block = following([*there, *self._answers([name for name in block if name in self.todo])])
+            there = [known[name].prediction for name in block if name not in self.places]
+            places = [at for name in block if (at := self.places.get(name)) is not None]
+            block = following([*there, *self._answers(self.todo.take(places))])
 
-    def _answers(self, names: Sequence[str]) -> Iterator[Prediction]:
+    def _answers(self, samples: Samples) -> Iterator[Prediction]:
         """The answers to some of the samples, each in the journal before it is given."""
         plan, flops = self.plan, self.session.checkpoint.flops
-        samples = [self.todo[name] for name in names]
-        asked, stamps = requests(plan, samples), Stamps(plan.source.root, samples)
-        for prediction in self.model.predict(asked, self._skip()):
+        asked, stamps = requests(plan, samples), Stamps(plan.source.root, samples.images)
+        joining = calls.Joining(asked if calls.several(plan.task) else ())
+        for answer in self.model.predict(asked, self._skip()):
             _note_used(plan, self.model, self.record)
-            sample = self.todo[prediction.id]
+            sample = self._sample(calls.sample_of(answer.id))
+            if flops is not None:
+                tokens = estimate.prompt_tokens(plan, answer.prompt)
+                self.work += flops(len(sample.images), tokens, len(answer.tokens))
+            prediction = joining.add(answer)
+            if prediction is None:
+                continue
             self.journal.write(Entry(prediction, stamps.of(sample)))
             self.done += 1
-            if flops is not None:
-                tokens = estimate.prompt_tokens(plan, prediction.prompt)
-                self.work += flops(len(sample.images), tokens, len(prediction.tokens))
             self.session.progress(plan, self.done, self.running.add(sample, prediction))
             yield prediction
+
+    def _sample(self, name: str) -> Sample:
+        place = self.places.get(name)
+        if place is None:
+            raise KeyError(name)
+        return self.todo[place]
 
     def _skip(self) -> Callable[[Request, ImageError], None] | None:
         """What is done with an image that cannot be read; None stops the run."""
 
         def skip(request: Request, error: ImageError) -> None:
-            self.bad[request.id] = str(error)
+            self.bad[calls.sample_of(request.id)] = str(error)
 
         return skip if self.session.on_bad_image == "skip" else None
 
@@ -188,26 +205,35 @@ class _Running:
     """The score so far of the first metric that single samples add up to; for the eye only."""
 
     def __init__(self, plan: Plan) -> None:
-        self.parser = plan.parser
+        self.task, self.parser = plan.task, plan.parser
         metrics: list[Metric] = [registry.make("metrics", m) for m in plan.task.metrics]
         quick = [m for m in metrics if not m.corpus and not m.package]
         fitting = quick if self.parser.kind != "masks" else []
         self.metric = fitting[0] if fitting else None
         self.sums: Any = 0.0
+        self.value: float | None = None
+        self.waiting: list[tuple[Any, Any]] = []
+        self.together = TOGETHER if len(plan.wanted) > MANY else 1
 
     def add(self, sample: Sample, prediction: Prediction) -> float | None:
+        """The score with one answer more; of many samples it is computed after every `TOGETHER` alone."""
         if self.metric is None or sample.target in (None, ()):
-            return None
+            return self.value
         size = sample.size or (prediction.sizes[0] if prediction.sizes else None)
         try:
-            rows = self.metric.rows([self.parser.read(prediction, size)], [sample.target])
+            (answer,) = calls.answers(self.task, self.parser, [prediction], [size])
+            self.waiting.append((answer, sample.target))
+            if len(self.waiting) >= self.together:
+                rows = self.metric.rows([a for a, _ in self.waiting], [t for _, t in self.waiting])
+                self.waiting.clear()
+                if isinstance(rows, list):  # they do not add up
+                    self.metric = None
+                    return None
+                self.sums = self.sums + rows.sum(axis=0)
+                self.value = float(self.metric.value(self.sums))
         except Exception:  # it is for the eye only: scoring says what is wrong
-            self.metric = None
-            return None
-        if isinstance(rows, list):
-            return None
-        self.sums = self.sums + rows[0]
-        return float(self.metric.value(self.sums))
+            self.metric = self.value = None
+        return self.value
 
 
 # --- scoring -------------------------------------------------------------------------------------
@@ -221,8 +247,7 @@ def score(run: ToScore, datasets: DatasetCache) -> list[Score]:
     """
     recorded = run.folder.read_run()
     entries = run.folder.answers(recorded["digest"], recorded).entries if recorded else {}
-    wanted = set(run.wanted)
-    predictions = {name: entry.prediction for name, entry in entries.items() if name in wanted}
+    predictions = Predictions(entries, run.wanted)
     if recorded is None or not predictions:
         bad = (recorded or {}).get("bad_images", {})
         why = next(iter(bad.values()), "its folder was emptied while it ran")
@@ -294,7 +319,7 @@ def _content(plan: Plan, now: Mapping[str, Any]) -> dict[str, Any]:
     unsealed = plan.folder.unsealed(plan.digest, run)
     if damage:
         plan.folder.set_run_aside()
-    before = run or {}
+    before, missing = run or {}, Index(plan.missing)
     return {
         "name": plan.folder.name,
         "task": plan.task.name,
@@ -306,9 +331,27 @@ def _content(plan: Plan, now: Mapping[str, Any]) -> dict[str, Any]:
         "source": {"root": str(plan.source.root), "entry": dict(plan.source.entry)},
         **({"used": before["used"]} if "used" in before else {}),
         **({"unsealed": unsealed} if unsealed else {}),
-        "bad_images": {k: v for k, v in before.get("bad_images", {}).items() if k in plan.missing},
+        **_said(plan, before),
+        "bad_images": {k: v for k, v in before.get("bad_images", {}).items() if k in missing},
         "sessions": [*before.get("sessions", []), now],
     }
+
+
+def _said(plan: Plan, before: Mapping[str, Any]) -> dict[str, Any]:
+    """What run.json says of the data: what was odd when it was read, and what makes the number doubtful."""
+    known = before.get("data", {}).get("doubts", [])
+    doubts = known if plan.doubts is None else list(plan.doubts)
+    said = {"remarks": list(plan.remarks), "doubts": doubts}
+    return {"data": said} if any(said.values()) else {}
+
+
+def note(plan: Plan) -> None:
+    """Writes into run.json what is known of the data now, where all was answered before that was."""
+    run, _ = recorded(plan.folder, plan.digest)
+    if plan.doubts is None or run is None or run.get("data", {}) == (now := _said(plan, run).get("data", {})):
+        return
+    with plan.folder.journal(plan.digest):
+        plan.folder.write_run({**run, "data": now})
 
 
 def restore(plan: Plan, session: Session) -> None:

@@ -37,9 +37,10 @@ def plan(checkpoint: Checkpoint, plans: Sequence[Plan]) -> None:
                 f"; {p.widened:,} of these were asked for, and no run is made smaller: the score is of all "
                 f"{len(p.wanted):,}, another --output-path has one of {p.widened:,}"
             )
+        what = "sample" if p.total == 1 else "samples"
         changed = f"; {len(p.changed)} images changed since, run again" if p.changed else ""
         say(
-            f"  {p.task.name:<{width}}  {len(p.wanted):>6,}{images} samples  {p.preparation.resolution} px  "
+            f"  {p.task.name:<{width}}  {len(p.wanted):>6,}{images} {what}  {p.preparation.resolution} px  "
             f"{p.protocol}  {state}{extra}{changed}"
         )
         for odd in (*p.aside, *([f"{p.lost}; it is written anew"] if p.lost else [])):

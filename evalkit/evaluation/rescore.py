@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from evalkit.runs import store
 from evalkit.runs.store import RunFolder
 from evalkit.tasks import loader
 from evalkit.tasks.dataset import Dataset, DatasetCache, Selection, choose, roots
-from evalkit.types import Prediction, Sample, Task, why_not_scored
+from evalkit.types import Task, why_not_scored
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def _rescore(folder: RunFolder, options: ScoreOptions) -> None:
             f"{folder.name}: {data.task.name} has other samples now, or other choices or drawn marks; "
             f"{asked.REMEDY}"
         )
-    wanted = tuple(s.id for s in choose(data.samples, Selection.of_run(found.run)))
+    wanted = choose(data.samples, Selection.of_run(found.run)).ids
     trained = found.run["identity"]["model"].get("conventions") or {}
     parser = conventions.parser(data.parser, trained.get("bins"))
     to_score = ToScore(
@@ -103,28 +103,6 @@ class Elsewhere:
     folder: RunFolder | None
 
 
-class _Prompted(Mapping[str, Prediction]):
-    """Predictions with the prompt of their sample, which a text may repeat: made when they are asked for,
-    since a million prompts need much memory."""
-
-    def __init__(self, given: Mapping[str, Prediction], task: Task, samples: Sequence[Sample]) -> None:
-        self._given, self._task = given, task
-        self._samples = {s.id: s for s in samples if s.id in given}
-
-    def __getitem__(self, name: str) -> Prediction:
-        found = self._given[name]
-        return Prediction(found.id, loader.prompt(self._task, self._samples[name].fields), found.text)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._given
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._given)
-
-    def __len__(self) -> int:
-        return len(self._given)
-
-
 def score_predictions(options: ScoreOptions, command: str = "") -> Elsewhere:
     """Scores a file of predictions; with `output_path` they are kept there as a run."""
     if not options.task or not options.predictions or options.runs:
@@ -134,9 +112,8 @@ def score_predictions(options: ScoreOptions, command: str = "") -> Elsewhere:
         raise UserError(f"score: {task.name}: {why_not_scored(task.not_scored)}")
     datasets = DatasetCache(roots(paths(options.data_root), [task]))
     data = datasets.get(task)
-    texts = given.read_predictions(str(options.predictions), data.samples, options.keys)
-    predictions = _Prompted(texts, task, data.samples)
-    missing = [s.id for s in data.samples if s.id not in predictions]
+    predictions = given.read_predictions(str(options.predictions), data.samples, options.keys, task)
+    missing = predictions.missing
     covered = "incomplete" if missing or data.short_of is not None else "all"
     scored = score(task, data.parser, data.samples, predictions, covered, data.targets, root=data.source.root)
     if options.output_path is None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from evalkit.types import Box, Mask, Prediction, Sample, Size
+from evalkit.types import Box, Confident, Mask, Prediction, Sample, Size
 
 
 def line(
@@ -40,6 +41,7 @@ def line(
         "prompt": prediction.prompt,
         "target": _target(sample.target),
         "text": prediction.text,
+        **({} if (sure := Confident.of(answer, prediction).probability()) is None else {"probability": sure}),
         "answer": shown(answer),
         **({"boxes": boxes} if boxes is not None else {}),
         "rows": {m: r.tolist() if isinstance(r, np.ndarray) else r for m, r in rows.items()},
@@ -47,11 +49,13 @@ def line(
 
 
 def shown(answer: Any) -> Any:
-    """An answer as plain JSON: boxes as fractions of the image and labels, masks by box and size."""
+    """An answer as plain JSON: boxes as fractions of the image and labels, with the geometric mean of their
+    tokens' probabilities where these were kept; masks by box and size."""
     if isinstance(answer, (tuple, list)):
         return [shown(a) for a in answer]
     if isinstance(answer, Box):
-        return {"box": [round(c, 6) for c in answer.coordinates], "label": answer.label}
+        known = {"probability": round(math.exp(answer.score), 6)} if answer.score <= 0 else {}
+        return {"box": [round(c, 6) for c in answer.coordinates], "label": answer.label, **known}
     if isinstance(answer, Mask):
         return {
             **shown(answer.box),

@@ -19,23 +19,28 @@ from typing import Any, overload
 import numpy as np
 
 from evalkit import __version__, own_code, provenance, registry
+from evalkit.data.packed import Samples
 from evalkit.errors import DataError, UserError
 from evalkit.evaluation import sample_lines
 from evalkit.reading import Reading
 from evalkit.stats import intervals
-from evalkit.tasks.dataset import has_target
+from evalkit.tasks import calls
 from evalkit.types import (
     CUT,
     UNREADABLE,
+    Confident,
     Metric,
     Parser,
     Prediction,
     Rows,
     Sample,
     Score,
+    Size,
     Task,
     target_kinds,
 )
+
+_ALIKE = 1 << 16  # answers of which equal ones are one object
 
 
 @dataclass(frozen=True)
@@ -66,17 +71,15 @@ def score(
     images are named in rows.jsonl. A metric that fails leaves the others; where none is left its error is
     raised. Raises DataError when nothing is left to score.
     """
-    chosen = _answered(task, samples, predictions)
-    given = _Given(chosen, predictions)
-    sizes = [s.size or (p.sizes[0] if p.sizes else None) for s, p in zip(chosen, given, strict=True)]
+    every_sample = Samples.of(samples)
+    chosen = _answered(task, every_sample, predictions)
     used: dict[str, str] = {}
     with _named(f"{task.path}: parser: {task.parser}"), _running(parser, used):
-        answers = parser.answers(given, sizes)
-        invalid = [parser.invalid(a) or _none_of_one(a, s) for a, s in zip(answers, chosen, strict=True)]
-        odd = [parser.remark(p, size) for p, size in zip(given, sizes, strict=True)]
+        seen = _Seen.of(task, parser, chosen, predictions)
+    answers, invalid, given = seen.answers, seen.invalid, _Given(chosen, predictions)
     read = _Answers(
-        task, parser, chosen, answers, invalid, _clusters(chosen, given), coverage, targets, used,
-        _remarks(given, answers, odd, invalid),
+        task, parser, chosen, answers, invalid, _clusters(chosen, seen.images), coverage, targets, used,
+        seen.remarks(),
     )  # fmt: skip
     every, missing = dict(used), not_scored(task)
     scores, columns, failed = [], [], dict[str, UserError]()
@@ -84,9 +87,12 @@ def score(
         more = dict(used)
         try:
             with _named(f"{task.path}: metrics: {spelling}"):
-                mean = group_mean(spelling, samples, task.group_mean) if task.group_mean is not None else None
+                mean = None
+                if task.group_mean is not None and not metric.confident:
+                    mean = group_mean(spelling, every_sample, task.group_mean)
+                asked = [*map(Confident.of, answers, given)] if metric.confident else answers
                 with _running(metric, more):
-                    rows = _rows(metric, chosen, answers, samples, mean)
+                    rows = _rows(metric, chosen, asked, every_sample, mean)
                 if why := _no_number(rows, chosen):
                     raise DataError(f"{task.path}: metrics: {spelling}: {why}")
                 found = _score(replace(read, used=more), spelling, metric, mean, rows)
@@ -112,14 +118,14 @@ def score(
 class _Given(Sequence[Prediction]):
     """The predictions of samples, in their order, without a list of what the mapping may only make."""
 
-    def __init__(self, samples: Sequence[Sample], predictions: Mapping[str, Prediction]) -> None:
-        self._samples, self._predictions = samples, predictions
+    def __init__(self, samples: Samples, predictions: Mapping[str, Prediction]) -> None:
+        self._names, self._predictions = samples.ids, predictions
 
     def __len__(self) -> int:
-        return len(self._samples)
+        return len(self._names)
 
     def __iter__(self) -> Iterator[Prediction]:
-        return (self._predictions[sample.id] for sample in self._samples)
+        return map(self._predictions.__getitem__, self._names)
 
     @overload
     def __getitem__(self, index: int) -> Prediction: ...
@@ -127,28 +133,88 @@ class _Given(Sequence[Prediction]):
     def __getitem__(self, index: slice) -> list[Prediction]: ...
     def __getitem__(self, index: int | slice) -> Prediction | list[Prediction]:
         if isinstance(index, slice):
-            return [self._predictions[sample.id] for sample in self._samples[index]]
-        return self._predictions[self._samples[index].id]
+            return [self._predictions[name] for name in self._names[index]]
+        return self._predictions[self._names[index]]
 
 
-def _answered(task: Task, samples: Sequence[Sample], predictions: Mapping[str, Prediction]) -> list[Sample]:
+class _Seen:
+    """What the parser reads of predictions, each looked at once where it reads them one by one: to make a
+    prediction, or to read it from a journal, takes longer than all that is done with it."""
+
+    def __init__(self) -> None:
+        self.answers: list[Any] = []
+        self.invalid: list[bool] = []
+        self.images: list[str] = []  # the digests of each prediction's images, '' where there are none
+        self._odd = Counter[str]()
+        self._cut = 0
+
+    @classmethod
+    def of(cls, task: Task, parser: Parser, samples: Samples, predictions: Mapping[str, Prediction]) -> _Seen:
+        found, given = cls(), _Given(samples, predictions)
+        together: list[Any] | None = None
+        if type(parser).answers is not Parser.answers or calls.several(task):
+            sizes = [_size(s, p) for s, p in zip(samples.sizes, given, strict=True)]
+            together = calls.answers(task, parser, given, sizes)
+        found._read(parser, samples, given, together)
+        return found
+
+    def _read(
+        self, parser: Parser, samples: Samples, given: Iterable[Prediction], together: list[Any] | None
+    ) -> None:
+        same: dict[str, str] = {}
+        share, targets = same.setdefault, samples.targets
+        for i, (prediction, stated) in enumerate(zip(given, samples.sizes, strict=True)):
+            size = _size(stated, prediction)
+            answer = parser.read(prediction, size) if together is None else together[i]
+            if type(answer) is str and len(same) < _ALIKE:
+                answer = share(answer, answer)
+            bad = parser.invalid(answer) or (answer == () and _wants_one(targets[i]))
+            why = parser.remark(prediction, size)
+            if bad:
+                self._odd[UNREADABLE + (why or "as its parser says")] += 1
+            elif why and answer != ():
+                self._odd[why] += 1
+            self._cut += prediction.stop == "length"
+            self.answers.append(answer)
+            self.invalid.append(bad)
+            images = "+".join(prediction.image_digests)
+            self.images.append(self.images[-1] if self.images and self.images[-1] == images else images)
+
+    def remarks(self) -> dict[str, int]:
+        """What is odd about the texts, the commonest first: why one is unreadable, what stands in it that no
+        answer has, and that it was cut."""
+        found = Counter({**self._odd, CUT: self._cut})
+        return {what: n for what, n in found.most_common() if n}
+
+
+def _size(stated: Size | None, prediction: Prediction) -> Size | None:
+    return stated or (prediction.sizes[0] if prediction.sizes else None)
+
+
+def _wants_one(target: Any) -> bool:
+    """Whether exactly one box or mask is asked for."""
+    return not target_kinds(target).isdisjoint(("box", "mask"))
+
+
+def _answered(task: Task, samples: Samples, predictions: Mapping[str, Prediction]) -> Samples:
     """The samples that can be scored, sorted by id. Raises DataError where there is none."""
-    chosen = sorted((s for s in samples if s.id in predictions), key=lambda s: s.id)
+    chosen = samples.take(at for at, name in enumerate(samples.ids) if name in predictions).in_order()
     if not chosen:
         raise DataError(f"{task.name}: nothing to score; no prediction belongs to a sample of the dataset")
-    first = chosen[0].id
-    chosen = [s for s in chosen if has_target(s)] if task.metrics else chosen
+    first = chosen.ids[0]
+    if task.metrics and not all(chosen.has_target):
+        chosen = chosen.take(at for at, there in enumerate(chosen.has_target) if there)
     if not chosen:
         raise DataError(f"{task.name}: nothing to score; no answered sample has a target, such as {first}")
     return chosen
 
 
-def _no_number(rows: Rows, samples: Sequence[Sample]) -> str:
+def _no_number(rows: Rows, samples: Samples) -> str:
     """Which sample's row is NaN or infinite, or ''; rows of objects are looked at when they are reduced."""
     if isinstance(rows, list):
         return ""
     wrong = np.flatnonzero(~np.isfinite(rows).all(axis=1))
-    return f"the row of sample {samples[wrong[0]].id} is no number" if len(wrong) else ""
+    return f"the row of sample {samples.ids[wrong[0]]} is no number" if len(wrong) else ""
 
 
 @contextlib.contextmanager
@@ -174,33 +240,13 @@ def _running(thing: Parser | Metric, used: dict[str, str]) -> Iterator[None]:
     used.update(reading.used())
 
 
-def _remarks(
-    given: Sequence[Prediction], answers: Sequence[Any], odd: Sequence[str], invalid: Sequence[bool]
-) -> dict[str, int]:
-    """What is odd about the texts, the commonest first: why one is unreadable, what stands in it that no
-    answer has, and that it was cut."""
-    found = Counter[str]()
-    for prediction, answer, why, bad in zip(given, answers, odd, invalid, strict=True):
-        if bad:
-            found[UNREADABLE + (why or "as its parser says")] += 1
-        elif why and answer != ():
-            found[why] += 1
-        found[CUT] += prediction.stop == "length"
-    return {what: n for what, n in found.most_common() if n}
-
-
-def _none_of_one(answer: Any, sample: Sample) -> bool:
-    """Whether nothing was answered where exactly one box or mask is asked for."""
-    return answer == () and not target_kinds(sample.target).isdisjoint(("box", "mask"))
-
-
 @dataclass(frozen=True)
 class _Answers:
     """What one run's predictions were read as, sorted by sample id; every metric starts from it."""
 
     task: Task
     parser: Parser
-    samples: Sequence[Sample]
+    samples: Samples
     answers: Sequence[Any]
     invalid: Sequence[bool]
     clusters: Sequence[str]
@@ -226,69 +272,74 @@ def not_scored(task: Task) -> dict[str, str]:
     }
 
 
-def _clusters(samples: Sequence[Sample], predictions: Sequence[Prediction]) -> list[str]:
+def _clusters(samples: Samples, images: Sequence[str]) -> list[str]:
     """What is resampled together: samples with the same images, by content, or of one stated cluster
-    (the two halves of a pair). A cluster is named by its images' digests, where they differ as stated."""
-    keys = ["+".join(p.image_digests) or s.cluster or s.id for s, p in zip(samples, predictions, strict=True)]
+    (the two halves of a pair). A cluster is named by its images' digests (`images`), where they differ as
+    stated."""
+    clusters = [stated or name for stated, name in zip(samples.clusters, samples.ids, strict=True)]
+    keys = [shown or stated for shown, stated in zip(images, clusters, strict=True)]
     first: dict[str, str] = {}  # stated cluster -> a key in it
-    parent = {key: key for key in keys}
+    parent: dict[str, str] = {}  # of a key that is not the only one of its cluster
 
     def root(key: str) -> str:
-        while parent[key] != key:
-            parent[key] = key = parent[parent[key]]
+        while key in parent:
+            key = parent[key]
         return key
 
-    for sample, key in zip(samples, keys, strict=True):
-        a, b = root(first.setdefault(sample.cluster or sample.id, key)), root(key)
-        parent[max(a, b)] = min(a, b)
+    for stated, key in zip(clusters, keys, strict=True):
+        before = first.setdefault(stated, key)
+        if before != key and (a := root(before)) != (b := root(key)):
+            parent[max(a, b)] = min(a, b)
+    if not parent:
+        return keys
     whole: dict[str, str] = {}  # the only key of a cluster, or ''
-    stated: dict[str, str] = {}
-    for sample, key in zip(samples, keys, strict=True):
+    named: dict[str, str] = {}
+    for stated, key in zip(samples.clusters, keys, strict=True):
         at = root(key)
         if whole.setdefault(at, key) != key:
             whole[at] = ""
-        stated[at] = min(stated.get(at, sample.cluster), sample.cluster)
-    return [whole[at] or stated[at] for at in map(root, keys)]
+        named[at] = min(named.get(at, stated), stated)
+    return [whole[at] or named[at] for at in map(root, keys)]
 
 
-def group_mean(spelling: str, samples: Sequence[Sample], without: Sequence[str]) -> Any:
+def group_mean(spelling: str, samples: Samples, without: Sequence[str]) -> Any:
     """The metric that is the mean of another over the samples' groups."""
-    groups = sorted({s.group for s in samples})
+    groups = sorted(set(samples.groups))
     return registry.make(
         "metrics", f"group_mean(of={spelling!r}, groups={groups!r}, without={list(without)!r})"
     )
 
 
-def _rows(
-    metric: Metric,
-    chosen: Sequence[Sample],
-    answers: Sequence[Any],
-    samples: Sequence[Sample],
-    mean: Any,
-) -> Rows:
+def _rows(metric: Metric, chosen: Samples, answers: Sequence[Any], samples: Samples, mean: Any) -> Rows:
     """One row a chosen sample. A corpus metric sees every target of the dataset, answered or not: a
     sample's row (CIDEr's idf) is the same in a limited run as in the whole one, so they compare.
     With a `mean` over groups it sees those of the sample's own group, as if that were the dataset."""
 
-    def made(some: Sequence[Any], asked: Sequence[Sample]) -> Rows:
-        targets = [s.target for s in asked]
+    def made(some: Sequence[Any], asked: Samples) -> Rows:
+        targets = _targets(metric, asked)
         if mean is None:
             return metric.rows(some, targets)
-        rows: Rows = mean.own_rows(some, targets, [s.group for s in asked])
+        rows: Rows = mean.own_rows(some, targets, list(asked.groups))
         return rows
 
     if not metric.corpus or len(chosen) == len(samples):
         return made(answers, chosen)
-    given = {s.id: a for s, a in zip(chosen, answers, strict=True)}
-    every = sorted((s for s in samples if has_target(s)), key=lambda s: s.id)
-    rows = made([given.get(s.id) for s in every], every)
-    kept = [i for i, s in enumerate(every) if s.id in given]
+    places = dict(zip(chosen.ids, range(len(chosen)), strict=True))
+    every = samples.take(at for at, there in enumerate(samples.has_target) if there).in_order()
+    at = [places.get(name) for name in every.ids]
+    rows = made([None if place is None else answers[place] for place in at], every)
+    kept = [i for i, place in enumerate(at) if place is not None]
     return [rows[i] for i in kept] if isinstance(rows, list) else rows[kept]
+
+
+def _targets(metric: Metric, samples: Samples) -> Sequence[Any]:
+    """The samples' targets; for a metric of the user's own a list, with which it may do what it likes."""
+    return samples.targets if own_code.files(type(metric)) is None else list(samples.targets)
 
 
 def _score(read: _Answers, spelling: str, metric: Metric, mean: Any, rows: Rows) -> Score | str:
     """The score, or why there is none."""
-    task, parser, groups = read.task, read.parser, [s.group for s in read.samples]
+    task, parser, groups = read.task, read.parser, list(read.samples.groups)
     whole: Metric = metric if mean is None else mean
     wide = rows if mean is None else mean.spread(rows, groups)
     value = whole.reduce(wide)
@@ -300,6 +351,7 @@ def _score(read: _Answers, spelling: str, metric: Metric, mean: Any, rows: Rows)
         "v": task.version,
         "metric": registry.spell(whole),
         "parser": registry.spell(parser) + (f"#{parser.identity()[:12]}" if parser.identity() else ""),
+        "nms": "" if task.nms_across_calls is None else f"{task.nms_across_calls:g} across calls",
         "files": _digest_of(read.used)[:12],
         "targets": read.targets[:12],
         "n": len(read.answers),
@@ -322,7 +374,7 @@ def _score(read: _Answers, spelling: str, metric: Metric, mean: Any, rows: Rows)
         groups=_groups(metric, rows, read.invalid, groups),
         details={name: v for name, v in whole.details(wide).items() if math.isfinite(v)},
         lower_is_better=metric.lower_is_better,
-        remarks={**read.remarks, **metric.remarks(read.answers, [s.target for s in read.samples])},
+        remarks={**read.remarks, **metric.remarks(read.answers, _targets(metric, read.samples))},
         breakdowns=metric.breakdowns(rows),
     )
 
@@ -371,6 +423,7 @@ def inputs_digest(
         task.version,
         task.metrics,
         task.group_mean,
+        task.nms_across_calls,
         [(registry.spell(metric), metric.tools()) for metric in metrics.values()],
         (registry.spell(parser), parser.identity()),
         data,
@@ -379,6 +432,8 @@ def inputs_digest(
     digest = hashlib.sha256(json.dumps(head).encode())
     for name in sorted(predictions):
         p = predictions[name]
-        line = [p.id, p.text, p.tokens, p.logprobs, p.image_digests, p.sizes]
+        line: list[Any] = [p.id, p.text, p.tokens, p.logprobs, p.image_digests, p.sizes]
+        line += [] if p.end_logprob is None else [p.end_logprob]
+        line += [p.calls] if p.calls else []
         digest.update(json.dumps(line).encode())
     return digest.hexdigest()

@@ -7,40 +7,46 @@ from __future__ import annotations
 
 import hashlib
 import os
-import time
+from array import array
 from collections.abc import Iterable
 from pathlib import Path
 
 from evalkit.data import containers, sources
+from evalkit.data.packed import Index, Texts
 from evalkit.errors import ImageError
+from evalkit.files import settled_state
 from evalkit.runs.journal import Entry
 from evalkit.types import ImageRef, Sample
 
-SETTLED_NS = 2_000_000_000  # a file younger than this could be written again and keep its times
-
 State = tuple[int, ...]
-"""Bytes, times of content and of inode in ns, inode: at least one changes whenever the file does."""
+"""Of a file, as `files.settled_state` says."""
 
 
 class Stamps:
-    """Stamps the images of answers. `root` is the data root; `samples` are about to be asked for.
+    """Stamps the images of answers. `root` is the data root; questions about `images` will be asked.
 
     A file is looked at before its image is read and again when the answer is there. Only one that stayed
     as it was has its state in the stamp, so a stamp is always that of the bytes that were read.
     """
 
-    def __init__(self, root: Path, samples: Iterable[Sample] = ()) -> None:
+    def __init__(self, root: Path, images: Iterable[tuple[ImageRef, ...]] = ()) -> None:
         self._root = f"{root}{os.sep}"
-        paths = {image.path for sample in samples for image in sample.images}
-        self._before = {path: hash(_state(path)) for path in paths}
+        every, last, self._before = Texts(), "", array("q")
+        for path in (image.path for some in images for image in some):
+            if path != last:  # questions of one image follow each other
+                every.append(path)
+                self._before.append(hash(settled_state(path)))
+            last = path
+        self._places = Index(every)
 
     def of(self, sample: Sample) -> tuple[str, ...]:
         """What is recorded with the answer: a stamp for each image."""
         return tuple(self._stamp(image) for image in sample.images)
 
     def _stamp(self, image: ImageRef) -> str:
-        state = _state(image.path)
-        if self._before.get(image.path) != hash(state):
+        state = settled_state(image.path)
+        place = self._places.get(image.path)
+        if place is None or self._before[place] != hash(state):
             state = None
         return _name(image, self._root) + _known(image, state)
 
@@ -72,7 +78,7 @@ class Shown:
 
     def _state(self, path: str) -> State | None:
         if path not in self._states:
-            self._states[path] = _state(path)
+            self._states[path] = settled_state(path)
         return self._states[path]
 
     def _digest(self, image: ImageRef) -> str:
@@ -84,16 +90,6 @@ class Shown:
             except ImageError:
                 self._digests[key] = ""
         return self._digests[key]
-
-
-def _state(path: str) -> State | None:
-    """The state of a file; None where it is not there, or too young for its state to prove anything."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    state = (found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
-    return None if time.time_ns() - max(state[1], state[2]) < SETTLED_NS else state
 
 
 def _name(image: ImageRef, root: str) -> str:

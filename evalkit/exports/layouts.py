@@ -16,6 +16,7 @@ from evalkit.errors import UserError
 from evalkit.files import json_text
 from evalkit.geometry import boxes as geometry
 from evalkit.report.columns import csv_text
+from evalkit.tasks import calls
 from evalkit.tasks.dataset import Dataset
 from evalkit.types import Box, Parser, Prediction, Sample, Size, Task
 
@@ -244,7 +245,8 @@ def _read(answered: ExportedRun) -> list[tuple[Sample, Sequence[Any], Size]]:
                 f"{answered.run}: sample {sample.id}: the image's size is not known; run it again"
             )
         sizes.append(size)
-    found = parser.answers([answered.predictions[s.id] for s in answered.samples], sizes)
+    given = [answered.predictions[s.id] for s in answered.samples]
+    found = calls.answers(answered.task, parser, given, sizes)
     return [(s, answer or (), size) for s, answer, size in zip(answered.samples, found, sizes, strict=True)]
 
 

@@ -21,6 +21,7 @@ from evalkit.types import Format, ImageRef, Sample, Size, Source
 
 _TEXTS = ("answer", "answers", "references", "suffix")
 _TARGETS = (*_TEXTS, "bbox", "objects", "segmentation")
+_KINDS = frozenset(_TARGETS)
 _RESERVED = {*_TARGETS, "id", "image", "images", "size", "iscrowd", "split"}
 _SHOWN = 20  # keys that a message lists
 
@@ -60,50 +61,59 @@ class JsonLines(Format):
         unique = Unique(str(path), "id")
         moved: dict[str, str] = {}
         masks = source.uses("mask", "object masks")
-        for number, line in _chosen(path, split):
-            if categories is None and line.data.get("objects") is not None:  # all that occur, of all lines
+        shown: Any = None
+        refs, names = tuple[ImageRef, ...](), list[str]()
+        for number, line, given in _chosen(path, split):
+            data = line.data
+            if categories is None and data.get("objects") is not None:  # all that occur, of all lines
                 categories = _categories(_chosen(path, split))
-            name = line.identifier("id") if line.has("id") else str(number)
+            name = line.identifier("id") if "id" in data else str(number)
             unique.add(name)
-            refs, names = _images(line, images, moved)
+            if shown is None or data.get("image") != shown or "images" in data:  # else as the line before
+                refs, names = _images(line, images, moved)
+                shown = data.get("image")
             size = _size(line)
             yield Sample(
-                id=name,
-                images=refs,
-                fields=_fields(line),
-                target=_target(line, size, categories or (), number, masks),
-                size=size,
-                group=line.identifier("group") if line.has("group") else "",
-                cluster=line.identifier("cluster") if line.has("cluster") else " ".join(names),
+                name,
+                refs,
+                _fields(line),
+                _target(line, given, size, categories or (), number, masks),
+                size,
+                line.identifier("group") if "group" in data else "",
+                line.identifier("cluster") if "cluster" in data else " ".join(names),
             )
 
     def without_target(self, source: Source, split: str) -> str:
-        lines = [line for _, line in _chosen(path_of(source, "path", self.keys), split) if not _given(line)]
-        seen = Counter(key for line in lines for key in line.data)
+        seen, n = Counter[str](), 0
+        for _, line, given in _chosen(path_of(source, "path", self.keys), split):
+            if not given:
+                seen.update(list(line.data))
+                n += 1
         keys = ", ".join(f"{key[:40]!r} ({n:,})" for key, n in seen.most_common(_SHOWN))
         near = {key: meant_key(key, _TARGETS) for key in seen if key not in _RESERVED}
         hint = "; ".join(f"{key!r} probably stands for {name}" for key, name in near.items() if name)
         void = [key for key in _TARGETS if key in seen]
         return (
-            f"{'this line has' if len(lines) == 1 else 'these lines have'} the keys {keys}"
+            f"{'this line has' if n == 1 else 'these lines have'} the keys {keys}"
             + (f", but {void[0]} is null or empty" if void else "")
             + f"; a target is one of {', '.join(_TARGETS)}"
             + (f"; {hint}" if hint else "")
         )
 
 
-def _chosen(path: Path, split: str) -> Iterator[tuple[int, Record]]:
-    """The lines of the split, each with its number from 0; none is kept. Raises DataError where there is
-    none."""
-    present = set()
+def _chosen(path: Path, split: str) -> Iterator[tuple[int, Record, list[str]]]:
+    """The lines of the split, each with its number from 0 and the keys of its target; none is kept. Raises
+    DataError where there is none."""
+    present, shown = set(), str(path)
     for number, data in read_lines(path):
-        line = Record(data, str(path), f"line {number + 1}")
-        if not _given(line) and (wrong := layout(line.data)):
+        line = Record(data, shown, f"line {number + 1}")
+        given = _given(line)
+        if not given and (wrong := layout(data)):
             line.wrong("", wrong)
-        stated = line.text("split") if line.has("split") else split
+        stated = line.text("split") if "split" in data else split
         present.add(stated)
         if stated == split:
-            yield number, line
+            yield number, line, given
     if not present:
         raise DataError(f"{path}: is empty; it must hold one JSON object a line")
     check_split(str(path), split, present)
@@ -153,7 +163,10 @@ def _size(line: Record) -> Size | None:
 
 def _given(line: Record) -> list[str]:
     """The keys of the line's target. A mask may stand alone or with its box."""
-    found = [key for key in line.data if key in _TARGETS and line.data[key] is not None]
+    data = line.data
+    found = [key for key in data if key in _KINDS and data[key] is not None]
+    if len(found) == 1 and data[found[0]] != []:  # as nearly all have it
+        return found
     if len(found) > 1:
         found.sort(key=_TARGETS.index)
     void = {key for key in ("answers", "references", "segmentation") if line.data.get(key) == []}
@@ -162,9 +175,10 @@ def _given(line: Record) -> list[str]:
     return [key for key in found if key not in void]
 
 
-def _target(line: Record, size: Size | None, categories: tuple[str, ...], number: int, masks: bool) -> Any:
-    """The target; `masks`: whether a segmentation is scored."""
-    given = _given(line)
+def _target(
+    line: Record, given: list[str], size: Size | None, categories: tuple[str, ...], number: int, masks: bool
+) -> Any:
+    """The target, whose keys are `given`; `masks`: whether a segmentation is scored."""
     if len(given) > 1:
         line.wrong(given[1], f"is given together with {given[0]}; a line has one kind of target")
     if not given:
@@ -208,11 +222,11 @@ def _mask(record: Record, size: Size, used: bool) -> dict[str, Any]:
     return {"segmentation": found} if found else {}
 
 
-def _categories(lines: Iterable[tuple[int, Record]]) -> tuple[str, ...]:
+def _categories(lines: Iterable[tuple[int, Record, list[str]]]) -> tuple[str, ...]:
     """The category names that occur, sorted."""
     names = {
         entry.text("category")
-        for _, line in lines
+        for _, line, _ in lines
         if line.data.get("objects") is not None
         for entry in line.records("objects")
     }

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from evalkit import door
-from evalkit.data import instructions
+from evalkit.data import instructions, rows
 from evalkit.data.readers import read_lines
 from evalkit.data.records import Record, name_problem, path_of
 from evalkit.data.sources import image_ref, of_windows
@@ -23,6 +23,9 @@ Line = tuple[int, Record]
 @dataclass(frozen=True)
 class PaliGemmaLines(Format):
     """One sample a line, as Roboflow, big_vision and maestro write them; id: the line's number from 0.
+
+    Rows of Hugging Face datasets with these columns are read too: `path` is then a folder with Parquet or
+    Arrow files, or the source names a dataset of the hub.
 
     image       a file name below the source's `images` (by default the file's own folder)
     prefix      the prompt, a field for the task: `prompt: "{prefix}"`
@@ -50,6 +53,7 @@ class PaliGemmaLines(Format):
 
     fields: ClassVar[tuple[str, ...]] = ("prefix",)
     keys: ClassVar[tuple[str, ...]] = ("path",)
+    hub: ClassVar[bool] = True
     gives: ClassVar[tuple[str, ...]] = ("texts",)
 
     def __post_init__(self) -> None:
@@ -57,19 +61,22 @@ class PaliGemmaLines(Format):
         object.__setattr__(self, "gives", kinds.get(self.verb, ("texts",)))
 
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
-        path = path_of(source, "path", self.keys)
+        of_rows = "path" not in source.entry or source.path("path").is_dir()
+        path = Path() if of_rows else path_of(source, "path", self.keys)
         images = source.path("images") if "images" in source.entry else path.parent
-        lines = [line for line in self._lines(path) if not self.prefix or self._verb(line[1]) == self.verb]
+        every = self._rows(source, split) if of_rows else self._lines(path)
+        lines = [line for line in every if not self.prefix or self._verb(line[1]) == self.verb]
         if not lines:
             raise DataError(
-                f"{path}: no prefix is of the kind '{self.verb}'; paligemma_lines(verb=...) says which"
+                f"{source.path('path') if 'path' in source.entry else source.entry.get('hub')}: no prefix is "
+                f"of the kind '{self.verb}'; paligemma_lines(verb=...) says which"
             )
         read = self._objects if self.verb in ("detect", "segment") else self._texts
         yield from read(lines, images, source)
 
     def _texts(self, lines: list[Line], images: Path, source: Source) -> Iterator[Sample]:
         """Lines that ask the same of one image are one sample."""
-        together: dict[tuple[str, str], list[Line]] = {}
+        together: dict[tuple[str | ImageRef, str], list[Line]] = {}
         for number, line in lines:
             together.setdefault((line.data[self.image], self._asked(line)), []).append((number, line))
         for (name, _), same in together.items():
@@ -77,7 +84,7 @@ class PaliGemmaLines(Format):
             answers = (self._suffix(line) for _, line in same)
             target = tuple(dict.fromkeys(a for a in answers if a is not None))
             yield Sample(
-                str(number), (self._image(first, images),), self._fields(first), target, cluster=name
+                str(number), (self._image(first, images),), self._fields(first), target, cluster=str(name)
             )
 
     def _objects(self, lines: list[Line], images: Path, source: Source) -> Iterator[Sample]:
@@ -95,7 +102,7 @@ class PaliGemmaLines(Format):
             if suffix is not None and size is not None:
                 objects = self._read(line, suffix, size, source)
                 target = {"size": size, "image_id": number, "categories": categories, "objects": objects}
-            name = line.data[self.image]
+            name = str(line.data[self.image])
             yield Sample(str(number), (ref,), self._fields(line), target, size=size, cluster=name)
 
     def _read(self, line: Record, suffix: str, size: Size, source: Source) -> list[dict[str, Any]]:
@@ -137,6 +144,14 @@ class PaliGemmaLines(Format):
                 line.wrong(self.image, problem)
             yield number, line
 
+    def _rows(self, source: Source, split: str) -> Iterator[Line]:
+        """The rows of a dataset, where the image is instead of its name."""
+        for row in rows.read(source, split, self.image).every:
+            if self.prefix:
+                row.record.text(self.prefix)
+            row.record.data[self.image] = row.image
+            yield row.number, row.record
+
     def _asked(self, line: Record) -> str:
         return str(line.data[self.prefix]) if self.prefix else ""
 
@@ -147,7 +162,8 @@ class PaliGemmaLines(Format):
         return {"prefix": self._asked(line)} if self.prefix else {}
 
     def _image(self, line: Record, images: Path) -> ImageRef:
-        return image_ref(images, of_windows(images, line.data[self.image]))
+        name = line.data[self.image]
+        return name if isinstance(name, ImageRef) else image_ref(images, of_windows(images, name))
 
     def _suffix(self, line: Record) -> str | None:
         """The answer as text; None where the line has none. Numbers are written as they stand."""

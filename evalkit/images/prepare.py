@@ -183,6 +183,14 @@ def decode(data: bytes, jpeg: str = "fast", exif: str = "ignore", where: str = "
     return _rgb(_decode(data, jpeg, exif, where))
 
 
+def opened(data: bytes, where: str = "image") -> Image.Image:
+    """The image with only its header read, if it is of a kind and size that are decoded. Raises ImageError,
+    and what Pillow raises."""
+    image = _opened(data)
+    _check_size(image.size, where)
+    return image
+
+
 def _opened(data: bytes) -> Image.Image:
     """The image with only its header read."""
     return Image.open(io.BytesIO(data), formats=_FORMATS)
@@ -200,8 +208,7 @@ def _decode(data: bytes, jpeg: str, exif: str, where: str) -> Pixels:
     if not data:
         raise ImageError(f"{where}: is empty; it must be an image file")
     try:
-        image = _opened(data)
-        _check_size(image.size, where)
+        image = opened(data, where)
         turn = _orientation(image) if exif == "apply" else 1
         if image.format in ("JPEG", "MPO") and jpeg == "fast":
             pixels = _fast_jpeg(data, image)

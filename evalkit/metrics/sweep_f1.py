@@ -4,6 +4,7 @@ other."""
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -82,6 +83,12 @@ class SweepF1(Metric):
         for limit in np.quantile(points.confidence, np.linspace(0, 1, STEPS)).tolist():
             found[f"{limit:.3f}"] = {"threshold": limit} | f1.figures(points.counts(limit, every))
         return {"threshold": found}
+
+    def judged(self, rows: Rows) -> list[list[tuple[float, float]]]:
+        """Every box that is counted, its mean log-probability as a probability."""
+        certain = math.exp if self.rank == "logprob" else float
+        return [[(certain(min(c, 0.0 if self.rank == "logprob" else 1.0)), float(v)) for c, v in row["boxes"]]
+                for row in rows]  # fmt: skip
 
     def tools(self) -> str:
         return version("pycocotools")

@@ -64,8 +64,9 @@ class _Guarded(Model):
         on_bad_image: Callable[[Request, ImageError], None] | None = None,
     ) -> Iterator[Prediction]:
         """As the model does."""
-        self.images |= {os.path.abspath(image.path) for request in requests for image in request.images}
-        answers = self.asked(lambda: iter(self.model.predict(requests, on_bad_image)))
+        every = list(requests)  # own code may do with it what it likes
+        self.images |= {os.path.abspath(image.path) for request in every for image in request.images}
+        answers = self.asked(lambda: iter(self.model.predict(every, on_bad_image)))
         while (answer := self.asked(lambda: next(answers, None))) is not None:
             yield answer
 

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
-from functools import cached_property
+from dataclasses import dataclass, field, fields
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 from evalkit import door
 from evalkit.data import answers, sources
+from evalkit.data.packed import Mapped, Requests
 from evalkit.errors import DataError, ImageError, ModelError
+from evalkit.files import settled_state
 from evalkit.images import prepare
 from evalkit.options.model import model_options
+from evalkit.runs.journal import Predictions
 from evalkit.runs.store import RunFolder
-from evalkit.types import Checkpoint, Model, Opening, Prediction, Request
+from evalkit.types import Checkpoint, ImageRef, Model, Opening, Prediction, Preparation, Request, Size
 
 TEXT_VERSION = 1  # raised by hand whenever the same file could give other text
-KNOWN = {f.name for f in fields(Prediction)} - {"id", "prompt", "image_digests", "sizes"}
+_FIELDS = [f.name for f in fields(Prediction)]
+KNOWN = {*_FIELDS} - {"id", "prompt", "image_digests", "sizes"}
 
 
 @dataclass(eq=False)
@@ -35,6 +38,7 @@ class Replay(Model):
 
     path: Path
     resolution: int | None = None
+    _last: tuple[Any, Any] = field(default=(None, None), init=False, repr=False)  # image, as `_image` says
 
     @classmethod
     def open(cls, asked: Opening) -> Checkpoint:
@@ -47,28 +51,40 @@ class Replay(Model):
             raise ModelError(f"replay:{self.path}: no such file; give JSON lines or a run folder")
 
     @cached_property
-    def recorded(self) -> dict[str, Prediction]:
+    def recorded(self) -> Mapping[str, Prediction]:
         """Every recorded prediction by id."""
         if self.path.is_dir():
-            found = {name: entry.prediction for name, entry in RunFolder(self.path).entries().items()}
+            entries = RunFolder(self.path).entries()
+            found: Mapping[str, Prediction] = Predictions(entries, list(entries))
         else:
-            found = {}
-            for where, name, text, line in answers.read(self.path):
-                prediction = _prediction(f"replay:{where}: ", name, text, line)
-                if prediction.id in found and "crc" not in line:  # in a journal the last line of an id counts
-                    raise ModelError(
-                        f"replay:{where}: id {prediction.id} is repeated; each id must occur once"
-                    )
-                found[prediction.id] = prediction
+            found = self._packed() or self._of_lines()
         if not found:
             raise ModelError(f'replay:{self.path}: holds no answers; a line is {{"id": ..., "text": ...}}')
+        return found
+
+    def _packed(self) -> Mapping[str, Prediction] | None:
+        """The predictions of a file in which each id occurs once; else None."""
+        found = Mapped[Prediction](lambda name, plain: Prediction(name, *plain))
+        for where, name, text, line in answers.read(self.path):
+            found.add(name, _values(_prediction(f"replay:{where}: ", name, text, line))[1:])
+        return None if found.repeated else found
+
+    def _of_lines(self) -> dict[str, Prediction]:
+        """The predictions of a file in which an id may occur twice, as in a journal; else that is refused."""
+        found: dict[str, Prediction] = {}
+        for where, name, text, line in answers.read(self.path):
+            if name in found and "crc" not in line:  # in a journal the last line of an id counts
+                raise ModelError(f"replay:{where}: id {name} is repeated; each id must occur once")
+            found[name] = _prediction(f"replay:{where}: ", name, text, line)
         return found
 
     def identity(self) -> Mapping[str, Any]:
         """A digest of the recorded answers; neither their place on disk nor their order matters."""
         digest = hashlib.sha256()
         for name in sorted(self.recorded):
-            digest.update(repr(dataclasses.astuple(self.recorded[name])).encode("utf-8", "surrogatepass"))
+            known = _values(self.recorded[name])
+            known = known if known[-1] else known[:-1]  # as before a sample could have several calls
+            digest.update(repr(known).encode("utf-8", "surrogatepass"))
         return {"backend": "replay", "text_version": TEXT_VERSION, "answers": digest.hexdigest()}
 
     def provenance(self) -> Mapping[str, Any]:
@@ -91,7 +107,8 @@ class Replay(Model):
         on_bad_image: Callable[[Request, ImageError], None] | None = None,
     ) -> Iterator[Prediction]:
         """Predictions in the requests' order. Raises ModelError before the first if any is not recorded."""
-        missing = [r.id for r in requests if r.id not in self.recorded]
+        names = requests.ids if isinstance(requests, Requests) else [r.id for r in requests if not r.further]
+        missing = [name for name in names if name not in self.recorded]
         if missing:
             more = f" and {len(missing) - 1:,} more of {len(requests):,}" if len(missing) > 1 else ""
             raise ModelError(
@@ -99,8 +116,11 @@ class Replay(Model):
                 "the recorded ones with --ids"
             )
         for request in requests:
+            if request.further:  # the sample's first call has the whole recording
+                yield Prediction(request.id, request.prompt, "")
+                continue
             known = self.recorded[request.id]
-            if known.prompt and known.prompt != request.prompt:
+            if known.prompt and known.prompt != (request.whole or request.prompt):
                 raise ModelError(
                     f"replay:{self.path}: sample {request.id}: was asked {known.prompt[:80]!r}, "
                     f"not {request.prompt[:80]!r}; replay it under the prompt it answers"
@@ -112,14 +132,17 @@ class Replay(Model):
                     raise
                 on_bad_image(request, error)
                 continue
-            yield dataclasses.replace(known, prompt=request.prompt, image_digests=digests, sizes=sizes)
+            yield Prediction(
+                known.id, request.prompt, known.text, known.tokens, known.logprobs, known.stop, known.margin,
+                digests, sizes, known.end_logprob, known.calls,
+            )  # fmt: skip
 
     def _images(
         self, request: Request, known: Prediction
     ) -> tuple[tuple[str, ...], tuple[tuple[int, int], ...]]:
         """Digests and sizes of the images on disk now, which must be the images of the recorded answers."""
-        data = [sources.read_bytes(ref) for ref in request.images]
-        digests = tuple(hashlib.sha256(d).hexdigest() for d in data)
+        shown = [self._image(ref, request.preparation) for ref in request.images]
+        digests = tuple(digest for digest, _ in shown)
         if known.image_digests and known.image_digests != digests:
             raise ModelError(
                 f"replay:{self.path}: sample {request.id}: its image has changed since it was answered; "
@@ -127,11 +150,31 @@ class Replay(Model):
             )
         if known.image_digests and known.sizes:
             return digests, known.sizes
-        decoded = [
-            prepare.decode(d, request.preparation.jpeg, request.preparation.exif, str(ref))
-            for d, ref in zip(data, request.images, strict=True)
-        ]
-        return digests, tuple((pixels.shape[0], pixels.shape[1]) for pixels in decoded)
+        return digests, tuple(size() for _, size in shown)
+
+    def _image(self, ref: ImageRef, preparation: Preparation) -> tuple[str, Callable[[], Size]]:
+        """The digest of an image and what tells its size. That of the request before is not read again while
+        its file stays as it was, as questions of one image follow each other."""
+        key: tuple[Any, ...] = (ref, preparation, settled_state(ref.path))
+        if key != self._last[0] or key[2] is None:
+            data = sources.read_bytes(ref)
+            way = preparation.jpeg, preparation.exif, str(ref)
+
+            @cache
+            def size() -> Size:
+                height, width = prepare.decode(data, *way).shape[:2]
+                return height, width
+
+            shown = hashlib.sha256(data).hexdigest(), size
+            self._last = key, shown
+            return shown
+        found: tuple[str, Callable[[], Size]] = self._last[1]
+        return found
+
+
+def _values(prediction: Prediction) -> tuple[Any, ...]:
+    """The fields in their order."""
+    return tuple([getattr(prediction, name) for name in _FIELDS])
 
 
 def _prediction(where: str, name: str, text: str, line: Mapping[str, Any]) -> Prediction:
@@ -141,7 +184,8 @@ def _prediction(where: str, name: str, text: str, line: Mapping[str, Any]) -> Pr
         for key, kind in (("tokens", int), ("logprobs", float)):
             if key in kept:
                 kept[key] = tuple(kind(v) for v in kept[key])
-        kept |= {"margin": float(kept["margin"])} if "margin" in kept else {}
+        kept |= {"calls": tuple((int(a), int(b)) for a, b in kept["calls"])} if "calls" in kept else {}
+        kept |= {key: float(kept[key]) for key in ("margin", "end_logprob") if key in kept}
         kept |= {"stop": str(kept["stop"])} if "stop" in kept else {}
         sizes = tuple((int(h), int(w)) for h, w in line.get("sizes") or ())
         digests = tuple(str(d) for d in line.get("image_digests") or ())

@@ -47,12 +47,14 @@ class ModelOptions(Options):
     )
     device: str | None = option("cpu, cuda, cuda:1 (default: a GPU if there is one)", default=None)
     device_map: str | None = option("'auto' spreads a checkpoint over several GPUs", default=None)
-    adapter: str | None = option("a LoRA adapter to merge (peft's two files)", default=None, metavar="DIR")
+    adapter: str | None = option(
+        "a LoRA adapter (peft's two files): merged, or beside a quantised base", default=None, metavar="DIR"
+    )
     base: str | None = option(
         "what an adapter is merged into (default: what it names)", default=None, metavar="FOLDER"
     )
     quantize: str | None = option(
-        "int8 weights, or a library's scheme; marked in tables", default=None, metavar="SCHEME"
+        "int8, nf4 or another scheme; none: saved codes as floats", default=None, metavar="SCHEME"
     )
     tokenizer: str | None = option(
         "another folder's tokenizer; a .npz needs one", default=None, metavar="FOLDER"

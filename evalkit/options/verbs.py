@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from evalkit.errors import nearest
 from evalkit.options.fields import (
@@ -25,6 +26,7 @@ from evalkit.options.fields import (
 from evalkit.options.model import DataOptions, ModelOptions, Protocol, TrustOptions, read_model_args
 
 MAY_DIFFER = ("prompt", "protocol", "samples")
+TRACKERS = ("tensorboard", "mlflow", "wandb", "trackio")
 RUNS = "run folders, or folders of runs"
 TASKS = "tasks, suites, patterns or YAML files, by comma"
 MODEL = "checkpoint folder, hub id, demo:later, module:FILE.py:CLASS, replay:FILE; may be repeated"
@@ -60,6 +62,11 @@ def gen_kwargs(value: str | Mapping[str, Any]) -> dict[str, str]:
     return found
 
 
+def one_by_one(value: str | Sequence[str]) -> tuple[str, ...]:
+    """Texts that may hold commas, each as it is."""
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
 def two_keys(value: str | tuple[str, str]) -> tuple[str, str]:
     """`question_id,answer` as two keys. Raises ValueError."""
     parts = [part.strip() for part in value.split(",")] if isinstance(value, str) else list(value)
@@ -68,12 +75,29 @@ def two_keys(value: str | tuple[str, str]) -> tuple[str, str]:
     return parts[0], parts[1]
 
 
+def trackers(value: Names) -> tuple[str, ...]:
+    """Experiment trackers; `none` is none. Raises ValueError."""
+    found = tuple(name for name in names(value) if name != "none")
+    for name in found:
+        if name not in TRACKERS:
+            raise ValueError(name, f"no such tracker{nearest(name, TRACKERS)}; --on-scores has any other")
+    return found
+
+
 def may_differ(value: Names) -> tuple[str, ...]:
     """What two runs may differ in and still be compared. Raises ValueError."""
     for name in (found := names(value)):
         if name not in MAY_DIFFER:
             raise ValueError(name, f"unknown; there are: {', '.join(MAY_DIFFER)}")
     return found
+
+
+def report_place(value: str | Path) -> str:
+    """Where a report is: a folder, its HTML file, or an address of either. Raises ValueError."""
+    scheme = urlsplit(str(value)).scheme
+    if len(scheme) > 1 and scheme not in ("http", "https", "file"):  # one letter: a drive of Windows
+        raise ValueError(str(value), "is no address of a report; write a folder or https://...")
+    return str(value)
 
 
 @options
@@ -94,11 +118,31 @@ class SetOptions(Options):
         check=settings,
         repeat=True,
     )
+    confidence: bool = option(
+        "also score how well answers' probabilities tell right from wrong; texts stay as they are",
+        default=False,
+    )
 
     @property
     def overrides(self) -> dict[str, str]:
-        """The keys that `set` changes."""
-        return settings(self.set)
+        """The keys that `set` and `confidence` change."""
+        return {**settings(self.set), **({"confidence": "true"} if self.confidence else {})}
+
+
+@options
+class TrackerOptions(Options):
+    """Where scores are told to beside the results."""
+
+    on_scores: str | Callable[..., Any] | None = option(
+        "a function that gets every run's name and scores", default=None, metavar="FILE.py:NAME"
+    )
+    report_to: Names = option(
+        f"{', '.join(TRACKERS)}: scores with intervals, and samples with pictures",
+        default=(),
+        metavar="TRACKER",
+        check=trackers,
+        repeat=True,
+    )
 
 
 @options
@@ -111,13 +155,18 @@ class LayoutOptions(Options):
     verb: Literal["detect", "segment"] | None = option(
         "what --data with boxes and masks asks for (default: detect)", default=None
     )
+    box_order: Literal["xywh", "xyxy"] | None = option(
+        "what the four numbers of a box are, where --data has rows that do not show it", default=None
+    )
     save_task: Path | None = option(
         "write the task that --data makes to this file", default=None, metavar="FILE.yaml", check=Path
     )
 
 
 @options
-class RunOptions(ModelOptions, DataOptions, SetOptions, LayoutOptions, TrustOptions, CodeOptions):
+class RunOptions(
+    ModelOptions, DataOptions, SetOptions, LayoutOptions, TrackerOptions, TrustOptions, CodeOptions
+):
     """Predict and score tasks with checkpoints."""
 
     model: Names = option(MODEL, kw_only=False, metavar="MODEL", check=models, repeat=True, required=True)
@@ -163,9 +212,6 @@ class RunOptions(ModelOptions, DataOptions, SetOptions, LayoutOptions, TrustOpti
     log_samples: bool = option("as in lm-eval; every sample is always kept", default=False)
     protocol: Protocol | None = option("image, prompt and stop rules (default: the task's)", default=None)
     on_bad_image: Literal["stop", "skip"] = option("whether an unreadable image ends the run", default="stop")
-    on_scores: str | Callable[..., Any] | None = option(
-        "a function that gets every run's name and scores", default=None, metavar="FILE.py:NAME"
-    )
     against: str | Path | None = option(
         "compare with these runs, or a baseline file", default=None, metavar="BASELINE"
     )
@@ -257,6 +303,12 @@ class TableOptions(CodeOptions):
     output: str | Path | None = option(
         "write there instead of printing", default=None, metavar="FILE", check=Path
     )
+    report: str | Path | None = option(
+        "where the report of these runs is or will be, a folder or an address; html links to it",
+        default=None,
+        metavar="REPORT",
+        check=report_place,
+    )
     published: bool = option("with the papers' numbers, a line a score", default=False)
     published_model: str | None = option(
         "compare with this model's numbers, e.g. paligemma2-3b (default: by the checkpoint's name)",
@@ -280,6 +332,47 @@ class CompareOptions(CodeOptions):
         "show N lost and gained samples with targets and answers", default=0, metavar="N", check=not_negative
     )
     grid: bool = option("runs by resolution, precision, prompt and checkpoint, with cost", default=False)
+    forgetting: str | Path | None = option(
+        "what the others lost against this base, task by task, the worst first", default=None, metavar="BASE"
+    )
+
+
+@options
+class SweepOptions(ModelOptions, DataOptions, SetOptions, TrustOptions, CodeOptions):
+    """What moves the score: a grid of settings, on more samples where it is undecided."""
+
+    model: Names = option(
+        "a checkpoint as `run` takes it; several are the values of --over resolution",
+        kw_only=False, metavar="MODEL", check=models, repeat=True, required=True,
+    )  # fmt: skip
+    tasks: Names = option(
+        TASKS, kw_only=False, metavar="NAMES", check=names, repeat=True, several=True, required=True,
+        also=("--task",),
+    )  # fmt: skip
+    over: Sequence[str] = option(
+        "prompt, resolution, precision, classes_per_call, or KEY=A,B of any option of the model or key of a "
+        "task; the first value is what the others are compared with",
+        default=(), metavar="AXIS", check=one_by_one, repeat=True,
+    )  # fmt: skip
+    prompt: Sequence[str] = option(
+        "with --over prompt: a text to try beside the task's own (default: with and without 'answer en', in "
+        "lower case, with a second line break)",
+        default=(), metavar="TEXT", check=one_by_one, repeat=True,
+    )  # fmt: skip
+    first: int = option("images of the first look (default 100)", default=100, metavar="N", check=positive)
+    limit: float | None = option(
+        "images of the last look, or a share of them (default: all)",
+        default=None, metavar="N", check=count_or_share,
+    )  # fmt: skip
+    margin: float = option("of equivalence (default 0.02: two points)", default=0.02, check=share)
+    protocol: Protocol | None = option("image, prompt and stop rules (default: the task's)", default=None)
+    output_path: str | Path = option("default: results", default=Path("results"), metavar="DIR", check=Path)
+    format: Literal["terminal", "md", "csv", "html", "latex", "json"] | None = option(
+        "default: by the name of --output, else terminal", default=None
+    )
+    output: str | Path | None = option(
+        "write the map there instead of printing", default=None, metavar="FILE", check=Path
+    )
 
 
 @options
@@ -308,6 +401,12 @@ class CheckOptions(ModelOptions, DataOptions, TrustOptions, CodeOptions):
         "the decision with every number", default=None, metavar="FILE", check=Path
     )
     junit: str | Path | None = option("one test case a task", default=None, metavar="FILE", check=Path)
+    report: str | Path | None = option(
+        "where the report of these runs is or will be; --junit and --github link to it",
+        default=None,
+        metavar="REPORT",
+        check=report_place,
+    )
     github: bool = option("annotations and a job summary", default=False)
     output_path: str | Path | None = option(
         "where a model's runs are kept (default: a new folder below checks)",
@@ -327,7 +426,7 @@ class BaselineOptions(CodeOptions):
 
 
 @options
-class WatchOptions(ModelOptions, DataOptions, TrustOptions, CodeOptions):
+class WatchOptions(ModelOptions, DataOptions, TrackerOptions, TrustOptions, CodeOptions):
     """Evaluate each new checkpoint of a training run."""
 
     folder: Path = option("the output folder of the training run", kw_only=False, metavar="DIR", place="1")
@@ -351,9 +450,6 @@ class WatchOptions(ModelOptions, DataOptions, TrustOptions, CodeOptions):
         "a shell command after each; it gets EVALKIT_CHECKPOINT, _STEP, _MEAN, _BEST, _DROPS, _TREND",
         default=None,
         metavar="CMD",
-    )
-    on_scores: str | Callable[..., Any] | None = option(
-        "a function that gets every run's name and scores", default=None, metavar="FILE.py:NAME"
     )
     poll: float = option("seconds between looks (30)", default=30.0, metavar="S", check=not_negative)
     once: bool = option("only the checkpoints that are there", default=False)
@@ -520,13 +616,59 @@ class SuspectsOptions(CodeOptions):
     output: str | Path | None = option("all of them as JSON lines", default=None, metavar="FILE", check=Path)
 
 
+@options
+class PagesOptions(CodeOptions):
+    """Which samples a report shows, and where their images are."""
+
+    runs: Paths = option(
+        f"{RUNS}; several are compared", kw_only=False, metavar="RUN", place="+", check=paths
+    )
+    limit: int | None = option("only so many samples of a task", default=None, metavar="N", check=positive)
+    data_root: Paths = option(
+        "where images are, if not where the run found them",
+        default=(),
+        metavar="DIR",
+        check=paths,
+        repeat=True,
+    )
+
+
+@options
+class ReportOptions(PagesOptions):
+    """Pages that open from disk: scores, every sample with its picture, what went wrong."""
+
+    output: str | Path = option("default: REPORT", default=Path("REPORT"), metavar="DIR", check=Path)
+    picture_size: int | None = option(
+        "pixels of a picture's longer side (default: 768 up to 500 images, 384 up to 5,000, else 256)",
+        default=None,
+        metavar="N",
+        check=positive,
+    )
+    title: str = option("default: the checkpoints' names", default="", metavar="TEXT")
+    single_file: bool = option("one HTML file with everything in it, for few samples", default=False)
+    no_images: bool = option("without pictures", default=False)
+    redact: bool = option(
+        "without pictures, questions, targets and answers: for data that may not be passed on", default=False
+    )
+
+
+@options
+class ViewOptions(PagesOptions):
+    """The same pages in the browser, served to this machine alone; RUN may also be a report."""
+
+    no_browser: bool = option("only say the address", default=False)
+
+
 VERBS: dict[str, type[Options]] = {
     "run": RunOptions,
     "demo": DemoOptions,
     "score": ScoreOptions,
     "table": TableOptions,
+    "report": ReportOptions,
+    "view": ViewOptions,
     "export": ExportOptions,
     "compare": CompareOptions,
+    "sweep": SweepOptions,
     "check": CheckOptions,
     "baseline": BaselineOptions,
     "watch": WatchOptions,

@@ -39,11 +39,12 @@ class Text(Parser):
         text = prediction.text
         if self.clean:
             return ""
-        if _BEGINS.search(text):
+        tokens = "<" in text
+        if tokens and _BEGINS.search(text):
             return "begin with <bos> or <pad>"
         if _echoed(text, prediction.prompt):
             return "repeat the prompt"
-        if _ENDS.search(text):
+        if tokens and _ENDS.search(text):
             return "end with <eos> or <pad>"
         return "" if self.strip or text == text.strip() else "begin or end with a blank"
 

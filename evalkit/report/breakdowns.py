@@ -17,6 +17,7 @@ GROUP = "group"
 MATRIX = "confusion"
 WIDE = 12  # columns of a matrix; of a larger one the commonest confusions are listed
 LISTED = 20
+ORDERED = ("error", "threshold", "bin", "coverage")  # parts that stand as their metric has them
 
 Parts = Mapping[str, Mapping[str, Any]]
 
@@ -73,9 +74,7 @@ def kinds(cell: Cell) -> list[str]:
 def parts_of(cell: Cell, per: str) -> Parts:
     """The parts of a score; classes by name, what is no class last."""
     found: Parts = cell.score.groups if per == GROUP else cell.score.breakdowns.get(per, {})
-    return (
-        found if per in ("error", "threshold") else {name: found[name] for name in sorted(found, key=_place)}
-    )
+    return found if per in ORDERED else {name: found[name] for name in sorted(found, key=_place)}
 
 
 def shown(value: float | None) -> str:

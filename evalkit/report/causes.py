@@ -62,3 +62,30 @@ def errors(score: Score) -> Iterator[str]:
     for name, row in sorted(found.items(), key=lambda item: -item[1].get("ΔAP", 0.0)):
         if row.get("n") and name in ERRORS and not name.startswith("false "):
             yield f"{name}: {row['n']:,}, ΔAP {100 * row.get('ΔAP', 0.0):.1f}: {ERRORS[name]}"
+
+
+def confidence(score: Score) -> Iterator[str]:
+    """What a calibration error, a risk-coverage curve or an accuracy at a coverage says, in a sentence."""
+    name, said = score.metric.partition("(")[0], score.details
+    if name == "calibration_error" and "of a calibrated model" in said:
+        sure, right = said["mean confidence"], said["mean value"]
+        if score.low is not None and score.low <= 0:
+            yield (
+                f"{score.metric}: {_hundred(score.value)}, no more than chance gives a calibrated model of "
+                f"{score.n:,} samples (about {_hundred(said['of a calibrated model'])})"
+            )
+            return
+        how = "sure of wrong answers: scale confidences down" if sure > right else "less sure than it may be"
+        yield f"{score.metric}: says {_hundred(sure)} on average where {_hundred(right)} are right: {how}"
+    elif name == "risk_coverage" and "risk of all" in said:
+        yield (
+            f"{score.metric}: {_hundred(score.value)}; without any order it is "
+            f"{_hundred(said['risk of all'])}, in the best {_hundred(said['in the best order'])}"
+        )
+    elif name == "selective_accuracy" and "least confidence kept" in said:
+        least = said["least confidence kept"]
+        yield f"{score.metric}: {_hundred(score.value)} of answers whose probability is {least:.3g} or more"
+
+
+def _hundred(value: float) -> str:
+    return f"{100 * value:.1f}"

@@ -37,7 +37,8 @@ SHOWN = 160  # characters of a question, a target or an answer
 
 def compared(options: CompareOptions) -> tuple[list[Comparison], list[Rank]]:
     """What `evalkit compare` compares, and the models' mean ranks where these say something."""
-    places = [str(options.first), *names(options.others)]
+    base = [] if options.forgetting is None else [str(options.forgetting)]
+    places = [*base, str(options.first), *names(options.others)]
     allow = names(options.allow)
     with collecting.paused():
         by_model([(place, scored_run.heads(place)) for place in places])  # refuses before rows are read

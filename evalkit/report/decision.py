@@ -10,11 +10,13 @@ import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from evalkit.comparison.compare import task_record
 from evalkit.comparison.gate import FAIL, INCONCLUSIVE, PASS, Decision, TaskDecision
 from evalkit.files import atomic_write
 from evalkit.printing import CELL, GREEN, RED, SENTENCE, YELLOW, cut, one_line, visible
+from evalkit.report import links
 from evalkit.report.columns import json_text, painted
 from evalkit.report.comparison import difference, hundredths
 
@@ -55,12 +57,14 @@ def to_json(decision: Decision) -> str:
     return json_text(content)
 
 
-def write(decision: Decision, as_json: str | Path | None, junit: str | Path | None) -> None:
-    """The files that CI reads, those that are asked for."""
+def write(
+    decision: Decision, as_json: str | Path | None, junit: str | Path | None, pages: str | Path | None = None
+) -> None:
+    """The files that CI reads, those that are asked for; `pages` is where the runs' report is."""
     if as_json is not None:
         atomic_write(Path(as_json), to_json(decision))
     if junit is not None:
-        atomic_write(Path(junit), to_junit(decision))
+        atomic_write(Path(junit), to_junit(decision, str(pages or "")))
 
 
 def _record(t: TaskDecision) -> dict[str, Any]:
@@ -79,8 +83,9 @@ def _record(t: TaskDecision) -> dict[str, Any]:
     }
 
 
-def to_junit(decision: Decision) -> str:
-    """One test case a task; a failed one is a failure, an inconclusive one an error."""
+def to_junit(decision: Decision, pages: str = "") -> str:
+    """One test case a task; a failed one is a failure, an inconclusive one an error. `pages` is where the
+    runs' report is: each case names its task's page."""
     suite = ET.Element(
         "testsuite", name="evalkit check", tests=str(len(decision.tasks)),
         failures=str(sum(t.status == FAIL for t in decision.tasks)),
@@ -92,7 +97,8 @@ def to_junit(decision: Decision) -> str:
         if kind:
             ET.SubElement(case, kind, type=t.status, message=_fit(t.why)).text = _fit(_side_by_side(t))
         out = ET.SubElement(case, "system-out")
-        out.text = _fit("\n".join([t.why, *(f"warning: {w}" for w in t.warnings)]))
+        samples = [f"samples: {links.to_task(pages, t.task)}"] if pages else []
+        out.text = _fit("\n".join([t.why, *(f"warning: {w}" for w in t.warnings), *samples]))
     root = ET.Element("testsuites")
     root.append(suite)
     ET.indent(root)
@@ -142,8 +148,8 @@ def neutral(text: str) -> str:
     return re.sub(r"(?m)^(\s*)(::|##\[)", "\\1\u200b\\2", shown).replace("\u2028", " ").replace("\u2029", " ")
 
 
-def summary(decision: Decision) -> str:
-    """The job summary, Markdown."""
+def summary(decision: Decision, pages: str = "") -> str:
+    """The job summary, Markdown. Tasks link to their pages where `pages` says where the runs' report is."""
     out = [
         f"### evalkit check: {_MARKS[decision.status]} {decision.status}",
         "",
@@ -159,7 +165,10 @@ def summary(decision: Decision) -> str:
             t.task, _MARKS[t.status], t.metric.spelled, f"{d.n:,}", hundredths(d.a), hundredths(d.b),
             shown, f"{100 * t.margin:g}", t.why.removeprefix(f"{t.metric.spelled} {shown}, "),
         ]  # fmt: skip
-        out.append("| " + " | ".join(_cell(c) for c in cells) + " |")
+        line = [_cell(c) for c in cells]
+        if pages:
+            line[0] = f"[{line[0]}]({_address(links.to_task(pages, t.task))})"
+        out.append("| " + " | ".join(line) + " |")
     for t in decision.tasks:
         out += [f"\n⚠️ {_cell(t.task)}: {_cell(w)}" for w in t.warnings]
         if t.differing:
@@ -169,6 +178,11 @@ def summary(decision: Decision) -> str:
             ]
     out += [f"\n{_cell(n)}" for n in decision.notes]
     return "\n".join(out) + "\n"
+
+
+def _address(link: str) -> str:
+    """An address inside of a Markdown link."""
+    return quote(link, safe=":/?#[]@!$&'*+,;=%~._-").replace("|", "%7C")
 
 
 def _cell(text: str) -> str:

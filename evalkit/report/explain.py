@@ -14,8 +14,10 @@ from evalkit.published.numbers import AS_MANY, Named, Published, for_task, given
 from evalkit.report import causes, leaderboard
 from evalkit.report.leaderboard import Cell
 from evalkit.report.published import beside, line, points, verdict
-from evalkit.runs import scored_run, store
+from evalkit.runs import naming, scored_run, store
 from evalkit.runs.store import RunFolder
+from evalkit.tasks import loader
+from evalkit.tasks.loader import CONFIDENCE
 from evalkit.types import as_trained, remarked
 
 
@@ -49,20 +51,29 @@ def reasons(run: dict[str, Any], cells: Sequence[Cell], wanted: Named | None) ->
     """The "why not" list of one run: its scores and the published ones, then each cause, `≠` where it holds,
     `=` where it is as published, `?` where it is not known."""
     named = wanted or name(run["model"])
+    own = _is_own(run)
     lines = [f"{run['name']}"]
     rows: list[Published] = []
     for cell in cells:
         for part, found in beside(cell, wanted):
             row = line(cell, part, found)
-            lines.append(f"  {row[1]}: {row[4]}, published {row[5]}, {verdict(found, row[6])}; {row[8]}")
+            beside_it = f", published {row[5]}, {verdict(found, row[6])}; {row[8]}"
+            lines.append(f"  {row[1]}: {row[4]}" + ("" if own else beside_it))
             rows += [found.row] if found.row is not None else []
             if found.row is not None and named is not None:
                 others = match(cell.score.task, named, cell.resolution, found.row.metric, part)[1:]
                 lines += [f"    also published: {points(r.score, True)} ({r.source})" for r in others]
-    known = [*_of_split(run, rows, named), *_of_engine(run), *_of_samples(run, cells), *_of_runs(rows)]
+    known = [*_of_split(run, rows, named), *_of_engine(run, own), *_of_samples(run, cells), *_of_runs(rows)]
     lines += [f"  {mark} {cause:<12} {text}" for mark, cause, text in known]
     lines += [f"  ! {'known':<12} {fact}" for fact in facts.known(run["task"])]
     return lines
+
+
+def _is_own(run: dict[str, Any]) -> bool:
+    """Whether a task is somebody's own: nothing is published that its number could differ from."""
+    return (
+        not for_task(run["task"]) and not facts.reported_on(run["task"]) and run["task"] not in loader.names()
+    )
 
 
 def _unsealed(folder: RunFolder, run: dict[str, Any]) -> list[str]:
@@ -80,7 +91,9 @@ Cause = tuple[str, str, str]  # mark, cause, what is so
 
 def _of_split(run: dict[str, Any], rows: Sequence[Published], named: Named | None) -> Iterator[Cause]:
     task, split = run["task"], run["task_file"]["data"]["split"]
-    if not rows:
+    if _is_own(run):
+        yield "=", "split", f"{split}, of your own"
+    elif not rows:
         servers = [r for r in for_task(facts.reported_on(task)) if "test server" in r.differs]
         if servers:
             yield "≠", "split", f"the first paper's figures are of the test server, this is {split}"
@@ -103,11 +116,14 @@ def _of_split(run: dict[str, Any], rows: Sequence[Published], named: Named | Non
             )
 
 
-def _of_engine(run: dict[str, Any]) -> Iterator[Cause]:
+def _of_engine(run: dict[str, Any], own: bool) -> Iterator[Cause]:
+    """How it was run; of an own task without what the papers did."""
     identity = run["identity"]
     model, decode = identity.get("model", {}), identity["task"].get("decode", {})
 
     def against(cause: str, mine: Any, wanted: Any, how: str = "") -> Cause:
+        if own:
+            return ("?", cause, "not known of this backend") if mine is None else ("=", cause, f"{mine}")
         if mine is None:
             return "?", cause, f"not known of this backend; published with {wanted}{how}"
         same = mine == wanted
@@ -125,6 +141,7 @@ def _of_engine(run: dict[str, Any]) -> Iterator[Cause]:
         yield "≠", "as trained", f"{as_trained(model['conventions'])}; published checkpoints: by the protocol"
     if model.get("quantisation"):
         yield "≠", "quantised", "the weights are quantised; the second paper measured 0.2 % for its own way"
+    yield from _of_adapter(naming.adapter(run), model)
     if decode.get("temperature"):
         yield "≠", "sampled", "text drawn at a temperature; published greedy or by beam"
     if decode.get("mode") == "likelihood":
@@ -133,11 +150,23 @@ def _of_engine(run: dict[str, Any]) -> Iterator[Cause]:
         yield "?", "model", "does not say what it is"
     file = run["task_file"]
     for key, value in (file.get("overrides") or {}).items():
+        if key == CONFIDENCE:
+            continue
         yield "≠", "prompt" if key == "prompt" else "task", f"changed on the command line: {key}={value}"
     if file.get("prompt_source") == "unpublished":
         yield "?", "prompt", "was never published; this is evalkit's own"
     elif "prompt" not in (file.get("overrides") or {}):
         yield "=", "prompt", f"{file.get('prompt')!r}"
+
+
+def _of_adapter(how: str, model: dict[str, Any]) -> Iterator[Cause]:
+    if not how:
+        return
+    if model.get("quantisation"):
+        yield "=", "adapter", how
+    else:
+        asked = "; if it was trained on quantised weights, --quantize nf4 runs it as trained"
+        yield "?", "adapter", how + asked
 
 
 def _of_samples(run: dict[str, Any], cells: Sequence[Cell]) -> Iterator[Cause]:
@@ -154,14 +183,17 @@ def _of_samples(run: dict[str, Any], cells: Sequence[Cell]) -> Iterator[Cause]:
     elif count and score.n != count:
         alike = "".join(f"; {score.n:,} is {what}" for what in counts.resembles(run["task"], score.n))
         yield "≠", "count", f"{score.n:,} samples, officially {count:,}{alike}"
-    elif not count:
+    elif not count and not _is_own(run):
         yield "?", "count", f"{score.n:,} samples; the official number is not known"
+    said = run.get("data", {})
+    yield from (("!", "data", line) for line in (*said.get("doubts", ()), *said.get("remarks", ())))
     remarks = {what: n for cell in cells for what, n in cell.score.remarks.items()}
     if remarks:
         yield "!", "answers", remarked(remarks)
     found = (line for cell in cells for line in causes.odd(cell.score, run["task_file"]))
     yield from (("!", "cause", line) for line in dict.fromkeys(found))
     yield from (("!", "error", line) for cell in cells for line in causes.errors(cell.score))
+    yield from (("!", "confidence", line) for cell in cells for line in causes.confidence(cell.score))
 
 
 def _of_runs(rows: Sequence[Published]) -> Iterator[Cause]:

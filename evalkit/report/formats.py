@@ -15,7 +15,7 @@ from evalkit.errors import UserError, nearest
 from evalkit.options.fields import paths
 from evalkit.options.verbs import TableOptions
 from evalkit.printing import BOLD, PLAIN, one_line
-from evalkit.report import breakdowns, columns, leaderboard, published, seeds
+from evalkit.report import breakdowns, columns, leaderboard, links, published, seeds
 from evalkit.report.columns import UNMARKED, Row, csv_text, json_text
 from evalkit.report.html import page
 from evalkit.report.leaderboard import Cell, grid, in_order, notes, record, texts
@@ -132,8 +132,9 @@ def wide_json(cells: Cells, pair: bool = False) -> str:
 # --- documents ---------------------------------------------------------------------------------------------
 
 
-def to_html(cells: Cells, pair: bool = False) -> str:
-    """A page: one table that scrolls under its heads, models above their resolutions, and its notes."""
+def to_html(cells: Cells, pair: bool = False, report: str = "") -> str:
+    """A page: one table that scrolls under its heads, models above their resolutions, and its notes. Tasks
+    link into `report`, where one is named."""
     table = grid(cells, pair)
     header, lines = texts(table)
     models = [re.fullmatch(r"(.*?)(?: (\d+ px))?", name, re.S) for name in header[3:]]
@@ -149,13 +150,18 @@ def to_html(cells: Cells, pair: bool = False) -> str:
     for _, same in itertools.groupby(lines, key=lambda line: line[0]):
         of_task = list(same)
         for k, line in enumerate(of_task):
-            task = f'<th rowspan="{len(of_task)}">{html.escape(line[0][0])}</th>' if k == 0 else ""
+            task = f'<th rowspan="{len(of_task)}">{_linked(line[0][0], report)}</th>' if k == 0 else ""
             rest = "".join(_cell(text, best) for text, best in line[3:])
             metric, n = html.escape(line[1][0]), html.escape(line[2][0])
             body.append(f'<tr>{task}<td>{metric}</td><td class="n">{n}</td>{rest}</tr>')
     sentences = "".join(f"<p>{html.escape(n)}</p>\n" for n in notes(cells, pair, bool(table.best)))
     shown = "<thead>\n" + "\n".join(out) + "\n</thead>\n<tbody>\n" + "\n".join(body) + "\n</tbody>"
     return page("evalkit", f'<div class="wide"><table>\n{shown}\n</table></div>\n{sentences}')
+
+
+def _linked(task: str, report: str) -> str:
+    name = html.escape(task)
+    return f'<a href="{html.escape(links.to_task(report, task))}">{name}</a>' if report else name
 
 
 def _cell(text: str, best: bool) -> str:
@@ -260,12 +266,16 @@ def render(cells: Cells, options: TableOptions, screen: int | None = None) -> tu
     if name == "terminal" and screen:
         return terminal(cells, True, options.paired, screen), []
     assert form.wide is not None
+    if options.report:
+        return to_html(cells, options.paired, str(options.report)), []
     return form.wide(cells, options.paired), []
 
 
 def _refuse(name: str, form: Form, options: TableOptions) -> None:
     """Raises UserError for what would be asked for in vain."""
     beside = options.published or options.published_model
+    if options.report and (name != "html" or beside or options.per or options.shape == "long"):
+        raise UserError("--report: only the wide table of --format html has links; leave it out")
     if form.own is not None and options.shape:
         raise UserError(f"--shape {options.shape}: {name} has a shape of its own; leave it out")
     if form.own is not None and options.mean_over and name in FORMS:

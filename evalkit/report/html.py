@@ -32,7 +32,8 @@ figure{margin:0;padding:.6em;border:1px solid var(--line);border-radius:6px}
 figcaption{overflow-wrap:anywhere}svg{width:100%;height:auto;display:block}
 svg text{font-size:11px;fill:var(--soft)}.grid{stroke:var(--line)}
 .curve{fill:none;stroke:var(--curve);stroke-width:1.5}.bar{stroke:var(--curve);opacity:.45}
-circle{fill:var(--curve)}.bad{fill:var(--bad);stroke:var(--bad)}
+.band{fill:var(--curve);opacity:.13}
+circle{fill:var(--curve)}a{color:inherit}.bad{fill:var(--bad);stroke:var(--bad)}
 """
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 430, 180, 46, 12, 10, 24
 
@@ -59,8 +60,8 @@ class Spot:
 
 
 def curve(spots: Sequence[Spot]) -> str:
-    """An SVG of the points in order of x, with error bars, three to six lines of a round scale, and the
-    first and last x."""
+    """An SVG of the points in order of x, with a band and bars of the intervals, three to six lines of a
+    round scale, and the first and last x."""
     bottom, top, step = _scale(min(s.low for s in spots), max(s.high for s in spots))
     first, last = spots[0].x, spots[-1].x
     inner, tall = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
@@ -80,6 +81,10 @@ def curve(spots: Sequence[Spot]) -> str:
         parts.append(f'<text x="{_LEFT - 6}" y="{up + 4:.1f}" text-anchor="end">{level:.{digits}f}</text>')
     for place, anchor in ((first, "start"), (last, "end")) if last > first else ((first, "middle"),):
         parts.append(f'<text x="{x(place):.1f}" y="{_HEIGHT - 6}" text-anchor="{anchor}">{place:,}</text>')
+    if len(spots) > 1:
+        around = [(s.x, s.high) for s in spots] + [(s.x, s.low) for s in reversed(spots)]
+        edge = " ".join(f"{x(at):.1f},{y(level):.1f}" for at, level in around)
+        parts.append(f'<polygon class="band" points="{edge}"/>')
     line = " ".join(f"{x(s.x):.1f},{y(s.y):.1f}" for s in spots)
     parts.append(f'<polyline class="curve" points="{line}"/>')
     for s in spots:

@@ -16,10 +16,11 @@ from typing import Any
 
 from evalkit.runs import scored_run
 from evalkit.runs.copies import originals
-from evalkit.runs.naming import Named, labels
+from evalkit.runs.naming import Named, adapter, labels
 from evalkit.runs.store import RunFolder, results_of
 from evalkit.stats import paired
 from evalkit.stats.intervals import FEW
+from evalkit.tasks.loader import CONFIDENCE
 from evalkit.types import CUT, SUBMISSION, UNREADABLE, Score, remarked, why_not_scored
 
 STAMPS = {
@@ -29,7 +30,7 @@ STAMPS = {
     "as published": ("§", "as many samples as the papers' own copy has, not the official number"),
     "changed": ("~", "prompt or settings of the task changed on the command line"),
     "sampled": ("≈", "text drawn at a temperature, not greedy; the seed is in the run's identity"),
-    "quantised": ("q", "weights quantised (--quantize)"),
+    "quantised": ("q", "weights quantised (--quantize, or saved so)"),
     "as trained": ("c", "by the checkpoint's own conventions (evalkit.yaml); `evalkit explain` lists them"),
     "unidentified": ("?", "unidentified: the model's class doesn't say what it is, so never gone on with"),
 }
@@ -51,6 +52,8 @@ class Cell:
     not_scored: str = ""  # why there is no value
     runs: int = 0  # a mean over so many runs (`--mean-over seed`), 0 where it is a run's own score
     stdev: float | None = None  # over these runs
+    adapter: str = ""  # how it was run: "as trained (... base, unmerged)" or "merged into float"
+    doubts: tuple[str, ...] = ()  # what makes the number doubtful: training images in the test split
 
     @property
     def stamped(self) -> tuple[str, ...]:
@@ -96,17 +99,15 @@ def collect(folders: Iterable[RunFolder]) -> list[Cell]:
     cells = []
     for (folder, run, name, found), model in zip(runs, models, strict=True):
         scores, resolution, file = found.scores, name.resolution, run.get("task_file", {})
-        changed = tuple(file.get("overrides", {}))
-        cells += [
-            Cell(score, folder.name, model, changed, _ways(run), resolution, folder.path, file)
-            for score in scores
-        ]
+        changed = tuple(key for key in file.get("overrides", {}) if key != CONFIDENCE)
+        known = (folder.name, model, changed, _ways(run), resolution, folder.path, file)
+        doubts, beside = tuple(run.get("data", {}).get("doubts", ())), adapter(run)
+        cells += [Cell(score, *known, doubts=doubts, adapter=beside) for score in scores]
         unscored = {WHOLE: file["not_scored"]} if file.get("not_scored") else found.not_scored
         for metric, why in unscored.items():
             n = scores[0].n if scores else len(folder.entries())
             empty = Score(run["task"], metric, "", math.nan, None, None, n, n, "all", 0)
-            known = (folder.name, model, changed, _ways(run), resolution, folder.path, file, why)
-            cells.append(Cell(empty, *known))
+            cells.append(Cell(empty, *known, not_scored=why, adapter=beside))
     return cells
 
 
@@ -142,6 +143,7 @@ def record(cell: Cell) -> dict[str, Any]:
         "remarks": remarked(s.remarks),
         "changed": ";".join(cell.changed),
         "stamps": ";".join(cell.stamped),
+        "adapter": cell.adapter,
         "run": cell.run,
         "signature": s.signature,
     } | mean
@@ -266,6 +268,8 @@ def notes(cells: Sequence[Cell], pair: bool = False, marked: bool = True) -> lis
     if few:
         found.append(f"fewer than {FEW} images, so the interval is rough: {', '.join(few)}")
     found += [f"{mark} {meaning}" for mark, meaning in STAMPS.values() if mark in used]
+    adapters = dict.fromkeys(f"{c.model} {c.adapter}" for c in cells if c.adapter)
+    found += [f"adapters: {'; '.join(adapters)}"] if adapters else []
     invalid = [
         f"{c.model}: {c.score.task} {c.score.invalid} of {c.score.n * (c.runs or 1)}{_why(c.score)}"
         for c in cells
@@ -277,6 +281,8 @@ def notes(cells: Sequence[Cell], pair: bool = False, marked: bool = True) -> lis
         found.append(
             f"prompt unpublished, so evalkit's own; not comparable with the papers: {', '.join(own)}"
         )
+    doubts = dict.fromkeys(f"warning: {c.score.task}: {doubt}" for c in cells for doubt in c.doubts)
+    found += doubts
     odd = [f"{c.model}: {c.score.task} {text}" for c in cells if (text := _odd(c.score, c.runs or 1))]
     for what, each in (
         ("unreadable answers, scored as wrong", invalid),

@@ -33,8 +33,12 @@ def table(trend: Trend, width: int = 120) -> str:
     lines = [sparkline([p.values[k][0] for p in trend.points if k in p.values][-20:]) for k in keys]
     best = trend.best
     assert best is not None
-    by_point = {id(p): [str(p.step) + "*" * (p is best), *(_shown(p, k) for k in keys)] for p in trend.points}
-    left = [["score by step", *keys], ["trend", *lines]]
+    timed = any(p.seconds is not None for p in trend.points)
+    by_point = {
+        id(p): [str(p.step) + "*" * (p is best), *(_shown(p, k) for k in keys), *[p.cost] * timed]
+        for p in trend.points
+    }
+    left = [["score by step", *keys, *["predicting took"] * timed], ["trend", *lines, *[""] * timed]]
     taken = sum(max(map(len, column)) + 2 for column in left)
     kept: list[Point] = []
     for p in [best, *(q for q in reversed(trend.points) if q is not best)]:
@@ -62,19 +66,21 @@ def save(trend: Trend) -> None:
 def to_csv(trend: Trend) -> str:
     """One line a checkpoint and score."""
     rows: list[list[Any]] = [
-        ["step", "checkpoint", "task", "metric", "value", "low", "high", "n", "coverage", "drop"]
+        ["step", "checkpoint", "task", "metric", "value", "low", "high", "n", "coverage", "drop", "seconds"]
     ]
     for p in trend.points:
         for key, (value, low, high, n) in p.values.items():
             task, _, metric = key.partition(" ")
             dropped = any(d.startswith(f"{task}:") for d in p.drops)
             coverage = p.coverage.get(key, "all")
-            rows.append([p.step, p.name, task, metric, value, low, high, n, coverage, int(dropped)])
+            rows.append(
+                [p.step, p.name, task, metric, value, low, high, n, coverage, int(dropped), p.seconds]
+            )
     return columns.csv_text(rows)
 
 
 def to_html(trend: Trend) -> str:
-    """A page: the best, what fell, one curve a score with 95 % error bars, and the numbers."""
+    """A page: the best, what fell, one curve a score with a band of 95 % intervals, and the numbers."""
     keys = list(dict.fromkeys(k for p in trend.points for k in p.values))
     best = trend.best
     named = f"best: {best.name}, mean over tasks {100 * best.mean:.1f}" if best else "no checkpoint yet"
@@ -82,19 +88,21 @@ def to_html(trend: Trend) -> str:
     curves = "\n".join(
         f"<figure><figcaption>{html.escape(k)}</figcaption>{_curve(trend.points, k)}</figure>" for k in keys
     )
-    head = "<th>checkpoint</th>" + "".join(f'<th class="n">{html.escape(k)}</th>' for k in keys)
+    head = "<th>checkpoint</th>" + "".join(
+        f'<th class="n">{html.escape(k)}</th>' for k in [*keys, "predicting took"]
+    )
     lines = "\n".join(
         f"<tr><th>{html.escape(p.name)}</th>"
         + "".join(f'<td class="{"best" if p is best else "n"}">{_shown(p, k)}</td>' for k in keys)
-        + "</tr>"
+        + f'<td class="n">{p.cost}</td></tr>'
         for p in trend.points
     )
     return page(
         "evalkit watch",
         f"<h1>{html.escape(named)}</h1>\n"
         + (f"<p>fell significantly:</p>\n<ul>\n{fallen}</ul>\n" if fallen else "")
-        + "<p>values × 100 by step, 95 % error bars; red: significantly below the best before it, or the "
-        "baseline</p>\n"
+        + "<p>values × 100 by step, bands and bars are 95 % intervals; red: significantly below the best "
+        "before it, or the baseline</p>\n"
         f'<div class="curves">\n{curves}\n</div>\n'
         f'<br>\n<div class="wide"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{lines}\n</tbody>\n'
         "</table></div>\n" + "".join(f"<p>{html.escape(line)}</p>\n" for line in _legend(trend.points)),

@@ -14,14 +14,17 @@ import math
 import os
 import re
 import time
+import weakref
 import zlib
+from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from evalkit.data.packed import Index, Texts
 from evalkit.errors import ResultsError
 from evalkit.files import encoded, json_text, refusals
 from evalkit.runs.kinds import Kind, each, every, number, optional, text
@@ -29,6 +32,7 @@ from evalkit.types import Prediction
 
 SYNC_SECONDS = 2.0  # a power cut loses at most this much work
 PART = re.compile(r"[0-9]+\.jsonl")  # a journal's name; other files beside it are none
+IN_MEMORY = 32 << 20  # bytes of journals whose answers are kept in memory
 NAMED = 8  # digits of a run's digest that stand in a line, as in the folder's name
 
 
@@ -51,6 +55,28 @@ class Answers:
     aside: tuple[str, ...] = ()
 
 
+class Predictions(Mapping[str, Prediction]):
+    """The predictions of entries: those of some samples."""
+
+    def __init__(self, entries: Mapping[str, Entry], names: Sequence[str]) -> None:
+        self._entries, self._names = entries, names
+        self._all = set(names) if len(names) < len(entries) else None
+
+    def __getitem__(self, name: str) -> Prediction:
+        if self._all is not None and name not in self._all:
+            raise KeyError(name)
+        return self._entries[name].prediction
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries and (self._all is None or name in self._all)
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in self._names if name in self._entries)
+
+    def __len__(self) -> int:
+        return sum(name in self._entries for name in self._names)
+
+
 # --- reading -------------------------------------------------------------------------------------
 
 
@@ -59,52 +85,159 @@ def read(folder: Path, digest: str, unsealed: Mapping[str, int] | None) -> Answe
     other runs, and files that are no part, are left aside.
 
     `unsealed` says up to which byte of which part older lines stand, whose checksums name no run; None
-    takes them wherever they are. Raises ResultsError for a file that cannot be read.
+    takes them wherever they are. Of large journals the answers stay in the files. Raises ResultsError for a
+    file that cannot be read.
     """
-    found: dict[str, Entry] = {}
     aside: list[str] = []
+    files: list[_File] = []
     for path in sorted(folder.glob("*.jsonl"), key=lambda p: (len(p.name), p.name)):
         if not PART.fullmatch(path.name):
             aside.append(f"{path}: is no journal of evalkit's; left aside")
             continue
+        files.append(_File(path, digest, None if unsealed is None else unsealed.get(path.name, 0)))
+    entries, odd = _entries_of(files)
+    for file in files:
+        aside += [f"{file.path}: {_lines(n)} {why}; left aside" for why, n in odd[file.path].items()]
+    return Answers(entries, tuple(aside))
+
+
+@dataclass(frozen=True)
+class _File:
+    """A journal of the run with this digest; older lines, whose checksums name no run, stand up to byte
+    `limit` (None: anywhere)."""
+
+    path: Path
+    digest: str
+    limit: int | None
+
+    def decoded(self) -> Iterator[tuple[int, int, Entry | str]]:
+        """Each line's first byte, its length, and what `decode` reads of it."""
+        at = 0
+        try:
+            with open(self.path, "rb") as file:
+                for line in file:
+                    yield at, len(line), self.decode(at, line)
+                    at += len(line)
+        except OSError as error:
+            raise ResultsError(f"{self.path}: cannot be read ({error.strerror or error})") from None
+
+    def decode(self, at: int, line: bytes) -> Entry | str:
+        return decode(line, self.digest, self.limit is None or at < self.limit)
+
+
+Odd = Mapping[Path, Mapping[str, int]]
+"""By journal: how many lines are what else."""
+
+
+def _entries_of(files: Sequence[_File]) -> tuple[Mapping[str, Entry], Odd]:
+    """The entries of journals, the last one for each id; the first file has the last word, since it is the
+    one that is written."""
+    if sum(file.path.stat().st_size for file in files if file.path.exists()) > IN_MEMORY:
+        packed, odd = _Filed(files), {}
+        for number, file in enumerate(files):
+            odd[file.path] = _odd(file, functools.partial(packed.add, number))
+        if not packed.repeated:
+            return packed, odd
+    found: dict[str, Entry] = {}
+    odd = {}
+    for file in files:
+        last: dict[str, Entry] = {}
+        odd[file.path] = _odd(file, functools.partial(_keep, last))
+        found = {**last, **found}
+    return found, odd
+
+
+def _keep(found: dict[str, Entry], at: int, length: int, entry: Entry) -> None:
+    found[entry.prediction.id] = entry
+
+
+def _odd(file: _File, take: Callable[[int, int, Entry], None]) -> Counter[str]:
+    """Gives every entry of a journal to `take`, and returns how many lines are what else."""
+    odd = Counter[str]()
+    for at, length, entry in file.decoded():
+        if isinstance(entry, Entry):
+            take(at, length, entry)
+        elif entry:
+            odd[entry] += 1
+    return odd
+
+
+class _Filed(Mapping[str, Entry]):
+    """Entries that stay in their journals, from which each is read when it is asked for: of a million, each
+    there once, 40 MB are kept instead of a gigabyte."""
+
+    def __init__(self, files: Sequence[_File]) -> None:
+        self._files, self._names = files, Texts()
+        self._number, self._at, self._length = array("H"), array("Q"), array("Q")
+        self._opened = [self._open(file.path) for file in files]
+        self._index: Index | None = None
+
+    def _open(self, path: Path) -> int:
+        try:
+            opened = os.open(path, os.O_RDONLY)
+        except OSError as error:
+            raise ResultsError(f"{path}: cannot be read ({error.strerror or error})") from None
+        weakref.finalize(self, os.close, opened)
+        return opened
+
+    def add(self, number: int, at: int, length: int, entry: Entry) -> None:
+        self._names.append(entry.prediction.id)
+        self._number.append(number)
+        self._at.append(at)
+        self._length.append(length)
+        self._index = None
+
+    @property
+    def repeated(self) -> bool:
+        """Whether an id is there more than once."""
+        return bool(self._by_name().repeated)
+
+    def __getitem__(self, name: str) -> Entry:
+        place = self._by_name().get(name)
+        if place is None:
+            raise KeyError(name)
+        number, at = self._number[place], self._at[place]
+        file = self._files[number]
+        try:
+            entry = file.decode(at, os.pread(self._opened[number], self._length[place], at))
+        except OSError as error:
+            raise ResultsError(f"{file.path}: cannot be read ({error.strerror or error})") from None
+        if isinstance(entry, str) or entry.prediction.id != name:
+            raise ResultsError(f"{file.path}: changed while it was read; run the same command again")
+        return entry
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._by_name()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def _by_name(self) -> Index:
+        if self._index is None:
+            self._index = Index(self._names)
+        return self._index
+
+
+def every_line(folder: Path, digest: str, unsealed: Mapping[str, int] | None) -> Iterator[Entry]:
+    """The entries that `read` would give, line by line: the first part comes last, since it has the last
+    word. Raises ResultsError as that does."""
+    for path in sorted(parts(folder), key=lambda p: (len(p.name), p.name), reverse=True):
         limit = None if unsealed is None else unsealed.get(path.name, 0)
-        part, odd = _read_part(path, digest, limit)
-        aside += [f"{path}: {_lines(n)} {why}; left aside" for why, n in odd.items()]
-        found = {**part, **found}  # the first part is the one that is written: it has the last word
-    return Answers(found, tuple(aside))
+        for _, _, entry in _File(path, digest, limit).decoded():
+            if isinstance(entry, Entry):
+                yield entry
 
 
 def any_of(folder: Path, digest: str, unsealed: Mapping[str, int] | None) -> bool:
     """Whether `read` would give an answer: it reads up to the first. Raises ResultsError as that does."""
     for path in parts(folder):
         limit = None if unsealed is None else unsealed.get(path.name, 0)
-        if any(isinstance(entry, Entry) for entry in _decoded(path, digest, limit)):
+        if any(isinstance(entry, Entry) for _, _, entry in _File(path, digest, limit).decoded()):
             return True
     return False
-
-
-def _read_part(path: Path, digest: str, limit: int | None) -> tuple[dict[str, Entry], Counter[str]]:
-    """The entries of one journal, the last one for each id, and how many lines are what else."""
-    found: dict[str, Entry] = {}
-    odd = Counter[str]()
-    for entry in _decoded(path, digest, limit):
-        if isinstance(entry, Entry):
-            found[entry.prediction.id] = entry
-        elif entry:
-            odd[entry] += 1
-    return found, odd
-
-
-def _decoded(path: Path, digest: str, limit: int | None) -> Iterator[Entry | str]:
-    """The lines of one journal, as `decode` reads them; older ones stand up to byte `limit`."""
-    at = 0
-    try:
-        with open(path, "rb") as file:
-            for line in file:
-                yield decode(line, digest, limit is None or at < limit)
-                at += len(line)
-    except OSError as error:
-        raise ResultsError(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
 def _lines(n: int) -> str:
@@ -251,10 +384,16 @@ def _logprobs(value: Any) -> tuple[float, ...]:
 _KINDS: dict[str, Kind] = {
     "id": text, "prompt": text, "text": text, "stop": text, "tokens": every(int), "margin": optional(number),
     "logprobs": optional(_logprobs), "image_digests": every(str), "sizes": each(_size),
+    "end_logprob": optional(number),
+    "calls": each(_size),
 }  # fmt: skip
 """What each key of a line must hold."""
 
 
 def parts(folder: Path) -> Iterable[Path]:
     """The journals in a folder."""
-    return sorted(p for p in folder.glob("*.jsonl") if PART.fullmatch(p.name))
+    try:
+        there = os.listdir(folder)
+    except OSError:
+        return []
+    return [folder / name for name in sorted(filter(PART.fullmatch, there))]

@@ -85,7 +85,7 @@ class Named:
         stable, kv = model.get("stable"), model.get("kv_dtype")
         return {
             "dtype": str(model.get("dtype") or ""),
-            "quantisation": str((model.get("quantisation") or {}).get("scheme") or ""),
+            "quantisation": _quantised(model.get("quantisation") or {}),
             "kv_dtype": f"kv {kv}" if kv not in (None, model.get("dtype")) else "",
             "backend": str(model.get("backend") or "").removeprefix("paligemma-"),
             "compiled": "compiled" if model.get("compiled") else "",
@@ -102,6 +102,16 @@ class Named:
             "task_file": self.task_file,
             "data": self.data and f"data {self.data}",
         }
+
+
+def adapter(run: Mapping[str, Any]) -> str:
+    """How the run's adapter was run: `as trained (bitsandbytes-nf4 base, unmerged)` or `merged into float`;
+    '' without one."""
+    model = run.get("identity", {}).get("model", {})
+    weights, said = model.get("weights"), model.get("quantisation") or {}
+    if not isinstance(weights, Mapping) or not any(name.startswith("adapter/") for name in weights):
+        return ""
+    return f"as trained ({said['scheme']} base, unmerged)" if said.get("adapter") else "merged into float"
 
 
 def labels(runs: Sequence[Named]) -> list[str]:
@@ -124,6 +134,11 @@ def labels(runs: Sequence[Named]) -> list[str]:
         for i, label in zip(same, _certain(names, some), strict=True):
             found[i] = label
     return found
+
+
+def _quantised(said: Mapping[str, Any]) -> str:
+    """`bitsandbytes-nf4 expanded`: the scheme, and whether its codes were run as floats."""
+    return " ".join([str(said.get("scheme") or ""), *(["expanded"] if said.get("expanded") else [])])
 
 
 def _in_folders(names: list[str], runs: Sequence[Named]) -> list[str]:

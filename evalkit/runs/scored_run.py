@@ -9,6 +9,7 @@ import datetime
 import math
 import os
 import re
+from array import array
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -17,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from evalkit import door, hints, own_code, registry
+from evalkit import collecting, door, hints, own_code, registry
 from evalkit.errors import UserError
 from evalkit.runs import baseline_file
 from evalkit.runs.copies import originals
@@ -25,6 +26,8 @@ from evalkit.runs.store import OLD, RunFolder, find, results_of
 from evalkit.stats import intervals
 from evalkit.stats.intervals import Ints
 from evalkit.types import Metric, Rows, Score
+
+_MANY = 1 << 16  # texts among which equal ones are looked for
 
 
 @dataclass(frozen=True, repr=False)
@@ -89,7 +92,7 @@ class ScoredRun:
     def lines(self, ids: Collection[str]) -> dict[str, dict[str, Any]]:
         """What rows.jsonl holds of some samples, by id; of a baseline their texts alone."""
         if self.folder is not None:
-            return {line["id"]: line for line in self.folder.read_rows() if line["id"] in ids}
+            return {line["id"]: line for line in self.folder.each_row() if line["id"] in ids}
         return {i: {"text": text} for i, text in zip(self.ids, self.texts, strict=True) if i in ids}
 
     def versions(self) -> dict[str, str]:
@@ -226,21 +229,18 @@ def of_run(folder: RunFolder) -> ScoredRun:
         raise UserError(f"{folder.path}: is not scored yet; `evalkit score {folder.path}` does it")
     own_code.look_beside(run.get("task_file", {}).get("path", ""))
     try:
-        lines = folder.read_rows()
         spelled = {s.metric: parts(s.signature)["metric"] for s in scores}
-        columns = {full: [line["rows"][short] for line in lines] for short, full in spelled.items()}
+        columns = _Columns(spelled)
+        with collecting.paused():
+            for line in folder.each_row():
+                columns.add(line)
         return ScoredRun(
             name=run["model"], run=folder.name, task=run["task"], identity=_identity(run),
             digest=run["digest"], asked=run["asked"], overrides=_overrides(run),
             early=run.get("early"), scores={spelled[s.metric]: s for s in scores},
-            ids=tuple(line["id"] for line in lines),
-            images=tuple(line["image"] for line in lines),
-            clusters=tuple(line.get("cluster") or line["image"] or line["id"] for line in lines),
-            groups=tuple(line["group"] for line in lines), texts=tuple(line["text"] for line in lines),
-            invalid=tuple(bool(line.get("invalid", line["answer"] is None)) for line in lines),
-            rows={m: _rows(values, m, [line["group"] for line in lines]) for m, values in columns.items()},
+            **columns.done(),
             device=str(run["sessions"][-1].get("device", "")) if run.get("sessions") else "",
-            seconds=_seconds(run.get("sessions", [])), folder=folder,
+            seconds=spent(run.get("sessions", [])), folder=folder,
             libraries=run["sessions"][-1].get("libraries", {}) if run.get("sessions") else {},
             not_scored=results.not_scored, metrics=tuple(run.get("task_file", {}).get("metrics", ())),
         )  # fmt: skip
@@ -249,6 +249,68 @@ def of_run(folder: RunFolder) -> ScoredRun:
             f"{folder.path}: rows.jsonl: does not fit scores.json ({error}); "
             f"`evalkit score {folder.path}` writes both again"
         ) from None
+
+
+class _Columns:
+    """The columns of rows.jsonl, filled line by line: a line as it is read needs ten times the memory. Equal
+    values are one object, as far as that saves memory."""
+
+    def __init__(self, spelled: Mapping[str, str]) -> None:
+        self._spelled = spelled
+        self._texts: dict[str, list[Any]] = {
+            name: [] for name in ("ids", "images", "clusters", "groups", "texts", "invalid")
+        }
+        self._rows = {short: _Rows() for short in spelled}
+        self._same: dict[str, str] = {}
+
+    def add(self, line: Mapping[str, Any]) -> None:
+        for short, rows in self._rows.items():
+            rows.add(line["rows"][short])
+        image, texts = self._shared(line["image"]), self._texts
+        texts["ids"].append(line["id"])
+        texts["images"].append(image)
+        texts["clusters"].append(self._shared(line.get("cluster") or "") or image or line["id"])
+        texts["groups"].append(self._shared(line["group"]))
+        texts["texts"].append(self._shared(line["text"]))
+        texts["invalid"].append(bool(line.get("invalid", line["answer"] is None)))
+
+    def _shared(self, text: str) -> str:
+        if len(self._same) >= _MANY:
+            self._same.clear()  # equal ones are near each other, or few
+        return self._same.setdefault(text, text)
+
+    def done(self) -> dict[str, Any]:
+        """The columns by their names as fields."""
+        groups = self._texts["groups"]
+        rows = {full: _rows(self._rows[s].all(), full, groups) for s, full in self._spelled.items()}
+        return {**{name: tuple(column) for name, column in self._texts.items()}, "rows": rows}
+
+
+class _Rows:
+    """A metric's rows, as numbers as long as all are lists of as many numbers."""
+
+    def __init__(self) -> None:
+        self._numbers, self._width = array("d"), 0
+        self._any: list[Any] | None = None
+
+    def add(self, row: Any) -> None:
+        if self._any is not None:
+            self._any.append(row)
+        elif type(row) is list and row and set(map(type, row)) <= {int, float} and self._fits(len(row)):
+            self._numbers.extend(row)
+        else:
+            self._any = [*self._array(), row]
+
+    def _fits(self, width: int) -> bool:
+        self._width = self._width or width
+        return width == self._width
+
+    def _array(self) -> Any:
+        return np.frombuffer(self._numbers, np.float64).reshape(-1, self._width) if self._numbers else []
+
+    def all(self) -> Any:
+        """The rows as they were read, numbers as an array."""
+        return self._array() if self._any is None else self._any
 
 
 def _identity(run: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -264,13 +326,14 @@ def _identity(run: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**identity, "model": {**identity["model"], "used": used}}
 
 
-def _rows(values: list[Any], spelling: str = "", groups: Sequence[str] = ()) -> Rows:
+def _rows(read: Any, spelling: str = "", groups: Sequence[str] = ()) -> Rows:
     """Rows as the metric reads them; for a mean over groups they need each sample's group."""
-    if values and isinstance(values[0], dict):
+    values: list[Any] = read
+    if len(values) and isinstance(values[0], dict):
         if not all(isinstance(value, dict) for value in values):
             raise ValueError("rows of different kinds")
         return values
-    if values and isinstance(values[0], list) and any(isinstance(v, str) for v in values[0]):
+    if len(values) and isinstance(values[0], list) and any(isinstance(v, str) for v in values[0]):
         if not all(type(v) is list and len(v) == 2 and type(v[0]) is str and type(v[1]) in (int, float)
                    for v in values):  # fmt: skip
             raise ValueError("rows of different kinds")
@@ -282,7 +345,7 @@ def _rows(values: list[Any], spelling: str = "", groups: Sequence[str] = ()) -> 
     return spread
 
 
-def _seconds(sessions: Sequence[Mapping[str, Any]]) -> float | None:
+def spent(sessions: Sequence[Mapping[str, Any]]) -> float | None:
     """Time spent predicting; None when a session was killed, so that its length is not known."""
     total = 0.0
     for session in sessions:

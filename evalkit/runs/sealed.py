@@ -43,7 +43,7 @@ def read(path: Path, remedy: str, may_be_foreign: bool = False) -> dict[str, Any
     it, or, where it `may_be_foreign`, another program.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_bytes().decode())
     except FileNotFoundError:
         return None
     except NotADirectoryError:

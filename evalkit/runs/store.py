@@ -13,7 +13,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ _RUN_FILE = record(
     {"task": text, "model": text, "digest": text, "identity": record({"model": mapping(anything)}),
      "asked": _ASKED, "task_file": _TASK, "source": record({"root": text})},
     {"name": text, "sessions": each(mapping(anything)), "used": mapping(text), "bad_images": mapping(text),
-     "early": optional(mapping(anything)), "unsealed": mapping(whole)},
+     "early": optional(mapping(anything)), "data": mapping(each(text)), "unsealed": mapping(whole)},
 )  # fmt: skip
 _SCORE = record(
     {"task": text, "metric": text, "signature": text, "value": number, "low": optional(number),
@@ -121,14 +121,19 @@ class RunFolder:
         return digest.hexdigest()
 
     def read_rows(self) -> list[dict[str, Any]]:
-        """The lines of rows.jsonl. Raises Damaged unless they are those that scores.json was written
-        with; of an older evalkit's only a line that cannot be read is noticed."""
+        """The lines of rows.jsonl, as `each_row` reads them."""
+        return list(self.each_row())
+
+    def each_row(self) -> Iterator[dict[str, Any]]:
+        """The lines of rows.jsonl, one after the other. Raises Damaged unless they are those that scores.json
+        was written with; of an older evalkit's only a line that cannot be read is noticed."""
         path, scores = self.path / "rows.jsonl", self.read_scores() or {}
         if not self.has_rows(scores):
             raise Damaged(f"{path}: is not the one that was scored; {self.remedy}")
         kind = anything if "rows" in scores else _ROW
         try:
-            return [_row(kind, number, line) for number, line in lines(path)]
+            for number, line in lines(path):
+                yield _row(kind, number, line)
         except (OSError, ValueError, RecursionError) as error:
             raise Damaged(f"{path}: damaged ({error}); {self.remedy}") from None
 
@@ -145,6 +150,12 @@ class RunFolder:
         """The journals' answers that are of the run with this digest, `run` being its run.json: the last one
         for each sample. Damaged lines are dropped, those of other runs left aside."""
         return journal.read(self.path / "predictions", digest, self._unsealed(digest, run))
+
+    def each_answer(self, run: Mapping[str, Any]) -> Iterator[Entry]:
+        """What `answers` reads, a line after the other, in such an order that of several for one sample the
+        last one counts; `run` is run.json."""
+        unsealed = self._unsealed(run["digest"], run)
+        return journal.every_line(self.path / "predictions", run["digest"], unsealed)
 
     def is_answered(self, run: Mapping[str, Any] | None) -> bool:
         """Whether `answers` would have one; `run` is run.json."""

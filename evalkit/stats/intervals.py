@@ -48,7 +48,9 @@ def interval(metric: Metric, rows: Rows, clusters: Sequence[Hashable]) -> Interv
     if not len(index) or int(index.max()) < 1 or metric.no_interval():
         return _NONE
     strata = metric.strata(rows)
-    low, high, method = _combined(metric, strata, index) if strata else _single(metric, rows, index)
+    low, high, method = metric.bounds(rows, index) or (
+        _combined(metric, strata, index) if strata else _single(metric, rows, index)
+    )
     if low is None or high is None or math.isnan(low) or math.isnan(high):
         return _NONE
     top = math.inf if metric.maximum is None else metric.maximum

@@ -6,18 +6,21 @@ import contextlib
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from evalkit import collecting, demo, door, own_code, registry
-from evalkit.data import sources
+from evalkit.data import packed, sources
+from evalkit.data.packed import Samples
 from evalkit.data.readers import read_text
 from evalkit.errors import DataError, UserError, nearest
 from evalkit.files import file_digest
 from evalkit.tasks import contract, loader
-from evalkit.types import Format, ImageRef, Parser, Sample, Source, Task
+from evalkit.types import Format, Parser, Sample, Source, Task
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Dataset:
 
     task: Task
     source: Source
-    samples: tuple[Sample, ...]
+    samples: Samples
     prompts: str  # digest of all prompts
     targets: str  # digest of all targets
     facts: str  # digest of what else decides a score: sizes of images, groups, clusters
@@ -68,7 +71,8 @@ class Dataset:
         """`--limit` as a number of images: a share below 1 is of this dataset's, at least one."""
         if wanted is None or wanted >= 1:
             return None if wanted is None else int(wanted)
-        return math.ceil(wanted * len({s.cluster or s.id for s in self.samples}))
+        named = zip(self.samples.clusters, self.samples.ids, strict=True)
+        return math.ceil(wanted * len({cluster or name for cluster, name in named}))
 
 
 # --- data ----------------------------------------------------------------------------------------
@@ -110,58 +114,119 @@ def dataset(task: Task, roots: Sequence[Path]) -> Dataset:
         return _dataset(task, roots)
 
 
+def each(task: Task, roots: Sequence[Path], take: Callable[[Sample], None]) -> None:
+    """Gives `take` a task's samples one after the other, as its format reads them: for who looks at them and
+    scores nothing. Raises as `dataset` does, but for what that checks of all samples together."""
+    source = replace(sources.locate(task, roots), used=contract.used(task))
+    with door.within(sources.places(source, roots)), _reading(task, source):
+        for sample in _read(task, source):
+            take(sample)
+
+
 def _dataset(task: Task, roots: Sequence[Path]) -> Dataset:
     source = replace(sources.locate(task, roots), used=contract.used(task))
     fmt, allowed = _format(task, source), sources.places(source, roots)
+    packer, digests, checks = packed.Packer(allowed), _Digests(task), contract.Checks(task, fmt)
     with door.within(allowed), _reading(task, source):
-        samples = tuple(map(_Sharing(allowed).sample, _read(task, source)))
+        for sample in _read(task, source):
+            packer.add(sample)
+            digests.add(sample)
+            checks.add(sample)
+    samples = packer.samples()
     if not samples:
         raise DataError(f"{task.path}: data: split: '{task.data.split}' of {source.root} holds no samples")
-    seen: set[str] = set()
-    for sample in samples:
-        if sample.id in seen:
-            raise DataError(
-                f"{task.name}: sample id {sample.id} is there twice in {source.root}; ids must be unique"
-            )
-        seen.add(sample.id)
-    prompts = (
-        (s.id, f"{loader.prompt(task, s.fields)}\0{len(s.images)}{_marks(s)}{_offered(task, s)}")
-        for s in samples
-    )
-    targets = ((s.id, json.dumps(s.target, sort_keys=True, default=str)) for s in samples)
-    contract.check_samples(task, fmt, samples)
+    if again := samples.by_id().repeated:
+        raise DataError(f"{task.name}: sample id {again} is there twice in {source.root}; ids must be unique")
+    checks.done(samples)
     unscored = _unscored(task, source, fmt, samples)
-    facts = ((s.id, json.dumps([s.size, s.group, s.cluster])) for s in samples)
     parser: Parser = registry.make("parsers", task.parser).within((source.root, *roots))
     return Dataset(
-        task, source, samples, _digest(prompts), _digest(targets), _digest(facts), parser, unscored,
-        _placeholders(task, samples), source.remarks.said(),
-    )  # fmt: skip
+        task,
+        source,
+        samples,
+        *digests.done(),
+        parser,
+        unscored,
+        digests.placeholders(),
+        source.remarks.said(),
+    )
 
 
-def _placeholders(task: Task, samples: Sequence[Sample]) -> str:
-    """How many prompts have `<image>` at their beginning, and how many elsewhere."""
-    before, inside = 0, list[str]()
-    for sample in samples:
-        prompt = loader.written(task, sample.fields)
-        if loader.IMAGE in prompt:
-            before += prompt.startswith(loader.IMAGE)
-            inside += [sample.id] if loader.IMAGE in loader.without_image(prompt) else []
-    of, said = f"of {len(samples):,} prompts", []
-    if before:
-        said.append(f"{before:,} {of} begin with {loader.IMAGE}, which stands for the image and is left out")
-    if inside:
-        first = f"{len(inside):,} {of} have {loader.IMAGE} inside, first {inside[0]}'s"
-        said.append(f"{first}; it is read as text, since images come first")
-    return "; ".join(said)
+class _Digests:
+    """The digests of prompts, targets and facts, made while samples are read; what cannot be digested is
+    raised in the end, since what is wrong with the files is said first."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+        self._parts = tuple((bytearray(), text) for text in (self._prompt, _target_text, _fact_text))
+        self._wrong: dict[str, Exception] = {}
+        self._n = self._before = self._inside = 0
+        self._first = ""
+
+    def add(self, sample: Sample) -> None:
+        self._n += 1
+        for found, text in self._parts:
+            try:
+                found += hashlib.sha256(f"{sample.id}\0{text(sample)}".encode()).digest()
+            except Exception as error:
+                self._wrong.setdefault(text.__name__, error)
+
+    def _prompt(self, sample: Sample) -> str:
+        task = self._task
+        written = loader.written(task, sample.fields)
+        prompt = loader.without_image(written)
+        if loader.IMAGE in written:
+            self._before += prompt is not written
+            if loader.IMAGE in prompt:
+                self._inside += 1
+                self._first = self._first or sample.id
+        return f"{prompt}\0{len(sample.images)}{_marks(sample)}{_offered(task, sample)}"
+
+    def done(self) -> tuple[str, str, str]:
+        """The digests of prompts, targets and facts, independent of the samples' order."""
+        for _, text in self._parts:
+            if text.__name__ in self._wrong:
+                raise self._wrong[text.__name__]
+        prompts, targets, facts = (_digest(found) for found, _ in self._parts)
+        return prompts, targets, facts
+
+    def placeholders(self) -> str:
+        """How many prompts have `<image>` at their beginning, and how many elsewhere."""
+        of, said = f"of {self._n:,} prompts", []
+        if self._before:
+            begin = f"{self._before:,} {of} begin with {loader.IMAGE}"
+            said.append(f"{begin}, which stands for the image and is left out")
+        if self._inside:
+            first = f"{self._inside:,} {of} have {loader.IMAGE} inside, first {self._first}'s"
+            said.append(f"{first}; it is read as text, since images come first")
+        return "; ".join(said)
 
 
-def _unscored(task: Task, source: Source, fmt: Format, samples: Sequence[Sample]) -> str:
+_escaped = json.encoder.encode_basestring_ascii
+_TARGETS = json.JSONEncoder(sort_keys=True, default=str)
+
+
+def _target_text(sample: Sample) -> str:
+    """The target as JSON; of texts, which most targets are, put together at half the cost."""
+    target = sample.target
+    if type(target) is tuple and set(map(type, target)) == {str}:
+        return f"[{', '.join(map(_escaped, target))}]"
+    return _TARGETS.encode(target)
+
+
+def _fact_text(sample: Sample) -> str:
+    """Size, group and cluster as JSON."""
+    if sample.size is None and type(sample.group) is type(sample.cluster) is str:
+        return f"[null, {_escaped(sample.group)}, {_escaped(sample.cluster)}]"
+    return json.dumps([sample.size, sample.group, sample.cluster])
+
+
+def _unscored(task: Task, source: Source, fmt: Format, samples: Samples) -> str:
     """How many samples cannot be scored because they have no target, and why; '' where all have one.
 
     Raises UserError where none has.
     """
-    lacking = [s for s in samples if not has_target(s)] if task.metrics else []
+    lacking = [at for at, there in enumerate(samples.has_target) if not there] if task.metrics else []
     if not lacking:
         return ""
     why = fmt.without_target(source, task.data.split)
@@ -172,13 +237,8 @@ def _unscored(task: Task, source: Source, fmt: Format, samples: Sequence[Sample]
             "without a score, give the task `not_scored: why` in place of metrics"
         )
     are = "has no target and is" if len(lacking) == 1 else "have no target and are"
-    first = lacking[0].id
+    first = samples.ids[lacking[0]]
     return f"{len(lacking):,} of {len(samples):,} samples {are} not scored, the first is {first}{why}"
-
-
-def has_target(sample: Sample) -> bool:
-    """Whether a sample can be scored."""
-    return sample.target is not None and sample.target != ()
 
 
 def _format(task: Task, source: Source) -> Format:
@@ -210,45 +270,6 @@ def _reading(task: Task, source: Source) -> Iterator[None]:
         raise DataError(f"{task.path}: data: format: {spelling} raised {raised}") from error
 
 
-class _Sharing:
-    """Samples whose images are opened in these places only, also later and by other threads and processes.
-    What samples have in common (answers, images, names of fields) is one object: of a million that is half
-    of the memory."""
-
-    def __init__(self, allowed: door.Places) -> None:
-        self._allowed = allowed
-        self._texts: dict[str, str] = {}
-        self._images: tuple[ImageRef, ...] = ()
-
-    def sample(self, given: Sample) -> Sample:
-        share = self._texts.setdefault
-        return Sample(
-            given.id,
-            self._bounded(given.images),
-            {share(name, name): text for name, text in given.fields.items()},
-            self._shared(given.target),
-            given.size,
-            share(given.group, given.group),
-            share(given.cluster, given.cluster),
-            given.choices,
-        )
-
-    def _bounded(self, images: tuple[ImageRef, ...]) -> tuple[ImageRef, ...]:
-        """The images; those of the sample before where they are the same, as questions of an image are."""
-        if any(image.within for image in images):
-            return tuple(i if i.within else replace(i, within=self._allowed) for i in images)
-        if images != self._images:
-            self._images = tuple(ImageRef(i.path, i.member, i.marks, i.turn, self._allowed) for i in images)
-        return self._images
-
-    def _shared(self, target: Any) -> Any:
-        """A target of texts, of shared ones."""
-        share = self._texts.setdefault
-        if type(target) is tuple and all(type(text) is str for text in target):
-            return tuple([share(text, text) for text in target])
-        return target
-
-
 def _marks(sample: Sample) -> str:
     """What is drawn on the images and how they are turned, '' for nothing; a font counts by its content."""
     if not any(image.marks or image.turn for image in sample.images):
@@ -267,33 +288,35 @@ def _named(mark: dict[str, Any]) -> dict[str, Any]:
     return {**mark, "font": file_digest(Path(mark["font"])) if mark["font"] else ""}
 
 
-def _digest(pairs: Iterable[tuple[str, str]]) -> str:
-    """sha256 of (id, content) pairs, independent of their order."""
-    each = sorted(hashlib.sha256(f"{name}\0{content}".encode()).digest() for name, content in pairs)
-    return hashlib.sha256(b"".join(each)).hexdigest()
+def _digest(each: bytearray) -> str:
+    """sha256 of the samples' digests, 32 bytes each, independent of their order."""
+    ordered = np.frombuffer(each, "S32").copy()
+    ordered.sort()
+    return hashlib.sha256(ordered.tobytes()).hexdigest()
 
 
-def choose(samples: Sequence[Sample], selection: Selection) -> list[Sample]:
+def choose(samples: Sequence[Sample], selection: Selection) -> Samples:
     """The wanted samples in file order.
 
     `limit` N keeps the first N clusters of a seeded permutation, which depends only on sample ids,
     not on paths, file order or N, so limits nest.
     """
+    every = Samples.of(samples)
     if selection.ids is not None:
-        known = {s.id for s in samples}
+        known = every.by_id()
         for name in selection.ids:
             if name not in known:
                 raise UserError(
                     f"--ids: no sample '{name}'{nearest(name, known) if len(known) < 5000 else ''}"
                 )
-        wanted = set(selection.ids)
-        return [s for s in samples if s.id in wanted]
+        return every.take(sorted(at for name in set(selection.ids) if (at := known.get(name)) is not None))
     if selection.limit is None:
-        return list(samples)
+        return every
     first: dict[str, str] = {}
-    for sample in samples:
-        cluster = sample.cluster or sample.id
-        first[cluster] = min(first.get(cluster, sample.id), sample.id)
+    for name, stated in zip(every.ids, every.clusters, strict=True):
+        cluster = stated or name
+        first[cluster] = min(first.get(cluster, name), name)
     order = sorted(first, key=lambda c: hashlib.sha256(f"{selection.seed}\0{first[c]}".encode()).digest())
     kept = set(order[: selection.limit])
-    return [s for s in samples if (s.cluster or s.id) in kept]
+    clusters = enumerate(zip(every.ids, every.clusters, strict=True))
+    return every.take(at for at, (name, stated) in clusters if (stated or name) in kept)

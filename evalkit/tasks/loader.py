@@ -6,18 +6,21 @@ What a file may contain is in `schema.py`.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from evalkit import own_code, registry, strict_yaml
 from evalkit.errors import UserError, nearest
 from evalkit.files import shipped
-from evalkit.tasks import schema
-from evalkit.types import Preparation, Sample, Task
+from evalkit.tasks import calls, schema
+from evalkit.types import Metric, Preparation, Sample, Task
 
+CONFIDENCE = "confidence"  # an override that changes no text: log-probabilities, and metrics of them
+CONFIDENCE_METRICS = ("calibration_error", "risk_coverage", "selective_accuracy")
 IMAGE = "<image>"  # what stands for an image in prompts of transformers' processor and in conversations
 
 # --- where the files are -----------------------------------------------------------------------
@@ -81,7 +84,10 @@ def load(name: str, overrides: Mapping[str, str] | None = None, extra: Iterable[
     shown = _shown(path)
     own_code.look_beside(path)
     for key, value in (overrides or {}).items():
-        _override(content, key, value)
+        if key != CONFIDENCE:
+            _override(content, key, value)
+    if CONFIDENCE in (overrides or {}):
+        _with_confidence(content)
     return schema.read(shown, path.stem, content, dict(overrides or {}))
 
 
@@ -144,13 +150,61 @@ def _override(content: dict[str, Any], key: str, text: str) -> None:
     place[last] = value
 
 
+def _with_confidence(content: dict[str, Any]) -> None:
+    """Keeps log-probabilities, and adds the metrics of confidence: by the task's first metric that says how
+    right each answer is, or by its boxes. A box or mask that is near enough is right, whereas the probability
+    of its text is that of the very same tokens: then calibration is of the mean per token. What is wrong with
+    the content is left to the schema."""
+    decode = content.setdefault("decode", {})
+    if isinstance(decode, dict):
+        decode["logprobs"] = True
+    metrics = content.get("metrics")
+    if not isinstance(metrics, list) or any(not isinstance(m, str) for m in metrics):
+        return
+    found = next((m for m in (*metrics, *_of_boxes(metrics)) if _judges(m)), "")
+    each = found.startswith("sweep_f1")  # whose boxes have their own probabilities
+    near = found and not each and "text" not in registry.make("metrics", found).wants
+    scaled = ", confidence='token'" if near else ""
+    more = (scaled, "", "")  # the product orders answers better: one with a second box is less likely
+    new = [f"{n}(of={found!r}{per})" for n, per in zip(CONFIDENCE_METRICS, more, strict=True) if found]
+    content["metrics"] = [*metrics, *(m for m in new if m not in metrics)]
+
+
+def _judges(spelling: str) -> bool:
+    try:
+        return bool(registry.make("metrics", f"{CONFIDENCE_METRICS[0]}(of={spelling!r})"))
+    except (UserError, ValueError):
+        return False
+
+
+def _of_boxes(metrics: list[Any]) -> list[str]:
+    """What judges each box, where one of the metrics scores all objects of an image."""
+    taken = {kind for m in metrics for kind in _taken(m)}
+    masks = ["sweep_f1(region='masks')"] if "object masks" in taken else []
+    return [*masks, *(["sweep_f1"] if "objects" in taken else [])]
+
+
+def _taken(spelling: str) -> tuple[str, ...]:
+    try:
+        metric: Metric = registry.make("metrics", spelling)
+    except UserError:
+        return ()
+    return metric.takes
+
+
 # --- prompts and protocols -----------------------------------------------------------------------
 
 
 def prompt(task: Task, fields: Mapping[str, str]) -> str:
-    """The exact prompt of a sample: what is `written`, but for `<image>` at its beginning, which stands for
-    the image that every protocol puts there. Transformers' processor replaces it in the same way."""
-    return without_image(written(task, fields))
+    """The exact prompt of a sample, of one that is asked in several calls all of them, a line each."""
+    return "\n".join(prompts(task, fields))
+
+
+def prompts(task: Task, fields: Mapping[str, str]) -> tuple[str, ...]:
+    """The exact prompt of each of a sample's calls: what is `written`, but for `<image>` at its beginning,
+    which stands for the image that every protocol puts there. Transformers' processor replaces it in the
+    same way."""
+    return calls.prompts(task, without_image(written(task, fields)))
 
 
 def without_image(prompt: str) -> str:
@@ -162,20 +216,32 @@ def without_image(prompt: str) -> str:
 
 def written(task: Task, fields: Mapping[str, str]) -> str:
     """A task's prompt with the fields filled in. `{{` and `}}` are literal braces; only plain `{name}` is
-    read."""
+    read, and `{name:lower}`, the field in lower case."""
+    try:
+        return "".join([how(fields[part]) if how else part for part, how in _parts(task.prompt)])
+    except KeyError as error:
+        name = str(error.args[0])
+        raise UserError(
+            f"{task.path}: prompt: the dataset has no field '{name}'{nearest(name, fields)}"
+        ) from None
+    except ValueError as error:
+        raise UserError(f"{task.path}: prompt: {error}") from None
 
-    def fill(match: re.Match[str]) -> str:
-        whole = match.group(0)
-        if whole in ("{{", "}}"):
-            return whole[0]
-        name = match.group(1)
-        if name is None:
-            raise UserError(f"{task.path}: prompt: a lone '{whole}'; write {{{{ or }}}} for a brace")
-        if name not in fields:
-            raise UserError(f"{task.path}: prompt: the dataset has no field '{name}'{nearest(name, fields)}")
-        return str(fields[name])
 
-    return re.sub(r"\{\{|\}\}|\{([A-Za-z_]\w*)\}|[{}]", fill, task.prompt)
+@functools.lru_cache(maxsize=64)
+def _parts(prompt: str) -> tuple[tuple[str, Callable[[str], str] | None], ...]:
+    """A prompt's pieces in order, and what is done to the field of this name, None for text. Raises
+    ValueError for a lone brace."""
+    found: list[tuple[str, Callable[[str], str] | None]] = []
+    at = 0
+    for match in re.finditer(r"\{\{|\}\}|\{([A-Za-z_]\w*)(:lower)?\}|[{}]", prompt):
+        whole, name = match.group(0), match.group(1)
+        if name is None and whole not in ("{{", "}}"):
+            raise ValueError(f"a lone '{whole}'; write {{{{ or }}}} for a brace")
+        found += [(prompt[at : match.start()], None)]
+        found += [(whole[0], None) if name is None else (name, str.lower if match.group(2) else str)]
+        at = match.end()
+    return (*found, (prompt[at:], None))
 
 
 def choices(task: Task, sample: Sample) -> tuple[str, ...]:
@@ -228,4 +294,6 @@ def text_identity(task: Task) -> dict[str, Any]:
         "prompt": task.prompt,
         "decode": decode,
         **({"choices": list(task.choices)} if likelihood else {}),
+        **({"classes_per_call": task.classes_per_call} if task.classes_per_call is not None else {}),
+        **({"class_order": task.class_order} if task.class_order != calls.ORDERS[0] else {}),
     }

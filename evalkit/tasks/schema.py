@@ -13,7 +13,7 @@ from typing import Any
 
 from evalkit import registry, strict_yaml
 from evalkit.errors import UserError
-from evalkit.tasks import contract
+from evalkit.tasks import calls, contract
 from evalkit.types import Data, Decode, Format, Task
 
 PROTOCOLS = ("paper", "hf")
@@ -33,6 +33,9 @@ _TASK: strict_yaml.Schema = {
     "image": (dict, False),
     "decode": (dict, False),
     "choices": (list, False),
+    "classes_per_call": ((int, type(None)), False),
+    "class_order": (str, False),
+    "nms_across_calls": ((float, int, type(None)), False),
     "parser": (str, True),
     "metrics": (list, False),
     "group_mean": ((bool, dict), False),
@@ -88,6 +91,7 @@ def read(shown: str, name: str, content: dict[str, Any], overrides: dict[str, st
     _check_forbidden(shown, decode)
     data = _data(shown, content["data"])
     choices = _choices(shown, decode, content.get("choices", []))
+    _check_calls(shown, content, decode)
     if content.get("protocol", "paper") not in PROTOCOLS:
         raise UserError(f"{shown}: protocol: no '{content['protocol']}'; there are: {', '.join(PROTOCOLS)}")
     return Task(
@@ -102,6 +106,9 @@ def read(shown: str, name: str, content: dict[str, Any], overrides: dict[str, st
         image=dict(image),
         decode=_decode(decode),
         choices=choices,
+        classes_per_call=content.get("classes_per_call"),
+        class_order=content.get("class_order", calls.ORDERS[0]),
+        nms_across_calls=content.get("nms_across_calls"),
         parser=content["parser"],
         metrics=_pieces(shown, content, data),
         group_mean=_group_mean(shown, content.get("group_mean", False)),
@@ -138,6 +145,22 @@ def _check_sampling(shown: str, decode: Mapping[str, Any]) -> None:
         raise UserError(
             f"{shown}: decode: temperature: goes with beams: 1 only; a beam search does not sample"
         )
+
+
+def _check_calls(shown: str, content: Mapping[str, Any], decode: Mapping[str, Any]) -> None:
+    """What is said of prompts with many classes."""
+    most, least = content.get("nms_across_calls"), content.get("classes_per_call")
+    order = content.get("class_order", calls.ORDERS[0])
+    if order not in calls.ORDERS:
+        raise UserError(f"{shown}: class_order: no '{order}'; there are: {', '.join(calls.ORDERS)}")
+    if least is not None and (isinstance(least, bool) or least < 1):
+        raise UserError(f"{shown}: classes_per_call: is {least}, must be at least 1")
+    if least is not None and decode.get("mode") == "likelihood":
+        raise UserError(f"{shown}: classes_per_call: goes with mode: generate only")
+    if most is not None and not 0 < most <= 1:
+        raise UserError(f"{shown}: nms_across_calls: is {most}, an IoU, must be above 0 and at most 1")
+    if most is not None and least is None:
+        raise UserError(f"{shown}: nms_across_calls: has no effect without classes_per_call; set that too")
 
 
 def _choices(shown: str, decode: Mapping[str, Any], given: list[Any]) -> tuple[str, ...]:
@@ -272,6 +295,7 @@ def schema() -> dict[str, Any]:
     parts["image"]["properties"]["pad"]["enum"] = ["white"]
     parts["image"]["properties"]["jpeg"]["enum"] = ["fast", "precise"]
     parts["protocol"]["enum"] = list(PROTOCOLS)
+    parts["class_order"]["enum"] = list(calls.ORDERS)
     parts["decode"]["properties"]["mode"]["enum"] = list(MODES)
     parts["decode"]["properties"]["forbid"] |= {"items": {"type": "string"}}
     parts["choices"] |= {"items": {"type": "string"}}

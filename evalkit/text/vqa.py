@@ -60,6 +60,7 @@ _STOP = re.compile(r"\.(?!\d)")
 _OFFICIAL_STOPS = 32  # re.UNICODE, passed where the count belongs
 
 
+@lru_cache(maxsize=1 << 17)
 def tidy(text: str) -> str:
     """Turns newlines and tabs into spaces and strips the ends, as every dialect does first."""
     return text.replace("\n", " ").replace("\t", " ").strip()

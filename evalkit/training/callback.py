@@ -17,7 +17,8 @@ from evalkit.api import Run
 from evalkit.errors import TasksFailed, UserError, nearest
 from evalkit.options.fields import Names, Paths
 from evalkit.printing import say
-from evalkit.training.evaluator import Evaluator, keys, numbers
+from evalkit.trackers import keys, numbers
+from evalkit.training.evaluator import Evaluator
 from evalkit.training.improvement import Best
 
 PREFIX = "eval_"  # of metrics that `metric_for_best_model` and the trackers know as the evaluation's
@@ -71,7 +72,12 @@ class TrainerCallback(Callback):  # type: ignore[misc, no-any-unimported]
         if self._called is None:
             folder = re.sub(r"[^\w.+@-]+", "-", Path(args.output_dir or "").resolve().name).strip("-.")
             self.evaluator.name = folder or "live"
+        self.evaluator.report_to(args.report_to)
         self._handler = _handler()
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **known: Any) -> None:
+        """Closes what `report_to` opened."""
+        self.evaluator.close()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **known: Any) -> Any:
         """Evaluates every so many steps, and at the last one."""

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import torch
-
-from evalkit import files, own_code
+from evalkit import files, own_code, trackers
 from evalkit.api import Run, Runs
-from evalkit.errors import ModelError, TasksFailed, UserError, meant
+from evalkit.errors import TasksFailed, UserError, meant
 from evalkit.evaluation import evaluate
 from evalkit.models.paligemma.live import Live, unwrapped
 from evalkit.models.paligemma.standstill import standstill
 from evalkit.options.config import made
-from evalkit.options.fields import Names, OptionError, Paths, flags, paths
+from evalkit.options.fields import Names, OptionError, Paths, flags, names, paths
 from evalkit.options.model import MODEL_OPTIONS
-from evalkit.options.verbs import RunOptions
+from evalkit.options.verbs import TRACKERS, RunOptions
 from evalkit.tasks.dataset import Dataset
-from evalkit.types import Score
+from evalkit.trackers import Reporter
+from evalkit.training import ranks
+from evalkit.types import Checkpoint
 
 USED = {"batch_size", "workers", "sliding_window"}  # options of a model that one in memory has a use for
-T = TypeVar("T")
 
 
 class Evaluator:
@@ -55,18 +53,52 @@ class Evaluator:
                 wrong = f"Evaluator() got an unexpected keyword argument '{option}'"
                 raise TypeError(wrong + meant(option, known))
         given = {"limit": limit, "data_root": data_root, "output_path": output_path, **options}
+        told = given.pop("report_to", None)
         try:
             self._options: RunOptions = made("run", {"model": name, "tasks": tasks, **given})
+            said = None if told is None else made("run", {"model": name, "report_to": told}).report_to
         except OptionError as error:
             raise UserError(f"Evaluator: {error.in_python()}") from None
+        self._told = None if said is None else names(said)  # None: those of the trainer
+        trackers.refuse_missing(self._told or ())
+        self._others: tuple[str, ...] = ()
+        self._report: Reporter | None = None
         self._processor, self.name = processor, name
         self._live: Live | None = None
+        self._ranks: ranks.Ranks | None = None
         self._data: list[Dataset] = []  # read once: a training comes again and again
 
     def __call__(self, model: Any, step: int, processor: Any = None) -> Runs:
-        """The runs of this step, scored; the model is left as it was, and on every process the result is that
-        of the first. Raises `evalkit.errors.UserError`."""
-        return everywhere(lambda: self._evaluate(model, step, processor or self._processor))
+        """The runs of this step, scored; the model is left as it was. Where several processes train, call it
+        on each: they share the samples, and all get the result. Raises `evalkit.errors.UserError`."""
+        processor = processor or self._processor
+        if not ranks.several():
+            return self._evaluate(model, step, processor)
+        self._ranks = self._ranks or ranks.Ranks()
+        if self._ranks.rank == 0:
+            return self._ranks.lead(lambda: self._evaluate(model, step, processor))
+        with standstill(model, self._sliding):
+            found: Runs = self._ranks.follow(lambda: self._now(model, step, processor))
+            return found
+
+    def report_to(self, others: Iterable[str]) -> None:
+        """Trackers that know the scores already (a Trainer's) are shown the samples; where `report_to` was
+        given, only those that it names."""
+        self._others = tuple(others)
+
+    def close(self) -> None:
+        """Ends what was begun with trackers; another evaluation begins it anew."""
+        if self._report is not None:
+            self._report.close()
+        self._report = None
+
+    def _reporter(self) -> Reporter:
+        """The trackers, opened once: on the process that evaluates."""
+        if self._report is None:
+            known = [name for name in self._others if name in TRACKERS]
+            told = known if self._told is None else self._told
+            self._report = Reporter(told, Path(self._options.output_path), self._others)
+        return self._report
 
     def _evaluate(self, model: Any, step: int, processor: Any) -> Runs:
         options = self._options
@@ -74,16 +106,26 @@ class Evaluator:
             files.distrust()
         with (
             own_code.allowed(options.allow_code, paths(options.include_path)),
-            standstill(model, options.sliding_window == "transformers"),
+            standstill(model, self._sliding),
         ):
-            live = self._held(model, processor).now()
-            checkpoint = live.as_checkpoint(f"{self.name}-checkpoint-{step}")
+            checkpoint, weights = self._now(model, step, processor)
+            if self._ranks is not None:
+                checkpoint = self._ranks.shared(checkpoint, weights)
             try:
-                found = evaluate.run(options, "evalkit.Evaluator", [checkpoint], self._data)
+                found = evaluate.run(options, "evalkit.Evaluator", [checkpoint], self._data, self._reporter())
             except TasksFailed as error:
                 runs = Runs(Run(folder, options.allow_code) for folder in error.runs)
                 raise TasksFailed(error.failures, runs, error.done) from error
             return Runs(Run(folder, options.allow_code) for folder in found)
+
+    @property
+    def _sliding(self) -> bool:
+        return self._options.sliding_window == "transformers"
+
+    def _now(self, model: Any, step: int, processor: Any) -> tuple[Checkpoint, Any]:
+        """The model as it is at this step, and its weights' digest."""
+        live = self._held(model, processor).now()
+        return live.as_checkpoint(f"{self.name}-checkpoint-{step}"), live.weights
 
     def _held(self, model: Any, processor: Any) -> Live:
         """The model with its tokenizer, which is read once."""
@@ -91,46 +133,3 @@ class Evaluator:
             said = self._options.given(RunOptions)
             self._live = Live.of(model, processor, **{k: said[k] for k in USED if said.get(k) is not None})
         return self._live
-
-
-def everywhere(work: Callable[[], T]) -> T:
-    """The result of the first process on each of them; the others wait. What it raises is raised on all."""
-    group = torch.distributed
-    if not (group.is_available() and group.is_initialized() and group.get_world_size() > 1):
-        return work()
-    box: list[Any] = [None, None]
-    if group.get_rank() == 0:
-        try:
-            box[0] = work()
-        except Exception as error:
-            box[1] = error if isinstance(error, UserError) else ModelError(f"{type(error).__name__}: {error}")
-    group.broadcast_object_list(box, src=0)
-    if box[1] is not None:
-        raise box[1]
-    found: T = box[0]
-    return found
-
-
-def keys(scores: Iterable[Score]) -> dict[str, Score]:
-    """Scores by `TASK/METRIC`: the metric's name alone where the task has it once, else with its parameters,
-    in letters that every tracker takes (`coco_ap_iou_0.5`)."""
-    every = list(scores)
-    names = [(s.task, s.metric.partition("(")[0]) for s in every]
-    return {
-        f"{task}/{name if names.count((task, name)) == 1 else _letters(score.metric)}": score
-        for (task, name), score in zip(names, every, strict=True)
-    }
-
-
-def _letters(metric: str) -> str:
-    return re.sub(r"[^\w.-]+", "_", metric).strip("_")
-
-
-def numbers(scores: Mapping[str, Score]) -> dict[str, float]:
-    """Values, and `/low` and `/high` of their 95 % intervals."""
-    found: dict[str, float] = {}
-    for key, score in scores.items():
-        found[key] = score.value
-        if score.low is not None and score.high is not None:
-            found |= {f"{key}/low": score.low, f"{key}/high": score.high}
-    return found

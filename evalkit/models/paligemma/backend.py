@@ -61,8 +61,10 @@ class PaliGemma(Model):
     causal_image (`interface.Rules`).
     `cuda_graphs` records decode steps and replays them: on, off, or auto: on a GPU; `fused_kernels`
     and `compile` (torch.compile on the decode step and the vision tower) take fewer kernels.
-    `adapter` is a LoRA adapter to be merged. If `model` itself is one, it is merged into `base`
-    (default: the base that it names). `quantize` rounds the weights; `tokenizer` is another folder's.
+    `adapter` is a LoRA adapter to be merged; beside weights in bitsandbytes' codes, as QLoRA trains it, it
+    runs unmerged. If `model` itself is one, `base` is what it was trained on (default: what it names).
+    `quantize` rounds the weights, or expands those that were saved as codes into floats (`none`);
+    `tokenizer` is another folder's.
     `workers` threads or processes (`worker_kind`) read images ahead.
     `prepare` reads an image (default: `evalkit.images.prepare`). Creating a `PaliGemma` reads nothing;
     `info`, `identity()` and `dtype="auto"` (the precision in which most weights are stored) read the folder;
@@ -101,6 +103,7 @@ class PaliGemma(Model):
     _sizes: BatchSize | None = field(default=None, init=False, repr=False)
     _stable: Stable | None = field(default=None, init=False, repr=False)
     _features: tuple[int, ...] = field(default=(), init=False, repr=False)
+    _any_engine: bool = field(default=False, init=False, repr=False)  # so saved codes may choose
 
     @classmethod
     def open(cls, asked: Opening) -> Checkpoint:
@@ -123,11 +126,12 @@ class PaliGemma(Model):
             setattr(self, name, value)
         if self.protocol not in PROTOCOLS:
             raise ModelError(f"protocol {self.protocol}: no such protocol{nearest(self.protocol, PROTOCOLS)}")
+        if self.quantize is not None:
+            self.quantize = quantization.read(self.quantize)
         if self.engine == "auto":
+            self._any_engine = True
             spread = self.device_map or self.quantize in quantization.LIBRARIES
             self.engine = "plain" if spread else "fast"
-        if self.quantize is not None:
-            quantization.check(self.quantize)
         if self.dtype == "auto":
             self.dtype = self._stored()
         self._check_together()
@@ -170,10 +174,12 @@ class PaliGemma(Model):
             info = checkpoint_info.inspect(path, tokenizer)
         checkpoint_info.check_resolution(info, self.resolution)
         info = self._with_conventions(info, adapter.path if adapter is not None else None)
+        quantization.check_saved(info, self.quantize)
+        self._settle_engine(info)
         if adapter is None:
             return info
-        if self.quantize in quantization.LIBRARIES:
-            raise ModelError(f"--quantize {self.quantize}: not possible with an adapter; --quantize int8 is")
+        if self.quantize == "torchao-int8":
+            raise ModelError(f"--quantize {self.quantize}: not possible with an adapter; nf4 is")
         lora.check_base(adapter, self._found.base, info.family, info.resolution, info.shapes)
         remarks = info.remarks + lora.remarks(adapter, info.shapes)
         return dataclasses.replace(info, adapter=adapter, remarks=remarks)
@@ -189,6 +195,18 @@ class PaliGemma(Model):
         if self.prompt_mask is not None:
             trained = dataclasses.replace(trained, prompt_mask=self.prompt_mask)
         return dataclasses.replace(info, protocol=found.protocol, trained=trained)
+
+    def _settle_engine(self, info: CheckpointInfo) -> None:
+        """Takes the plain engine for weights that stay codes. Raises ModelError if another was asked for."""
+        if quantization.in_force(info, self.quantize) is None or self.engine == "plain":
+            return
+        if not self._any_engine:
+            raise ModelError(
+                f"--engine fast: {info.path} is saved in codes, which --engine plain runs as they are; with "
+                "--quantize none they are expanded into floats, for either engine"
+            )
+        self.engine = "plain"
+        self._check_together()
 
     def _check_npz(self) -> None:
         for name, value in (("device_map", self.device_map), ("quantize", self.quantize)):
@@ -211,7 +229,7 @@ class PaliGemma(Model):
 
     def identity(self) -> Mapping[str, Any]:
         """Everything that decides the text. Hashes the weights (once); needs no torch."""
-        fixed = self.rules
+        fixed = self.rules  # reads the folder, which may decide the engine
         return {
             "backend": f"paligemma-{self.engine}",
             "text_version": TEXT_VERSION,
@@ -219,7 +237,7 @@ class PaliGemma(Model):
             "dtype": self.dtype,
             "kv_dtype": self._kv_dtype,
             "attention": self.info.attention,
-            "quantisation": quantization.identity(self.quantize),
+            "quantisation": quantization.identity(self.info, self.quantize),
             "protocol": {
                 "prompt": fixed.protocol,
                 "eos": list(fixed.eos),
@@ -270,10 +288,11 @@ class PaliGemma(Model):
             self.load()
             return self.under(protocol)
 
+        how = quantization.about(self.info, self.quantize)
         return Checkpoint(
             name=name or self.info.path.resolve().name,
             about=f"{self.info.describe()}, run in {self.dtype}"
-            + (f", weights quantised ({self.quantize})" if self.quantize else "")
+            + (f", {how}" if how else "")
             + (f"; as trained: {self.info.trained}" if self.info.trained.said else ""),
             resolution=self.info.resolution,
             identity=identity,

@@ -1,5 +1,5 @@
 """`evalkit doctor`: whether a checkpoint answers the same with both engines and in any batch, how noisy its
-precision is, how fast it is here, and which options to set."""
+precision is, how fast it is here, which options to set, and what it answers in codes and in floats."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from evalkit.models.paligemma.backend import PaliGemma
+from evalkit.models.paligemma.checkpoint import quantize
 from evalkit.models.paligemma.interface import Prompt
 from evalkit.models.paligemma.memory import collect
 from evalkit.types import Decode, ImageRef, Preparation, Request
@@ -54,8 +55,14 @@ def examine(
     asked = PaliGemma(model, **options, dtype=given.get("dtype") or "float32")
     dtype, info = asked.dtype, asked.info
     requests, prepare = questions(info.resolution, samples)
+    scheme = quantize.in_force(info, asked.quantize)
+    floats = {**options, "quantize": quantize.FLOATS} if scheme else options
     found = diagnose(
-        lambda **given: PaliGemma(model, prepare=prepare, **options, **given), requests, dtype, say
+        lambda **given: PaliGemma(model, prepare=prepare, **floats, **given),
+        requests,
+        dtype,
+        say,
+        (lambda **given: PaliGemma(model, prepare=prepare, **options, **given)) if scheme else None,
     )
     n = found.samples
     sound = found.differing == 0 and found.engines <= TOLERANCE
@@ -74,11 +81,27 @@ def examine(
             f"precision  {dtype} and float32: {n - found.rounded} of {n} texts equal, "
             f"logits at most {found.precision:.2g} apart"
         )
+    if found.codes is not None:
+        lines += _of_codes(found, quantize.about(info, asked.quantize), info.adapter is not None)
     lines.append(
         "speed      " + ", ".join(f"{how}: {rate:.3g} samples/s" for how, rate in found.speed.items())
     )
     lines += ["", *_advice(sound, changed, found.batching, found.precision, dtype)]
     return "\n".join(lines), sound
+
+
+def _of_codes(found: Findings, how: str, adapter: bool) -> list[str]:
+    """What differs between codes, as they are or as an adapter was trained on them, and floats."""
+    codes, n = found.codes, found.samples
+    assert codes is not None
+    head, other = ("adapter", "merged into float") if adapter else ("codes", "floats")
+    how = how.removeprefix("adapter ")
+    return [
+        f"{head:10} {how} and {other}, {found.dtype}: {n - codes.differing} of {n} texts equal,",
+        f"           logits at most {codes.apart:.2g} apart, a token's log-probability "
+        f"{codes.likelihood:.2g} on average, {codes.most:.2g} at most;",
+        f"           codes one by one and in a batch: logits at most {codes.batching:.1e} apart",
+    ]
 
 
 def _advice(sound: bool, changed: int, batching: float, precision: float, dtype: str) -> list[str]:
@@ -100,6 +123,18 @@ SOME = 8  # prompts whose logits are compared: one length at a time, all of one 
 SIZES = (1, 3, 16)
 
 
+@dataclass(frozen=True, slots=True)
+class Codes:
+    """Codes against floats, in one precision, one by one. Log-probabilities (natural) are of the tokens that
+    the model in floats writes."""
+
+    differing: int  # texts
+    apart: float  # logits
+    likelihood: float  # log-probability of a token, mean of absolute differences
+    most: float  # the largest of them
+    batching: float  # logits of codes one by one and in a full batch
+
+
 @dataclass(slots=True)
 class Findings:
     """Counts are of `samples` texts; differences are the largest of any logit (logits have no unit)."""
@@ -113,14 +148,20 @@ class Findings:
     precision: float = 0.0  # logits in `dtype` and in float32, fast
     rounded: int = 0  # texts in `dtype` unlike float32's
     speed: dict[str, float] = field(default_factory=dict)  # engine and precision -> samples a second
+    codes: Codes | None = None  # where weights are quantised by a library
 
 
 def diagnose(
-    make: Callable[..., PaliGemma], requests: Sequence[Request], dtype: str, say: Callable[[str], None]
+    make: Callable[..., PaliGemma],
+    requests: Sequence[Request],
+    dtype: str,
+    say: Callable[[str], None],
+    coded: Callable[..., PaliGemma] | None = None,
 ) -> Findings:
     """Loads the checkpoint three times, one after the other, and compares its answers to the same requests.
 
-    `make(**options)` gives the checkpoint's backend, which already knows how to read the images.
+    `make(**options)` gives the checkpoint's backend in floats, which already knows how to read the images;
+    `coded` the one whose weights are quantised by a library: it is loaded last, and compared in `dtype`.
     """
     found = Findings(len(requests), dtype)
     say("plain engine in float32")
@@ -141,7 +182,21 @@ def diagnose(
         assert model._limit is not None
         model._limit.rows = size
         found.changed[way] = _unlike(_texts(model, ordered), alone)
+    if coded is not None:
+        say(f"plain engine in {dtype}, weights in codes")
+        model = coded(engine="plain", dtype=dtype, batch_size=1)
+        texts, rows, batched, _ = _ask(model, requests, found, tokens)
+        drift = (_likelihood(rows, tokens) - _likelihood(single, tokens)).abs()
+        found.codes = Codes(
+            _unlike(texts, alone), _apart(rows, single), float(drift.mean()), float(drift.max()),
+            _apart(rows, batched),
+        )  # fmt: skip
     return found
+
+
+def _likelihood(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    """Log-probabilities (steps, prompts) of the tokens that were fed."""
+    return logits[:-1].log_softmax(-1).gather(-1, tokens[..., None])[..., 0]
 
 
 def _ask(

@@ -23,7 +23,7 @@ from evalkit.models.paligemma import checks
 from evalkit.models.paligemma.backend import PaliGemma
 from evalkit.models.paligemma.batching.batch_size import BatchSize, by_tokens
 from evalkit.models.paligemma.checkpoint import info as checkpoint_info
-from evalkit.models.paligemma.checkpoint import loading, settings
+from evalkit.models.paligemma.checkpoint import loading, quantize, saved_codes, settings
 from evalkit.models.paligemma.checkpoint.info import CheckpointInfo
 from evalkit.models.paligemma.checkpoint.safetensors import canonical
 from evalkit.models.paligemma.engine.plain import PlainEngine
@@ -66,6 +66,11 @@ class Live(PaliGemma):
         found = copy.copy(self)
         found._digests = {**self._fixed, "weights": {"in memory": weights_digest(self.whole)}}
         return found
+
+    @property
+    def weights(self) -> str:
+        """The digest of the weights that it has, or had at `now`."""
+        return str(self._digests["weights"]["in memory"])
 
     def load(self) -> None:
         """Nothing: it is loaded."""
@@ -138,10 +143,14 @@ def _described(home: Path, model: Any, processor: Any) -> CheckpointInfo:
     processor.save_pretrained(home)
     config = settings.read(home / "config.json")
     shapes, kinds = dict[str, tuple[int, ...]](), Counter[str]()
+    codes = {f"{name}.weight": layer for name, layer in quantize.coded(model)}
     for name, tensor in _once(model):
-        shapes[canonical(_plain(name))] = tuple(tensor.shape)
+        layer = codes.get(name)
+        shape = (layer.out_features, layer.in_features) if layer is not None else tuple(tensor.shape)
+        shapes[canonical(_plain(name))] = shape
         kinds[str(tensor.dtype).removeprefix("torch.")] += math.prod(tensor.shape)
-    return checkpoint_info.described(home, config, shapes, kinds, home)
+    info = checkpoint_info.described(home, config, shapes, kinds, home)
+    return dataclasses.replace(info, codes=saved_codes.read(config) if codes else None)
 
 
 def _plain(name: str) -> str:

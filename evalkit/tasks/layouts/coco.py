@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from evalkit import door
 from evalkit.data.readers import read_json
+from evalkit.data.same_images import Pictures
 from evalkit.errors import DataError
-from evalkit.tasks.layouts import place
+from evalkit.tasks.layouts import doubts, place
 from evalkit.tasks.layouts.place import Place
 from evalkit.tasks.layouts.reading import Draft, Reading, object_tokens, task
 
 NAME = "COCO detection"
 KEYS = (b'"images"', b'"annotations"', b'"categories"')
+_WHERE = ("bbox", "segmentation")
+_FILE = re.compile(rb'"file_name"\s*:\s*("(?:[^"\\]|\\.)*")')
 
 
 def look(there: Place, asked: str | None, verb: str = "") -> list[Reading]:
@@ -46,7 +52,9 @@ def _reading(there: Place, splits: dict[str, str], asked: str | None, verb: str)
     classes = [n for n in names.values() if n not in unused]
     empty = sum(not some for some in objects.values())
     if lost:
-        notes.append(f"{lost:,} annotations name no image or category of the file; --check says which")
+        names_none = "names" if lost == 1 else "name"
+        said = f"{place.counted(lost, 'annotation')} {names_none} no image or category of the file"
+        notes.append(f"{said}; --check says which")
     elif empty:
         notes.append(f"{empty:,} of {len(objects):,} images have no object; every box on them is wrong")
     if masks and verb != "segment":
@@ -61,7 +69,33 @@ def _reading(there: Place, splits: dict[str, str], asked: str | None, verb: str)
         prompt=f"{wanted} {{categories}}", tokens=object_tokens(objects.values(), wanted == "segment"),
     )  # fmt: skip
     drafts = [Draft(wanted, len(objects), content)]
-    return Reading(NAME, there.root, name, split, splits, drafts, classes, notes)
+    return Reading(
+        NAME, there.root, name, split, splits, drafts, classes, notes, _repeated(name, data),
+        lambda each: _pictures(there, splits[each]),
+    )  # fmt: skip
+
+
+def _repeated(name: str, data: dict[str, Any]) -> list[str]:
+    """Images and objects that are listed twice."""
+    objects = (
+        (f"id {each.get('id')}", (str([each.get(key) for key in ("image_id", "category_id", *_WHERE)])))
+        for each in data["annotations"]
+    )
+    images = ((f"id {each['id']}", str(each["file_name"])) for each in data["images"])
+    names = ((f"id {each['id']}", str(each["name"])) for each in data["categories"])
+    return [
+        *doubts.repeated("category name", name, names),
+        *doubts.repeated("image", name, images),
+        *doubts.repeated("annotation", name, objects),
+    ]
+
+
+def _pictures(there: Place, name: str) -> Pictures:
+    """The images that a file names. Of a training split with a million objects only these names are read."""
+    with door.guarded(there.root / name):
+        found = _FILE.findall(door.read(there.root / name))
+        images = [str(json.loads(text)) for text in found]
+    return doubts.named(there, name, images)
 
 
 def _super(categories: list[dict[str, Any]], used: Counter[str]) -> tuple[list[str], list[str]]:

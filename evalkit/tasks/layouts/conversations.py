@@ -7,11 +7,12 @@ from typing import Any
 from evalkit import registry
 from evalkit.data import instructions
 from evalkit.data.readers import read_json, read_lines
+from evalkit.data.same_images import Pictures
 from evalkit.errors import DataError
-from evalkit.tasks.layouts import place
+from evalkit.tasks.layouts import doubts, place
 from evalkit.tasks.layouts.place import Place
 from evalkit.tasks.layouts.reading import Draft, Reading, task, text_tokens
-from evalkit.types import Source
+from evalkit.types import Sample, Source
 
 NAME = "conversations"
 KEYS = ("conversations", "messages")
@@ -26,16 +27,7 @@ def look(there: Place, asked: str | None) -> list[Reading]:
 def _reading(there: Place, splits: dict[str, str], asked: str | None) -> Reading:
     split = place.preferred(splits, asked)
     name = splits[split]
-    source: dict[str, Any] = {"path": name}
-    read = Source(there.root, source)
-    samples = list(registry.make("formats", NAME).samples(read, split))
-    shown = next((s.images[0].path for s in samples if s.images), "")
-    beside = str((there.root / name).parent)
-    if shown:
-        below = shown.removeprefix(f"{beside}/")
-        folder = there.folder_with(below, name)
-        if folder is not None and not (there.root / name).parent.joinpath(below).exists():
-            source["images"] = folder or "."
+    samples, source, read = _read(there, name)
     notes = list(read.remarks.said())
     boxes = sum(instructions.verb(s.fields["question"]) in ("detect", "segment") for s in samples)
     if boxes:
@@ -48,7 +40,33 @@ def _reading(there: Place, splits: dict[str, str], asked: str | None) -> Reading
         "text", about=f"The conversations of {name}", spelled=NAME, split=split, source=source,
         prompt="{question}", tokens=text_tokens(answers), answers=answers,
     )  # fmt: skip
-    return Reading(NAME, there.root, name, split, splits, [Draft("text", len(samples), content)], (), notes)
+    told = ((s.id, (s.images, s.fields["question"], s.target)) for s in samples)
+    return Reading(
+        NAME, there.root, name, split, splits, [Draft("text", len(samples), content)], (), notes,
+        doubts.repeated("record", name, told), lambda each: _pictures(there, splits[each]),
+    )  # fmt: skip
+
+
+def _read(there: Place, name: str) -> tuple[list[Sample], dict[str, Any], Source]:
+    """A file's samples, its source as a task names it, and what was said of it."""
+    source: dict[str, Any] = {"path": name}
+    read = Source(there.root, source)
+    samples = list(registry.make("formats", NAME).samples(read, ""))
+    shown = next((s.images[0].path for s in samples if s.images), "")
+    beside = str((there.root / name).parent)
+    if shown:
+        below = shown.removeprefix(f"{beside}/")
+        folder = there.folder_with(below, name)
+        if folder is not None and not (there.root / name).parent.joinpath(below).exists():
+            source["images"] = folder or "."
+    return samples, source, read
+
+
+def _pictures(there: Place, name: str) -> Pictures:
+    """The images of a file's records."""
+    samples, _, _ = _read(there, name)
+    beside = str((there.root / name).parent)
+    return doubts.named(there, name, [i.path.removeprefix(f"{beside}/") for s in samples for i in s.images])
 
 
 def _is_one(there: Place, name: str) -> bool:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import re
+import dataclasses
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from evalkit.data import instructions
 from evalkit.data.readers import read_lines
+from evalkit.data.same_images import Pictures
 from evalkit.errors import DataError
 from evalkit.geometry import location_tokens
-from evalkit.tasks.layouts import place
+from evalkit.tasks.layouts import doubts, place
 from evalkit.tasks.layouts.place import Place
 from evalkit.tasks.layouts.reading import Draft, Reading, object_tokens, task, text_tokens
 
@@ -28,14 +29,14 @@ KEYS = (
 """Names of image, prompt and answer; '': no prompt, every answer is one of `detect`."""
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """One line of a file."""
 
     image: str
     prefix: str
-    suffix: Any
+    suffix: str | None
     verb: str
+    labels: Sequence[str]  # of the suffix's objects
 
 
 def look(there: Place, asked: str | None) -> list[Reading]:
@@ -50,33 +51,55 @@ def _reading(there: Place, splits: dict[str, str], asked: str | None) -> Reading
     path = there.root / name
     keys = _keys(path)
     assert keys is not None
-    every = [data for _, data in read_lines(path)]
-    lines = [_line(data, keys) for data in every if _complete(data, keys)]
-    wrong = [n for n, data in enumerate(every, 1) if not _complete(data, keys)]
-    notes = (
-        [f"{path}: line {wrong[0]} lacks {' or '.join(filter(None, keys))}: write it there"] if wrong else []
-    )
+    numbered = {n: line_of(data, keys) for n, data in read_lines(path)}
+    first = next(line.image for line in numbered.values() if line is not None)
     source: dict[str, Any] = {"path": name}
-    folder = there.folder_with(lines[0].image.replace("\\", "/"), name)
+    folder = there.folder_with(first.replace("\\", "/"), name)
     if folder is not None and folder != str(Path(name).parent).removeprefix("."):
         source["images"] = folder or "."
-    classes, spelled = _classes(lines)
+    found = of_lines(NAME, there.root, name, split, splits, source, keys, numbered)
+    return dataclasses.replace(found, pictures=lambda each: _pictures(there, splits[each]))
+
+
+def of_lines(
+    layout: str, root: Path, name: str, split: str, splits: Mapping[str, str], source: dict[str, Any],
+    keys: Keys, numbered: Mapping[int, Line | None],
+) -> Reading:  # fmt: skip
+    """The reading of lines by their numbers from 0, None for each that lacks a key."""
+    lines = [line for line in numbered.values() if line is not None]
+    wrong = next((n for n, line in numbered.items() if line is None), None)
+    lacking = (
+        f"{root / name}: line {(wrong or 0) + 1} lacks {' or '.join(filter(None, keys))}: write it there"
+    )
+    notes = [] if wrong is None else [lacking]
+    classes, unasked = _classes(lines)
     drafts = []
     for verb in instructions.VERBS:
         mine = [line for line in lines if line.verb == verb]
         if mine:
             prompt = "{prefix}" if keys[1] else f"{verb} {' ; '.join(classes)}"
             drafts.append(_draft(verb, mine, name, split, source, keys, prompt))
-    return Reading(NAME, there.root, name, split, splits, drafts, classes, [*notes, *spelled])
+    told = ((f"line {n + 1}", line[:3]) for n, line in numbered.items() if line is not None)
+    return Reading(
+        layout, root, name, split, splits, drafts, classes, [*notes, *unasked],
+        doubts.repeated("line", name, told),
+    )  # fmt: skip
+
+
+def _pictures(there: Place, name: str) -> Pictures:
+    """The images that a file's lines name."""
+    keys = _keys(there.root / name)
+    lines = read_lines(there.root / name) if keys else ()
+    images = [data[keys[0]] for _, data in lines if keys and _complete(data, keys)]
+    return doubts.named(there, name, images)
 
 
 def _draft(
     verb: str, lines: list[Line], name: str, split: str, source: dict[str, Any], keys: Keys, prompt: str
 ) -> Draft:
-    suffixes = [str(line.suffix) for line in lines if line.suffix is not None]
+    suffixes = [line.suffix for line in lines if line.suffix is not None]
     if verb in ("detect", "segment"):
-        labels = ([each.label for each in location_tokens.objects(text)] for text in suffixes)
-        tokens, count = object_tokens(labels, verb == "segment"), len(lines)
+        tokens, count = object_tokens((line.labels for line in lines), verb == "segment"), len(lines)
     else:
         tokens = text_tokens(suffixes)
         count = len({(line.image, line.prefix) for line in lines})
@@ -95,22 +118,20 @@ def _classes(lines: list[Line]) -> tuple[list[str], list[str]]:
     """The classes of prefixes and suffixes, and what is odd about them."""
     found: Counter[str] = Counter()
     unasked: Counter[str] = Counter()
+    asked_by: dict[str, tuple[str, ...]] = {}
     for line in lines:
         if line.verb not in ("detect", "segment"):
             continue
-        asked = instructions.classes(line.prefix)
-        found.update(dict.fromkeys(asked, 0))
-        for each in location_tokens.objects(str(line.suffix or "")):
-            found[each.label] += 1
-            unasked[each.label] += bool(line.prefix) and each.label not in asked
+        if line.prefix not in asked_by:
+            asked_by[line.prefix] = instructions.classes(line.prefix)
+            found.update(dict.fromkeys(asked_by[line.prefix], 0))
+        for label in line.labels:
+            found[label] += 1
+            unasked[label] += bool(line.prefix) and label not in asked_by[line.prefix]
     notes = [
-        f"class {c!r} is in {n:,} suffixes whose prefix does not ask for it" for c, n in unasked.items() if n
-    ]
-    alike: dict[str, list[str]] = {}
-    for name in found:
-        alike.setdefault(" ".join(re.split(r"[\s_\-]+", name.lower())), []).append(name)
-    notes += [
-        f"{' and '.join(map(repr, some))} are probably one class" for some in alike.values() if len(some) > 1
+        f"class {c!r} is in {place.counted(n, 'suffix')} whose prefix does not ask for it"
+        for c, n in unasked.items()
+        if n
     ]
     return list(found), notes[:8]
 
@@ -132,6 +153,12 @@ def _complete(data: Any, keys: Keys) -> bool:
     return all(isinstance(data.get(key), str) for key in keys[:2] if key)
 
 
-def _line(data: dict[str, Any], keys: Keys) -> Line:
+def line_of(data: Any, keys: Keys) -> Line | None:
+    """A line, or None for one that lacks a key."""
+    if not _complete(data, keys):
+        return None
     prefix = data[keys[1]] if keys[1] else ""
-    return Line(data[keys[0]], prefix, data[keys[2]], instructions.verb(prefix) if keys[1] else "detect")
+    suffix = None if data[keys[2]] is None else str(data[keys[2]])
+    verb = instructions.verb(prefix) if keys[1] else "detect"
+    labels = location_tokens.labels(suffix) if suffix and verb in ("detect", "segment") else ()
+    return Line(data[keys[0]], prefix, suffix, verb, labels)

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from evalkit import door
 from evalkit.data import folders
+from evalkit.data.split_names import SPLITS, split_of
 from evalkit.errors import UserError
 
 DEEP = 5  # folders below each other that are looked into
-SPLITS = {
-    "test": "test", "testing": "test", "valid": "valid", "val": "valid", "validation": "valid",
-    "dev": "valid", "eval": "valid", "train": "train", "training": "train",
-}  # fmt: skip
-"""What names of files and folders call a split, and what is meant."""
 PREFERRED = ("test", "valid", "", "train")
 """Which split is evaluated where none is asked for; '': a name that says none."""
 
@@ -81,12 +76,6 @@ def _list(root: Path, below: str, files: list[str], images: dict[str, int], deep
             files.append(name)
 
 
-def split_of(name: str) -> str:
-    """The split that a file's or folder's name says (train, valid or test), or ''; the last word counts."""
-    words = re.split(r"[^a-z]+", name.lower())
-    return next((SPLITS[word] for word in reversed(words) if word in SPLITS), "")
-
-
 def by_split(files: Iterable[str], asked: str | None = None) -> list[dict[str, str]]:
     """The files by the split that their names say; where two say one, each file alone, and of these only
     what is `asked` for."""
@@ -118,6 +107,11 @@ def preferred(splits: Iterable[str], asked: str | None) -> str:
             )
         return wanted
     return min(there, key=lambda s: PREFERRED.index(s) if s in PREFERRED else len(PREFERRED))
+
+
+def counted(n: int, what: str) -> str:
+    """`1 sample`, `2 samples`."""
+    return f"{n:,} {what}" + ("" if n == 1 else "es" if what.endswith("x") else "s")
 
 
 def shown(split: str) -> str:

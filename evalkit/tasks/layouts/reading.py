@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from evalkit.data.same_images import Pictures
+from evalkit.data.split_names import split_of
 from evalkit.tasks.layouts import place
 
 METRICS: Mapping[str, Sequence[str]] = {
@@ -50,6 +52,9 @@ class Reading:
     drafts: Sequence[Draft]
     classes: Sequence[str] = ()
     notes: Sequence[str] = field(default_factory=tuple)
+    doubts: Sequence[str] = field(default_factory=tuple)  # what makes a number doubtful; kept with the run
+    pictures: Callable[[str], Pictures] | None = field(default=None, compare=False)  # of a split
+    pick: str = ""  # how it is taken where there are others; default: by naming its file
 
     @property
     def samples(self) -> int:
@@ -63,18 +68,19 @@ class Reading:
         verbs = ", ".join(f"{d.samples:,} {d.verb}" for d in self.drafts)
         found = [
             f"layout   {self.layout}: {self.root / self.file}",
-            f"split    {place.shown(self.split)}, {self.samples:,} samples ({verbs}){more}",
+            f"split    {place.shown(self.split)}, {place.counted(self.samples, 'sample')} ({verbs}){more}",
         ]
         if self.classes:
             rest = f" and {len(self.classes) - SHOWN} more" if len(self.classes) > SHOWN else ""
             found.append(f"classes  {len(self.classes)}: {', '.join(self.classes[:SHOWN])}{rest}")
-        return found + [f"note     {note}" for note in self.notes]
+        found += [f"note     {note}" for note in self.notes]
+        return found + [f"warning  {doubt}" for doubt in self.doubts]
 
     def name(self, draft: Draft) -> str:
         """The task's name: the folder's, the verb where there are several, and the split."""
         file = Path(self.file)
         called = self.root.resolve().name if file.parent == Path() else str(file.parent.parts[0])
-        if place.split_of(called) or called in ("annotations", "labels"):
+        if split_of(called) or called in ("annotations", "labels"):
             called = self.root.resolve().name
         parts = [called, draft.verb if len(self.drafts) > 1 else "", self.split]
         return (

@@ -3,6 +3,7 @@ none."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,18 +11,19 @@ from typing import Any
 from evalkit.data.readers import read_json, read_lines, read_table
 from evalkit.data.records import meant_key
 from evalkit.errors import DataError, UserError
-from evalkit.tasks.layouts import coco, conversations, paligemma, place, tables, voc, yolo
+from evalkit.tasks.layouts import coco, conversations, doubts, paligemma, place, rows, tables, voc, yolo
 from evalkit.tasks.layouts.place import Place
 from evalkit.tasks.layouts.reading import Reading
 
 KNOWN = ("image", "prefix", "suffix", "question", "answer", "conversations", "messages", "annotations")
-LAYOUTS = (paligemma.NAME, coco.NAME, yolo.NAME, voc.NAME, conversations.NAME, tables.NAME)
+LAYOUTS = (paligemma.NAME, coco.NAME, yolo.NAME, voc.NAME, conversations.NAME, rows.NAME, tables.NAME)
 
 
-def recognise(path: Path, split: str | None = None, verb: str = "") -> Reading:
-    """What lies at `path`. Raises UserError where nothing is recognised, or more than one thing."""
+def recognise(path: Path, split: str | None = None, verb: str = "", order: str = "") -> Reading:
+    """What lies at `path`; `order` of the numbers of rows' boxes: `xywh` or `xyxy`, where they don't show it.
+    Raises UserError where nothing is recognised, or more than one thing."""
     there = place.look(path)
-    found = readings(there, split, verb)
+    found = readings(there, split, verb, order)
     if not found:
         if why := _why(there):
             raise UserError(f"--data {path}: no layout is recognised; {why}")
@@ -33,14 +35,25 @@ def recognise(path: Path, split: str | None = None, verb: str = "") -> Reading:
             "(docs/my-data.md)"
         )
     if len(found) > 1:
-        each = "; ".join(f"{r.layout}, {place.shown(r.split)}: --data {r.root / r.file}" for r in found[:12])
-        raise UserError(f"--data {path}: can be read in {len(found)} ways; name the file: {each}")
+        each = "; ".join(
+            f"{r.layout}, {place.shown(r.split)}: {r.pick or f'--data {r.root / r.file}'}" for r in found[:12]
+        )
+        which = "say which" if any(r.pick for r in found) else "name the file"
+        raise UserError(f"--data {path}: can be read in {len(found)} ways; {which}: {each}")
     if verb and found[0].layout not in (coco.NAME, yolo.NAME, voc.NAME):
         raise UserError(f"--verb {verb}: {found[0].layout} have their own verbs and questions; leave it out")
-    return found[0]
+    return _doubted(found[0])
 
 
-def readings(there: Place, split: str | None, verb: str) -> list[Reading]:
+def _doubted(found: Reading) -> Reading:
+    """The reading with what it can say of its images and classes."""
+    said = [*found.doubts, *doubts.spellings(found.classes), *doubts.unreadable(found.classes)]
+    if found.pictures is not None:
+        said = [*doubts.images(found.root, found.splits, found.split, found.pictures), *said]
+    return dataclasses.replace(found, doubts=said)
+
+
+def readings(there: Place, split: str | None, verb: str, order: str = "") -> list[Reading]:
     """All that the place may be. A file that one layout reads is not offered to the next."""
     looks: list[Callable[[Place], list[Reading]]] = [
         lambda p: paligemma.look(p, split),
@@ -48,6 +61,7 @@ def readings(there: Place, split: str | None, verb: str) -> list[Reading]:
         lambda p: yolo.look(p, split, verb),
         lambda p: voc.look(p, split, verb),
         lambda p: conversations.look(p, split),
+        lambda p: rows.look(p, split, order),
         lambda p: tables.look(p, split),
     ]
     found: list[Reading] = []

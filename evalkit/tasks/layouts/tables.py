@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from evalkit.data.readers import read_json, read_lines, read_table
+from evalkit.data.same_images import Pictures
 from evalkit.errors import DataError
-from evalkit.tasks.layouts import place
+from evalkit.tasks.layouts import doubts, place
 from evalkit.tasks.layouts.place import Place
 from evalkit.tasks.layouts.reading import Draft, Reading, task, text_tokens
 
@@ -34,20 +35,33 @@ def _reading(there: Place, splits: dict[str, str], files: dict[str, Columns], as
     name = splits[split]
     image, question, answer = files[name]
     records = list(_records(there.root / name))
-    answers = [text for record in records for text in _texts(record.get(answer))]
+    answers = [text for record in records for text in texts(record.get(answer))]
     folder = there.folder_with(str(records[0][image]).replace("\\", "/"), name)
     verb = "text" if question or answer not in CAPTION else "caption"
     source = {"path": name, "images": folder or str(Path(name).parent)}
     spelled = f"questions(image={image!r}, question={question!r}, answers={answer!r})"
     prompt = "answer en {question}" if question else "caption en"
-    notes = [f"the columns are {image} (image), {question or '-'} (question), {answer} (answer)"]
-    if question:
-        notes.append("the prompt is a guess: --prompt '{question}' sends the question as it is")
+    notes = told(image, question, answer)
     content = task(
         verb, about=f"The rows of {name}", spelled=spelled, split=split, source=source, prompt=prompt,
         tokens=text_tokens(answers), answers=answers,
     )  # fmt: skip
-    return Reading(NAME, there.root, name, split, splits, [Draft(verb, len(records), content)], (), notes)
+    said = ((f"row {n}", _said(r, files[name])) for n, r in enumerate(records, 1))
+    return Reading(
+        NAME, there.root, name, split, splits, [Draft(verb, len(records), content)], (), notes,
+        doubts.repeated("row", name, said), lambda each: _pictures(there, splits[each], files[splits[each]]),
+    )  # fmt: skip
+
+
+def _said(record: dict[str, Any], columns: Columns) -> tuple[str, ...]:
+    """Image, question and answer of a row."""
+    return tuple(str(record.get(column)) if column else "" for column in columns)
+
+
+def _pictures(there: Place, name: str, columns: Columns) -> Pictures:
+    """The images of a table's rows."""
+    images = [str(record[columns[0]]) for record in _records(there.root / name) if columns[0] in record]
+    return doubts.named(there, name, images)
 
 
 def _columns(path: Path) -> Columns | None:
@@ -58,12 +72,25 @@ def _columns(path: Path) -> Columns | None:
         return None
     if not some:
         return None
-    keys = [key for key in some[0] if all(key in record for record in some)]
-    image = next((key for key in IMAGE if key in keys and isinstance(some[0][key], str)), "")
+    image = next((key for key in IMAGE if all(isinstance(record.get(key), str) for record in some)), "")
+    found = meant(some) if image else None
+    return None if found is None else (image, *found)
+
+
+def meant(some: Sequence[Mapping[str, Any]]) -> tuple[str, str] | None:
+    """(question or '', answer): which columns of rows are what; None where none is an answer."""
+    keys = [key for key in some[0] if all(key in record for record in some)] if some else []
     question = next((key for key in QUESTION if key in keys), "")
     answer = next((key for key in (ANSWER if question else (*CAPTION, *ANSWER)) if key in keys), "")
-    readable = all(_texts(record[answer]) for record in some[:1]) if answer else False
-    return (image, question, answer) if image and answer and readable else None
+    return (question, answer) if answer and texts(some[0][answer]) else None
+
+
+def told(image: str, question: str, answer: str) -> list[str]:
+    """Which columns were taken for what."""
+    notes = [f"the columns are {image} (image), {question or '-'} (question), {answer} (answer)"]
+    if question:
+        notes.append("the prompt is a guess: --prompt '{question}' sends the question as it is")
+    return notes
 
 
 def _records(path: Path) -> Iterator[dict[str, Any]]:
@@ -85,7 +112,7 @@ def _list(path: Path) -> list[Any]:
     return data if isinstance(data, list) else []
 
 
-def _texts(value: Any) -> list[str]:
+def texts(value: Any) -> list[str]:
     """A text, a number or a list of these as texts; [] for anything else."""
     values = value if isinstance(value, list) else [value]
     if any(isinstance(v, (dict, list, type(None))) for v in values):

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from evalkit import door
-from evalkit.data import yolo
+from evalkit.data import same_images, yolo
 from evalkit.data.records import Record
+from evalkit.data.same_images import Pictures
+from evalkit.data.split_names import SPLITS
 from evalkit.errors import DataError
 from evalkit.tasks.layouts import place
 from evalkit.tasks.layouts.place import Place
@@ -39,14 +41,14 @@ def _reading(there: Place, name: str, top: Record, asked: str | None, verb: str)
         if top.data.get(key):
             try:
                 yolo.places(top, key)
-                splits[place.SPLITS.get(key, key)] = name
+                splits["" if key == yolo.ALL else SPLITS.get(key, key)] = name
             except DataError as error:
                 gone.append(str(error))
     if not splits:
         raise DataError(gone[0] if gone else f"{there.root / name}: names no split")
     split, remarks = place.preferred(splits, asked), Remarks()
     classes = yolo.names(top, remarks)
-    images = [path for path, _ in yolo.images(top, split, remarks)]
+    images = [path for path, _ in yolo.images(top, split or yolo.ALL, remarks)]
     rows = [_rows(path) for path in images[:: max(1, len(images) // LOOKED)]]
     polygons = any(len(row) > 5 for some in rows for row in some)
     notes = [*remarks.said(), *(f"{why}; that split is left out" for why in gone)]
@@ -60,8 +62,16 @@ def _reading(there: Place, name: str, top: Record, asked: str | None, verb: str)
         prompt=f"{wanted} {{categories}}", tokens=tokens,
     )  # fmt: skip
     return [
-        Reading(NAME, there.root, name, split, splits, [Draft(wanted, len(images), content)], classes, notes)
-    ]
+        Reading(
+            NAME, there.root, name, split, splits, [Draft(wanted, len(images), content)], classes, notes,
+            pictures=lambda each: _pictures(top, each),
+        )
+    ]  # fmt: skip
+
+
+def _pictures(top: Record, split: str) -> Pictures:
+    """The images of a split."""
+    return same_images.Files([path for path, _ in yolo.images(top, split or yolo.ALL, Remarks())])
 
 
 def _rows(image: str) -> list[list[str]]:

@@ -81,14 +81,16 @@ def prediction(prompter: Prompter, item: Planned, images: list[Any], answer: Ans
     text = prompter.decode(tokens)
     if item.choices:  # the choice as given, not as the tokenizer decodes it
         text = request.choices[item.choices.index(answer.tokens)]
+    kept = request.decode.logprobs
     return Prediction(
         id=request.id,
         prompt=request.prompt,
         text=text,
         tokens=tokens,
-        logprobs=answer.logprobs[:n] if request.decode.logprobs else None,
+        logprobs=answer.logprobs[:n] if kept else None,
         stop=answer.stop,
         margin=answer.margin,
         image_digests=tuple(str(i.digest) for i in images),
         sizes=tuple((int(i.size[0]), int(i.size[1])) for i in images),
+        end_logprob=answer.logprobs[n] if kept and n < len(answer.logprobs) else None,
     )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 
 from evalkit.errors import ModelError
 from evalkit.models.paligemma.checkpoint.contents import shown
+from evalkit.models.paligemma.checkpoint.safetensors import canonical
 
 
 def check(path: Path, name: str, values: torch.Tensor) -> None:
@@ -15,6 +18,19 @@ def check(path: Path, name: str, values: torch.Tensor) -> None:
     wrong = problem(path, name, values)
     if wrong:
         raise ModelError(wrong)
+
+
+def check_files(files: Collection[Path], codes: Collection[str]) -> None:
+    """Raises ModelError for such a number in files that a library read, whose layers no longer show it.
+    `codes`: weights, by canonical name, that are no numbers themselves."""
+    for path in files:
+        with safe_open(path, framework="pt") as file:
+            for name in sorted(file.keys()):
+                if canonical(name) in codes:
+                    continue
+                values = file.get_tensor(name)
+                if values.is_floating_point():
+                    check(path, name, values)
 
 
 def problem(path: Path, name: str, values: torch.Tensor) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 from evalkit.errors import ModelError
 from evalkit.files import file_digest
-from evalkit.models.paligemma.checkpoint import contents, hub, settings, trained, weight_files
+from evalkit.models.paligemma.checkpoint import contents, hub, saved_codes, settings, trained, weight_files
 from evalkit.models.paligemma.checkpoint.lora import Adapter
 from evalkit.models.paligemma.checkpoint.planned import Planned
 from evalkit.models.paligemma.checkpoint.safetensors import DTYPES, canonical
@@ -56,6 +56,7 @@ class CheckpointInfo:
     processor: tuple[Path, ...]
     protocol: str  # that its `evalkit.yaml` says it was trained with: paper, hf, or ""
     shapes: Mapping[str, tuple[int, ...]]  # of every tensor, by `safetensors.canonical` name
+    codes: saved_codes.Codes | None = None  # how bitsandbytes saved the weights; None: they are plain
     two_tables: bool = False  # whether an output table is saved beside the embedding table
     window: int | None = None  # tokens that alternate layers see when transformers decodes (Gemma 2)
     adapter: Adapter | None = None  # merged into the weights when they are loaded
@@ -80,9 +81,10 @@ class CheckpointInfo:
         files = f"{len(self.weights)} file" + ("s" if len(self.weights) != 1 else "")
         files = files if self.weights else "in memory"
         files += f", with adapter {self.adapter.path.name}" if self.adapter else ""
+        saved = f" (saved in {self.codes.scheme})" if self.codes else ""
         return (
             f"{name}, {self.resolution} px ({self.image_tokens:,} image tokens), "
-            f"{_short(self.parameters)} parameters in {self.dtype}, {files}"
+            f"{_short(self.parameters)} parameters in {self.dtype}{saved}, {files}"
         )
 
 
@@ -100,6 +102,9 @@ def inspect(path: str | Path, tokenizer: Path | None = None) -> CheckpointInfo:
             part.maybe(size, least=1)
     family = _family(config, text)
     found, remarks = weight_files.find(folder)
+    codes = saved_codes.read(config)
+    if codes is not None:
+        codes, found = saved_codes.plain(codes, found)
     contents.refuse(folder, found)
     tensors = {name: tensor for one in found for name, tensor in one.tensors.items()}
     shapes = {canonical(name): tensor.shape for name, tensor in tensors.items()}
@@ -113,6 +118,7 @@ def inspect(path: str | Path, tokenizer: Path | None = None) -> CheckpointInfo:
         info,
         weights=tuple(one.file for one in found),
         processor=info.processor or (processor_files(home) if told else ()),
+        codes=codes,
         remarks=(*remarks, *told),
     )
 
@@ -247,13 +253,7 @@ def _config(folder: Path) -> Settings:
         raise ModelError(f"{folder}: no such folder; --model takes a checkpoint folder or a hub id")
     if not (folder / "config.json").is_file():
         raise ModelError(f"{folder}: {_instead(folder)}")
-    config = settings.read(folder / "config.json")
-    if config.content.get("quantization_config"):
-        raise ModelError(
-            f"{config.where}: quantization_config: quantised weights are not supported; give the unquantised "
-            "checkpoint"
-        )
-    return config
+    return settings.read(folder / "config.json")
 
 
 def _instead(folder: Path) -> str:

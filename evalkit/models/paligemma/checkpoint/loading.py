@@ -3,6 +3,7 @@ no decoding."""
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -14,7 +15,16 @@ from transformers.initialization import no_init_weights
 from transformers.models.siglip import modeling_siglip
 
 from evalkit.errors import ModelError, UserError
-from evalkit.models.paligemma.checkpoint import big_vision, filling, finite, lora, quantize, weight_files
+from evalkit.models.paligemma.checkpoint import (
+    big_vision,
+    contents,
+    filling,
+    finite,
+    lora,
+    quantize,
+    unmerged,
+    weight_files,
+)
 from evalkit.models.paligemma.checkpoint.contents import shown
 from evalkit.models.paligemma.checkpoint.device import find_device, fix_arithmetic
 from evalkit.models.paligemma.checkpoint.info import CheckpointInfo
@@ -44,7 +54,8 @@ def load_model(
     scheme: str | None = None,
     sliding: bool = False,
 ) -> Any:
-    """Loads the checkpoint as transformers' model, with its adapter merged and quantised by `scheme`.
+    """Loads the checkpoint as transformers' model, quantised by `scheme`, its adapter merged, or beside the
+    codes of its base (`quantize.unmerged`).
 
     `device`: auto (a GPU if there is one), cpu, cuda, cuda:N; `device_map`: as in transformers
     (`auto`, `balanced`...), for checkpoints larger than one GPU; `sliding`: use the window of Gemma 2's
@@ -52,7 +63,7 @@ def load_model(
     is not the one in `info.planned`.
     """
     config = _config(info, sliding)
-    alone = not device_map and scheme not in quantize.LIBRARIES
+    alone = not device_map and scheme not in quantize.LIBRARIES and info.codes is None
     if info.derived:
         model = _from_npz(info, config, dtype)
         info.planned.check_again(info.weights)
@@ -61,8 +72,10 @@ def load_model(
     else:
         model = _from_folder(info, config, dtype, device, device_map, scheme)
         info.planned.check_again(info.weights)
+    if info.codes is not None and quantize.in_force(info, scheme) is None:
+        quantize.expand(model, getattr(torch, dtype))
     if info.adapter is not None:
-        lora.merge(info.adapter, model)
+        (unmerged.attach if quantize.unmerged(info, scheme) else lora.merge)(info.adapter, model)
         info.planned.check_again(info.adapter.files)
     if scheme == "int8":
         quantize.round_int8(model)
@@ -85,6 +98,9 @@ def _filled(info: CheckpointInfo, config: Any, dtype: str, device: str) -> Any:
 
 def _empty(info: CheckpointInfo, config: Any, dtype: str) -> Any:
     """transformers' model in this precision; memory for its parameters is reserved and not written."""
+    config = copy.copy(config)
+    if info.codes is not None:
+        del config.quantization_config  # here every layer is a plain one
     with no_init_weights():
         model = _quietly(
             lambda: transformers.AutoModelForImageTextToText.from_config(
@@ -105,15 +121,14 @@ def _from_folder(
     if single.is_file() and single not in info.weights:  # which transformers would take
         raise ModelError(f"{single}: lies beside shards, which are the weights; move it away for this option")
     config.transformers_weights = None  # a file that config.json may name: the weights are `info.weights`
-    with torch.device("meta"):  # what does not fit is said here; transformers' report is a table on stderr
-        filling.places(info.weights, _empty(info, config, dtype), info.path)
+    _check_fit(info, config, dtype)
     options: dict[str, Any] = {"device_map": device_map} if device_map else {}
-    if scheme in quantize.LIBRARIES:  # the library itself places the weights, so it needs the device now
+    by_library = scheme if scheme in quantize.LIBRARIES else info.codes.scheme if info.codes else ""
+    if by_library:  # the library itself places the weights, so it needs the device now
         device_map = device_map or str(find_device(device))
-        options |= {
-            "quantization_config": quantize.library_config(scheme, getattr(torch, dtype)),
-            "device_map": device_map if device_map == "auto" else {"": device_map},
-        }
+        options["device_map"] = device_map if device_map == "auto" else {"": device_map}
+    if scheme in quantize.LIBRARIES:
+        options["quantization_config"] = quantize.library_config(scheme, getattr(torch, dtype))
     model, report = _quietly(
         lambda: transformers.PaliGemmaForConditionalGeneration.from_pretrained(
             info.path,
@@ -124,6 +139,7 @@ def _from_folder(
             local_files_only=True,
             trust_remote_code=False,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are refused below, by name
             key_mapping=KEY_MAPPING,
             **options,
         ),
@@ -141,10 +157,25 @@ def _from_folder(
         raise ModelError(
             f"{info.path}: {what} (first: {(missing or mismatched)[0]}); save the checkpoint again"
         )
+    if by_library in quantize.BITSANDBYTES:
+        quantize.settle(info, model, getattr(torch, dtype))
+        finite.check_files(info.weights, info.codes.weights if info.codes else frozenset())
+        return model
     for name, weight in model.named_parameters():
         if weight.is_floating_point() and not weight.is_meta:
             finite.check(info.path, name, weight)
     return model
+
+
+def _check_fit(info: CheckpointInfo, config: Any, dtype: str) -> None:
+    """Says here what does not fit the model; transformers' report is a table on stderr."""
+    with torch.device("meta"):
+        model = _empty(info, config, dtype)
+    if info.codes is None:
+        filling.places(info.weights, model, info.path)
+        return
+    wanted = {canonical(name): tuple(weight.shape) for name, weight in model.named_parameters()}
+    contents.check_shapes(info.path, info.shapes, wanted)
 
 
 def _from_npz(info: CheckpointInfo, config: Any, dtype: str) -> Any:

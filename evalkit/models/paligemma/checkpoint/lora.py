@@ -1,13 +1,15 @@
-"""LoRA adapters as peft saves them: reads them, checks them against their base, merges them into its weights.
+"""LoRA and DoRA adapters as peft saves them: reads them, checks them against their base, merges them into its
+weights.
 
 Merged here and not by peft, so that unknown settings are refused instead of ignored.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,11 +25,12 @@ UNDERSTOOD = {
     "alpha_pattern", "auto_mapping", "base_model_name_or_path", "bias", "exclude_modules", "fan_in_fan_out",
     "inference_mode", "init_lora_weights", "layers_pattern", "layers_to_transform", "lora_alpha",
     "lora_dropout", "modules_to_save", "peft_type", "peft_version", "r", "rank_pattern", "revision",
-    "target_modules", "task_type", "use_rslora", "ensure_weight_tying",
+    "target_modules", "task_type", "use_dora", "use_rslora", "ensure_weight_tying",
     "megatron_core", "qalora_group_size", "eva_config", "runtime_config",  # no effect without their switches
 }  # fmt: skip
 """Keys of adapter_config.json that are followed, or have no effect on a trained adapter. `fan_in_fan_out`
 is for a kind of layer that PaliGemma lacks; peft ignores it there too."""
+LENGTHS = re.compile(r"(.+)\.lora_(magnitude_vector)(?:\.default)?(?:\.weight)?")
 INITIAL = (True, False, None, "gaussian", "eva", "orthogonal")  # other methods change the base's weights
 OFFICIAL = re.compile(
     r"paligemma(?P<family>2?)-(?P<size>\d+b)-(?P<kind>[a-z0-9_-]+?)-(?P<resolution>\d{3})(?!\d)"
@@ -36,13 +39,14 @@ OFFICIAL = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One adapted layer: W + scaling · B A."""
+    """One adapted layer: W + scaling · B A. With DoRA its rows are then brought to lengths m of their own."""
 
     a: str  # key of A, (r, in)
     b: str  # key of B, (out, r)
     rank: int
     shape: tuple[int, int]  # (out, in) of the layer
     scaling: float
+    lengths: str = ""  # key of m, (out,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +97,7 @@ def inspect(folder: Path) -> Adapter:
     halves: dict[str, dict[str, str]] = {}
     replaced: dict[str, tuple[str, tuple[int, ...]]] = {}
     for key in shapes:
-        match = re.fullmatch(r"(.+)\.lora_([AB])\.(?:default\.)?weight", key)
+        match = re.fullmatch(r"(.+)\.lora_([AB])\.(?:default\.)?weight", key) or LENGTHS.fullmatch(key)
         if match:
             halves.setdefault(match[1], {})[match[2]] = key
         elif "lora_" in key:
@@ -158,9 +162,17 @@ def _pair(
 ) -> Pair:
     """One layer's two matrices and scaling: alpha / r, or alpha / √r (rsLoRA, Kalajdzievski 2023)."""
     where = f"{folder / WEIGHTS}: {tensors.canonical(module)}"
-    if set(halves) != {"A", "B"}:
+    dora = bool(config.content.get("use_dora"))
+    if not {"A", "B"} <= set(halves):
         raise ModelError(f"{where}: has only half of its LoRA matrices; save the adapter again")
     a, b = shapes[halves["A"]], shapes[halves["B"]]
+    lengths = halves.get("magnitude_vector", "")
+    if bool(lengths) != dora or (dora and shapes[lengths] != b[:1]):
+        has = f"has {shapes[lengths]}" if lengths else "has none"
+        raise ModelError(
+            f"{where}: {CONFIG} says use_dora {str(dora).lower()}, its lora_magnitude_vector {has}; save the "
+            "adapter again"
+        )
     if len(a) != 2 or len(b) != 2 or a[0] != b[1]:
         raise ModelError(
             f"{where}: LoRA matrices of {a} and {b} cannot be multiplied; only linear layers are merged"
@@ -173,7 +185,7 @@ def _pair(
     scaling = alpha / (math.sqrt(a[0]) if config.content.get("use_rslora") else a[0])
     if not math.isfinite(scaling):
         raise ModelError(f"{config.where}: lora_alpha is {alpha}; it must be a finite number")
-    return Pair(halves["A"], halves["B"], a[0], (b[0], a[1]), scaling)
+    return Pair(halves["A"], halves["B"], a[0], (b[0], a[1]), scaling, lengths)
 
 
 def _matching(config: Settings, patterns: str, name: str, default: str) -> Any:
@@ -245,6 +257,13 @@ def remarks(adapter: Adapter, shapes: Mapping[str, tuple[int, ...]]) -> tuple[st
             f"{adapter.path}: {CONFIG} names modules_to_save {', '.join(gone)}, which it does not hold; "
             "the base's own weights are used for them"
         )
+    others = sorted(file.parent.name for file in adapter.path.glob(f"*/{CONFIG}"))
+    others = [name for name in others if not re.fullmatch(r"checkpoint-\d+", name)]  # a trainer's
+    if others:
+        said.append(
+            f"{adapter.path}: holds other adapters too, which are not run: {', '.join(others)}; give one as "
+            "--adapter"
+        )
     return tuple(said)
 
 
@@ -265,25 +284,50 @@ def merge(adapter: Adapter, model: Any) -> None:
     (embedding and output table), only the adapted layer changes.
     """
     import torch
+
+    homes = {tensors.canonical(n): m for n, m in model.named_modules()}
+    with torch.no_grad(), opened(adapter) as read:
+        for name, pair in adapter.pairs.items():
+            weight = _own(model, homes[name], "weight")
+            a, b, lengths = matrices(pair, read, weight.device)
+            whole = weight.float() + (b @ a) * pair.scaling
+            if lengths is not None:  # DoRA: Liu et al. 2024, equation 5
+                whole *= (lengths / whole.norm(dim=1)).unsqueeze(1)
+            weight.copy_(whole)
+        for name, (key, _) in adapter.replaced.items():
+            home = homes[name.rpartition(".")[0]]
+            replace(adapter, model, home, name, read(key))
+
+
+def replace(adapter: Adapter, model: Any, home: Any, name: str, values: Any) -> None:
+    """Puts the adapter's own values into the parameter `name` of a layer, `home`."""
+    parameter = name.rpartition(".")[2]
+    target = _own(model, home, parameter) if name in adapter.own_copies else getattr(home, parameter)
+    target.copy_(values)
+
+
+def matrices(pair: Pair, read: Callable[[str], Any], device: Any) -> tuple[Any, Any, Any | None]:
+    """A, B and DoRA's lengths m (None without DoRA) in float32 on a device."""
+    each = (pair.a, pair.b, pair.lengths)
+    a, b, lengths = (read(key).to(device).float() if key else None for key in each)
+    return a, b, lengths
+
+
+@contextlib.contextmanager
+def opened(adapter: Adapter) -> Iterator[Callable[[str], Any]]:
+    """Reads its tensors by key. Raises ModelError for what is not finite."""
     from safetensors import safe_open
 
     from evalkit.models.paligemma.checkpoint import finite
 
-    homes = {tensors.canonical(n): m for n, m in model.named_modules()}
-    with torch.no_grad(), safe_open(adapter.path / WEIGHTS, framework="pt") as file:
-        for name, pair in adapter.pairs.items():
-            weight = _own(model, homes[name], "weight")
-            a, b = (file.get_tensor(k).to(weight.device, torch.float32) for k in (pair.a, pair.b))
-            for key, half in ((pair.a, a), (pair.b, b)):
-                finite.check(adapter.path / WEIGHTS, key, half)
-            weight.copy_(weight.float() + (b @ a) * pair.scaling)
-        for name, (key, _) in adapter.replaced.items():
-            layer, _, parameter = name.rpartition(".")
-            home = homes[layer]
-            target = _own(model, home, parameter) if name in adapter.own_copies else getattr(home, parameter)
+    with safe_open(adapter.path / WEIGHTS, framework="pt") as file:
+
+        def read(key: str) -> Any:
             values = file.get_tensor(key)
             finite.check(adapter.path / WEIGHTS, key, values)
-            target.copy_(values)
+            return values
+
+        yield read
 
 
 def _own(model: Any, home: Any, parameter: str) -> Any:

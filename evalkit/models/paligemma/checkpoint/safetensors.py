@@ -90,6 +90,16 @@ def header(file: Path) -> Header:
     return Header(file, raw, tensors)
 
 
+def payload(one: Header, tensor: Tensor) -> bytes:
+    """A tensor's bytes. Raises ModelError if the file cannot be read."""
+    try:
+        with one.file.open("rb") as stream:
+            stream.seek(len(one.raw) + tensor.begin)
+            return stream.read(tensor.end - tensor.begin)
+    except OSError as error:
+        raise ModelError(f"{one.file}: cannot be read ({error.strerror or error})") from None
+
+
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object. Raises ValueError for a name that stands in it twice."""
     found = dict(pairs)

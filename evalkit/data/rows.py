@@ -1,0 +1,93 @@
+"""Rows with an image each, wherever they lie: a folder of Parquet or Arrow files, an imagefolder's metadata,
+or a dataset of the hub. Does not know what the other columns mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from evalkit.data import hub, tables
+from evalkit.data.readers import read_json, read_lines, read_table
+from evalkit.data.records import Record
+from evalkit.data.sources import image_ref
+from evalkit.errors import DataError, nearest
+from evalkit.types import ImageRef, Source
+
+
+class Row(NamedTuple):
+    """A row without its image's bytes; `called` names the image."""
+
+    number: int
+    record: Record
+    image: ImageRef
+    called: str
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The rows of a split."""
+
+    every: Iterator[Row]
+    features: Mapping[str, Any] = field(default_factory=dict)  # as `datasets` states them
+
+    def names(self, *path: str) -> tuple[str, ...]:
+        """The names of the ClassLabel at a path of columns; () where there are none."""
+        return tables.class_names(self.features, path)
+
+
+def read(source: Source, split: str, image: str) -> Rows:
+    """The rows of a source: of what its `path` names, else of its dataset of the hub. `image` is the column
+    of images. Raises DataError."""
+    if "path" not in source.entry:
+        return _of_hub(source, split, image)
+    path = source.path("path")
+    if not path.is_dir():
+        images = source.path("images") if "images" in source.entry else path.parent
+        return Rows(_of_file(path, images, image))
+    table = tables.in_folder(str(path), split)
+    if image not in table.columns:
+        raise DataError(f"{path}: no column '{image}'{nearest(image, table.columns)}")
+    return Rows(_of_table(table, image), table.features)
+
+
+def _of_table(table: tables.Table, image: str) -> Iterator[Row]:
+    others = [name for name in table.columns if name != image]
+    for number, (row, ref) in enumerate(zip(table.rows(others), table.images(image), strict=True)):
+        yield Row(number, Record(row, ref.path, f"row {number}"), ref, f"row {number}")
+
+
+def _of_file(path: Path, images: Path, image: str) -> Iterator[Row]:
+    for number, data in enumerate(records(path)):
+        record = Record(data, str(path), f"row {number + 1}")
+        name = record.name(image)
+        yield Row(number, record, image_ref(images, name), name)
+
+
+def records(path: Path) -> Iterator[Any]:
+    """The records of CSV, TSV, JSON lines or a JSON list."""
+    suffix = path.suffix.lower()
+    if suffix in (".csv", ".tsv"):
+        yield from (row for _, row in read_table(path, "\t" if suffix == ".tsv" else ","))
+    elif suffix == ".json":
+        data = read_json(path)
+        yield from data if isinstance(data, list) else [data]
+    else:
+        yield from (data for _, data in read_lines(path))
+
+
+def _of_hub(source: Source, split: str, image: str) -> Rows:
+    loaded, where = hub.load(source, split), hub.place(source)
+    columns = list(loaded.features) if loaded.features else []
+    if columns and image not in columns:
+        raise DataError(f"{where}: no column '{image}'{nearest(image, columns)}")
+
+    def every() -> Iterator[Row]:
+        for number, row, refs in hub.read(loaded, image, source, source.entry.get("rows")):
+            record = Record(row, where, f"row {number}")
+            if len(refs) != 1:
+                record.wrong(image, f"holds {len(refs)} images; it must hold one")
+            yield Row(number, record, refs[0], f"row {number}")
+
+    return Rows(every(), loaded.features.to_dict() if loaded.features else {})

@@ -1,0 +1,17 @@
+"""What names of files and folders call a split."""
+
+from __future__ import annotations
+
+import re
+
+SPLITS = {
+    "test": "test", "testing": "test", "valid": "valid", "val": "valid", "validation": "valid",
+    "dev": "valid", "eval": "valid", "train": "train", "training": "train",
+}  # fmt: skip
+"""What names of files and folders call a split, and what is meant."""
+
+
+def split_of(name: str) -> str:
+    """The split that a file's or folder's name says (train, valid or test), or ''; the last word counts."""
+    words = re.split(r"[^a-z]+", name.lower())
+    return next((SPLITS[word] for word in reversed(words) if word in SPLITS), "")

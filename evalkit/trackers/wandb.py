@@ -1,0 +1,54 @@
+"""Weights & Biases: scores over the checkpoint's step, and a table of samples with pictures a task.
+
+WANDB_PROJECT, WANDB_MODE (`offline` needs no account), WANDB_DIR and others are those of wandb itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import Any
+
+from evalkit.trackers import COLUMNS, STEP, Told, Tracker
+
+
+class WandB(Tracker):
+    """One run a curve; a later session goes on with it, where wandb is online."""
+
+    package = "wandb"
+
+    def __init__(self, folder: Any) -> None:
+        super().__init__(folder)
+        self._runs: dict[str, Any] = {}
+
+    def tell(self, told: Told, numbers: bool = True) -> None:
+        run = self._run(told.series)
+        values: dict[str, Any] = {STEP: told.step, **(told.numbers if numbers else {})}
+        if told.samples:
+            rows = [sample.row(self.module.Image(sample.picture)) for sample in told.samples]
+            values[f"{told.task}/samples"] = self.module.Table(columns=list(COLUMNS), data=rows)
+        for key in values:
+            if key != STEP:
+                run.define_metric(key, step_metric=STEP)
+        run.log(values)
+        run.summary[f"signature/{told.task}"] = told.signature
+
+    def close(self) -> None:
+        for run in self._runs.values():
+            run.finish()
+        self._runs = {}
+
+    def _run(self, series: str) -> Any:
+        """The open run of whoever opened one (a Trainer), else that of this curve."""
+        mine = [id(run) for run in self._runs.values()]
+        if self.module.run is not None and id(self.module.run) not in mine:
+            return self.module.run
+        if series not in self._runs:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            project = os.environ.get("WANDB_PROJECT") or "evalkit"
+            place = os.environ.get("WANDB_DIR") or str(self.folder)
+            self._runs[series] = self.module.init(
+                project=project, name=series, dir=place, reinit="create_new", resume="allow",
+                id=hashlib.sha256(f"{project}\0{place}\0{series}".encode()).hexdigest()[:12],
+            )  # fmt: skip
+        return self._runs[series]

@@ -1,0 +1,91 @@
+"""What was collected as the page's columns, and the matrices of classes that its sections show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from evalkit.viewer import classes
+from evalkit.viewer.classes import Matrix
+from evalkit.viewer.collect import STATES, Collector, OfRun
+from evalkit.viewer.columns import Column
+
+FEWEST = 3  # samples a class, on average: with fewer, texts are no classes
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """A task's samples, all read."""
+
+    collector: Collector
+
+    @cached_property
+    def matrices(self) -> dict[int, Matrix]:
+        """By checkpoint; none where answers are no classes, or may not be shown."""
+        found, runs = self.collector, self.collector.runs
+        objects = found.survey.kind == "objects"
+        if found.names.given_up or (found.redact and not objects):
+            return {}
+        targets = {code for run in runs for code in run.pairs.true}
+        if (not objects and len(targets) * FEWEST > found.survey.n) or len(targets) < 2:
+            return {}
+        kept = classes.shown(found.names, [run.pairs for run in runs])
+        if found.redact:  # labels that are no category are answers
+            known = {*found.survey.names}
+            kept = tuple(name for name in kept if name in known or name.startswith("("))
+            kept += () if classes.OTHER in kept else (classes.OTHER,)
+        return {run.side: classes.matrix(found.names, run.pairs, kept) for run in runs}
+
+    def columns(self) -> Iterator[Column]:
+        """Those that hold anything."""
+        found = self.collector
+        yield Column("id", "text", "sample", list(found.survey.places))
+        if len(found.groups.names) > 1:
+            yield Column("group", "code", "group", found.group, list(found.groups.names))
+        yield Column("cluster", "code", "image", found.cluster)
+        yield Column("images", "number", "images", found.images)
+        if not np.isnan(found.size).all():
+            yield Column("size", "number", "box size, share of the image", found.size)
+        if not np.isnan(found.suspect).all():
+            yield Column("suspect", "number", "suspicion of the annotation", found.suspect)
+        yield from self._of_classes()
+        for run in found.runs:
+            yield from _of_run(run)
+
+    def _of_classes(self) -> Iterator[Column]:
+        for number, (side, matrix) in enumerate(self.matrices.items()):
+            size = len(matrix.names)
+            cells = matrix.lists()
+            if number == 0:
+                true = [sorted({cell // size for cell in some}) for some in cells]
+                yield Column("class", "codes", "class", true, matrix.names)
+            said = [sorted({cell % size for cell in some}) for some in cells]
+            yield Column(f"said:{side}", "codes", "answered class", said, matrix.names, side)
+            yield Column(f"pair:{side}", "codes", "class → answered class", cells, matrix.labels, side)
+
+
+def _of_run(run: OfRun) -> Iterator[Column]:
+    side, main = run.side, run.part.main
+    name = main.score.metric if main is not None else "score"
+    numbers = (
+        ("score", name, run.score), ("right", "right", run.right), ("iou", "IoU", run.iou),
+        ("length", "answer length", run.length), ("margin", "margin", run.journal.margin),
+        ("confidence", "confidence", run.journal.confidence),
+    )  # fmt: skip
+    for key, title, values in numbers:
+        if not np.isnan(values).all():
+            yield Column(f"{key}:{side}", "number", title, values, run=side)
+    yield Column(f"state:{side}", "flags", "state", run.state, STATES, side)
+    if run.errors.names:
+        yield Column(f"error:{side}", "flags", "kind of error", run.error, list(run.errors.names), side)
+
+
+def has_flag(values: npt.NDArray[np.uint32], labels: Sequence[str], name: str) -> npt.NDArray[np.bool_]:
+    """Which samples have a flag."""
+    if name not in labels:
+        return np.zeros(len(values), dtype=bool)
+    return np.asarray((values >> np.uint32(list(labels).index(name))) & 1 == 1)

@@ -1,0 +1,105 @@
+"""The report of runs, written as a folder that opens from disk, or as one file."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from evalkit import __version__
+from evalkit.options.fields import paths
+from evalkit.options.verbs import ReportOptions
+from evalkit.viewer import compared, first_look, overview, scripts
+from evalkit.viewer.assembled import Assembled
+from evalkit.viewer.collect import Collector, of_run
+from evalkit.viewer.columns import pack
+from evalkit.viewer.first_look import Remark
+from evalkit.viewer.gather import Gathered, TaskRuns, gather
+from evalkit.viewer.masks import of_targets
+from evalkit.viewer.outlet import Folder, Outlet, SingleFile
+from evalkit.viewer.pictures import Pictures, Wanted, Where, longest
+from evalkit.viewer.stream import Survey, journalled, survey
+
+Say = Callable[[str], None]
+VERSION = 1  # of the data that the page reads
+
+
+def build(options: ReportOptions, command: str = "", say: Say = lambda text: None) -> Path:
+    """Writes the report and returns what to open; `say` gets a line a task.
+
+    Raises UserError where no run is scored, or the folder holds something else than a report."""
+    gathered = gather(paths(options.runs))
+    output = Path(options.output)
+    outlet = SingleFile(output) if options.single_file else Folder(output)
+    hidden = options.no_images or options.redact
+    pictures = Pictures(None if hidden else outlet.pictures, inline=options.single_file)
+    report = overview.report(gathered, options, command)
+    report |= {"version": VERSION, "made": _now(), "evalkit": __version__}
+    remarks: list[Remark] = []
+    for t, task in enumerate(gathered.tasks):
+        found = _task(outlet, t, task, gathered, pictures, options, say)
+        remarks += first_look.of_task(t, found)
+        comparisons, why_not = compared.of_task(t, found)
+        report["comparisons"] += comparisons
+        compared.unlike(report, t, why_not)
+        say(_said(task, found, pictures))
+    report["comparisons"] = compared.adjusted(report["comparisons"])
+    report["look_first"] = first_look.chosen([*remarks, *first_look.of_comparisons(report)])
+    outlet.put("report", "report", report)
+    return outlet.finish()
+
+
+def _task(
+    outlet: Outlet,
+    t: int,
+    task: TaskRuns,
+    gathered: Gathered,
+    pictures: Pictures,
+    options: ReportOptions,
+    say: Say,
+) -> Assembled:
+    """Reads one task and writes its files."""
+    found = survey(task, options.limit)
+    _picture(task, found, pictures, paths(options.data_root), options.picture_size)
+    runs = [of_run(part, journalled(part, found.places), found.n) for part in task.parts]
+
+    def write(chunk: int, records: list[dict[str, Any]]) -> None:
+        outlet.put(f"{t}/samples/{chunk}", f"samples/{t}/{chunk}", records)
+
+    masks, why = of_targets(task, found.places, paths(options.data_root))
+    if why:
+        say(f"{task.name}: the targets' masks are not drawn: {why}")
+    sides = len(gathered.sides)
+    collector = Collector(task, found, runs, pictures, sides, write, masks, options.redact)
+    collector.read()
+    whole = Assembled(collector)
+    head, data = pack(whole.columns(), found.n)
+    outlet.put(f"{t}/columns", f"columns/{t}", {"head": head, "data": scripts.zipped(data)})
+    outlet.put(f"{t}/text", f"text/{t}", collector.texts.done())
+    outlet.put(f"{t}/task", f"task/{t}", overview.task(task, whole))
+    return whole
+
+
+def _picture(
+    task: TaskRuns, found: Survey, pictures: Pictures, given: Sequence[Path], size: int | None
+) -> None:
+    """Makes the pictures of a task's images."""
+    where = [Where.of_run(part.run, given) for part in task.parts]
+    exif = [str(part.run["identity"].get("preparation", {}).get("exif", "ignore")) for part in task.parts]
+    pictures.longest = size or longest(len(found.images))
+    pictures.make(Wanted(key, path, where[k], exif[k]) for key, (path, k) in found.images.items())
+
+
+def _said(task: TaskRuns, found: Assembled, pictures: Pictures) -> str:
+    """`docvqa_val: 5,349 samples`, and why pictures are missing."""
+    lost = [key for key in found.collector.survey.images if key in pictures.missing]
+    text = f"{task.name}: {found.collector.survey.n:,} samples"
+    if lost:
+        of = len(found.collector.survey.images)
+        text += f"; {len(lost):,} of {of:,} images have no picture: {pictures.missing[lost[0]]}"
+    return text
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")

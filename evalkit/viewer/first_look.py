@@ -1,0 +1,194 @@
+"""What to look at first, in words, each with a link to its samples: what costs most, moved, or was lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+
+from evalkit.printing import cut
+from evalkit.report import causes
+from evalkit.types import CUT
+from evalkit.viewer import faults, sections
+from evalkit.viewer.assembled import Assembled
+from evalkit.viewer.collect import OfRun
+
+MOST = 8
+LEAST = 0.005  # of a score: half a point
+SOME = 0.01  # of the answers
+NEVER = 5  # objects or answers of a class that is never right
+SURE = 0.5  # of a suspicion
+
+
+@dataclass(frozen=True)
+class Remark:
+    """A sentence, where it leads, and how much it weighs (about the part of the score that is at stake)."""
+
+    weight: float
+    text: str
+    link: str
+
+
+def of_task(t: int, found: Assembled) -> list[Remark]:
+    """What the last checkpoint that was named, the candidate, says of a task."""
+    runs = [run for run in found.collector.runs if run.part.main is not None]
+    if not runs:
+        return []
+    run = runs[-1]
+    name = (
+        f"{found.collector.task.name}, {run.part.cells[0].model}"
+        if len(runs) > 1
+        else found.collector.task.name
+    )
+    makers = (_error, _cut, _unreadable, _strange, _never, _doubted)
+    return [
+        Remark(weight, f"{name}: {text}", f"/task/{t}/samples?{query}")
+        for maker in makers
+        for weight, text, query in maker(found, run)
+    ]
+
+
+Said = Iterator[tuple[float, str, str]]
+
+
+def _error(found: Assembled, run: OfRun) -> Said:
+    """The kind of error that costs most."""
+    each = sections.errors(found, run)
+    for kind, (n, gain) in list(each.items())[:1]:
+        if not n or (gain is not None and gain < LEAST):
+            return
+        of = "AP" if found.collector.survey.kind == "objects" else "the score"
+        cost = f", {100 * gain:.1f} points of {of}" if gain is not None else ""
+        meant = faults.TEXTS.get(kind) or faults.REGIONS.get(kind)
+        name = f"{kind!r} ({meant})" if meant else repr(kind)
+        usual = f"; usually {causes.ERRORS[kind]}" if kind in causes.ERRORS else ""
+        samples = "1 sample" if n == 1 else f"{n:,} samples"
+        text = f"the largest kind of error is {name}: {samples}{cost}{usual}"
+        yield gain or n / max(1, run.n) / 10, text, f"error:{run.side}={quote(kind, safe='')}"
+
+
+def _cut(found: Assembled, run: OfRun) -> Said:
+    main = run.part.main
+    n = main.score.remarks.get(CUT, 0) if main is not None else 0
+    if main is not None and n >= SOME * main.score.n:
+        text = next(line for line in causes.odd(main.score, main.task_file) if "were cut" in line)
+        yield n / main.score.n, text, f"state:{run.side}=cut"
+
+
+def _unreadable(found: Assembled, run: OfRun) -> Said:
+    main = run.part.main
+    if main is not None and main.score.invalid >= max(1, SOME * main.score.n):
+        lines = [line for line in causes.odd(main.score, main.task_file) if "are unreadable" in line]
+        text = lines[0] if lines else f"{main.score.invalid:,} of {main.score.n:,} answers are unreadable"
+        yield main.score.invalid / main.score.n, text, f"state:{run.side}=invalid"
+
+
+def _strange(found: Assembled, run: OfRun) -> Said:
+    """Labels that never match."""
+    remarks = run.part.main.score.remarks if run.part.main is not None else {}
+    n = next((n for what, n in remarks.items() if "label that is no category" in what), 0)
+    if n:
+        first = next((w for w in remarks if w.startswith("of them ")), "").removeprefix("of them ")
+        shown = "" if found.collector.redact or not first else f", most often {first}"
+        text = f"{n:,} boxes have a label that is no category{shown}: they can never match"
+        yield 0.5, text, f"error:{run.side}={quote('label that is no category', safe='')}"
+
+
+def _never(found: Assembled, run: OfRun) -> Said:
+    """Classes that are there and never answered right."""
+    matrix = found.matrices.get(run.side)
+    if matrix is None:
+        return
+    wanted = matrix.cells.sum(axis=1)
+    for i in np.argsort(-wanted).tolist():
+        name = matrix.names[i]
+        if wanted[i] >= NEVER and matrix.cells[i, i] == 0 and not name.startswith("("):
+            text = f"class {cut(name, 60)!r} is never answered right ({int(wanted[i]):,} times there)"
+            yield float(wanted[i] / max(1, wanted.sum())), text, f"class={quote(name, safe='')}"
+            return
+
+
+def _doubted(found: Assembled, run: OfRun) -> Said:
+    """Annotations that are probably wrong."""
+    n = int((np.nan_to_num(found.collector.suspect) >= SURE).sum())
+    if n:
+        text = (
+            f"{n:,} annotation{'s are' if n > 1 else ' is'} probably wrong: sure answers speak against them"
+        )
+        yield min(0.02, n / max(1, run.n)), text, f"suspect={SURE:g}..&sort=suspect:desc"
+
+
+def of_comparisons(report: Mapping[str, Any]) -> list[Remark]:
+    """What surely got worse, task by task; what got better, in one sentence; the groups that moved."""
+    found: list[Remark] = []
+    better: dict[tuple[int, int], list[Mapping[str, Any]]] = {}
+    for c in report["comparisons"]:
+        if c["significant"] and c["difference"] < 0:
+            found.append(_worse(report, c))
+        elif c["significant"]:
+            better.setdefault((c["a"], c["b"]), []).append(c)
+        found += _moved(report, c)
+    return found + [_better(report, some) for some in better.values()]
+
+
+def _names(report: Mapping[str, Any], c: Mapping[str, Any]) -> tuple[str, str, str]:
+    """The task, and the two checkpoints."""
+    runs = report["runs"]
+    return report["tasks"][c["task"]]["name"], runs[c["a"]]["name"], runs[c["b"]]["name"]
+
+
+def _share(report: Mapping[str, Any], c: Mapping[str, Any]) -> float:
+    """A difference as a share of the best score that a metric gives."""
+    return abs(float(c["difference"])) / max(1.0, report["tasks"][c["task"]]["maximum"] or 1.0)
+
+
+def _worse(report: Mapping[str, Any], c: Mapping[str, Any]) -> Remark:
+    task, a, b = _names(report, c)
+    text = (
+        f"{task}: {b} is worse than {a} by {-100 * c['difference']:.1f} points "
+        f"({c['lost']:,} samples lost, {c['gained']:,} gained)"
+    )
+    return Remark(2 * _share(report, c), text, _flipped(c, "lost"))
+
+
+def _better(report: Mapping[str, Any], some: Sequence[Mapping[str, Any]]) -> Remark:
+    most = max(some, key=lambda c: _share(report, c))
+    task, a, b = _names(report, most)
+    n = sum((c["a"], c["b"]) == (most["a"], most["b"]) for c in report["comparisons"])
+    where = f"on {task}" if n == 1 else f"on {len(some)} of {n} tasks, most on {task}"
+    text = (
+        f"{b} is better than {a} {where}: by {100 * most['difference']:.1f} points "
+        f"({most['gained']:,} samples gained, {most['lost']:,} lost)"
+    )
+    return Remark(0.5 * _share(report, most), text, _flipped(most, "gained"))
+
+
+def _moved(report: Mapping[str, Any], c: Mapping[str, Any]) -> list[Remark]:
+    """The group that moved most, where it moved otherwise than the whole."""
+    for group in c["groups"][:1]:
+        apart = abs((group["difference"] or 0.0) - (c["difference"] or 0.0))
+        if group["moved"] and group["filter"] and apart > LEAST:
+            task, a, b = _names(report, c)
+            name = cut(group["name"], 60) or "other"
+            text = (
+                f"{task}: group {name!r} moved by {100 * group['difference']:+.1f} points from {a} to {b}, "
+                f"all samples by {100 * c['difference']:+.1f}"
+            )
+            lost = group["difference"] < 0
+            link = _flipped(c, "lost" if lost else "gained", f"{group['filter']}&")
+            weight = (1.5 if lost else 0.5) * apart * group["n"] / max(1, c["n"])
+            return [Remark(weight, text, link)]
+    return []
+
+
+def _flipped(c: Mapping[str, Any], which: str, more: str = "") -> str:
+    return f"/task/{c['task']}/samples?{more}flip={c['a']}-{c['b']}:{which}"
+
+
+def chosen(remarks: Sequence[Remark]) -> list[dict[str, str]]:
+    """The weightiest ones, for the page."""
+    ordered = sorted(remarks, key=lambda remark: -remark.weight)
+    return [{"text": remark.text, "link": remark.link} for remark in ordered[:MOST]]

@@ -1,0 +1,131 @@
+"""One sample as the page shows it: pictures, prompt, target, and what each run answered."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from evalkit.printing import cut
+from evalkit.types import Size
+from evalkit.viewer import shapes
+from evalkit.viewer.pictures import Pictures
+from evalkit.viewer.shapes import Answer, Target
+from evalkit.viewer.stream import Line, pictured
+
+
+@dataclass(frozen=True)
+class Said:
+    """One run's line of a sample, read."""
+
+    line: Line
+    answer: Answer
+    stop: str
+    margin: float
+    invalid: str  # why the answer is unreadable, or ''
+    remark: str  # what else is odd about it
+    scores: tuple[tuple[str, float], ...]
+    why: tuple[tuple[str, str], ...] = ()
+    fields: tuple[tuple[str, str, str, bool], ...] | None = None
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One sample, read."""
+
+    id: str
+    target: Target
+    size: Size | None
+    said: tuple[Said | None, ...]
+    masks: tuple[tuple[str, str], ...] = ()  # of the target: outline and label
+
+    @property
+    def line(self) -> Line:
+        """The line of the first run that has the sample."""
+        return next(said.line for said in self.said if said is not None)
+
+
+def record(shown: Shown, sides: int, of: Sequence[int], pictures: Pictures) -> dict[str, Any]:
+    """The sample for the page; `of` says which of the report's `sides` each run is."""
+    line, target = shown.line, shown.target
+    runs: list[Any] = [None] * sides
+    for side, said in zip(of, shown.said, strict=True):
+        runs[side] = None if said is None else _answered(said)
+    question = line.get("question")
+    return {
+        "id": shown.id,
+        "question": None if question is None else cut(str(question), shapes.SHORT),
+        "prompt": cut(str(line.get("prompt", "")), shapes.SHORT),
+        "group": line["group"],
+        "images": [_image(key, path, shown.size, pictures) for key, path in pictured(line)],
+        "target": {
+            "texts": [cut(text, shapes.LONGEST) for text in target.texts],
+            "boxes": _labelled(target.boxes, target.labels),
+            "masks": [{"path": path, "label": label} for path, label in shown.masks],
+            "other": [list(pair) for pair in target.other],
+        },
+        "runs": runs,
+    }
+
+
+def _answered(said: Said) -> dict[str, Any]:
+    return {
+        "answer": cut(said.line["text"], shapes.LONGEST),
+        "parsed": cut(shapes.parsed(said.answer), shapes.LONGEST),
+        "boxes": [[*box, None] for box in _labelled(said.answer.boxes, said.answer.labels)],
+        "masks": shapes.outlines_of(said.answer),
+        "stop": said.stop,
+        "margin": None if math.isnan(said.margin) else round(said.margin, 5),
+        "invalid": said.invalid,
+        "remark": said.remark,
+        "scores": [[metric, None if math.isnan(value) else round(value, 6)] for metric, value in said.scores],
+        "why": [list(pair) for pair in said.why],
+        "fields": None if said.fields is None else [list(field) for field in said.fields],
+    }
+
+
+def _labelled(boxes: Sequence[shapes.PixelBox], labels: Sequence[str] | None) -> list[list[Any]]:
+    names = labels or [""] * len(boxes)
+    return [[*(round(side, 2) for side in box), name] for box, name in zip(boxes, names, strict=True)]
+
+
+def _image(key: str, path: str, size: Size | None, pictures: Pictures) -> dict[str, Any]:
+    found = pictures.made.get(key)
+    height, width = found.size if found is not None else size or (0, 0)
+    return {
+        "src": None if found is None else found.src,
+        "width": width,
+        "height": height,
+        "name": path,
+        **({"missing": pictures.missing[key]} if key in pictures.missing else {}),
+    }
+
+
+def without_content(full: Mapping[str, Any]) -> dict[str, Any]:
+    """A record that may be passed on: no picture, no name of a file, no question, prompt, target or answer;
+    boxes, scores and what is counted stay."""
+    target = full["target"]
+    return {
+        **full,
+        "question": None,
+        "prompt": "",
+        "images": [{**image, "src": None, "name": "", "missing": ""} for image in full["images"]],
+        "target": {"texts": [], "boxes": _unnamed(target["boxes"]), "masks": [], "other": []},
+        "runs": [run and {**run, **_WITHHELD, "boxes": _unnamed(run["boxes"])} for run in full["runs"]],
+    }
+
+
+_WITHHELD: dict[str, Any] = {
+    "answer": "",
+    "parsed": "",
+    "why": [],
+    "fields": None,
+    "masks": [],
+    "invalid": "",
+    "remark": "",
+}
+
+
+def _unnamed(boxes: Sequence[Sequence[Any]]) -> list[list[Any]]:
+    return [[*box[:4], "", *box[5:]] for box in boxes]

@@ -1,0 +1,414 @@
+"""The sections of a task's page: what was right and wrong, by kind, group, class, size; each part names the
+filter that shows its samples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import numpy.typing as npt
+
+from evalkit import registry
+from evalkit.report import breakdowns, causes
+from evalkit.viewer import faults, marks
+from evalkit.viewer.assembled import Assembled, has_flag
+from evalkit.viewer.collect import OfRun
+
+Section = dict[str, Any]
+BINS = 20
+PARTS = 60  # rows of a table of groups or classes, the largest
+SIZES = ((0.0, 0.005), (0.005, 0.02), (0.02, 0.1), (0.1, 0.3), (0.3, 1.0))
+"""Shares of the image; an object of 32 by 32 pixels in a photo of COCO has about 0.003."""
+
+
+def filter_of(**parts: str) -> str:
+    """`group=yes%2Fno`: what of a sample's columns must hold, as in the page's address."""
+    return "&".join(f"{key.replace('_', ':')}={quote(value, safe='')}" for key, value in parts.items())
+
+
+def of_task(found: Assembled) -> list[Section]:
+    """All sections that have anything to show, what to look at first before the rest."""
+    runs = found.collector.runs
+    makers: Sequence[Callable[[Assembled, Sequence[OfRun]], Iterator[Section]]] = (
+        _errors, _groups, _scores, _overlap, _sizes, _by_class, _confusion, _precision, _calibration,
+        _margins, _lengths, _stored, _odd,
+    )  # fmt: skip
+    return [section for maker in makers for section in maker(found, runs)]
+
+
+# --- errors ------------------------------------------------------------------------------------------
+
+
+def errors(found: Assembled, run: OfRun) -> dict[str, tuple[int, float | None]]:
+    """Of each kind of error how many samples have it, and what the score would gain without it (None where
+    that is not known), the costliest first."""
+    labels = list(run.errors.names)
+    counts = {name: has_flag(run.error, labels, name) for name in labels}
+    if found.collector.survey.kind == "objects":
+        gains = _gains(run)
+        each = {name: (int(there.sum()), gains.get(name)) for name, there in counts.items()}
+    else:
+        lost = np.where(run.has, 1 - np.nan_to_num(run.share.astype(np.float64), nan=1.0), 0.0)
+        main = run.part.main
+        judge = None if main is None else marks.inner(run.part.judges[main.score.metric])
+        plain = judge is not None and judge.maximum == 1.0 and not judge.lower_is_better
+        total = max(1, int(run.has.sum()))
+        each = {
+            name: (int(there.sum()), float(lost[there].sum()) / total if plain else None)
+            for name, there in counts.items()
+        }
+    return dict(sorted(each.items(), key=lambda item: (-(item[1][1] or 0.0), -item[1][0])))
+
+
+def _gains(run: OfRun) -> Mapping[str, float]:
+    """ΔAP of each kind of error: as the task's own metric says it, else TIDE's at an IoU of .5."""
+    for cell in run.part.cells:
+        if stored := cell.score.breakdowns.get("error"):
+            return {name: float(row["ΔAP"]) for name, row in stored.items() if "ΔAP" in row}
+    if not run.objects or len(run.objects) < int(run.has.sum()):
+        return {}
+    found = registry.make("metrics", "tide").breakdowns(run.objects).get("error", {})
+    return {name: float(row["ΔAP"]) for name, row in found.items()}
+
+
+def _errors(found: Assembled, runs: Sequence[OfRun]) -> Iterator[Section]:
+    each = [errors(found, run) for run in runs]
+    names = sorted(
+        {name for one in each for name in one},
+        key=lambda name: -max(one[name][1] or one[name][0] / 1e9 for one in each if name in one),
+    )
+    if not names:
+        return
+    sides, objects = found.collector.sides, found.collector.survey.kind == "objects"
+    rows = []
+    for name in names:
+        counts, values, filters = _empty(sides), _empty(sides), _empty(sides)
+        for run, one in zip(runs, each, strict=True):
+            n, gain = one.get(name, (0, 0.0))
+            counts[run.side] = n
+            values[run.side] = None if gain is None else {"value": gain, "low": None, "high": None}
+            filters[run.side] = f"error:{run.side}={quote(name, safe='')}"
+        about = causes.ERRORS.get(name) or faults.TEXTS.get(name) or faults.REGIONS.get(name) or ""
+        rows.append({"label": name, "n": counts, "filter": filters, "values": values, "about": about})
+    cost = "what AP would gain without them (TIDE)" if objects else "what the score would gain without them"
+    yield {
+        "kind": "bars",
+        "title": "Kinds of error",
+        "about": f"How many samples have each, and {cost}. Begin with the longest bar.",
+        "unit": "ΔAP" if objects else "gain",
+        "rows": rows,
+    }
+
+
+def _empty(sides: int) -> list[Any]:
+    return [None] * sides
+
+
+# --- parts of the score ------------------------------------------------------------------------------
+
+
+def _groups(found: Assembled, runs: Sequence[OfRun]) -> Iterator[Section]:
+    names = list(found.collector.groups.names)
+    if len(names) < 2:
+        return
+    group, rows = found.collector.group, []
+    for code in sorted(range(len(names)), key=lambda code: -int((group == code).sum()))[:PARTS]:
+        values = _empty(found.collector.sides)
+        for run in runs:
+            stored = run.part.main.score.groups.get(names[code]) if run.part.main is not None else None
+            values[run.side] = _interval(stored or {"value": _mean(run.score[(group == code) & run.has])})
+        rows.append(
+            {
+                "label": names[code] or "other",
+                "n": int((group == code).sum()),
+                "filter": filter_of(group=names[code]),
+                "values": values,
+            }
+        )
+    yield {
+        "kind": "bars",
+        "title": "Score by group",
+        "about": "Groups are question types, languages or whatever else the dataset states.",
+        "unit": "score",
+        "rows": rows,
+    }
+
+
+def _interval(row: Mapping[str, float | None]) -> dict[str, float | None] | None:
+    if row.get("value") is None or math.isnan(row["value"] or 0.0):
+        return None
+    return {"value": row["value"], "low": row.get("low"), "high": row.get("high")}
+
+
+def _mean(values: npt.NDArray[np.float32]) -> float | None:
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else None
+
+
+def _by_class(found: Assembled, runs: Sequence[OfRun]) -> Iterator[Section]:
+    tables = {run.side: _table(run, "class") for run in runs}
+    names = [n for n in dict.fromkeys(n for table in tables.values() for n in table) if n[:1] != "("]
+    if not names:
+        return
+    figure = next(
+        (f for f in ("AP", "F1", "recall") if any(f in row for t in tables.values() for row in t.values())),
+        "",
+    )
+    wanted = {
+        name: max(int(t[name].get("wanted", 0)) for t in tables.values() if name in t) for name in names
+    }
+    known = {name for matrix in found.matrices.values() for name in matrix.names}
+    rows = []
+    for name in sorted(names, key=lambda name: (-wanted[name], name))[:PARTS]:
+        values = _empty(found.collector.sides)
+        for side, table in tables.items():
+            values[side] = _interval({"value": table.get(name, {}).get(figure)})
+        filters = filter_of(**{"class": name}) if name in known else None
+        rows.append({"label": name, "n": wanted[name], "filter": filters, "values": values})
+    yield {
+        "kind": "bars",
+        "title": f"{figure} by class",
+        "about": "The most frequent class first; a rare class scatters.",
+        "unit": figure,
+        "rows": rows,
+    }
+
+
+def _table(run: OfRun, name: str) -> Mapping[str, Mapping[str, float]]:
+    """A stored breakdown, of the metric that says most."""
+    every = [cell.score.breakdowns.get(name, {}) for cell in run.part.cells]
+    return max(every, key=lambda table: sum(map(len, table.values())), default={})
+
+
+def _confusion(found: Assembled, runs: Sequence[OfRun]) -> Iterator[Section]:
+    for side, matrix in found.matrices.items():
+        yield {
+            "kind": "matrix",
+            "run": side,
+            "title": "Which class was answered for which",
+            "about": "A row is a true class, a column an answered one; beside the diagonal are confusions.",
+            "rows": list(matrix.names),
+            "columns": list(matrix.names),
+            "cells": matrix.cells.tolist(),
+            "filters": f"pair:{side}",
+        }
+
+
+# --- distributions -----------------------------------------------------------------------------------
+
+
+def _scores(found: Assembled, runs: Sequence[OfRun]) -> Iterator[Section]:
+    main = next((run.part.main for run in runs if run.part.main is not None), None)
+    if main is None:
+        return
+    judge = marks.inner(
+        next(r.part.judges[main.score.metric] for r in runs if main.score.metric in r.part.judges)
+    )
+    top = judge.maximum
+    about = f"Each sample's own {main.score.metric.partition('(')[0]}."
+    yield from _histogram("Scores", about, "score", [(r, r.score) for r in runs], judge.minimum, top)
+
+
+def _overlap(found: Assembled, runs: Sequence[OfRun]) -> Iterator[Section]:
+    about = "How well boxes lie: of one box its IoU, of several their mean."
+    yield from _histogram("IoU of boxes", about, "iou", [(r, r.iou) for r in runs], 0.0, 1.0)
+
+
+def _lengths(found: Assembled, runs: Sequence[OfRun]) -> Iterator[Section]:
+    about = "In tokens where the run kept them, else in characters; a heap at the end means answers were cut."
+    yield from _histogram("Answer length", about, "length", [(r, r.length) for r in runs], 0.0, None)
+
+
+def _histogram(
+    title: str, about: str, column: str, values: Sequence[tuple[OfRun, npt.NDArray[np.float32]]], low: float,
+    high: float | None,
+) -> Iterator[Section]:  # fmt: skip
+    known = [(run.side, one[~np.isnan(one)]) for run, one in values]
+    every = np.concatenate([one for _, one in known]) if known else np.zeros(0)
+    if not len(every) or (top := float(every.max())) <= low:
+        return
+    edges = np.linspace(low, top if high is None or top > high else high, BINS + 1)
+    if column == "length":  # whole numbers
+        step = math.ceil((top + 1) / BINS)
+        edges = np.arange(0, top + step + 1, step, dtype=np.float64)
+    yield {
+        "kind": "histogram",
+        "title": title,
+        "about": about,
+        "column": column,
+        "edges": [round(float(edge), 6) for edge in edges],
+        "series": [{"run": side, "counts": _counts(one, edges)} for side, one in known],
+    }
+
+
+def _counts(values: npt.NDArray[np.float32], edges: npt.NDArray[np.float64]) -> list[int]:
+    found = np.histogram(values.astype(np.float64), edges)[0]
+    return [int(n) for n in found]
+
+
+def _sizes(found: Assembled, runs: Sequence[OfRun]) -> Iterator[Section]:
+    size, rows = found.collector.size, []
+    for low, high in SIZES:
+        inside = (size >= low) & ((size < high) | (high == 1.0))
+        if not inside.any():
+            continue
+        values = _empty(found.collector.sides)
+        for run in runs:
+            values[run.side] = _interval({"value": _mean(run.iou[inside & run.has])})
+        label = f"{100 * low:g} to {100 * high:g} % of the image"
+        rows.append(
+            {"label": label, "n": int(inside.sum()), "filter": f"size={low:g}..{high:g}", "values": values}
+        )
+    if len(rows) > 1:
+        yield {
+            "kind": "bars",
+            "title": "IoU by box size",
+            "about": "The mean IoU; where small objects fall off, a higher resolution may help.",
+            "unit": "IoU",
+            "rows": rows,
+        }
+
+
+# --- curves ------------------------------------------------------------------------------------------
+
+
+def _precision(found: Assembled, runs: Sequence[OfRun]) -> Iterator[Section]:
+    """Of detections that have scores: the order of equal ones would be a curve of nothing."""
+    series = []
+    for run in runs:
+        boxes = [box for row in run.objects if row is not None for box in row["boxes"]]
+        if len({box[1] for box in boxes}) < 3:
+            continue
+        wanted = sum(n for row in run.objects for n in row["objects"].values())
+        ordered = sorted(boxes, key=lambda box: -box[1])
+        right = np.cumsum([box[2] == 1 for box in ordered])
+        at = np.unique(np.linspace(0, len(ordered) - 1, 100).astype(int))
+        points = [[right[i] / max(1, wanted), right[i] / (i + 1), None, None] for i in at]
+        series.append({"name": "", "run": run.side, "points": _plain(points), "filters": None})
+    if series:
+        yield {
+            "kind": "curve",
+            "title": "Precision and recall",
+            "about": "Of all classes together at an IoU of .5, the surest detections first.",
+            "x": {"label": "recall"},
+            "y": {"label": "precision"},
+            "diagonal": False,
+            "series": series,
+        }
+
+
+def _plain(points: Sequence[Sequence[Any]]) -> list[list[float | None]]:
+    return [[None if v is None else round(float(v), 5) for v in point] for point in points]
+
+
+def _calibration(found: Assembled, runs: Sequence[OfRun]) -> Iterator[Section]:
+    series = []
+    for run in runs:
+        sure, right = run.journal.confidence, run.right
+        points, filters = [], []
+        for low, high in zip(np.linspace(0, 0.9, 10), np.linspace(0.1, 1.0, 10), strict=True):
+            inside = (sure >= low) & ((sure < high) | (high > 0.99)) & ~np.isnan(right)
+            if n := int(inside.sum()):
+                share = float(right[inside].mean())
+                half = 1.96 * math.sqrt(max(share * (1 - share), 1e-9) / n)
+                points.append(
+                    [float(sure[inside].mean()), share, max(0.0, share - half), min(1.0, share + half)]
+                )
+                filters.append(f"confidence:{run.side}={low:.1f}..{high:.1f}")
+        if points:
+            series.append({"name": "", "run": run.side, "points": _plain(points), "filters": filters})
+    if series:
+        yield {
+            "kind": "curve",
+            "title": "Calibration",
+            "about": "How often answers of a confidence are right; below the line the model is too sure.",
+            "x": {"label": "mean probability of the answer's tokens"},
+            "y": {"label": "share right"},
+            "diagonal": True,
+            "series": series,
+        }
+
+
+def _margins(found: Assembled, runs: Sequence[OfRun]) -> Iterator[Section]:
+    series = []
+    for run in runs:
+        known = ~np.isnan(run.journal.margin) & ~np.isnan(run.share)
+        if known.sum() < BINS:
+            continue
+        margin, share = run.journal.margin[known], run.share[known].astype(np.float64)
+        order = np.argsort(-margin, kind="stable")
+        mean = np.cumsum(share[order]) / np.arange(1, len(order) + 1)
+        at = np.unique(np.linspace(0, len(order) - 1, 40).astype(int)[1:])
+        points = [[(i + 1) / len(order), mean[i], None, None] for i in at]
+        filters = [f"margin:{run.side}={margin[order[i]]:.6g}.." for i in at]
+        series.append({"name": "", "run": run.side, "points": _plain(points), "filters": filters})
+    if series:
+        yield {
+            "kind": "curve",
+            "title": "Score of the surest answers",
+            "about": "By the margin of the closest choice of a token; where the curve falls, doubtful "
+            "answers could be left to a person.",
+            "x": {"label": "share of the samples, the surest first"},
+            "y": {"label": "mean score, 0 to 1"},
+            "diagonal": False,
+            "series": series,
+        }
+
+
+# --- tables ------------------------------------------------------------------------------------------
+
+
+def _stored(found: Assembled, runs: Sequence[OfRun]) -> Iterator[Section]:
+    """Other parts that the scores hold: JSON fields, thresholds."""
+    kinds = {name for run in runs for cell in run.part.cells for name in cell.score.breakdowns}
+    for name in sorted(kinds - {"class", "confusion", "error"}):
+        rows = []
+        for run in runs:
+            table = _table(run, name)
+            figures = list(dict.fromkeys(f for row in table.values() for f in row))
+            rows += [
+                [_side(run), part, *(breakdowns.shown(row.get(f)) for f in figures)]
+                for part, row in table.items()
+            ]
+        yield {
+            "kind": "table",
+            "title": f"By {name}",
+            "about": "Shares × 100; whole numbers are counts.",
+            "head": ["checkpoint", name, *figures],
+            "rows": rows[: PARTS * len(runs)],
+            "filters": None,
+        }
+
+
+def _side(run: OfRun) -> str:
+    return run.part.cells[0].model
+
+
+def _odd(found: Assembled, runs: Sequence[OfRun]) -> Iterator[Section]:
+    rows, filters = [], []
+    for run in runs:
+        main = run.part.main
+        lines = [] if main is None else list(causes.odd(main.score, main.task_file))
+        for line in lines:
+            what, _, cause = line.partition(": ")
+            rows.append([_side(run), what, cause])
+            state = (
+                "cut"
+                if "cut at" in what or "were cut" in what
+                else "invalid"
+                if "unreadable" in what
+                else "odd"
+            )
+            filters.append(f"state:{run.side}={state}")
+    if rows:
+        yield {
+            "kind": "table",
+            "title": "Odd answers",
+            "about": "What is odd about answers, and what usually causes it.",
+            "head": ["checkpoint", "what", "usual cause"],
+            "rows": rows,
+            "filters": filters,
+        }
