@@ -38,7 +38,7 @@ class Clock:
                     return
                 yield answer
 
-        Live.predict = predict  # type: ignore[method-assign]
+        Live.predict = predict  # type: ignore[assignment, method-assign]
 
 
 def tensors() -> int:
