@@ -153,6 +153,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 def test_every_sample_is_in_its_chunk_with_its_picture_and_scores(world: World) -> None:
     report, t = world.load("report"), world.task("colours_test")
     assert [run["name"] for run in report["runs"]] == ["old", "new"]
+    assert all(run["memory_bytes"] > 1 << 20 and run["seconds"] > 0 for run in report["runs"])
     columns, records = world.columns(t), world.load(f"{t}/samples/0")
     assert columns["id"] == sorted(columns["id"]) == [record["id"] for record in records]
     assert len(records) == 80
@@ -288,9 +289,10 @@ def test_images_outside_of_the_data_roots_are_not_shown(world: World, tmp_path: 
 
     pictures = Pictures(tmp_path / "out")
     where = Where.of_run({"source": {"root": str(world.folder), "entry": {}}}, ())
-    pictures.make([Wanted("a", str(secret), where), Wanted("b", "../secret.png", where)])
-    assert pictures.made == {}
-    assert set(pictures.missing) == {"a", "b"}
+    pictures.ask([Wanted("a", str(secret), where), Wanted("b", "../secret.png", where)])
+    assert all("outside of the data roots" in str(pictures.get(key)) for key in "ab")
+    assert pictures.get("c") == ""
+    pictures.finish()
 
 
 def test_redacted_and_without_images(world: World, tmp_path: Path) -> None:
@@ -312,6 +314,10 @@ def test_redacted_and_without_images(world: World, tmp_path: Path) -> None:
     assert records[0]["question"]
     assert records[0]["images"][0]["src"] is None
     assert not (plain / "thumbs").exists()
+    shown = evalkit.build_report(run, output=tmp_path / "p").parent
+    assert len(list((shown / "thumbs").rglob("*.jpg"))) == 40
+    evalkit.build_report(run, output=tmp_path / "p", redact=True)
+    assert not (shown / "thumbs").exists(), "pictures of an earlier report are not passed on"
 
 
 def test_one_file_runs_nothing_that_its_policy_does_not_name(world: World, tmp_path: Path) -> None:

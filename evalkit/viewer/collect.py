@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -188,7 +188,10 @@ class Collector:
             found, rows = self._objects.judge(targets, answers, sizes)
             room = max(0, KEPT - len(run.objects))
             run.objects += [row for row in rows if row is not None][:room]
-            return found
+            unread = [
+                ("unreadable", *one.errors) if b else one.errors for one, b in zip(found, bad, strict=True)
+            ]
+            return [replace(one, errors=kinds) for one, kinds in zip(found, unread, strict=True)]
         if self.survey.kind == "region":
             return [faults.region(*each) for each in zip(targets, answers, bad, strict=True)]
         shares = run.share[at].tolist()

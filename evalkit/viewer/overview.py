@@ -96,6 +96,10 @@ def _partial(parts: list[Part]) -> list[str]:
     for part in parts:
         cell = part.cells[0]
         found += [f"{part.run['task']}: {leaderboard.STAMPS[name][1]}" for name in cell.stamped]
+        data = part.run.get("data") or {}
+        found += [
+            f"{part.run['task']}: {text}" for key in ("doubts", "remarks") for text in data.get(key) or ()
+        ]
         if part.run.get("bad_images"):
             found.append(f"{part.run['task']}: {len(part.run['bad_images']):,} samples left out: bad images")
     return found

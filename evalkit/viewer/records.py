@@ -10,7 +10,7 @@ from typing import Any
 from evalkit.printing import cut
 from evalkit.types import Size
 from evalkit.viewer import shapes
-from evalkit.viewer.pictures import Pictures
+from evalkit.viewer.pictures import Picture, Pictures
 from evalkit.viewer.shapes import Answer, Target
 from evalkit.viewer.stream import Line, pictured
 
@@ -91,15 +91,12 @@ def _labelled(boxes: Sequence[shapes.PixelBox], labels: Sequence[str] | None) ->
 
 
 def _image(key: str, path: str, size: Size | None, pictures: Pictures) -> dict[str, Any]:
-    found = pictures.made.get(key)
-    height, width = found.size if found is not None else size or (0, 0)
-    return {
-        "src": None if found is None else found.src,
-        "width": width,
-        "height": height,
-        "name": path,
-        **({"missing": pictures.missing[key]} if key in pictures.missing else {}),
-    }
+    found = pictures.get(key)
+    if isinstance(found, Picture):
+        height, width = found.size
+        return {"src": found.src, "width": width, "height": height, "name": path}
+    height, width = size or (0, 0)
+    return {"src": None, "width": width, "height": height, "name": path, "missing": found}
 
 
 def without_content(full: Mapping[str, Any]) -> dict[str, Any]:

@@ -67,11 +67,17 @@ def _gains(run: OfRun) -> Mapping[str, float]:
     """ΔAP of each kind of error: as the task's own metric says it, else TIDE's at an IoU of .5."""
     for cell in run.part.cells:
         if stored := cell.score.breakdowns.get("error"):
-            return {name: float(row["ΔAP"]) for name, row in stored.items() if "ΔAP" in row}
+            return _known(stored)
     if not run.objects or len(run.objects) < int(run.has.sum()):
         return {}
     found = registry.make("metrics", "tide").breakdowns(run.objects).get("error", {})
-    return {name: float(row["ΔAP"]) for name, row in found.items()}
+    return _known(found)
+
+
+def _known(table: Mapping[str, Mapping[str, float | None]]) -> dict[str, float]:
+    """The gains that are known: of a class without an object nothing is gained or lost."""
+    gains = {name: row.get("ΔAP") for name, row in table.items()}
+    return {name: gain for name, gain in gains.items() if gain is not None and math.isfinite(gain)}
 
 
 def _errors(found: Assembled, runs: Sequence[OfRun]) -> Iterator[Section]:
@@ -158,7 +164,7 @@ def _by_class(found: Assembled, runs: Sequence[OfRun]) -> Iterator[Section]:
         "",
     )
     wanted = {
-        name: max(int(t[name].get("wanted", 0)) for t in tables.values() if name in t) for name in names
+        name: max(int(t[name].get("wanted") or 0) for t in tables.values() if name in t) for name in names
     }
     known = {name for matrix in found.matrices.values() for name in matrix.names}
     rows = []
