@@ -205,7 +205,7 @@ def fine_tune(
     every = read(file)
     features = seen(model, file.parent, scenes, trained)
     if afresh:
-        for name, p in model.model.language_model.layers.named_parameters():
+        for p in model.model.language_model.layers.parameters():
             if p.ndim == 2:
                 torch.nn.init.normal_(p, 0, 0.5 / p.shape[1] ** 0.5)
             else:
