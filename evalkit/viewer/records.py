@@ -94,8 +94,8 @@ def _labelled(boxes: Sequence[shapes.PixelBox], labels: Sequence[str] | None) ->
 
 
 def _image(key: str, path: str, pictures: Pictures, size: Size | None, stated: bool) -> dict[str, Any]:
-    """An image; `size` is what boxes are pixels of, where the annotations have it `stated`: then it is that even
-    of a file of another size."""
+    """An image; `size` is what boxes are pixels of, where the annotations have it `stated`: then it is that
+    even of a file of another size."""
     found = pictures.get(key)
     if isinstance(found, Picture):
         height, width = size if stated and size is not None else found.size
