@@ -33,8 +33,8 @@ def of_task(found: Assembled) -> list[Section]:
     """All sections that have anything to show, what to look at first before the rest."""
     runs = found.collector.runs
     makers: Sequence[Callable[[Assembled, Sequence[OfRun]], Iterator[Section]]] = (
-        _errors, _groups, _scores, _overlap, _sizes, _by_class, _confusion, curves.precision, curves.calibration,
-        curves.margins, _lengths, _stored, _odd,
+        _errors, _groups, _scores, _overlap, _sizes, _by_class, _confusion, curves.precision,
+        curves.calibration, curves.margins, _lengths, _stored, _odd,
     )  # fmt: skip
     return [section for maker in makers for section in maker(found, runs)]
 
