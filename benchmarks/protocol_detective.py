@@ -1,7 +1,7 @@
 """Does `evalkit doctor --protocol-of` name the convention that a checkpoint was trained with?
 
 `python -m benchmarks.protocol_detective OUT [--base demo|fresh] [--steps N] [--only CASE]...` trains a
-checkpoint for each convention and prints the table as Markdown. Checkpoints that are there are not trained again.
+checkpoint for each convention and prints the table as Markdown. What is there is not trained again.
 """
 
 from __future__ import annotations
@@ -63,9 +63,8 @@ def main() -> None:
     for seed, (file, images) in enumerate(zip(files, (400, 64), strict=True)):
         if not file.exists():
             write(file.parent, images, seed)
-    print(
-        "| trained with | its convention | named rightly | named wrongly | CPU seconds |\n|---|---|---|---|---|"
-    )
+    print("| trained with | its convention | named rightly | named wrongly | CPU seconds |")
+    print("|---|---|---|---|---|")
     for case in args.only or trained_apart.CASES:
         out = args.out / case.replace(" ", "-").replace(",", "")
         print(line(case, files[0], files[1], out, args.steps, base), flush=True)

@@ -1,4 +1,4 @@
-"""PaliGemmas that are trained by one convention each, for benchmarks.protocol_detective: fine-tunes of the demo
+"""PaliGemmas trained by one convention each, for benchmarks.protocol_detective: fine-tunes of the demo
 model, or smaller ones from nothing.
 
 The masks, token ids and the loop are written here once more and not taken from the engines, so that a mistake
@@ -130,7 +130,7 @@ def read(file: Path) -> list[Line]:
 
 
 def pixels(folder: Path, images: int, side: int, trained: Conventions) -> torch.Tensor:
-    """The images as the model gets them, (images, 3, side, side) from -1 to 1; by the convention or as `hf`."""
+    """The images as the model gets them, (images, 3, side, side) from -1 to 1: by the convention, or `hf`."""
     usual = Preparation(side, "bicubic", True, jpeg="precise")
     how = conventions.preparation(usual, trained)
     made = [prepare(ImageRef(str(folder / f"{n:05d}.png")), how).pixels for n in range(images)]
