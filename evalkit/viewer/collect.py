@@ -189,7 +189,8 @@ class Collector:
         if self.survey.kind == "objects":
             found, rows = self._objects.judge(targets, answers, sizes)
             room = max(0, KEPT - len(run.objects))
-            for metric in [m for m in run.part.judges if m.startswith("coco_ap")][:1]:
+            ranks = [m for m, j in run.part.judges.items() if hasattr(j, "rank") and hasattr(j, "agnostic")]
+            for metric in ranks[:1]:  # average precision, whose rows have the scores
                 for line in lines:
                     run.ranked.add(_row(run.part, line, metric))
             run.objects += [row for row in rows if row is not None][:room]
