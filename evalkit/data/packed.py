@@ -472,12 +472,13 @@ class Packer:
         self._store.targets.append(place)
 
     def _record(self, names: tuple[str, ...], values: tuple[Any, ...]) -> tuple[Any, ...]:
-        """The number of the names, and the values; what is large and the very object of the record before is
-        kept once, as all categories of a dataset are."""
+        """The number of the names, and the values; what is large and as in the record before (of tuples: the
+        very same) is kept once, as all categories of a dataset are."""
         before, numbers = self._last.get(names, ((), {}))
         shared: dict[int, int] = {}
         for n, (value, old) in enumerate(zip(values, before, strict=False)):
-            if value is old and type(value) in (str, tuple) and len(value) > _LARGE:
+            alike = value == old if type(value) is type(old) is str else value is old and type(value) is tuple
+            if alike and len(value) > _LARGE:
                 shared[n] = numbers[n] if n in numbers else len(self._store.shared)
                 if n not in numbers:
                     self._store.shared.append(value)
