@@ -10,6 +10,7 @@ import http.client
 import itertools
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -30,10 +31,11 @@ from evalkit.errors import UserError
 from evalkit.evaluation import plan as planning
 from evalkit.evaluation.predict import Session, run
 from evalkit.report.decision import summary
+from evalkit.runs import sealed
 from evalkit.tasks import dataset, loader
 from evalkit.tasks.dataset import Selection
-from evalkit.types import Prediction, Request
-from evalkit.viewer import classes, faults, outlines, scripts, serve, shapes, why
+from evalkit.types import Box, Prediction, Request
+from evalkit.viewer import classes, faults, outlines, ranked, scripts, serve, shapes, why
 from evalkit.viewer.columns import escaped
 from evalkit.viewer.pictures import longest
 from evalkit.viewer.shapes import Answer, Target
@@ -344,6 +346,15 @@ def test_mistakes_are_one_sentence(world: World, tmp_path: Path, capsys: pytest.
     assert main(["report", str(world.runs), "--output", str(mine)]) == 2
     assert "is no report and not empty; name a new folder with --output" in capsys.readouterr().err
     assert (mine / "thesis.txt").read_text() == "all of it"
+    broken = tmp_path / "broken"
+    shutil.copytree(next(world.runs.glob("colours*.new.*")), broken)
+    row = (broken / "rows.jsonl").read_text().replace('"exact_match"', '"other"')
+    (broken / "rows.jsonl").write_text(row)
+    scores = json.loads((broken / "scores.json").read_text())
+    plain = {key: value for key, value in scores.items() if key not in ("seal", "schema")}
+    sealed.write(broken / "scores.json", plain | {"rows": hashlib.sha256(row.encode()).hexdigest()})
+    assert main(["report", str(broken), "--output", str(tmp_path / "b")]) == 2
+    assert "sample q0-0: has no row of exact_match; `evalkit score" in capsys.readouterr().err
     empty = tmp_path / "empty"
     empty.mkdir()
     assert main(["report", str(empty)]) == 2
@@ -481,6 +492,23 @@ def test_json_stands_field_by_field() -> None:
     assert why.fields({}, Answer("{}"), target) is None
 
 
+def test_precision_and_recall_are_those_of_coco_ap() -> None:
+    found = ranked.Ranked()
+    judge = registry.make("metrics", "coco_ap(rank='logprob')")
+    objects = [{"category": "a", "box": (10 * i, 0, 8, 8), "area": 64, "iscrowd": 0} for i in range(3)]
+    target = {"size": (50, 50), "image_id": 1, "categories": ("a",), "objects": objects}
+    said = [((0, 0, 8, 8), 0.9), ((40, 40, 8, 8), 0.8), ((10, 0, 8, 8), 0.7), ((10, 0, 8, 8), 0.6)]
+    boxes = tuple(Box.of_pixels(box, (50, 50), "a", score) for box, score in said)
+    for row in judge.rows([boxes], [target]):
+        found.add(row)
+    assert found.points() == [
+        pytest.approx(p) for p in ([1 / 3, 1], [1 / 3, 0.5], [2 / 3, 2 / 3], [2 / 3, 0.5])
+    ]
+    found.add({"pairs": []})
+    assert found.wanted == 3
+    assert ranked.Ranked().points() == []
+
+
 def test_ids_stay_on_one_line() -> None:
     assert escaped("a\nb\\c\r") == "a\\nb\\\\c\\r"
 
@@ -498,6 +526,7 @@ def test_targets_of_unknown_shapes_are_shown_as_they_are() -> None:
     assert found.texts == ("a", "3")
     assert dict(found.other) == {"pair": "p1", "words": '[{"t": 1}]'}
     assert shapes.target_of({"target": None}) == Target()
+    assert shapes.target_of({"target": {"answers": 7}}).texts == ("7",)
     assert shapes.target_of(
         {"target": {"boxes": [[1, 2, 3], [0, 0, float("nan"), 2], [0, 1, 2, 3]]}}
     ).boxes == ((0, 1, 2, 3),)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from evalkit import registry
 from evalkit.comparison import suspects
-from evalkit.errors import UserError
+from evalkit.errors import Damaged, UserError
 from evalkit.types import Parser, Prediction, Size
 from evalkit.viewer import faults, marks, records, shapes, why
 from evalkit.viewer.classes import Names, Pairs
@@ -21,6 +21,7 @@ from evalkit.viewer.columns import Labels
 from evalkit.viewer.faults import Judged
 from evalkit.viewer.gather import Part, TaskRuns
 from evalkit.viewer.pictures import Pictures
+from evalkit.viewer.ranked import Ranked
 from evalkit.viewer.records import Said, Shown
 from evalkit.viewer.scripts import ZippedList
 from evalkit.viewer.shapes import Target
@@ -49,6 +50,7 @@ class OfRun:
     error: npt.NDArray[np.uint32] = field(init=False)
     errors: Labels = field(default_factory=Labels)
     pairs: Pairs = field(default_factory=Pairs)
+    ranked: Ranked = field(default_factory=Ranked)
     objects: list[Any] = field(default_factory=list)  # TIDE's rows of the first `KEPT` images
 
     def __post_init__(self) -> None:
@@ -157,7 +159,7 @@ class Collector:
         some = [line for line in lines if line is not None]
         at = np.array([start + k for k in there], dtype=np.intp)
         scores = {
-            metric: marks.values(judge, [line["rows"][metric] for line in some])
+            metric: marks.values(judge, [_row(run.part, line, metric) for line in some])
             for metric, judge in run.part.judges.items()
         }
         if run.part.main is not None and some:
@@ -187,6 +189,9 @@ class Collector:
         if self.survey.kind == "objects":
             found, rows = self._objects.judge(targets, answers, sizes)
             room = max(0, KEPT - len(run.objects))
+            for metric in [m for m in run.part.judges if m.startswith("coco_ap")][:1]:
+                for line in lines:
+                    run.ranked.add(_row(run.part, line, metric))
             run.objects += [row for row in rows if row is not None][:room]
             unread = [
                 ("unreadable", *one.errors) if b else one.errors for one, b in zip(found, bad, strict=True)
@@ -235,6 +240,15 @@ def _why(
     if judged.errors:
         found.append(("kind of error", ", ".join(judged.errors)))
     return list(dict.fromkeys(found))
+
+
+def _row(part: Part, line: Line, metric: str) -> Any:
+    """A sample's row of a metric. Raises Damaged where scores.json has the metric and rows.jsonl has not."""
+    try:
+        return line["rows"][metric]
+    except (KeyError, TypeError):
+        where = f"{part.folder.path / 'rows.jsonl'}: sample {line['id']}"
+        raise Damaged(f"{where}: has no row of {metric}; {part.folder.remedy}") from None
 
 
 def _unreadable(line: Line) -> bool:

@@ -21,12 +21,18 @@ SCALE, DIGITS = 100, 1  # as every table shows scores
 
 def report(gathered: Gathered, options: ReportOptions, command: str) -> dict[str, Any]:
     """`report` without what needs the samples."""
+    runs = [_side(gathered, side) for side in range(len(gathered.sides))]
+    if options.limit is not None:
+        for run in runs:
+            run["partial"].append(
+                f"this report shows {options.limit:,} samples of each task, or all (--limit)"
+            )
     return {
         "title": options.title or " · ".join(gathered.sides[:3]) + (" …" if len(gathered.sides) > 3 else ""),
         "command": command,
         "redacted": options.redact,
         "images": not (options.no_images or options.redact),
-        "runs": [_side(gathered, side) for side in range(len(gathered.sides))],
+        "runs": runs,
         "tasks": [_of_task(task, len(gathered.sides)) for task in gathered.tasks],
         "look_first": [],
         "comparisons": [],
