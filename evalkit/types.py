@@ -216,11 +216,12 @@ class Request:
     decode: Decode
     choices: tuple[str, ...] = ()
     whole: str = ""  # of a sample with several calls: all prompts, a line each
+    call: int = 0  # its number among the calls of its sample
 
     @property
     def further(self) -> bool:
         """Whether it is a call after the sample's first; what is recorded of a sample answers that."""
-        return bool(self.whole) and "\0" in self.id
+        return self.call > 0
 
     @property
     def seed(self) -> int:
