@@ -30,13 +30,10 @@ def filter_of(**parts: str) -> str:
 
 
 def of_task(found: Assembled) -> list[Section]:
-    """All sections that have anything to show, what to look at first before the rest."""
+    """All sections that have anything to show, what to look at first before the rest; `name` says which of
+    `MAKERS` made one."""
     runs = found.collector.runs
-    makers: Sequence[Callable[[Assembled, Sequence[OfRun]], Iterator[Section]]] = (
-        _errors, _groups, _scores, _overlap, _sizes, _by_class, _confusion, _precision, _calibration,
-        _margins, _lengths, _stored, _odd,
-    )  # fmt: skip
-    return [section for maker in makers for section in maker(found, runs)]
+    return [{"name": name, **section} for name, make in MAKERS.items() for section in make(found, runs)]
 
 
 # --- errors ------------------------------------------------------------------------------------------
@@ -418,3 +415,10 @@ def _odd(found: Assembled, runs: Sequence[OfRun]) -> Iterator[Section]:
             "rows": rows,
             "filters": filters,
         }
+
+
+MAKERS: Mapping[str, Callable[[Assembled, Sequence[OfRun]], Iterator[Section]]] = {
+    "errors": _errors, "groups": _groups, "scores": _scores, "overlap": _overlap, "sizes": _sizes,
+    "classes": _by_class, "confusion": _confusion, "precision-recall": _precision, "calibration": _calibration,
+    "coverage": _margins, "lengths": _lengths, "stored": _stored, "odd": _odd,
+}  # fmt: skip
