@@ -36,6 +36,7 @@ from evalkit.options.verbs import (
     CheckOptions,
     CompareOptions,
     ExportOptions,
+    PlotOptions,
     ReportOptions,
     RunOptions,
     ScoreOptions,
@@ -51,10 +52,11 @@ from evalkit.runs import store
 from evalkit.tasks import loader
 from evalkit.types import Metric, Parser, Score, Task
 from evalkit.viewer import build
+from evalkit.viewer import plot as figures
 
 __all__ = [
     "Compared", "Run", "Runs", "ask", "build_report", "check", "compare", "export", "flat_scores", "load",
-    "load_task", "metric", "parser", "run", "score", "sweep", "table",
+    "load_task", "metric", "parser", "plot", "run", "score", "sweep", "table",
 ]  # fmt: skip
 
 P = ParamSpec("P")
@@ -310,6 +312,12 @@ def build_report(options: ReportOptions) -> Path:
     """The pages of `evalkit report`, written: scores, every sample with its picture, what went wrong. Returns
     what to open. (`evalkit.report` is the package that writes tables.)"""
     return build.build(options, "evalkit.build_report")
+
+
+@_takes(PlotOptions)
+def plot(options: PlotOptions) -> list[Path]:
+    """The report's graphics as files for papers, written; where they are. Needs matplotlib."""
+    return list(figures.write(options))
 
 
 @_takes(ExportOptions)

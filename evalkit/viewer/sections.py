@@ -419,6 +419,6 @@ def _odd(found: Assembled, runs: Sequence[OfRun]) -> Iterator[Section]:
 
 MAKERS: Mapping[str, Callable[[Assembled, Sequence[OfRun]], Iterator[Section]]] = {
     "errors": _errors, "groups": _groups, "scores": _scores, "overlap": _overlap, "sizes": _sizes,
-    "classes": _by_class, "confusion": _confusion, "precision-recall": _precision, "calibration": _calibration,
-    "coverage": _margins, "lengths": _lengths, "stored": _stored, "odd": _odd,
+    "classes": _by_class, "confusion": _confusion, "precision-recall": _precision,
+    "calibration": _calibration, "coverage": _margins, "lengths": _lengths, "stored": _stored, "odd": _odd,
 }  # fmt: skip
