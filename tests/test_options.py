@@ -82,7 +82,13 @@ def test_python_takes_what_the_command_takes(verb: str) -> None:
 
 @pytest.mark.parametrize(("verb", "name"), [n for n in numbers() if n[0] in FUNCTIONS])
 def test_a_wrong_number_is_refused_by_every_function(verb: str, name: str) -> None:
-    known = {"run": ["m", "t"], "sweep": ["m", "t"], "check": ["c", "b"], "ask": ["i", "p", "m"]}
+    known = {
+        "run": ["m", "t"],
+        "sweep": ["m", "t"],
+        "check": ["c", "b"],
+        "ask": ["i", "p", "m"],
+        "plot": ["r"],
+    }
     needed: list[Any] = known.get(verb, [])
     with pytest.raises(UserError, match=rf"{verb}: {name}=-3: is below 1"):
         FUNCTIONS[verb](*needed, **{name: -3})

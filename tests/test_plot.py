@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import shlex
+import shutil
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ import evalkit
 from evalkit.cli.main import main
 from evalkit.errors import UserError
 from evalkit.options.verbs import FIGURES, PlotOptions
-from evalkit.viewer import drawing, ink, plot, sections
+from evalkit.viewer import drawing, ink, one, plot, sections
 from evalkit.viewer.drawing import Sheet
 from evalkit.viewer.gather import gather
 
@@ -104,6 +106,37 @@ def test_a_figure_holds_what_the_report_holds(runs: Path, tmp_path: Path) -> Non
 
 def read(path: Path) -> Any:
     return json.loads(path.read_text("utf-8").partition(", ")[2].removesuffix(");\n"))
+
+
+def block(title: str, language: str) -> str:
+    text = (Path(__file__).parent.parent / "docs/report.md").read_text(encoding="utf-8")
+    found = re.search(rf"## {title}\n.*?```{language}\n(.*?)```", text, re.S)
+    assert found
+    return found[1]
+
+
+@drawn
+@pytest.mark.parametrize("line", [line for line in block("Plots", "").split("\n") if line])
+def test_the_commands_of_the_docs(
+    runs: Path, tmp_path: Path, line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results").symlink_to(runs)
+    words = shlex.split(line, comments=True)
+    fewer = ["--limit=2", "--tasks=colours_test"] if "--tasks" not in words else []
+    assert main([*words[1:], *fewer]) == 0
+    assert list(tmp_path.rglob(f"*{Path(words[-1]).suffix}"))
+
+
+def test_the_notebook_of_the_docs(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results").symlink_to(runs)
+    code = block("In a notebook", "python")
+    if not importlib.util.find_spec("matplotlib"):
+        code = code.partition("evalkit.plot(")[0]
+    names: dict[str, Any] = {"evalkit": evalkit}
+    exec(code, names)  # our own documentation
+    assert "new$: answer" in str(names["sample"])
 
 
 # --- mistakes -----------------------------------------------------------------------------------------
@@ -264,3 +297,59 @@ def test_letters_that_the_font_lacks_are_named() -> None:
     with ink.style():
         figure = drawing.bars(Sheet(3, ["a"]), {"unit": "x", "rows": [row("漢字", 0.5)]})
     assert set(ink.saved(figure, "pdf", "t")[1]) == {"漢", "字"}
+
+
+# --- in a notebook -------------------------------------------------------------------------------------
+
+
+def test_a_table_in_a_notebook_is_html(runs: Path) -> None:
+    page = evalkit.load(runs)._repr_html_()
+    assert "objects_test" in page
+    assert "<!doctype" not in page
+    assert '<td class="best">' in page
+
+
+def test_a_sample_is_shown_with_boxes_and_masks_of_target_and_answer(runs: Path) -> None:
+    (run,) = (run for run in evalkit.load(runs) if run.task == "objects_test")
+    page = run.show(run.samples().id.iloc[0])._repr_html_()
+    figure = ET.fromstring(re.search(r"<svg .*?</svg>", page, re.S)[0])  # type: ignore[index]
+    assert figure.find(f"{SVG}image").get("href").startswith("data:image/jpeg;base64,")  # type: ignore[union-attr]
+    seen = [rect.get("stroke") for rect in figure.iter(f"{SVG}rect") if rect.get("stroke") != "white"]
+    assert seen == 2 * ["#007a5a"] + 2 * [ink.COLOURS[0]]
+    assert [text.text for text in figure.iter(f"{SVG}text")] == ["cat", "dog", "cat", "cat"]
+
+
+def test_two_checkpoints_answers_on_one_picture(runs: Path) -> None:
+    found = evalkit.load(runs).show("q3-0", task="colours_test")
+    assert [bool(answer) for answer in found.record["runs"]] == [True, True]
+    said = repr(found)
+    assert "_old: answer: " in said
+    assert "new$: answer: <script>" in said
+    page = found._repr_html_()
+    assert "<script" not in page
+    assert "\u202e" not in page
+    assert "&lt;script&gt;alert(1)" in page
+
+
+def test_an_id_of_two_tasks_needs_the_task(runs: Path, tmp_path: Path) -> None:
+    twin = tmp_path / "twin"
+    shutil.copytree(runs.parent / "questions", twin)
+    (twin / "colours_test.yaml").rename(twin / "twin_test.yaml")
+    go(twin / "twin_test.yaml", tmp_path / "runs", "m", wrong_at(0.1))
+    both = evalkit.load([runs, tmp_path / "runs"])
+    with pytest.raises(
+        UserError, match="several tasks have it; name one with task=: colours_test, twin_test"
+    ):
+        both.show("q3-0")
+    assert both.show("q3-0", task="twin_test").task == "twin_test"
+
+
+def test_an_id_that_is_not_there_is_said(runs: Path) -> None:
+    with pytest.raises(UserError, match=r"'q3-9': no sample is called so; did you mean q3-"):
+        evalkit.load(runs).show("q3-9")
+    with pytest.raises(UserError, match="no run is of it; did you mean colours_test"):
+        evalkit.load(runs).show("q3-0", task="colour_test")
+
+
+def test_the_target_is_drawn_in_the_pages_colour() -> None:
+    assert f"--target: {one.TARGET};" in (PAGE / "style.css").read_text("utf-8").partition("@media")[0]

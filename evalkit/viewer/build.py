@@ -17,7 +17,7 @@ from evalkit.viewer.first_look import Remark
 from evalkit.viewer.gather import Gathered, TaskRuns, gather
 from evalkit.viewer.masks import of_targets
 from evalkit.viewer.outlet import Folder, Outlet, SingleFile
-from evalkit.viewer.pictures import Pictures, Wanted, Where, longest
+from evalkit.viewer.pictures import Pictures, longest, wanted
 from evalkit.viewer.stream import Survey, survey
 
 Say = Callable[[str], None]
@@ -82,10 +82,8 @@ def _task(
 
 def _picture(task: TaskRuns, found: Survey, pictures: Pictures, options: ReportOptions) -> None:
     """Begins to make the pictures of a task's images."""
-    where = [Where.of_run(part.run, paths(options.data_root)) for part in task.parts]
-    exif = [str(part.run["identity"].get("preparation", {}).get("exif", "ignore")) for part in task.parts]
     pictures.longest = options.picture_size or longest(len(found.images))
-    pictures.ask(Wanted(key, path, where[k], exif[k]) for key, (path, k) in found.images.items())
+    pictures.ask(wanted([part.run for part in task.parts], found.images, paths(options.data_root)))
 
 
 def _said(task: TaskRuns, found: Assembled, pictures: Pictures) -> str:
