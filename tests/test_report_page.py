@@ -311,6 +311,11 @@ def test_keys_lead_through_the_selection_and_back(opened: Opened) -> None:
     page.keyboard.press("Escape")
     page.wait_for_selector("li[data-active=yes]")
     assert page.locator("li[data-active=yes] .id").inner_text() == ids[0]
+    page.focus("#search")
+    page.mouse.wheel(0, 400)
+    settled(page)
+    assert page.evaluate("() => document.activeElement.id") == "search"  # scrolling takes it from nobody
+    page.evaluate("() => document.activeElement.blur()")
     page.keyboard.press("?")
     assert page.locator("dialog").is_visible()
     page.keyboard.press("Escape")

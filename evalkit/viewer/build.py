@@ -39,6 +39,7 @@ def build(options: ReportOptions, command: str = "", say: Say = lambda text: Non
     try:
         for t, task in enumerate(gathered.tasks):
             found = _task(outlet, t, task, gathered, pictures, options, say)
+            report["tasks"][t]["n"] = found.collector.survey.n
             remarks += first_look.of_task(t, found)
             comparisons, why_not = compared.of_task(t, found)
             report["comparisons"] += comparisons

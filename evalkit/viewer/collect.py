@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from evalkit import registry
 from evalkit.comparison import suspects
-from evalkit.errors import UserError
+from evalkit.errors import Damaged, UserError
 from evalkit.types import Parser, Prediction, Size
 from evalkit.viewer import faults, marks, records, shapes, why
 from evalkit.viewer.classes import Names, Pairs
@@ -157,7 +157,7 @@ class Collector:
         some = [line for line in lines if line is not None]
         at = np.array([start + k for k in there], dtype=np.intp)
         scores = {
-            metric: marks.values(judge, [line["rows"][metric] for line in some])
+            metric: marks.values(judge, [_row(run.part, line, metric) for line in some])
             for metric, judge in run.part.judges.items()
         }
         if run.part.main is not None and some:
@@ -235,6 +235,15 @@ def _why(
     if judged.errors:
         found.append(("kind of error", ", ".join(judged.errors)))
     return list(dict.fromkeys(found))
+
+
+def _row(part: Part, line: Line, metric: str) -> Any:
+    """A sample's row of a metric. Raises Damaged where scores.json has the metric and rows.jsonl has not."""
+    try:
+        return line["rows"][metric]
+    except (KeyError, TypeError):
+        where = f"{part.folder.path / 'rows.jsonl'}: sample {line['id']}"
+        raise Damaged(f"{where}: has no row of {metric}; {part.folder.remedy}") from None
 
 
 def _unreadable(line: Line) -> bool:

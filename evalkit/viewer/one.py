@@ -140,8 +140,8 @@ def _safe(text: str) -> str:
 
 
 def sample(places: Sequence[Path], name: str, task: str = "", roots: Sequence[Path] = ()) -> Sample:
-    """A sample of runs, with the answer of each run of its task. Raises UserError where none has it, or several
-    tasks have."""
+    """A sample of runs, with the answer of each run of its task. Raises UserError where no task has it, or
+    several have."""
     gathered = gather(places)
     tasks = [runs.name for runs in gathered.tasks]
     if task and task not in tasks:

@@ -24,9 +24,9 @@ SIZES = ((0.0, 0.005), (0.005, 0.02), (0.02, 0.1), (0.1, 0.3), (0.3, 1.0))
 """Shares of the image; an object of 32 by 32 pixels in a photo of COCO has about 0.003."""
 
 
-def filter_of(**parts: str) -> str:
-    """`group=yes%2Fno`: what of a sample's columns must hold, as in the page's address."""
-    return "&".join(f"{key.replace('_', ':')}={quote(value, safe='')}" for key, value in parts.items())
+def filter_of(column: str, value: str) -> str:
+    """`group=yes%2Fno`: what a sample's column must have, as in the page's address."""
+    return f"{column}={quote(value, safe='')}"
 
 
 def of_task(found: Assembled) -> list[Section]:
@@ -93,7 +93,7 @@ def _errors(found: Assembled, runs: Sequence[OfRun]) -> Iterator[Section]:
             n, gain = one.get(name, (0, 0.0))
             counts[run.side] = n
             values[run.side] = None if gain is None else {"value": gain, "low": None, "high": None}
-            filters[run.side] = f"error:{run.side}={quote(name, safe='')}"
+            filters[run.side] = filter_of(f"error:{run.side}", name)
         about = causes.ERRORS.get(name) or faults.TEXTS.get(name) or faults.REGIONS.get(name) or ""
         rows.append({"label": name, "n": counts, "filter": filters, "values": values, "about": about})
     cost = "what AP would gain without them (TIDE)" if objects else "what the score would gain without them"
@@ -127,7 +127,7 @@ def _groups(found: Assembled, runs: Sequence[OfRun]) -> Iterator[Section]:
             {
                 "label": names[code] or "other",
                 "n": int((group == code).sum()),
-                "filter": filter_of(group=names[code]),
+                "filter": filter_of("group", names[code]),
                 "values": values,
             }
         )
@@ -169,7 +169,7 @@ def _by_class(found: Assembled, runs: Sequence[OfRun]) -> Iterator[Section]:
         values = _empty(found.collector.sides)
         for side, table in tables.items():
             values[side] = _interval({"value": table.get(name, {}).get(figure)})
-        filters = filter_of(**{"class": name}) if name in known else None
+        filters = filter_of("class", name) if name in known else None
         rows.append({"label": name, "n": wanted[name], "filter": filters, "values": values})
     yield {
         "kind": "bars",

@@ -5,6 +5,7 @@
   const { html, useState, useEffect, useMemo, visible, isNumber, count, plural, scaled } = evalkit;
   const { Panel, Quick, Chips, Sort, VirtualList, Row, RunName } = evalkit;
 
+  const WIDEST = 1500; // pixels, as the style has it
   const MOST_RUNS = 4; // answers in a row of the list
 
   /** Lower-cased text once the address asks for it. */
@@ -76,7 +77,8 @@
     const width = useWidth();
     const grid = query.view === "grid";
     const phone = width < 700;
-    const across = grid ? Math.max(1, Math.floor((width - (width > 1000 ? 320 : 40)) / 230)) : width > 1900 ? 2 : 1;
+    const place = Math.min(width, WIDEST) - (phone ? 40 : 340);
+    const across = grid ? Math.max(1, Math.floor(place / 230)) : 1;
     const runs = evalkit.runsOf(task).slice(0, MOST_RUNS);
     const height = grid ? 216 + 23 * (runs.length + 3) : Math.max(120, 24 + 23 * (runs.length + 3));
     useEffect(() => setActive(last.key === key ? last.at : null), [key]);
