@@ -17,6 +17,7 @@ from evalkit.viewer.pictures import Pictures, wanted
 from evalkit.viewer.stream import Survey, pictured, side_by_side, survey
 
 PIXELS = 768  # of a picture's longer side
+LEAST = 448  # of a small picture's width, as it is shown
 LETTERS = 2000  # of a text
 GUESSED = 5000  # ids of a task that a mistyped one may mean
 TARGET = "#007a5a"  # as page/style.css
@@ -40,7 +41,8 @@ class Sample:
         """What is known of it in words: a label and a text each."""
         target = self.record["target"]
         texts = dict.fromkeys([*target["texts"], *(box[4] for box in target["boxes"] if box[4])])
-        found = [("prompt", str(self.record["prompt"])), ("target", " | ".join(texts))]
+        found = [("prompt", str(self.record["prompt"]))]
+        found += [("target", " | ".join(texts))] if texts else []
         for name, run in self._answers():
             found.append((f"{name}: answer", run["answer"] or "(nothing)"))
             found += [(f"{name}: unreadable", run["invalid"])] if run["invalid"] else []
@@ -71,16 +73,18 @@ class Sample:
         if image["src"] is None and not image["width"]:
             return f"<p>{_safe(image.get('missing') or 'no picture')}</p>"
         width, height = image["width"], image["height"]
+        wide = min(max(width, LEAST), PIXELS)
         inside = (
             f'<image href="{html.escape(image["src"])}" width="{width}" height="{height}"/>'
             if image["src"]
             else ""
         )
         if first:
-            inside += "".join(_shapes(*part, max(width, height)) for part in self._parts())
+            every = [_shapes(*part, max(width, height)) for part in self._parts()]
+            inside += "".join(below for below, _ in every) + "".join(above for _, above in every)
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
-            f'aria-label="picture of the sample" style="max-width:100%;width:{min(width, PIXELS)}px">'
+            f'aria-label="picture of the sample" style="max-width:100%;width:{wide}px">'
             f"{inside}</svg>" + (f"<p>{_safe(image.get('missing', ''))}</p>" if not image["src"] else "")
         )
 
@@ -103,28 +107,33 @@ class Sample:
         return f"<p>{''.join(keys)}</p>"
 
 
-def _shapes(part: Mapping[str, Any], colour: str, dashes: Sequence[float], longest: float) -> str:
-    """Boxes and masks as SVG, each line on a white one, so that it is seen on any picture."""
+def _shapes(part: Mapping[str, Any], colour: str, dashes: Sequence[float], longest: float) -> tuple[str, str]:
+    """Boxes and masks as SVG: white lines and tints that lie below everything, so that lines are seen on any
+    picture and no run hides another's or the target's; and the lines themselves, the whole one the thickest."""
     thick = THICK * longest
-    dashed = _dashes(dashes, thick)
-    line = f'fill="none" stroke="{colour}" stroke-width="{thick:.2f}" stroke-dasharray="{dashed}"'
-    white = f'fill="none" stroke="white" stroke-width="{2 * thick:.2f}"'
-    found = []
+    own = thick if dashes else 2 * thick
+    line = (
+        f'fill="none" stroke="{colour}" stroke-width="{own:.2f}" stroke-dasharray="{_dashes(dashes, thick)}"'
+    )
+    white = f'fill="none" stroke="white" stroke-width="{own + 1.5 * thick:.2f}"'
+    below, above = [], []
     for mask in part["masks"]:
         place = f'd="{html.escape(mask["path"])}"'
-        found.append(f'<path {place} fill="{colour}" fill-opacity="0.3" fill-rule="evenodd"/>')
-        found += [f"<path {place} {white}/>", f"<path {place} {line}/>"]
+        below.append(f'<path {place} fill="{colour}" fill-opacity="0.3" fill-rule="evenodd"/>')
+        below.append(f"<path {place} {white}/>")
+        above.append(f"<path {place} {line}/>")
     for box in part["boxes"]:
         (x0, x1), (y0, y1) = sorted((box[0], box[2])), sorted((box[1], box[3]))
         place = f'x="{x0}" y="{y0}" width="{x1 - x0:.2f}" height="{y1 - y0:.2f}"'
-        found += [f"<rect {place} {white}/>", f"<rect {place} {line}/>"]
+        below.append(f"<rect {place} {white}/>")
+        above.append(f"<rect {place} {line}/>")
         if box[4]:
-            found.append(
+            above.append(
                 f'<text x="{x0 + 2 * thick:.2f}" y="{y0 + 8 * thick:.2f}" font-size="{7 * thick:.2f}" '
                 f'font-family="sans-serif" fill="{colour}" stroke="white" stroke-width="{1.5 * thick:.2f}" '
                 f'paint-order="stroke">{_safe(cut(box[4], 40))}</text>'
             )
-    return "".join(found)
+    return "".join(below), "".join(above)
 
 
 def _dashes(dashes: Sequence[float], thick: float) -> str:
