@@ -109,7 +109,7 @@ class Sample:
 
 def _shapes(part: Mapping[str, Any], colour: str, dashes: Sequence[float], longest: float) -> tuple[str, str]:
     """Boxes and masks as SVG: white lines and tints that lie below everything, so that lines are seen on any
-    picture and no run hides another's or the target's; and the lines themselves, the whole one the thickest."""
+    picture and none hides another; and the lines themselves, the whole one the thickest."""
     thick = THICK * longest
     own = thick if dashes else 2 * thick
     line = (
