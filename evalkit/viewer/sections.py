@@ -30,13 +30,10 @@ def filter_of(column: str, value: str) -> str:
 
 
 def of_task(found: Assembled) -> list[Section]:
-    """All sections that have anything to show, what to look at first before the rest."""
+    """All sections that have anything to show, what to look at first before the rest; `name` says which of
+    `MAKERS` made one."""
     runs = found.collector.runs
-    makers: Sequence[Callable[[Assembled, Sequence[OfRun]], Iterator[Section]]] = (
-        _errors, _groups, _scores, _overlap, _sizes, _by_class, _confusion, curves.precision,
-        curves.calibration, curves.margins, _lengths, _stored, _odd,
-    )  # fmt: skip
-    return [section for maker in makers for section in maker(found, runs)]
+    return [{"name": name, **section} for name, make in MAKERS.items() for section in make(found, runs)]
 
 
 # --- errors ------------------------------------------------------------------------------------------
@@ -332,3 +329,11 @@ def _odd(found: Assembled, runs: Sequence[OfRun]) -> Iterator[Section]:
             "rows": rows,
             "filters": filters,
         }
+
+
+MAKERS: Mapping[str, Callable[[Assembled, Sequence[OfRun]], Iterator[Section]]] = {
+    "errors": _errors, "groups": _groups, "scores": _scores, "overlap": _overlap, "sizes": _sizes,
+    "classes": _by_class, "confusion": _confusion, "precision-recall": curves.precision,
+    "calibration": curves.calibration, "coverage": curves.margins, "lengths": _lengths,
+    "stored": _stored, "odd": _odd,
+}  # fmt: skip
