@@ -18,6 +18,8 @@ import pytest
 import report_folder
 import report_world
 
+from evalkit.viewer import scripts
+
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = pytest.mark.browser
 N = 300
@@ -490,6 +492,23 @@ def test_a_folder_that_is_not_whole_says_so(browser: Any, tmp_path: Path) -> Non
     page.goto(index.as_uri())
     page.wait_for_function("() => document.body.innerText.includes('data/report.js is missing')")
     page.close()
+
+
+def test_a_single_file_holds_all(browser: Any, tmp_path: Path) -> None:
+    """Its scripts stand before the data and run by their digests; nothing is loaded."""
+    folder = report_world.write(tmp_path / "report", 40).parent
+    data = [path.read_bytes() for path in sorted((folder / "data").rglob("*.js"))]
+    alone = tmp_path / "alone.html"
+    alone.write_text(scripts.single(data), encoding="utf-8")
+    shutil.rmtree(folder)
+    context = browser.new_context(viewport=WIDE)
+    one = Opened(context.new_page(), alone.as_uri())
+    page = one.go("/", ".forest")
+    page = one.go("/task/1", ".matrix td.cell a")
+    assert page.evaluate("async () => (await evalkit.texts(0)).length") == 40
+    assert page.evaluate("async () => (await evalkit.load('samples/0/0')).length") == 40
+    assert one.complaints == []
+    context.close()
 
 
 PAGES = (
