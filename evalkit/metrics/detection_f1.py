@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from evalkit.geometry import oddities, overlaps
 from evalkit.provenance import version
-from evalkit.stats import f1
+from evalkit.stats import f1, parts
 from evalkit.text import labels
 from evalkit.types import Box, Breakdowns, Mask, Metric, Rows
 
@@ -91,6 +91,9 @@ class DetectionF1(Metric):
                 cells = confusion.setdefault(wanted, {})
                 cells[given] = cells.get(given, 0) + 1
         return {"class": f1.table(rows, _counts).classes(), "confusion": dict(sorted(confusion.items()))}
+
+    def part_intervals(self, rows: Rows, index: npt.NDArray[np.intp]) -> Breakdowns:
+        return {"class": parts.of_table(f1.table(rows, _counts), index)}
 
     def remarks(self, answers: Sequence[Any | None], targets: Sequence[Any]) -> Mapping[str, int]:
         """How many boxes have a label that is no category, the commonest of these with what is nearest, and
