@@ -1,7 +1,8 @@
-"""Intervals of classes: each as of a score of its own, over the images that show the class."""
+"""Intervals of classes, each as of a score of its own; the kinds of error that PaliGemma has of its own."""
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -9,10 +10,12 @@ import numpy as np
 import pytest
 
 from evalkit import registry
+from evalkit.geometry import location_tokens, oddities
 from evalkit.metrics import coco_ap
-from evalkit.report import breakdowns, leaderboard
+from evalkit.report import breakdowns, causes, leaderboard
 from evalkit.stats import f1, intervals, parts
-from evalkit.types import Box, Score
+from evalkit.text import labels
+from evalkit.types import CUT, Box, Mask, Score
 
 SIZE = (100, 100)
 
@@ -170,3 +173,90 @@ def test_very_many_classes_have_no_interval_of_ap(monkeypatch: pytest.MonkeyPatc
     assert "AP, AP50 and AR100 of so many classes have no interval" in breakdowns.table(
         [cell(found)], "md", "class"
     )
+
+
+# --- PaliGemma's own kinds of error ------------------------------------------------------------------------
+
+
+def mask(box: tuple[int, int, int, int], pixels: tuple[int, int, int, int] | None = None) -> Mask:
+    """A mask of 100 x 100 pixels: its box, and the pixels it has, both y0, x0, y1, x1."""
+    from pycocotools import mask as cocomask
+
+    array = np.zeros(SIZE, dtype=np.uint8, order="F")
+    if pixels:
+        array[pixels[0] : pixels[2], pixels[1] : pixels[3]] = 1
+    place = Box(*(v / 100 for v in box), "cat")
+    return Mask(SIZE, cocomask.encode(array)["counts"].decode(), place, "cat")
+
+
+REGION = {"size": SIZE, "box": (10, 10, 30, 30), "segmentation": [[10, 10, 30, 10, 30, 30, 10, 30]]}
+LARGE = {"size": SIZE, "box": (0, 0, 99, 99), "segmentation": [[0, 0, 99, 0, 99, 99, 0, 99]]}
+
+
+@pytest.mark.parametrize("spelling", ["mask_iou", "cumulative_iou", "box_accuracy", "box_iou"])
+def test_one_box_or_mask_is_odd_as_many_are(spelling: str) -> None:
+    metric = registry.make("metrics", spelling)
+    empty, vanished = mask((10, 10, 30, 30)), mask((10, 10, 10, 30))
+    whole = mask((0, 0, 100, 100), (0, 0, 100, 100))
+    assert metric.remarks([(whole,)], [REGION]) == {"boxes around the whole image": 1}
+    assert metric.remarks([(whole,)], [LARGE]) == {}
+    assert metric.remarks([(empty,), (vanished,), None, ()], [REGION] * 4) == {"masks without a pixel": 1}
+    assert metric.remarks([(whole.box,)], [REGION]) == {"boxes around the whole image": 1}
+    if "mask" in metric.takes:
+        bare = {key: value for key, value in REGION.items() if key != "box"}
+        assert metric.remarks([(whole,)], [bare]) == {"boxes around the whole image": 1}
+
+
+@pytest.mark.parametrize("spelling", ["coco_ap", "detection_f1", "tide", "sweep_f1"])
+@pytest.mark.parametrize("region", ["boxes", "masks"])
+def test_metrics_of_objects_count_the_same_oddities(spelling: str, region: str) -> None:
+    metric = registry.make("metrics", f"{spelling}(region={region!r})")
+    things: list[Any] = [mask((0, 0, 100, 100)), mask((10, 10, 30, 30), (10, 10, 30, 30))] * 2
+    things = things if region == "masks" else [thing.box for thing in things]
+    target = {"size": SIZE, "image_id": 1, "categories": ("dog",), "objects": []}
+    assert metric.remarks([things], [target]) == {
+        "boxes with a label that is no category": 4,
+        "of them 'cat'": 4,
+        "boxes that the answer repeats": 2,
+        "boxes around the whole image": 2,
+        **({"masks without a pixel": 2} if region == "masks" else {}),
+    }
+
+
+LOC, SWAP, FLAT = "<loc0100>" * 2 + "<loc0500>" * 2, "<loc0500>" * 2 + "<loc0100>" * 2, "<loc0100>" * 4
+SEG = "<seg001>" * 16
+ODD = {
+    "objects": ["", "a cat", "<loc0001> cat", SWAP + " cat", FLAT + " cat"],
+    "start": ["cat " + LOC],
+    "first": [],
+}
+ODD_MASKS = {"objects": [LOC + " cat", LOC + "<seg001> cat"], "start": [LOC + " " + SEG]}
+
+
+def test_each_kind_says_what_usually_causes_it() -> None:
+    found = [location_tokens.lacking(t, form) for form, texts in ODD.items() for t in texts]
+    found += [location_tokens.lacking(t, form, mask=True) for form, ts in ODD_MASKS.items() for t in ts]
+    found += [location_tokens.skipped(f"{LOC} cat ; {bad} cat") for bad in (SWAP, FLAT)]
+    found += [oddities.WHOLE, oddities.REPEATED, oddities.EMPTY, CUT, "a box without a whole pixel"]
+    found += labels.strange(["owl", "dog"], ["cat", "dog"])
+    found = [what for what in found if not what.startswith("of them")]
+    assert len(set(found)) >= 15
+    assert all(found)
+    for what in found:
+        score = Score("t", "m", "", 0.5, None, None, 20, 20, "all", 0, remarks={what: 3})
+        (line,) = causes.odd(score, {})
+        assert len(line) > len(what) + 10
+        assert causes.own(score) == {what: {"n": 3}}
+
+
+def test_a_task_without_tide_has_its_own_kinds_of_error() -> None:
+    remarks = {CUT: 12, "boxes around the whole image": 3, "a thing of which nobody knows the cause": 4}
+    score = Score("t", "box_iou", "s", 0.5, 0.4, 0.6, 20, 20, "all", 0, remarks=remarks)
+    task = {"decode": {"max_new_tokens": 128}}
+    cells = [leaderboard.Cell(score, "r", "m", (), task_file=task)]
+    text = breakdowns.table(cells, "md", "error")
+    assert "| cut at max_new_tokens | 12 |" in text
+    assert "12 of 20 answers were cut at 128 new tokens: raise decode.max_new_tokens" in text
+    assert "nobody" not in text
+    found = json.loads(breakdowns.table(cells, "json", "error"))
+    assert [(line["error"], line["n"]) for line in found] == list(remarks.items())[:2]

@@ -157,16 +157,7 @@ class CocoAp(Metric):
         return {**row, "offset": offset.tolist()}
 
     def remarks(self, answers: Sequence[Any | None], targets: Sequence[Any]) -> dict[str, int]:
-        """How many boxes have a label that is no category, the commonest of these with what is nearest; how
-        many are of a category that was not asked for; what else is odd about boxes."""
-        names: dict[str, None] = {}
-        lost: list[str] = []
-        for answer, target in zip(answers, targets, strict=True):
-            known = dict.fromkeys(target["categories"])
-            names |= known
-            lost += [t.label for t in answer or () if labels.meant(t.label, known, self.lowercase) is None]
-        strange = labels.strange(lost, names, self.lowercase)
-        return {**strange, **oddities.of(answers, targets)}
+        return oddities.of_objects(answers, targets, self.lowercase)
 
     def _score(self, thing: Box | Mask) -> float:
         box = thing.box if isinstance(thing, Mask) else thing

@@ -74,12 +74,16 @@ def _within(parts: Parts, other: Parts) -> bool:
 
 def kinds(cell: Cell) -> list[str]:
     """What a score can be broken down by."""
-    return [*([GROUP] if cell.score.groups else []), *cell.score.breakdowns]
+    odd = ["error"] if causes.own(cell.score) else []
+    return list(dict.fromkeys([*([GROUP] if cell.score.groups else []), *cell.score.breakdowns, *odd]))
 
 
 def parts_of(cell: Cell, per: str) -> Parts:
-    """The parts of a score; classes by name, what is no class last."""
+    """The parts of a score; classes by name, what is no class last. Beside TIDE's errors stand what is odd
+    about answers."""
     found: Parts = cell.score.groups if per == GROUP else cell.score.breakdowns.get(per, {})
+    if per == "error":
+        return {**found, **causes.own(cell.score)}
     return found if per in ORDERED else {name: found[name] for name in sorted(found, key=_place)}
 
 
