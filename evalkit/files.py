@@ -96,15 +96,19 @@ def json_text(
 ) -> str:
     """JSON that every reader takes: a number that is none (NaN, infinite) is null, and characters that would
     not be seen, or steer a terminal, are escaped. `compact`: no blanks."""
-    separators = (",", ":") if compact else None
-    write = functools.partial(
-        json.dumps, ensure_ascii=ascii_only, indent=indent, separators=separators, allow_nan=False
-    )
+    write = _encoder(indent, compact, ascii_only).encode
     try:
         text = write(content)
     except ValueError:
         text = write(_numbers(content))
     return _UNSEEN.sub(lambda found: json.dumps(found[0])[1:-1], text)
+
+
+@functools.lru_cache(maxsize=16)
+def _encoder(indent: int | None, compact: bool, ascii_only: bool) -> json.JSONEncoder:
+    """Made once: json.dumps makes one each time, which takes as long as a short line."""
+    separators = (",", ":") if compact else None
+    return json.JSONEncoder(ensure_ascii=ascii_only, indent=indent, separators=separators, allow_nan=False)
 
 
 _UNSEEN = re.compile(f"[{printing.UNSEEN.removeprefix(printing.CONTROLS)}]")  # JSON escapes the controls

@@ -764,6 +764,23 @@ def _(p: Place) -> list[str]:
     return p.run("--output-path", "/proc/results")
 
 
+@case("Results", "a report of a folder without runs")
+def _(p: Place) -> list[str]:
+    (p.folder / "nothing").mkdir()
+    return ["report", "nothing"]
+
+
+@case("Results", "an address of a report that is none")
+def _(p: Place) -> list[str]:
+    return ["table", "results", "--format", "html", "--report", "javascript:alert(1)"]
+
+
+@case("Results", "links into a report from a table that has none")
+def _(p: Place) -> list[str]:
+    (p.folder / "results").mkdir()
+    return ["table", "results", "--format", "md", "--report", "REPORT"]
+
+
 def run_json_case(what: str, content: str) -> None:
     def make(p: Place) -> list[str]:
         (p.folder / "results" / "r").mkdir(parents=True)

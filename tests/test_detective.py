@@ -19,9 +19,11 @@ from tiny import backend
 from evalkit.cli.main import main
 from evalkit.evaluation import detective, known
 from evalkit.evaluation.detective import FACTORS, Floats
+from evalkit.evaluation.investigate import investigate
 from evalkit.models.paligemma.decoding import likelihood
 from evalkit.models.paligemma.interface import Prompt
 from evalkit.models.paligemma.known_answers import Known, KnownAnswers
+from evalkit.options.verbs import DoctorOptions
 from evalkit.tasks import loader
 from evalkit.types import Conventions, ImageRef, Preparation, Sample
 
@@ -84,7 +86,7 @@ def test_what_costs_much_is_named(changed: dict[str, Any]) -> None:
 
 
 def test_what_costs_nothing_is_never_named() -> None:
-    """500 comparisons of pure noise: at most one in twenty searches may err, and here none does."""
+    """Pure noise, 23 comparisons a search: one search in twenty may err."""
     wrong = sum(len(World(other(), {}, 0.1, seed).verdict().told.keys() - {"eos"}) > 0 for seed in range(20))
     assert wrong <= 1
 
@@ -295,3 +297,20 @@ def test_too_few_answers(lines: Path, capsys: pytest.CaptureFixture[str]) -> Non
     lines.write_text("".join(lines.read_text().splitlines(keepends=True)[:9]))
     assert main(["doctor", "--protocol-of", str(tiny.checkpoint(1)), "--data", str(lines)]) == 2
     assert "9 known answers in" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("case", "told"), [("as usual", {}), ("no newline", {"newline": False})])
+def test_models_that_were_trained_apart(case: str, told: dict[str, Any], tmp_path: Path) -> None:
+    """Small models trained from nothing: the convention is named, and no other one wrongly."""
+    from benchmarks import protocol_detective, trained_apart
+
+    file, test = (
+        trained_apart.write(tmp_path / "train", 300, 1),
+        trained_apart.write(tmp_path / "test", 64, 2),
+    )
+    trained_apart.train(trained_apart.CASES[case], file, tmp_path / "made", steps=220)
+    found = investigate(DoctorOptions(protocol_of=str(tmp_path / "made"), data=test, device="cpu")).verdict
+    _, wrong, untold = protocol_detective.judged(trained_apart.CASES[case], found)
+    assert (wrong, untold) == ([], [])
+    assert told.items() <= found.told.items()

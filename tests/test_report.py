@@ -10,6 +10,7 @@ import http.client
 import itertools
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -30,6 +31,7 @@ from evalkit.errors import UserError
 from evalkit.evaluation import plan as planning
 from evalkit.evaluation.predict import Session, run
 from evalkit.report.decision import summary
+from evalkit.runs import sealed
 from evalkit.tasks import dataset, loader
 from evalkit.tasks.dataset import Selection
 from evalkit.types import Prediction, Request
@@ -153,6 +155,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 def test_every_sample_is_in_its_chunk_with_its_picture_and_scores(world: World) -> None:
     report, t = world.load("report"), world.task("colours_test")
     assert [run["name"] for run in report["runs"]] == ["old", "new"]
+    assert all(run["memory_bytes"] > 1 << 20 and run["seconds"] > 0 for run in report["runs"])
     columns, records = world.columns(t), world.load(f"{t}/samples/0")
     assert columns["id"] == sorted(columns["id"]) == [record["id"] for record in records]
     assert len(records) == 80
@@ -288,9 +291,10 @@ def test_images_outside_of_the_data_roots_are_not_shown(world: World, tmp_path: 
 
     pictures = Pictures(tmp_path / "out")
     where = Where.of_run({"source": {"root": str(world.folder), "entry": {}}}, ())
-    pictures.make([Wanted("a", str(secret), where), Wanted("b", "../secret.png", where)])
-    assert pictures.made == {}
-    assert set(pictures.missing) == {"a", "b"}
+    pictures.ask([Wanted("a", str(secret), where), Wanted("b", "../secret.png", where)])
+    assert all("outside of the data roots" in str(pictures.get(key)) for key in "ab")
+    assert pictures.get("c") == ""
+    pictures.finish()
 
 
 def test_redacted_and_without_images(world: World, tmp_path: Path) -> None:
@@ -312,6 +316,10 @@ def test_redacted_and_without_images(world: World, tmp_path: Path) -> None:
     assert records[0]["question"]
     assert records[0]["images"][0]["src"] is None
     assert not (plain / "thumbs").exists()
+    shown = evalkit.build_report(run, output=tmp_path / "p").parent
+    assert len(list((shown / "thumbs").rglob("*.jpg"))) == 40
+    evalkit.build_report(run, output=tmp_path / "p", redact=True)
+    assert not (shown / "thumbs").exists(), "pictures of an earlier report are not passed on"
 
 
 def test_one_file_runs_nothing_that_its_policy_does_not_name(world: World, tmp_path: Path) -> None:
@@ -338,6 +346,15 @@ def test_mistakes_are_one_sentence(world: World, tmp_path: Path, capsys: pytest.
     assert main(["report", str(world.runs), "--output", str(mine)]) == 2
     assert "is no report and not empty; name a new folder with --output" in capsys.readouterr().err
     assert (mine / "thesis.txt").read_text() == "all of it"
+    broken = tmp_path / "broken"
+    shutil.copytree(next(world.runs.glob("colours*.new.*")), broken)
+    row = (broken / "rows.jsonl").read_text().replace('"exact_match"', '"other"')
+    (broken / "rows.jsonl").write_text(row)
+    scores = json.loads((broken / "scores.json").read_text())
+    plain = {key: value for key, value in scores.items() if key not in ("seal", "schema")}
+    sealed.write(broken / "scores.json", plain | {"rows": hashlib.sha256(row.encode()).hexdigest()})
+    assert main(["report", str(broken), "--output", str(tmp_path / "b")]) == 2
+    assert "sample q0-0: has no row of exact_match; `evalkit score" in capsys.readouterr().err
     empty = tmp_path / "empty"
     empty.mkdir()
     assert main(["report", str(empty)]) == 2
@@ -492,6 +509,7 @@ def test_targets_of_unknown_shapes_are_shown_as_they_are() -> None:
     assert found.texts == ("a", "3")
     assert dict(found.other) == {"pair": "p1", "words": '[{"t": 1}]'}
     assert shapes.target_of({"target": None}) == Target()
+    assert shapes.target_of({"target": {"answers": 7}}).texts == ("7",)
     assert shapes.target_of(
         {"target": {"boxes": [[1, 2, 3], [0, 0, float("nan"), 2], [0, 1, 2, 3]]}}
     ).boxes == ((0, 1, 2, 3),)

@@ -14,6 +14,8 @@ from typing import Any, ClassVar
 import live
 import numpy as np
 import pytest
+import stub
+import stub_runs
 import torch
 import transformers
 from test_live import adapted, texts
@@ -185,6 +187,47 @@ def test_training_ends_without_a_significant_improvement(
     trainer = trained(live.model(), tmp_path, given)
     assert trainer.state.global_step == 4
     assert given.best.runs.name == "my-finetune-checkpoint-2"
+
+
+def test_evaluations_end_as_soon_as_they_are_decided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worse checkpoint costs few samples; a better one goes on to its end, and is the best from then on."""
+    task = stub.colours(tmp_path / "data", images=200)
+    task = task.rename(task.with_name("colours_test.yaml"))
+    shares, asked = {1: 0.9, 2: 0.2, 3: 0.2, 4: 0.9, 5: 0.8}, list[int]()
+    step = 0
+
+    def predict(model: Any, requests: Any, on_bad_image: Any = None) -> Any:
+        asked[-1] += len(requests)
+        yield from stub.Stub(stub_runs.wrong_at(shares[step])).predict(requests)
+
+    monkeypatch.setattr(evalkit.models.paligemma.live.Live, "predict", predict)
+    given = made(tmp_path, every=1, until_decided=True)
+    model = live.model()
+    scores = []
+    for step in shares:
+        asked.append(0)
+        with torch.no_grad():
+            model.lm_head.weight += 1
+        scores.append(given.evaluator(model, step, live.processor())[0].scores["exact_match"])
+    assert asked[0] == asked[1] == 400
+    assert asked[3] < 200
+    assert asked[4] < 200
+    assert [s.coverage for s in scores] == ["all", "all", "early", "early", "early"]
+    assert given.best.runs.name == "live-checkpoint-2"
+    assert (given.best.improvements, given.best.since) == (2, 3)
+
+
+def test_the_best_checkpoint_by_significant_improvements(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One more right answer of twenty has the higher value, and is no reason to keep another checkpoint."""
+    Says(monkeypatch, {2: 2, 4: 18, 6: 19})
+    trainer = trained(
+        live.model(), tmp_path, made(tmp_path), eval_strategy="steps", eval_steps=2, save_strategy="steps",
+        save_steps=2, load_best_model_at_end=True, metric_for_best_model="evalkit/improvements",
+    )  # fmt: skip
+    assert Path(trainer.state.best_model_checkpoint).name == "checkpoint-4"
+    assert trainer.state.best_metric == 2
 
 
 def test_without_patience_nothing_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,21 +96,46 @@ class Texts(Sequence[str]):
         return self.get(range(len(self))[index])
 
 
+class Values(Sequence[Any]):
+    """Plain data, one piece after the other, made again when it is asked for."""
+
+    __slots__ = ("_at", "_data")
+
+    def __init__(self) -> None:
+        self._at, self._data = array("Q"), bytearray()
+
+    def append(self, value: Any) -> None:
+        self._at.append(len(self._data))
+        self._data += pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+
+    def __len__(self) -> int:
+        return len(self._at)
+
+    @overload
+    def __getitem__(self, index: int) -> Any: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Any]: ...
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(len(self))[index]]
+        with memoryview(self._data) as whole, whole[self._at[index] :] as data:
+            return pickle.loads(data)  # what `append` wrote, in this process
+
+
 class Mapped(Mapping[str, T], Generic[T]):
     """Values by name, as plain data of which `make` makes them when they are asked for."""
 
-    __slots__ = ("_at", "_data", "_index", "_make", "_names")
+    __slots__ = ("_index", "_make", "_names", "_values")
 
     def __init__(self, make: Callable[[str, Any], T]) -> None:
         self._make = make
-        self._names, self._at, self._data = Texts(), array("Q"), bytearray()
+        self._names, self._values = Texts(), Values()
         self._index: Index | None = None
 
     def add(self, name: str, plain: Any) -> None:
         """Adds a value under a name that is there once."""
         self._names.append(name)
-        self._at.append(len(self._data))
-        self._data += pickle.dumps(plain, pickle.HIGHEST_PROTOCOL)
+        self._values.append(plain)
         self._index = None
 
     @property
@@ -122,8 +147,7 @@ class Mapped(Mapping[str, T], Generic[T]):
         place = self._by_name().get(name)
         if place is None:
             raise KeyError(name)
-        with memoryview(self._data) as whole, whole[self._at[place] :] as data:
-            return self._make(name, pickle.loads(data))  # what `add` wrote, in this process
+        return self._make(name, self._values[place])
 
     def __contains__(self, name: object) -> bool:
         return name in self._by_name()
@@ -448,12 +472,13 @@ class Packer:
         self._store.targets.append(place)
 
     def _record(self, names: tuple[str, ...], values: tuple[Any, ...]) -> tuple[Any, ...]:
-        """The number of the names, and the values; what is large and the very object of the record before is
-        kept once, as all categories of a dataset are."""
+        """The number of the names, and the values; what is large and as in the record before (of tuples: the
+        very same) is kept once, as all categories of a dataset are."""
         before, numbers = self._last.get(names, ((), {}))
         shared: dict[int, int] = {}
         for n, (value, old) in enumerate(zip(values, before, strict=False)):
-            if value is old and type(value) in (str, tuple) and len(value) > _LARGE:
+            alike = value == old if type(value) is type(old) is str else value is old and type(value) is tuple
+            if alike and len(value) > _LARGE:
                 shared[n] = numbers[n] if n in numbers else len(self._store.shared)
                 if n not in numbers:
                     self._store.shared.append(value)

@@ -194,6 +194,18 @@ class _Watch:
         )  # fmt: skip
 
 
+def possible(plan: Plan, base: Mapping[str, ScoredRun]) -> bool:
+    """Whether a task has a baseline, and a score that is a mean over samples."""
+    found = base.get(plan.task.name)
+    if found is None:
+        return False
+    try:
+        _refuse(plan, found, _additive(plan, found)[1])
+    except UserError:
+        return False
+    return True
+
+
 def _additive(plan: Plan, base: ScoredRun) -> tuple[Metric, str]:
     """The task's first metric whose score is a plain mean of bounded rows of single samples."""
     for spelled in plan.task.metrics:

@@ -147,10 +147,12 @@ def run(
     in_memory: Sequence[Checkpoint] = (),
     data: list[Dataset] | None = None,
     report: Reporter | None = None,
+    best: ModelRuns | None = None,
 ) -> list[RunFolder]:
     """Does what `evalkit run` is asked for; returns the run folders, models first, then tasks. Checkpoints
     `in_memory` are evaluated in place of those that the options name; what is read is kept in `data`, and
-    `report` is used in place of what the options name.
+    `report` is used in place of what the options name. With the `best` so far a task stops as soon as it is
+    decided against that, where it can.
 
     Raises TasksFailed, after all others are done, where a task's data is missing or its scoring failed.
     """
@@ -191,10 +193,12 @@ def run(
         doubts=doubts,
     )
     with trackers.reporting(names(options.report_to), work.output) as opened:
-        return _done(replace(work, report=report or opened), options, reference)
+        return _done(replace(work, report=report or opened), options, reference, best)
 
 
-def _done(work: Work, options: RunOptions, reference: ModelRuns | None) -> list[RunFolder]:
+def _done(
+    work: Work, options: RunOptions, reference: ModelRuns | None, best: ModelRuns | None
+) -> list[RunFolder]:
     """The plans, then the runs, or with --dry-run what they would cost."""
     every = work.plans(leave_out=True)
     if options.dry_run:
@@ -205,7 +209,13 @@ def _done(work: Work, options: RunOptions, reference: ModelRuns | None) -> list[
             raise TasksFailed(work.failures, (), len(every[0]))
         return []
     for plans, candidate in zip(every, work.checkpoints, strict=True):
-        work.run(plans, candidate, reference if options.until_decided else None, options.margin)
+        if best is None:
+            work.run(plans, candidate, reference if options.until_decided else None, options.margin)
+            continue
+        able = [plan for plan in plans if early_stopping.possible(plan, best.runs)]
+        for some, until in ((able, best), ([p for p in plans if p not in able], None)):
+            if some:
+                work.run(some, candidate, until, options.margin)
     return work.finished(p for plans in every for p in plans)
 
 

@@ -155,6 +155,7 @@ class _Asking:
         except ImageError as error:
             raise ImageError(f"{error}; --on-bad-image skip goes on without such samples") from None
         took = {"ended": provenance.now(), "seconds": time.monotonic() - begun, "flops": self.work}
+        took |= {"peak_memory": provenance.peak_memory()}
         self.record["sessions"][-1] |= {**took, **self.model.provenance()}
         self.record["bad_images"] = {**self.record["bad_images"], **self.bad}
         self.plan.folder.write_run(self.record)

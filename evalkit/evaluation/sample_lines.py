@@ -81,6 +81,8 @@ def _boxes(answer: Any, size: Size | None) -> list[list[float]] | None:
 def _target(target: Any) -> Any:
     """A target as plain JSON: texts, or an image's size with its boxes, labels and crowd flags; the points of
     masks are left out."""
+    if type(target) is tuple and set(map(type, target)) == {str}:  # as nearly all are
+        return list(target)
     if not isinstance(target, Mapping) or "size" not in target or "words" in target:
         return json.loads(json.dumps(target, default=str))  # own formats may give anything
     if "objects" in target:

@@ -3,7 +3,8 @@ tokens is read as boxes and masks, in pixels of the image."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -18,6 +19,8 @@ from evalkit.geometry import location_tokens, mask_decoder
 from evalkit.types import Format, ImageRef, Sample, Size, Source
 
 Line = tuple[int, Record]
+Chosen = Callable[[], Iterator[Line]]
+"""Gives the lines of the verb, from the first on each time."""
 
 
 @dataclass(frozen=True)
@@ -64,35 +67,33 @@ class PaliGemmaLines(Format):
         of_rows = "path" not in source.entry or source.path("path").is_dir()
         path = Path() if of_rows else path_of(source, "path", self.keys)
         images = source.path("images") if "images" in source.entry else path.parent
-        every = self._rows(source, split) if of_rows else self._lines(path)
-        lines = [line for line in every if not self.prefix or self._verb(line[1]) == self.verb]
-        if not lines:
+        chosen = self._kept(source, split) if of_rows else functools.partial(self._chosen, path)
+        if next(chosen(), None) is None:
             raise DataError(
                 f"{source.path('path') if 'path' in source.entry else source.entry.get('hub')}: no prefix is "
                 f"of the kind '{self.verb}'; paligemma_lines(verb=...) says which"
             )
         read = self._objects if self.verb in ("detect", "segment") else self._texts
-        yield from read(lines, images, source)
+        yield from read(chosen, images, source)
 
-    def _texts(self, lines: list[Line], images: Path, source: Source) -> Iterator[Sample]:
+    def _texts(self, chosen: Chosen, images: Path, source: Source) -> Iterator[Sample]:
         """Lines that ask the same of one image are one sample."""
-        together: dict[tuple[str | ImageRef, str], list[Line]] = {}
-        for number, line in lines:
-            together.setdefault((line.data[self.image], self._asked(line)), []).append((number, line))
-        for (name, _), same in together.items():
-            number, first = same[0]
-            answers = (self._suffix(line) for _, line in same)
-            target = tuple(dict.fromkeys(a for a in answers if a is not None))
-            yield Sample(
-                str(number), (self._image(first, images),), self._fields(first), target, cluster=str(name)
-            )
+        together: dict[tuple[str | ImageRef, str], tuple[int, list[str]]] = {}
+        for number, line in chosen():
+            _, answers = together.setdefault((line.data[self.image], self._asked(line)), (number, []))
+            if (answer := self._suffix(line)) is not None and answer not in answers:
+                answers.append(answer)
+        for (name, asked), (number, answers) in together.items():
+            shown = (self._image(name, images),)
+            yield Sample(str(number), shown, self._fields(asked), tuple(answers), cluster=str(name))
 
-    def _objects(self, lines: list[Line], images: Path, source: Source) -> Iterator[Sample]:
+    def _objects(self, chosen: Chosen, images: Path, source: Source) -> Iterator[Sample]:
         from evalkit.images.prepare import header_size  # Pillow is imported where images are read
 
-        categories = self._categories(line for _, line in lines)
-        for number, line in lines:
-            ref, suffix = self._image(line, images), self._suffix(line)
+        categories = self._categories(line for _, line in chosen())
+        for number, line in chosen():
+            name = line.data[self.image]
+            ref, suffix = self._image(name, images), self._suffix(line)
             size: Size | None = None
             try:
                 size = header_size(ref)
@@ -102,8 +103,8 @@ class PaliGemmaLines(Format):
             if suffix is not None and size is not None:
                 objects = self._read(line, suffix, size, source)
                 target = {"size": size, "image_id": number, "categories": categories, "objects": objects}
-            name = str(line.data[self.image])
-            yield Sample(str(number), (ref,), self._fields(line), target, size=size, cluster=name)
+            fields = self._fields(self._asked(line))
+            yield Sample(str(number), (ref,), fields, target, size=size, cluster=str(name))
 
     def _read(self, line: Record, suffix: str, size: Size, source: Source) -> list[dict[str, Any]]:
         """The objects that a suffix spells; masks where they are scored."""
@@ -144,6 +145,18 @@ class PaliGemmaLines(Format):
                 line.wrong(self.image, problem)
             yield number, line
 
+    def _chosen(self, path: Path) -> Iterator[Line]:
+        """The lines of the verb; none is kept."""
+        return (line for line in self._lines(path) if self._is_chosen(line[1]))
+
+    def _is_chosen(self, line: Record) -> bool:
+        return not self.prefix or self._verb(line) == self.verb
+
+    def _kept(self, source: Source, split: str) -> Chosen:
+        """The rows of the verb, which a dataset is not read for twice."""
+        kept = [row for row in self._rows(source, split) if self._is_chosen(row[1])]
+        return lambda: iter(kept)
+
     def _rows(self, source: Source, split: str) -> Iterator[Line]:
         """The rows of a dataset, where the image is instead of its name."""
         for row in rows.read(source, split, self.image).every:
@@ -158,11 +171,10 @@ class PaliGemmaLines(Format):
     def _verb(self, line: Record) -> str:
         return instructions.verb(self._asked(line))
 
-    def _fields(self, line: Record) -> dict[str, str]:
-        return {"prefix": self._asked(line)} if self.prefix else {}
+    def _fields(self, asked: str) -> dict[str, str]:
+        return {"prefix": asked} if self.prefix else {}
 
-    def _image(self, line: Record, images: Path) -> ImageRef:
-        name = line.data[self.image]
+    def _image(self, name: str | ImageRef, images: Path) -> ImageRef:
         return name if isinstance(name, ImageRef) else image_ref(images, of_windows(images, name))
 
     def _suffix(self, line: Record) -> str | None:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from evalkit import door
 from evalkit.data import yolo
+from evalkit.data.packed import Values
 from evalkit.data.records import path_of
 from evalkit.errors import DataError, ImageError
 from evalkit.geometry import segmentations
@@ -38,6 +39,11 @@ class _Labelled(NamedTuple):
     labels: str
     rows: list[_Row]
     readable: bool  # whether there is a label file that is text, or none
+
+    @classmethod
+    def of(cls, packed: tuple[Any, ...]) -> _Labelled:
+        path, name, rows, readable = packed
+        return cls(path, name, yolo.labels_of(path), [_Row(*row) for row in rows], readable)
 
 
 @dataclass(frozen=True)
@@ -66,30 +72,28 @@ class Yolo(Format):
         images = yolo.images(top, split, source.remarks)
         every = _labelled(images, len(names), yolo.keypoints(top), source.remarks)
         for place in yolo.places(top, split):
-            _tell_unused(place, {image.labels for image in every}, source.remarks)
+            _tell_unused(place, {yolo.labels_of(path) for path, _ in images}, source.remarks)
         if not self.polygons:
             _refuse_rotated(every)
         categories = tuple(dict.fromkeys(names))
         fields = {"categories": " ; ".join(categories)}
-        for number, image in enumerate(every):
+        for number, image in enumerate(map(_Labelled.of, every)):
             ref = ImageRef(image.path)
             size = _size(ref, source.remarks) if image.readable else None
             target: Any = ()
             if size:
                 objects = [_object(image, row, names, size, source) for row in image.rows]
                 target = {"size": size, "image_id": number, "categories": categories, "objects": objects}
-            image.rows.clear()  # they stand in the target now
             yield Sample(image.name, (ref,), fields, target, size=size, cluster=image.name)
 
     def without_target(self, source: Source, split: str) -> str:
         return "they cannot be read, or their labels cannot"
 
 
-def _labelled(
-    images: list[tuple[str, str]], classes: int, keypoints: int, remarks: Remarks
-) -> list[_Labelled]:
-    """The images with their labels. Raises DataError where none of them is usable."""
-    every, unlabelled, wrong = [], 0, ""
+def _labelled(images: list[tuple[str, str]], classes: int, keypoints: int, remarks: Remarks) -> Values:
+    """The images with their labels, from which `_Labelled.of` makes them. Raises DataError where none of them
+    is usable."""
+    every, unlabelled, usable, wrong = Values(), 0, False, ""
     for path, name in images:
         labels = yolo.labels_of(path)
         try:
@@ -103,10 +107,12 @@ def _labelled(
             remarks.add("text", f"{labels}: {why}; its image is not scored")
         rows, first = _rows(labels, text, classes, keypoints, remarks)
         wrong = wrong or first
-        every.append(_Labelled(path, name, labels, rows, readable))
+        usable = usable or bool(rows)
+        every.append((path, name, [tuple(row) for row in rows], readable))
     if unlabelled == len(every):
-        raise DataError(f"{every[0].labels}: is not there, and no other image has labels either")
-    if wrong and not any(image.rows for image in every):
+        first = yolo.labels_of(images[0][0])
+        raise DataError(f"{first}: is not there, and no other image has labels either")
+    if wrong and not usable:
         raise DataError(f"{wrong}; no other line is right either")
     return every
 
@@ -187,18 +193,22 @@ def _around(xs: list[float], ys: list[float]) -> list[float]:
     return [(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0]
 
 
-def _refuse_rotated(every: list[_Labelled]) -> None:
+def _refuse_rotated(every: Values) -> None:
     """Raises DataError where all lines have four corners and some are turned: most likely rotated boxes.
 
     Their lines look like those of polygons, and data.yaml does not say which they are.
     """
-    rows = [(image, row) for image in every for row in image.rows]
-    turned = [(image, row) for image, row in rows if not _straight(row.values)]
-    if turned and all(len(row.values) == 8 for _, row in rows):
-        image, row = turned[0]
+    first, n = "", 0
+    for image in map(_Labelled.of, every):
+        for row in image.rows:
+            if len(row.values) != 8:
+                return
+            first = first or ("" if _straight(row.values) else f"{image.labels}: line {row.line}")
+            n += 1
+    if first:
         raise DataError(
-            f"{image.labels}: line {row.line}: is a turned box, if all {len(rows):,} lines with four corners "
-            "are boxes; PaliGemma answers upright ones only; if they are polygons, write yolo(polygons=True)"
+            f"{first}: is a turned box, if all {n:,} lines with four corners are boxes; PaliGemma answers "
+            "upright ones only; if they are polygons, write yolo(polygons=True)"
         )
 
 

@@ -32,7 +32,7 @@ from evalkit.types import Prediction
 
 SYNC_SECONDS = 2.0  # a power cut loses at most this much work
 PART = re.compile(r"[0-9]+\.jsonl")  # a journal's name; other files beside it are none
-IN_MEMORY = 32 << 20  # bytes of journals whose answers are kept in memory
+IN_MEMORY = 8 << 20  # bytes of journals whose answers are kept in memory
 NAMED = 8  # digits of a run's digest that stand in a line, as in the folder's name
 
 

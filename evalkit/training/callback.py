@@ -21,6 +21,7 @@ from evalkit.trackers import keys, numbers
 from evalkit.training.evaluator import Evaluator
 from evalkit.training.improvement import Best
 
+IMPROVEMENTS = "evalkit/improvements"
 PREFIX = "eval_"  # of metrics that `metric_for_best_model` and the trackers know as the evaluation's
 
 log = logging.getLogger("evalkit")
@@ -33,7 +34,9 @@ class TrainerCallback(Callback):  # type: ignore[misc, no-any-unimported]
     `every`: a number of steps, and the last step too; "epoch"; without it, whenever the Trainer evaluates. At
     the Trainer's own evaluations the metrics are among its own, so that `metric_for_best_model` finds them.
     `patience=N` ends the training after N evaluations without a significant improvement of any task over the
-    best so far. What fails is told and the training goes on, unless `strict`. The other options are those of
+    best so far; `until_decided` ends an evaluation as soon as it is decided against that. The metric
+    `evalkit/improvements` counts significant improvements: `metric_for_best_model` by it keeps the last of
+    them. What fails is told and the training goes on, unless `strict`. The other options are those of
     `evalkit.Evaluator`; the processor is the Trainer's `processing_class` where none is given.
     """
 
@@ -61,7 +64,7 @@ class TrainerCallback(Callback):  # type: ignore[misc, no-any-unimported]
             tasks, processor=processor, name=name or "live", limit=limit, data_root=data_root,
             output_path=output_path, **options,
         )  # fmt: skip
-        self.best = Best()
+        self.evaluator.judged |= patience is not None
         self.metrics: dict[int, dict[str, float]] = {}  # by step; none where it failed
         self._handler: CallbackHandler | None = None
 
@@ -73,6 +76,7 @@ class TrainerCallback(Callback):  # type: ignore[misc, no-any-unimported]
             folder = re.sub(r"[^\w.+@-]+", "-", Path(args.output_dir or "").resolve().name).strip("-.")
             self.evaluator.name = folder or "live"
         self.evaluator.report_to(args.report_to)
+        self.evaluator.judged |= str(args.metric_for_best_model).endswith(IMPROVEMENTS)
         self._handler = _handler()
 
     def on_train_end(self, args: Any, state: Any, control: Any, **known: Any) -> None:
@@ -116,8 +120,10 @@ class TrainerCallback(Callback):  # type: ignore[misc, no-any-unimported]
             runs = self._runs(known, step)
             scores = keys(score for run in runs for score in run.scores.values())
             self.metrics[step] = {f"{PREFIX}{key}": value for key, value in numbers(scores).items()}
+            if self.evaluator.judged:
+                self.metrics[step][f"{PREFIX}{IMPROVEMENTS}"] = float(self.best.improvements)
             self._log(args, state, control, self.metrics[step])
-            self._judge(runs, control)
+            self._judge(control)
         except Exception as error:
             if self.strict:
                 raise
@@ -143,13 +149,17 @@ class TrainerCallback(Callback):  # type: ignore[misc, no-any-unimported]
         if self._handler is not None:
             self._handler.call_event("on_log", args, state, control, logs=logs)
 
-    def _judge(self, runs: list[Run], control: Any) -> None:
+    @property
+    def best(self) -> Best:
+        """The best evaluation so far."""
+        return self.evaluator.best
+
+    def _judge(self, control: Any) -> None:
         """Ends the training where nothing has become significantly better for too long."""
-        if self.patience is None:
+        if not self.evaluator.judged:
             return
-        self.best.look([run.folder for run in runs])
         say(f"evalkit: {self.best}")
-        if self.best.since >= self.patience:
+        if self.patience is not None and self.best.since >= self.patience:
             control.should_training_stop = True
 
     def _lacks(self, wanted: str, step: int) -> None:

@@ -16,9 +16,11 @@ from evalkit.options.config import made
 from evalkit.options.fields import Names, OptionError, Paths, flags, names, paths
 from evalkit.options.model import MODEL_OPTIONS
 from evalkit.options.verbs import TRACKERS, RunOptions
+from evalkit.runs.store import RunFolder
 from evalkit.tasks.dataset import Dataset
 from evalkit.trackers import Reporter
 from evalkit.training import ranks
+from evalkit.training.improvement import Best
 from evalkit.types import Checkpoint
 
 USED = {"batch_size", "workers", "sliding_window"}  # options of a model that one in memory has a use for
@@ -29,7 +31,8 @@ class Evaluator:
 
     It takes the options of `evalkit run` except those that say how weights are loaded. `processor` is
     transformers' processor (or tokenizer) of the model; `name` what its runs are called:
-    `NAME-checkpoint-STEP`.
+    `NAME-checkpoint-STEP`. `until_decided` ends an evaluation as soon as it is decided against the best
+    so far (or against `against`); one that is better goes on to its end.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Evaluator:
                 raise TypeError(wrong + meant(option, known))
         given = {"limit": limit, "data_root": data_root, "output_path": output_path, **options}
         told = given.pop("report_to", None)
+        self._sequential = given.get("against") is None and bool(given.pop("until_decided", False))
         try:
             self._options: RunOptions = made("run", {"model": name, "tasks": tasks, **given})
             said = None if told is None else made("run", {"model": name, "report_to": told}).report_to
@@ -62,6 +66,7 @@ class Evaluator:
         self._told = None if said is None else names(said)  # None: those of the trainer
         trackers.refuse_missing(self._told or ())
         self._others: tuple[str, ...] = ()
+        self.best, self.judged = Best(), self._sequential
         self._report: Reporter | None = None
         self._processor, self.name = processor, name
         self._live: Live | None = None
@@ -71,7 +76,12 @@ class Evaluator:
     def __call__(self, model: Any, step: int, processor: Any = None) -> Runs:
         """The runs of this step, scored; the model is left as it was. Where several processes train, call it
         on each: they share the samples, and all get the result. Raises `evalkit.errors.UserError`."""
-        processor = processor or self._processor
+        runs = self._everywhere(model, step, processor or self._processor)
+        if self.judged:
+            self.best.look([run.folder for run in runs])
+        return runs
+
+    def _everywhere(self, model: Any, step: int, processor: Any) -> Runs:
         if not ranks.several():
             return self._evaluate(model, step, processor)
         self._ranks = self._ranks or ranks.Ranks()
@@ -112,11 +122,19 @@ class Evaluator:
             if self._ranks is not None:
                 checkpoint = self._ranks.shared(checkpoint, weights)
             try:
-                found = evaluate.run(options, "evalkit.Evaluator", [checkpoint], self._data, self._reporter())
+                found = self._answered(checkpoint)
             except TasksFailed as error:
                 runs = Runs(Run(folder, options.allow_code) for folder in error.runs)
                 raise TasksFailed(error.failures, runs, error.done) from error
             return Runs(Run(folder, options.allow_code) for folder in found)
+
+    def _answered(self, checkpoint: Checkpoint) -> list[RunFolder]:
+        """The scored runs. Sequentially: until they are decided against the best so far, and to the end where
+        they are better."""
+        best = self.best.runs if self._sequential else None
+        place = (self._options, "evalkit.Evaluator", [checkpoint], self._data, self._reporter())
+        found = evaluate.run(*place, best)
+        return evaluate.run(*place) if best is not None and Best.promising(found) else found
 
     @property
     def _sliding(self) -> bool:

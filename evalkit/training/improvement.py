@@ -17,16 +17,27 @@ class Best:
     def __init__(self) -> None:
         self.runs: ModelRuns | None = None
         self.since = 0
+        self.improvements = 0  # the first evaluation among them
 
     def look(self, folders: Sequence[RunFolder]) -> bool:
         """Whether these runs are the best now."""
         found = [scored_run.of_run(folder) for folder in folders]
         runs = ModelRuns(found[0].name, {run.task: run for run in found})
-        if self.runs is not None and not _better(self.runs, runs):
+        stopped = any(run.early for run in found)  # what a sequential test stopped is no better
+        if self.runs is not None and (stopped or not _better(self.runs, runs)):
             self.since += 1
             return False
         self.runs, self.since = runs, 0
+        self.improvements += 1
         return True
+
+    @staticmethod
+    def promising(folders: Sequence[RunFolder]) -> bool:
+        """Whether a sequential test found one of these runs better and none worse, before all was answered:
+        the rest is worth its time, since the best is compared with on all samples."""
+        records = [folder.read_run() or {} for folder in folders]
+        verdicts = {(record.get("sequential") or {}).get("verdict") for record in records}
+        return "better" in verdicts and "worse" not in verdicts and any(r.get("early") for r in records)
 
     def __str__(self) -> str:
         name = self.runs.name if self.runs else "nothing yet"

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from evalkit.viewer import classes
+from evalkit.viewer import classes, faults
 from evalkit.viewer.classes import Matrix
 from evalkit.viewer.collect import STATES, Collector, OfRun
 from evalkit.viewer.columns import Column
@@ -58,12 +58,12 @@ class Assembled:
 
     def _of_classes(self) -> Iterator[Column]:
         for number, (side, matrix) in enumerate(self.matrices.items()):
-            size = len(matrix.names)
-            cells = matrix.lists()
+            size, cells = len(matrix.names), matrix.lists()
+            none = matrix.names.index(faults.NOTHING) if faults.NOTHING in matrix.names else -1
             if number == 0:
-                true = [sorted({cell // size for cell in some}) for some in cells]
+                true = [sorted({cell // size for cell in some} - {none}) for some in cells]
                 yield Column("class", "codes", "class", true, matrix.names)
-            said = [sorted({cell % size for cell in some}) for some in cells]
+            said = [sorted({cell % size for cell in some} - {none}) for some in cells]
             yield Column(f"said:{side}", "codes", "answered class", said, matrix.names, side)
             yield Column(f"pair:{side}", "codes", "class → answered class", cells, matrix.labels, side)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,21 +33,26 @@ def build(options: ReportOptions, command: str = "", say: Say = lambda text: Non
     output = Path(options.output)
     outlet = SingleFile(output) if options.single_file else Folder(output)
     hidden = options.no_images or options.redact
-    pictures = Pictures(None if hidden else outlet.pictures, inline=options.single_file)
+    pictures = Pictures(None if hidden else outlet.pictures, options.single_file)
     report = overview.report(gathered, options, command)
     report |= {"version": VERSION, "made": _now(), "evalkit": __version__}
     remarks: list[Remark] = []
-    for t, task in enumerate(gathered.tasks):
-        found = _task(outlet, t, task, gathered, pictures, options, say)
-        remarks += first_look.of_task(t, found)
-        comparisons, why_not = compared.of_task(t, found)
-        report["comparisons"] += comparisons
-        compared.unlike(report, t, why_not)
-        say(_said(task, found, pictures))
+    try:
+        for t, task in enumerate(gathered.tasks):
+            found = _task(outlet, t, task, gathered, pictures, options, say)
+            report["tasks"][t]["n"] = found.collector.survey.n
+            remarks += first_look.of_task(t, found)
+            comparisons, why_not = compared.of_task(t, found)
+            report["comparisons"] += comparisons
+            compared.unlike(report, t, why_not)
+            say(_said(task, found, pictures))
+        used = pictures.finish()
+    finally:
+        pictures.close()
     report["comparisons"] = compared.adjusted(report["comparisons"])
     report["look_first"] = first_look.chosen([*remarks, *first_look.of_comparisons(report)])
     outlet.put("report", "report", report)
-    return outlet.finish()
+    return outlet.finish(used)
 
 
 def _task(
@@ -61,7 +66,7 @@ def _task(
 ) -> Assembled:
     """Reads one task and writes its files."""
     found = survey(task, options.limit)
-    _picture(task, found, pictures, paths(options.data_root), options.picture_size)
+    _picture(task, found, pictures, options)
     runs = [of_run(part, journalled(part, found.places), found.n) for part in task.parts]
 
     def write(chunk: int, records: list[dict[str, Any]]) -> None:
@@ -81,24 +86,20 @@ def _task(
     return whole
 
 
-def _picture(
-    task: TaskRuns, found: Survey, pictures: Pictures, given: Sequence[Path], size: int | None
-) -> None:
-    """Makes the pictures of a task's images."""
-    where = [Where.of_run(part.run, given) for part in task.parts]
+def _picture(task: TaskRuns, found: Survey, pictures: Pictures, options: ReportOptions) -> None:
+    """Begins to make the pictures of a task's images."""
+    where = [Where.of_run(part.run, paths(options.data_root)) for part in task.parts]
     exif = [str(part.run["identity"].get("preparation", {}).get("exif", "ignore")) for part in task.parts]
-    pictures.longest = size or longest(len(found.images))
-    pictures.make(Wanted(key, path, where[k], exif[k]) for key, (path, k) in found.images.items())
+    pictures.longest = options.picture_size or longest(len(found.images))
+    pictures.ask(Wanted(key, path, where[k], exif[k]) for key, (path, k) in found.images.items())
 
 
 def _said(task: TaskRuns, found: Assembled, pictures: Pictures) -> str:
     """`docvqa_val: 5,349 samples`, and why pictures are missing."""
-    lost = [key for key in found.collector.survey.images if key in pictures.missing]
+    images = found.collector.survey.images
+    lost = [why for key in images if isinstance(why := pictures.get(key), str) and why]
     text = f"{task.name}: {found.collector.survey.n:,} samples"
-    if lost:
-        of = len(found.collector.survey.images)
-        text += f"; {len(lost):,} of {of:,} images have no picture: {pictures.missing[lost[0]]}"
-    return text
+    return f"{text}; {len(lost):,} of {len(images):,} images have no picture: {lost[0]}" if lost else text
 
 
 def _now() -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from evalkit import registry
 from evalkit.comparison import suspects
-from evalkit.errors import UserError
+from evalkit.errors import Damaged, UserError
 from evalkit.types import Parser, Prediction, Size
 from evalkit.viewer import faults, marks, records, shapes, why
 from evalkit.viewer.classes import Names, Pairs
@@ -157,7 +157,7 @@ class Collector:
         some = [line for line in lines if line is not None]
         at = np.array([start + k for k in there], dtype=np.intp)
         scores = {
-            metric: marks.values(judge, [line["rows"][metric] for line in some])
+            metric: marks.values(judge, [_row(run.part, line, metric) for line in some])
             for metric, judge in run.part.judges.items()
         }
         if run.part.main is not None and some:
@@ -188,7 +188,10 @@ class Collector:
             found, rows = self._objects.judge(targets, answers, sizes)
             room = max(0, KEPT - len(run.objects))
             run.objects += [row for row in rows if row is not None][:room]
-            return found
+            unread = [
+                ("unreadable", *one.errors) if b else one.errors for one, b in zip(found, bad, strict=True)
+            ]
+            return [replace(one, errors=kinds) for one, kinds in zip(found, unread, strict=True)]
         if self.survey.kind == "region":
             return [faults.region(*each) for each in zip(targets, answers, bad, strict=True)]
         shares = run.share[at].tolist()
@@ -232,6 +235,15 @@ def _why(
     if judged.errors:
         found.append(("kind of error", ", ".join(judged.errors)))
     return list(dict.fromkeys(found))
+
+
+def _row(part: Part, line: Line, metric: str) -> Any:
+    """A sample's row of a metric. Raises Damaged where scores.json has the metric and rows.jsonl has not."""
+    try:
+        return line["rows"][metric]
+    except (KeyError, TypeError):
+        where = f"{part.folder.path / 'rows.jsonl'}: sample {line['id']}"
+        raise Damaged(f"{where}: has no row of {metric}; {part.folder.remedy}") from None
 
 
 def _unreadable(line: Line) -> bool:

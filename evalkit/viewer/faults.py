@@ -131,7 +131,8 @@ class Objects:
         return found, every
 
     def _wanted(self, at: int, target: Target, size: Size) -> dict[str, Any]:
-        crowd = target.crowd or (False,) * len(target.boxes)
+        known = len(target.crowd) == len(target.boxes)
+        crowd = target.crowd if known else (False,) * len(target.boxes)
         objects = [
             {"category": name, "box": (x0, y0, x1 - x0, y1 - y0), "iscrowd": int(aside)}
             for (x0, y0, x1, y1), name, aside in zip(target.boxes, target.labels or (), crowd, strict=False)

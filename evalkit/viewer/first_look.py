@@ -89,12 +89,12 @@ def _unreadable(found: Assembled, run: OfRun) -> Said:
 def _strange(found: Assembled, run: OfRun) -> Said:
     """Labels that never match."""
     remarks = run.part.main.score.remarks if run.part.main is not None else {}
-    n = next((n for what, n in remarks.items() if "label that is no category" in what), 0)
+    n = next((n for what, n in remarks.items() if faults.LABEL in what), 0)
     if n:
         first = next((w for w in remarks if w.startswith("of them ")), "").removeprefix("of them ")
         shown = "" if found.collector.redact or not first else f", most often {first}"
-        text = f"{n:,} boxes have a label that is no category{shown}: they can never match"
-        yield 0.5, text, f"error:{run.side}={quote('label that is no category', safe='')}"
+        text = f"{n:,} boxes have a {faults.LABEL}{shown}: they can never match"
+        yield 0.5, text, f"error:{run.side}={quote(faults.LABEL, safe='')}"
 
 
 def _never(found: Assembled, run: OfRun) -> Said:

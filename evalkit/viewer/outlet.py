@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,8 @@ class Outlet(ABC):
         """`evalkit.put(key, value)`, in a folder as `data/<name>.js`."""
 
     @abstractmethod
-    def finish(self) -> Path:
-        """Writes what is left; what to open."""
+    def finish(self, used: Collection[str]) -> Path:
+        """Writes what is left; what to open. `used` are the pictures' files."""
 
 
 class Folder(Outlet):
@@ -47,7 +48,14 @@ class Folder(Outlet):
     def put(self, name: str, key: str, value: Any) -> None:
         atomic_write(self.pictures / "data" / f"{name}.js", scripts.script(key, value), sync=False)
 
-    def finish(self) -> Path:
+    def finish(self, used: Collection[str]) -> Path:
+        """Removes pictures that an earlier report had: what is not shown is not passed on."""
+        with refusals(self.pictures):
+            for path in list((self.pictures / "thumbs").glob("*/*.jpg")):
+                if path.relative_to(self.pictures).as_posix() not in used:
+                    path.unlink()
+            if not used:
+                shutil.rmtree(self.pictures / "thumbs", ignore_errors=True)
         return self.pictures / "index.html"
 
 
@@ -62,7 +70,7 @@ class SingleFile(Outlet):
     def put(self, name: str, key: str, value: Any) -> None:
         self._scripts.append(scripts.script(key, value))
 
-    def finish(self) -> Path:
+    def finish(self, used: Collection[str]) -> Path:
         atomic_write(self._path, scripts.single(self._scripts))
         return self._path
 

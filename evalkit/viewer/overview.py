@@ -21,12 +21,18 @@ SCALE, DIGITS = 100, 1  # as every table shows scores
 
 def report(gathered: Gathered, options: ReportOptions, command: str) -> dict[str, Any]:
     """`report` without what needs the samples."""
+    runs = [_side(gathered, side) for side in range(len(gathered.sides))]
+    if options.limit is not None:
+        for run in runs:
+            run["partial"].append(
+                f"this report shows {options.limit:,} samples of each task, or all (--limit)"
+            )
     return {
         "title": options.title or " · ".join(gathered.sides[:3]) + (" …" if len(gathered.sides) > 3 else ""),
         "command": command,
         "redacted": options.redact,
         "images": not (options.no_images or options.redact),
-        "runs": [_side(gathered, side) for side in range(len(gathered.sides))],
+        "runs": runs,
         "tasks": [_of_task(task, len(gathered.sides)) for task in gathered.tasks],
         "look_first": [],
         "comparisons": [],
@@ -96,6 +102,10 @@ def _partial(parts: list[Part]) -> list[str]:
     for part in parts:
         cell = part.cells[0]
         found += [f"{part.run['task']}: {leaderboard.STAMPS[name][1]}" for name in cell.stamped]
+        data = part.run.get("data") or {}
+        found += [
+            f"{part.run['task']}: {text}" for key in ("doubts", "remarks") for text in data.get(key) or ()
+        ]
         if part.run.get("bad_images"):
             found.append(f"{part.run['task']}: {len(part.run['bad_images']):,} samples left out: bad images")
     return found

@@ -10,8 +10,8 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -67,41 +67,51 @@ def longest(images: int) -> int:
     return next((pixels for most, pixels in SIZES if images <= most), SMALLEST)
 
 
-@dataclass
 class Pictures:
-    """The pictures of a report. With `inline` they are part of the page; without a folder none are made."""
+    """The pictures of a report, made in threads beside whoever reads its rows: decoding runs outside of
+    Python's lock. With `inline` they are part of the page; without a folder none are made."""
 
-    folder: Path | None
-    longest: int = SMALLEST
-    inline: bool = False
-    made: dict[str, Picture] = field(default_factory=dict)
-    missing: dict[str, str] = field(default_factory=dict)  # key to why
-    _known: dict[str, Size] = field(default_factory=dict)
+    def __init__(self, folder: Path | None, inline: bool = False) -> None:
+        self.folder, self.inline = folder, inline
+        self.longest = SMALLEST
+        self._known = {} if folder is None or inline else _read_index(folder)
+        self._pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
+        self._asked: dict[str, Future[Picture | str]] = {}
 
-    def make(self, wanted: Iterable[Wanted]) -> None:
-        """Makes those that are not there yet, in threads: decoding runs outside of Python's lock."""
-        if self.folder is None:
-            return
-        new = {w.key: w for w in wanted if w.key not in self.made}
-        self._known = self._known or _read_index(self.folder)
-        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-            for key, found in zip(new, pool.map(self._one, new.values(), chunksize=1), strict=True):
-                if isinstance(found, Picture):
-                    self.made[key] = found
-                else:
-                    self.missing[key] = found
-        if not self.inline:
-            known = {p.src.rpartition("/")[2]: p.size for p in self.made.values()}
-            atomic_write(self.folder / "thumbs" / INDEX, json_text({**self._known, **known}), sync=False)
+    def ask(self, wanted: Iterable[Wanted]) -> None:
+        """Begins to make those that are not there yet, in this order."""
+        for each in wanted if self.folder is not None else ():
+            if each.key not in self._asked:
+                self._asked[each.key] = self._pool.submit(self._one, each, self.longest)
 
-    def _one(self, wanted: Wanted) -> Picture | str:
+    def get(self, key: str) -> Picture | str:
+        """The picture of an image, or why there is none; '' where none was asked for. Waits for it."""
+        return self._asked[key].result() if key in self._asked else ""
+
+    def finish(self) -> frozenset[str]:
+        """Keeps what is known of the pictures for the next report; which files are used."""
+        self._pool.shutdown(cancel_futures=True)
+        if self.folder is None or self.inline or not self._asked:
+            return frozenset()
+        made = [p for f in self._asked.values() if isinstance(p := f.result(), Picture)]
+        sizes = {picture.src.rpartition("/")[2]: picture.size for picture in made}
+        place = f"thumbs/{INDEX}"
+        atomic_write(self.folder / place, json_text(sizes), sync=False)
+        return frozenset([place, *(picture.src for picture in made)])
+
+    def close(self) -> None:
+        """Makes no more."""
+        self._pool.shutdown(cancel_futures=True)
+
+    def _one(self, wanted: Wanted, longest: int) -> Picture | str:
         assert self.folder is not None
-        name = f"{hashlib.sha256(f'{wanted.key} {self.longest} {wanted.exif}'.encode()).hexdigest()[:32]}.jpg"
+        content = f"{wanted.key} {longest} {wanted.exif}".encode("utf-8", "surrogatepass")
+        name = f"{hashlib.sha256(content).hexdigest()[:32]}.jpg"
         place = f"thumbs/{name[:2]}/{name}"
         if name in self._known and (self.folder / place).is_file() and not self.inline:
             return Picture(place, self._known[name])
         try:
-            data, size = thumbnail(_bytes(wanted), self.longest, wanted.exif, wanted.path)
+            data, size = thumbnail(_bytes(wanted), longest, wanted.exif, wanted.path)
         except ImageError as error:
             return str(error)
         if self.inline:

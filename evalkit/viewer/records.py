@@ -10,7 +10,7 @@ from typing import Any
 from evalkit.printing import cut
 from evalkit.types import Size
 from evalkit.viewer import shapes
-from evalkit.viewer.pictures import Pictures
+from evalkit.viewer.pictures import Picture, Pictures
 from evalkit.viewer.shapes import Answer, Target
 from evalkit.viewer.stream import Line, pictured
 
@@ -58,7 +58,10 @@ def record(shown: Shown, sides: int, of: Sequence[int], pictures: Pictures) -> d
         "question": None if question is None else cut(str(question), shapes.SHORT),
         "prompt": cut(str(line.get("prompt", "")), shapes.SHORT),
         "group": line["group"],
-        "images": [_image(key, path, shown.size, pictures) for key, path in pictured(line)],
+        "images": [
+            _image(key, path, pictures, None if number else target.size or shown.size, bool(target.size))
+            for number, (key, path) in enumerate(pictured(line))
+        ],
         "target": {
             "texts": [cut(text, shapes.LONGEST) for text in target.texts],
             "boxes": _labelled(target.boxes, target.labels),
@@ -90,16 +93,15 @@ def _labelled(boxes: Sequence[shapes.PixelBox], labels: Sequence[str] | None) ->
     return [[*(round(side, 2) for side in box), name] for box, name in zip(boxes, names, strict=True)]
 
 
-def _image(key: str, path: str, size: Size | None, pictures: Pictures) -> dict[str, Any]:
-    found = pictures.made.get(key)
-    height, width = found.size if found is not None else size or (0, 0)
-    return {
-        "src": None if found is None else found.src,
-        "width": width,
-        "height": height,
-        "name": path,
-        **({"missing": pictures.missing[key]} if key in pictures.missing else {}),
-    }
+def _image(key: str, path: str, pictures: Pictures, size: Size | None, stated: bool) -> dict[str, Any]:
+    """An image; `size` is what boxes are pixels of, where the annotations have it `stated`: then it is that
+    even of a file of another size."""
+    found = pictures.get(key)
+    if isinstance(found, Picture):
+        height, width = size if stated and size is not None else found.size
+        return {"src": found.src, "width": width, "height": height, "name": path}
+    height, width = size or (0, 0)
+    return {"src": None, "width": width, "height": height, "name": path, "missing": found}
 
 
 def without_content(full: Mapping[str, Any]) -> dict[str, Any]:

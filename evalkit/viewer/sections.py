@@ -26,9 +26,9 @@ SIZES = ((0.0, 0.005), (0.005, 0.02), (0.02, 0.1), (0.1, 0.3), (0.3, 1.0))
 """Shares of the image; an object of 32 by 32 pixels in a photo of COCO has about 0.003."""
 
 
-def filter_of(**parts: str) -> str:
-    """`group=yes%2Fno`: what of a sample's columns must hold, as in the page's address."""
-    return "&".join(f"{key.replace('_', ':')}={quote(value, safe='')}" for key, value in parts.items())
+def filter_of(column: str, value: str) -> str:
+    """`group=yes%2Fno`: what a sample's column must have, as in the page's address."""
+    return f"{column}={quote(value, safe='')}"
 
 
 def of_task(found: Assembled) -> list[Section]:
@@ -69,11 +69,17 @@ def _gains(run: OfRun) -> Mapping[str, float]:
     """ΔAP of each kind of error: as the task's own metric says it, else TIDE's at an IoU of .5."""
     for cell in run.part.cells:
         if stored := cell.score.breakdowns.get("error"):
-            return {name: float(row["ΔAP"]) for name, row in stored.items() if "ΔAP" in row}
+            return _known(stored)
     if not run.objects or len(run.objects) < int(run.has.sum()):
         return {}
     found = registry.make("metrics", "tide").breakdowns(run.objects).get("error", {})
-    return {name: float(row["ΔAP"]) for name, row in found.items()}
+    return _known(found)
+
+
+def _known(table: Mapping[str, Mapping[str, float | None]]) -> dict[str, float]:
+    """The gains that are known: of a class without an object nothing is gained or lost."""
+    gains = {name: row.get("ΔAP") for name, row in table.items()}
+    return {name: gain for name, gain in gains.items() if gain is not None and math.isfinite(gain)}
 
 
 def _errors(found: Assembled, runs: Sequence[OfRun]) -> Iterator[Section]:
@@ -92,7 +98,7 @@ def _errors(found: Assembled, runs: Sequence[OfRun]) -> Iterator[Section]:
             n, gain = one.get(name, (0, 0.0))
             counts[run.side] = n
             values[run.side] = None if gain is None else {"value": gain, "low": None, "high": None}
-            filters[run.side] = f"error:{run.side}={quote(name, safe='')}"
+            filters[run.side] = filter_of(f"error:{run.side}", name)
         about = causes.ERRORS.get(name) or faults.TEXTS.get(name) or faults.REGIONS.get(name) or ""
         rows.append({"label": name, "n": counts, "filter": filters, "values": values, "about": about})
     cost = "what AP would gain without them (TIDE)" if objects else "what the score would gain without them"
@@ -126,7 +132,7 @@ def _groups(found: Assembled, runs: Sequence[OfRun]) -> Iterator[Section]:
             {
                 "label": names[code] or "other",
                 "n": int((group == code).sum()),
-                "filter": filter_of(group=names[code]),
+                "filter": filter_of("group", names[code]),
                 "values": values,
             }
         )
@@ -160,7 +166,7 @@ def _by_class(found: Assembled, runs: Sequence[OfRun]) -> Iterator[Section]:
         "",
     )
     wanted = {
-        name: max(int(t[name].get("wanted", 0)) for t in tables.values() if name in t) for name in names
+        name: max(int(t[name].get("wanted") or 0) for t in tables.values() if name in t) for name in names
     }
     known = {name for matrix in found.matrices.values() for name in matrix.names}
     rows = []
@@ -170,7 +176,7 @@ def _by_class(found: Assembled, runs: Sequence[OfRun]) -> Iterator[Section]:
             row = table.get(name, {})
             bounds = {"low": row.get(figure + LOW), "high": row.get(figure + HIGH)}
             values[side] = _interval({"value": row.get(figure), **bounds})
-        filters = filter_of(**{"class": name}) if name in known else None
+        filters = filter_of("class", name) if name in known else None
         rows.append({"label": name, "n": wanted[name], "filter": filters, "values": values})
     yield {
         "kind": "bars",

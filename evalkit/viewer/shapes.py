@@ -54,7 +54,8 @@ def target_of(line: Line) -> Target:
     if not isinstance(target, Mapping):
         return Target() if target is None else Target((_text(target),))
     answers = target.get("answers", ())
-    texts = (answers,) if isinstance(answers, str) else tuple(_text(one) for one in answers or ())
+    several = answers if isinstance(answers, (list, tuple)) else (answers,)
+    texts = tuple(_text(one) for one in several if one is not None)
     boxes = tuple(found for box in _list(target.get("boxes")) if (found := box_of(box)) is not None)
     labels = target.get("labels")
     return Target(

@@ -43,8 +43,9 @@
   evalkit.ids = function (table) {
     if (!table.ids) {
       const column = table.columns.get("id");
-      const lines = column ? new TextDecoder().decode(column.values).split("\n") : [];
-      table.ids = Array.from({ length: table.n }, (_, i) => unescaped(lines[i] ?? String(i)));
+      const text = new TextDecoder().decode(column.values);
+      const lines = text.split("\n");
+      table.ids = text.includes("\\") ? lines.map(unescaped) : lines;
     }
     return table.ids;
   };
@@ -53,10 +54,7 @@
   const unescaped = (line) =>
     line.includes("\\") ? line.replace(/\\([nr\\])/g, (_, c) => ({ n: "\n", r: "\r", "\\": "\\" })[c]) : line;
 
-  evalkit.placeOf = function (table, id) {
-    if (!table.places) table.places = new Map(evalkit.ids(table).map((name, i) => [name, i]));
-    return table.places.has(id) ? table.places.get(id) : -1;
-  };
+  evalkit.placeOf = (table, id) => evalkit.ids(table).indexOf(id);
 
   /** A hook: {table} once the columns are there, {error} when they are not. */
   evalkit.useColumns = function (task) {

@@ -60,7 +60,7 @@
 
   /** For `gained`: right under b and not under a; where nothing is right or wrong, the better score. */
   function flip(table, spelled, lowerIsBetter) {
-    const found = /^(\d+)-(\d+):(gained|lost|both|differ)$/.exec(spelled || "");
+    const found = /^(\d+)-(\d+):(gained|lost|both)$/.exec(spelled || "");
     if (!found) return null;
     const [, a, b, which] = found;
     const right = table.columns.get(`right:${a}`) && table.columns.get(`right:${b}`);
@@ -201,20 +201,6 @@
       }
     }
     return counts;
-  };
-
-  /** The same for conditions that aren't labels: how many samples pass `value` of a number's column. */
-  evalkit.passing = function (table, name, value, selected) {
-    const column = table.columns.get(name);
-    const passes = column && test(column, value);
-    if (!passes) return 0;
-    const own = selected.names.indexOf(name);
-    let counted = 0;
-    for (let i = 0; i < table.n; i++) {
-      const f = selected.fails[i];
-      if ((f === 0 || (f === 1 && selected.which[i] === own)) && passes(i)) counted++;
-    }
-    return counted;
   };
 
   /** The mean of a number's column over some samples, those without a number left out. */

@@ -60,16 +60,20 @@
       };
     }, [lines, height]);
 
+    const moved = useRef(false); // the focus follows once, and is not taken from elsewhere later
     useLayoutEffect(() => {
       if (active === null || active === undefined || active >= count) return;
+      moved.current = true;
       const top = box.current.getBoundingClientRect().top + Math.floor(active / across) * height;
       const head = 130; // what stands above the list
       if (top < head || top + height > innerHeight - 10) scrollBy(0, top - Math.max(head, innerHeight / 3));
       look();
     }, [active]);
     useEffect(() => {
-      const found = box.current && box.current.querySelector('[data-active="yes"] a');
-      if (found && document.activeElement !== found) found.focus({ preventScroll: true });
+      const found = moved.current && box.current.querySelector('[data-active="yes"] a');
+      if (!found) return;
+      moved.current = false;
+      found.focus({ preventScroll: true });
     }, [active, span[0]]);
 
     const [from, to] = printing ? [0, Math.min(lines, Math.ceil(PRINTED / across))] : span;

@@ -11,7 +11,7 @@ window.evalkit = evalkit;
 (function () {
   const waiting = new Map(); // key -> {promise, resolve, reject}
   const chunks = []; // keys of samples in order of their last use: only so many records are kept
-  const KEPT = 60;
+  const KEPT = 120; // more than rows are ever drawn at once, each of which may be in another chunk
 
   /** "samples/0/12" is in data/0/samples/12.js, "columns/0" in data/0/columns.js, "report" in data/report.js. */
   function path(key) {

@@ -16,7 +16,9 @@
     const list = evalkit.address.samples(task, "", { ...query, sample: undefined });
     const to = (k) => evalkit.address.samples(task, "", { ...query, sample: evalkit.ids(table)[samples[k]] });
     const step = (by) => () => {
-      const next = at < 0 ? 0 : at + by;
+      // By the address, not by what is drawn: keys may come faster than pages.
+      const here = samples.indexOf(evalkit.placeOf(table, evalkit.address.read(location.hash).query.sample));
+      const next = here < 0 ? 0 : here + by;
       if (next >= 0 && next < samples.length) evalkit.address.go(to(next), true);
     };
     const back = () => evalkit.address.go(list);

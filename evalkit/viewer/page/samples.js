@@ -5,6 +5,7 @@
   const { html, useState, useEffect, useMemo, visible, isNumber, count, plural, scaled } = evalkit;
   const { Panel, Quick, Chips, Sort, VirtualList, Row, RunName } = evalkit;
 
+  const WIDEST = 1500; // pixels, as the style has it
   const MOST_RUNS = 4; // answers in a row of the list
 
   /** Lower-cased text once the address asks for it. */
@@ -45,14 +46,11 @@
     const marked = query.marked ? [...marks.of(summary.name).keys()].join("\n") : "";
     const selected = useMemo(() => {
       if (!table) return null;
-      const from = performance.now();
-      const made = evalkit.select(table, query, {
+      return evalkit.select(table, query, {
         text: texts || null,
         marked: new Set(marks.of(summary.name).keys()),
         lowerIsBetter: summary.lower_is_better,
       });
-      evalkit.took = performance.now() - from;
-      return made;
     }, [table, spelled, texts, marked]);
     if (error) return html`<h1 tabindex="-1">${visible(summary.name)}</h1><${evalkit.Failed} error=${error} />`;
     if (!table) return html`<h1 tabindex="-1">${visible(summary.name)}</h1><p class="waiting" role="status">Loading …</p>`;
@@ -79,7 +77,8 @@
     const width = useWidth();
     const grid = query.view === "grid";
     const phone = width < 700;
-    const across = grid ? Math.max(1, Math.floor((width - (width > 1000 ? 320 : 40)) / 230)) : width > 1900 ? 2 : 1;
+    const place = Math.min(width, WIDEST) - (phone ? 40 : 340);
+    const across = grid ? Math.max(1, Math.floor(place / 230)) : 1;
     const runs = evalkit.runsOf(task).slice(0, MOST_RUNS);
     const height = grid ? 216 + 23 * (runs.length + 3) : Math.max(120, 24 + 23 * (runs.length + 3));
     useEffect(() => setActive(last.key === key ? last.at : null), [key]);
@@ -127,7 +126,7 @@
     const means = evalkit.runs
       .map((_, run) => [run, evalkit.mean(table, `score:${run}`, samples)])
       .filter(([, mean]) => mean);
-    if (!means.length) return null;
+    if (!means.length) return html`<span class="means">${evalkit.runsOf(evalkit.report.tasks.indexOf(summary)).map((run) => html`<${RunName} run=${run} />`)}</span>`;
     return html`<span class="means" title="mean of these samples' own scores">${means.map(([run, { value }]) => html`<span><${RunName} run=${run} /> ${scaled(value, summary)}</span>`)}</span>`;
   }
 })();

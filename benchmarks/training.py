@@ -1,0 +1,76 @@
+"""What an evaluation inside a training takes beside generating, and the memory that it leaves:
+`python -m benchmarks.training [--limit 60] [--times 3]`."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+import evalkit
+from evalkit import demo
+from evalkit.models.paligemma.live import Live
+
+TASK = "shapes_vqa_test"
+
+
+class Clock:
+    """Sums the CPU time that the model's answers take, and nothing else."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        inner = Live.predict
+
+        def predict(model: Any, requests: Any, *more: Any) -> Iterator[Any]:
+            answers = inner(model, requests, *more)
+            while True:
+                begun = time.process_time()
+                answer = next(answers, None)
+                self.seconds += time.process_time() - begun
+                if answer is None:
+                    return
+                yield answer
+
+        Live.predict = predict  # type: ignore[assignment, method-assign]
+
+
+def tensors() -> int:
+    """Bytes of all tensors that Python knows."""
+    gc.collect()
+    return sum(t.untyped_storage().nbytes() for t in gc.get_objects() if isinstance(t, torch.Tensor))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--limit", type=int, default=60)
+    parser.add_argument("--times", type=int, default=3)
+    given = parser.parse_args()
+    base = demo.checkpoint("earlier")
+    processor = transformers.AutoProcessor.from_pretrained(base)
+    model = transformers.PaliGemmaForConditionalGeneration.from_pretrained(base, dtype=torch.float32)
+    clock = Clock()
+    with tempfile.TemporaryDirectory() as folder:
+        evaluate = evalkit.Evaluator(
+            TASK, processor=processor, limit=given.limit, output_path=Path(folder), name="benchmark"
+        )
+        for step in range(given.times + 1):
+            with torch.no_grad():  # other weights, else the answers are known
+                model.lm_head.weight.mul_(1.0001)
+            clock.seconds, begun, before = 0.0, time.process_time(), tensors()
+            evaluate(model, step)
+            took = time.process_time() - begun
+            beside = (took - clock.seconds) / took
+            kept = tensors() - before
+            first = " (the first, which reads tokenizer and data)" * (step == 0)
+            print(f"{took:.1f} s of CPU, {100 * beside:.1f} % beside generating, {kept:,} bytes kept{first}")
+
+
+if __name__ == "__main__":
+    main()
