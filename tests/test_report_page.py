@@ -263,6 +263,17 @@ def test_a_sample_shows_boxes_masks_and_why(opened: Opened) -> None:
     assert len({tuple(x) for x in lines}) == len({c for c, _ in lines}) == len({d for _, d in lines}) == 3
 
 
+def test_a_run_keeps_its_colour_where_another_is_absent(opened: Opened) -> None:
+    page = opened.go("/task/2", ".bars .plot rect")
+    assert page.locator(".bars .plot rect.bar").get_attribute("class") == "bar c1"
+    assert page.locator(".facts svg.key").count() == 1
+    page = opened.go("/task/2/samples", ".sample-row .answer")
+    row = page.locator(".sample-row").first
+    assert row.locator(".answer").count() == 2  # the target and the run that answered
+    assert row.locator(".key.c1").count() == 1
+    assert page.locator(".panel select").count() == 0  # nothing to choose between, no flips
+
+
 def test_layers_are_switched_by_key_and_by_legend_for_all_samples(opened: Opened) -> None:
     page = opened.go("/task/1/samples?sample=000000000003", ".stage .shapes rect")
     for key, gone in (
