@@ -461,6 +461,9 @@ def test_kinds_of_wrong_texts(said: str, targets: tuple[str, ...], kind: str) ->
     assert judged.errors == (kind,)
     assert faults.texts(Target(targets), Answer(said, read=True), False, 1.0, False).errors == ()
     assert faults.texts(Target(targets), Answer(None), True, 0.0, False).errors == ("unreadable",)
+    assert faults.texts(Target(("Yes",)), Answer("yes"), False, float("nan"), False).errors == ()
+    long = faults.texts(Target(("b" * 900_000,)), Answer("a" * 900_000), False, 0.0, False)
+    assert long.errors == ("another text",)
 
 
 @pytest.mark.parametrize(

@@ -318,6 +318,9 @@ def test_keys_lead_through_the_selection_and_back(opened: Opened) -> None:
     narrow = page.locator(".stage").bounding_box()["width"]
     page.keyboard.press("+")
     assert page.locator(".stage").bounding_box()["width"] == pytest.approx(1.5 * narrow, rel=0.02)
+    box = page.locator(".frame")
+    middle = box.evaluate("(e) => (e.scrollLeft + e.clientWidth / 2) / e.scrollWidth")
+    assert middle == pytest.approx(0.5, abs=0.01)
     page.keyboard.press("0")
     page.keyboard.press("Escape")
     page.wait_for_selector("li[data-active=yes]")

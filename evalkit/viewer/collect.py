@@ -189,9 +189,8 @@ class Collector:
         if self.survey.kind == "objects":
             found, rows = self._objects.judge(targets, answers, sizes)
             room = max(0, KEPT - len(run.objects))
-            for metric in [m for m in run.part.judges if m.startswith("coco_ap")][:1]:
-                for line in lines:
-                    run.ranked.add(_row(run.part, line, metric))
+            for line in lines:
+                any(run.ranked.add(_row(run.part, line, metric)) for metric in run.part.judges)
             run.objects += [row for row in rows if row is not None][:room]
             unread = [
                 ("unreadable", *one.errors) if b else one.errors for one, b in zip(found, bad, strict=True)

@@ -21,19 +21,20 @@ class Ranked:
     right: array[int] = field(default_factory=lambda: array("B"))
     wanted: int = 0
 
-    def add(self, row: Any) -> None:
-        """Adds an image's row; rows of other metrics say nothing here."""
+    def add(self, row: Any) -> bool:
+        """Adds an image's row; False for a row of another metric, which says nothing here."""
         if not isinstance(row, Mapping) or not isinstance(row.get("objects"), Mapping):
-            return
+            return False
         boxes = row.get("boxes", ())
         if not all(isinstance(box, list) and len(box) == 4 and type(box[2]) is int for box in boxes):
-            return
+            return False
         counts = [each[0] if isinstance(each, list) else 0 for each in row["objects"].values()]
         self.wanted += sum(int(n) for n in counts)
         for _, score, matched, ignored in boxes:
             if not ignored & 1:  # the lowest bit: objects of all sizes, at .5
                 self.scores.append(float(score))
                 self.right.append(matched & 1)
+        return True
 
     def points(self) -> list[list[float]]:
         """(recall, precision), the surest detections first; none where scores do not tell them apart."""
