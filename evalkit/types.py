@@ -460,6 +460,12 @@ class Metric(ABC):
         row a true class, `error` one a kind of error; each is shown by `evalkit table --per NAME`."""
         return {}
 
+    def part_intervals(self, rows: Rows, index: npt.NDArray[np.intp]) -> Breakdowns:
+        """What is added to `breakdowns` for their 95 % intervals: `{"class": {"cat": {"AP low": 0.4,
+        "AP high": 0.6, "images": 12}}}`. `index` (n,) are the samples' clusters, `images` how many of them
+        show the part."""
+        return {}
+
     def offsets(self, rows: Rows) -> npt.NDArray[np.float64] | None:
         """How far boxes are from the targets that they overlap: (n, 3), the summed distances down and right,
         in 1/1024 of the image, and the number of boxes. None for a metric without boxes."""

@@ -4,7 +4,7 @@ filter that shows its samples."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -13,6 +13,8 @@ import numpy.typing as npt
 
 from evalkit import registry
 from evalkit.report import breakdowns, causes
+from evalkit.stats.intervals import FEW
+from evalkit.stats.parts import HIGH, LOW
 from evalkit.viewer import curves, faults, marks
 from evalkit.viewer.assembled import Assembled, has_flag
 from evalkit.viewer.collect import OfRun
@@ -168,16 +170,24 @@ def _by_class(found: Assembled, runs: Sequence[OfRun]) -> Iterator[Section]:
     for name in sorted(names, key=lambda name: (-wanted[name], name))[:PARTS]:
         values = _empty(found.collector.sides)
         for side, table in tables.items():
-            values[side] = _interval({"value": table.get(name, {}).get(figure)})
+            row = table.get(name, {})
+            bounds = {"low": row.get(figure + LOW), "high": row.get(figure + HIGH)}
+            values[side] = _interval({"value": row.get(figure), **bounds})
         filters = filter_of("class", name) if name in known else None
         rows.append({"label": name, "n": wanted[name], "filter": filters, "values": values})
     yield {
         "kind": "bars",
         "title": f"{figure} by class",
-        "about": "The most frequent class first; a rare class scatters.",
+        "about": "The most frequent class first; a rare class scatters." + _few(tables.values()),
         "unit": figure,
         "rows": rows,
     }
+
+
+def _few(tables: Iterable[Mapping[str, Mapping[str, float]]]) -> str:
+    few = list(dict.fromkeys(text for table in tables for text in breakdowns.rough(table)))
+    more = f" and {len(few) - 6} more" if len(few) > 6 else ""
+    return f" Rough, of fewer than {FEW} images: {', '.join(few[:6])}{more}." if few else ""
 
 
 def _table(run: OfRun, name: str) -> Mapping[str, Mapping[str, float]]:
@@ -285,9 +295,9 @@ def _stored(found: Assembled, runs: Sequence[OfRun]) -> Iterator[Section]:
         rows = []
         for run in runs:
             table = _table(run, name)
-            figures = list(dict.fromkeys(f for row in table.values() for f in row))
+            figures = breakdowns.figures([table])
             rows += [
-                [_side(run), part, *(breakdowns.shown(row.get(f)) for f in figures)]
+                [_side(run), part, *(breakdowns.spread(row, f) for f in figures)]
                 for part, row in table.items()
             ]
         yield {
