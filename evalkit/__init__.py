@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         load_task,
         metric,
         parser,
+        plot,
         run,
         score,
         sweep,
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "Evaluator", "TrainerCallback", "__version__", "ask", "build_report", "check", "compare", "export",
-    "flat_scores", "load", "load_task", "metric", "parser", "run", "score", "sweep", "table",
+    "flat_scores", "load", "load_task", "metric", "parser", "plot", "run", "score", "sweep", "table",
 ]  # fmt: skip
 
 

@@ -8,7 +8,6 @@ checked in the same way. A name that no option has is a TypeError, a value that 
 from __future__ import annotations
 
 import functools
-import html
 import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -36,6 +35,7 @@ from evalkit.options.verbs import (
     CheckOptions,
     CompareOptions,
     ExportOptions,
+    PlotOptions,
     ReportOptions,
     RunOptions,
     ScoreOptions,
@@ -50,11 +50,13 @@ from evalkit.report.columns import json_text
 from evalkit.runs import store
 from evalkit.tasks import loader
 from evalkit.types import Metric, Parser, Score, Task
-from evalkit.viewer import build
+from evalkit.viewer import build, one
+from evalkit.viewer import plot as figures
+from evalkit.viewer.one import Sample
 
 __all__ = [
     "Compared", "Run", "Runs", "ask", "build_report", "check", "compare", "export", "flat_scores", "load",
-    "load_task", "metric", "parser", "run", "score", "sweep", "table",
+    "load_task", "metric", "parser", "plot", "run", "score", "sweep", "table",
 ]  # fmt: skip
 
 P = ParamSpec("P")
@@ -192,6 +194,11 @@ class Run:
         """Writes the pages of `evalkit report`, and says what to open; options as of `build_report`."""
         return Runs([self]).report(output, **options)
 
+    def show(self, id: str, data_root: Paths = ()) -> Sample:
+        """One sample; in a notebook its picture with the boxes and masks of target and answer drawn. As
+        `Runs.show`, which shows the answers of several runs."""
+        return Runs([self]).show(id, data_root=data_root)
+
     def __repr__(self) -> str:
         scores = ", ".join(
             f"{s.metric} {leaderboard.Cell(s, '', '', ()).text()}" for s in self.scores.values()
@@ -251,11 +258,19 @@ class Runs(Sequence[Run]):
             [run.folder.path for run in self], output=output, **{"allow_code": code, **options}
         )
 
+    def show(self, id: str, task: str = "", data_root: Paths = ()) -> Sample:
+        """One sample with the answers of all runs of its task; in a notebook the picture with boxes and masks
+        drawn. `task` is needed where several tasks have such an id; `data_root` is where images are, if not
+        where the runs found them. Raises UserError for an id that no run has."""
+        with own_code.allowed(any(run._allow_code for run in self)):
+            return one.sample([run.folder.path for run in self], id, task, paths(data_root))
+
     def __repr__(self) -> str:
         return formats.terminal(self.cells, bold=False)
 
     def _repr_html_(self) -> str:
-        return f"<pre>{html.escape(repr(self))}</pre>"
+        style = "<style>.evalkit .best{font-weight:600}.evalkit th,.evalkit td{text-align:left}</style>"
+        return f'<div class="evalkit">{style}{formats.html_table(self.cells)}</div>'
 
 
 @_takes(RunOptions)
@@ -310,6 +325,12 @@ def build_report(options: ReportOptions) -> Path:
     """The pages of `evalkit report`, written: scores, every sample with its picture, what went wrong. Returns
     what to open. (`evalkit.report` is the package that writes tables.)"""
     return build.build(options, "evalkit.build_report")
+
+
+@_takes(PlotOptions)
+def plot(options: PlotOptions) -> list[Path]:
+    """The report's graphics as files for papers, written; where they are. Needs matplotlib."""
+    return list(figures.write(options))
 
 
 @_takes(ExportOptions)

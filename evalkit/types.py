@@ -216,11 +216,12 @@ class Request:
     decode: Decode
     choices: tuple[str, ...] = ()
     whole: str = ""  # of a sample with several calls: all prompts, a line each
+    call: int = 0  # its number among the calls of its sample
 
     @property
     def further(self) -> bool:
         """Whether it is a call after the sample's first; what is recorded of a sample answers that."""
-        return bool(self.whole) and "\0" in self.id
+        return self.call > 0
 
     @property
     def seed(self) -> int:
@@ -457,6 +458,12 @@ class Metric(ABC):
     def breakdowns(self, rows: Rows) -> Breakdowns:
         """The score's parts: `{"class": {"cat": {"AP": 0.5, "objects": 12}}}`, also counts. `confusion` has a
         row a true class, `error` one a kind of error; each is shown by `evalkit table --per NAME`."""
+        return {}
+
+    def part_intervals(self, rows: Rows, index: npt.NDArray[np.intp]) -> Breakdowns:
+        """What is added to `breakdowns` for their 95 % intervals: `{"class": {"cat": {"AP low": 0.4,
+        "AP high": 0.6, "images": 12}}}`. `index` (n,) are the samples' clusters, `images` how many of them
+        show the part."""
         return {}
 
     def offsets(self, rows: Rows) -> npt.NDArray[np.float64] | None:

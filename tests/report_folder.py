@@ -250,6 +250,7 @@ def summary(
     ]
     return {
         "name": name,
+        "license": "CC BY 4.0",
         "about": about,
         "n": n,
         "metric": metric,

@@ -183,12 +183,12 @@ def question_sections(q: Questions) -> list[dict[str, Any]]:
 
 
 def write_captions(world: World, n: int) -> None:
-    """Task 2: captions of picture pairs; one run only, no score by sample, JSON fields side by side."""
+    """Task 2: captions of picture pairs; the second run only, no score by sample, fields side by side."""
     ids = [f"cap/{i}\u202e" if i == 1 else f"cap/{i}" for i in range(n)]
     columns = Columns(n)
     columns.text("id", ids)
     columns.number("images", [2] * n)
-    columns.number("length:0", [20 + i % 9 for i in range(n)])
+    columns.number("length:1", [20 + i % 9 for i in range(n)])
     src = [world.picture(320, 240, 5000 + k) for k in range(4)]
 
     def record(i: int) -> dict[str, Any]:
@@ -206,14 +206,17 @@ def write_captions(world: World, n: int) -> None:
             "group": "",
             "images": images,
             "target": target([f"pictures numbered {i}", "two of them"]),
-            "runs": [one, None],
+            "runs": [None, one],
         }
 
     page = described("caption_world", "cider", "caption en\n")
-    page["sections"] = []
+    short = {"label": "short answers", "n": n, "filter": "length:1=..24", "values": [None, {"value": 0.4}]}
+    page["sections"] = [
+        {"kind": "bars", "title": "Lengths", "about": "By length.", "unit": "score", "rows": [short]}
+    ]
     world.write_task(page, columns, record, [f"caption {i}" for i in range(n)])
     scores = summary(
         "caption_world", "Captions of pairs", "cider", np.full((1, n), 1.137), 100, published=None
     )
-    scores["scores"].append(None)
+    scores["scores"].insert(0, None)
     world.tasks.append(scores)

@@ -34,7 +34,7 @@ def test_run_samples_and_table(task: Path) -> None:
     assert frame["exact_match"].mean() == first.scores["exact_match"].value
     assert set(frame["text"]) == {"red"}
     assert runs.table("md").startswith("| task |")
-    assert "<pre>" in runs._repr_html_()
+    assert "<table>" in runs._repr_html_()
     assert "exact_match" in repr(first)
     assert len(evalkit.load("results")) == 2
 

@@ -35,7 +35,7 @@ TORCH = {"models", "demo", "geometry/mask_decoder", "training"}  # training: who
 # files: whole or not at all, and caches that may be lost; journal: answers; spice: its Java program's input
 WRITERS = {"files.py", "runs/journal.py", "metrics/spice.py"}
 FORBIDDEN_NAMES = {"utils.py", "common.py", "helpers.py", "misc.py"}
-HEAVY = {"torch", "transformers", "datasets", "scipy", "pandas", "lxml", "shapely", "rapidfuzz"}
+HEAVY = {"matplotlib", "torch", "transformers", "datasets", "scipy", "pandas", "lxml", "shapely", "rapidfuzz"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
 each_module = pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
 

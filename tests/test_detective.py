@@ -249,12 +249,12 @@ def test_what_changes_nothing_is_computed_once() -> None:
 
 @pytest.fixture
 def lines(tmp_path: Path) -> Path:
-    """24 lines about 24 images."""
+    """16 lines about 16 images."""
     from PIL import Image
 
     rng = np.random.default_rng(0)
     made = []
-    for i in range(24):
+    for i in range(16):
         Image.fromarray(rng.integers(0, 256, (20, 30, 3), dtype=np.uint8)).save(tmp_path / f"{i}.png")
         made.append({"image": f"{i}.png", "prefix": "What is this", "suffix": ("a cat", "a dog")[i % 2]})
     file = tmp_path / "lines.jsonl"
@@ -269,7 +269,7 @@ def test_the_command(lines: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     words = ["doctor", "--protocol-of", str(folder), "--data", str(lines), "--device", "cpu"]
     assert main([*words, "--write"]) == 0
     out, err = capsys.readouterr()
-    assert "24 known answers about 24 images" in out
+    assert "16 known answers about 16 images" in out
     assert "bins             this data cannot tell" in out
     assert "evalkit.yaml: written" in err
     written = (folder / "evalkit.yaml").read_text()

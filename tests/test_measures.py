@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -185,15 +186,28 @@ def test_a_table_of_classes(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out.splitlines()
     assert out[0].split() == [
         "task", "metric", "model", "class", "AP", "AP50", "AR100", "precision", "recall", "F1",
-        "right", "given", "wanted",
+        "right", "given", "wanted", "images",
     ]  # fmt: skip
-    cat, dog = out[1].split(), out[2].split()
+    cat, dog = [re.split(" {2,}", line) for line in out[1:3]]
     assert cat[:4] == ["t", "coco_ap", "m", "cat"]
     assert cat[4] != "–"
-    assert cat[7:] == ["66.7", "100.0", "80.0", "2", "3", "2"]
-    assert dog[7:] == ["0.0", "0.0", "0.0", "0", "1", "1"]
+    shares = [re.fullmatch(r"(66\.7|100\.0|80\.0) ±[1-9]\d\.\d", text) for text in cat[7:10]]
+    assert [found and found[1] for found in shares] == ["66.7", "100.0", "80.0"]
+    assert cat[10:] == ["2", "3", "2", "2"]
+    assert dog[7:9] == ["0.0", "0.0"], "one image alone shows what is detected, and one what is there"
+    assert dog[10:] == ["0", "1", "1", "2"]
     assert "detection_f1" not in "".join(out), "its figures stand in AP's lines"
-    assert out[-1] == "shares × 100; whole numbers are counts"
+    assert out[-3:] == [
+        "shares × 100; whole numbers are counts",
+        "± half of the 95 % interval (clustered by image); none where one image alone shows it",
+        "fewer than 100 images, so the interval is rough: cat (2), dog (2)",
+    ]
+    (folder,) = store.find([Path("results")])
+    file = json.loads((folder.path / "scores.json").read_text())
+    stored = file["scores"][1]["breakdowns"]["class"]["cat"]
+    assert 0 <= stored["AP low"] <= stored["AP"] <= stored["AP high"] <= 1
+    assert main(["score", "results", "--per", "class"]) == 0
+    assert out[1] in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("detected")

@@ -28,8 +28,8 @@ NEEDED = {
     "run": ["--model", "m", "--tasks", "t"], "export": ["r"], "compare": ["a", "b"],
     "check": ["c", "--baseline", "b"], "baseline": ["save", "r", "f"], "watch": ["d", "--tasks", "t"],
     "sweep": ["--model", "m", "--tasks", "t", "--over", "prompt"],
-    "explain": ["r"], "suspects": ["r"], "report": ["r"], "view": ["r"], "list": ["tasks"], "show": ["t"],
-    "data": ["t"],
+    "explain": ["r"], "suspects": ["r"], "report": ["r"], "view": ["r"], "plot": ["r"], "list": ["tasks"],
+    "show": ["t"], "data": ["t"],
     "doctor": ["--model", "m"], "convert": ["f", "g", "--tokenizer", "t"], "ask": ["i", "p", "--model", "m"],
 }  # fmt: skip
 
@@ -49,7 +49,14 @@ def test_every_command_has_its_options_and_every_function_its_command() -> None:
 
 def test_limits_are_among_the_numbers() -> None:
     """That of `run` may be a share too: tests/test_lm_eval_flags.py."""
-    assert {v for v, name in numbers() if name == "limit"} == {"demo", "check", "watch", "report", "view"}
+    assert {v for v, name in numbers() if name == "limit"} == {
+        "demo",
+        "check",
+        "watch",
+        "report",
+        "view",
+        "plot",
+    }
 
 
 @pytest.mark.parametrize(("verb", "name"), numbers())
@@ -75,7 +82,13 @@ def test_python_takes_what_the_command_takes(verb: str) -> None:
 
 @pytest.mark.parametrize(("verb", "name"), [n for n in numbers() if n[0] in FUNCTIONS])
 def test_a_wrong_number_is_refused_by_every_function(verb: str, name: str) -> None:
-    known = {"run": ["m", "t"], "sweep": ["m", "t"], "check": ["c", "b"], "ask": ["i", "p", "m"]}
+    known = {
+        "run": ["m", "t"],
+        "sweep": ["m", "t"],
+        "check": ["c", "b"],
+        "ask": ["i", "p", "m"],
+        "plot": ["r"],
+    }
     needed: list[Any] = known.get(verb, [])
     with pytest.raises(UserError, match=rf"{verb}: {name}=-3: is below 1"):
         FUNCTIONS[verb](*needed, **{name: -3})

@@ -34,8 +34,8 @@ from evalkit.report.decision import summary
 from evalkit.runs import sealed
 from evalkit.tasks import dataset, loader
 from evalkit.tasks.dataset import Selection
-from evalkit.types import Prediction, Request
-from evalkit.viewer import classes, faults, outlines, scripts, serve, shapes, why
+from evalkit.types import Box, Prediction, Request
+from evalkit.viewer import classes, faults, outlines, ranked, scripts, serve, shapes, why
 from evalkit.viewer.columns import escaped
 from evalkit.viewer.pictures import longest
 from evalkit.viewer.shapes import Answer, Target
@@ -461,6 +461,9 @@ def test_kinds_of_wrong_texts(said: str, targets: tuple[str, ...], kind: str) ->
     assert judged.errors == (kind,)
     assert faults.texts(Target(targets), Answer(said, read=True), False, 1.0, False).errors == ()
     assert faults.texts(Target(targets), Answer(None), True, 0.0, False).errors == ("unreadable",)
+    assert faults.texts(Target(("Yes",)), Answer("yes"), False, float("nan"), False).errors == ()
+    long = faults.texts(Target(("b" * 900_000,)), Answer("a" * 900_000), False, 0.0, False)
+    assert long.errors == ("another text",)
 
 
 @pytest.mark.parametrize(
@@ -490,6 +493,23 @@ def test_json_stands_field_by_field() -> None:
     )  # fmt: skip
     assert why.fields(judges, Answer("no json"), target)[0] == ("total", "10", "", False)
     assert why.fields({}, Answer("{}"), target) is None
+
+
+def test_precision_and_recall_are_those_of_coco_ap() -> None:
+    found = ranked.Ranked()
+    judge = registry.make("metrics", "coco_ap(rank='logprob')")
+    objects = [{"category": "a", "box": (10 * i, 0, 8, 8), "area": 64, "iscrowd": 0} for i in range(3)]
+    target = {"size": (50, 50), "image_id": 1, "categories": ("a",), "objects": objects}
+    said = [((0, 0, 8, 8), 0.9), ((40, 40, 8, 8), 0.8), ((10, 0, 8, 8), 0.7), ((10, 0, 8, 8), 0.6)]
+    boxes = tuple(Box.of_pixels(box, (50, 50), "a", score) for box, score in said)
+    for row in judge.rows([boxes], [target]):
+        found.add(row)
+    assert found.points() == [
+        pytest.approx(p) for p in ([1 / 3, 1], [1 / 3, 0.5], [2 / 3, 2 / 3], [2 / 3, 0.5])
+    ]
+    found.add({"pairs": []})
+    assert found.wanted == 3
+    assert ranked.Ranked().points() == []
 
 
 def test_ids_stay_on_one_line() -> None:

@@ -18,6 +18,8 @@ import pytest
 import report_folder
 import report_world
 
+from evalkit.viewer import scripts
+
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = pytest.mark.browser
 N = 300
@@ -263,6 +265,17 @@ def test_a_sample_shows_boxes_masks_and_why(opened: Opened) -> None:
     assert len({tuple(x) for x in lines}) == len({c for c, _ in lines}) == len({d for _, d in lines}) == 3
 
 
+def test_a_run_keeps_its_colour_where_another_is_absent(opened: Opened) -> None:
+    page = opened.go("/task/2", ".bars .plot rect")
+    assert page.locator(".bars .plot rect.bar").get_attribute("class") == "bar c1"
+    assert page.locator(".facts svg.key").count() == 1
+    page = opened.go("/task/2/samples", ".sample-row .answer")
+    row = page.locator(".sample-row").first
+    assert row.locator(".answer").count() == 2  # the target and the run that answered
+    assert row.locator(".key.c1").count() == 1
+    assert page.locator(".panel select").count() == 0  # nothing to choose between, no flips
+
+
 def test_layers_are_switched_by_key_and_by_legend_for_all_samples(opened: Opened) -> None:
     page = opened.go("/task/1/samples?sample=000000000003", ".stage .shapes rect")
     for key, gone in (
@@ -307,6 +320,9 @@ def test_keys_lead_through_the_selection_and_back(opened: Opened) -> None:
     narrow = page.locator(".stage").bounding_box()["width"]
     page.keyboard.press("+")
     assert page.locator(".stage").bounding_box()["width"] == pytest.approx(1.5 * narrow, rel=0.02)
+    box = page.locator(".frame")
+    middle = box.evaluate("(e) => (e.scrollLeft + e.clientWidth / 2) / e.scrollWidth")
+    assert middle == pytest.approx(0.5, abs=0.01)
     page.keyboard.press("0")
     page.keyboard.press("Escape")
     page.wait_for_selector("li[data-active=yes]")
@@ -476,6 +492,23 @@ def test_a_folder_that_is_not_whole_says_so(browser: Any, tmp_path: Path) -> Non
     page.goto(index.as_uri())
     page.wait_for_function("() => document.body.innerText.includes('data/report.js is missing')")
     page.close()
+
+
+def test_a_single_file_holds_all(browser: Any, tmp_path: Path) -> None:
+    """Its scripts stand before the data and run by their digests; nothing is loaded."""
+    folder = report_world.write(tmp_path / "report", 40).parent
+    data = [path.read_bytes() for path in sorted((folder / "data").rglob("*.js"))]
+    alone = tmp_path / "alone.html"
+    alone.write_text(scripts.single(data), encoding="utf-8")
+    shutil.rmtree(folder)
+    context = browser.new_context(viewport=WIDE)
+    one = Opened(context.new_page(), alone.as_uri())
+    page = one.go("/", ".forest")
+    page = one.go("/task/1", ".matrix td.cell a")
+    assert page.evaluate("async () => (await evalkit.texts(0)).length") == 40
+    assert page.evaluate("async () => (await evalkit.load('samples/0/0')).length") == 40
+    assert one.complaints == []
+    context.close()
 
 
 PAGES = (

@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "table": ("table", "the leaderboard: tasks × checkpoints"),
     "report": ("report", "pages that open from disk: scores, every sample with its picture, what went wrong"),
     "view": ("report", "the same pages in the browser, served to this machine alone"),
+    "plot": ("report", "the report's graphics as SVG, PDF or PNG, for papers"),
     "export": ("export", "a run's answers as the file that a test server wants"),
     "compare": ("compare", "are two models different, task by task"),
     "sweep": ("sweep", "what moves the score: prompts, resolution, precision, any setting"),

@@ -1,4 +1,4 @@
-"""`evalkit report` and `evalkit view`: writes the pages, and shows them."""
+"""`evalkit report`, `view` and `plot`: writes the pages, shows them, and draws figures for papers."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from pathlib import Path
 from evalkit.cli.options import command
 from evalkit.files import cache_folder
 from evalkit.options.fields import paths
-from evalkit.options.verbs import ReportOptions, ViewOptions
+from evalkit.options.verbs import PlotOptions, ReportOptions, ViewOptions
 from evalkit.printing import put, say
 from evalkit.viewer import outlet, serve
+from evalkit.viewer import plot as figures
 from evalkit.viewer.build import build
 
 
@@ -54,4 +55,11 @@ def _kept(places: tuple[Path, ...]) -> Path:
     return cache_folder() / "reports" / hashlib.sha256(named.encode()).hexdigest()[:16]
 
 
-ACTS = {"report": report, "view": view}
+def plot(options: PlotOptions) -> int:
+    """Writes the figures, and prints their names."""
+    for place in figures.write(options, say):
+        put(str(place))
+    return 0
+
+
+ACTS = {"report": report, "view": view, "plot": plot}

@@ -175,7 +175,7 @@ class _Asking:
         joining = calls.Joining(asked if calls.several(plan.task) else ())
         for answer in self.model.predict(asked, self._skip()):
             _note_used(plan, self.model, self.record)
-            sample = self._sample(calls.sample_of(answer.id))
+            sample = self._sample(calls.sample_of(answer.id, self.places))
             if flops is not None:
                 tokens = estimate.prompt_tokens(plan, answer.prompt)
                 self.work += flops(len(sample.images), tokens, len(answer.tokens))
@@ -197,7 +197,7 @@ class _Asking:
         """What is done with an image that cannot be read; None stops the run."""
 
         def skip(request: Request, error: ImageError) -> None:
-            self.bad[calls.sample_of(request.id)] = str(error)
+            self.bad[calls.sample_of(request.id, self.places)] = str(error)
 
         return skip if self.session.on_bad_image == "skip" else None
 

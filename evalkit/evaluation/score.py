@@ -28,6 +28,7 @@ from evalkit.tasks import calls
 from evalkit.types import (
     CUT,
     UNREADABLE,
+    Breakdowns,
     Confident,
     Metric,
     Parser,
@@ -346,6 +347,7 @@ def _score(read: _Answers, spelling: str, metric: Metric, mean: Any, rows: Rows)
     if not math.isfinite(value):
         return whole.why_undefined(wide)
     low, high, method = intervals.interval(whole, wide, read.clusters)
+    broken_down = _breakdowns(metric, rows, read.clusters)  # at once: they use what was drawn
     parts = {
         "task": task.name,
         "v": task.version,
@@ -375,8 +377,20 @@ def _score(read: _Answers, spelling: str, metric: Metric, mean: Any, rows: Rows)
         details={name: v for name, v in whole.details(wide).items() if math.isfinite(v)},
         lower_is_better=metric.lower_is_better,
         remarks={**read.remarks, **metric.remarks(read.answers, _targets(metric, read.samples))},
-        breakdowns=metric.breakdowns(rows),
+        breakdowns=broken_down,
     )
+
+
+def _breakdowns(metric: Metric, rows: Rows, clusters: Sequence[str]) -> Breakdowns:
+    """The score's parts, each with its intervals, which are left out where they are no number."""
+    more = metric.part_intervals(rows, intervals.cluster_index(clusters))
+    return {
+        table: {
+            name: {**row, **{k: v for k, v in more.get(table, {}).get(name, {}).items() if math.isfinite(v)}}
+            for name, row in found.items()
+        }
+        for table, found in metric.breakdowns(rows).items()
+    }
 
 
 def _digest_of(used: Mapping[str, str]) -> str:

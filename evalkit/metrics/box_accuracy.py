@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evalkit.geometry import boxes
+from evalkit.geometry import boxes, oddities
 from evalkit.types import Box, Mask, Metric, Rows
 
 
@@ -28,6 +28,9 @@ class BoxAccuracy(Metric):
         rows = boxes.first_boxes(answers, targets)
         rows[:, 0] = (rows[:, 0] >= self.iou) & (rows[:, 0] > 0)
         return rows
+
+    def remarks(self, answers: Sequence[Any | None], targets: Sequence[Any]) -> Mapping[str, int]:
+        return oddities.of_first(answers, targets)
 
     def offsets(self, rows: Rows) -> boxes.Floats | None:
         return boxes.offsets(rows)

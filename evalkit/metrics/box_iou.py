@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evalkit.geometry import boxes
+from evalkit.geometry import boxes, oddities
 from evalkit.types import Box, Mask, Metric, Rows
 
 
@@ -27,6 +27,9 @@ class BoxIou(Metric):
     def rows(self, answers: Sequence[Sequence[Box | Mask] | None], targets: Sequence[dict[str, Any]]) -> Rows:
         """One (iou, 1, down, right, found) per sample; the last three as in `boxes.first_boxes`."""
         return boxes.first_boxes(answers, targets)
+
+    def remarks(self, answers: Sequence[Any | None], targets: Sequence[Any]) -> Mapping[str, int]:
+        return oddities.of_first(answers, targets)
 
     def offsets(self, rows: Rows) -> boxes.Floats | None:
         return boxes.offsets(rows)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+import functools
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -13,12 +15,13 @@ from evalkit.geometry import boxes as box_geometry
 from evalkit.geometry import oddities, overlaps
 from evalkit.provenance import version
 from evalkit.registry import ADDED
-from evalkit.stats import f1
+from evalkit.stats import f1, intervals, parts
 from evalkit.text import labels
 from evalkit.types import Box, Breakdowns, Mask, Metric, Rows
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+_Curve = tuple[Floats, Floats]  # of one category: precision, and recall at the end, over thresholds
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0.0, 1.0, 101)
@@ -26,6 +29,8 @@ AREAS = {"all": (0, 1e10), "small": (0, 32**2), "medium": (32**2, 96**2), "large
 MOST = 100  # detections of one category that count in one image
 _STEPS = [round(t, 2) for t in THRESHOLDS.tolist()]
 _LIMITS = [min(t, 1 - 1e-10) for t in THRESHOLDS.tolist()]
+FIGURES = ("AP", "AP50", "AR100")  # of each class
+MOST_CLASSES = 200  # whose AP gets an interval each
 _ANY = ""  # stands for every category when categories are ignored
 
 
@@ -80,7 +85,10 @@ class CocoAp(Metric):
 
     def reduce(self, rows: Rows, counts: npt.NDArray[Any] | None = None) -> float:
         """AP; `counts` (n,) says how often each image is drawn."""
-        found = [precision for precision, _ in _prepare(rows).curves(counts)]
+        prepared = _prepare(rows)
+        curves = [_curve(one, counts) for _, one in prepared.categories]
+        prepared.keep(counts, curves)
+        found = [curve[0] for curve in curves if curve is not None]
         if found and self.iou is not None:
             found = [precision[_STEPS.index(self.iou)] for precision in found]
         return float(np.mean(found)) if found else float("nan")
@@ -107,11 +115,19 @@ class CocoAp(Metric):
         found = dict[str, dict[str, float]]()
         for name, one in _prepare(rows).categories:
             curve = _curve(one)
-            counting = one.ignored & 1 == 0
-            right = int((counting & (one.matched & 1 == 1)).sum())
-            counts = np.array([right, counting.sum(), one.objects[:, 0].sum()], dtype=np.float64)
-            known = {"AP": curve[0].mean(), "AP50": curve[0][0], "AR100": curve[1].mean()} if curve else {}
-            found[name or "(any)"] = {k: float(v) for k, v in known.items()} | f1.figures(counts)
+            known = dict(zip(FIGURES, _figures(curve).tolist(), strict=True)) if curve else {}
+            found[name or "(any)"] = known | f1.figures(_counts(one).sum(axis=0))
+        return {"class": found}
+
+    def part_intervals(self, rows: Rows, index: npt.NDArray[np.intp]) -> Breakdowns:
+        """By class as `breakdowns`; with more than `MOST_CLASSES` classes AP, AP50 and AR100 have none, since
+        a bootstrap of each takes long."""
+        prepared = _prepare(rows)
+        found = {name or "(any)": parts.of_counts(_counts(one), index) for name, one in prepared.categories}
+        if len(found) <= MOST_CLASSES:
+            drawn = functools.cache(lambda: prepared.drawn(index))
+            for place, (name, one) in enumerate(prepared.categories):
+                found[name or "(any)"] |= _bounds(one, index, lambda k=place: drawn()[:, k])  # type: ignore[misc]
         return {"class": found}
 
     def tools(self) -> str:
@@ -141,16 +157,7 @@ class CocoAp(Metric):
         return {**row, "offset": offset.tolist()}
 
     def remarks(self, answers: Sequence[Any | None], targets: Sequence[Any]) -> dict[str, int]:
-        """How many boxes have a label that is no category, the commonest of these with what is nearest; how
-        many are of a category that was not asked for; what else is odd about boxes."""
-        names: dict[str, None] = {}
-        lost: list[str] = []
-        for answer, target in zip(answers, targets, strict=True):
-            known = dict.fromkeys(target["categories"])
-            names |= known
-            lost += [t.label for t in answer or () if labels.meant(t.label, known, self.lowercase) is None]
-        strange = labels.strange(lost, names, self.lowercase)
-        return {**strange, **oddities.of(answers, targets)}
+        return oddities.of_objects(answers, targets, self.lowercase)
 
     def _score(self, thing: Box | Mask) -> float:
         box = thing.box if isinstance(thing, Mask) else thing
@@ -263,18 +270,70 @@ class _Category:
 @dataclass(frozen=True)
 class _Prepared:
     categories: list[tuple[str, _Category]]
+    kept: dict[bytes, Floats] = field(default_factory=dict)  # figures (categories, 3) by what is drawn
+
+    def keep(self, counts: npt.NDArray[Any] | None, curves: Sequence[_Curve | None]) -> None:
+        """Keeps what the bootstrap of all categories says of each, since that takes as long again."""
+        if counts is not None and len(self.kept) < intervals.RESAMPLES_SLOW:
+            self.kept[_key(counts)] = np.array([_figures(curve) for curve in curves])
+
+    def drawn(self, index: npt.NDArray[np.intp]) -> Floats:
+        """The figures (500, categories, 3) in every resample of the clusters `index` (n,)."""
+        return np.array([self._figures(counts) for counts in intervals.draws(index)])
+
+    def _figures(self, counts: npt.NDArray[Any]) -> Floats:
+        if (found := self.kept.get(_key(counts))) is not None:
+            return found
+        return np.array([_figures(_curve(one, counts)) for _, one in self.categories])
 
     def curves(
         self, counts: npt.NDArray[Any] | None = None, area: int = 0, most: int = MOST
-    ) -> Iterator[tuple[Floats, Floats]]:
+    ) -> Iterator[_Curve]:
         """`_curve` of each category with objects."""
         found = (_curve(one, counts, area, most) for _, one in self.categories)
         return (curve for curve in found if curve is not None)
 
 
+def _key(counts: npt.NDArray[Any]) -> bytes:
+    return hashlib.blake2b(np.asarray(counts, dtype=np.int64).tobytes(), digest_size=16).digest()
+
+
+def _figures(curve: _Curve | None) -> Floats:
+    """`FIGURES` (3,) of one category; NaN without objects."""
+    if curve is None:
+        return np.full(3, np.nan)
+    return np.array([curve[0].mean(), curve[0][0], curve[1].mean()])
+
+
+def _counts(one: _Category) -> Floats:
+    """Right, given and wanted of each image (n, 3), at the lowest threshold."""
+    counting = one.ignored & 1 == 0
+    right, size = counting & (one.matched & 1 == 1), len(one.objects)
+    given = [np.bincount(one.image[some], minlength=size) for some in (right, counting)]
+    return np.stack([*given, one.objects[:, 0]], axis=1).astype(np.float64)
+
+
+def _bounds(one: _Category, index: npt.NDArray[np.intp], drawn: Callable[[], Floats]) -> parts.Bounds:
+    """Of a category's figures, over the images alone that show it or where it is detected."""
+    there = one.objects[:, 0] > 0
+    there[one.image] = True
+    places = np.flatnonzero(there)
+    alone = replace(one, image=np.searchsorted(places, one.image), objects=one.objects[places])
+    own = intervals.cluster_index(index[places].tolist())
+
+    def figures(times: npt.NDArray[np.intp]) -> Floats:
+        return _figures(_curve(alone, times[own]))
+
+    found: parts.Bounds = {}
+    both = parts.of_curves(figures, int(own.max(initial=-1)) + 1, drawn)
+    for figure, each in zip(FIGURES, both, strict=True):
+        found |= parts.pair(figure, each) if each else {}
+    return found
+
+
 def _curve(
     one: _Category, counts: npt.NDArray[Any] | None = None, area: int = 0, most: int = MOST
-) -> tuple[Floats, Floats] | None:
+) -> _Curve | None:
     """(precision, recall at the end) over thresholds; None without objects."""
     objects = one.objects[:, area]
     total = int(objects.sum() if counts is None else objects @ counts)

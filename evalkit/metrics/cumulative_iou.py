@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from evalkit.geometry import rle
+from evalkit.geometry import oddities, rle
 from evalkit.provenance import version
 from evalkit.types import Mask, Metric, Rows
 
@@ -33,6 +33,9 @@ class CumulativeIou(Metric):
             got = rle.mask_rle(answer[0]) if answer else rle.empty(size)
             result[i] = rle.overlap(got, rle.rle(target["segmentation"], size))
         return result
+
+    def remarks(self, answers: Sequence[Any | None], targets: Sequence[Any]) -> Mapping[str, int]:
+        return oddities.of_first(answers, targets)
 
     def tools(self) -> str:
         return version("pycocotools")

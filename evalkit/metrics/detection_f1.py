@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from evalkit.geometry import oddities, overlaps
 from evalkit.provenance import version
-from evalkit.stats import f1
+from evalkit.stats import f1, parts
 from evalkit.text import labels
 from evalkit.types import Box, Breakdowns, Mask, Metric, Rows
 
@@ -92,18 +92,13 @@ class DetectionF1(Metric):
                 cells[given] = cells.get(given, 0) + 1
         return {"class": f1.table(rows, _counts).classes(), "confusion": dict(sorted(confusion.items()))}
 
+    def part_intervals(self, rows: Rows, index: npt.NDArray[np.intp]) -> Breakdowns:
+        return {"class": parts.of_table(f1.table(rows, _counts), index)}
+
     def remarks(self, answers: Sequence[Any | None], targets: Sequence[Any]) -> Mapping[str, int]:
-        """How many boxes have a label that is no category, the commonest of these with what is nearest, and
-        what else is odd about boxes."""
-        names = dict.fromkeys(name for target in targets for name in target["categories"])
-        lost = [
-            thing.label
-            for answer, target in zip(answers, targets, strict=True)
-            for thing in answer or ()
-            if labels.meant(thing.label, target["categories"], self.lowercase) is None
-        ]
-        strange = labels.strange(lost, names, self.lowercase)
-        return {**(strange if not self.agnostic else {}), **oddities.of(answers, targets)}
+        if self.agnostic:
+            return oddities.of(answers, targets)
+        return oddities.of_objects(answers, targets, self.lowercase)
 
     def tools(self) -> str:
         return version("pycocotools")

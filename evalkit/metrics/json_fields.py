@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import numpy.typing as npt
 
-from evalkit.stats import f1
+from evalkit.stats import f1, parts
 from evalkit.text import trees
 from evalkit.text.answers import accepted
 from evalkit.types import Breakdowns, Metric, Rows
@@ -52,6 +53,9 @@ class JsonFields(Metric):
     def breakdowns(self, rows: Rows) -> Breakdowns:
         """By field: precision, recall, F1 and counts."""
         return {"field": f1.table(rows, _same).classes()}
+
+    def part_intervals(self, rows: Rows, index: npt.NDArray[np.intp]) -> Breakdowns:
+        return {"field": parts.of_table(f1.table(rows, _same), index)}
 
     def remarks(self, answers: Sequence[Any | None], targets: Sequence[Any]) -> Mapping[str, int]:
         return trees.unread(answers)

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import numpy.typing as npt
 
-from evalkit.stats import f1
+from evalkit.stats import f1, parts
 from evalkit.text.answers import accepted
 from evalkit.types import Breakdowns, Metric, Rows
 
@@ -51,6 +52,9 @@ class LabelF1(Metric):
     def breakdowns(self, rows: Rows) -> Breakdowns:
         """By class: precision, recall, F1 and counts."""
         return {"class": f1.table(rows, _same).classes()}
+
+    def part_intervals(self, rows: Rows, index: npt.NDArray[np.intp]) -> Breakdowns:
+        return {"class": parts.of_table(f1.table(rows, _same), index)}
 
     def _row(self, answer: str | None, texts: Sequence[str]) -> dict[str, list[int]]:
         wanted = {label for text in texts for label in self._labels(text)}

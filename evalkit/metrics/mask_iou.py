@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from evalkit.geometry import rle
+from evalkit.geometry import oddities, rle
 from evalkit.provenance import version
 from evalkit.types import Mask, Metric, Rows
 
@@ -36,6 +36,9 @@ class MaskIou(Metric):
                 shared, union = rle.overlap(rle.mask_rle(answer[0]), wanted)
                 result[i, 0] = shared / union if union else 0.0
         return result
+
+    def remarks(self, answers: Sequence[Any | None], targets: Sequence[Any]) -> Mapping[str, int]:
+        return oddities.of_first(answers, targets)
 
     def tools(self) -> str:
         return version("pycocotools")

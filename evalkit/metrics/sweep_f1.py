@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from evalkit.geometry import overlaps
+from evalkit.geometry import oddities, overlaps
 from evalkit.provenance import version
 from evalkit.stats import f1
 from evalkit.text import labels
@@ -89,6 +89,9 @@ class SweepF1(Metric):
         certain = math.exp if self.rank == "logprob" else float
         return [[(certain(min(c, 0.0 if self.rank == "logprob" else 1.0)), float(v)) for c, v in row["boxes"]]
                 for row in rows]  # fmt: skip
+
+    def remarks(self, answers: Sequence[Any | None], targets: Sequence[Any]) -> Mapping[str, int]:
+        return oddities.of_objects(answers, targets, self.lowercase)
 
     def tools(self) -> str:
         return version("pycocotools")

@@ -85,7 +85,7 @@ class Tide(Metric):
         return {"error": {name: {"n": n, "ΔAP": gain} for name, (n, gain) in self._gains(rows).items()}}
 
     def remarks(self, answers: Sequence[Any | None], targets: Sequence[Any]) -> Mapping[str, int]:
-        return oddities.of(answers, targets)
+        return oddities.of_objects(answers, targets, self.lowercase)
 
     def tools(self) -> str:
         return version("pycocotools")

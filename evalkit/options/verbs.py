@@ -662,6 +662,62 @@ class ViewOptions(PagesOptions):
     no_browser: bool = option("only say the address", default=False)
 
 
+FIGURES: dict[str, str] = {
+    "forest": "a score",
+    "differences": "two checkpoints that can be compared",
+    "trend": "three checkpoints whose names differ by a number, or a folder that `evalkit watch` keeps",
+    "errors": "answers that are wrong in a known way",
+    "groups": "a dataset that states groups",
+    "classes": "a metric that scores classes, such as coco_ap",
+    "confusion": "classes that are answered",
+    "sizes": "boxes of several sizes",
+    "precision-recall": "boxes with scores of their own",
+    "calibration": "log-probabilities, which a run keeps where its task asks for them",
+    "coverage": "margins of the answers",
+    "resolution": "one checkpoint at several resolutions",
+    "scores": "a score of each sample",
+    "overlap": "boxes",
+    "lengths": "answers",
+}
+"""What `plot` draws, and what each needs."""
+
+
+def figures(value: Names) -> tuple[str, ...]:
+    """Names of figures, or `all`."""
+    found = names(value)
+    for name in found:
+        if name != "all" and name not in FIGURES:
+            raise ValueError(name, "no such figure" + nearest(name, [*FIGURES, "all"]))
+    if not found:
+        raise ValueError("names no figure; say forest, or all")
+    return found
+
+
+@options
+class PlotOptions(CodeOptions):
+    """The report's graphics as files for papers (needs matplotlib: pip install 'evalkit[plot]')."""
+
+    runs: Paths = option(
+        f"{RUNS}; several are compared", kw_only=False, metavar="RUN", place="+", check=paths
+    )
+    what: Names = option(
+        f"default: forest; by comma, or all: {', '.join(FIGURES)}",
+        default=("forest",), metavar="FIGURES", check=figures, repeat=True,
+    )  # fmt: skip
+    output: str | Path = option(
+        "default: figure.pdf; .svg, .pdf or .png. Of several tasks or figures the names are put behind it",
+        default=Path("figure.pdf"), metavar="FILE", check=Path,
+    )  # fmt: skip
+    tasks: Names = option(
+        "only these tasks, by comma", default=(), metavar="NAMES", check=names, repeat=True, also=("--task",)
+    )
+    width: Literal["one", "two"] = option("columns of a page of two: 3.35 or 6.9 inches", default="one")
+    top: int = option(
+        "rows of bars, classes of a matrix (default 20)", default=20, metavar="N", check=positive
+    )
+    limit: int | None = option("only so many samples of a task", default=None, metavar="N", check=positive)
+
+
 VERBS: dict[str, type[Options]] = {
     "run": RunOptions,
     "demo": DemoOptions,
@@ -669,6 +725,7 @@ VERBS: dict[str, type[Options]] = {
     "table": TableOptions,
     "report": ReportOptions,
     "view": ViewOptions,
+    "plot": PlotOptions,
     "export": ExportOptions,
     "compare": CompareOptions,
     "sweep": SweepOptions,

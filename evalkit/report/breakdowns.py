@@ -6,12 +6,14 @@ Knows what scores hold; computes none.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from evalkit.errors import UserError, nearest
 from evalkit.report import causes, columns
 from evalkit.report.leaderboard import Cell, in_order
+from evalkit.stats.intervals import FEW
+from evalkit.stats.parts import HIGH, IMAGES, LOW
 
 GROUP = "group"
 MATRIX = "confusion"
@@ -34,14 +36,14 @@ def table(cells: Sequence[Cell], form: str, per: str) -> str:
     if per == MATRIX:
         return "\n".join(_matrix(cell, parts, form) for cell, parts in found)
     found = _without_repeats(found)
-    figures = list(dict.fromkeys(f for _, parts in found for row in parts.values() for f in row))
-    header = ["task", "metric", "model", per, *figures]
+    named = figures(parts for _, parts in found)
+    header = ["task", "metric", "model", per, *named]
     lines = [
-        [c.score.task, c.score.metric, c.model, name, *(shown(row.get(f)) for f in figures)]
+        [c.score.task, c.score.metric, c.model, name, *(spread(row, f) for f in named)]
         for c, parts in found
         for name, row in parts.items()
     ]
-    notes = ["shares × 100; whole numbers are counts"]
+    notes = ["shares × 100; whole numbers are counts", *_on_intervals([parts for _, parts in found])]
     if per == "error":
         kinds_there = dict.fromkeys(name for _, parts in found for name in parts if name in causes.ERRORS)
         notes += [f"{name}: {causes.ERRORS[name]}" for name in kinds_there]
@@ -63,17 +65,25 @@ def _without_repeats(found: Sequence[tuple[Cell, Parts]]) -> list[tuple[Cell, Pa
 
 
 def _within(parts: Parts, other: Parts) -> bool:
-    return all(name in other and row.items() <= other[name].items() for name, row in parts.items())
+    of = figures([parts])
+    return all(
+        name in other and all(other[name].get(f) == row[f] for f in of if f in row and f != IMAGES)
+        for name, row in parts.items()
+    )
 
 
 def kinds(cell: Cell) -> list[str]:
     """What a score can be broken down by."""
-    return [*([GROUP] if cell.score.groups else []), *cell.score.breakdowns]
+    odd = ["error"] if causes.own(cell.score) else []
+    return list(dict.fromkeys([*([GROUP] if cell.score.groups else []), *cell.score.breakdowns, *odd]))
 
 
 def parts_of(cell: Cell, per: str) -> Parts:
-    """The parts of a score; classes by name, what is no class last."""
+    """The parts of a score; classes by name, what is no class last. Beside TIDE's errors stand what is odd
+    about answers."""
     found: Parts = cell.score.groups if per == GROUP else cell.score.breakdowns.get(per, {})
+    if per == "error":
+        return {**found, **causes.own(cell.score)}
     return found if per in ORDERED else {name: found[name] for name in sorted(found, key=_place)}
 
 
@@ -84,20 +94,56 @@ def shown(value: float | None) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{100 * value:.1f}"
 
 
+def figures(tables: Iterable[Parts]) -> list[str]:
+    """The figures of parts, without the bounds of their intervals; how many images show a part is last."""
+    found = dict.fromkeys(f for parts in tables for row in parts.values() for f in row)
+    named = [
+        f for f in found if not (f.endswith((LOW, HIGH)) and f.removesuffix(LOW).removesuffix(HIGH) in found)
+    ]
+    return sorted(named, key=lambda f: f == IMAGES)
+
+
+def spread(row: Mapping[str, Any], figure: str) -> str:
+    """A figure of a part as tables show it, `41.2 ±3.4` where it has an interval."""
+    low, high = row.get(figure + LOW), row.get(figure + HIGH)
+    half = "" if low is None or high is None else f" ±{50 * (high - low):.1f}"
+    return shown(row.get(figure)) + half
+
+
+def rough(parts: Parts) -> list[str]:
+    """`cat (12)`: the parts that so few images show that their intervals are rough, the fewest first."""
+    few = {n: int(row[IMAGES]) for n, row in parts.items() if row.get(IMAGES, FEW) < FEW}
+    return [f"{name} ({few[name]})" for name in sorted(few, key=lambda name: (few[name], name))]
+
+
+def _on_intervals(tables: Sequence[Parts]) -> Iterator[str]:
+    """What a reader must know of the intervals of parts."""
+    rows = [row for parts in tables for row in parts.values()]
+    if not any(IMAGES in row for row in rows):
+        return
+    yield "± half of the 95 % interval (clustered by image); none where one image alone shows it"
+    few = list(dict.fromkeys(text for parts in tables for text in rough(parts)))
+    if few:
+        more = f" and {len(few) - LISTED} more" if len(few) > LISTED else ""
+        yield f"fewer than {FEW} images, so the interval is rough: {', '.join(few[:LISTED])}{more}"
+    if any("AP" in row for row in rows) and not any("AP" + LOW in row for row in rows):
+        yield "AP, AP50 and AR100 of so many classes have no interval: each would be drawn again 500 times"
+
+
 def _place(name: str) -> tuple[bool, str]:
     return name.startswith("("), name
 
 
 def _records(found: Sequence[tuple[Cell, Parts]], per: str) -> Iterator[dict[str, Any]]:
     """One a part, all with the same keys; of a matrix one a cell."""
-    figures = list(dict.fromkeys(f for _, parts in found for row in parts.values() for f in row))
+    every = list(dict.fromkeys(f for _, parts in found for row in parts.values() for f in row))
     for cell, parts in found:
         head = {"task": cell.score.task, "metric": cell.score.metric, "model": cell.model, "run": cell.run}
         for name, row in parts.items():
             if per == MATRIX:
                 yield from (head | {"true": name, "answered": other, "n": n} for other, n in row.items())
             else:
-                yield head | {per: name} | {figure: row.get(figure) for figure in figures}
+                yield head | {per: name} | {figure: row.get(figure) for figure in every}
 
 
 def _matrix(cell: Cell, parts: Parts, form: str) -> str:

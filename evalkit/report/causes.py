@@ -12,6 +12,7 @@ ODD: Mapping[str, str] = {
     CUT: "raise decode.max_new_tokens to the longest target",
     "a label that is no category": "a prompt other than the one trained with, or names spelled otherwise; "
     "coco_ap(lowercase=True) ignores case",
+    "not asked for": "few training prompts named what an image does not show, so all is said that is seen",
     "around the whole image": "a prompt that it was not trained for, or a class that it does not know",
     "that the answer repeats": "a loop while decoding: fewer objects in training than here",
     "corners are in the wrong order": "targets written as x y x y; PaliGemma's order is y0 x0 y1 x1",
@@ -20,6 +21,9 @@ ODD: Mapping[str, str] = {
     "a box without area": "targets that were rounded to nothing, or x y w h written as corners",
     "no location token": "a prompt without detect or segment, or a checkpoint without these tasks",
     "no four location tokens": "an answer that was cut, or a tokenizer without <loc> tokens",
+    "something before the box": "a checkpoint that repeats its prompt: parser boxes(form='first') reads on",
+    "a blank between box and mask": "a tokenizer that writes blanks: parser masks(form='first') reads them",
+    "a line break before the box": "the demo's parser, which ends there: parser boxes reads on",
     "mask tokens": "a prompt with detect instead of segment, or an answer that was cut",
     "no JSON": "a checkpoint that was not trained to write JSON, or another prompt",
     "JSON that is not complete": "an answer that was cut: raise decode.max_new_tokens",
@@ -39,6 +43,15 @@ ERRORS: Mapping[str, str] = {
     "false negative": "all objects together that no detection found",
 }
 """What usually causes each kind of error of a detector."""
+
+
+def own(score: Score) -> dict[str, dict[str, int]]:
+    """PaliGemma's own kinds of error, those of a score's remarks whose cause is known, as parts of it."""
+    return {
+        what: {"n": n}
+        for what, n in score.remarks.items()
+        if not what.startswith("of them ") and any(key in what for key in ODD)
+    }
 
 
 def odd(score: Score, task_file: Mapping[str, Any]) -> Iterator[str]:

@@ -135,6 +135,11 @@ def wide_json(cells: Cells, pair: bool = False) -> str:
 def to_html(cells: Cells, pair: bool = False, report: str = "") -> str:
     """A page: one table that scrolls under its heads, models above their resolutions, and its notes. Tasks
     link into `report`, where one is named."""
+    return page("evalkit", html_table(cells, pair, report))
+
+
+def html_table(cells: Cells, pair: bool = False, report: str = "") -> str:
+    """The table and its notes as a part of a page."""
     table = grid(cells, pair)
     header, lines = texts(table)
     models = [re.fullmatch(r"(.*?)(?: (\d+ px))?", name, re.S) for name in header[3:]]
@@ -156,7 +161,7 @@ def to_html(cells: Cells, pair: bool = False, report: str = "") -> str:
             body.append(f'<tr>{task}<td>{metric}</td><td class="n">{n}</td>{rest}</tr>')
     sentences = "".join(f"<p>{html.escape(n)}</p>\n" for n in notes(cells, pair, bool(table.best)))
     shown = "<thead>\n" + "\n".join(out) + "\n</thead>\n<tbody>\n" + "\n".join(body) + "\n</tbody>"
-    return page("evalkit", f'<div class="wide"><table>\n{shown}\n</table></div>\n{sentences}')
+    return f'<div class="wide"><table>\n{shown}\n</table></div>\n{sentences}'
 
 
 def _linked(task: str, report: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -77,7 +77,7 @@ def _of_mean(values: Floats, index: Ints, least: float, most: float | None, in_p
     binary = np.isin(values, (0.0, 1.0)).all() and (least, most) == (0.0, 1.0)
     if binary and not in_part:
         return *wilson_clustered(values, index), "wilson"
-    if min(groups, _carriers(cluster_sums(values[:, None] - values.mean(), index)[:, 0])) >= FEWEST:
+    if min(groups, carriers(cluster_sums(values[:, None] - values.mean(), index)[:, 0])) >= FEWEST:
         return (
             (*wilson_clustered(values, index), "wilson") if binary else (*mean_interval(values, index), "t")
         )
@@ -97,7 +97,7 @@ def _of_any(metric: Metric, rows: Rows, index: Ints, method: str) -> Interval:
     `FEW` images is too high as a rule (few false positives, a coarse curve), which no resampling shows."""
     groups = int(index.max()) + 1
     size, changes = effective_size(metric, rows, index), _changes(metric, rows, index)
-    carried = _carriers(changes) if changes is not None else _alone(metric, rows, index)
+    carried = carriers(changes) if changes is not None else _alone(metric, rows, index)
     if min(size, carried) >= FEWEST and (groups >= FEW or not isinstance(rows, list)):
         low, high = percentiles(resampled(metric, rows, index), groups)
         return low, high, method
@@ -107,14 +107,22 @@ def _of_any(metric: Metric, rows: Rows, index: Ints, method: str) -> Interval:
     value = min(max((metric.reduce(rows) - metric.minimum) / span, 0.0), 1.0)
     if math.isnan(value):
         return _NONE
-    spread = 0.0 if changes is None else float(((changes - changes.mean()) ** 2).sum()) * (1 - 1 / groups)
-    if 0 < value * (1 - value) < size * spread / span**2:
-        size = value * (1 - value) * span**2 / spread
-    low, high = exact(value, size)
+    low, high = closed(value, size, None if changes is None else changes / span)
     return metric.minimum + low * span, metric.minimum + high * span, "exact"
 
 
-def _carriers(changes: Floats) -> float:
+def closed(value: float, size: float, changes: Floats | None) -> tuple[float, float]:
+    """`exact` of any score in [0, 1] of `size` clusters, at most; of fewer where the scores without each
+    cluster (`changes`) spread more than right and wrong answers do."""
+    spread = 0.0
+    if changes is not None:
+        spread = float(((changes - changes.mean()) ** 2).sum()) * (1 - 1 / len(changes))
+    if 0 < value * (1 - value) < size * spread:
+        size = value * (1 - value) / spread
+    return exact(value, size)
+
+
+def carriers(changes: Floats) -> float:
     """How many clusters carry a score's spread, by what leaving out each changes: (sum of squares)^2 / sum of
     fourth powers, from 1 up to their number. Of right and wrong answers about as many as the rarer kind."""
     moved = changes - changes.mean()
@@ -296,15 +304,16 @@ def resampled(metric: Metric, rows: Rows, index: Ints, seed: int = 0) -> Floats:
 
     The same `index` and seed draw the same clusters, which pairs two models' scores.
     """
-    groups = int(index.max()) + 1
     if isinstance(rows, list):
-        rng = np.random.default_rng(seed)
-        drawn = (
-            np.bincount(rng.integers(0, groups, size=groups), minlength=groups)[index]
-            for _ in range(RESAMPLES_SLOW)
-        )
-        return np.array([metric.reduce(rows, counts) for counts in drawn])
+        return np.array([metric.reduce(rows, counts) for counts in draws(index, seed)])
     return metric.value(resampled_sums(cluster_sums(np.asarray(rows, dtype=np.float64), index), seed=seed))
+
+
+def draws(index: Ints, seed: int = 0) -> Iterator[Ints]:
+    """How often each row (n,) is drawn in 500 resamples of whole clusters."""
+    rng, groups = np.random.default_rng(seed), int(index.max()) + 1
+    for _ in range(RESAMPLES_SLOW):
+        yield np.bincount(rng.integers(0, groups, size=groups), minlength=groups)[index]
 
 
 def cluster_sums(rows: Floats, index: Ints) -> Floats:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
 from evalkit.data import instructions
@@ -63,15 +63,19 @@ def each(request: Request) -> list[Request]:
         return [request]
     return [
         dataclasses.replace(
-            request, id=f"{request.id}{MARK}{n}" if n else request.id, prompt=prompt, whole=request.prompt
+            request,
+            id=f"{request.id}{MARK}{n}" if n else request.id,
+            prompt=prompt,
+            whole=request.prompt,
+            call=n,
         )
         for n, prompt in enumerate(prompts)
     ]
 
 
-def sample_of(request: str) -> str:
-    """The id of a call's sample."""
-    return request.partition(MARK)[0]
+def sample_of(request: str, samples: Container[str]) -> str:
+    """The id of a call's sample, of those that there are: an id may hold anything."""
+    return request if request in samples else request.rpartition(MARK)[0]
 
 
 class Joining:
@@ -84,7 +88,7 @@ class Joining:
 
     def add(self, prediction: Prediction) -> Prediction | None:
         """The sample's prediction with its last answer; None before."""
-        sample = sample_of(prediction.id)
+        sample = sample_of(prediction.id, self._whole)
         whole = self._whole.get(sample)
         if whole is None:
             return prediction
@@ -93,11 +97,13 @@ class Joining:
         if len(there) <= whole.count("\n"):
             return None
         del self._there[sample]
-        return joined([there[name] for name in sorted(there, key=_call)], whole)
+        first = there.pop(sample)
+        return joined([first, *(there[name] for name in sorted(there, key=_call))], whole)
 
 
 def _call(request: str) -> int:
-    return int(request.partition(MARK)[2] or 0)
+    """The number of a call after the first."""
+    return int(request.rpartition(MARK)[2])
 
 
 def joined(answers: Sequence[Prediction], whole: str) -> Prediction:

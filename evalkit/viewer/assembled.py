@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from evalkit.viewer import classes, faults
 from evalkit.viewer.classes import Matrix
-from evalkit.viewer.collect import STATES, Collector, OfRun
+from evalkit.viewer.collect import STATES, Collector, OfRun, of_run
 from evalkit.viewer.columns import Column
+from evalkit.viewer.gather import TaskRuns
+from evalkit.viewer.pictures import Pictures
+from evalkit.viewer.stream import Survey, journalled
 
 FEWEST = 3  # samples a class, on average: with fewer, texts are no classes
 
@@ -89,3 +93,18 @@ def has_flag(values: npt.NDArray[np.uint32], labels: Sequence[str], name: str) -
     if name not in labels:
         return np.zeros(len(values), dtype=bool)
     return np.asarray((values >> np.uint32(list(labels).index(name))) & 1 == 1)
+
+
+Write = Callable[[int, list[dict[str, Any]]], None]
+
+
+def read(
+    task: TaskRuns, found: Survey, sides: int, pictures: Pictures, write: Write = lambda chunk, records: None,
+    masks: Callable[[str], Sequence[tuple[str, str]]] = lambda name: (), redact: bool = False,
+) -> Assembled:  # fmt: skip
+    """Reads the samples of a task that were found, for a report of so many `sides`; `write` gets the records,
+    `masks` gives a target's outlines."""
+    runs = [of_run(part, journalled(part, found.places), found.n) for part in task.parts]
+    collector = Collector(task, found, runs, pictures, sides, write, masks, redact)
+    collector.read()
+    return Assembled(collector)

@@ -11,15 +11,14 @@ from evalkit import __version__
 from evalkit.options.fields import paths
 from evalkit.options.verbs import ReportOptions
 from evalkit.viewer import compared, first_look, overview, scripts
-from evalkit.viewer.assembled import Assembled
-from evalkit.viewer.collect import Collector, of_run
+from evalkit.viewer.assembled import Assembled, read
 from evalkit.viewer.columns import pack
 from evalkit.viewer.first_look import Remark
 from evalkit.viewer.gather import Gathered, TaskRuns, gather
 from evalkit.viewer.masks import of_targets
 from evalkit.viewer.outlet import Folder, Outlet, SingleFile
-from evalkit.viewer.pictures import Pictures, Wanted, Where, longest
-from evalkit.viewer.stream import Survey, journalled, survey
+from evalkit.viewer.pictures import Pictures, longest, wanted
+from evalkit.viewer.stream import Survey, survey
 
 Say = Callable[[str], None]
 VERSION = 1  # of the data that the page reads
@@ -67,7 +66,6 @@ def _task(
     """Reads one task and writes its files."""
     found = survey(task, options.limit)
     _picture(task, found, pictures, options)
-    runs = [of_run(part, journalled(part, found.places), found.n) for part in task.parts]
 
     def write(chunk: int, records: list[dict[str, Any]]) -> None:
         outlet.put(f"{t}/samples/{chunk}", f"samples/{t}/{chunk}", records)
@@ -75,23 +73,18 @@ def _task(
     masks, why = of_targets(task, found.places, paths(options.data_root))
     if why:
         say(f"{task.name}: the targets' masks are not drawn: {why}")
-    sides = len(gathered.sides)
-    collector = Collector(task, found, runs, pictures, sides, write, masks, options.redact)
-    collector.read()
-    whole = Assembled(collector)
+    whole = read(task, found, len(gathered.sides), pictures, write, masks, options.redact)
     head, data = pack(whole.columns(), found.n)
     outlet.put(f"{t}/columns", f"columns/{t}", {"head": head, "data": scripts.zipped(data)})
-    outlet.put(f"{t}/text", f"text/{t}", collector.texts.done())
+    outlet.put(f"{t}/text", f"text/{t}", whole.collector.texts.done())
     outlet.put(f"{t}/task", f"task/{t}", overview.task(task, whole))
     return whole
 
 
 def _picture(task: TaskRuns, found: Survey, pictures: Pictures, options: ReportOptions) -> None:
     """Begins to make the pictures of a task's images."""
-    where = [Where.of_run(part.run, paths(options.data_root)) for part in task.parts]
-    exif = [str(part.run["identity"].get("preparation", {}).get("exif", "ignore")) for part in task.parts]
     pictures.longest = options.picture_size or longest(len(found.images))
-    pictures.ask(Wanted(key, path, where[k], exif[k]) for key, (path, k) in found.images.items())
+    pictures.ask(wanted([part.run for part in task.parts], found.images, paths(options.data_root)))
 
 
 def _said(task: TaskRuns, found: Assembled, pictures: Pictures) -> str:

@@ -21,6 +21,7 @@ from evalkit.viewer.columns import Labels
 from evalkit.viewer.faults import Judged
 from evalkit.viewer.gather import Part, TaskRuns
 from evalkit.viewer.pictures import Pictures
+from evalkit.viewer.ranked import Ranked
 from evalkit.viewer.records import Said, Shown
 from evalkit.viewer.scripts import ZippedList
 from evalkit.viewer.shapes import Target
@@ -49,6 +50,7 @@ class OfRun:
     error: npt.NDArray[np.uint32] = field(init=False)
     errors: Labels = field(default_factory=Labels)
     pairs: Pairs = field(default_factory=Pairs)
+    ranked: Ranked = field(default_factory=Ranked)
     objects: list[Any] = field(default_factory=list)  # TIDE's rows of the first `KEPT` images
 
     def __post_init__(self) -> None:
@@ -187,6 +189,8 @@ class Collector:
         if self.survey.kind == "objects":
             found, rows = self._objects.judge(targets, answers, sizes)
             room = max(0, KEPT - len(run.objects))
+            for line in lines:
+                any(run.ranked.add(_row(run.part, line, metric)) for metric in run.part.judges)
             run.objects += [row for row in rows if row is not None][:room]
             unread = [
                 ("unreadable", *one.errors) if b else one.errors for one, b in zip(found, bad, strict=True)

@@ -34,6 +34,7 @@ REGIONS: Mapping[str, str] = {
 }
 LABEL = "label that is no category"
 FAR, NEAR = 0.1, 0.2
+LONG = 10_000  # characters from which on edits are not counted
 NOTHING = "(background)"
 
 
@@ -64,7 +65,8 @@ def texts(target: Target, answer: Answer, bad: bool, share: float, free: bool) -
     common = Counter(wanted).most_common(1)
     name = common[0][0] if common else ""
     pair = ((name, said or "(nothing)"),) if wanted else ()
-    error = _text_error(said, answer, wanted, bad, target.texts) if not share >= 1 else ""
+    right = said in wanted if math.isnan(share) else share >= 1
+    error = "" if right else _text_error(said, answer, wanted, bad, target.texts)
     return Judged((error,) if error else (), math.nan, (name,) if wanted else (), (said,), pair)
 
 
@@ -83,7 +85,8 @@ def _text_error(said: str, answer: Answer, wanted: Sequence[str], bad: bool, exa
         return "shorter"
     if numbers.number(said) is not None and any(numbers.number(text) is not None for text in wanted):
         return "another number"
-    if any(distance(said, text) <= NEAR * max(len(said), len(text)) for text in wanted[:10]):
+    near = (distance(said, text) <= NEAR * max(len(said), len(text)) for text in wanted[:10])
+    if len(said) <= LONG and any(near):
         return "near"
     return "another text"
 

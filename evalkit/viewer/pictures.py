@@ -62,6 +62,15 @@ class Picture:
     size: Size
 
 
+def wanted(
+    runs: Sequence[Mapping[str, Any]], images: Mapping[str, tuple[str, int]], roots: Sequence[Path]
+) -> list[Wanted]:
+    """Images of `runs` (run.json): by key the path, and which run names it. `roots` as of `Where.of_run`."""
+    where = [Where.of_run(run, roots) for run in runs]
+    exif = [str(run["identity"].get("preparation", {}).get("exif", "ignore")) for run in runs]
+    return [Wanted(key, path, where[k], exif[k]) for key, (path, k) in images.items()]
+
+
 def longest(images: int) -> int:
     """How large pictures are: a folder of many must still be one that can be sent."""
     return next((pixels for most, pixels in SIZES if images <= most), SMALLEST)

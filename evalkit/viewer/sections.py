@@ -4,7 +4,7 @@ filter that shows its samples."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -13,7 +13,9 @@ import numpy.typing as npt
 
 from evalkit import registry
 from evalkit.report import breakdowns, causes
-from evalkit.viewer import faults, marks
+from evalkit.stats.intervals import FEW
+from evalkit.stats.parts import HIGH, LOW
+from evalkit.viewer import curves, faults, marks
 from evalkit.viewer.assembled import Assembled, has_flag
 from evalkit.viewer.collect import OfRun
 
@@ -30,13 +32,10 @@ def filter_of(column: str, value: str) -> str:
 
 
 def of_task(found: Assembled) -> list[Section]:
-    """All sections that have anything to show, what to look at first before the rest."""
+    """All sections that have anything to show, what to look at first before the rest; `name` says which of
+    `MAKERS` made one."""
     runs = found.collector.runs
-    makers: Sequence[Callable[[Assembled, Sequence[OfRun]], Iterator[Section]]] = (
-        _errors, _groups, _scores, _overlap, _sizes, _by_class, _confusion, _precision, _calibration,
-        _margins, _lengths, _stored, _odd,
-    )  # fmt: skip
-    return [section for maker in makers for section in maker(found, runs)]
+    return [{"name": name, **section} for name, make in MAKERS.items() for section in make(found, runs)]
 
 
 # --- errors ------------------------------------------------------------------------------------------
@@ -171,16 +170,24 @@ def _by_class(found: Assembled, runs: Sequence[OfRun]) -> Iterator[Section]:
     for name in sorted(names, key=lambda name: (-wanted[name], name))[:PARTS]:
         values = _empty(found.collector.sides)
         for side, table in tables.items():
-            values[side] = _interval({"value": table.get(name, {}).get(figure)})
+            row = table.get(name, {})
+            bounds = {"low": row.get(figure + LOW), "high": row.get(figure + HIGH)}
+            values[side] = _interval({"value": row.get(figure), **bounds})
         filters = filter_of("class", name) if name in known else None
         rows.append({"label": name, "n": wanted[name], "filter": filters, "values": values})
     yield {
         "kind": "bars",
         "title": f"{figure} by class",
-        "about": "The most frequent class first; a rare class scatters.",
+        "about": "The most frequent class first; a rare class scatters." + _few(tables.values()),
         "unit": figure,
         "rows": rows,
     }
+
+
+def _few(tables: Iterable[Mapping[str, Mapping[str, float]]]) -> str:
+    few = list(dict.fromkeys(text for table in tables for text in breakdowns.rough(table)))
+    more = f" and {len(few) - 6} more" if len(few) > 6 else ""
+    return f" Rough, of fewer than {FEW} images: {', '.join(few[:6])}{more}." if few else ""
 
 
 def _table(run: OfRun, name: str) -> Mapping[str, Mapping[str, float]]:
@@ -278,92 +285,6 @@ def _sizes(found: Assembled, runs: Sequence[OfRun]) -> Iterator[Section]:
         }
 
 
-# --- curves ------------------------------------------------------------------------------------------
-
-
-def _precision(found: Assembled, runs: Sequence[OfRun]) -> Iterator[Section]:
-    """Of detections that have scores: the order of equal ones would be a curve of nothing."""
-    series = []
-    for run in runs:
-        boxes = [box for row in run.objects if row is not None for box in row["boxes"]]
-        if len({box[1] for box in boxes}) < 3:
-            continue
-        wanted = sum(n for row in run.objects for n in row["objects"].values())
-        ordered = sorted(boxes, key=lambda box: -box[1])
-        right = np.cumsum([box[2] == 1 for box in ordered])
-        at = np.unique(np.linspace(0, len(ordered) - 1, 100).astype(int))
-        points = [[right[i] / max(1, wanted), right[i] / (i + 1), None, None] for i in at]
-        series.append({"name": "", "run": run.side, "points": _plain(points), "filters": None})
-    if series:
-        yield {
-            "kind": "curve",
-            "title": "Precision and recall",
-            "about": "Of all classes together at an IoU of .5, the surest detections first.",
-            "x": {"label": "recall"},
-            "y": {"label": "precision"},
-            "diagonal": False,
-            "series": series,
-        }
-
-
-def _plain(points: Sequence[Sequence[Any]]) -> list[list[float | None]]:
-    return [[None if v is None else round(float(v), 5) for v in point] for point in points]
-
-
-def _calibration(found: Assembled, runs: Sequence[OfRun]) -> Iterator[Section]:
-    series = []
-    for run in runs:
-        sure, right = run.journal.confidence, run.right
-        points, filters = [], []
-        for low, high in zip(np.linspace(0, 0.9, 10), np.linspace(0.1, 1.0, 10), strict=True):
-            inside = (sure >= low) & ((sure < high) | (high > 0.99)) & ~np.isnan(right)
-            if n := int(inside.sum()):
-                share = float(right[inside].mean())
-                half = 1.96 * math.sqrt(max(share * (1 - share), 1e-9) / n)
-                points.append(
-                    [float(sure[inside].mean()), share, max(0.0, share - half), min(1.0, share + half)]
-                )
-                filters.append(f"confidence:{run.side}={low:.1f}..{high:.1f}")
-        if points:
-            series.append({"name": "", "run": run.side, "points": _plain(points), "filters": filters})
-    if series:
-        yield {
-            "kind": "curve",
-            "title": "Calibration",
-            "about": "How often answers of a confidence are right; below the line the model is too sure.",
-            "x": {"label": "mean probability of the answer's tokens"},
-            "y": {"label": "share right"},
-            "diagonal": True,
-            "series": series,
-        }
-
-
-def _margins(found: Assembled, runs: Sequence[OfRun]) -> Iterator[Section]:
-    series = []
-    for run in runs:
-        known = ~np.isnan(run.journal.margin) & ~np.isnan(run.share)
-        if known.sum() < BINS:
-            continue
-        margin, share = run.journal.margin[known], run.share[known].astype(np.float64)
-        order = np.argsort(-margin, kind="stable")
-        mean = np.cumsum(share[order]) / np.arange(1, len(order) + 1)
-        at = np.unique(np.linspace(0, len(order) - 1, 40).astype(int)[1:])
-        points = [[(i + 1) / len(order), mean[i], None, None] for i in at]
-        filters = [f"margin:{run.side}={margin[order[i]]:.6g}.." for i in at]
-        series.append({"name": "", "run": run.side, "points": _plain(points), "filters": filters})
-    if series:
-        yield {
-            "kind": "curve",
-            "title": "Score of the surest answers",
-            "about": "By the margin of the closest choice of a token; where the curve falls, doubtful "
-            "answers could be left to a person.",
-            "x": {"label": "share of the samples, the surest first"},
-            "y": {"label": "mean score, 0 to 1"},
-            "diagonal": False,
-            "series": series,
-        }
-
-
 # --- tables ------------------------------------------------------------------------------------------
 
 
@@ -374,9 +295,9 @@ def _stored(found: Assembled, runs: Sequence[OfRun]) -> Iterator[Section]:
         rows = []
         for run in runs:
             table = _table(run, name)
-            figures = list(dict.fromkeys(f for row in table.values() for f in row))
+            figures = breakdowns.figures([table])
             rows += [
-                [_side(run), part, *(breakdowns.shown(row.get(f)) for f in figures)]
+                [_side(run), part, *(breakdowns.spread(row, f) for f in figures)]
                 for part, row in table.items()
             ]
         yield {
@@ -418,3 +339,11 @@ def _odd(found: Assembled, runs: Sequence[OfRun]) -> Iterator[Section]:
             "rows": rows,
             "filters": filters,
         }
+
+
+MAKERS: Mapping[str, Callable[[Assembled, Sequence[OfRun]], Iterator[Section]]] = {
+    "errors": _errors, "groups": _groups, "scores": _scores, "overlap": _overlap, "sizes": _sizes,
+    "classes": _by_class, "confusion": _confusion, "precision-recall": curves.precision,
+    "calibration": curves.calibration, "coverage": curves.margins, "lengths": _lengths,
+    "stored": _stored, "odd": _odd,
+}  # fmt: skip

@@ -94,6 +94,7 @@ def over_resolutions(task: TaskRuns) -> list[dict[str, Any]]:
         return []
     return [
         {
+            "name": "resolution",
             "kind": "curve",
             "title": "Score against resolution",
             "about": "The same checkpoint's score by the side of the image that it was given, in pixels.",

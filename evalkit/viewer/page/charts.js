@@ -94,15 +94,16 @@
     </svg>`;
   }
 
-  /** Bars from zero, one a run, below each other. */
-  function Bars({ scale: s, values, height = 16 }) {
+  /** Bars from zero, one a run of `runs`, below each other; `values` are of all runs. */
+  function Bars({ scale: s, values, runs, height = 16 }) {
     const origin = at(s, Math.max(s.low, 0));
-    return html`<svg class="strip" width="100%" height=${height * values.length} aria-hidden="true">
+    return html`<svg class="strip" width="100%" height=${height * runs.length} aria-hidden="true">
       ${s.ticks.map((t) => html`<line class="grid" x1="${at(s, t)}%" x2="${at(s, t)}%" y1="0" y2="100%" />`)}
-      ${values.map((v, run) => {
+      ${runs.map((run, k) => {
+        const v = values[run];
         if (!v || !isNumber(v.value)) return null;
         const x = at(s, v.value);
-        const y = run * height;
+        const y = k * height;
         return html`<rect class="bar ${colourOf(run)}" x="${Math.min(x, origin)}%" width="${Math.abs(x - origin)}%"
             y=${y + 3} height=${height - 6} />
           ${isNumber(v.low) && isNumber(v.high) && html`<line class="whisker over" x1="${at(s, v.low)}%"

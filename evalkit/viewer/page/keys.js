@@ -2,7 +2,7 @@
 "use strict";
 
 (function () {
-  const { html, useEffect, useRef, useState } = evalkit;
+  const { html, useEffect, useLayoutEffect, useRef, useState } = evalkit;
   const OFF = "evalkit shortcuts off";
   const GROUPS = [
     ["Everywhere", [["?", "this list"], ["/", "search the samples' text"]]],
@@ -27,7 +27,7 @@
   evalkit.useKeys = function (actions) {
     const current = useRef(actions);
     current.current = actions;
-    useEffect(() => {
+    useLayoutEffect(() => {
       const pressed = (event) => {
         if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
         if (typing(event.target)) {

@@ -125,11 +125,20 @@
       setPlace(frame.current.clientWidth);
       return () => watch.disconnect();
     }, []);
+    const middle = useRef([0.5, 0.5]); // what is in the middle stays there when the picture is zoomed
+    useLayoutEffect(() => {
+      const box = frame.current;
+      box.scrollLeft = middle.current[0] * box.scrollWidth - box.clientWidth / 2;
+      box.scrollTop = middle.current[1] * box.scrollHeight - box.clientHeight / 2;
+    }, [zoom]);
+    const scrolled = ({ currentTarget: box }) => {
+      middle.current = [(box.scrollLeft + box.clientWidth / 2) / box.scrollWidth, (box.scrollTop + box.clientHeight / 2) / box.scrollHeight];
+    };
     const ratio = image.width / image.height || 1;
     const fitted = Math.min(place, ratio * Math.max(240, innerHeight * 0.72));
     const width = fitted * zoom;
     const src = safe(image.src);
-    return html`<div class="frame ${zoom > 1 ? "zoomed" : ""}" ref=${frame} tabindex="0" role="group"
+    return html`<div class="frame ${zoom > 1 ? "zoomed" : ""}" ref=${frame} onScroll=${scrolled} tabindex="0" role="group"
         aria-label="Picture ${index + 1} of ${record.images.length}" onPointerDown=${zoom > 1 ? drag : undefined}>
       <div class="stage" style=${{ width: `${width}px`, height: `${width / ratio}px` }}>
         ${src

@@ -20,6 +20,7 @@
       </section>
       ${(report.comparisons || []).length > 0 && html`<${evalkit.Comparisons} list=${report.comparisons} />`}
       <${Runs} runs=${report.runs} />
+      <${Licences} tasks=${report.tasks} />
       ${report.command && html`<details class="quiet"><summary>How this report was made</summary><pre>${visible(report.command)}</pre></details>`}`;
   }
 
@@ -103,10 +104,25 @@
       <thead><tr><th scope="col">Run</th><th scope="col">Model</th><th scope="col" class="n">Resolution</th><th scope="col">Precision</th>
         <th scope="col" class="n">Time</th><th scope="col" class="n">Samples a second</th><th scope="col" class="n">Memory</th></tr></thead>
       <tbody>${runs.map((run, r) => html`<tr><th scope="row"><${RunName} run=${r} /></th>
-        <td class="wrap"><bdi>${visible(run.model)}</bdi>${(run.partial || []).map((text) => html`<br /><small class="warn">${visible(text)}</small>`)}</td>
+        <td class="wrap"><bdi>${visible(run.model)}</bdi><${Partial} list=${run.partial || []} /></td>
         <td class="n">${run.resolution ?? "–"}</td><td>${visible(run.precision) || "–"}</td><td class="n">${duration(run.seconds)}</td>
         <td class="n">${isNumber(run.samples_per_second) ? short(run.samples_per_second) : "–"}</td><td class="n">${bytes(run.memory_bytes)}</td></tr>`)}</tbody></table></${evalkit.Scroll}>
       <${Identities} runs=${runs} /></section>`;
+  }
+
+  /** What is partial or doubtful about a run. */
+  function Partial({ list }) {
+    const line = (text) => html`<small class="warn block">${visible(text)}</small>`;
+    return html`${list.slice(0, MAIN).map(line)}${list.length > MAIN && html`<details><summary><small>${count(list.length - MAIN)} more</small></summary>${list.slice(MAIN).map(line)}</details>`}`;
+  }
+
+  /** Whose pictures and annotations these are, for who passes them on. */
+  function Licences({ tasks }) {
+    const known = new Map();
+    for (const { name, license } of tasks) if (license) known.set(license, [...(known.get(license) || []), name]);
+    if (!known.size) return null;
+    return html`<section aria-labelledby="licences"><h2 id="licences">Licences of the data</h2>
+      <${Pairs} pairs=${[...known].map(([license, names]) => [names.join(", "), license])} /></section>`;
   }
 
   /** What made each run's text, side by side; what differs comes first. */

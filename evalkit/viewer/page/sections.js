@@ -83,7 +83,7 @@
             <td class="n">${counts(row.n, runs)}</td>
             <td class="plot">${dots
               ? runs.map((run) => row.values[run] && html`<${Strip} scale=${s} run=${run} ...${row.values[run]} zero=${diverging} height=${20} />`)
-              : html`<${Bars} scale=${s} values=${runs.map((run) => row.values[run])} />`}</td>
+              : html`<${Bars} scale=${s} values=${row.values} runs=${runs} />`}</td>
             ${runs.map((run) => {
               const v = row.values[run];
               const own = open(task, (Array.isArray(row.filter) ? row.filter : row.filters || [])[run]);
@@ -211,7 +211,7 @@
       table: () => html`<${Table} section=${section} task=${task} />`,
     }[section.kind];
     if (!body) return null;
-    const crowded = section.kind === "bars" && evalkit.runs.length > 4;
+    const crowded = section.kind === "bars" && evalkit.runsOf(task).length > 4;
     const wide = crowded || (section.kind === "matrix" && section.columns.length > 12) ? "wide" : "";
     return html`<section class="card ${wide}"><h2>${visible(section.title)}</h2>
       ${section.about && html`<p class="about">${visible(section.about)}</p>`}${body()}</section>`;
