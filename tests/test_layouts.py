@@ -299,6 +299,73 @@ def test_what_is_odd_is_said(tmp_path: Path) -> None:
     assert "'Cat' and 'cat' are probably one class" in found.doubts
 
 
+BROKEN = [
+    "<loc90315><loc0032><loc0580><loc0230> dog ; <loc0200><loc0100><loc0500><loc0300> cat",
+    "<loc1110><loc0032><loc0580><loc0230> dog ; <loc0200><loc0100><loc0500><loc0300> cat",
+    "<loc0500><loc0300><loc0200><loc0100> dog ; <loc0200><loc0100><loc0500><loc0300> cat",
+    "<loc0500><loc0300><loc0500><loc0400> dog ; <loc0200><loc0100><loc0500><loc0300> cat",
+    "dog <loc0500><loc0300><loc0600><loc0400> ; <loc0200><loc0100><loc0500><loc0300> cat",
+    "<loc0500><loc0300><loc0600><loc0400> ; <loc0200><loc0100><loc0500><loc0300> cat",
+]
+
+
+def test_broken_boxes_are_left_out_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pictures(tmp_path)
+    told = [{"image": "a.png", "prefix": "detect cat ; dog", "suffix": text} for text in BROKEN]
+    lines(tmp_path / "test.jsonl", told)
+    found = recognise(tmp_path)
+    (task,) = made(found, tmp_path)
+    data = dataset.dataset(task, [tmp_path])
+    wanted = {"category": "cat", "box": (100.0, 200.0, 200.0, 300.0), "area": 60000.0, "iscrowd": 0}
+    assert [sample.target["objects"] for sample in data.samples] == [[wanted]] * len(BROKEN)
+    assert [sample.target["categories"] for sample in data.samples] == [("cat", "dog")] * len(BROKEN)
+    where = f"{tmp_path}/test.jsonl: line "
+    assert [said.partition(" '")[0] for said in data.remarks] == [
+        f"{where}{n}: suffix:" for n in (1, 3, 4, 5, 6)
+    ]
+    assert data.remarks[0].endswith("; the box is left out (the first of 2 such)")
+    assert set(data.remarks) <= set(found.doubts)
+    assert list(found.classes) == ["cat", "dog"]
+    assert main(["data", str(tmp_path), "--check"]) == 0
+    assert "the first of 2 such" in "".join(capsys.readouterr())
+
+
+def test_a_file_without_any_right_box_is_refused(tmp_path: Path) -> None:
+    pictures(tmp_path)
+    lines(
+        tmp_path / "test.jsonl",
+        [{"image": "a.png", "prefix": "detect dog", "suffix": "dog <loc0001><loc0002><loc0003><loc0004>"}],
+    )
+    (task,) = made(recognise(tmp_path), tmp_path)
+    with pytest.raises(
+        UserError, match=r"line 1: suffix: .* label before the box.*no other box is right either"
+    ):
+        dataset.dataset(task, [tmp_path])
+
+
+def test_boxes_of_a_file_without_labels_are_one_class(tmp_path: Path) -> None:
+    pictures(tmp_path)
+    lines(
+        tmp_path / "test.jsonl",
+        [{"image": "a.png", "prefix": "detect the dog", "suffix": "<loc0001><loc0002><loc0003><loc0004>"}],
+    )
+    found = recognise(tmp_path)
+    (task,) = made(found, tmp_path)
+    (sample,) = dataset.dataset(task, [tmp_path]).samples
+    assert [each["category"] for each in sample.target["objects"]] == [""]
+    assert not found.doubts
+
+
+def test_a_comma_between_objects_is_doubted(tmp_path: Path) -> None:
+    pictures(tmp_path)
+    text = locations(WORLD["a.png"]).replace(" ; ", ", ")
+    lines(tmp_path / "test.jsonl", [{"image": "a.png", "prefix": "detect cat ; dog", "suffix": text}])
+    assert (
+        "1 class ends in a comma; PaliGemma's text parts objects by ' ; ': 'cat,'"
+        in recognise(tmp_path).doubts
+    )
+
+
 def test_nothing_recognised_names_what_was_seen(tmp_path: Path) -> None:
     pictures(tmp_path)
     (tmp_path / "notes.txt").write_text("nothing")

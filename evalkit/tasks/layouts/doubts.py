@@ -116,6 +116,16 @@ def unreadable(classes: Iterable[str]) -> list[str]:
     ]
 
 
+def separated(classes: Iterable[str]) -> list[str]:
+    """Classes whose names end in a comma, which was most likely meant to part them."""
+    cut = [name for name in dict.fromkeys(classes) if name.rstrip().endswith(",")]
+    if not cut:
+        return []
+    few = ", ".join(map(repr, cut[:NAMED]))
+    ends = "class ends" if len(cut) == 1 else "classes end"
+    return [f"{len(cut):,} {ends} in a comma; PaliGemma's text parts objects by ' ; ': {few}{_more(cut)}"]
+
+
 def files(folder: str) -> Pictures:
     """The images of a folder and of those in it."""
     return same_images.Files([p for p in folders.files(folder) if folders.suffix(p) in folders.IMAGES])

@@ -12,10 +12,11 @@ from evalkit.data import instructions
 from evalkit.data.readers import read_lines
 from evalkit.data.same_images import Pictures
 from evalkit.errors import DataError
-from evalkit.geometry import location_tokens
+from evalkit.geometry import location_tokens, target_tokens
 from evalkit.tasks.layouts import doubts, place
 from evalkit.tasks.layouts.place import Place
 from evalkit.tasks.layouts.reading import Draft, Reading, object_tokens, task, text_tokens
+from evalkit.types import Remarks
 
 NAME = "PaliGemma lines"
 Keys = tuple[str, str, str]
@@ -82,8 +83,20 @@ def of_lines(
     told = ((f"line {n + 1}", line[:3]) for n, line in numbered.items() if line is not None)
     return Reading(
         layout, root, name, split, splits, drafts, classes, [*notes, *unasked],
-        doubts.repeated("line", name, told),
+        [*_misspelt(root / name, keys[2], numbered), *doubts.repeated("line", name, told)],
     )  # fmt: skip
+
+
+def _misspelt(path: Path, key: str, numbered: Mapping[int, Line | None]) -> tuple[str, ...]:
+    """What is wrong with the boxes of suffixes, in the words of `paligemma_lines`, which leaves them out."""
+    remarks = Remarks()
+    labelled = any(any(line.labels) for line in numbered.values() if line is not None)
+    for number, line in numbered.items():
+        if line is None or not line.labels or line.suffix is None:
+            continue
+        for kind, problem in target_tokens.judged(line.suffix, labelled).problems:
+            remarks.add(kind, f"{path.absolute()}: line {number + 1}: {key}: {problem}")
+    return remarks.said()
 
 
 def _pictures(there: Place, name: str) -> Pictures:
@@ -133,7 +146,7 @@ def _classes(lines: list[Line]) -> tuple[list[str], list[str]]:
         for c, n in unasked.items()
         if n
     ]
-    return list(found), notes[:8]
+    return [name for name in found if name or not any(found)], notes[:8]
 
 
 def _keys(path: Path) -> Keys | None:
