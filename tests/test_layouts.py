@@ -295,8 +295,28 @@ def test_what_is_odd_is_said(tmp_path: Path) -> None:
     ]
     lines(tmp_path / "d.jsonl", told)
     found = recognise(tmp_path)
-    assert "class 'cow' is in 1 suffix whose prefix does not ask for it" in found.notes
+    assert "class 'cow' is in 1 suffix whose prefix does not ask for it" in found.doubts
     assert "'Cat' and 'cat' are probably one class" in found.doubts
+
+
+@pytest.mark.parametrize(
+    ("written", "hint"),
+    [
+        ("traingle", "; it is probably 'triangle'"),
+        ("triangel", "; it is probably 'triangle'"),
+        ("triangle,", "; it is probably 'triangle'"),
+        ("Triangle", "; it is probably 'triangle'"),
+        ("hexagon", ""),
+    ],
+)
+def test_a_class_that_no_prefix_asks_for_is_doubted(written: str, hint: str, tmp_path: Path) -> None:
+    pictures(tmp_path)
+    suffix = f"<loc0000><loc0000><loc0100><loc0100> {written}"
+    lines(
+        tmp_path / "test.jsonl", [{"image": "a.png", "prefix": "detect square ; triangle", "suffix": suffix}]
+    )
+    said = f"class {written!r} is in 1 suffix whose prefix does not ask for it{hint}"
+    assert said in recognise(tmp_path).doubts
 
 
 BROKEN = [
