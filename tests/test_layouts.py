@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -319,6 +320,55 @@ def test_a_class_that_no_prefix_asks_for_is_doubted(written: str, hint: str, tmp
     assert said in recognise(tmp_path).doubts
 
 
+def _moved(root: Path, names: list[str]) -> None:
+    pictures(root)
+    told = [{"image": name, "prefix": "detect dog", "suffix": locations(WORLD["b.png"])} for name in names]
+    lines(root / "test.jsonl", told)
+
+
+@pytest.mark.parametrize("name", ["/home/nobody/set/b.png", "C:\\set\\b.png", "\\\\host\\set\\b.png"])
+@pytest.mark.parametrize("folder", [".", "images"])
+def test_images_are_found_by_the_end_of_another_machines_path(name: str, folder: str, tmp_path: Path) -> None:
+    _moved(tmp_path, [name])
+    pictures(tmp_path / folder)
+    for image in WORLD if folder != "." else ():
+        (tmp_path / image).unlink()
+    found = recognise(tmp_path)
+    assert not [doubt for doubt in found.doubts if "not there" in doubt]
+    (sample,) = dataset.dataset(made(found, tmp_path)[0], [tmp_path]).samples
+    assert os.path.samefile(sample.images[0].path, tmp_path / folder / "b.png")
+    assert sample.target["objects"]
+
+
+def test_two_paths_of_another_machine_are_not_one_image(tmp_path: Path) -> None:
+    _moved(tmp_path, ["/home/nobody/train/b.png", "/home/nobody/test/b.png"])
+    with pytest.raises(UserError, match=r"b\.png would be '.*train/b\.png' and '.*test/b\.png'"):
+        dataset.dataset(made(recognise(tmp_path), tmp_path)[0], [tmp_path])
+
+
+def test_missing_images_are_counted_once_and_their_case_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    root = tmp_path / "pg bad"
+    _moved(root, ["a.png", "/home/nobody/gone.png", "/home/nobody/b.png", "C.PNG"])
+    hint = "; there is 'c.png' instead of 'C.PNG'"
+    found = recognise(root)
+    (doubt,) = [doubt for doubt in found.doubts if "not there" in doubt]
+    assert doubt.startswith("2 images of test are not there: ")
+    assert doubt.endswith(hint)
+    data = dataset.dataset(made(found, root)[0], [root])
+    assert data.unscored == "2 of 4 samples have no image and are not scored, the first is 1"
+    assert not [said for said in data.remarks if "data root" in said]
+    lines(tmp_path / "a.jsonl", [{"id": str(n), "text": ""} for n in range(4)])
+    assert main(["run", "--model", "replay:a.jsonl", "--data", "pg bad", "--output-path", "out"]) == 2
+    said = capsys.readouterr().err
+    assert f"is missing (and 1 more of 4){hint}" in " ".join(said.split())
+    command = shlex.split(said.partition("`evalkit ")[2].partition("`")[0])
+    assert command[-2:] == ["--data-root", "pg bad"]
+    assert main(command) == 0
+
+
 BROKEN = [
     "<loc90315><loc0032><loc0580><loc0230> dog ; <loc0200><loc0100><loc0500><loc0300> cat",
     "<loc1110><loc0032><loc0580><loc0230> dog ; <loc0200><loc0100><loc0500><loc0300> cat",
@@ -545,7 +595,10 @@ def test_two_models_answers_to_a_folder_are_shown_side_by_side(
     (tmp_path / "pets" / "valid" / "b.png").unlink()
     capsys.readouterr()
     assert main(["run", "--model", "replay:a.jsonl", "--data", "pets", "--output-path", "d"]) == 2
-    assert "`evalkit data d/tasks/pets_valid.yaml` says where it is looked for" in capsys.readouterr().err
+    assert (
+        "`evalkit data d/tasks/pets_valid.yaml --data-root pets` says where it is looked for"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_baseline_with_damaged_rows_of_objects_is_refused(

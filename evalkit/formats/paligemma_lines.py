@@ -13,7 +13,7 @@ from evalkit import door
 from evalkit.data import instructions, rows
 from evalkit.data.readers import read_lines
 from evalkit.data.records import Record, name_problem, path_of
-from evalkit.data.sources import image_ref, of_windows
+from evalkit.data.sources import below, image_ref, missing_image
 from evalkit.errors import DataError, ImageError
 from evalkit.geometry import location_tokens, mask_decoder, target_tokens
 from evalkit.types import Format, ImageRef, Sample, Size, Source
@@ -85,23 +85,24 @@ class PaliGemmaLines(Format):
             _, answers = together.setdefault((line.data[self.image], self._asked(line)), (number, []))
             if (answer := self._suffix(line)) is not None and answer not in answers:
                 answers.append(answer)
+        moved: dict[str, str] = {}
         for (name, asked), (number, answers) in together.items():
-            shown = (self._image(name, images),)
+            shown = (self._image(name, images, moved),)
             yield Sample(str(number), shown, self._fields(asked), tuple(answers), cluster=str(name))
 
     def _objects(self, chosen: Chosen, images: Path, source: Source) -> Iterator[Sample]:
         from evalkit.images.prepare import header_size  # Pillow is imported where images are read
 
         categories, labelled = self._categories(line for _, line in chosen())
-        usable, wrong = False, ""
+        usable, wrong, moved = False, "", dict[str, str]()
         for number, line in chosen():
             name = line.data[self.image]
-            ref, suffix = self._image(name, images), self._suffix(line)
+            ref, suffix = self._image(name, images, moved), self._suffix(line)
             size: Size | None = None
             try:
                 size = header_size(ref)
             except ImageError as error:
-                source.remarks.add("image", f"{error}; it is not scored")
+                source.remarks.add("image", f"{error}{missing_image(ref.path)}; it is not scored")
             target: Any = ()
             if suffix is not None and size is not None:
                 read = self._judged(line, suffix, labelled)
@@ -187,8 +188,14 @@ class PaliGemmaLines(Format):
     def _fields(self, asked: str) -> dict[str, str]:
         return {"prefix": asked} if self.prefix else {}
 
-    def _image(self, name: str | ImageRef, images: Path) -> ImageRef:
-        return name if isinstance(name, ImageRef) else image_ref(images, of_windows(images, name))
+    def _image(self, name: str | ImageRef, images: Path, moved: dict[str, str]) -> ImageRef:
+        """The image; `moved` are those found by the end of another machine's path, each by one name."""
+        if isinstance(name, ImageRef):
+            return name
+        found = below(images, name)
+        if found != name and moved.setdefault(found, name) != name:
+            raise DataError(f"{images}: {found} would be {moved[found]!r} and {name!r}; give other names")
+        return image_ref(images, found)
 
     def _suffix(self, line: Record) -> str | None:
         """The answer as text; None where the line has none. Numbers are written as they stand."""
