@@ -57,6 +57,7 @@ def _differences(a: ScoredRun, b: ScoredRun) -> list[tuple[str, str]]:
         found.append(("metric", f"metrics: {', '.join(a.scores)} against {', '.join(b.scores)}"))
     if a.scores and b.scores:
         look("parser", "parser", *_read_as_trained((a, one), (b, two)))
+        look("parser", "nms_across_calls", one.get("nms"), two.get("nms"))
         if "files" in one and "files" in two:  # older runs do not name them
             look("metric", "files that own code has read", one["files"], two["files"])
     mine, other = a.identity, b.identity
