@@ -86,6 +86,8 @@ def check(path: Path | str, allowed: Places | None = None) -> None:
 def _check_place(path: str, allowed: Places) -> None:
     real = _real(path)
     if not any(real == place or real.startswith(place.rstrip(os.sep) + os.sep) for place in allowed):
+        if not os.path.lexists(path):  # a root for it would not help
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
         leads = "" if real == os.path.abspath(path) else f"leads to {real[:300]}, which "
         raise Refused(
             f"{leads}is outside of the data roots and of what the task names; "

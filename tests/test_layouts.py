@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -295,8 +296,144 @@ def test_what_is_odd_is_said(tmp_path: Path) -> None:
     ]
     lines(tmp_path / "d.jsonl", told)
     found = recognise(tmp_path)
-    assert "class 'cow' is in 1 suffix whose prefix does not ask for it" in found.notes
+    assert "class 'cow' is in 1 suffix whose prefix does not ask for it" in found.doubts
     assert "'Cat' and 'cat' are probably one class" in found.doubts
+
+
+@pytest.mark.parametrize(
+    ("written", "hint"),
+    [
+        ("traingle", "; it is probably 'triangle'"),
+        ("triangel", "; it is probably 'triangle'"),
+        ("triangle,", "; it is probably 'triangle'"),
+        ("Triangle", "; it is probably 'triangle'"),
+        ("hexagon", ""),
+    ],
+)
+def test_a_class_that_no_prefix_asks_for_is_doubted(written: str, hint: str, tmp_path: Path) -> None:
+    pictures(tmp_path)
+    suffix = f"<loc0000><loc0000><loc0100><loc0100> {written}"
+    lines(
+        tmp_path / "test.jsonl", [{"image": "a.png", "prefix": "detect square ; triangle", "suffix": suffix}]
+    )
+    said = f"class {written!r} is in 1 suffix whose prefix does not ask for it{hint}"
+    assert said in recognise(tmp_path).doubts
+
+
+def _moved(root: Path, names: list[str]) -> None:
+    pictures(root)
+    told = [{"image": name, "prefix": "detect dog", "suffix": locations(WORLD["b.png"])} for name in names]
+    lines(root / "test.jsonl", told)
+
+
+@pytest.mark.parametrize("name", ["/home/nobody/set/b.png", "C:\\set\\b.png", "\\\\host\\set\\b.png"])
+@pytest.mark.parametrize("folder", [".", "images"])
+def test_images_are_found_by_the_end_of_another_machines_path(name: str, folder: str, tmp_path: Path) -> None:
+    _moved(tmp_path, [name])
+    pictures(tmp_path / folder)
+    for image in WORLD if folder != "." else ():
+        (tmp_path / image).unlink()
+    found = recognise(tmp_path)
+    assert not [doubt for doubt in found.doubts if "not there" in doubt]
+    (sample,) = dataset.dataset(made(found, tmp_path)[0], [tmp_path]).samples
+    assert os.path.samefile(sample.images[0].path, tmp_path / folder / "b.png")
+    assert sample.target["objects"]
+
+
+def test_two_paths_of_another_machine_are_not_one_image(tmp_path: Path) -> None:
+    _moved(tmp_path, ["/home/nobody/train/b.png", "/home/nobody/test/b.png"])
+    with pytest.raises(UserError, match=r"b\.png would be '.*train/b\.png' and '.*test/b\.png'"):
+        dataset.dataset(made(recognise(tmp_path), tmp_path)[0], [tmp_path])
+
+
+def test_missing_images_are_counted_once_and_their_case_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    root = tmp_path / "pg bad"
+    _moved(root, ["a.png", "/home/nobody/gone.png", "/home/nobody/b.png", "C.PNG"])
+    hint = "; there is 'c.png' instead of 'C.PNG'"
+    found = recognise(root)
+    (doubt,) = [doubt for doubt in found.doubts if "not there" in doubt]
+    assert doubt.startswith("2 images of test are not there: ")
+    assert doubt.endswith(hint)
+    data = dataset.dataset(made(found, root)[0], [root])
+    assert data.unscored == "2 of 4 samples have no image and are not scored, the first is 1"
+    assert not [said for said in data.remarks if "data root" in said]
+    lines(tmp_path / "a.jsonl", [{"id": str(n), "text": ""} for n in range(4)])
+    assert main(["run", "--model", "replay:a.jsonl", "--data", "pg bad", "--output-path", "out"]) == 2
+    said = capsys.readouterr().err
+    assert f"is missing (and 1 more of 4){hint}" in " ".join(said.split())
+    command = shlex.split(said.partition("`evalkit ")[2].partition("`")[0])
+    assert command[-2:] == ["--data-root", "pg bad"]
+    assert main(command) == 0
+
+
+BROKEN = [
+    "<loc90315><loc0032><loc0580><loc0230> dog ; <loc0200><loc0100><loc0500><loc0300> cat",
+    "<loc1110><loc0032><loc0580><loc0230> dog ; <loc0200><loc0100><loc0500><loc0300> cat",
+    "<loc0500><loc0300><loc0200><loc0100> dog ; <loc0200><loc0100><loc0500><loc0300> cat",
+    "<loc0500><loc0300><loc0500><loc0400> dog ; <loc0200><loc0100><loc0500><loc0300> cat",
+    "dog <loc0500><loc0300><loc0600><loc0400> ; <loc0200><loc0100><loc0500><loc0300> cat",
+    "<loc0500><loc0300><loc0600><loc0400> ; <loc0200><loc0100><loc0500><loc0300> cat",
+]
+
+
+def test_broken_boxes_are_left_out_and_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pictures(tmp_path)
+    told = [{"image": "a.png", "prefix": "detect cat ; dog", "suffix": text} for text in BROKEN]
+    lines(tmp_path / "test.jsonl", told)
+    found = recognise(tmp_path)
+    (task,) = made(found, tmp_path)
+    data = dataset.dataset(task, [tmp_path])
+    wanted = {"category": "cat", "box": (100.0, 200.0, 200.0, 300.0), "area": 60000.0, "iscrowd": 0}
+    assert [sample.target["objects"] for sample in data.samples] == [[wanted]] * len(BROKEN)
+    assert [sample.target["categories"] for sample in data.samples] == [("cat", "dog")] * len(BROKEN)
+    where = f"{tmp_path}/test.jsonl: line "
+    assert [said.partition(" '")[0] for said in data.remarks] == [
+        f"{where}{n}: suffix:" for n in (1, 3, 4, 5, 6)
+    ]
+    assert data.remarks[0].endswith("; the box is left out (the first of 2 such)")
+    assert set(data.remarks) <= set(found.doubts)
+    assert list(found.classes) == ["cat", "dog"]
+    assert main(["data", str(tmp_path), "--check"]) == 0
+    assert "the first of 2 such" in "".join(capsys.readouterr())
+
+
+def test_a_file_without_any_right_box_is_refused(tmp_path: Path) -> None:
+    pictures(tmp_path)
+    lines(
+        tmp_path / "test.jsonl",
+        [{"image": "a.png", "prefix": "detect dog", "suffix": "dog <loc0001><loc0002><loc0003><loc0004>"}],
+    )
+    (task,) = made(recognise(tmp_path), tmp_path)
+    with pytest.raises(
+        UserError, match=r"line 1: suffix: .* label before the box.*no other box is right either"
+    ):
+        dataset.dataset(task, [tmp_path])
+
+
+def test_boxes_of_a_file_without_labels_are_one_class(tmp_path: Path) -> None:
+    pictures(tmp_path)
+    lines(
+        tmp_path / "test.jsonl",
+        [{"image": "a.png", "prefix": "detect the dog", "suffix": "<loc0001><loc0002><loc0003><loc0004>"}],
+    )
+    found = recognise(tmp_path)
+    (task,) = made(found, tmp_path)
+    (sample,) = dataset.dataset(task, [tmp_path]).samples
+    assert [each["category"] for each in sample.target["objects"]] == [""]
+    assert not found.doubts
+
+
+def test_a_comma_between_objects_is_doubted(tmp_path: Path) -> None:
+    pictures(tmp_path)
+    text = locations(WORLD["a.png"]).replace(" ; ", ", ")
+    lines(tmp_path / "test.jsonl", [{"image": "a.png", "prefix": "detect cat ; dog", "suffix": text}])
+    assert (
+        "1 class ends in a comma; PaliGemma's text parts objects by ' ; ': 'cat,'"
+        in recognise(tmp_path).doubts
+    )
 
 
 def test_nothing_recognised_names_what_was_seen(tmp_path: Path) -> None:
@@ -458,7 +595,10 @@ def test_two_models_answers_to_a_folder_are_shown_side_by_side(
     (tmp_path / "pets" / "valid" / "b.png").unlink()
     capsys.readouterr()
     assert main(["run", "--model", "replay:a.jsonl", "--data", "pets", "--output-path", "d"]) == 2
-    assert "`evalkit data d/tasks/pets_valid.yaml` says where it is looked for" in capsys.readouterr().err
+    assert (
+        "`evalkit data d/tasks/pets_valid.yaml --data-root pets` says where it is looked for"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_baseline_with_damaged_rows_of_objects_is_refused(

@@ -268,7 +268,7 @@ def _pictures(data: dataset.Dataset, all_images: bool) -> tuple[list[str], bool]
     files = dict.fromkeys(ref.path for ref in refs)
     absent = [path for path in files if not os.path.exists(path)]  # Path raises for absurd names
     if absent:
-        first = f"{absent[0][:300]}{sources.missing_image(absent[0])}"
+        first = f"{absent[0][:300]}{sources.missing(absent)}"
         said = f"missing  {len(absent):,} of {counted(len(files), 'image file')}, the first is {first}"
         return [said], False
     chosen = refs if all_images else refs[:: max(1, len(refs) // DECODED)][:DECODED]

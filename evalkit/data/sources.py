@@ -6,9 +6,10 @@ Does not know what a file means: that is the task of its format.
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from evalkit.options import config
 from evalkit.types import ImageRef, Mark, Source, Task
 
 MAX_IMAGE_BYTES = 1 << 30  # a larger image file or archive member is refused without reading it
+_LOOKED = 20  # missing images for whose reason folders are listed
 _FRAMES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm")
 _NO_FILES = ("format", "name", "split", "revision", "stream", "rows")  # keys of a source that name no file
 
@@ -150,14 +152,22 @@ def locate(task: Task, roots: Sequence[Path]) -> Source:
 _WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
 
-def of_windows(images: Path, name: str) -> str:
-    """The name below `images` of an absolute path of Windows (`C:\\data\\a.jpg`): its longest end that is
-    there. Any other name, or one that Windows itself opens, is returned as it is."""
-    if not _WINDOWS.match(name) or os.name == "nt":
-        return name
-    parts = [part for part in re.split(r"[\\/]+", name) if part][1:]
-    ends = ["/".join(parts[n:]) for n in range(len(parts))]
-    return next((end for end in ends if _is_there(images, end)), ends[-1] if ends else name)
+def below(images: Path, name: str) -> str:
+    """The name below `images` of an absolute path of another machine (`C:\\data\\a.jpg`, `/home/x/a.jpg`):
+    its longest end that is there. Any other name, or one that this machine opens, is returned as it is."""
+    ends = moved_ends(name)
+    at_last = ends[-1] if ends and _WINDOWS.match(name) else name
+    return next((end for end in ends if _is_there(images, end)), at_last)
+
+
+def moved_ends(name: str) -> list[str]:
+    """The ends of an absolute path that is of another machine, the longest first; [] for any other name."""
+    if _WINDOWS.match(name):
+        parts = [] if os.name == "nt" else [part for part in re.split(r"[\\/]+", name) if part][1:]
+    else:
+        parts = name.split("/")[1:] if name.startswith("/") and not door.is_there(name) else []
+    parts = [part for part in parts if part]
+    return [] if ".." in parts else ["/".join(parts[n:]) for n in range(len(parts))]
 
 
 def _is_there(images: Path, name: str) -> bool:
@@ -199,6 +209,11 @@ def missing_image(path: str) -> str:
         return ""
     alike = [each for each in there if each.strip().casefold() == name.strip().casefold()]
     return f"; there is {alike[0]!r} instead of {name!r}" if alike else ""
+
+
+def missing(paths: Iterable[str]) -> str:
+    """The same of the first of some paths of which it is known."""
+    return next(filter(None, map(missing_image, itertools.islice(paths, _LOOKED))), "")
 
 
 def read_bytes(ref: ImageRef) -> bytes:

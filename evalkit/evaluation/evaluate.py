@@ -64,7 +64,9 @@ class Work:
             try:
                 made = [self._plan(task, candidate) for candidate in self.checkpoints]
                 data = self.datasets.get(task)
-                for said in filter(None, (data.unscored, data.placeholders, *data.remarks)):
+                known = self.doubts.get(task.name, ())  # said where the data was recognised
+                remarks = [said for said in data.remarks if said not in known]
+                for said in filter(None, (data.unscored, data.placeholders, *remarks)):
                     progress.say(f"warning: {task.name}: {said}")
             except (DataError, ResultsError) as error:
                 if not leave_out or len(self.tasks) == 1:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 import uuid
 from array import array
 from collections.abc import Mapping, Sequence
@@ -131,7 +132,7 @@ def plan(
     standing, missing = _standing(folder, digest, data, selection, "code" in identity["model"])
     widened = standing["selection"] != selection
     if missing_images == "stop":
-        _refuse_missing_images(task, missing)
+        _refuse_missing_images(data, missing)
     chosen = data.chosen(standing["selection"])
     return Plan(
         task=task,
@@ -271,9 +272,9 @@ def _widest(
 # --- images --------------------------------------------------------------------------------------
 
 
-def _refuse_missing_images(task: Task, samples: Samples) -> None:
+def _refuse_missing_images(data: Dataset, samples: Samples) -> None:
     """Raises DataError when image files are not there: how many, and the first of them."""
-    absent, last = dict[str, None](), ""
+    task, absent, last = data.task, dict[str, None](), ""
     for image in (image for images in samples.images for image in images):
         if image.path != last and not os.path.exists(image.path):
             absent[image.path] = None
@@ -283,6 +284,21 @@ def _refuse_missing_images(task: Task, samples: Samples) -> None:
         known = task.name if task.name in loader.names() else task.path
         more = f" (and {len(absent) - 1:,} more of {n:,})" if len(absent) > 1 else ""
         raise DataError(
-            f"{task.name}: image {first[:300]} is missing{more}{sources.missing_image(first)}; "
-            f"`evalkit data {known}` says where it is looked for, --on-bad-image skip leaves them out"
+            f"{task.name}: image {first[:300]} is missing{more}{sources.missing(absent)}; "
+            f"`{_looked_for(str(known), data.source)}` says where it is looked for, "
+            "--on-bad-image skip leaves them out"
         )
+
+
+def _looked_for(task: str, source: Source) -> str:
+    """The command that says where a task's data is looked for; it names the root if nothing else does."""
+    usual = "hub" in source.entry or source.root == Path() or source.root in sources.roots()
+    return " ".join(
+        ["evalkit data", shlex.quote(task), *([] if usual else ["--data-root", _from_here(source.root)])]
+    )
+
+
+def _from_here(path: Path) -> str:
+    """A path as a shell takes it, relative where it is below the current folder."""
+    here = Path.cwd()
+    return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))

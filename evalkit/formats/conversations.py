@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 from evalkit import door
 from evalkit.data.readers import read_json, read_lines
 from evalkit.data.records import name_problem, path_of
-from evalkit.data.sources import image_ref, of_windows
+from evalkit.data.sources import below, image_ref
 from evalkit.errors import DataError
 from evalkit.types import Format, Remarks, Sample, Source
 
@@ -65,7 +65,7 @@ class Conversations(Format):
         for talk in _numbered(list(_talks(path, source.remarks)), path, source.remarks):
             where, refs = f"{path}: {talk.place}", []
             for name in talk.images:
-                found = of_windows(images, name)
+                found = below(images, name)
                 if found != name and moved.setdefault(found, name) != name:
                     raise DataError(f"{where}: is {name!r}; {found} is what {moved[found]!r} is already")
                 refs.append(image_ref(images, found))

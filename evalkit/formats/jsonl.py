@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from evalkit.data.readers import read_lines
 from evalkit.data.records import Record, Unique, check_split, layout, meant_key, name_problem, path_of
-from evalkit.data.sources import image_ref, of_windows
+from evalkit.data.sources import below, image_ref
 from evalkit.errors import DataError
 from evalkit.geometry import segmentations
 from evalkit.types import Format, ImageRef, Sample, Size, Source
@@ -131,7 +131,7 @@ def _images(line: Record, images: Path, moved: dict[str, str]) -> tuple[tuple[Im
         problem = name_problem(name, absolute=True)
         if problem:
             line.wrong(key, problem)
-        found = of_windows(images, name)
+        found = below(images, name)
         refs.append(image_ref(images, found))
         if found != name and moved.setdefault(found, name) != name:
             line.wrong(key, f"is {name!r}; {found} is what {moved[found]!r} is already; give other names")

@@ -13,9 +13,9 @@ from evalkit import door
 from evalkit.data import instructions, rows
 from evalkit.data.readers import read_lines
 from evalkit.data.records import Record, name_problem, path_of
-from evalkit.data.sources import image_ref, of_windows
+from evalkit.data.sources import below, image_ref, missing_image
 from evalkit.errors import DataError, ImageError
-from evalkit.geometry import location_tokens, mask_decoder
+from evalkit.geometry import location_tokens, mask_decoder, target_tokens
 from evalkit.types import Format, ImageRef, Sample, Size, Source
 
 Line = tuple[int, Record]
@@ -38,7 +38,9 @@ class PaliGemmaLines(Format):
 
     - detect: the target is as `coco_detection` gives it, boxes (x, y, w, h) in pixels of the image, whose
       size is read from its header; an empty suffix says that there is no object. `divisor`: a token's
-      number over this is a fraction of the image, 1023 as parser `boxes` reads it.
+      number over this is a fraction of the image, 1023 as parser `boxes` reads it. Boxes of wrong tokens,
+      without area, with corners in the wrong order, without a label or with it before them are left out,
+      and said. Where no box of the file has a label, all are of the class ''.
     - segment: the same with `segmentation`, decoded from the `<seg>` tokens by `decoder` (as parser `masks`).
     - caption: the suffixes of an image's lines with one prefix are references of one sample.
     - text: the suffix, or of lines with the same image and prefix all of them, as accepted answers.
@@ -83,50 +85,62 @@ class PaliGemmaLines(Format):
             _, answers = together.setdefault((line.data[self.image], self._asked(line)), (number, []))
             if (answer := self._suffix(line)) is not None and answer not in answers:
                 answers.append(answer)
+        moved: dict[str, str] = {}
         for (name, asked), (number, answers) in together.items():
-            shown = (self._image(name, images),)
+            shown = (self._image(name, images, moved),)
             yield Sample(str(number), shown, self._fields(asked), tuple(answers), cluster=str(name))
 
     def _objects(self, chosen: Chosen, images: Path, source: Source) -> Iterator[Sample]:
         from evalkit.images.prepare import header_size  # Pillow is imported where images are read
 
-        categories = self._categories(line for _, line in chosen())
+        categories, labelled = self._categories(line for _, line in chosen())
+        usable, wrong, moved = False, "", dict[str, str]()
         for number, line in chosen():
             name = line.data[self.image]
-            ref, suffix = self._image(name, images), self._suffix(line)
+            ref, suffix = self._image(name, images, moved), self._suffix(line)
             size: Size | None = None
             try:
                 size = header_size(ref)
             except ImageError as error:
-                source.remarks.add("image", f"{error}; it is not scored")
+                source.remarks.add("image", f"{error}{missing_image(ref.path)}; it is not scored")
             target: Any = ()
             if suffix is not None and size is not None:
-                objects = self._read(line, suffix, size, source)
+                read = self._judged(line, suffix, labelled)
+                for kind, problem in read.problems:
+                    said = f"{line.file}: {line.place}: {self.suffix}: {problem}"
+                    source.remarks.add(kind, said)
+                    wrong = wrong or said
+                usable = usable or bool(read.kept) or not suffix.strip()
+                objects = [self._object(line, each, size, source) for each in read.kept]
                 target = {"size": size, "image_id": number, "categories": categories, "objects": objects}
             fields = self._fields(self._asked(line))
             yield Sample(str(number), (ref,), fields, target, size=size, cluster=str(name))
+        if wrong and not usable:
+            raise DataError(f"{wrong}; no other box is right either")
 
-    def _read(self, line: Record, suffix: str, size: Size, source: Source) -> list[dict[str, Any]]:
-        """The objects that a suffix spells; masks where they are scored."""
-        found = location_tokens.objects(suffix)
-        if not found and suffix.strip():
+    def _judged(self, line: Record, suffix: str, labelled: bool) -> target_tokens.Judged:
+        """The boxes that a suffix spells. Raises DataError where it spells something else."""
+        if suffix.strip() and not location_tokens.labels(suffix):
             line.wrong(
                 self.suffix, f"is {suffix[:60]!r}; a `{self.verb}` line holds <loc0000> tokens, or nothing"
             )
-        objects = []
-        for each in found:
-            (y0, x0, y1, x1), (height, width) = each.corners, size
-            place, down, right = each.box(self.divisor), height / self.divisor, width / self.divisor
-            box = (x0 * right, y0 * down, (x1 - x0) * right, (y1 - y0) * down)
-            entry = {"category": each.label, "box": box, "area": box[2] * box[3], "iscrowd": 0}
-            if self.verb == "segment" and source.uses("object masks"):
-                if not each.indices:
-                    line.wrong(self.suffix, "has a box without its sixteen <seg000> tokens")
-                values = self._decoder(source).decode([each.indices])[0]
-                mask = mask_decoder.paste(values, place, size)
-                entry["segmentation"] = {"size": list(size), "counts": mask.counts}
-            objects.append(entry)
-        return objects
+        return target_tokens.judged(suffix, labelled)
+
+    def _object(
+        self, line: Record, each: location_tokens.Found, size: Size, source: Source
+    ) -> dict[str, Any]:
+        """A box in pixels; its mask where that is scored."""
+        (y0, x0, y1, x1), (height, width) = each.corners, size
+        down, right = height / self.divisor, width / self.divisor
+        box = (x0 * right, y0 * down, (x1 - x0) * right, (y1 - y0) * down)
+        entry = {"category": each.label, "box": box, "area": box[2] * box[3], "iscrowd": 0}
+        if self.verb == "segment" and source.uses("object masks"):
+            if not each.indices:
+                line.wrong(self.suffix, "has a box without its sixteen <seg000> tokens")
+            values = self._decoder(source).decode([each.indices])[0]
+            mask = mask_decoder.paste(values, each.box(self.divisor), size)
+            entry["segmentation"] = {"size": list(size), "counts": mask.counts}
+        return entry
 
     def _decoder(self, source: Source) -> mask_decoder.Decoder:
         """The masks' decoder, which is not named by the data and may lie anywhere."""
@@ -174,17 +188,27 @@ class PaliGemmaLines(Format):
     def _fields(self, asked: str) -> dict[str, str]:
         return {"prefix": asked} if self.prefix else {}
 
-    def _image(self, name: str | ImageRef, images: Path) -> ImageRef:
-        return name if isinstance(name, ImageRef) else image_ref(images, of_windows(images, name))
+    def _image(self, name: str | ImageRef, images: Path, moved: dict[str, str]) -> ImageRef:
+        """The image; `moved` are those found by the end of another machine's path, each by one name."""
+        if isinstance(name, ImageRef):
+            return name
+        found = below(images, name)
+        if found != name and moved.setdefault(found, name) != name:
+            raise DataError(f"{images}: {found} would be {moved[found]!r} and {name!r}; give other names")
+        return image_ref(images, found)
 
     def _suffix(self, line: Record) -> str | None:
         """The answer as text; None where the line has none. Numbers are written as they stand."""
         return None if line.data.get(self.suffix) is None else line.scalar(self.suffix)
 
-    def _categories(self, lines: Iterator[Record]) -> tuple[str, ...]:
-        """The names in prefixes and suffixes, each once, in the order in which they come."""
+    def _categories(self, lines: Iterator[Record]) -> tuple[tuple[str, ...], bool]:
+        """The names in prefixes and suffixes, each once, in the order in which they come; and whether boxes
+        have labels: where none has one, as in referring expressions, '' is the class of all."""
         found: dict[str, None] = {}
+        labelled = False
         for line in lines:
             found |= dict.fromkeys(instructions.classes(self._asked(line)))
-            found |= dict.fromkeys(o.label for o in location_tokens.objects(self._suffix(line) or ""))
-        return tuple(found)
+            labels = location_tokens.labels(self._suffix(line) or "")
+            found |= dict.fromkeys(labels)
+            labelled = labelled or any(labels)
+        return tuple(name for name in found if name or not labelled), labelled

@@ -186,7 +186,9 @@ def _of_samples(run: dict[str, Any], cells: Sequence[Cell]) -> Iterator[Cause]:
     elif not count and not _is_own(run):
         yield "?", "count", f"{score.n:,} samples; the official number is not known"
     said = run.get("data", {})
-    yield from (("!", "data", line) for line in (*said.get("doubts", ()), *said.get("remarks", ())))
+    yield from (
+        ("!", "data", line) for line in dict.fromkeys([*said.get("doubts", ()), *said.get("remarks", ())])
+    )
     remarks = {what: n for cell in cells for what, n in cell.score.remarks.items()}
     if remarks:
         yield "!", "answers", remarked(remarks)

@@ -20,7 +20,7 @@ from evalkit.data.readers import read_text
 from evalkit.errors import DataError, UserError, nearest
 from evalkit.files import file_digest
 from evalkit.tasks import contract, loader
-from evalkit.types import Format, Parser, Sample, Source, Task
+from evalkit.types import Format, ImageRef, Parser, Sample, Source, Task
 
 
 @dataclass(frozen=True)
@@ -241,14 +241,26 @@ def _unscored(task: Task, source: Source, fmt: Format, samples: Samples) -> str:
         return ""
     why = fmt.without_target(source, task.data.split)
     why = f": {why}" if why else ""
+    gone = sum(not all(map(_is_there, samples.images[at])) for at in lacking)
+    if gone == len(samples):
+        first = samples.images[0][0].path
+        raise DataError(
+            f"{task.name}: no image is there, the first is {first[:300]}{sources.missing_image(first)}"
+        )
     if len(lacking) == len(samples):
         raise UserError(
             f"{task.path}: metrics: no sample has a target, so nothing can be scored{why}; to run it "
             "without a score, give the task `not_scored: why` in place of metrics"
         )
-    are = "has no target and is" if len(lacking) == 1 else "have no target and are"
+    what = "image" if gone == len(lacking) else "target"
+    why = f"; {gone:,} of these have no image{why}" if 0 < gone < len(lacking) else "" if gone else why
+    are = f"has no {what} and is" if len(lacking) == 1 else f"have no {what} and are"
     first = samples.ids[lacking[0]]
     return f"{len(lacking):,} of {len(samples):,} samples {are} not scored, the first is {first}{why}"
+
+
+def _is_there(image: ImageRef) -> bool:
+    return door.is_there(image.path)
 
 
 def _format(task: Task, source: Source) -> Format:

@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Callable, Hashable, Iterable, Sized
 from pathlib import Path
 
-from evalkit.data import folders, same_images
+from evalkit.data import folders, same_images, sources
 from evalkit.data.same_images import Pictures
 from evalkit.errors import UserError
 from evalkit.tasks.layouts import place
@@ -35,7 +35,10 @@ def images(root: Path, splits: Iterable[str], split: str, of: Callable[[str], Pi
     if lost:
         are = "image of {} is" if len(lost) == 1 else "images of {} are"
         few = ", ".join(folders.below(path, str(root)) for path in lost[:NAMED])
-        unread.append(f"{len(lost):,} {are.format(place.shown(split))} not there: {few}{_more(lost)}")
+        unread.append(
+            f"{len(lost):,} {are.format(place.shown(split))} not there: {few}{_more(lost)}"
+            f"{sources.missing(lost)}"
+        )
     groups = same_images.groups(found, split)
 
     def shown(path: str) -> str:
@@ -116,6 +119,16 @@ def unreadable(classes: Iterable[str]) -> list[str]:
     ]
 
 
+def separated(classes: Iterable[str]) -> list[str]:
+    """Classes whose names end in a comma, which was most likely meant to part them."""
+    cut = [name for name in dict.fromkeys(classes) if name.rstrip().endswith(",")]
+    if not cut:
+        return []
+    few = ", ".join(map(repr, cut[:NAMED]))
+    ends = "class ends" if len(cut) == 1 else "classes end"
+    return [f"{len(cut):,} {ends} in a comma; PaliGemma's text parts objects by ' ; ': {few}{_more(cut)}"]
+
+
 def files(folder: str) -> Pictures:
     """The images of a folder and of those in it."""
     return same_images.Files([p for p in folders.files(folder) if folders.suffix(p) in folders.IMAGES])
@@ -126,7 +139,7 @@ def named(there: Place, file: str, names: Iterable[str]) -> Pictures:
     every = [name.replace("\\", "/") for name in names]
     folder = there.folder_with(every[0], file) if every else None
     base = os.path.join(there.root, os.path.dirname(file) if folder is None else folder)
-    return same_images.Files([os.path.join(base, name) for name in every])
+    return same_images.Files([os.path.join(base, sources.below(Path(base), name)) for name in every])
 
 
 def _more(some: Sized) -> str:

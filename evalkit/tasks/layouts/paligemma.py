@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,13 +13,16 @@ from evalkit.data import instructions
 from evalkit.data.readers import read_lines
 from evalkit.data.same_images import Pictures
 from evalkit.errors import DataError
-from evalkit.geometry import location_tokens
+from evalkit.geometry import location_tokens, target_tokens
 from evalkit.tasks.layouts import doubts, place
 from evalkit.tasks.layouts.place import Place
 from evalkit.tasks.layouts.reading import Draft, Reading, object_tokens, task, text_tokens
+from evalkit.types import Remarks
 
 NAME = "PaliGemma lines"
 Keys = tuple[str, str, str]
+UNASKED = 8  # classes that no prefix asks for, which are named
+NEAR = 0.75  # how alike two names are of which one is probably a slip
 
 
 KEYS = (
@@ -73,17 +77,27 @@ def of_lines(
     )
     notes = [] if wrong is None else [lacking]
     classes, unasked = _classes(lines)
+    told = ((f"line {n + 1}", line[:3]) for n, line in numbered.items() if line is not None)
+    doubted = [*_misspelt(root / name, keys[2], numbered), *unasked, *doubts.repeated("line", name, told)]
     drafts = []
     for verb in instructions.VERBS:
         mine = [line for line in lines if line.verb == verb]
         if mine:
             prompt = "{prefix}" if keys[1] else f"{verb} {' ; '.join(classes)}"
             drafts.append(_draft(verb, mine, name, split, source, keys, prompt))
-    told = ((f"line {n + 1}", line[:3]) for n, line in numbered.items() if line is not None)
-    return Reading(
-        layout, root, name, split, splits, drafts, classes, [*notes, *unasked],
-        doubts.repeated("line", name, told),
-    )  # fmt: skip
+    return Reading(layout, root, name, split, splits, drafts, classes, notes, doubted)
+
+
+def _misspelt(path: Path, key: str, numbered: Mapping[int, Line | None]) -> tuple[str, ...]:
+    """What is wrong with the boxes of suffixes, in the words of `paligemma_lines`, which leaves them out."""
+    remarks = Remarks()
+    labelled = any(any(line.labels) for line in numbered.values() if line is not None)
+    for number, line in numbered.items():
+        if line is None or not line.labels or line.suffix is None:
+            continue
+        for kind, problem in target_tokens.judged(line.suffix, labelled).problems:
+            remarks.add(kind, f"{path.absolute()}: line {number + 1}: {key}: {problem}")
+    return remarks.said()
 
 
 def _pictures(there: Place, name: str) -> Pictures:
@@ -128,12 +142,20 @@ def _classes(lines: list[Line]) -> tuple[list[str], list[str]]:
         for label in line.labels:
             found[label] += 1
             unasked[label] += bool(line.prefix) and label not in asked_by[line.prefix]
-    notes = [
-        f"class {c!r} is in {place.counted(n, 'suffix')} whose prefix does not ask for it"
+    asked = list(dict.fromkeys(name for names in asked_by.values() for name in names))
+    odd = [
+        f"class {c!r} is in {place.counted(n, 'suffix')} whose prefix does not ask for it{_meant(c, asked)}"
         for c, n in unasked.items()
-        if n
+        if n and (c or not any(found))
     ]
-    return list(found), notes[:8]
+    more = [f"{len(odd) - UNASKED:,} more classes are in suffixes whose prefix does not ask for them"]
+    return [name for name in found if name or not any(found)], odd[:UNASKED] + more * (len(odd) > UNASKED)
+
+
+def _meant(name: str, asked: Sequence[str]) -> str:
+    """Which class was meant by one that nobody asks for, where one is spelled nearly so."""
+    near = difflib.get_close_matches(name, [each for each in asked if each != name], 1, NEAR)
+    return f"; it is probably {near[0]!r}" if near else ""
 
 
 def _keys(path: Path) -> Keys | None:

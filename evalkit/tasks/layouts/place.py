@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from evalkit import door
-from evalkit.data import folders
+from evalkit.data import folders, sources
 from evalkit.data.split_names import SPLITS, split_of
 from evalkit.errors import UserError
 
@@ -38,9 +38,10 @@ class Place:
         nearest = [os.path.join(beside, "images"), os.path.join(above, "images")]
         split = split_of(near)
         alike = [name for name in self.images if split and split_of(name) == split]
-        for folder in dict.fromkeys((beside, above, *nearest, *alike, *sorted(self.images), "")):
-            if os.path.exists(self.root / folder / image):
-                return folder
+        for name in (image, *sources.moved_ends(image)):
+            for folder in dict.fromkeys((beside, above, *nearest, *alike, *sorted(self.images), "")):
+                if os.path.exists(self.root / folder / name):
+                    return folder
         return None
 
 

@@ -47,7 +47,8 @@ def recognise(path: Path, split: str | None = None, verb: str = "", order: str =
 
 def _doubted(found: Reading) -> Reading:
     """The reading with what it can say of its images and classes."""
-    said = [*found.doubts, *doubts.spellings(found.classes), *doubts.unreadable(found.classes)]
+    named = (doubts.spellings, doubts.unreadable, doubts.separated)
+    said = [*found.doubts, *(doubt for of in named for doubt in of(found.classes))]
     if found.pictures is not None:
         said = [*doubts.images(found.root, found.splits, found.split, found.pictures), *said]
     return dataclasses.replace(found, doubts=said)
