@@ -5,6 +5,7 @@ Needs peft and accelerate (`pip install peft accelerate`); two minutes on a CPU.
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import random
 from pathlib import Path
@@ -82,4 +83,8 @@ def main(output: Path, steps: int = 80, every: int = 20, limit: int = 30, batch:
 
 
 if __name__ == "__main__":
-    main(Path("finetune-demo"))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "output", nargs="?", type=Path, default=Path("finetune-demo"), help="a folder; %(default)s"
+    )
+    main(parser.parse_args().output)

@@ -42,6 +42,8 @@ def compared(world: World) -> list[dict[str, Any]]:
             "gained": 60,
             "lost": 31,
             "same": 200,
+            "both_right": 150,
+            "both_wrong": 50,
             "groups": groups,
             "telling": [0, 3, 8, 12],
         }

@@ -68,6 +68,10 @@ def test_ask(
     out, err = capsys.readouterr()
     assert out.strip()
     assert "tokens  [" in err
+    assert "the prompt is empty" not in err
+    for empty in ("", " ", "<image>"):
+        assert main(["ask", str(picture), empty, "--model", str(model), "--max-new-tokens", "1"]) == 0
+        assert "the prompt is empty: the model was shown the picture alone" in capsys.readouterr().err
     assert main(["ask", "none.png", "detect cat", "--model", str(model)]) == 2
     assert main(["ask", str(picture), "detect cat", "--model", "nowhere"]) == 2
     assert "nowhere" in capsys.readouterr().err

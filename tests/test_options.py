@@ -55,7 +55,6 @@ def test_limits_are_among_the_numbers() -> None:
         "watch",
         "report",
         "view",
-        "plot",
     }
 
 

@@ -144,9 +144,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     for name, answer in (("old", wrong_at(0.2)), ("new", hostile)):
         go(questions, runs, name, answer)
     go(objects, runs, "new", said_objects)
-    places = sorted(runs.iterdir(), key=lambda path: (".new." in path.name, path.name))
-    evalkit.build_report(places, output=folder / "REPORT")
+    evalkit.build_report(_ordered(runs), output=folder / "REPORT")
     return World(folder, folder / "REPORT", runs)
+
+
+def _ordered(runs: Path) -> list[Path]:
+    return sorted(runs.iterdir(), key=lambda path: (".new." in path.name, path.name))
 
 
 # --- what is there --------------------------------------------------------------------------------------
@@ -188,6 +191,39 @@ def test_comparison_counts_are_those_of_the_columns_and_of_compare(world: World)
     assert found["p"] == pytest.approx(other.p)
     assert set(found["telling"]) <= set(np.flatnonzero(moved).tolist())
     assert len({columns["cluster"][i] for i in found["telling"]}) >= len(found["telling"]) / 2
+
+
+def test_of_a_limited_report_only_the_samples_are_fewer(world: World, tmp_path: Path) -> None:
+    """Its figures are those of the whole report, and every filter that they name is known."""
+    evalkit.build_report(_ordered(world.runs), output=tmp_path / "R", limit=20)
+    few = World(world.folder, tmp_path / "R", world.runs)
+    whole, report, t = world.load("report"), few.load("report"), few.task("colours_test")
+    assert report["look_first"] == whole["look_first"]
+    assert (report["tasks"][t]["n"], report["tasks"][t]["shown"]) == (80, 20)
+    assert (whole["tasks"][t]["n"], whole["tasks"][t]["shown"]) == (80, 80)
+    for k in range(len(whole["tasks"])):
+        assert few.load(f"{k}/task")["sections"] == world.load(f"{k}/task")["sections"]
+    every, columns, records = world.columns(t), few.columns(t), few.load(f"{t}/samples/0")
+    assert columns.keys() == every.keys()
+    assert columns["id"] == [record["id"] for record in records]
+    assert len(records) == len(json.loads(gzip.decompress(base64.b64decode(few.load(f"{t}/text"))))) == 20
+    at = [every["id"].index(name) for name in columns["id"]]
+    assert at == sorted(at) != list(range(20))
+    for name, values in columns.items():
+        np.testing.assert_equal(list(values), [every[name][i] for i in at], err_msg=name)
+    heads = [one.load(f"{t}/columns")["head"]["columns"] for one in (few, world)]
+    assert [head.get("labels") for head in heads[0]] == [head.get("labels") for head in heads[1]]
+    (found,), (full,) = report["comparisons"], whole["comparisons"]
+    assert {**found, "telling": None} == {**full, "telling": None}
+    assert found["both_right"] == ((every["right:0"] == 1) & (every["right:1"] == 1)).sum() > 20
+    assert found["both_right"] + found["both_wrong"] + found["gained"] + found["lost"] == 80
+    moved = np.flatnonzero(columns["right:1"] != columns["right:0"]).tolist()
+    assert set(found["telling"]) <= set(moved)
+    assert found["telling"], "of the few that are shown some moved"
+    shown = {image["src"] for record in records for image in record["images"]}
+    assert {f"thumbs/{p.parent.name}/{p.name}" for p in (tmp_path / "R/thumbs").rglob("*.jpg")} >= shown
+    assert "80 samples" not in str(report["runs"][0]["partial"])
+    assert "can be opened in this report (--limit)" in str(report["runs"][0]["partial"])
 
 
 def test_what_to_look_at_first_leads_to_samples(world: World) -> None:
@@ -362,7 +398,7 @@ def test_mistakes_are_one_sentence(world: World, tmp_path: Path, capsys: pytest.
     assert main(["report", str(world.runs), "--limit", "3", "--output", str(tmp_path / "r")]) == 0
     said = capsys.readouterr()
     assert said.out == f"{tmp_path / 'r' / 'index.html'}\n"
-    assert "colours_test: 3 samples" in said.err
+    assert "colours_test: 3 of 80 samples" in said.err
 
 
 def test_the_server_answers_this_machine_alone(world: World) -> None:

@@ -211,6 +211,36 @@ def test_fields_chips_and_quick_views_change_the_address(opened: Opened) -> None
     assert opened.counted() == gained
 
 
+def test_a_report_of_some_samples_says_so_beside_its_figures(browser: Any, tmp_path: Path) -> None:
+    index = report_world.write(tmp_path / "r", 60)
+    data = index.parent / "data" / "report.js"
+    text = data.read_text("utf-8")
+    few = text.replace('"n": 60, "metric"', '"n": 300, "shown": 60, "metric"', 1)
+    assert few != text
+    data.write_text(few, "utf-8")
+    context = browser.new_context(viewport=WIDE)
+    one = Opened(context.new_page(), index.as_uri())
+    for address, at in (
+        ("/task/0", "main"),
+        ("/task/0/samples", "main"),
+        ("/compare/0", "main"),
+        ("/", ".notices"),
+    ):
+        page = one.go(address)
+        page.wait_for_selector(f"{at}:has-text('60 of 300 samples')")
+        assert "a link opens those of its samples that are shown" in page.locator(at).inner_text(), address
+        assert "all 300 samples" not in page.locator("main").inner_text().lower(), address
+    assert one.go("/compare/0", ".flips").locator(".flips td").all_inner_texts()[1:] == [
+        "150\nboth right",
+        "31\nlost",
+        "60\ngained",
+        "50\nboth wrong",
+    ]
+    assert one.go("/task/1", ".sections").locator(".only-some").count() == 0
+    context.close()
+    assert one.complaints == []
+
+
 def test_an_unknown_filter_is_said_and_ignored(opened: Opened) -> None:
     page = opened.go("/task/0/samples?colour=red&group=nothing&score:0=abc&flip=0-9:gained", ".chips")
     assert page.locator(".chips li.bad").count() == 4

@@ -81,11 +81,13 @@ def scores() -> dict[str, float]:
 
 
 @needs("tensorboard")
-def test_tensorboards_files(words: list[str]) -> None:
+def test_tensorboards_files(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.plugins.custom_scalar import layout_pb2
 
     assert main([*words, "--report-to", "tensorboard"]) == 0
+    said = capsys.readouterr().err
+    assert "tensorboard: to look at what was written: tensorboard --logdir results/tensorboard\n" in said
     assert main([*words[:-1], "ft-checkpoint-80", "--report-to", "tensorboard"]) == 0
     found = EventAccumulator("results/tensorboard/ft", size_guidance={"images": 0, "tensors": 0}).Reload()
     values = scores()

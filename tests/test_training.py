@@ -308,6 +308,19 @@ def test_the_example_trains_and_finds_the_same_number_afterwards(
     assert "by evalkit run" in said
 
 
+def test_the_example_says_what_it_does_and_starts_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = Path(__file__).parent.parent / "examples" / "finetune.py"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [str(path), "--help"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(path), run_name="__main__")
+    assert ended.value.code == 0
+    assert "Fine-tunes the embedded checkpoint" in capsys.readouterr().out
+    assert not list(tmp_path.iterdir())
+
+
 def two_processes(folder: Path, what: str) -> list[tuple[int, str]]:
     """The exit statuses of two processes, and what they said."""
     with socket.socket() as free:

@@ -42,7 +42,8 @@ def demo(options: DemoOptions) -> int:
     put(
         f"\nResults are in {options.output_path}/; next: evalkit run --model YOUR_CHECKPOINT "
         "--tasks vqav2_val --data-root YOUR_DATASETS --limit 100\n"
-        f"To see every sample and where the two differ: evalkit view {options.output_path}"
+        f"To see every sample and where the two differ: evalkit view {options.output_path}\n"
+        f"As pages to keep or to send: evalkit report {options.output_path}"
     )
     return 0
 

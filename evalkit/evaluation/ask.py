@@ -17,6 +17,8 @@ from evalkit.registry import make
 from evalkit.tasks import loader
 from evalkit.types import Box, Checkpoint, Decode, ImageRef, Mask, Prediction, Preparation, Request, Size
 
+EMPTY = "the prompt is empty: the model was shown the picture alone; a prompt is e.g. 'caption en'"
+
 
 @dataclass(frozen=True)
 class Reply:
@@ -56,9 +58,12 @@ def ask(
     preparation = conventions.preparation(preparation, candidate.conventions)
     reference = ImageRef(str(image))
     decode = Decode(max_new_tokens=max_new_tokens, text_length=None)
-    request = Request("ask", (reference,), loader.without_image(prompt), preparation, decode)
+    prompt = loader.without_image(prompt)
+    request = Request("ask", (reference,), prompt, preparation, decode)
     (prediction,) = candidate.load(protocol).predict([request])
     found, warning = _read(prediction, decoder, folders)
+    if not prompt.strip():
+        warning = "\n".join(filter(None, (EMPTY, warning)))
     target = (overlay or Path(f"{image.stem}.answer.png")) if found else None
     if target is not None:
         from evalkit.images import overlay as pictures

@@ -626,7 +626,10 @@ class PagesOptions(CodeOptions):
     runs: Paths = option(
         f"{RUNS}; several are compared", kw_only=False, metavar="RUN", place="+", check=paths
     )
-    limit: int | None = option("only so many samples of a task", default=None, metavar="N", check=positive)
+    limit: int | None = option(
+        "only so many samples of a task can be opened; figures are of all", default=None, metavar="N",
+        check=positive,
+    )  # fmt: skip
     data_root: Paths = option(
         "where images are, if not where the run found them",
         default=(),
@@ -715,7 +718,6 @@ class PlotOptions(CodeOptions):
     top: int = option(
         "rows of bars, classes of a matrix (default 20)", default=20, metavar="N", check=positive
     )
-    limit: int | None = option("only so many samples of a task", default=None, metavar="N", check=positive)
 
 
 VERBS: dict[str, type[Options]] = {

@@ -10,9 +10,11 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from evalkit.images import overlay
+from evalkit.printing import say
 from evalkit.trackers import COLUMNS, PICTURE, Shown, Told, Tracker, letters
 
 
@@ -55,6 +57,8 @@ class TensorBoard(Tracker):
     def close(self) -> None:
         for writer in self._writers.values():
             writer.close()
+        if self._writers:
+            say(f"tensorboard: to look at what was written: tensorboard --logdir {quote(str(self.folder))}")
         self._writers = {}
 
     def _writer(self, series: str) -> Any:

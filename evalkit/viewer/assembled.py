@@ -45,7 +45,12 @@ class Assembled:
         return {run.side: classes.matrix(found.names, run.pairs, kept) for run in runs}
 
     def columns(self) -> Iterator[Column]:
-        """Those that hold anything."""
+        """Those that hold anything, of the samples that are shown; labels are those of all samples, so that
+        each filter that a figure names is known."""
+        at = self.collector.survey.at()
+        return (column.of(at) for column in self._columns())
+
+    def _columns(self) -> Iterator[Column]:
         found = self.collector
         yield Column("id", "text", "sample", list(found.survey.places))
         if len(found.groups.names) > 1:
@@ -102,8 +107,8 @@ def read(
     task: TaskRuns, found: Survey, sides: int, pictures: Pictures, write: Write = lambda chunk, records: None,
     masks: Callable[[str], Sequence[tuple[str, str]]] = lambda name: (), redact: bool = False,
 ) -> Assembled:  # fmt: skip
-    """Reads the samples of a task that were found, for a report of so many `sides`; `write` gets the records,
-    `masks` gives a target's outlines."""
+    """Reads the samples of a task that were found, for a report of so many `sides`; `write` gets the records
+    of those that are shown, `masks` gives a target's outlines."""
     runs = [of_run(part, journalled(part, found.places), found.n) for part in task.parts]
     collector = Collector(task, found, runs, pictures, sides, write, masks, redact)
     collector.read()

@@ -39,7 +39,8 @@ def build(options: ReportOptions, command: str = "", say: Say = lambda text: Non
     try:
         for t, task in enumerate(gathered.tasks):
             found = _task(outlet, t, task, gathered, pictures, options, say)
-            report["tasks"][t]["n"] = found.collector.survey.n
+            surveyed = found.collector.survey
+            report["tasks"][t] |= {"n": surveyed.n, "shown": len(surveyed.shown)}
             remarks += first_look.of_task(t, found)
             comparisons, why_not = compared.of_task(t, found)
             report["comparisons"] += comparisons
@@ -70,11 +71,11 @@ def _task(
     def write(chunk: int, records: list[dict[str, Any]]) -> None:
         outlet.put(f"{t}/samples/{chunk}", f"samples/{t}/{chunk}", records)
 
-    masks, why = of_targets(task, found.places, paths(options.data_root))
+    masks, why = of_targets(task, frozenset(found.shown), paths(options.data_root))
     if why:
         say(f"{task.name}: the targets' masks are not drawn: {why}")
     whole = read(task, found, len(gathered.sides), pictures, write, masks, options.redact)
-    head, data = pack(whole.columns(), found.n)
+    head, data = pack(whole.columns(), len(found.shown))
     outlet.put(f"{t}/columns", f"columns/{t}", {"head": head, "data": scripts.zipped(data)})
     outlet.put(f"{t}/text", f"text/{t}", whole.collector.texts.done())
     outlet.put(f"{t}/task", f"task/{t}", overview.task(task, whole))
@@ -88,10 +89,12 @@ def _picture(task: TaskRuns, found: Survey, pictures: Pictures, options: ReportO
 
 
 def _said(task: TaskRuns, found: Assembled, pictures: Pictures) -> str:
-    """`docvqa_val: 5,349 samples`, and why pictures are missing."""
-    images = found.collector.survey.images
+    """`docvqa_val: 5,349 samples` or `60 of 5,349 samples`, and why pictures are missing."""
+    surveyed = found.collector.survey
+    images, shown = surveyed.images, len(surveyed.shown)
     lost = [why for key in images if isinstance(why := pictures.get(key), str) and why]
-    text = f"{task.name}: {found.collector.survey.n:,} samples"
+    some = f"{shown:,} of " if shown < surveyed.n else ""
+    text = f"{task.name}: {some}{surveyed.n:,} samples"
     return f"{text}; {len(lost):,} of {len(images):,} images have no picture: {lost[0]}" if lost else text
 
 

@@ -1,11 +1,12 @@
-"""A task's samples read once: records written in chunks, columns filled, nothing else kept."""
+"""A task's samples read once: columns filled of all, records of those shown written in chunks, nothing else
+kept."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import count, islice
 from typing import Any
 
 import numpy as np
@@ -76,7 +77,7 @@ def of_run(part: Part, journal: Journalled, n: int) -> OfRun:
 
 @dataclass
 class Collector:
-    """Reads a task's samples; `write` gets each chunk's number and records."""
+    """Reads a task's samples; `write` gets each chunk's number and the records of samples that are shown."""
 
     task: TaskRuns
     survey: Survey
@@ -103,15 +104,27 @@ class Collector:
 
     def read(self) -> None:
         """All samples, a chunk at a time."""
-        samples = (each for each in side_by_side(self.task.parts) if each[0] in self.survey.places)
-        sides, start = [run.side for run in self.runs], 0
-        while batch := list(islice(samples, CHUNK)):
-            full = [records.record(s, self.sides, sides, self.pictures) for s in self._batch(start, batch)]
-            for each in full:
-                self.texts.add("" if self.redact else _searched(each))
-            self.write(start // CHUNK, [records.without_content(r) for r in full] if self.redact else full)
+        shown = self._shown()
+        for chunk in count():
+            if not (some := list(islice(shown, CHUNK))):
+                return
+            full = [self._record(each) for each in some]
             self.exact_prompt = self.exact_prompt or full[0]["prompt"]
+            self.write(chunk, [records.without_content(r) for r in full] if self.redact else full)
+
+    def _shown(self) -> Iterator[Shown]:
+        """Reads every sample and gives those that are shown."""
+        samples = (each for each in side_by_side(self.task.parts) if each[0] in self.survey.places)
+        chosen, start = self.survey.chosen, 0
+        while batch := list(islice(samples, CHUNK)):
+            read = self._batch(start, batch)
+            yield from (one for one in read if chosen is None or one.id in chosen)
             start += len(batch)
+
+    def _record(self, shown: Shown) -> dict[str, Any]:
+        found = records.record(shown, self.sides, [run.side for run in self.runs], self.pictures)
+        self.texts.add("" if self.redact else _searched(found))
+        return found
 
     def _batch(self, start: int, batch: Batch) -> list[Shown]:
         heads = [next(line for line in lines if line is not None) for _, lines in batch]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ class Labels:
 
 @dataclass
 class Column:
-    """One column. `values` are of all samples: floats, codes (-1 none), bits, or lists of codes."""
+    """One column. `values` are a sample each: floats, codes (-1 none), bits, or lists of codes."""
 
     name: str
     kind: str  # number | code | flags | codes | text
@@ -35,6 +35,11 @@ class Column:
     values: Any
     labels: Sequence[str] | None = None
     run: int | None = None
+
+    def of(self, at: npt.NDArray[np.intp]) -> Column:
+        """The column of these samples alone, with the same labels."""
+        known = isinstance(self.values, np.ndarray)
+        return replace(self, values=self.values[at] if known else [self.values[i] for i in at.tolist()])
 
 
 def pack(columns: Iterable[Column], n: int) -> tuple[dict[str, Any], bytes]:

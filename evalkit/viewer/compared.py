@@ -89,9 +89,20 @@ def _record(t: int, found: Assembled, a: OfRun, b: OfRun, result: TaskResult) ->
         "verdict": result.verdict,
         "notes": list(result.notes),
         **flips.counts(),
+        **_alike(a, b),
         "groups": _groups(result, found),
         "offsets": {axis: compare.plain(moved, ()) for axis, moved in result.offsets.items()},
         "telling": telling(found, a, b, flips),
+    }
+
+
+def _alike(a: OfRun, b: OfRun) -> dict[str, int | None]:
+    """How many samples both have right and wrong; None where that cannot be said."""
+    if np.isnan(a.right).all() or np.isnan(b.right).all():
+        return {"both_right": None, "both_wrong": None}
+    return {
+        "both_right": int(((a.right == 1) & (b.right == 1)).sum()),
+        "both_wrong": int(((a.right == 0) & (b.right == 0)).sum()),
     }
 
 
@@ -117,8 +128,9 @@ def _groups(result: TaskResult, found: Assembled) -> list[dict[str, Any]]:
 
 
 def telling(found: Assembled, a: OfRun, b: OfRun, flips: Flips) -> list[int]:
-    """The samples that show the difference best: what was lost and gained most, the surest answers first, one
-    an image."""
+    """The samples that show the difference best, as numbers of those that are shown: what was lost and gained
+    most, the surest answers first, one an image."""
+    number = {place: k for k, place in enumerate(found.collector.survey.at().tolist())}
     moved = np.nan_to_num(np.abs(b.share.astype(np.float64) - a.share.astype(np.float64)))
     sure = np.array([a.journal.sureness(i) + b.journal.sureness(i) for i in range(b.n)])
     chosen: list[list[int]] = []
@@ -127,9 +139,9 @@ def telling(found: Assembled, a: OfRun, b: OfRun, flips: Flips) -> list[int]:
         order = at[np.lexsort((-sure[at], -moved[at]))]
         seen, some = set[int](), []
         for i in order.tolist():
-            if (cluster := int(found.collector.cluster[i])) not in seen:
+            if i in number and (cluster := int(found.collector.cluster[i])) not in seen:
                 seen.add(cluster)
-                some.append(i)
+                some.append(number[i])
             if len(some) == TELLING:
                 break
         chosen.append(some)

@@ -25,7 +25,8 @@ def report(gathered: Gathered, options: ReportOptions, command: str) -> dict[str
     if options.limit is not None:
         for run in runs:
             run["partial"].append(
-                f"this report shows {options.limit:,} samples of each task, or all (--limit)"
+                f"at most {options.limit:,} samples of each task can be opened in this report (--limit); "
+                "its figures are of all samples"
             )
     return {
         "title": options.title or " · ".join(gathered.sides[:3]) + (" …" if len(gathered.sides) > 3 else ""),

@@ -105,7 +105,7 @@ def _of_task(
     """The figures of one task, whose samples are read once for all."""
     pictures = Pictures(None)
     try:
-        found = assembled.read(task, survey(task, options.limit), len(sheet.names), pictures)
+        found = assembled.read(task, survey(task), len(sheet.names), pictures)
     finally:
         pictures.close()
     sections = [s for s in overview.task(task, found)["sections"] if s["name"] in whats]

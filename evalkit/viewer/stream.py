@@ -105,24 +105,33 @@ class Survey:
     images: dict[str, tuple[str, int]]  # key of an image to its path and the part that names it
     kind: str = "texts"  # texts | region (one box or mask) | objects (all of an image)
     names: tuple[str, ...] = ()  # the objects' classes
+    chosen: frozenset[str] | None = None  # the only samples that are shown; figures are of all
 
     @property
     def n(self) -> int:
         return len(self.places)
 
+    @property
+    def shown(self) -> list[str]:
+        """The ids of the samples that are shown, in order."""
+        return [name for name in self.places if self.chosen is None or name in self.chosen]
+
+    def at(self) -> npt.NDArray[np.intp]:
+        """Where the shown samples stand among all."""
+        return np.array([self.places[name] for name in self.shown], dtype=np.intp)
+
 
 def survey(task: TaskRuns, limit: int | None = None) -> Survey:
-    """The samples' ids and their images, each image once. Of a `limit` those with the first digests: neither
-    the first nor the last of a dataset, and the same ones in every report."""
+    """All samples' ids, and the images of those that are shown, each image once. Of a `limit` those are shown
+    that have the first digests: neither the first nor the last of a dataset, and the same ones in every
+    report."""
     chosen = _chosen(task, limit)
     places: dict[str, int] = {}
     images: dict[str, tuple[str, int]] = {}
     kind, names = "texts", set[str]()
     for name, lines in side_by_side(task.parts):
-        if chosen is not None and name not in chosen:
-            continue
         places[name] = len(places)
-        for k, line in enumerate(lines):
+        for k, line in enumerate(lines if chosen is None or name in chosen else ()):
             for key, path in pictured(line) if line is not None else ():
                 images.setdefault(key, (path, k))
         target = next(line for line in lines if line is not None).get("target")
@@ -136,14 +145,14 @@ def survey(task: TaskRuns, limit: int | None = None) -> Survey:
             names.update(
                 n for n in cell.score.breakdowns.get("class", {}) if kind == "objects" and n[:1] != "("
             )
-    return Survey(places, images, kind, tuple(sorted(names)))
+    return Survey(places, images, kind, tuple(sorted(names)), chosen)
 
 
-def _chosen(task: TaskRuns, limit: int | None) -> set[str] | None:
+def _chosen(task: TaskRuns, limit: int | None) -> frozenset[str] | None:
     if limit is None:
         return None
     ids = (name for name, _ in side_by_side(task.parts))
-    return set(heapq.nsmallest(limit, ids, key=lambda name: hashlib.sha256(name.encode()).digest()))
+    return frozenset(heapq.nsmallest(limit, ids, key=lambda name: hashlib.sha256(name.encode()).digest()))
 
 
 def pictured(line: Line) -> list[tuple[str, str]]:

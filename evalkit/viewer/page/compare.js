@@ -44,6 +44,7 @@
     return html`
       <h1 tabindex="-1">${evalkit.nameOf(c.a)} and ${evalkit.nameOf(c.b)} on <a href="#/task/${c.task}">${visible(task.name)}</a></h1>
       <p class="about">${visible(task.metric)}; the second less the first${task.lower_is_better ? "; lower is better" : ""}</p>
+      <${evalkit.OnlySome} task=${task} />
       <section class="card wide"><h2>${heading(c)}</h2>
         <p class="big">${signed(c.difference, task)} <span class="soft">95 % interval ${interval(c, task)}; p ${p(c.p)}</span></p>
         <${Strip} scale=${s} value=${c.difference} low=${c.low} high=${c.high} run=${c.b} zero=${true} /><${Axis} scale=${s} how=${task} />
@@ -56,31 +57,19 @@
   }
 
   function Flips({ c }) {
-    const { table } = useColumns(c.task);
     if (!isNumber(c.gained)) return null;
-    const counted = table && table.columns.get(`right:${c.a}`) && table.columns.get(`right:${c.b}`) ? both(table, c) : null;
+    const counted = isNumber(c.both_right);
     const link = (conditions, n) => html`<${Opens} href=${n ? evalkit.address.samples(c.task, conditions) : null}><b>${count(n)}</b></${Opens}>`;
     const flip = (which, n) => html`<${Opens} href=${n ? filterOf(c.task, c.a, c.b, which) : null}><b>${count(n)}</b></${Opens}>`;
     return html`<section class="card"><h2>Gained and lost</h2>
       <p class="about">${counted ? "How many samples each run has right." : "How many samples score better or worse."} Open a number to see them.</p>
       ${counted
         ? html`<${evalkit.Scroll}><table class="flips"><thead><tr><td></td><th scope="col"><${RunName} run=${c.b} /><br />right</th><th scope="col"><${RunName} run=${c.b} /><br />wrong</th></tr></thead>
-          <tbody><tr><th scope="row"><${RunName} run=${c.a} /> right</th><td>${link(`right:${c.a}=1&right:${c.b}=1`, counted.right)}<br />both right</td><td class="lost">${flip("lost", c.lost)}<br />lost</td></tr>
-          <tr><th scope="row"><${RunName} run=${c.a} /> wrong</th><td class="gained">${flip("gained", c.gained)}<br />gained</td><td>${link(`right:${c.a}=0&right:${c.b}=0`, counted.wrong)}<br />both wrong</td></tr></tbody></table></${evalkit.Scroll}>`
+          <tbody><tr><th scope="row"><${RunName} run=${c.a} /> right</th><td>${link(`right:${c.a}=1&right:${c.b}=1`, c.both_right)}<br />both right</td><td class="lost">${flip("lost", c.lost)}<br />lost</td></tr>
+          <tr><th scope="row"><${RunName} run=${c.a} /> wrong</th><td class="gained">${flip("gained", c.gained)}<br />gained</td><td>${link(`right:${c.a}=0&right:${c.b}=0`, c.both_wrong)}<br />both wrong</td></tr></tbody></table></${evalkit.Scroll}>`
         : html`<table class="flips"><tbody><tr><th scope="row">better</th><td class="gained">${flip("gained", c.gained)}</td></tr>
           <tr><th scope="row">worse</th><td class="lost">${flip("lost", c.lost)}</td></tr><tr><th scope="row">the same</th><td>${count(c.same)}</td></tr></tbody></table>`}
       <p><a href=${evalkit.address.samples(c.task, "", { sort: `gap:${c.a}-${c.b}:desc` })}>Largest disagreement first</a></p></section>`;
-  }
-
-  function both(table, c) {
-    const [a, b] = [table.columns.get(`right:${c.a}`).values, table.columns.get(`right:${c.b}`).values];
-    let right = 0;
-    let wrong = 0;
-    for (let i = 0; i < table.n; i++) {
-      if (a[i] === 1 && b[i] === 1) right++;
-      else if (a[i] === 0 && b[i] === 0) wrong++;
-    }
-    return { right, wrong };
   }
 
   function Groups({ c, task }) {

@@ -29,6 +29,7 @@
   function Notices({ report }) {
     const licence = [].concat(report.licence || []).filter(Boolean);
     const lines = [
+      report.tasks.some(evalkit.partly) && `Only some samples can be opened: ${report.tasks.filter(evalkit.partly).map((task) => `${evalkit.samplesShown(task)} of ${task.name}`).join(", ")}. Figures are of all: a link opens those of its samples that are shown.`,
       report.redacted && "Redacted: prompts, answers and targets were left out of this report.",
       report.images === false && "Pictures were left out of this report; boxes and masks are drawn on an empty ground.",
       ...licence.map((text) => `Licence: ${text}`),
@@ -69,7 +70,7 @@
         <tfoot aria-hidden="true"><tr><td></td><td class="plot"><${Axis} scale=${s} how=${task} /></td><td></td><td></td><td></td><td></td><td></td></tr></tfoot>
       </table></${evalkit.Scroll}>
       <${Remarks} task=${task} />
-      <p class="row"><a href="#/task/${t}">Where it goes wrong</a><a href="#/task/${t}/samples">${known.length ? `All ${count(task.n)} samples` : "Samples"}</a></p>
+      <p class="row"><a href="#/task/${t}">Where it goes wrong</a><a href="#/task/${t}/samples">${known.length ? evalkit.partly(task) ? evalkit.samplesShown(task) : `All ${count(task.n)} samples` : "Samples"}</a></p>
     </article>`;
   }
 

@@ -114,7 +114,8 @@
           <div class="row spread"><p role="status" class="counted"><b>${count(samples.length)}</b> of ${plural(table.n, "sample")}<${Means} table=${table} samples=${samples} summary=${summary} /></p>
             <div class="row"><${Sort} table=${table} query=${query} set=${set} />
               <button aria-pressed=${String(grid)} onClick=${() => set({ ...query, view: grid ? "" : "grid" }, true)}>Pictures</button></div></div>
-          ${samples.length === 0 && html`<p class="empty">No sample passes these filters.</p>`}
+          <${evalkit.OnlySome} task=${summary} />
+          ${samples.length === 0 && html`<p class="empty">${evalkit.partly(summary) ? "No sample that is shown passes these filters." : "No sample passes these filters."}</p>`}
           <${VirtualList} count=${samples.length} height=${height} across=${across} active=${active} label="Samples"
             item=${(k) => html`<${Row} task=${task} table=${table} index=${samples[k]} runs=${runs} href=${href(k)} tall=${grid} />`} />
         </section>

@@ -25,8 +25,9 @@
         <b>${scaled(score.value, how)}</b>
         ${isNumber(score.low) && html`<span class="soft">${scaled(score.low, how)} to ${scaled(score.high, how)}</span>`}</li>`)}
         <li class="soft">${visible(summary.metric)}</li></ul>
-      <p class="row actions"><a class="button" href="#/task/${t}/samples">Look at all ${count(summary.n)} samples</a>
+      <p class="row actions"><a class="button" href="#/task/${t}/samples">${evalkit.partly(summary) ? `Look at ${evalkit.samplesShown(summary)}` : `Look at all ${count(summary.n)} samples`}</a>
         ${evalkit.report.comparisons.map((c, i) => c.task === t && html`<a class="button quiet" href="#/compare/${i}">Compare ${evalkit.nameOf(c.a)} and ${evalkit.nameOf(c.b)}</a>`)}</p>
+      <${evalkit.OnlySome} task=${summary} />
       <${evalkit.Remarks} task=${summary} />
       ${error && html`<${evalkit.Failed} error=${error} />`}
       ${value && html`

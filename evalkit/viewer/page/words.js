@@ -120,7 +120,17 @@
   const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
   const plural = (n, one, many = one + "s") => `${count(n)} ${n === 1 ? one : many}`;
 
+  /* A report may show fewer samples than its figures are of. */
+  const partly = ({ n, shown }) => isNumber(shown) && shown < n;
+  const samplesShown = (task) => `${count(task.shown)} of ${plural(task.n, "sample")}`;
+
+  function OnlySome({ task }) {
+    if (!partly(task)) return null;
+    return html`<p class="soft only-some">${samplesShown(task)} are shown. Figures are of all: a link opens those of its samples that are shown.</p>`;
+  }
+
   Object.assign(evalkit, {
-    visible, Text, Line, isNumber, number, short, scaled, signed, duration, bytes, share, count, plural, capital,
+    visible, Text, Line, isNumber, number, short, scaled, signed, duration, bytes, share, count, plural, capital, partly, samplesShown,
+    OnlySome,
   }); // prettier-ignore
 })();
