@@ -539,3 +539,35 @@ def test_captions_of_few_words_are_told_for_bleu() -> None:
     said = {"references of under 4 words, in which BLEU-4 finds nothing": 1}
     assert metric.remarks(["a", "b"], [("a cat",), ("a cat on a mat", "a cat")]) == said
     assert metric.remarks(["b"], [("a cat on a mat",)]) == {}
+
+
+def test_a_folder_called_as_a_suite_is_not_passed_over_in_silence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines(tmp_path / "vqa" / "test.jsonl", [{"image": "a.png", "question": "What?", "answer": "cat"}])
+    pictures(tmp_path / "vqa")
+    monkeypatch.chdir(tmp_path)
+    main(["data", "vqa", "chartqa_human_test"])
+    said = capsys.readouterr().err
+    assert "note: vqa is a suite and a folder here; this is the suite, ./vqa is the folder" in said
+    assert "chartqa" not in said
+    assert main(["data", "./vqa"]) == 0
+    assert "is a suite" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("train: images\nval: images\nnames: [a, b\n", "data.yaml: line 4: is not valid YAML: expected ','"),
+        ("- a\n", "data.yaml: top level: is a list; it must be an object"),
+        ("val: images\nname: [a]\n", "data.yaml: has no names; its keys are val, name"),
+        ("valuation: images\nnames: [a]\n", "data.yaml: has no test, val or train; its keys are valuation"),
+    ],
+)
+def test_a_slip_in_data_yaml_is_said_with_its_line(content: str, said: str, tmp_path: Path) -> None:
+    pictures(tmp_path / "pictures")
+    (tmp_path / "data.yaml").write_text(content, encoding="utf-8")
+    (tmp_path / "notes.csv").write_text("a,b\n1,2\n", encoding="utf-8")
+    with pytest.raises(UserError) as caught:
+        recognise(tmp_path)
+    assert said in str(caught.value)

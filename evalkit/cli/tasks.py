@@ -213,8 +213,16 @@ def data(options: FindDataOptions) -> int:
 
 
 def _own_data(given: Sequence[str], include: Sequence[Path]) -> tuple[list[Path], list[str]]:
-    """Which of the names are folders or files of data, and which are tasks."""
-    known = {*loader.names(include), *loader.suites(include)}
+    """Which of the names are folders or files of data, and which are tasks. A name that is both is a task's,
+    and that is said."""
+    known = {**dict.fromkeys(loader.names(include), "task"), **dict.fromkeys(loader.suites(include), "suite")}
+    for name in given:
+        if name in known and door.is_there(name) and _is_data(Path(name)):
+            kind = "folder" if os.path.isdir(name) else "file"
+            say(
+                f"note: {name} is a {known[name]} and a {kind} here; this is the {known[name]}, "
+                f".{os.sep}{name} is the {kind}"
+            )
     own = [name for name in given if name not in known and _is_data(Path(name))]
     return [Path(name) for name in own], [name for name in given if name not in own]
 

@@ -74,6 +74,8 @@ def readings(there: Place, split: str | None, verb: str, order: str = "") -> lis
 
 def _why(there: Place) -> str:
     """What is wrong with the first file that might be one, or ''."""
+    if said := yolo.why_not(there):
+        return said
     for name in there.named(".jsonl", ".jsonlines", ".json", ".csv", ".tsv"):
         path = there.root / name
         try:
