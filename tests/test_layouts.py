@@ -259,14 +259,14 @@ def test_two_readings_are_listed_and_none_is_taken(tmp_path: Path) -> None:
     assert recognise(tmp_path / "valid" / "_annotations.coco.json").layout == "COCO detection"
 
 
-@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "json"])
+@pytest.mark.parametrize("kind", ["csv", "excel", "tsv", "jsonl", "json"])
 def test_tables_of_questions_and_of_captions(kind: str, tmp_path: Path) -> None:
     pictures(tmp_path / "train")
     rows = [{"file_name": "a.png", "text": "a cat"}, {"file_name": "b.png", "text": "a dog"}]
-    path = tmp_path / "train" / f"metadata.{kind}"
-    if kind in ("csv", "tsv"):
+    path = tmp_path / "train" / f"metadata.{'csv' if kind == 'excel' else kind}"
+    if separator := {"csv": ",", "excel": ";", "tsv": "\t"}.get(kind):
         with path.open("w", newline="") as file:
-            table = csv.DictWriter(file, ["file_name", "text"], delimiter="\t" if kind == "tsv" else ",")
+            table = csv.DictWriter(file, ["file_name", "text"], delimiter=separator)
             table.writeheader()
             table.writerows(rows)
     elif kind == "json":
@@ -281,6 +281,7 @@ def test_tables_of_questions_and_of_captions(kind: str, tmp_path: Path) -> None:
         (str(tmp_path / "train" / "b.png"), ("a dog",)),
     ]
     assert (task.prompt, task.metrics[0]) == ("caption en", "cider")
+    assert any("cells are separated by semicolons" in note for note in found.notes) == (kind == "excel")
 
 
 def test_what_is_odd_is_said(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit import conventions
+from evalkit.data.readers import unusual_separator
 from evalkit.errors import DataError, MetricsFailed, TasksFailed, UserError
 from evalkit.evaluation import asked, given, predict, progress
 from evalkit.evaluation.plan import ToScore
@@ -113,6 +114,8 @@ def score_predictions(options: ScoreOptions, command: str = "") -> Elsewhere:
     datasets = DatasetCache(roots(paths(options.data_root), [task]))
     data = datasets.get(task)
     predictions = given.read_predictions(str(options.predictions), data.samples, options.keys, task)
+    if said := unusual_separator(Path(options.predictions)):
+        progress.say(said)
     missing = predictions.missing
     covered = "incomplete" if missing or data.short_of is not None else "all"
     scored = score(task, data.parser, data.samples, predictions, covered, data.targets, root=data.source.root)

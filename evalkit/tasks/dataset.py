@@ -307,7 +307,7 @@ def choose(samples: Sequence[Sample], selection: Selection) -> Samples:
         for name in selection.ids:
             if name not in known:
                 raise UserError(
-                    f"--ids: no sample '{name}'{nearest(name, known) if len(known) < 5000 else ''}"
+                    f"--ids: no sample '{name}'{nearest(name, known, most=5) if len(known) < 5000 else ''}"
                 )
         return every.take(sorted(at for name in set(selection.ids) if (at := known.get(name)) is not None))
     if selection.limit is None:

@@ -80,9 +80,7 @@ def _why(there: Place) -> str:
         path = there.root / name
         try:
             if name.endswith((".csv", ".tsv")):
-                first: Any = next(
-                    (row for _, row in read_table(path, "\t" if name.endswith(".tsv") else ",")), {}
-                )
+                first: Any = next((row for _, row in read_table(path)), {})
             elif name.endswith(".json"):
                 data = read_json(path)
                 first = data[0] if isinstance(data, list) and data else data
