@@ -572,3 +572,34 @@ def test_a_slip_in_data_yaml_is_said_with_its_line(content: str, said: str, tmp_
     with pytest.raises(UserError) as caught:
         recognise(tmp_path)
     assert said in str(caught.value)
+
+
+def test_data_check_of_coco_tells_every_kind_of_mistake_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    coco(tmp_path / "pets")
+    file = tmp_path / "pets" / "valid" / "_annotations.coco.json"
+    content = json.loads(file.read_text())
+    first, second, third = content["annotations"][:3]
+    first |= {"bbox": [1, 2, -3, 4], "category_id": 99, "area": -1}
+    second |= {"bbox": [1, 2, 3, -4], "id": first["id"]}
+    third |= {"image_id": 77, "iscrowd": 2}
+    content["images"][0]["width"] = SIDE + 1
+    file.write_text(json.dumps(content))
+    assert main(["data", "pets", "--check"]) == 1
+    shown = capsys.readouterr().out
+    wrong = [line.strip() for line in shown.splitlines() if line.strip().startswith("wrong ")]
+    assert len(wrong) == 7
+    for said in (
+        "[1, 2, -3, 4]; width and height must not be negative (the first of 2 such)",
+        "category_id: 99 is unknown",
+        "area: is -1; it must be at least 0",
+        f"annotation id {first['id']} is repeated",
+        "image_id: 77 is not an image",
+        "iscrowd: is 2; it must be 0 or 1",
+        f"the dataset says {SIDE} and {SIDE + 1}",
+    ):
+        assert any(said in line for line in wrong), said
+    assert main(["run", "--model", "demo:later", "--data", "pets"]) == 2
+    assert "5 other kinds of mistake too, `evalkit data --check` has all" in capsys.readouterr().err

@@ -64,8 +64,8 @@ class Work:
             try:
                 made = [self._plan(task, candidate) for candidate in self.checkpoints]
                 data = self.datasets.get(task)
-                for said in filter(None, (data.unscored, data.placeholders, *data.remarks)):
-                    progress.say(f"warning: {task.name}: {said}")
+                for word, said in data.told:
+                    progress.say(f"{word}: {task.name}: {said}")
             except (DataError, ResultsError) as error:
                 if not leave_out or len(self.tasks) == 1:
                     raise

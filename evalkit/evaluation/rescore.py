@@ -107,7 +107,10 @@ class Elsewhere:
 def score_predictions(options: ScoreOptions, command: str = "") -> Elsewhere:
     """Scores a file of predictions; with `output_path` they are kept there as a run."""
     if not options.task or not options.predictions or options.runs:
-        raise UserError("score --predictions FILE: name the task they answer with --task, and no runs")
+        raise UserError(
+            "score --predictions FILE: name the task they answer with --task, and no runs; of data of "
+            "your own --task results/tasks/NAME.yaml --data-root FOLDER"
+        )
     task = loader.load(str(options.task), options.overrides, paths(options.include_path))
     if task.not_scored:
         raise UserError(f"score: {task.name}: {why_not_scored(task.not_scored)}")

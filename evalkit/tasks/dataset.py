@@ -54,6 +54,15 @@ class Dataset:
     remarks: tuple[str, ...] = ()  # what its format found odd and left out or kept, a sentence each
 
     @property
+    def told(self) -> list[tuple[str, str]]:
+        """What is odd, as (`warning` or `note`, sentence): a note where nothing is left out or probably
+        wrong."""
+        notes = self.source.remarks.notes()
+        told = [("warning", self.unscored), ("note", self.placeholders)]
+        told += [("note" if said in notes else "warning", said) for said in self.remarks]
+        return [(word, said) for word, said in told if said]
+
+    @property
     def digest(self) -> str:
         """sha256 of all that decides a text or a score, but for the images' content."""
         return hashlib.sha256("".join((self.prompts, self.targets, self.facts)).encode()).hexdigest()
