@@ -12,17 +12,13 @@ from importlib import metadata
 from pathlib import Path
 
 LIBRARIES = ("torch", "transformers", "tokenizers", "numpy", "pillow", "simplejpeg")
+ABSENT = "absent"
 
 
 def versions() -> dict[str, str]:
     """Versions of the libraries that can change a text, without importing them."""
-    found = {}
-    for name in LIBRARIES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    found = {name: _one(name) for name in LIBRARIES}
+    return {name: version for name, version in found.items() if version != ABSENT}
 
 
 @cache
@@ -40,6 +36,7 @@ def peak_memory() -> int:
     return used if sys.platform == "darwin" else used * 1024
 
 
+@cache  # as it was when it was imported, or nearly: what comes into the files later is not what runs
 def commit() -> str | None:
     """The git commit of the code, where it runs from a checkout."""
     root = Path(__file__).resolve().parent.parent
@@ -58,14 +55,14 @@ def now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-@cache
 def version(*packages: str) -> str:
     """`pycocotools 2.0.11`; several are joined by commas, and a missing one is "absent"."""
     return ", ".join(f"{p} {_one(p)}" for p in packages)
 
 
+@cache
 def _one(package: str) -> str:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
-        return "absent"
+        return ABSENT

@@ -224,6 +224,9 @@ def test_show_and_recorded_answers(
     assert main([*task_args, "--data-root", "pets", *changed]) == 0
     assert main(["table", "results", "kept"]) == 0
     assert capsys.readouterr().out.count("100.0") >= 4
+    assert main(["compare", str(plan.folder.path), "kept"]) == 2
+    said = capsys.readouterr().err
+    assert "can't be compared: nms_across_calls: nothing against '0.5 across calls'" in said
 
 
 ECHO = """

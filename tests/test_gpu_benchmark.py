@@ -43,7 +43,7 @@ def stance() -> Any:
 def command(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """What the command says of a part, which runs in a process of its own; the folder with its results."""
     out = tmp_path_factory.mktemp("command")
-    words = ["benchmarks.gpu", "--rehearse", "--only", "feeding", "--out", str(out)]
+    words = ["benchmarks.gpu", "--rehearse", "--only", "feeding", "--minutes", "60", "--out", str(out)]
     ended = subprocess.run(
         [sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True, check=False
     )

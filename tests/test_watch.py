@@ -333,3 +333,39 @@ def test_a_checkpoint_rewritten_while_watching_is_evaluated_again(
     assert main([w for w in WORDS if w != "--once"]) == 130
     assert taken[0] == 1.0
     assert taken[1] < 0.8
+
+
+def test_what_each_checkpoint_lost_against_its_base(
+    training: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = go(tmp_path / "data" / "colours_test.yaml", tmp_path / "base", "released", wrong_at(0.5))
+    for step in (10, 60):
+        write(training / f"checkpoint-{step}")
+    assert main(WORDS) == 0
+    assert "against the base" not in Path("results/watch.html").read_text()
+    capsys.readouterr()
+    write(training / "checkpoint-80")
+    assert main([*WORDS, "--forgetting", str(base)]) == 0
+    said = capsys.readouterr().err
+    assert "checkpoint-80 against its base released: 0 of 1 tasks forgotten" in said
+    assert "gained: colours_test +" in said
+    kinds = [p["lost"]["colours_test"][0] for p in points()]
+    assert kinds == ["forgotten", "forgotten", "gained"], "those of the earlier watch too"
+    page = Path("results/watch.html").read_text()
+    assert page.count("forgotten -") == 4  # a point's label and a cell of the table, twice
+    assert Trend.load(Path("results/watch.json")).points[2].lost["colours_test"][1] > 0  # type: ignore[operator]
+    assert main([*WORDS, "--forgetting", str(tmp_path / "none")]) == 2
+    assert "none" in capsys.readouterr().err
+
+
+def test_all_tasks_are_on_one_scale_too(tmp_path: Path) -> None:
+    trend = Trend(tmp_path / "watch.json")
+    for step in (1, 2):
+        values = {f"{task} m": (step / 4, 0.1, 0.9, 100) for task in ("a", "b<")}
+        trend.points.append(Point(step, f"checkpoint-{step}", (), values, 0.5))
+    page = to_html(trend)
+    assert page.count('<polygon class="band"') == 4
+    assert page.count("<figcaption>all tasks</figcaption>") == 1
+    assert '<span class="line1">■</span> b&lt; m' in page
+    trend.points[1] = Point(2, "checkpoint-2", (), {"a m": (0.5, 0.1, 0.9, 100)}, 0.5)
+    assert to_html(trend).count('<polygon class="band"') == 2, "a task with one point has no band"

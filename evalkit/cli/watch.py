@@ -6,24 +6,27 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from evalkit import trackers
 from evalkit.cli.options import command
 from evalkit.comparison import trend as trends
-from evalkit.comparison.trend import Point, Stamp, Trend
+from evalkit.comparison.compare import Comparison, ModelRuns, baseline_of, compare
+from evalkit.comparison.trend import Loss, Point, Stamp, Trend
 from evalkit.errors import UserError
 from evalkit.evaluation import evaluate, progress
 from evalkit.options.fields import names
 from evalkit.options.verbs import WatchOptions
 from evalkit.printing import put
+from evalkit.report import forgetting
 from evalkit.report.trend import save, table
 from evalkit.runs import scored_run
 from evalkit.runs.scored_run import ScoredRun
 
 Evaluate = Callable[[Path], list[ScoredRun]]
+FORGOTTEN = 0.01  # the margin of `evalkit compare --forgetting`
 Same = Callable[[Path, Point], bool]
 
 
@@ -32,7 +35,11 @@ def watch(options: WatchOptions) -> int:
     _refuse_checkpoint(options.folder, options.pattern)
     tasks = evaluate.load_tasks(names(options.tasks), options)
     base = scored_run.read(options.against) if options.against else []
+    before = None
+    if options.forgetting:
+        before = baseline_of(options.forgetting, [task.name for task in tasks], "--forgetting")
     trend = Trend.load(Path(options.output_path) / "watch.json")
+    _look_again(trend, before)
     with trackers.reporting(names(options.report_to), Path(options.output_path)) as report:
         return _loop(
             options,
@@ -40,7 +47,28 @@ def watch(options: WatchOptions) -> int:
             lambda path: evaluate.watched_runs(path, tasks, options, command(), report),
             lambda path, point: evaluate.is_watched(path, point.models, options),
             base,
+            before,
         )
+
+
+def _look_again(trend: Trend, before: ModelRuns | None) -> None:
+    """Compares the checkpoints of an earlier watch with the base that is given now."""
+    if before is None or not trend.points:
+        return
+    for at, point in enumerate(trend.points):
+        trend.points[at] = replace(point, lost=_lost(before, trend.runs(point)))
+    save(trend)
+
+
+def _lost(before: ModelRuns, runs: Sequence[ScoredRun]) -> Mapping[str, Loss]:
+    """What became of the base's tasks, on the samples that both have."""
+    found = _against(before, runs)
+    return forgetting.losses(found) if found else {}
+
+
+def _against(before: ModelRuns, runs: Sequence[ScoredRun]) -> Comparison | None:
+    known = {run.task: run for run in runs if run.task in before.runs}
+    return compare(before, ModelRuns(runs[0].name, known), ("samples",), FORGOTTEN) if known else None
 
 
 def _refuse_checkpoint(folder: Path, pattern: str) -> None:
@@ -55,7 +83,12 @@ def _refuse_checkpoint(folder: Path, pattern: str) -> None:
 
 
 def _loop(
-    options: WatchOptions, trend: Trend, evaluate: Evaluate, same: Same, base: Sequence[ScoredRun]
+    options: WatchOptions,
+    trend: Trend,
+    evaluate: Evaluate,
+    same: Same,
+    base: Sequence[ScoredRun],
+    before: ModelRuns | None = None,
 ) -> int:
     seen: dict[Path, Stamp] = {}
     done: dict[Path, Stamp] = {}  # evaluated in this state, or found to be what was evaluated before
@@ -82,7 +115,7 @@ def _loop(
                     continue
                 if known is not None:
                     progress.say(f"{path.name}: is not the model that was evaluated before; evaluated again")
-                _take(trend, step, path, evaluate(path), base)
+                _take(trend, step, path, evaluate(path), base, before)
                 done[path] = now
                 found += 1
             except UserError as error:
@@ -99,7 +132,14 @@ def _loop(
         time.sleep(min(options.poll, 1.0) if options.once else options.poll)
 
 
-def _take(trend: Trend, step: int, path: Path, runs: Sequence[ScoredRun], base: Sequence[ScoredRun]) -> None:
+def _take(
+    trend: Trend,
+    step: int,
+    path: Path,
+    runs: Sequence[ScoredRun],
+    base: Sequence[ScoredRun],
+    before: ModelRuns | None = None,
+) -> None:
     """Puts a checkpoint into the trend, with what it lost against the best so far and the baseline, on the
     samples they share: --limit needs no limited baseline."""
     trend.points = [point for point in trend.points if point.name != path.name]  # of other weights
@@ -108,7 +148,11 @@ def _take(trend: Trend, step: int, path: Path, runs: Sequence[ScoredRun], base: 
     fallen += trends.drops(runs, base, base[0].name, ("samples",)) if base else []
     for sentence in fallen:
         progress.say(f"warning: {path.name}: {sentence}")
-    trend.points.append(trends.point(step, path.name, runs, fallen))
+    new = trends.point(step, path.name, runs, fallen)
+    if before is not None and (found := _against(before, runs)) is not None:
+        progress.say(forgetting.text_of(found).rstrip())
+        new = replace(new, lost=forgetting.losses(found))
+    trend.points.append(new)
     save(trend)
 
 

@@ -57,6 +57,7 @@ def _differences(a: ScoredRun, b: ScoredRun) -> list[tuple[str, str]]:
         found.append(("metric", f"metrics: {', '.join(a.scores)} against {', '.join(b.scores)}"))
     if a.scores and b.scores:
         look("parser", "parser", *_read_as_trained((a, one), (b, two)))
+        look("parser", "nms_across_calls", one.get("nms"), two.get("nms"))
         if "files" in one and "files" in two:  # older runs do not name them
             look("metric", "files that own code has read", one["files"], two["files"])
     mine, other = a.identity, b.identity
@@ -416,14 +417,15 @@ def plain(found: Difference, ids: Sequence[str]) -> dict[str, Any]:
     return content
 
 
-def baseline_of(against: str | Path | None, tasks: Sequence[str]) -> ModelRuns:
-    """The runs of `tasks` that `--against` names. Raises UserError where it has none, or two of one."""
+def baseline_of(against: str | Path | None, tasks: Sequence[str], option: str = "--against") -> ModelRuns:
+    """The runs of `tasks` that `--against` (or another option) names. Raises UserError where it has none, or
+    two of one."""
     if not against:
         raise UserError("--until-decided: against what? --against BASELINE names a run or baseline file")
     runs = [run for run in scored_run.read(against) if run.task in tasks]
     if not runs:
         names = ", ".join(dict.fromkeys(tasks))
-        raise UserError(f"--against {against}: has no run of {names}; run the baseline on it first")
+        raise UserError(f"{option} {against}: has no run of {names}; run the baseline on it first")
     return only_model(runs, str(against))
 
 

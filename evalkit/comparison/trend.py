@@ -28,6 +28,8 @@ SCHEMA = 1
 HEADER = 100 << 20  # bytes of the longest header that safetensors writes
 Stamp = tuple[tuple[str | int, ...], ...]
 """Name, bytes, times of content and of inode, and inode of every file of a checkpoint."""
+Loss = tuple[str, float | None, float | None, float | None]
+"""What became of a task (forgotten, kept, ...), and the difference from the base with its interval."""
 
 
 # --- checkpoints on disk ----------------------------------------------------------------------------------
@@ -122,6 +124,7 @@ class Point:
     hooked: bool = False
     models: Mapping[str, str] = field(default_factory=dict)  # protocol to the model's digest under it
     seconds: float | None = None  # that predicting took, over all tasks; None where it is not known
+    lost: Mapping[str, Loss] = field(default_factory=dict)  # by task, against the base of --forgetting
 
     @property
     def cost(self) -> str:
@@ -171,7 +174,9 @@ class Trend:
 def _known(point: Mapping[str, Any]) -> Point:
     """A point of `watch.json`. Raises ValueError and others where it is none."""
     values = {key: tuple(value) for key, value in point["values"].items()}
+    lost = {task: tuple(loss) for task, loss in point.get("lost", {}).items()}
     plain = {**point, "runs": tuple(point["runs"]), "drops": tuple(point["drops"]), "values": values}
+    plain["lost"] = lost
     if wrong := hints.misfit(Point, plain):
         raise ValueError(wrong)
     return Point(**plain)

@@ -23,7 +23,7 @@ from evalkit.evaluation.stamps import Shown
 from evalkit.runs.journal import Entry
 from evalkit.runs.store import RunFolder, State
 from evalkit.tasks import calls, loader
-from evalkit.tasks.dataset import Dataset, DatasetCache, Selection, choose
+from evalkit.tasks.dataset import Dataset, DatasetCache, Selection
 from evalkit.types import Checkpoint, Parser, Preparation, Request, Source, Task
 
 
@@ -132,7 +132,7 @@ def plan(
     widened = standing["selection"] != selection
     if missing_images == "stop":
         _refuse_missing_images(task, missing)
-    chosen = choose(data.samples, standing["selection"])
+    chosen = data.chosen(standing["selection"])
     return Plan(
         task=task,
         parser=conventions.parser(data.parser, checkpoint.conventions.bins),
@@ -144,7 +144,7 @@ def plan(
         digest=digest,
         asked=selection,
         total=len(data.samples),
-        widened=len(choose(data.samples, selection)) if widened else 0,
+        widened=len(data.chosen(selection)) if widened else 0,
         data=data.digest,
         targets=data.targets,
         official=data.short_of,
@@ -193,7 +193,7 @@ def _standing(
     answers = folder.answers(digest, run)
     entries = answers.entries
     selection = _widest(run, data, asked, entries)
-    wanted = choose(data.samples, selection)
+    wanted = data.chosen(selection)
     missing, changed = _missing(wanted, entries, Shown(data.source.root), own_code and run is None)
     gone = f"{folder.path / 'run.json'}: is gone" if run is None and entries else ""
     standing = {
@@ -251,7 +251,7 @@ def _stopped_early(run: Mapping[str, Any] | None, data: Dataset, wanted: Samples
     """Whether these samples are those at which a sequential test stopped the run."""
     if run is None or not run.get("early"):
         return False
-    return set(choose(data.samples, Selection.of_run(run)).ids) == set(wanted.ids)
+    return set(data.chosen(Selection.of_run(run)).ids) == set(wanted.ids)
 
 
 def _widest(
@@ -263,8 +263,8 @@ def _widest(
     before = Selection.of_run(run)
     if before == selection:
         return selection
-    earlier = set(choose(data.samples, before).ids)
-    now = set(choose(data.samples, selection).ids)
+    earlier = set(data.chosen(before).ids)
+    now = set(data.chosen(selection).ids)
     return before if now < earlier and earlier <= entries.keys() else selection
 
 

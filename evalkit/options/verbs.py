@@ -444,6 +444,9 @@ class WatchOptions(ModelOptions, DataOptions, TrackerOptions, TrustOptions, Code
     against: str | Path | None = option(
         "also warn of drops against these runs", default=None, metavar="BASELINE"
     )
+    forgetting: str | Path | None = option(
+        "what each lost against the runs of its base, task by task", default=None, metavar="BASE"
+    )
     limit: int | None = option("only N images of each task", default=None, metavar="N", check=positive)
     protocol: Protocol | None = option("default: the checkpoint's, or the task's", default=None)
     hook: str | None = option(

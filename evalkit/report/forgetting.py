@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from evalkit.comparison.compare import Comparison, TaskResult
+from evalkit.comparison.trend import Loss
 from evalkit.printing import CELL, one_line
 from evalkit.report.comparison import difference
 
@@ -32,6 +33,16 @@ def record(found: Comparison) -> dict[str, list[str]]:
     """The tasks of each kind."""
     kinds = {task.task: kind(task, found.margin) for task in found.tasks}
     return {each: [name for name, k in kinds.items() if k == each] for each in KINDS}
+
+
+def losses(found: Comparison) -> dict[str, Loss]:
+    """What became of each task, for a trend."""
+    told: dict[str, Loss] = {}
+    for task in found.tasks:
+        d, known = task.first.found, not task.first.why
+        numbers = (float(d.value), float(d.low), float(d.high)) if known else (None, None, None)
+        told[task.task] = (kind(task, found.margin), *numbers)
+    return told
 
 
 def text_of(found: Comparison) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 STYLE = """
@@ -33,9 +33,12 @@ figcaption{overflow-wrap:anywhere}svg{width:100%;height:auto;display:block}
 svg text{font-size:11px;fill:var(--soft)}.grid{stroke:var(--line)}
 .curve{fill:none;stroke:var(--curve);stroke-width:1.5}.bar{stroke:var(--curve);opacity:.45}
 .band{fill:var(--curve);opacity:.13}
+.line1{--curve:#c2700a}.line2{--curve:#1f8a5b}.line3{--curve:#a24bb8}.line4{--curve:#0f8fa8}.line5{--curve:#8a7a1f}
+.key span{color:var(--curve)}
 circle{fill:var(--curve)}a{color:inherit}.bad{fill:var(--bad);stroke:var(--bad)}
 """
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 430, 180, 46, 12, 10, 24
+_COLOURS = 6  # `.line1` to `.line5` of STYLE, and the usual one; more lines begin anew
 
 
 def page(title: str, body: str) -> str:
@@ -62,8 +65,14 @@ class Spot:
 def curve(spots: Sequence[Spot]) -> str:
     """An SVG of the points in order of x, with a band and bars of the intervals, three to six lines of a
     round scale, and the first and last x."""
-    bottom, top, step = _scale(min(s.low for s in spots), max(s.high for s in spots))
-    first, last = spots[0].x, spots[-1].x
+    return chart([spots])
+
+
+def chart(lines: Sequence[Sequence[Spot]]) -> str:
+    """As `curve`, of several lines on one scale, in the colours of `legend`; none is empty."""
+    every = [spot for spots in lines for spot in spots]
+    bottom, top, step = _scale(min(s.low for s in every), max(s.high for s in every))
+    first, last = min(s.x for s in every), max(s.x for s in every)
     inner, tall = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
 
     def x(value: float) -> float:
@@ -81,6 +90,20 @@ def curve(spots: Sequence[Spot]) -> str:
         parts.append(f'<text x="{_LEFT - 6}" y="{up + 4:.1f}" text-anchor="end">{level:.{digits}f}</text>')
     for place, anchor in ((first, "start"), (last, "end")) if last > first else ((first, "middle"),):
         parts.append(f'<text x="{x(place):.1f}" y="{_HEIGHT - 6}" text-anchor="{anchor}">{place:,}</text>')
+    for number, spots in enumerate(lines):
+        parts.append(f'<g class="line{number % _COLOURS}">{_line(spots, x, y)}</g>')
+    return f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">{"".join(parts)}</svg>'
+
+
+def legend(names: Sequence[str]) -> str:
+    """Which colour of a `chart` is whose."""
+    each = (f'<span class="line{i % _COLOURS}">■</span> {html.escape(n)}' for i, n in enumerate(names))
+    return f'<p class="key">{" &nbsp; ".join(each)}</p>'
+
+
+def _line(spots: Sequence[Spot], x: Callable[[float], float], y: Callable[[float], float]) -> str:
+    """One line with its band, bars and points."""
+    parts = []
     if len(spots) > 1:
         around = [(s.x, s.high) for s in spots] + [(s.x, s.low) for s in reversed(spots)]
         edge = " ".join(f"{x(at):.1f},{y(level):.1f}" for at, level in around)
@@ -94,7 +117,7 @@ def curve(spots: Sequence[Spot]) -> str:
             f'<circle class="spot{bad}" cx="{at}" cy="{y(s.y):.1f}" r="{4 if s.bad else 3}">'
             f"<title>{html.escape(s.label)}</title></circle>"
         )
-    return f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">{"".join(parts)}</svg>'
+    return "".join(parts)
 
 
 def _scale(low: float, high: float) -> tuple[float, float, float]:

@@ -9,7 +9,7 @@ from typing import Any
 from evalkit.comparison.trend import Point, Trend
 from evalkit.files import atomic_write
 from evalkit.report import columns, leaderboard
-from evalkit.report.html import Spot, curve, page
+from evalkit.report.html import Spot, chart, curve, legend, page
 from evalkit.stats.intervals import FEW
 
 # --- for the eye --------------------------------------------------------------------------------------------
@@ -86,7 +86,8 @@ def to_html(trend: Trend) -> str:
     named = f"best: {best.name}, mean over tasks {100 * best.mean:.1f}" if best else "no checkpoint yet"
     fallen = "".join(f"<li>{html.escape(f'{p.name}: {d}')}</li>\n" for p in trend.points for d in p.drops)
     curves = "\n".join(
-        f"<figure><figcaption>{html.escape(k)}</figcaption>{_curve(trend.points, k)}</figure>" for k in keys
+        f"<figure><figcaption>{html.escape(k)}</figcaption>{curve(_spots(trend.points, k))}</figure>"
+        for k in keys
     )
     head = "<th>checkpoint</th>" + "".join(
         f'<th class="n">{html.escape(k)}</th>' for k in [*keys, "predicting took"]
@@ -103,14 +104,15 @@ def to_html(trend: Trend) -> str:
         + (f"<p>fell significantly:</p>\n<ul>\n{fallen}</ul>\n" if fallen else "")
         + "<p>values × 100 by step, bands and bars are 95 % intervals; red: significantly below the best "
         "before it, or the baseline</p>\n"
-        f'<div class="curves">\n{curves}\n</div>\n'
+        f'<div class="curves">\n{_together(trend.points)}{curves}\n</div>\n'
+        f"{_forgotten(trend.points)}"
         f'<br>\n<div class="wide"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{lines}\n</tbody>\n'
         "</table></div>\n" + "".join(f"<p>{html.escape(line)}</p>\n" for line in _legend(trend.points)),
     )
 
 
-def _curve(points: Sequence[Point], key: str) -> str:
-    """The SVG of one score over the steps."""
+def _spots(points: Sequence[Point], key: str) -> list[Spot]:
+    """One score over the steps."""
     task = key.partition(" ")[0]
     spots = []
     for p in points:
@@ -120,7 +122,60 @@ def _curve(points: Sequence[Point], key: str) -> str:
             label = f"{p.name}: {100 * v:.1f} [{100 * low:.1f}, {100 * high:.1f}], n {n:,}"
             bad = any(d.startswith(f"{task}:") for d in p.drops)
             spots.append(Spot(p.step, 100 * v, 100 * low, 100 * high, label, bad))
-    return curve(spots)
+    return spots
+
+
+def _together(points: Sequence[Point]) -> str:
+    """One figure with the first score of every task; '' where there is one task only."""
+    firsts: dict[str, str] = {}
+    for name in (name for p in points for name in p.values):
+        firsts.setdefault(name.partition(" ")[0], name)
+    if len(firsts) < 2:
+        return ""
+    drawn = chart([_spots(points, name) for name in firsts.values()])
+    return f"<figure><figcaption>all tasks</figcaption>{drawn}{legend(list(firsts.values()))}</figure>\n"
+
+
+def _forgotten(points: Sequence[Point]) -> str:
+    """What each checkpoint lost against its base: curves of the differences, and a table; '' without one."""
+    tasks = list(dict.fromkeys(task for p in points for task in p.lost))
+    if not tasks:
+        return ""
+    lines = {task: _losses(points, task) for task in tasks}
+    drawn = {task: spots for task, spots in lines.items() if spots}
+    figure = f"<figure>{chart(list(drawn.values()))}{legend(list(drawn))}</figure>" if drawn else ""
+    head = "<th>checkpoint</th>" + "".join(f'<th class="n">{html.escape(task)}</th>' for task in tasks)
+    rows = "\n".join(
+        f"<tr><th>{html.escape(p.name)}</th>"
+        + "".join(f'<td class="n">{html.escape(_loss(p, task))}</td>' for task in tasks)
+        + "</tr>"
+        for p in points
+    )
+    return (
+        "<h1>against the base</h1>\n<p>each task's first metric × 100 minus that of the base, with 95 % "
+        "intervals; forgotten and gained: at 5 % after Holm over the tasks; red: forgotten</p>\n"
+        f'<div class="curves">{figure}</div>\n<br>\n<div class="wide"><table>\n'
+        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{rows}\n</tbody>\n</table></div>\n"
+    )
+
+
+def _losses(points: Sequence[Point], task: str) -> list[Spot]:
+    """The differences of a task from the base, by step."""
+    spots = []
+    for p in points:
+        kind, value, low, high = p.lost.get(task, ("", None, None, None))
+        if value is not None and low is not None and high is not None:
+            label = f"{p.name}: {task} {_loss(p, task)}"
+            spots.append(Spot(p.step, 100 * value, 100 * low, 100 * high, label, kind == "forgotten"))
+    return spots
+
+
+def _loss(point: Point, task: str) -> str:
+    """`forgotten −3.1 [−4.2, −2.0]`; `–` where it is not compared."""
+    kind, value, low, high = point.lost.get(task, ("–", None, None, None))
+    if value is None or low is None or high is None:
+        return kind
+    return f"{kind} {100 * value:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
 
 
 def _shown(point: Point, key: str) -> str:

@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,16 @@ class Dataset:
     unscored: str = ""  # where some samples have no target: how many, and what they have instead
     placeholders: str = ""  # where prompts have `<image>`: how many, and how that is read
     remarks: tuple[str, ...] = ()  # what its format found odd and left out or kept, a sentence each
+    _chosen: dict[Selection, Samples] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def chosen(self, selection: Selection) -> Samples:
+        """As `choose`; the last selection is remembered: plans ask several times, and a training at each
+        evaluation."""
+        if (known := self._chosen.get(selection)) is not None:
+            return known
+        self._chosen.clear()
+        found = self._chosen[selection] = choose(self.samples, selection)
+        return found
 
     @property
     def told(self) -> list[tuple[str, str]]:
