@@ -199,9 +199,11 @@ def _said(limit: int) -> str:
 
 
 @contextlib.contextmanager
-def guarded(where: object, right: str = "", kind: type[UserError] = DataError) -> Iterator[None]:
+def guarded(
+    where: object, right: str = "", kind: type[UserError] = DataError, text: str = ""
+) -> Iterator[None]:
     """Inside the block one file is read. Whatever is raised becomes a `kind`: `where: what is wrong; right`,
-    a UserError stays as it is."""
+    a UserError stays as it is. `text`: what is right where the file is no UTF-8, and only there."""
     try:
         yield
         return
@@ -212,7 +214,7 @@ def guarded(where: object, right: str = "", kind: type[UserError] = DataError) -
     except MemoryError:
         why = "needs more memory than there is"
     except UnicodeDecodeError as error:
-        why = f"byte {error.start}: is not UTF-8"
+        why, right = f"byte {error.start}: is not UTF-8", text or right
     except Refused as error:
         why = str(error.strerror)
     except OSError as error:

@@ -68,15 +68,15 @@ class TasksFailed(UserError):
         return f"{len(self.failures)} of {asked} failed, {others}"
 
 
-def nearest(name: str, names: Iterable[str], limit: int = 3) -> str:
-    """`; did you mean a, b?` for the names close to `name`, else `; there are: ...`."""
+def nearest(name: str, names: Iterable[str], limit: int = 3, most: int = 40) -> str:
+    """`; did you mean a, b?` for the names close to `name`, else `; there are: ...`, at most so many."""
     known = sorted(names)
     close = difflib.get_close_matches(name, known, n=limit, cutoff=0.6)
     if close:
         return f"; did you mean {', '.join(close)}?"
     if not known:
         return "; there are none"
-    shown = ", ".join(known[:40]) + (", ..." if len(known) > 40 else "")
+    shown = ", ".join(known[:most]) + (f", ... ({len(known):,} in all)" if len(known) > most else "")
     return f"; there are: {shown}"
 
 

@@ -150,20 +150,31 @@ class ImageRef:
 class Remarks:
     """What is odd about a dataset and costs only itself: of each kind the first, and how many there are."""
 
-    __slots__ = ("_found",)
+    __slots__ = ("_found", "_usual")
 
     def __init__(self) -> None:
         self._found: dict[str, tuple[str, int]] = {}
+        self._usual = set[str]()
 
-    def add(self, kind: str, text: str) -> None:
-        """`text`: `file: line: what is odd; what is done`. Only the first of a `kind` is kept."""
+    def add(self, kind: str, text: str, usual: bool = False) -> None:
+        """`text`: `file: line: what is odd; what is done`. Only the first of a `kind` is kept. `usual`: nothing
+        is left out, and it is seldom a mistake."""
         first, n = self._found.get(kind, (text, 0))
         self._found[kind] = first, n + 1
+        if usual:
+            self._usual.add(kind)
 
     def said(self) -> tuple[str, ...]:
         """A sentence for each kind."""
-        found = self._found.values()
-        return tuple(text + (f" (the first of {n:,} such)" if n > 1 else "") for text, n in found)
+        return tuple(map(self._sentence, self._found))
+
+    def notes(self) -> frozenset[str]:
+        """Those of the sentences that say what is usual."""
+        return frozenset(map(self._sentence, self._usual))
+
+    def _sentence(self, kind: str) -> str:
+        text, n = self._found[kind]
+        return text + (f" (the first of {n:,} such)" if n > 1 else "")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import pytest
 
 from evalkit.cli.main import main
 from evalkit.data import answers
-from evalkit.errors import DataError
+from evalkit.errors import DataError, nearest
 
 WANTED = [("7", "a dog; \u2028 two\tcats"), ("8", "2")]
 
@@ -27,6 +27,10 @@ FILES = {
     "list.txt": json.dumps([{"id": i, "prediction": [t]} for i, t in WANTED]),
     "vlmeval.tsv": 'index\tprediction\n7\t"' + WANTED[0][1] + '"\n8\t2\n',
     "a.csv": 'question_id,extra,answer\n7,x,"' + WANTED[0][1] + '"\n8,y,2\n',
+    "excel.csv": '\ufeffquestion_id;"seen, or not";answer\r\n7;x;"' + WANTED[0][1] + '"\r\n8;y;2\r\n',
+    "tabs.csv": 'index\tprediction; of it\tprediction\n7\tx\t"' + WANTED[0][1] + '"\n8\ty\t2\n',
+    "commas.csv": 'id,"seen; a\tb; c",text\n7,x,"' + WANTED[0][1] + '"\n8,y,2\n',
+    "commas.tsv": 'id,text\n7,"' + WANTED[0][1] + '"\n8,2\n',
 }
 
 
@@ -83,8 +87,31 @@ def test_score_and_replay_take_them(
     assert 'p.tsv: row 2: no "id" among its keys (uid, pred)' in capsys.readouterr().err
     assert main([*command, "--keys", "uid,pred"]) == 0
     assert "100.0" in capsys.readouterr().out
+    Path("p.csv").write_text('id;text\n7;"' + WANTED[0][1] + '"\n8;2\n')
+    assert main([*command[:-1], "p.csv"]) == 0
+    assert "p.csv: its cells are separated by semicolons" in capsys.readouterr().err
     assert main([*command, "--keys", "uid"]) == 2
     assert "--keys uid: write two keys" in capsys.readouterr().err
     Path("q.tsv").write_text(FILES["vlmeval.tsv"])
     assert main(["run", "--model", "replay:q.tsv", "--tasks", "t.yaml", "--data-root", "."]) == 0
     assert "100.0" in capsys.readouterr().out
+
+
+def test_a_missing_file_a_cut_one_and_an_unknown_id_are_said_as_what_they_are(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as missing:
+        list(answers.read(tmp_path / "nope.csv"))
+    assert str(missing.value) == f"{tmp_path}/nope.csv: cannot be read (No such file or directory)"
+    (tmp_path / "latin.csv").write_bytes("id,text\n1,caf\u00e9\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"is not UTF-8; save the file as UTF-8 CSV"):
+        list(answers.read(tmp_path / "latin.csv"))
+    whole = FILES["coco.json"]
+    for end in (len(whole) - 1, len(whole) // 2, whole.index("7") + 1, whole.index("caption") + 3):
+        (tmp_path / "cut.json").write_text(whole[:end] + "\n\n")
+        with pytest.raises(
+            DataError, match=r"line \d: is not valid JSON: the file ends early; it is cut off"
+        ):
+            list(answers.read(tmp_path / "cut.json"))
+    (tmp_path / "wrong.json").write_text("[1 2]")
+    with pytest.raises(DataError, match="is not valid JSON: Expecting ',' delimiter at column 4"):
+        list(answers.read(tmp_path / "wrong.json"))
+    assert nearest("x", map(str, range(80)), most=5) == "; there are: 0, 1, 10, 11, 12, ... (80 in all)"

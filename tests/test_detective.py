@@ -17,6 +17,7 @@ import torch
 from tiny import backend
 
 from evalkit.cli.main import main
+from evalkit.errors import UserError
 from evalkit.evaluation import detective, known
 from evalkit.evaluation.detective import FACTORS, Floats
 from evalkit.evaluation.investigate import investigate
@@ -314,3 +315,8 @@ def test_models_that_were_trained_apart(case: str, told: dict[str, Any], tmp_pat
     _, wrong, untold = protocol_detective.judged(trained_apart.CASES[case], found)
     assert (wrong, untold) == ([], [])
     assert told.items() <= found.told.items()
+
+
+def test_too_few_samples_are_refused_before_anything_is_read() -> None:
+    with pytest.raises(UserError, match="--samples 6: give 16 or more known answers"):
+        investigate(DoctorOptions(protocol_of="nowhere", data=Path("nowhere"), samples=6))

@@ -260,14 +260,14 @@ def test_two_readings_are_listed_and_none_is_taken(tmp_path: Path) -> None:
     assert recognise(tmp_path / "valid" / "_annotations.coco.json").layout == "COCO detection"
 
 
-@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "json"])
+@pytest.mark.parametrize("kind", ["csv", "excel", "tsv", "jsonl", "json"])
 def test_tables_of_questions_and_of_captions(kind: str, tmp_path: Path) -> None:
     pictures(tmp_path / "train")
     rows = [{"file_name": "a.png", "text": "a cat"}, {"file_name": "b.png", "text": "a dog"}]
-    path = tmp_path / "train" / f"metadata.{kind}"
-    if kind in ("csv", "tsv"):
+    path = tmp_path / "train" / f"metadata.{'csv' if kind == 'excel' else kind}"
+    if separator := {"csv": ",", "excel": ";", "tsv": "\t"}.get(kind):
         with path.open("w", newline="") as file:
-            table = csv.DictWriter(file, ["file_name", "text"], delimiter="\t" if kind == "tsv" else ",")
+            table = csv.DictWriter(file, ["file_name", "text"], delimiter=separator)
             table.writeheader()
             table.writerows(rows)
     elif kind == "json":
@@ -282,6 +282,7 @@ def test_tables_of_questions_and_of_captions(kind: str, tmp_path: Path) -> None:
         (str(tmp_path / "train" / "b.png"), ("a dog",)),
     ]
     assert (task.prompt, task.metrics[0]) == ("caption en", "cider")
+    assert any("cells are separated by semicolons" in note for note in found.notes) == (kind == "excel")
 
 
 def test_what_is_odd_is_said(tmp_path: Path) -> None:
@@ -679,3 +680,66 @@ def test_captions_of_few_words_are_told_for_bleu() -> None:
     said = {"references of under 4 words, in which BLEU-4 finds nothing": 1}
     assert metric.remarks(["a", "b"], [("a cat",), ("a cat on a mat", "a cat")]) == said
     assert metric.remarks(["b"], [("a cat on a mat",)]) == {}
+
+
+def test_a_folder_called_as_a_suite_is_not_passed_over_in_silence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines(tmp_path / "vqa" / "test.jsonl", [{"image": "a.png", "question": "What?", "answer": "cat"}])
+    pictures(tmp_path / "vqa")
+    monkeypatch.chdir(tmp_path)
+    main(["data", "vqa", "chartqa_human_test"])
+    said = capsys.readouterr().err
+    assert "note: vqa is a suite and a folder here; this is the suite, ./vqa is the folder" in said
+    assert "chartqa" not in said
+    assert main(["data", "./vqa"]) == 0
+    assert "is a suite" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("train: images\nval: images\nnames: [a, b\n", "data.yaml: line 4: is not valid YAML: expected ','"),
+        ("- a\n", "data.yaml: top level: is a list; it must be an object"),
+        ("val: images\nname: [a]\n", "data.yaml: has no names; its keys are val, name"),
+        ("valuation: images\nnames: [a]\n", "data.yaml: has no test, val or train; its keys are valuation"),
+    ],
+)
+def test_a_slip_in_data_yaml_is_said_with_its_line(content: str, said: str, tmp_path: Path) -> None:
+    pictures(tmp_path / "pictures")
+    (tmp_path / "data.yaml").write_text(content, encoding="utf-8")
+    (tmp_path / "notes.csv").write_text("a,b\n1,2\n", encoding="utf-8")
+    with pytest.raises(UserError) as caught:
+        recognise(tmp_path)
+    assert said in str(caught.value)
+
+
+def test_data_check_of_coco_tells_every_kind_of_mistake_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    coco(tmp_path / "pets")
+    file = tmp_path / "pets" / "valid" / "_annotations.coco.json"
+    content = json.loads(file.read_text())
+    first, second, third = content["annotations"][:3]
+    first |= {"bbox": [1, 2, -3, 4], "category_id": 99, "area": -1}
+    second |= {"bbox": [1, 2, 3, -4], "id": first["id"]}
+    third |= {"image_id": 77, "iscrowd": 2}
+    content["images"][0]["width"] = SIDE + 1
+    file.write_text(json.dumps(content))
+    assert main(["data", "pets", "--check"]) == 1
+    shown = capsys.readouterr().out
+    wrong = [line.strip() for line in shown.splitlines() if line.strip().startswith("wrong ")]
+    assert len(wrong) == 7
+    for said in (
+        "[1, 2, -3, 4]; width and height must not be negative (the first of 2 such)",
+        "category_id: 99 is unknown",
+        "area: is -1; it must be at least 0",
+        f"annotation id {first['id']} is repeated",
+        "image_id: 77 is not an image",
+        "iscrowd: is 2; it must be 0 or 1",
+        f"the dataset says {SIDE} and {SIDE + 1}",
+    ):
+        assert any(said in line for line in wrong), said
+    assert main(["run", "--model", "demo:later", "--data", "pets"]) == 2
+    assert "5 other kinds of mistake too, `evalkit data --check` has all" in capsys.readouterr().err

@@ -348,6 +348,4 @@ def test_it_is_said_before_a_run(
     file = write(tmp_path / "data", [{"prefix": "<image>what", "suffix": "red"}] * 2, "text", "exact_match")
     file.write_text(file.read_text().replace("prompt: what", 'prompt: "{prefix}"'))
     assert run("data/t.yaml") == 0
-    assert (
-        "warning: t: 2 of 2 prompts begin with <image>, which stands for the image" in capsys.readouterr().err
-    )
+    assert "note: t: 2 of 2 prompts begin with <image>, which stands for the image" in capsys.readouterr().err

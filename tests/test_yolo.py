@@ -386,8 +386,8 @@ def test_remarks_are_said_by_every_command(
         "data/labels/val/a.txt: line 2: class 7 is not in data.yaml, which has 0 to 1; the line is left out\n"
     )
     task = ["mine.yaml", "--data-root", "data"]
-    assert main(["data", *task, "--check"]) == 0
-    assert f"note     {tmp_path}/{told}" in capsys.readouterr().out
+    assert main(["data", *task, "--check"]) == 1
+    assert f"warning  {tmp_path}/{told}" in capsys.readouterr().out
     assert main(["run", "--model", "m", "--tasks", *task]) == 0
     assert f"warning: mine: {tmp_path}/{told}" in capsys.readouterr().err
     (tmp_path / "p.jsonl").write_text("".join(f'{{"id": "{name}", "text": ""}}\n' for name in SIZES))
@@ -410,3 +410,16 @@ def test_images_are_not_decoded(tmp_path: Path) -> None:
 def test_the_fixture_has_all_things(tmp_path: Path) -> None:
     pictures(tmp_path)
     assert sum(len(of(name)) for name in SIZES) == len(THINGS)
+
+
+def test_an_image_without_labels_is_a_note_and_right(
+    tmp_path: Path, model: Stub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels(tmp_path / "data", a=LINE)
+    (tmp_path / "data" / "labels" / "val" / "b.txt").unlink(missing_ok=True)
+    assert main(["data", "./data", "--check"]) == 0
+    shown = capsys.readouterr().out
+    assert "note     " in shown
+    assert "b.txt: is not there; its image counts as one without objects" in shown
+    assert main(["run", "--model", "m", "--data", "data"]) == 0
+    assert "note: data_valid: " in capsys.readouterr().err

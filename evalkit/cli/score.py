@@ -33,8 +33,8 @@ def score(options: ScoreOptions) -> int:
     name = options.name or Path(file).stem
     cells = [leaderboard.Cell(s, file, name, ()) for s in scored.scores]
     _show(cells, options)
-    for said in filter(None, (data.unscored, *data.remarks)):
-        progress.say(f"warning: {said}")
+    for word, said in data.told:
+        progress.say(f"{word}: {said}")
     if missing:
         of = f"{len(missing):,} of {len(data.samples):,} samples have no prediction"
         progress.say(f"{of}, the first is {missing[0]}")

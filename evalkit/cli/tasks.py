@@ -10,6 +10,7 @@ from pathlib import Path
 from evalkit import door, registry
 from evalkit.cli.runs import list_runs
 from evalkit.data import sources
+from evalkit.data.faults import Faulty
 from evalkit.errors import DataError, ImageError, UserError
 from evalkit.evaluation import own_data, progress
 from evalkit.files import json_text
@@ -25,7 +26,7 @@ from evalkit.tasks.layouts import place
 from evalkit.tasks.layouts.place import counted
 from evalkit.tasks.layouts.reading import dumped
 from evalkit.tasks.layouts.recognise import readings
-from evalkit.types import ImageRef, Size, Task
+from evalkit.types import ImageRef, Sample, Size, Task
 
 DECODED = 50  # images that `data --check` decodes
 
@@ -174,7 +175,7 @@ def data(options: FindDataOptions) -> int:
     """`evalkit data TASK`: every place looked at, found or missing, and where to get the rest.
 
     With `--check` the data is read: another count than the official one, or images that are missing or
-    cannot be decoded, are status 1; targets that the task's metrics cannot score are status 2.
+    cannot be decoded, and whatever is left out or probably wrong (`warning`), are status 1; targets that the task's metrics cannot score are status 2.
     """
     status = 0
     include = paths(options.include_path)
@@ -213,8 +214,16 @@ def data(options: FindDataOptions) -> int:
 
 
 def _own_data(given: Sequence[str], include: Sequence[Path]) -> tuple[list[Path], list[str]]:
-    """Which of the names are folders or files of data, and which are tasks."""
-    known = {*loader.names(include), *loader.suites(include)}
+    """Which of the names are folders or files of data, and which are tasks. A name that is both is a task's,
+    and that is said."""
+    known = {**dict.fromkeys(loader.names(include), "task"), **dict.fromkeys(loader.suites(include), "suite")}
+    for name in given:
+        if name in known and door.is_there(name) and _is_data(Path(name)):
+            kind = "folder" if os.path.isdir(name) else "file"
+            say(
+                f"note: {name} is a {known[name]} and a {kind} here; this is the {known[name]}, "
+                f".{os.sep}{name} is the {kind}"
+            )
     own = [name for name in given if name not in known and _is_data(Path(name))]
     return [Path(name) for name in own], [name for name in given if name not in own]
 
@@ -232,16 +241,19 @@ def _checked(task: Task, roots: Sequence[Path], all_images: bool) -> tuple[list[
     """What reading the data shows, and the exit status that it asks for."""
     try:
         data = dataset.dataset(task, roots)
+    except Faulty as error:
+        wrong = [f"wrong    {said}" for said in error.said]
+        with door.within(sources.places(sources.locate(task, roots), roots)):
+            return [*wrong, *_pictures(task, error.samples, all_images)[0]], 1
     except DataError as error:
         return [f"wrong    {error}"], 1
     except UserError as error:
         return [f"wrong    {error}"], 2
     counted, right = _counted(task, len(data.samples))
-    targets = [f"wrong    {data.unscored}"] if data.unscored else []
-    targets += [f"note     {data.placeholders}"] if data.placeholders else []
-    targets += [f"note     {said}" for said in data.remarks]
-    images, seen = _pictures(data, all_images)
-    return [counted, *targets, *images], int(not right or not seen or bool(data.unscored))
+    targets = [f"{word:<8} {said}" for word, said in data.told]
+    warned = any(word == "warning" for word, _ in data.told)
+    images, seen = _pictures(task, data.samples, all_images)
+    return [counted, *targets, *images], int(not right or not seen or warned)
 
 
 def _counted(task: Task, n: int) -> tuple[str, bool]:
@@ -261,10 +273,10 @@ def _counted(task: Task, n: int) -> tuple[str, bool]:
     return f"wrong    {n:,} samples, {of}" + "".join(alike), False
 
 
-def _pictures(data: dataset.Dataset, all_images: bool) -> tuple[list[str], bool]:
+def _pictures(task: Task, samples: Sequence[Sample], all_images: bool) -> tuple[list[str], bool]:
     """Lines about the image files: whether they are there, and whether a sample of them, or all, can be
     decoded; and whether they are as they should be."""
-    refs = list({str(ref): ref for sample in data.samples for ref in sample.images}.values())
+    refs = list({str(ref): ref for sample in samples for ref in sample.images}.values())
     files = dict.fromkeys(ref.path for ref in refs)
     absent = [path for path in files if not os.path.exists(path)]  # Path raises for absurd names
     if absent:
@@ -272,8 +284,8 @@ def _pictures(data: dataset.Dataset, all_images: bool) -> tuple[list[str], bool]
         said = f"missing  {len(absent):,} of {counted(len(files), 'image file')}, the first is {first}"
         return [said], False
     chosen = refs if all_images else refs[:: max(1, len(refs) // DECODED)][:DECODED]
-    sizes = {str(s.images[0]): s.size for s in data.samples if s.size and len(s.images) == 1}
-    bad = [why for ref in chosen if (why := _undecodable(data.task, ref, sizes.get(str(ref))))]
+    sizes = {str(s.images[0]): s.size for s in samples if s.size and len(s.images) == 1}
+    bad = [why for ref in chosen if (why := _undecodable(task, ref, sizes.get(str(ref))))]
     of = (
         f"{len(chosen):,} of {len(refs):,} images" if len(chosen) < len(refs) else counted(len(refs), "image")
     )

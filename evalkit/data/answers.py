@@ -36,7 +36,7 @@ def read(path: Path, named: Keys | None = None) -> Iterator[tuple[str, str, str,
 
 def _records(path: Path) -> Iterator[tuple[str, Any]]:
     if path.suffix.lower() in (".csv", ".tsv"):
-        for number, row in read_table(path, "\t" if path.suffix.lower() == ".tsv" else ","):
+        for number, row in read_table(path):
             yield f"{path}: row {number}", row
         return
     start = _start(path)

@@ -24,13 +24,13 @@ def read_json(path: Path, keep: Callable[[dict[str, Any]], bool] | None = None) 
     Objects for which `keep` is false become None as soon as they are read, so that a few thousand of
     COCO's 860,000 annotations don't need memory for all.
     """
-    with door.guarded(path, "save the file as UTF-8 JSON"):
+    with door.guarded(path, text="save the file as UTF-8 JSON"):
         return parse_json(door.read(path).decode("utf-8-sig"), str(path), keep=keep)
 
 
-def read_text(path: Path, right: str = "save the file as UTF-8 text") -> str:
+def read_text(path: Path, right: str = "") -> str:
     """A whole text file (UTF-8, byte order mark allowed). Raises DataError that ends with what is right."""
-    with door.guarded(path, right):
+    with door.guarded(path, right, text=right or "save the file as UTF-8 text"):
         return door.text(path, door.WHOLE)
 
 
@@ -46,6 +46,8 @@ def parse_json(
         return (_keeping(keep) if keep else _DECODER).decode(text)
     except json.JSONDecodeError as error:
         at, problem = error.lineno if line is None else line, f"{error.msg} at column {error.colno}"
+        if error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated string"):
+            problem = f"{'the file' if line is None else 'it'} ends early; it is cut off ({problem})"
     except RecursionError:
         at, problem = line or 1, "is nested too deeply"
     except ValueError as error:  # a key twice, or an integer of thousands of digits
@@ -108,10 +110,35 @@ def _as_lines(path: Path) -> str:
     return "it must be JSON lines, one object a line" + (f"; the first record {found}" if found else "")
 
 
-def read_table(path: Path, delimiter: str = ",") -> Iterator[tuple[int, dict[str, str]]]:
-    """A CSV file's rows as (number, cells by the header's names). Raises DataError for a row of another
-    length."""
-    with door.guarded(path, "save the file as UTF-8 CSV"), door.opened(path) as raw:
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+
+
+def separator(path: Path) -> str:
+    """What separates the cells of a CSV or TSV file: comma, semicolon (as Excel writes it in many languages)
+    or tab, whichever comes first in the header line. A later column's name may hold the others. Raises
+    OSError."""
+    usual = "\t" if path.suffix.lower() == ".tsv" else ","
+    head = door.head(path).decode("utf-8", "replace").replace("\r", "\n").split("\n")[0]
+    first = {sep: len(next(csv.reader([head], delimiter=sep), [""])[0]) for sep in SEPARATORS}
+    return min((usual, *SEPARATORS), key=first.__getitem__)
+
+
+def unusual_separator(path: Path) -> str:
+    """`d.csv: its cells are separated by semicolons`; '' where they are as the file's name says, or where it
+    is no table."""
+    usual = {".csv": ",", ".tsv": "\t"}.get(path.suffix.lower())
+    if usual is None:
+        return ""
+    with door.guarded(path):
+        found = separator(path)
+    return "" if found == usual else f"{path.name}: its cells are separated by {SEPARATORS[found]}"
+
+
+def read_table(path: Path, delimiter: str | None = None) -> Iterator[tuple[int, dict[str, str]]]:
+    """A CSV file's rows as (number, cells by the header's names); `delimiter` where the header is not to
+    tell it. Raises DataError for a row of another length."""
+    with door.guarded(path, text="save the file as UTF-8 CSV"), door.opened(path) as raw:
+        delimiter = delimiter or separator(path)
         rows = csv.reader(io.TextIOWrapper(raw, "utf-8-sig", newline=""), delimiter=delimiter, strict=True)
         try:
             head = next(rows, None)

@@ -69,7 +69,7 @@ def records(path: Path) -> Iterator[Any]:
     """The records of CSV, TSV, JSON lines or a JSON list."""
     suffix = path.suffix.lower()
     if suffix in (".csv", ".tsv"):
-        yield from (row for _, row in read_table(path, "\t" if suffix == ".tsv" else ","))
+        yield from (row for _, row in read_table(path))
     elif suffix == ".json":
         data = read_json(path)
         yield from data if isinstance(data, list) else [data]

@@ -110,7 +110,7 @@ def images(top: Record, split: str, remarks: Remarks) -> list[tuple[str, str]]:
             if kind in folders.UNREAD:
                 remarks.add("unread", f"{path}: {kind} images are not read; it is left out")
             elif kind in folders.IMAGES and path in paths:
-                remarks.add("listed twice", f"{place}: names {path} again; it counts once")
+                remarks.add("listed twice", f"{place}: names {path} again; it counts once", usual=True)
             elif kind in folders.IMAGES:
                 paths.add(path)
     if not paths:

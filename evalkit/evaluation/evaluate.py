@@ -65,9 +65,9 @@ class Work:
                 made = [self._plan(task, candidate) for candidate in self.checkpoints]
                 data = self.datasets.get(task)
                 known = self.doubts.get(task.name, ())  # said where the data was recognised
-                remarks = [said for said in data.remarks if said not in known]
-                for said in filter(None, (data.unscored, data.placeholders, *remarks)):
-                    progress.say(f"warning: {task.name}: {said}")
+                for word, said in data.told:
+                    if said not in known:
+                        progress.say(f"{word}: {task.name}: {said}")
             except (DataError, ResultsError) as error:
                 if not leave_out or len(self.tasks) == 1:
                     raise

@@ -73,7 +73,7 @@ class Texts(Mapping[str, Prediction]):
     def add(self, where: str, name: str, text: str) -> None:
         place = self._places.get(name)
         if place is None:
-            near = nearest(name, self._names) if len(self._names) < 5000 else ""
+            near = nearest(name, self._names, most=5) if len(self._names) < 5000 else ""
             raise DataError(f"{where}: the task has no sample {name}{near}")
         if self._at[place] >= 0:
             raise DataError(f"{where}: id {name} was there before; each id once")

@@ -45,6 +45,10 @@ def investigate(options: DoctorOptions) -> Report:
     such answers, before the weights are loaded."""
     from evalkit.models.paligemma.known_answers import KnownAnswers
 
+    if options.samples is not None and options.samples < FEWEST:
+        raise UserError(
+            f"--samples {options.samples}: give {FEWEST} or more known answers; of fewer nothing is certain"
+        )
     model = _model(options)
     stated = model.info.trained
     protocol, every = _data(options, model.info.protocol)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit import conventions
+from evalkit.data.readers import unusual_separator
 from evalkit.errors import DataError, MetricsFailed, TasksFailed, UserError
 from evalkit.evaluation import asked, given, predict, progress
 from evalkit.evaluation.plan import ToScore
@@ -106,13 +107,18 @@ class Elsewhere:
 def score_predictions(options: ScoreOptions, command: str = "") -> Elsewhere:
     """Scores a file of predictions; with `output_path` they are kept there as a run."""
     if not options.task or not options.predictions or options.runs:
-        raise UserError("score --predictions FILE: name the task they answer with --task, and no runs")
+        raise UserError(
+            "score --predictions FILE: name the task they answer with --task, and no runs; of data of "
+            "your own --task results/tasks/NAME.yaml --data-root FOLDER"
+        )
     task = loader.load(str(options.task), options.overrides, paths(options.include_path))
     if task.not_scored:
         raise UserError(f"score: {task.name}: {why_not_scored(task.not_scored)}")
     datasets = DatasetCache(roots(paths(options.data_root), [task]))
     data = datasets.get(task)
     predictions = given.read_predictions(str(options.predictions), data.samples, options.keys, task)
+    if said := unusual_separator(Path(options.predictions)):
+        progress.say(said)
     missing = predictions.missing
     covered = "incomplete" if missing or data.short_of is not None else "all"
     scored = score(task, data.parser, data.samples, predictions, covered, data.targets, root=data.source.root)

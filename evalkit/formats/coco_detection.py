@@ -6,10 +6,12 @@ scores masks.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar, Literal
 
+from evalkit.data.faults import Faults
 from evalkit.data.readers import read_json
 from evalkit.data.records import Record, Unique, path_of
 from evalkit.data.sources import image_ref
@@ -54,16 +56,20 @@ class CocoDetection(Format):
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
         path, images = path_of(source, "path", self.keys), path_of(source, "images", self.keys)
         top = Record(read_json(path), str(path))
-        names = {k: name for k, name in _categories(top).items() if name not in self.leave_out}
+        faults = Faults()
+        named = _categories(top, faults)
+        names = {k: name for k, name in named.items() if name not in self.leave_out}
         categories = tuple(names.values())
         fields = {"categories": " ; ".join(categories)}
         every = list(top.records("images"))
-        objects = {} if self.hidden else _objects(top, names, every, source.uses("object masks"))
-        listed = [image for image in every if not image.data.get("precedence")]
-        unique = Unique(top.file, "image id")
-        for image in listed:
-            number, name, size = image.integer("id"), image.name("file_name"), image.size()
-            unique.add(number)
+        listed = _images(top, every, faults)
+        objects = {} if self.hidden else _objects(top, names, every, source.uses("object masks"), faults)
+        faults.done(
+            lambda: [
+                Sample(str(n), (image_ref(images, name),), fields, (), size=size) for n, name, size in listed
+            ]
+        )
+        for number, name, size in listed:
             shown = (image_ref(images, name),)
             whole = {"size": size, "image_id": number}
             if self.ask == "image":
@@ -83,38 +89,66 @@ class CocoDetection(Format):
                 yield Sample(f"{number}:{category_id}", shown, asked, target, size=size, cluster=name)
 
 
-def _categories(top: Record) -> dict[int, str]:
+def _categories(top: Record, faults: Faults) -> dict[int, str]:
     """id -> name in file order (COCO's ids have gaps: 80 classes in 1..90)."""
     ids, unique_names = Unique(top.file, "category id"), Unique(top.file, "category name")
-    result = {}
+    result: dict[int, str] = {}
     for category in top.records("categories"):
-        ids.add(category.integer("id"))
-        unique_names.add(category.text("name"))
-        result[category.integer("id")] = category.text("name")
+        if faults.tried(partial(category.integer, "id"), partial(category.text, "name")):
+            number, name = category.data["id"], category.data["name"]
+            faults.tried(partial(ids.add, number), partial(unique_names.add, name))
+            result.setdefault(number, name)
     return result
+
+
+def _images(top: Record, every: list[Record], faults: Faults) -> list[tuple[int, str, Size]]:
+    """id, file and size of the images that are right, without later annotations of one page."""
+    unique, found = Unique(top.file, "image id"), []
+    for image in every:
+        checks = partial(image.integer, "id"), partial(image.name, "file_name"), image.size
+        if faults.tried(*checks) and not image.data.get("precedence"):
+            faults.tried(partial(unique.add, image.data["id"]))
+            found.append((image.data["id"], image.data["file_name"], image.size()))
+    return found
 
 
 def _objects(
-    top: Record, names: dict[int, str], listed: list[Record], masks: bool
+    top: Record, names: dict[int, str], listed: list[Record], masks: bool, faults: Faults
 ) -> dict[int, list[dict[str, Any]]]:
     """image id -> its objects in file order; `masks`: whether their segmentations are scored."""
-    sizes: dict[int, Size] = {}
-    annotations = Unique(top.file, "annotation id")
+    sizes: dict[int, Size | None] = {}
     for image in listed:
-        sizes[image.integer("id")] = image.size()
+        if type(number := image.data.get("id")) is int:
+            sizes[number] = image.size() if Faults().tried(image.size) else None
     result: dict[int, list[dict[str, Any]]] = {number: [] for number in sizes}
+    annotations = Unique(top.file, "annotation id")
     for annotation in top.records("annotations"):
-        annotations.add(annotation.integer("id"))
-        annotation.place += f" (id {annotation.data['id']})"
-        number, category = annotation.integer("image_id"), annotation.integer("category_id")
-        if number not in sizes:
-            annotation.wrong(
-                "image_id", f"{number} is not an image of this file; it must be an id under images"
-            )
-        if category not in names:
-            annotation.wrong("category_id", f"{category} is unknown; it must be an id under categories")
-        result[number].append(_object(annotation, names[category], sizes[number], masks))
+        if faults.tried(partial(annotation.integer, "id")):
+            faults.tried(partial(annotations.add, annotation.data["id"]))
+            annotation.place += f" (id {annotation.data['id']})"
+        right = faults.tried(
+            partial(_image, annotation, sizes), partial(_category, annotation, names), annotation.box,
+            partial(_area, annotation), partial(annotation.flag, "iscrowd"),
+        )  # fmt: skip
+        size = sizes[annotation.data["image_id"]] if right else None
+        if size:
+            number, label = annotation.data["image_id"], names[annotation.data["category_id"]]
+            faults.tried(lambda: result[number].append(_object(annotation, label, size, masks)))  # noqa: B023
     return result
+
+
+def _image(annotation: Record, sizes: Mapping[int, object]) -> None:
+    if (number := annotation.integer("image_id")) not in sizes:
+        annotation.wrong("image_id", f"{number} is not an image of this file; it must be an id under images")
+
+
+def _category(annotation: Record, names: Mapping[int, str]) -> None:
+    if (number := annotation.integer("category_id")) not in names:
+        annotation.wrong("category_id", f"{number} is unknown; it must be an id under categories")
+
+
+def _area(annotation: Record) -> float | None:
+    return annotation.number("area", least=0) if annotation.has("area") else None
 
 
 def _object(annotation: Record, category: str, size: Size, masks: bool) -> dict[str, Any]:
@@ -122,7 +156,7 @@ def _object(annotation: Record, category: str, size: Size, masks: bool) -> dict[
     found: dict[str, Any] = {
         "category": category,
         "box": box,
-        "area": annotation.number("area", least=0) if annotation.has("area") else box[2] * box[3],
+        "area": box[2] * box[3] if (area := _area(annotation)) is None else area,
         "iscrowd": annotation.flag("iscrowd"),
     }
     if annotation.data.get("segmentation"):  # converters write [] where there is no mask

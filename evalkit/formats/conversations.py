@@ -100,7 +100,7 @@ def _talks(path: Path, remarks: Remarks) -> Iterator[_Talk]:
             read += 1
             if talk.inside:
                 said = f"has {_IMAGE} inside the question; it is taken out, since images come first"
-                remarks.add("inside", f"{path}: {place}: {said}")
+                remarks.add("inside", f"{path}: {place}: {said}", usual=True)
             yield talk
     if not read:
         raise DataError(f"{first}; no other record is right either" if first else f"{path}: holds no record")
@@ -125,7 +125,7 @@ def _numbered(talks: list[_Talk], path: Path, remarks: Remarks) -> list[_Talk]:
     for talk in talks:
         if talk.name and talk.name in seen:
             said = f"id {talk.name[:60]!r} is repeated; all samples have their numbers as ids"
-            remarks.add("id", f"{path}: {talk.place}: {said}")
+            remarks.add("id", f"{path}: {talk.place}: {said}", usual=True)
         seen.add(talk.name)
     return [talk._replace(name=str(talk.number)) for talk in talks]
 

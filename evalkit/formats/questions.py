@@ -78,7 +78,7 @@ class Questions(FlatRecords):
                 yield number, Record(line, str(path), f"line {number + 1}")
             return
         if suffix in (".csv", ".tsv"):
-            for number, row in read_table(path, "\t" if suffix == ".tsv" else ","):
+            for number, row in read_table(path):
                 cells: dict[str, Any] = {**row}
                 if row.get(self.answers) == "":
                     cells[self.answers] = None

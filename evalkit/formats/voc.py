@@ -242,7 +242,8 @@ def _labelled(found: _Layout, remarks: Remarks) -> list[_Labelled]:
                 remarks.add("unused", f"{other.file}: there is no image for it; it is left out")
     for each in every:
         if not each.file:
-            remarks.add("unlabelled", f"{each.image}: has no XML file; it counts as one without objects")
+            said = f"{each.image}: has no XML file; it counts as one without objects"
+            remarks.add("unlabelled", said, usual=True)
     return every
 
 
@@ -351,7 +352,8 @@ def _size(each: _Labelled, ref: ImageRef, remarks: Remarks) -> Size | None:
     if each.file and not each.said:
         return None
     if each.said:
-        remarks.add("size", f"{each.file}: states no size of the image; it is read from the image")
+        said = f"{each.file}: states no size of the image; it is read from the image"
+        remarks.add("size", said, usual=True)
     from evalkit.images.prepare import header_size  # as in `_read`
 
     try:

@@ -100,7 +100,8 @@ def _labelled(images: list[tuple[str, str]], classes: int, keypoints: int, remar
             text, readable = door.text(labels), True
         except FileNotFoundError:
             text, readable, unlabelled = "", True, unlabelled + 1
-            remarks.add("unlabelled", f"{labels}: is not there; its image counts as one without objects")
+            said = f"{labels}: is not there; its image counts as one without objects"
+            remarks.add("unlabelled", said, usual=True)
         except (OSError, UnicodeDecodeError) as error:
             text, readable = "", False
             why = f"cannot be read ({error.strerror})" if isinstance(error, OSError) else "is not UTF-8 text"
@@ -158,7 +159,8 @@ def _rows(labels: str, text: str, classes: int, keypoints: int, remarks: Remarks
         seen.add(values)
         rows.append(_Row(number, int(values[0]), values[1:]))
     if len({len(row.values) > 4 for row in rows}) == 2:
-        remarks.add("mixed", f"{labels}: has boxes and polygons; each line is read as what it is")
+        said = f"{labels}: has boxes and polygons; each line is read as what it is"
+        remarks.add("mixed", said, usual=True)
     return rows, first
 
 

@@ -64,6 +64,15 @@ class Dataset:
         return found
 
     @property
+    def told(self) -> list[tuple[str, str]]:
+        """What is odd, as (`warning` or `note`, sentence): a note where nothing is left out or probably
+        wrong."""
+        notes = self.source.remarks.notes()
+        told = [("warning", self.unscored), ("note", self.placeholders)]
+        told += [("note" if said in notes else "warning", said) for said in self.remarks]
+        return [(word, said) for word, said in told if said]
+
+    @property
     def digest(self) -> str:
         """sha256 of all that decides a text or a score, but for the images' content."""
         return hashlib.sha256("".join((self.prompts, self.targets, self.facts)).encode()).hexdigest()
@@ -329,7 +338,7 @@ def choose(samples: Sequence[Sample], selection: Selection) -> Samples:
         for name in selection.ids:
             if name not in known:
                 raise UserError(
-                    f"--ids: no sample '{name}'{nearest(name, known) if len(known) < 5000 else ''}"
+                    f"--ids: no sample '{name}'{nearest(name, known, most=5) if len(known) < 5000 else ''}"
                 )
         return every.take(sorted(at for name in set(selection.ids) if (at := known.get(name)) is not None))
     if selection.limit is None:

@@ -164,7 +164,7 @@ def sample(places: Sequence[Path], name: str, task: str = "", roots: Sequence[Pa
             having += [(runs, found)] if name in found.places else []
     said = repr(one_line(name, 200))
     if not having:
-        raise UserError(f"show: {said}: no sample is called so{nearest(name, known)}")
+        raise UserError(f"show: {said}: no sample is called so{nearest(name, known, most=5)}")
     if len(having) > 1:
         several = ", ".join(runs.name for runs, _ in having)
         raise UserError(f"show: {said}: several tasks have it; name one with task=: {several}")

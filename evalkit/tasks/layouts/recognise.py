@@ -75,13 +75,13 @@ def readings(there: Place, split: str | None, verb: str, order: str = "") -> lis
 
 def _why(there: Place) -> str:
     """What is wrong with the first file that might be one, or ''."""
+    if said := yolo.why_not(there):
+        return said
     for name in there.named(".jsonl", ".jsonlines", ".json", ".csv", ".tsv"):
         path = there.root / name
         try:
             if name.endswith((".csv", ".tsv")):
-                first: Any = next(
-                    (row for _, row in read_table(path, "\t" if name.endswith(".tsv") else ",")), {}
-                )
+                first: Any = next((row for _, row in read_table(path)), {})
             elif name.endswith(".json"):
                 data = read_json(path)
                 first = data[0] if isinstance(data, list) and data else data

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from evalkit.data import containers, tables
 from evalkit.data import rows as data_rows
+from evalkit.data.readers import unusual_separator
 from evalkit.data.records import Record
 from evalkit.data.same_images import Pictures
 from evalkit.data.sources import image_ref
@@ -236,6 +237,7 @@ def _of_objects(
             source=where.source, prompt="detect {categories}", tokens=object_tokens(labels),
         )  # fmt: skip
         notes = [f"boxes are {which}: {box_order.ORDERS[which]}" + (f"; told by {why}" if why else "")]
+        notes += filter(None, [unusual_separator(where.root / where.file)])
         if not classes and any(name.startswith("class ") for name in used):
             notes.append("categories are numbers without names: write names=('cat', 'dog') into the format")
         reading = Reading(

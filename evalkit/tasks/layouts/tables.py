@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evalkit.data.readers import read_json, read_lines, read_table
+from evalkit.data.readers import read_json, read_lines, read_table, unusual_separator
 from evalkit.data.same_images import Pictures
 from evalkit.errors import DataError
 from evalkit.tasks.layouts import doubts, place
@@ -41,7 +41,7 @@ def _reading(there: Place, splits: dict[str, str], files: dict[str, Columns], as
     source = {"path": name, "images": folder or str(Path(name).parent)}
     spelled = f"questions(image={image!r}, question={question!r}, answers={answer!r})"
     prompt = "answer en {question}" if question else "caption en"
-    notes = told(image, question, answer)
+    notes = [*filter(None, [unusual_separator(there.root / name)]), *told(image, question, answer)]
     content = task(
         verb, about=f"The rows of {name}", spelled=spelled, split=split, source=source, prompt=prompt,
         tokens=text_tokens(answers), answers=answers,
@@ -96,7 +96,7 @@ def told(image: str, question: str, answer: str) -> list[str]:
 def _records(path: Path) -> Iterator[dict[str, Any]]:
     suffix = path.suffix.lower()
     if suffix in (".csv", ".tsv"):
-        yield from (row for _, row in read_table(path, "\t" if suffix == ".tsv" else ","))
+        yield from (row for _, row in read_table(path))
         return
     lines = (data for _, data in read_lines(path)) if suffix != ".json" else iter(_list(path))
     for data in lines:

@@ -35,6 +35,22 @@ def look(there: Place, asked: str | None, verb: str = "") -> list[Reading]:
     return found
 
 
+def why_not(there: Place) -> str:
+    """Why the data.yaml that lies there describes no dataset: a slip in it, or a key that it lacks; ''
+    without one."""
+    for name in there.named(".yaml", ".yml"):
+        named = Path(name).stem in ("data", "dataset")
+        try:
+            top = yolo.described(there.root / name)
+        except DataError as error:
+            return str(error)
+        if named or top.data.keys() & {"names", "nc"}:
+            lacking = "names" if not (top.data.get("names") or top.data.get("nc")) else "test, val or train"
+            keys = ", ".join(map(str, list(top.data)[:12]))
+            return f"{top.file}: has no {lacking}; its keys are {keys}"
+    return ""
+
+
 def _reading(there: Place, name: str, top: Record, asked: str | None, verb: str) -> list[Reading]:
     splits, gone = dict[str, str](), []
     for key in yolo.SPLITS:

@@ -1,0 +1,52 @@
+"""All kinds of mistakes of a file in one go: of each kind the first, and how many there are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from evalkit.errors import DataError
+from evalkit.types import Remarks, Sample
+
+_OWN = re.compile(r"\[[^\]]*\]|'[^']*'|-?\d[\w.+-]*")  # what differs between two mistakes of one kind
+
+
+class Faulty(DataError):
+    """A file with mistakes: `said` has a sentence for each kind, `samples` what is known of its images all
+    the same."""
+
+    def __init__(self, said: Sequence[str], samples: Sequence[Sample] = ()) -> None:
+        self.said, self.samples = tuple(said), tuple(samples)
+        more = len(said) - 1
+        others = (
+            f"; {more} other kind{'s' if more > 1 else ''} of mistake too, `evalkit data --check` has all"
+        )
+        super().__init__(said[0] + (others if more else ""))
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.said, self.samples)
+
+
+class Faults:
+    """Mistakes as they are found. Two are of one kind where their sentences differ in numbers and names
+    alone."""
+
+    def __init__(self) -> None:
+        self._found = Remarks()
+
+    def tried(self, *checks: Callable[[], object]) -> bool:
+        """Whether none of the checks raises; each is made."""
+        right = True
+        for check in checks:
+            try:
+                check()
+            except DataError as error:
+                right = False
+                self._found.add(_OWN.sub("", str(error)), str(error))
+        return right
+
+    def done(self, samples: Callable[[], Sequence[Sample]]) -> None:
+        """Raises Faulty where there are mistakes."""
+        if said := self._found.said():
+            raise Faulty(said, samples())
