@@ -225,7 +225,8 @@ def test_show_and_recorded_answers(
     assert main(["table", "results", "kept"]) == 0
     assert capsys.readouterr().out.count("100.0") >= 4
     assert main(["compare", str(plan.folder.path), "kept"]) == 2
-    assert "can't be compared: nms_across_calls: nothing against '0.5 across calls'" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "can't be compared: nms_across_calls: nothing against '0.5 across calls'" in said
 
 
 ECHO = """
