@@ -157,8 +157,8 @@ class Remarks:
         self._usual = set[str]()
 
     def add(self, kind: str, text: str, usual: bool = False) -> None:
-        """`text`: `file: line: what is odd; what is done`. Only the first of a `kind` is kept. `usual`: nothing
-        is left out, and it is seldom a mistake."""
+        """`text`: `file: line: what is odd; what is done`. Only the first of a `kind` is kept. `usual`:
+        nothing is left out, and it is seldom a mistake."""
         first, n = self._found.get(kind, (text, 0))
         self._found[kind] = first, n + 1
         if usual:

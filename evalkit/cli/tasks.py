@@ -174,8 +174,9 @@ def _search(task: Task) -> str:
 def data(options: FindDataOptions) -> int:
     """`evalkit data TASK`: every place looked at, found or missing, and where to get the rest.
 
-    With `--check` the data is read: another count than the official one, or images that are missing or
-    cannot be decoded, and whatever is left out or probably wrong (`warning`), are status 1; targets that the task's metrics cannot score are status 2.
+    With `--check` the data is read: another count than the official one, images that are missing or cannot
+    be decoded, and whatever is left out or probably wrong (`warning`), are status 1; targets that the task's
+    metrics cannot score are status 2.
     """
     status = 0
     include = paths(options.include_path)
