@@ -80,6 +80,13 @@ def test_a_flag_of_another_harness_says_what_does_its_work(
     assert "--wandb-args: no such flag; --report-to wandb reports to" in capsys.readouterr().err
 
 
+def test_data_is_not_taken_for_its_root(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["sweep", "--model", "m", "--tasks", "t", "--over", "prompt", "--data", "mine"])
+    assert ended.value.code == 2
+    assert "--data: no such flag of this command; `evalkit data FOLDER --save-task" in capsys.readouterr().err
+
+
 def test_task_files_by_a_shells_pattern_and_by_folder(world: Path) -> None:
     other = world.with_name("other.yaml")
     other.write_text(world.read_text())

@@ -20,9 +20,10 @@ FOREIGN = {
     "--predict-only": "; predictions are kept in results/RUN/predictions, `evalkit export` writes them out",
     "--write-out": "; `evalkit show TASK` prints the exact prompt of a sample",
     "--show-config": "; `evalkit show TASK --yaml` prints the task file",
+    "--data": " of this command; `evalkit data FOLDER --save-task NAME.yaml` makes a task for --tasks",
     "--verbosity": "; progress and warnings go to stderr: 2>/dev/null hides them",
 }
-"""Flags of other harnesses, and what does their work here."""
+"""Flags of other harnesses or commands, and what does their work here."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -34,7 +35,8 @@ class Parser(argparse.ArgumentParser):
             known = set(re.findall(r"--[a-z][a-z-]*", self.format_help()))
             for word in itertools.takewhile(lambda word: word != "--", args or ()):
                 flag = word.partition("=")[0]
-                if flag.startswith("--") and not any(k.startswith(flag) for k in known):
+                there = flag in known or (flag not in FOREIGN and any(k.startswith(flag) for k in known))
+                if flag.startswith("--") and not there:
                     near = FOREIGN.get(flag) or meant(flag, known) or " of this command"
                     self.error(f"{flag}: no such flag{near}")
         return super().parse_known_args(args, namespace)
