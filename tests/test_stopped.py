@@ -164,6 +164,8 @@ def test_ctrl_c_is_one_line(task: Path, tmp_path: Path, when: str, presses: int)
     run = subprocess.Popen(
         [sys.executable, "-m", "evalkit", *words], stderr=subprocess.PIPE, text=True, cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(ROOT), "EVALKIT_CACHE": str(tmp_path / "cache")},
+        # a shell's job in the background ignores Ctrl-C, and so would this
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     needed = 2 if when == "in a destructor" else 1
     wait_for(said, needed)
