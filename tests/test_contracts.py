@@ -402,7 +402,7 @@ def test_one_line_without_target_costs_itself_only(
     assert main(["validate", str(file), "--data", "--data-root", "data"]) == 2
     assert main(["data", str(file), "--check", "--data-root", "data"]) == 1
     told = "1 of 60 samples has no target and is not scored, the first is 7: this line has the keys 'image'"
-    assert f"wrong    {told}" in capsys.readouterr().out
+    assert f"warning  {told}" in capsys.readouterr().out
     assert run("data/t.yaml") == 0
     err = capsys.readouterr().err
     assert f"warning: t: {told}" in err
