@@ -122,20 +122,15 @@ class Values(Sequence[Any]):
             return pickle.loads(data)  # what `append` wrote, in this process
 
 
-class Mapped(Mapping[str, T], Generic[T]):
-    """Values by name, as plain data of which `make` makes them when they are asked for."""
+class Named(Mapping[str, T], Generic[T]):
+    """Values by name: the names are packed, and `__getitem__` finds its value by their place."""
 
-    __slots__ = ("_index", "_make", "_names", "_values")
-
-    def __init__(self, make: Callable[[str, Any], T]) -> None:
-        self._make = make
-        self._names, self._values = Texts(), Values()
+    def __init__(self) -> None:
+        self._names = Texts()
         self._index: Index | None = None
 
-    def add(self, name: str, plain: Any) -> None:
-        """Adds a value under a name that is there once."""
+    def _add_name(self, name: str) -> None:
         self._names.append(name)
-        self._values.append(plain)
         self._index = None
 
     @property
@@ -143,11 +138,12 @@ class Mapped(Mapping[str, T], Generic[T]):
         """The first name that was added twice, or ''."""
         return self._by_name().repeated
 
-    def __getitem__(self, name: str) -> T:
+    def _place(self, name: str) -> int:
+        """Raises KeyError."""
         place = self._by_name().get(name)
         if place is None:
             raise KeyError(name)
-        return self._make(name, self._values[place])
+        return place
 
     def __contains__(self, name: object) -> bool:
         return name in self._by_name()
@@ -162,6 +158,22 @@ class Mapped(Mapping[str, T], Generic[T]):
         if self._index is None:
             self._index = Index(self._names)
         return self._index
+
+
+class Mapped(Named[T]):
+    """Values by name, as plain data of which `make` makes them when they are asked for."""
+
+    def __init__(self, make: Callable[[str, Any], T]) -> None:
+        super().__init__()
+        self._make, self._values = make, Values()
+
+    def add(self, name: str, plain: Any) -> None:
+        """Adds a value under a name that is there once."""
+        self._add_name(name)
+        self._values.append(plain)
+
+    def __getitem__(self, name: str) -> T:
+        return self._make(name, self._values[self._place(name)])
 
 
 class Samples(Sequence[Sample]):

@@ -24,7 +24,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from evalkit.data.packed import Index, Texts
+from evalkit.data.packed import Named
 from evalkit.errors import ResultsError
 from evalkit.files import encoded, json_text, refusals
 from evalkit.runs.kinds import Kind, each, every, number, optional, text
@@ -162,15 +162,15 @@ def _odd(file: _File, take: Callable[[int, int, Entry], None]) -> Counter[str]:
     return odd
 
 
-class _Filed(Mapping[str, Entry]):
+class _Filed(Named[Entry]):
     """Entries that stay in their journals, from which each is read when it is asked for: of a million, each
     there once, 40 MB are kept instead of a gigabyte."""
 
     def __init__(self, files: Sequence[_File]) -> None:
-        self._files, self._names = files, Texts()
+        super().__init__()
+        self._files = files
         self._number, self._at, self._length = array("H"), array("Q"), array("Q")
         self._opened = [self._open(file.path) for file in files]
-        self._index: Index | None = None
 
     def _open(self, path: Path) -> int:
         try:
@@ -181,21 +181,13 @@ class _Filed(Mapping[str, Entry]):
         return opened
 
     def add(self, number: int, at: int, length: int, entry: Entry) -> None:
-        self._names.append(entry.prediction.id)
+        self._add_name(entry.prediction.id)
         self._number.append(number)
         self._at.append(at)
         self._length.append(length)
-        self._index = None
-
-    @property
-    def repeated(self) -> bool:
-        """Whether an id is there more than once."""
-        return bool(self._by_name().repeated)
 
     def __getitem__(self, name: str) -> Entry:
-        place = self._by_name().get(name)
-        if place is None:
-            raise KeyError(name)
+        place = self._place(name)
         number, at = self._number[place], self._at[place]
         file = self._files[number]
         try:
@@ -205,20 +197,6 @@ class _Filed(Mapping[str, Entry]):
         if isinstance(entry, str) or entry.prediction.id != name:
             raise ResultsError(f"{file.path}: changed while it was read; run the same command again")
         return entry
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._by_name()
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def _by_name(self) -> Index:
-        if self._index is None:
-            self._index = Index(self._names)
-        return self._index
 
 
 def every_line(folder: Path, digest: str, unsealed: Mapping[str, int] | None) -> Iterator[Entry]:
