@@ -1,6 +1,6 @@
 """evalkit from Python: the command line's verbs as typed functions.
 
-Every function takes what its command takes: the options are the classes of `evalkit/options/verbs.py`,
+Every function takes what its command takes: the options are the classes of `evalkit/options/verbs`,
 checked in the same way. A name that no option has is a TypeError, a value that is not right an
 `evalkit.errors.UserError`.
 """
