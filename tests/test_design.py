@@ -141,7 +141,7 @@ def test_one_place_prints(path: Path) -> None:
 
 # texts that are hashed or compared, never written; spice: its Java program's input of texts alone
 NO_FILES = {
-    "comparison/compare", "comparison/trend", "evaluation/plan", "evaluation/sample_lines",
+    "comparison/alike", "comparison/trend", "evaluation/plan", "evaluation/sample_lines",
     "evaluation/score", "imports", "metrics/spice", "models/paligemma/checkpoint/info",
     "models/paligemma/checkpoint/settings", "models/paligemma/live", "report/seeds", "runs/naming",
     "runs/sealed", "tasks/dataset", "tasks/schema",
