@@ -45,6 +45,8 @@ def _differences(a: ScoredRun, b: ScoredRun) -> list[tuple[str, str]]:
             look("metric", "files that own code has read", one["files"], two["files"])
     mine, other = a.identity, b.identity
     look("prompt", "prompt", mine["task"].get("prompt"), other["task"].get("prompt"))
+    for key in ("classes_per_call", "class_order"):
+        look("prompt", key, mine["task"].get(key), other["task"].get(key))
     if not found:
         look("prompt", "prompts of the samples", mine.get("prompts"), other.get("prompts"))
     look("protocol", "protocol", mine.get("protocol"), other.get("protocol"))

@@ -335,7 +335,7 @@ def inputs_digest(
     """sha256 over all that scores are computed from: the same digest, the same scores."""
     head = [
         __version__,
-        provenance.code("metrics", "parsers", "text", "geometry", "stats", "evaluation"),
+        provenance.code("metrics", "parsers", "text", "geometry", "stats", "evaluation", "tasks", "types"),
         task.version,
         task.metrics,
         task.group_mean,

@@ -193,4 +193,5 @@ def _by_model(due: Sequence[_Place]) -> dict[Variant, list[_Place]]:
 
 def _scoring(plan: Plan) -> tuple[Any, ...]:
     """What of a plan's task moves a score and no text: such settings share a run's folder."""
-    return plan.task.parser, plan.task.metrics, plan.task.nms_across_calls
+    task = plan.task
+    return task.parser, task.metrics, task.group_mean, task.nms_across_calls, plan.data

@@ -47,7 +47,8 @@ class Confident:
     @classmethod
     def of(cls, answer: Any | None, prediction: Prediction) -> Confident:
         """An answer as the prediction's log-probabilities make it likely."""
-        end = () if prediction.end_logprob is None else (prediction.end_logprob,)
+        ends = max(1, len(prediction.calls))  # whose sum is kept
+        end = () if prediction.end_logprob is None else (prediction.end_logprob / ends,) * ends
         return cls(answer, None if prediction.logprobs is None else (*prediction.logprobs, *end))
 
     def probability(self, per: Literal["sequence", "token"] = "sequence") -> float | None:
