@@ -199,7 +199,8 @@ def test_a_table_of_classes(capsys: pytest.CaptureFixture[str]) -> None:
     assert "detection_f1" not in "".join(out), "its figures stand in AP's lines"
     assert out[-3:] == [
         "shares × 100; whole numbers are counts",
-        "± half of the 95 % interval, [both ends] where it is uneven (clustered by image); none where one image alone shows it",
+        "± half of the 95 % interval, [both ends] where it is uneven (clustered by image); "
+        "none where one image alone shows it",
         "fewer than 100 images, so the interval is rough: cat (2), dog (2)",
     ]
     (folder,) = store.find([Path("results")])
