@@ -184,6 +184,8 @@ def data(options: FindDataOptions) -> int:
     for where in own:
         found_there = own_data.look(where, options)
         files = own_data.saved(found_there, options)
+        mark = "" if options.check else "# "  # what is printed of one verb is a task file
+        put("\n".join(mark + one_line(line) for line in found_there.lines()))
         for draft, file in zip(found_there.drafts, files, strict=True):
             if options.check:
                 made = own_data.read(found_there, draft, options.overrides)
