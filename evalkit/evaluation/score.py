@@ -295,7 +295,7 @@ def _clusters(samples: Samples, images: Sequence[str]) -> list[str]:
         return keys
     whole: dict[str, str] = {}  # the only key of a cluster, or ''
     named: dict[str, str] = {}
-    for stated, key in zip(samples.clusters, keys, strict=True):
+    for stated, key in zip(clusters, keys, strict=True):
         at = root(key)
         if whole.setdefault(at, key) != key:
             whole[at] = ""
