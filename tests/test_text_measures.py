@@ -238,7 +238,9 @@ def test_a_separator_is_a_text() -> None:
         registry.make("metrics", "label_f1(separator='')")
 
 
-@pytest.mark.parametrize("name", ["json_match", "json_match(tolerance=0.1)", "json_fields", "ted", "anls_star"])
+@pytest.mark.parametrize(
+    "name", ["json_match", "json_match(tolerance=0.1)", "json_fields", "ted", "anls_star"]
+)
 def test_one_monstrous_answer_costs_no_other_its_score(name: str) -> None:
     """More digits than a float has, and more levels than Python calls itself: wrong, like any other."""
     digits, levels = '{"a": 1' + 400 * "0" + "}", 450 * '{"a":' + "1" + 450 * "}"
