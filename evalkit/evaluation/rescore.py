@@ -92,8 +92,9 @@ def _rescore(folder: RunFolder, options: ScoreOptions) -> None:
         )
     wanted = choose(data.samples, Selection.of_run(found.run)).ids
     to_score = ToScore(
-        task=found.task, parser=parser_of(found.run, data), folder=folder, wanted=wanted, total=len(data.samples),
-        data=data.digest, targets=data.targets, official=data.short_of, early=bool(found.run.get("early")),
+        task=found.task, parser=parser_of(found.run, data), folder=folder, wanted=wanted,
+        total=len(data.samples), data=data.digest, targets=data.targets, official=data.short_of,
+        early=bool(found.run.get("early")),
     )  # fmt: skip
     predict.score(to_score, found.datasets)
 
