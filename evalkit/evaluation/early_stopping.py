@@ -49,7 +49,8 @@ class Outcome:
     def __str__(self) -> str:
         share = 100 * self.samples / self.of
         saved = "" if self.minutes_saved is None else f", {self.minutes_saved:.1f} minutes saved"
-        points = f" within {100 * self.margin:g}" if self.verdict == "equivalent" else ""
+        word = {"equivalent": " within", "not better": " by"}.get(self.verdict, "")
+        points = f"{word} {100 * self.margin:g}" if word else ""
         rest = "; it is ahead, so the rest was answered too" if self.went_on else ""
         return (
             f"{self.verdict or 'undecided'}{points} after {self.samples:,} of {self.of:,} samples "
@@ -68,12 +69,12 @@ def run(
 
     A stopped run says so in run.json ("early") and its coverage; asked again, it replays its blocks
     from the journal and comes to the same decision without a model. With `best`, the base is the best so
-    far: only what is not ahead of it stops, so that another best has all samples. Raises UserError, before
+    far: only what is not ahead of it stops, so that another best has all samples, and as soon as it is
+    certain not to be better by the margin. Raises UserError, before
     anything runs, for a task without a baseline or an additive metric.
     """
     datasets, alpha = session.datasets, ALPHA / len(plans)
-    least = BATCH if best else 0
-    watches = [_Watch(p, again(p, datasets), base.get(p.task.name), margin, alpha, least) for p in plans]
+    watches = [_Watch(p, again(p, datasets), base.get(p.task.name), margin, alpha, best) for p in plans]
     found = []
     for plan, watch in zip(plans, watches, strict=True):
         with reported(plan, session):
@@ -131,7 +132,7 @@ class _Watch:
     """One task: its blocks in order, and the test that looks at each when it is complete."""
 
     def __init__(
-        self, plan: Plan, data: Dataset, base: ScoredRun | None, margin: float, alpha: float, least: int = 0
+        self, plan: Plan, data: Dataset, base: ScoredRun | None, margin: float, alpha: float, hopeful: bool
     ) -> None:
         if base is None:
             raise UserError(f"--against: has no run of {plan.task.name}; run the baseline on it first")
@@ -147,10 +148,10 @@ class _Watch:
         self.order = _permuted(list(self.samples.values()), plan.selection.seed)
         sizes = [len(c) for c in self.order]
         mean = float(np.mean(sizes))
-        self.step = max(block_size(len(sizes), mean), math.ceil(least / mean))
+        self.step = max(block_size(len(sizes), mean), math.ceil(BATCH / mean) if hopeful else 0)
         scale = 1.0 if self.metric.maximum is None else self.metric.maximum - self.metric.minimum
         self.sign = (-1.0 if self.metric.lower_is_better else 1.0) / scale
-        self.decider = Decider(margin / scale, max(sizes), mean, alpha)
+        self.decider = Decider(margin / scale, max(sizes), mean, alpha, hopeful)
         self.answers: dict[str, Prediction] = {}
         self.taken = 0  # clusters looked at
         self.looks = 0
