@@ -13,7 +13,7 @@ from evalkit import registry
 from evalkit.geometry import location_tokens, oddities
 from evalkit.metrics import coco_ap
 from evalkit.report import breakdowns, causes, leaderboard
-from evalkit.stats import f1, intervals, parts
+from evalkit.stats import average_precision, f1, intervals, parts
 from evalkit.text import labels
 from evalkit.types import CUT, Box, Mask, Score
 
@@ -82,7 +82,8 @@ def test_what_the_bootstrap_kept_is_what_it_would_draw_again(monkeypatch: pytest
     intervals.interval(metric, rows, index.tolist())
     kept = metric.part_intervals(rows, index)
     curves = []
-    monkeypatch.setattr(coco_ap, "_curve", lambda *a, real=coco_ap._curve: curves.append(1) or real(*a))
+    real = average_precision.curve_of
+    monkeypatch.setattr(average_precision, "curve_of", lambda *a: curves.append(1) or real(*a))
     assert metric.part_intervals(rows, index) == kept
     assert len(curves) < 2 * 106, "no resample is reduced again"
     assert metric.part_intervals(list(rows), index) == kept

@@ -25,6 +25,7 @@ from evalkit.metrics.exact_match import ExactMatch
 from evalkit.metrics.group_mean import GroupMean
 from evalkit.report import comparison, decision
 from evalkit.runs import scored_run, store
+from evalkit.runs.columns import as_read
 from evalkit.runs.store import Entry, RunFolder
 from evalkit.types import Prediction
 
@@ -212,8 +213,8 @@ def test_a_run_at_the_end_of_the_scale_is_not_certain(
 def test_rows_with_the_type_of_a_question_are_read_again() -> None:
     """Rows of `mean_type_accuracy` hold the type's name, and could not be read again."""
     rows = [["de", 1.0], ["fr", 0.0]]
-    assert scored_run._rows(rows) == rows
-    assert np.asarray(scored_run._rows([[0.5, 1.0]])).dtype == np.float64
+    assert as_read(rows) == rows
+    assert np.asarray(as_read([[0.5, 1.0]])).dtype == np.float64
 
 
 # --- groups inside a score -------------------------------------------------------------------------------

@@ -192,6 +192,24 @@ def test_settings_that_mean_the_same_are_one_run(data: Path, loaded: list[tuple[
     assert asked(loaded) == 20
 
 
+def test_settings_of_a_mean_over_groups_have_their_own_scores(
+    data: Path, loaded: list[tuple[str, Any, Weighted]]
+) -> None:
+    """They share a run's texts."""
+    folder = data.parent.parent / "groups"
+    folder.mkdir()
+    (folder / "pictures").symlink_to(data.parent / "pictures")
+    lines = [json.loads(line) for line in (data.parent / "colours.jsonl").read_text().split("\n")[:8]]
+    told = [{**line, "group": "ab"[n > 0], "answers": ["blue"]} for n, line in enumerate(lines)]
+    (folder / "colours.jsonl").write_text("".join(json.dumps(line) + "\n" for line in told))
+    (folder / "t.yaml").write_text(data.read_text())
+    found = evalkit.sweep(
+        "m", str(folder / "t.yaml"), data_root=folder, over=["group_mean=false,true"]
+    )  # fmt: skip
+    assert found.points[0].run == found.points[1].run
+    assert [round(p.score.value, 3) for p in found.points] == [0.5, 0.714]
+
+
 def test_mistakes_are_said_before_anything_runs(
     data: Path, loaded: list[tuple[str, Any, Weighted]], capsys: pytest.CaptureFixture[str]
 ) -> None:

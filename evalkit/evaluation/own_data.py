@@ -8,7 +8,7 @@ from pathlib import Path
 from evalkit.errors import UserError
 from evalkit.evaluation import progress
 from evalkit.files import atomic_write
-from evalkit.options.verbs import LayoutOptions
+from evalkit.options.groups import LayoutOptions
 from evalkit.runs.store import keep_task
 from evalkit.tasks import loader, schema
 from evalkit.tasks.layouts.reading import Draft, Reading, dumped

@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evalkit.comparison.compare import ALLOWED, ALPHA, TaskResult, task_result
+from evalkit.comparison.compare import ALPHA, TaskResult, task_result
 from evalkit.comparison.sweep import Point, Sweep
 from evalkit.errors import UserError
 from evalkit.evaluation import evaluate, progress
 from evalkit.evaluation.plan import Plan
 from evalkit.options.fields import models as every_model
 from evalkit.options.fields import names, paths
+from evalkit.options.groups import MAY_DIFFER
 from evalkit.options.verbs import SweepOptions
 from evalkit.runs import scored_run
 from evalkit.runs.scored_run import ScoredRun
@@ -108,7 +109,9 @@ class _Grid:
         assert place.run is not None
         wanted = {s.id for s in choose(self.datasets[name].samples, Selection(first.limits[number]))}
         try:
-            result = task_result(first.run.only(wanted), place.run.only(wanted), ALLOWED, self.options.margin)
+            result = task_result(
+                first.run.only(wanted), place.run.only(wanted), MAY_DIFFER, self.options.margin
+            )
         except UserError as error:
             place.why, place.done = str(error), True
             return
@@ -190,4 +193,5 @@ def _by_model(due: Sequence[_Place]) -> dict[Variant, list[_Place]]:
 
 def _scoring(plan: Plan) -> tuple[Any, ...]:
     """What of a plan's task moves a score and no text: such settings share a run's folder."""
-    return plan.task.parser, plan.task.metrics, plan.task.nms_across_calls
+    task = plan.task
+    return task.parser, task.metrics, task.group_mean, task.nms_across_calls, plan.data

@@ -19,7 +19,7 @@ from evalkit.data.packed import Samples
 from evalkit.data.readers import read_text
 from evalkit.errors import DataError, UserError, nearest
 from evalkit.files import file_digest
-from evalkit.tasks import contract, loader
+from evalkit.tasks import calls, contract, loader
 from evalkit.types import Format, ImageRef, Parser, Sample, Source, Task
 
 
@@ -199,7 +199,8 @@ class _Digests:
             if loader.IMAGE in prompt:
                 self._inside += 1
                 self._first = self._first or sample.id
-        return f"{prompt}\0{len(sample.images)}{_marks(sample)}{_offered(task, sample)}"
+        asked = "\n".join(calls.prompts(task, prompt))
+        return f"{asked}\0{len(sample.images)}{_marks(sample)}{_offered(task, sample)}"
 
     def done(self) -> tuple[str, str, str]:
         """The digests of prompts, targets and facts, independent of the samples' order."""

@@ -16,8 +16,9 @@ from evalkit.models.paligemma.live import Live, unwrapped
 from evalkit.models.paligemma.standstill import standstill
 from evalkit.options.config import made
 from evalkit.options.fields import Names, OptionError, Paths, flags, names, paths
+from evalkit.options.groups import TRACKERS
 from evalkit.options.model import MODEL_OPTIONS
-from evalkit.options.verbs import TRACKERS, RunOptions
+from evalkit.options.verbs import RunOptions
 from evalkit.runs.store import RunFolder
 from evalkit.tasks.dataset import Dataset
 from evalkit.trackers import Reporter

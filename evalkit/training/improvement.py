@@ -15,7 +15,7 @@ from evalkit.types import Score
 class Best:
     """The best evaluation so far, and how many came after it. Another takes its place where a task's first
     metric is significantly better (paired by image, at 5 % after Holm over the tasks) and none is
-    significantly worse; chance alone moves nothing."""
+    significantly worse. That is so of each look: of very many looks some are won by chance."""
 
     def __init__(self) -> None:
         self.runs: ModelRuns | None = None
