@@ -6,7 +6,7 @@ Runs lie in the results folder as any others, so a sweep that is stopped goes on
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from evalkit.comparison.compare import ALPHA, TaskResult, task_result
 from evalkit.comparison.sweep import Point, Sweep
 from evalkit.errors import UserError
-from evalkit.evaluation import evaluate, progress
+from evalkit.evaluation import evaluate, own_data, progress
 from evalkit.evaluation.plan import Plan
 from evalkit.options.fields import models as every_model
 from evalkit.options.fields import names, paths
@@ -52,6 +52,7 @@ class _Grid:
 
     options: SweepOptions
     command: str
+    doubts: Mapping[str, tuple[str, ...]]  # about tasks' data, where looked for
     tasks: dict[str, list[_Place]] = field(default_factory=dict)
     datasets: dict[str, Dataset] = field(default_factory=dict)  # of each task's first setting
     other: Looks = field(default_factory=lambda: Looks(0))
@@ -89,7 +90,7 @@ class _Grid:
         work = evaluate.Work(
             [candidate], tasks, DatasetCache(roots(list(paths(self.options.data_root)), tasks)),
             Path(self.options.output_path), lambda data: Selection(limits[data.task.digest]),
-            lambda task: self.options.protocol, command=self.command,
+            lambda task: self.options.protocol, command=self.command, doubts=self.doubts,
         )  # fmt: skip
         (plans,) = work.plans()
         for place, plan in zip(places, plans, strict=True):
@@ -150,8 +151,17 @@ def sweep(options: SweepOptions, command: str = "") -> Sweep:
     """Runs the grid and compares it. Raises UserError for axes without values, and what a run raises."""
     specs = list(every_model(options.model))
     axes = grid.axes(options.over, specs, options.prompt)
-    work = _Grid(options, command)
-    for task in evaluate.load_tasks(names(options.tasks), options, options.overrides):
+    tasks = evaluate.load_tasks(names(options.tasks), options, options.overrides)
+    doubts: dict[str, tuple[str, ...]] = {}
+    if options.data is not None:
+        place = Path(options.output_path)
+        made, root, doubts = own_data.tasks(options.data, options, place, options.overrides)
+        tasks += made
+        options = dataclasses.replace(options, data_root=(*paths(options.data_root), root))
+    if not tasks:
+        raise UserError("sweep: name tasks with --tasks, or data of your own with --data FOLDER")
+    work = _Grid(options, command, doubts)
+    for task in tasks:
         some = grid.settings(task, axes, options.prompt)
         work.tasks[task.name] = _places(task, some, options, work.datasets)
     tests = sum(len(places) - 1 for places in work.tasks.values())
