@@ -93,8 +93,9 @@ class SweepF1(Metric):
     def silent(self, rows: Rows) -> npt.NDArray[np.bool_]:
         """Images without an object or a detection, and those that choose the threshold alone."""
         _, scored = _prepare(rows).halves(np.ones(len(rows)))
-        empty = np.array([not row["boxes"] and not row["wanted"] for row in rows], dtype=bool)
-        return empty | (scored == 0)
+        every = zip(rows, scored.tolist(), strict=True)
+        found = [not times or (not row["boxes"] and not row["wanted"]) for row, times in every]
+        return np.array(found, dtype=bool)
 
     def remarks(self, answers: Sequence[Any | None], targets: Sequence[Any]) -> Mapping[str, int]:
         return oddities.of_objects(answers, targets, self.lowercase)
