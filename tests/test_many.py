@@ -75,7 +75,7 @@ def test_compare_of_many_refuses_before_it_reads_rows(
     shutil.copytree(next(out.glob("*.good.*")), out / "copy")
     assert main(["compare", str(out), str(out)]) == 2
     said = capsys.readouterr().err
-    assert "has two runs of colours_test" in said
+    assert "is there twice; name each run, or a folder of it, once" in said
     for rows in out.rglob("rows.jsonl"):
         rows.unlink()
     assert main(["compare", str(out), str(out)]) == 2
@@ -84,12 +84,17 @@ def test_compare_of_many_refuses_before_it_reads_rows(
 
 
 def test_a_table_for_no_screen_has_lines_that_can_be_read() -> None:
-    cells = [cell("t", f"checkpoint-{i}00", i / 100) for i in range(60)]
+    cells = [
+        cell(f"a_task_{t:02}_val", f"checkpoint-{i}00", i / 100, clusters=9)
+        for t in range(60)
+        for i in range(60)
+    ]
     form = formats.FORMS["terminal"]
     assert form.wide is not None
     text = form.wide(cells, False)
-    table = text.split("\n\nvalues")[0]
-    assert max(map(len, table.splitlines())) <= formats.WIDE
+    assert max(map(len, text.split("\n"))) <= formats.WIDE
+    assert "rough: a_task_00_val, a_task_01_val," in text
+    assert "a_task_05_val, and 54 more\n" in text
     assert [f"checkpoint-{i}00" in text for i in range(60)] == [True] * 60
 
 
