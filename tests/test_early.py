@@ -43,7 +43,7 @@ def test_false_alarms_are_rare() -> None:
 
 
 def test_inside_a_training_what_is_no_better_stops_earlier() -> None:
-    """At most 5 % of runs give up a gain of the margin, within two standard errors, a small loss soon."""
+    """A gain of the margin is given up in at most 5 % of runs (and two standard errors), a loss soon."""
     options: dict[str, Any] = {"samples": 2000, "block": 64, "hopeful": True}
     runs = 100
     _, used = sequential(-0.02, runs=runs, **options)
