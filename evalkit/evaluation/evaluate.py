@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from evalkit import door, models, trackers
-from evalkit.comparison import trend
+from evalkit.comparison import partial, trend
 from evalkit.comparison.compare import ModelRuns, baseline_of
 from evalkit.errors import DataError, MetricsFailed, ResultsError, TasksFailed, UserError
 from evalkit.evaluation import callbacks, early_stopping, estimate, own_data, predict, progress, told
@@ -94,9 +94,10 @@ class Work:
         return data.doubts if known is None else known
 
     def run(self, plans: Sequence[Plan], candidate: Checkpoint, until: ModelRuns | None = None,
-            margin: float | None = None) -> None:  # fmt: skip
+            margin: float | None = None, best: bool = False) -> None:  # fmt: skip
         """Predicts and scores the plans of one checkpoint, with progress on stderr; with `until`
-        it stops when the difference from it is decided."""
+        it stops when the difference from it is decided, where that is the `best` so far only if it is not
+        ahead."""
         bar = progress.Bar()
         if len(self.checkpoints) > 1 and any(p.missing for p in plans):
             progress.say(f"{candidate.name}:")
@@ -105,6 +106,8 @@ class Work:
             bar.close()
             if plan.missing:
                 progress.scores(plan, scores)
+            if best and plan.early and until is not None:
+                scores = partial.completed(scored_run.of_run(plan.folder), until.runs[plan.task.name])
             if self.on_scores is not None:
                 self.on_scores(plan.folder.name, scores)
             if self.report:
@@ -123,7 +126,8 @@ class Work:
             if until is None:
                 predict.run(plans, session)
                 return
-            for outcome in early_stopping.run(plans, session, until.runs, margin or early_stopping.MARGIN):
+            margin = margin or early_stopping.MARGIN
+            for outcome in early_stopping.run(plans, session, until.runs, margin, best):
                 progress.say(f"  {outcome.task}: {outcome}")
         finally:
             bar.close()
@@ -160,7 +164,7 @@ def run(
     """Does what `evalkit run` is asked for; returns the run folders, models first, then tasks. Checkpoints
     `in_memory` are evaluated in place of those that the options name; what is read is kept in `data`, and
     `report` is used in place of what the options name. With the `best` so far a task stops as soon as it is
-    decided against that, where it can.
+    decided against that, where it can, and is not ahead; trackers are then told what it would be on all.
 
     Raises TasksFailed, after all others are done, where a task's data is missing or its scoring failed.
     """
@@ -222,7 +226,7 @@ def _done(
             able = [plan for plan in plans if early_stopping.possible(plan, best.runs)]
             for some, until in ((able, best), ([p for p in plans if p not in able], None)):
                 if some:
-                    work.run(some, candidate, until, options.margin)
+                    work.run(some, candidate, until, options.margin, best=True)
     return work.finished(p for plans in every for p in plans)
 
 
