@@ -14,6 +14,7 @@ MAY_DIFFER = ("prompt", "protocol", "samples")
 TRACKERS = ("tensorboard", "mlflow", "wandb", "trackio")
 RUNS = "run folders, or folders of runs"
 TASKS = "tasks, suites, patterns or YAML files, by comma"
+OWN = "a folder or file of your own: what it holds is recognised, and a task made of it"
 MODEL = "checkpoint folder, hub id, demo:later, module:FILE.py:CLASS, replay:FILE; may be repeated"
 
 

@@ -19,7 +19,7 @@ from evalkit.options.fields import (
     positive,
     share,
 )
-from evalkit.options.groups import MODEL, TASKS, CodeOptions, LayoutOptions, SetOptions, TrackerOptions
+from evalkit.options.groups import MODEL, OWN, TASKS, CodeOptions, LayoutOptions, SetOptions, TrackerOptions
 from evalkit.options.model import DataOptions, ModelOptions, Protocol, TrustOptions, read_model_args
 
 GENERATION = {
@@ -74,7 +74,7 @@ class RunOptions(
         also=("--task",),
     )
     data: Path | None = option(
-        "a folder or file of your own: what it holds is recognised, and a task made of it",
+        OWN,
         default=None,
         metavar="FOLDER|FILE",
         check=Path,
@@ -139,7 +139,7 @@ class DemoOptions(Options):
 
 
 @options
-class SweepOptions(ModelOptions, DataOptions, SetOptions, TrustOptions, CodeOptions):
+class SweepOptions(ModelOptions, DataOptions, SetOptions, LayoutOptions, TrustOptions, CodeOptions):
     """What moves the score: a grid of settings, on more samples where it is undecided."""
 
     model: Names = option(
@@ -147,9 +147,10 @@ class SweepOptions(ModelOptions, DataOptions, SetOptions, TrustOptions, CodeOpti
         kw_only=False, metavar="MODEL", check=models, repeat=True, required=True,
     )  # fmt: skip
     tasks: Names = option(
-        TASKS, kw_only=False, metavar="NAMES", check=names, repeat=True, several=True, required=True,
+        TASKS, kw_only=False, metavar="NAMES", default=(), check=names, repeat=True, several=True,
         also=("--task",),
     )  # fmt: skip
+    data: Path | None = option(OWN, default=None, metavar="FOLDER|FILE", check=Path)
     over: Sequence[str] = option(
         "prompt, resolution, precision, classes_per_call, or KEY=A,B of any option of the model or key of a "
         "task; the first value is what the others are compared with",
