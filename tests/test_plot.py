@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from report_runs import go
 from stub import colours
 from stub_runs import wrong_at
-from test_report import go, hostile, objects_task, said_objects
+from test_report import hostile, objects_task, said_objects
 
 import evalkit
 from evalkit.cli.main import main
@@ -197,10 +198,7 @@ def test_colours_and_lines_are_the_pages() -> None:
 
 
 def test_every_figure_but_the_tables_is_of_a_section() -> None:
-    assert set(FIGURES) - {*plot.WHOLE, "differences", "resolution"} == set(sections.MAKERS) - {
-        "stored",
-        "odd",
-    }
+    assert set(FIGURES) - {*plot.WHOLE, "differences"} == set(sections.MAKERS) - {"stored", "odd"}
 
 
 @drawn

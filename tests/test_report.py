@@ -14,7 +14,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,45 +21,23 @@ import numpy as np
 import own_world
 import pytest
 from PIL import Image, ImageDraw
-from stub import checkpoint, colours
-from stub_runs import Weighted, chance, wrong_at
+from report_runs import go, load, unpacked
+from stub import colours
+from stub_runs import chance, wrong_at
 
 import evalkit
 from evalkit import demo, registry
 from evalkit.cli.main import main
 from evalkit.errors import UserError
-from evalkit.evaluation import plan as planning
-from evalkit.evaluation.predict import Session, run
 from evalkit.report.decision import summary
 from evalkit.runs import sealed
-from evalkit.tasks import dataset, loader
-from evalkit.tasks.dataset import Selection
-from evalkit.types import Box, Prediction, Request
+from evalkit.types import Box, Request
 from evalkit.viewer import classes, faults, outlines, ranked, scripts, serve, shapes, why
 from evalkit.viewer.columns import escaped
 from evalkit.viewer.pictures import longest
 from evalkit.viewer.shapes import Answer, Target
 
 HOSTILE = "<script>alert(1)</script></script>&\u2028\u202e\x1b[31m\ud800 <loc0000>"
-
-
-class Sure(Weighted):
-    """A stub that says how sure it is, and was cut at every tenth sample."""
-
-    def predict(self, requests: Any, on_bad_image: Any = None) -> Iterator[Prediction]:
-        for made in super().predict(requests, on_bad_image):
-            sure = chance(made.id, self.weights, "sure")
-            stop = "length" if chance(made.id, "cut") < 0.1 else "eos"
-            yield dataclasses.replace(made, margin=8 * sure, stop=stop, logprobs=(-sure,), tokens=(1, 2))
-
-
-def go(task_file: Path, output: Path, name: str, answer: Callable[[Request], str]) -> Path:
-    task = loader.load(str(task_file))
-    datasets = dataset.DatasetCache([task_file.parent])
-    candidate = checkpoint(Sure(answer, name), name)
-    plan = planning.plan(datasets.get(task), candidate, output, Selection())
-    run([plan], Session(candidate, datasets))
-    return plan.folder.path
 
 
 def hostile(request: Request) -> str:
@@ -83,38 +60,6 @@ class World:
 
     def columns(self, t: int) -> dict[str, Any]:
         return unpacked(self.load(f"{t}/columns"))
-
-
-def load(path: Path) -> tuple[str, Any]:
-    """The key and the value of a script, read as a browser would."""
-    found = re.fullmatch(r'evalkit\.put\("([^"]+)", (.*)\);\n', path.read_text("utf-8"), re.DOTALL)
-    assert found, path
-    return found[1], json.loads(found[2])
-
-
-def unpacked(packed: dict[str, Any]) -> dict[str, Any]:
-    """The columns as the page reads them."""
-    data = gzip.decompress(base64.b64decode(packed["data"]))
-    found: dict[str, Any] = {}
-    kinds = {"Float32Array": np.float32, "Uint32Array": np.uint32, "Uint16Array": np.uint16}
-    for column in packed["head"]["columns"]:
-        assert column["offset"] % 8 == 0
-        block = data[column["offset"] : column["offset"] + column["length"]]
-        if column["kind"] == "text":
-            found[column["name"]] = block.decode().split("\n")
-        elif column["kind"] == "codes":
-            starts, at = np.frombuffer(block, np.uint32), column["values"]
-            part = data[at["offset"] : at["offset"] + at["length"]]
-            values = [column["labels"][c] for c in np.frombuffer(part, kinds[column["type"]])]
-            found[column["name"]] = [values[a:b] for a, b in itertools.pairwise(starts)]
-        else:
-            values = np.frombuffer(block, kinds[column["type"]])
-            found[column["name"]] = values
-            if column["kind"] == "flags":
-                found[column["name"]] = [
-                    [label for i, label in enumerate(column["labels"]) if v >> i & 1] for v in values.tolist()
-                ]
-    return found
 
 
 def objects_task(folder: Path) -> Path:
@@ -541,11 +486,11 @@ def test_precision_and_recall_are_those_of_coco_ap() -> None:
     said = [((0, 0, 8, 8), 0.9), ((40, 40, 8, 8), 0.8), ((10, 0, 8, 8), 0.7), ((10, 0, 8, 8), 0.6)]
     boxes = tuple(Box.of_pixels(box, (50, 50), "a", score) for box, score in said)
     for row in judge.rows([boxes], [target]):
-        found.add(row)
-    assert found.points() == [
-        pytest.approx(p) for p in ([1 / 3, 1], [1 / 3, 0.5], [2 / 3, 2 / 3], [2 / 3, 0.5])
-    ]
-    found.add({"pairs": []})
+        assert found.add(row) == pytest.approx(0.9)
+    wanted = [(1 / 3, 1), (1 / 3, 0.5), (2 / 3, 2 / 3), (2 / 3, 0.5)]
+    assert [point[:2] for point in found.points()] == [pytest.approx(point) for point in wanted]
+    assert [float(least) for *_, least in found.points()] == pytest.approx([0.9, 0.8, 0.7, 0.6])
+    assert found.add({"pairs": []}) is None
     assert found.wanted == 3
     assert ranked.Ranked().points() == []
 

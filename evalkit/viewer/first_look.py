@@ -11,7 +11,7 @@ import numpy as np
 
 from evalkit.printing import cut
 from evalkit.report import causes
-from evalkit.types import CUT
+from evalkit.types import CUT, UNREADABLE
 from evalkit.viewer import faults, sections
 from evalkit.viewer.assembled import Assembled
 from evalkit.viewer.collect import OfRun
@@ -81,9 +81,12 @@ def _cut(found: Assembled, run: OfRun) -> Said:
 def _unreadable(found: Assembled, run: OfRun) -> Said:
     main = run.part.main
     if main is not None and main.score.invalid >= max(1, SOME * main.score.n):
-        lines = [line for line in causes.odd(main.score, main.task_file) if "are unreadable" in line]
-        text = lines[0] if lines else f"{main.score.invalid:,} of {main.score.n:,} answers are unreadable"
-        yield main.score.invalid / main.score.n, text, f"state:{run.side}=invalid"
+        what, text = next(
+            ((what, line) for what, line in sections.odd(run).items() if what.startswith(UNREADABLE)),
+            ("", f"{main.score.invalid:,} of {main.score.n:,} answers are unreadable"),
+        )
+        spelled, _ = sections.having(run, what)
+        yield main.score.invalid / main.score.n, text, spelled or f"state:{run.side}=invalid"
 
 
 def _strange(found: Assembled, run: OfRun) -> Said:

@@ -208,7 +208,7 @@ def task(runs: TaskRuns, found: Assembled) -> dict[str, Any]:
         "signature": "" if main is None else main.score.signature,
         "signature_words": [] if main is None else _in_words(main.score.signature),
         "metrics": list(file.get("metrics", ())),
-        "sections": [*sections.of_task(found), *trend.over_resolutions(runs)],
+        "sections": sections.of_task(found),
     }
 
 
