@@ -41,6 +41,7 @@ from evalkit.options.verbs import (
     ScoreOptions,
     SweepOptions,
     TableOptions,
+    ViewOptions,
 )
 from evalkit.report import comparison as comparison_report
 from evalkit.report import decision as decision_report
@@ -52,11 +53,13 @@ from evalkit.tasks import loader
 from evalkit.types import Metric, Parser, Score, Task
 from evalkit.viewer import build, one
 from evalkit.viewer import plot as figures
+from evalkit.viewer import view as viewing
 from evalkit.viewer.one import Sample
+from evalkit.viewer.view import View
 
 __all__ = [
     "Compared", "Run", "Runs", "ask", "build_report", "check", "compare", "export", "flat_scores", "load",
-    "load_task", "metric", "parser", "plot", "run", "score", "sweep", "table",
+    "load_task", "metric", "parser", "plot", "run", "score", "sweep", "table", "view",
 ]  # fmt: skip
 
 P = ParamSpec("P")
@@ -194,6 +197,10 @@ class Run:
         """Writes the pages of `evalkit report`, and says what to open; options as of `build_report`."""
         return Runs([self]).report(output, **options)
 
+    def view(self, **options: Any) -> View:
+        """Opens the pages of `evalkit view` in the browser; options as of `evalkit.view`."""
+        return Runs([self]).view(**options)
+
     def show(self, id: str, data_root: Paths = ()) -> Sample:
         """One sample; in a notebook its picture with the boxes and masks of target and answer drawn. As
         `Runs.show`, which shows the answers of several runs."""
@@ -257,6 +264,11 @@ class Runs(Sequence[Run]):
         return build_report(
             [run.folder.path for run in self], output=output, **{"allow_code": code, **options}
         )
+
+    def view(self, **options: Any) -> View:
+        """Opens the pages of `evalkit view` in the browser; options as of `evalkit.view`."""
+        code = any(run._allow_code for run in self)
+        return view([run.folder.path for run in self], **{"allow_code": code, **options})
 
     def show(self, id: str, task: str = "", data_root: Paths = ()) -> Sample:
         """One sample with the answers of all runs of its task; in a notebook the picture with boxes and masks
@@ -325,6 +337,13 @@ def build_report(options: ReportOptions) -> Path:
     """The pages of `evalkit report`, written: scores, every sample with its picture, what went wrong. Returns
     what to open. (`evalkit.report` is the package that writes tables.)"""
     return build.build(options, "evalkit.build_report")
+
+
+@_takes(ViewOptions)
+def view(options: ViewOptions) -> View:
+    """The pages of `evalkit view` in the browser, served to this machine alone from a thread of this program
+    until `.close()` or the program's end. `runs` may also be a report; `no_browser=True` opens none."""
+    return viewing.view(options, "evalkit.view")
 
 
 @_takes(PlotOptions)

@@ -136,8 +136,12 @@ def test_the_notebook_of_the_docs(runs: Path, tmp_path: Path, monkeypatch: pytes
     if not importlib.util.find_spec("matplotlib"):
         code = code.partition("evalkit.plot(")[0]
     names: dict[str, Any] = {"evalkit": evalkit}
+    visited: list[str] = []
+    monkeypatch.setenv("EVALKIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("webbrowser.open", visited.append)
     exec(code, names)  # our own documentation
     assert "new$: answer" in str(names["sample"])
+    assert visited == ([names["shown"].address] if "shown" in names else [])
 
 
 # --- mistakes -----------------------------------------------------------------------------------------

@@ -12,8 +12,10 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,7 @@ from evalkit.errors import UserError
 from evalkit.report.decision import summary
 from evalkit.runs import sealed
 from evalkit.types import Box, Request
-from evalkit.viewer import classes, faults, outlines, ranked, scripts, serve, shapes, why
+from evalkit.viewer import classes, faults, outlines, ranked, scripts, shapes, why
 from evalkit.viewer.columns import escaped
 from evalkit.viewer.pictures import longest
 from evalkit.viewer.shapes import Answer, Target
@@ -349,7 +351,9 @@ def test_mistakes_are_one_sentence(world: World, tmp_path: Path, capsys: pytest.
 
 
 def test_the_server_answers_this_machine_alone(world: World) -> None:
-    with serve.serving(world.report) as address:
+    with evalkit.view(world.report, no_browser=True) as shown:
+        address = shown.address
+        assert shown.folder == world.report
         host = address.removeprefix("http://").rstrip("/")
         assert host.startswith("127.0.0.1:")
 
@@ -363,6 +367,37 @@ def test_the_server_answers_this_machine_alone(world: World) -> None:
         assert asked("/data/report.js", "evil.example") == asked("/index.html", "evil.example:80") == 421
         assert asked("/data/", host) == 404
         assert asked("/../runs/", host) == 404
+    with pytest.raises(ConnectionRefusedError):
+        asked("/index.html", host)
+    shown.close()  # a second time does nothing
+
+
+def test_runs_are_shown_from_python_until_they_are_closed(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`wait` is what a script ends with: it returns once another thread closes, and Ctrl-C ends it."""
+    monkeypatch.setenv("EVALKIT_CACHE", str(tmp_path))
+    monkeypatch.setattr("webbrowser.open", (visited := list[str]()).append)
+    shown = evalkit.load(next(world.runs.glob("objects*"))).view(limit=2)
+    assert visited == [shown.address]
+    assert tmp_path in shown.folder.parents
+    assert len(load(shown.folder / "data/0/samples/0.js")[1]) == 2
+    assert f'<a href="{shown.address}"' in shown._repr_html_()
+    threading.Timer(0.05, shown.close).start()
+    shown.wait()
+    with pytest.raises(TypeError, match="'browser'; did you mean"):
+        evalkit.view(world.report, browser=False)
+    script = (
+        "import evalkit, signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        f"shown = evalkit.view({str(world.report)!r}, no_browser=True)\nprint(shown, flush=True)\nshown.wait()"
+    )
+    run = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert run.stdout is not None
+    assert run.stdout.readline().startswith("<View http://127.0.0.1:")
+    run.send_signal(signal.SIGINT)
+    assert run.communicate(timeout=30)[1].endswith("KeyboardInterrupt\n")
 
 
 def test_no_torch_is_needed(world: World, tmp_path: Path) -> None:
