@@ -271,12 +271,13 @@ def test_pictures_are_made_once_and_a_missing_image_costs_itself(world: World, t
 def test_images_outside_of_the_data_roots_are_not_shown(world: World, tmp_path: Path) -> None:
     secret = tmp_path / "secret.png"
     Image.new("RGB", (8, 8)).save(secret)
+    from evalkit.viewer.pictured import Pictured
     from evalkit.viewer.pictures import Pictures, Wanted, Where
 
     pictures = Pictures(tmp_path / "out")
     where = Where.of_run({"source": {"root": str(world.folder), "entry": {}}}, ())
     beside = os.path.relpath(secret, world.folder)
-    pictures.ask([Wanted("a", str(secret), where), Wanted("b", beside, where)])
+    pictures.ask([Wanted(Pictured("a", str(secret)), where), Wanted(Pictured("b", beside), where)])
     assert all("outside of the data roots" in str(pictures.get(key)) for key in "ab")
     assert pictures.get("c") == ""
     pictures.finish()
@@ -389,7 +390,8 @@ def test_runs_are_shown_from_python_until_they_are_closed(
         evalkit.view(world.report, browser=False)
     script = (
         "import evalkit, signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        f"shown = evalkit.view({str(world.report)!r}, no_browser=True)\nprint(shown, flush=True)\nshown.wait()"
+        f"shown = evalkit.view({str(world.report)!r}, no_browser=True)\n"
+        "print(shown, flush=True)\nshown.wait()"
     )
     run = subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -21,12 +21,13 @@ from evalkit.viewer.classes import Names, Pairs
 from evalkit.viewer.columns import Labels
 from evalkit.viewer.faults import Judged
 from evalkit.viewer.gather import Part, TaskRuns
+from evalkit.viewer.pictured import pictured
 from evalkit.viewer.pictures import Pictures
 from evalkit.viewer.ranked import Ranked
 from evalkit.viewer.records import Said, Shown
 from evalkit.viewer.scripts import ZippedList
 from evalkit.viewer.shapes import Target
-from evalkit.viewer.stream import STOPS, Journalled, Line, Survey, pictured, side_by_side
+from evalkit.viewer.stream import STOPS, Journalled, Line, Survey, side_by_side
 
 CHUNK = 500  # samples of one file
 READ_NOT = "as its parser says"  # why an answer is unreadable, where its parser says no more
