@@ -93,11 +93,12 @@ def _strange(found: Assembled, run: OfRun) -> Said:
     """Labels that never match."""
     remarks = run.part.main.score.remarks if run.part.main is not None else {}
     n = next((n for what, n in remarks.items() if faults.LABEL in what), 0)
-    if n:
+    if n >= max(1, SOME * run.n):
         first = next((w for w in remarks if w.startswith("of them ")), "").removeprefix("of them ")
         shown = "" if found.collector.redact or not first else f", most often {first}"
-        text = f"{n:,} boxes have a {faults.LABEL}{shown}: they can never match"
-        yield 0.5, text, f"error:{run.side}={quote(faults.LABEL, safe='')}"
+        boxes, they = (f"{n:,} boxes have", "they") if n > 1 else ("1 box has", "it")
+        text = f"{boxes} a {faults.LABEL}{shown}: {they} can never match"
+        yield min(0.5, n / run.n / 2), text, f"error:{run.side}={quote(faults.LABEL, safe='')}"
 
 
 def _never(found: Assembled, run: OfRun) -> Said:

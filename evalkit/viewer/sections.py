@@ -189,7 +189,8 @@ def _by_class(found: Assembled, runs: Sequence[OfRun]) -> Iterator[Section]:
 
 
 def _few(tables: Iterable[Mapping[str, Mapping[str, float]]]) -> str:
-    few = list(dict.fromkeys(text for table in tables for text in breakdowns.rough(table)))
+    each = [text for table in tables for text in breakdowns.rough(table)]
+    few = list({text.rpartition(" (")[0]: text for text in reversed(each)}.values())[::-1]
     more = f" and {len(few) - 6} more" if len(few) > 6 else ""
     return f" Rough, of fewer than {FEW} images: {', '.join(few[:6])}{more}." if few else ""
 

@@ -39,7 +39,9 @@
     const start = shown.findIndex((one) => one.counts.some((n) => n));
     return html`
       <${Legend} runs=${shown.map((x) => x.run).filter((r) => isNumber(r))} />
-      <svg class="chart" width="100%" height="176" role="group" aria-label=${visible(section.title)} onKeyDown=${arrows}>
+      <div class="curve"><div class="y-axis levels" aria-hidden="true">
+        <svg width="40" height="176">${most.ticks.map((t) => html`<text x="36" y=${level(t) + 4} text-anchor="end">${count(t)}</text>`)}</svg></div>
+      <div class="area"><svg class="chart" width="100%" height="176" role="group" aria-label=${visible(section.title)} onKeyDown=${arrows}>
         ${most.ticks.map((t) => html`<line class="grid" x1="0" x2="100%" y1=${level(t)} y2=${level(t)} />`)}
         ${shown.flatMap((one, k) =>
           one.counts.map((n, bin) => {
@@ -57,13 +59,12 @@
           }),
         )}
         <line class="base" x1="0" x2="100%" y1=${bottom} y2=${bottom} />
-        ${most.ticks.map((t) => t > 0 && html`<text class="level" x="0" y=${level(t) - 3}>${count(t)}</text>`)}
         ${edges.map((e, k) =>
           (k % every === 0 && edges.length - 1 - k >= every * 0.7) || k === edges.length - 1
             ? html`<text x="${at(s, e)}%" y="168" text-anchor=${k === 0 ? "start" : k === edges.length - 1 ? "end" : "middle"}>${scaled(e, how)}</text>`
             : null,
         )}
-      </svg>`;
+      </svg></div></div>`;
   }
 
   /** `score:0` of `score` and run 0; a column that is named whole, or of all runs, stays. */
@@ -71,14 +72,23 @@
 
   const MANY = 25;
 
-  function BarRows({ section, task, how }) {
+  /** Rows without any value (kinds of error of a score that has no price for them) by how many samples they have. */
+  function priced(section, how) {
+    if (section.rows.some((row) => row.values.some(Boolean)) || !section.rows.some((row) => Array.isArray(row.n))) return [section, how];
+    const rows = section.rows.map((row) => ({ ...row, values: row.n.map((n) => (isNumber(n) ? { value: n } : null)) }));
+    return [{ ...section, rows, unit: "samples" }, { digits: 0 }];
+  }
+
+  function BarRows({ section: given, task, how: ofGiven }) {
     const [all, showAll] = useState(false);
+    const [section, how] = priced(given, ofGiven);
     const { rows, diverging } = section;
     const values = rows.flatMap((row) => row.values).filter((v) => v && isNumber(v.value));
     const numbers = values.flatMap((v) => [v.value, v.low, v.high]);
     const dots = values.some((v) => isNumber(v.low));
     const s = holding(dots && !diverging ? numbers : [0, ...numbers], 5);
-    const runs = evalkit.runs.map((_, run) => run).filter((run) => rows.some((row) => row.values[run]));
+    const has = (row, run) => row.values[run] || (Array.isArray(row.n) && row.n[run]);
+    const runs = evalkit.runs.map((_, run) => run).filter((run) => rows.some((row) => has(row, run)));
     const few = Math.min(MANY, Math.max(8, Math.floor(75 / runs.length)));
     const shown = all ? rows : rows.slice(0, few);
     const write = diverging ? signed : scaled;
@@ -91,17 +101,19 @@
         </tr></thead>
         <tbody>${shown.map((row) => {
           const href = typeof row.filter === "string" ? open(task, row.filter) : null;
+          const counted = (run) => (Array.isArray(row.n) ? row.n[run] : row.n);
+          const own = (run) => (Array.isArray(row.filter) && counted(run) ? open(task, row.filter[run]) : null);
+          const hrefs = evalkit.runs.map((_, run) => own(run) || (href && open(task, row.filter, { run: String(run) })));
           return html`<tr>
             <th scope="row" title=${row.about ? visible(row.about) : undefined}><${Opens} href=${href} n=${row.opens ?? row.n}><bdi>${visible(row.label, 60)}</bdi></${Opens}></th>
             <td class="n">${counts(row.n, runs)}</td>
             <td class="plot">${dots
-              ? runs.map((run) => row.values[run] && html`<${Strip} scale=${s} run=${run} ...${row.values[run]} zero=${diverging} height=${20} />`)
-              : html`<${Bars} scale=${s} values=${row.values} runs=${runs} />`}</td>
+              ? runs.map((run) => row.values[run] && html`<${Strip} scale=${s} run=${run} ...${row.values[run]} zero=${diverging} href=${hrefs[run]} height=${20} />`)
+              : html`<${Bars} scale=${s} values=${row.values} runs=${runs} hrefs=${hrefs} />`}</td>
             ${runs.map((run) => {
               const v = row.values[run];
-              const own = open(task, (Array.isArray(row.filter) ? row.filter : row.filters || [])[run]);
               const interval = v && isNumber(v.low) ? `${write(v.low, how)} to ${write(v.high, how)}` : null;
-              return html`<td class="n" title=${interval}><${Opens} href=${own} n=${Array.isArray(row.n) ? row.n[run] : row.n} label=${own ? `${visible(row.label)}, ${nameOf(run)}${v ? `: ${write(v.value, how)}` : ""}` : null}>${v ? write(v.value, how) : own ? count(row.n[run]) : "–"}</${Opens}></td>`;
+              return html`<td class="n" title=${interval}><${Opens} href=${own(run)} n=${counted(run)} label=${own(run) ? `${visible(row.label)}, ${nameOf(run)}${v ? `: ${write(v.value, how)}` : ""}` : null}>${v ? write(v.value, how) : "–"}</${Opens}></td>`;
             })}
           </tr>`;
         })}</tbody>
