@@ -19,6 +19,8 @@ ASKED := $(strip $(if $(SYSTEM_TORCH),system,$(TORCH_INDEX)))
 FROM := $(or $(ASKED),$(MADE_WITH))
 INDEX := $(filter-out system default,$(FROM))
 TORCH := $(shell sed -n 's/^\(torch==.*\)/\1/p' constraints.txt)
+# It asks for an older pillow than the tests have, and works with this one.
+TRACKIO := trackio==0.43.0
 
 .PHONY: demo test check lint versions install clean
 
@@ -61,6 +63,7 @@ else
 	grep -v '^torch==' constraints.txt > $(VENV)/constraints.txt
 	$(PIP) -c $(VENV)/constraints.txt -e '.[dev]'
 endif
+	$(PIP) --no-deps $(TRACKIO)
 	@echo '$(or $(FROM),default)' > $(VENV)/.torch
 	touch $@
 

@@ -20,7 +20,8 @@ from test_report import hostile, objects_task, said_objects
 import evalkit
 from evalkit.cli.main import main
 from evalkit.errors import UserError
-from evalkit.options.verbs import FIGURES, PlotOptions
+from evalkit.options.verbs import PlotOptions
+from evalkit.options.verbs.outputs import FIGURES
 from evalkit.viewer import drawing, ink, one, plot, sections
 from evalkit.viewer.drawing import Sheet
 from evalkit.viewer.gather import gather

@@ -530,6 +530,8 @@ def test_precision_and_recall_are_those_of_coco_ap() -> None:
     assert found.add({"pairs": []}) is None
     assert found.wanted == 3
     assert ranked.Ranked().points() == []
+    missed = {"image": 1, "objects": {"cat": 2}, "unfound": {"cat": 2}, "missed": {"cat": 2}, "boxes": []}
+    assert not found.add(missed), "tide's row of an image without a box says nothing of ranks"
 
 
 def test_ids_stay_on_one_line() -> None:

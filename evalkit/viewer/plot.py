@@ -10,7 +10,8 @@ from typing import Any
 from evalkit.errors import UserError, nearest
 from evalkit.files import atomic_write
 from evalkit.options.fields import names, paths
-from evalkit.options.verbs import FIGURES, PlotOptions, ReportOptions
+from evalkit.options.verbs import PlotOptions, ReportOptions
+from evalkit.options.verbs.outputs import FIGURES
 from evalkit.viewer import assembled, compared, drawing, ink, overview
 from evalkit.viewer.drawing import Sheet
 from evalkit.viewer.gather import Gathered, TaskRuns, gather

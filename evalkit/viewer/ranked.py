@@ -31,8 +31,9 @@ class Ranked:
         boxes = row.get("boxes", ())
         if not all(isinstance(box, list) and len(box) == 4 and type(box[2]) is int for box in boxes):
             return None
-        counts = [each[0] if isinstance(each, list) else 0 for each in row["objects"].values()]
-        self.wanted += sum(int(n) for n in counts)
+        if not all(isinstance(each, list) for each in row["objects"].values()):  # tide's, without a box
+            return None
+        self.wanted += sum(int(each[0]) for each in row["objects"].values())
         surest = math.nan
         for _, score, matched, ignored in boxes:
             if not ignored & 1:  # the lowest bit: objects of all sizes, at .5
