@@ -1,10 +1,13 @@
 """What all tests share: property tests without a stopwatch, the same examples on every machine; `slow` tests
 where they are asked for."""
 
+import gc
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -25,6 +28,25 @@ def radgraph(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     sys.modules.pop("radgraph", None)
     radgraph_f1._scorer.cache_clear()
+
+
+@pytest.fixture
+def brief(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """`evalkit doctor` asks for six new tokens in place of 24, and the garbage that it collects between
+    engines is its own, not all that the tests hold: a third of the time."""
+    from evalkit.models.paligemma import doctor
+
+    ask: Callable[..., Any] = doctor.questions
+
+    def questions(resolution: int, samples: int) -> Any:
+        requests, prepare = ask(resolution, samples)
+        return [replace(r, decode=replace(r.decode, max_new_tokens=6)) for r in requests], prepare
+
+    monkeypatch.setattr(doctor, "questions", questions)
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture

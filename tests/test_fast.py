@@ -449,7 +449,7 @@ def test_normalising_leaves_the_bytes_alone() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_doctor_measures_and_says_what_to_set(dtype: str) -> None:
+def test_doctor_measures_and_says_what_to_set(dtype: str, brief: None) -> None:
     from evalkit.models.paligemma import doctor
 
     said: list[str] = []
@@ -460,7 +460,7 @@ def test_doctor_measures_and_says_what_to_set(dtype: str) -> None:
     assert len(said) == 3
 
 
-def test_doctor_finds_engines_that_do_not_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_finds_engines_that_do_not_agree(monkeypatch: pytest.MonkeyPatch, brief: None) -> None:
     from evalkit.models.paligemma import doctor
 
     tower = fast.Tower.__call__

@@ -5,7 +5,7 @@ checked in the same way. A name that no option has is a TypeError, a value that 
 `evalkit.errors.UserError`.
 """
 
-from evalkit.api.runs import Run, Runs, build_report, export, load
+from evalkit.api.finished import Run, Runs, build_report, export, load
 from evalkit.api.verbs import (
     Compared,
     ask,

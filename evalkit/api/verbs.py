@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, overload
 
 from evalkit import own_code, registry
-from evalkit.api.runs import Run, Runs, runs_of
+from evalkit.api.finished import Run, Runs, runs_of
 from evalkit.api.takes import takes
 from evalkit.comparison.compare import Comparison
 from evalkit.comparison.gate import Decision

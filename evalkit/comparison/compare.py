@@ -237,6 +237,8 @@ def by_model(given: Sequence[tuple[str, Sequence[Known]]]) -> list[tuple[str, di
     for run, name in zip(runs, labels([_named(run) for run in runs]), strict=True):
         there = found.setdefault(name, {})
         if run.task in there:
+            if (there[run.task].run, there[run.task].digest) == (run.run, run.digest):
+                raise UserError(f"compare: {run.run} is there twice; name each run, or a folder of it, once")
             raise UserError(
                 f"{name}: has two runs of {run.task}, {there[run.task].run} and {run.run}; name one"
             )

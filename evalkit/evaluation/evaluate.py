@@ -53,7 +53,7 @@ class Work:
     report: Reporter | None = None
     training: str = ""  # what trackers call the curve of checkpoints that have no other name
     failures: dict[str, UserError] = field(default_factory=dict)  # by task, or by run
-    doubts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # about tasks' data, where looked for
+    own: own_data.Made = field(default_factory=own_data.Made)  # of data of one's own
 
     def plans(self, leave_out: bool = False) -> list[list[Plan]]:
         """The plans of every checkpoint, also printed. All data is read before anything runs: gaps show at
@@ -64,8 +64,9 @@ class Work:
             try:
                 made = [self._plan(task, candidate) for candidate in self.checkpoints]
                 data = self.datasets.get(task)
-                known = self.doubts.get(task.name, ())  # said where the data was recognised
-                for word, said in data.told:
+                known = self.own.doubts.get(task.name, ())  # said where the data was recognised
+                doubts = () if known else [("warning", doubt) for doubt in self._doubts(data) or ()]
+                for word, said in (*data.told, *doubts):
                     if said not in known:
                         progress.say(f"{word}: {task.name}: {said}")
             except (DataError, ResultsError) as error:
@@ -85,7 +86,12 @@ class Work:
     def _plan(self, task: Task, candidate: Checkpoint) -> Plan:
         data, protocol = self.datasets.get(task), self.protocol(task)
         made = planning.plan(data, candidate, self.output, self.selection(data), protocol, self.on_bad_image)
-        return replace(made, remarks=data.remarks, doubts=self.doubts.get(task.name))
+        return replace(made, remarks=data.remarks, doubts=self._doubts(data))
+
+    def _doubts(self, data: Dataset) -> tuple[str, ...] | None:
+        """What makes numbers of this data doubtful; None where it is none that `--data` would recognise."""
+        known = self.own.doubts.get(data.task.name)
+        return data.doubts if known is None else known
 
     def run(self, plans: Sequence[Plan], candidate: Checkpoint, until: ModelRuns | None = None,
             margin: float | None = None, best: bool = False) -> None:  # fmt: skip
@@ -168,12 +174,10 @@ def run(
             "checkpoints were never trained on examples in the prompt; leave it out, or say 0"
         )
     tasks = load_tasks(names(options.tasks), options, options.overrides)
-    places, doubts = list(paths(options.data_root)), dict[str, tuple[str, ...]]()
+    places, own = list(paths(options.data_root)), own_data.Made()
     if options.data is not None:
-        made, root, doubts = own_data.tasks(
-            options.data, options, Path(options.output_path), options.overrides
-        )
-        tasks, places = [*tasks, *made], [*places, root]
+        own = own_data.tasks(options.data, options, Path(options.output_path), options.overrides)
+        tasks, places = [*tasks, *own.tasks], [*places, *own.root]
     if not tasks:
         raise UserError("run: name tasks with --tasks, or data of your own with --data FOLDER")
     reference = None
@@ -196,7 +200,7 @@ def run(
         command,
         callbacks.load(options.on_scores) if options.on_scores else None,
         report,
-        doubts=doubts,
+        own=own,
     )
     with trackers.reporting(names(options.report_to), work.output) as opened:
         return _done(replace(work, report=report or opened), options, reference, best)
@@ -214,14 +218,15 @@ def _done(
         if work.failures:
             raise TasksFailed(work.failures, (), len(every[0]))
         return []
-    for plans, candidate in zip(every, work.checkpoints, strict=True):
-        if best is None:
-            work.run(plans, candidate, reference if options.until_decided else None, options.margin)
-            continue
-        able = [plan for plan in plans if early_stopping.possible(plan, best.runs)]
-        for some, until in ((able, best), ([p for p in plans if p not in able], None)):
-            if some:
-                work.run(some, candidate, until, options.margin, best=True)
+    with work.own.kept(plan.folder for plans in every for plan in plans):
+        for plans, candidate in zip(every, work.checkpoints, strict=True):
+            if best is None:
+                work.run(plans, candidate, reference if options.until_decided else None, options.margin)
+                continue
+            able = [plan for plan in plans if early_stopping.possible(plan, best.runs)]
+            for some, until in ((able, best), ([p for p in plans if p not in able], None)):
+                if some:
+                    work.run(some, candidate, until, options.margin, best=True)
     return work.finished(p for plans in every for p in plans)
 
 

@@ -92,6 +92,7 @@ def _data(options: DoctorOptions, stated: str) -> tuple[str, list[Dataset]]:
     tasks, places = load_tasks(names(options.tasks), options, {}), list(paths(options.data_root))
     if options.data is not None:
         found = own_data.look(options.data, options)
+        progress.say("\n".join(f"  {line}" for line in found.lines()))
         tasks += [own_data.read(found, draft, {}) for draft in found.drafts]
         places.append(found.root.absolute())
     if not tasks:

@@ -262,11 +262,11 @@ def score(run: ToScore, datasets: DatasetCache) -> list[Score]:
 
 
 def _score(
-    run: ToScore, recorded: Mapping[str, Any], predictions: Mapping[str, Prediction], datasets: DatasetCache
+    run: ToScore, recorded: Mapping[str, Any], predictions: Predictions, datasets: DatasetCache
 ) -> list[Score]:
     covered = run.coverage(len(predictions))
     metrics = scoring.metrics_of(run.task)
-    inputs = scoring.inputs_digest(run.task, run.data, predictions, covered, run.parser, metrics)
+    inputs = scoring.inputs_digest(run.task, run.data, predictions.digest(), covered, run.parser, metrics)
     before = _scored_before(run.folder, recorded)
     if before is not None and before.get("inputs") == inputs and unchanged(before.get("used", {})):
         return scores_of(run.folder)
@@ -366,6 +366,8 @@ def _note_used(plan: Plan, model: Model, record: dict[str, Any]) -> None:
     """Writes into run.json, before an answer is kept, which files the model has read to give it. Raises
     ModelError where one is not what it was planned with, or what earlier answers were made with."""
     used, known = model.used(), record.get("used", {})
+    if not used:
+        return
     for path, digest in used.items():
         planned = {**plan.identity.get("used", {}), **known}.get(path, digest)
         if planned != digest:

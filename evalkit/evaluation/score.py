@@ -197,7 +197,7 @@ def _clusters(samples: Samples, images: Sequence[str]) -> list[str]:
         return keys
     whole: dict[str, str] = {}  # the only key of a cluster, or ''
     named: dict[str, str] = {}
-    for stated, key in zip(samples.clusters, keys, strict=True):
+    for stated, key in zip(clusters, keys, strict=True):
         at = root(key)
         if whole.setdefault(at, key) != key:
             whole[at] = ""
@@ -327,12 +327,13 @@ def _groups(
 def inputs_digest(
     task: Task,
     data: str,
-    predictions: Mapping[str, Prediction],
+    answers: str,
     coverage: str,
     parser: Parser,
     metrics: Mapping[str, Metric],
 ) -> str:
-    """sha256 over all that scores are computed from: the same digest, the same scores."""
+    """sha256 over all that scores are computed from: the same digest, the same scores. `data` and `answers`
+    are the digests of these."""
     head = [
         __version__,
         provenance.code("metrics", "parsers", "text", "geometry", "stats", "evaluation", "tasks", "types"),
@@ -344,12 +345,6 @@ def inputs_digest(
         (registry.spell(parser), parser.identity()),
         data,
         coverage,
+        answers,
     ]
-    digest = hashlib.sha256(json.dumps(head).encode())
-    for name in sorted(predictions):
-        p = predictions[name]
-        line: list[Any] = [p.id, p.text, p.tokens, p.logprobs, p.image_digests, p.sizes]
-        line += [] if p.end_logprob is None else [p.end_logprob]
-        line += [p.calls] if p.calls else []
-        digest.update(json.dumps(line).encode())
-    return digest.hexdigest()
+    return hashlib.sha256(json.dumps(head).encode()).hexdigest()

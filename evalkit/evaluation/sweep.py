@@ -6,7 +6,7 @@ Runs lie in the results folder as any others, so a sweep that is stopped goes on
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from evalkit.options.groups import MAY_DIFFER
 from evalkit.options.verbs import SweepOptions
 from evalkit.runs import scored_run
 from evalkit.runs.scored_run import ScoredRun
+from evalkit.runs.store import RunFolder
 from evalkit.stats.looks import Looks
 from evalkit.tasks import grid, loader
 from evalkit.tasks.dataset import Dataset, DatasetCache, Selection, choose, roots
@@ -52,12 +53,13 @@ class _Grid:
 
     options: SweepOptions
     command: str
-    doubts: Mapping[str, tuple[str, ...]]  # about tasks' data, where looked for
+    own: own_data.Made  # of data of one's own
     tasks: dict[str, list[_Place]] = field(default_factory=dict)
     datasets: dict[str, Dataset] = field(default_factory=dict)  # of each task's first setting
     other: Looks = field(default_factory=lambda: Looks(0))
     alike: Looks = field(default_factory=lambda: Looks(0))
     opened: dict[Variant, Checkpoint] = field(default_factory=dict)
+    ran: list[RunFolder] = field(default_factory=list)
 
     def open(self) -> None:
         """Inspects every checkpoint, so that what is wrong is said before anything runs."""
@@ -90,12 +92,13 @@ class _Grid:
         work = evaluate.Work(
             [candidate], tasks, DatasetCache(roots(list(paths(self.options.data_root)), tasks)),
             Path(self.options.output_path), lambda data: Selection(limits[data.task.digest]),
-            lambda task: self.options.protocol, command=self.command, doubts=self.doubts,
+            lambda task: self.options.protocol, command=self.command, own=self.own,
         )  # fmt: skip
         (plans,) = work.plans()
         for place, plan in zip(places, plans, strict=True):
             progress.say(f"  {plan.folder.name}: {', '.join(place.setting.values)}")
         found = dict[tuple[Path, Any], ScoredRun]()
+        self.ran += [plan.folder for plan in plans]
         for way in dict.fromkeys(map(_scoring, plans)):  # the same texts may be scored in several ways
             alike = [plan for plan in plans if _scoring(plan) == way]
             unique = list({plan.folder.path: plan for plan in alike}.values())  # settings that mean the same
@@ -152,28 +155,28 @@ def sweep(options: SweepOptions, command: str = "") -> Sweep:
     specs = list(every_model(options.model))
     axes = grid.axes(options.over, specs, options.prompt)
     tasks = evaluate.load_tasks(names(options.tasks), options, options.overrides)
-    doubts: dict[str, tuple[str, ...]] = {}
+    own = own_data.Made()
     if options.data is not None:
-        place = Path(options.output_path)
-        made, root, doubts = own_data.tasks(options.data, options, place, options.overrides)
-        tasks += made
-        options = dataclasses.replace(options, data_root=(*paths(options.data_root), root))
+        own = own_data.tasks(options.data, options, Path(options.output_path), options.overrides)
+        tasks += own.tasks
+        options = dataclasses.replace(options, data_root=(*paths(options.data_root), *own.root))
     if not tasks:
         raise UserError("sweep: name tasks with --tasks, or data of your own with --data FOLDER")
-    work = _Grid(options, command, doubts)
-    for task in tasks:
-        some = grid.settings(task, axes, options.prompt)
-        work.tasks[task.name] = _places(task, some, options, work.datasets)
-    tests = sum(len(places) - 1 for places in work.tasks.values())
-    work.other, work.alike = Looks(tests), Looks(tests)
-    work.open()
-    most = max(len(places[0].limits) for places in work.tasks.values())
-    for number in range(most):
-        work.look(number)
-        left = sum(not p.done for places in work.tasks.values() for p in places[1:])
-        progress.say(f"look {number + 1} of {most}: {tests - left} of {tests} settings decided")
-        if not left:
-            break
+    work = _Grid(options, command, own)
+    with own.kept(work.ran):
+        for task in tasks:
+            some = grid.settings(task, axes, options.prompt)
+            work.tasks[task.name] = _places(task, some, options, work.datasets)
+        tests = sum(len(places) - 1 for places in work.tasks.values())
+        work.other, work.alike = Looks(tests), Looks(tests)
+        work.open()
+        most = max(len(places[0].limits) for places in work.tasks.values())
+        for number in range(most):
+            work.look(number)
+            left = sum(not p.done for places in work.tasks.values() for p in places[1:])
+            progress.say(f"look {number + 1} of {most}: {tests - left} of {tests} settings decided")
+            if not left:
+                break
     return Sweep(tuple(axes), tuple(work.points()), options.margin)
 
 

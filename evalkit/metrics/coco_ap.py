@@ -132,6 +132,11 @@ class CocoAp(Metric):
                 found[name or "(any)"] |= bounds_of(one, index, lambda k=place: drawn()[:, k])  # type: ignore[misc]
         return {"class": found}
 
+    def silent(self, rows: Rows) -> npt.NDArray[np.bool_]:
+        """Images without an object or a detection."""
+        found = [not row["boxes"] and not any(n[0] for n in row["objects"].values()) for row in rows]
+        return np.array(found, dtype=bool)
+
     def tools(self) -> str:
         return version("pycocotools")
 

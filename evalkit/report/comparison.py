@@ -41,7 +41,8 @@ def compared(options: CompareOptions) -> tuple[list[Comparison], list[Rank]]:
     places = [*base, str(options.first), *names(options.others)]
     allow = names(options.allow)
     with collecting.paused():
-        by_model([(place, scored_run.heads(place)) for place in places])  # refuses before rows are read
+        heads = {place: scored_run.heads(place) for place in dict.fromkeys(places)}
+        by_model([(place, heads[place]) for place in places])  # refuses before rows are read
     models = sides([(place, scored_run.read(place)) for place in places])
     found = [compare(models[0], other, allow, options.margin) for other in models[1:]]
     ranked = ranks.ranks(models, allow) if len(models) > 2 or len(found[0].tasks) > 1 else []

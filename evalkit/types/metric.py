@@ -95,6 +95,11 @@ class Metric(ABC):
         metric whose rows judge an answer as a whole."""
         return None
 
+    def silent(self, rows: Rows) -> npt.NDArray[np.bool_]:
+        """Which samples (n,) say nothing of the score, such as images that show nothing and where nothing is
+        detected: however many there are, they make no interval narrower."""
+        return np.zeros(len(rows), dtype=bool)
+
     def bounds(
         self, rows: Rows, index: npt.NDArray[np.intp]
     ) -> tuple[float | None, float | None, str] | None:
