@@ -22,8 +22,8 @@ from evalkit.evaluation import estimate, predict, progress
 from evalkit.evaluation import plan as planning
 from evalkit.evaluation.plan import Plan
 from evalkit.report import explain, leaderboard
-from evalkit.runs import journal, scored_run, store
-from evalkit.runs.journal import Entry
+from evalkit.runs import journal, journal_lines, scored_run, store
+from evalkit.runs.journal_lines import Entry
 from evalkit.runs.store import RunFolder
 from evalkit.tasks import dataset, loader
 from evalkit.tasks.dataset import Selection
@@ -371,13 +371,27 @@ def test_a_file_of_another_version_is_not_overwritten(task: Path, tmp_path: Path
 
 
 def test_how_a_file_is_laid_out_is_not_in_its_seal(task: Path, tmp_path: Path) -> None:
-    """`jq -S` and other line ends change no content."""
+    """`jq -S`, other line ends and a byte order mark change no content."""
     mine = ran(task, tmp_path / "out")
     for name in ("run.json", "scores.json"):
         content = json.loads((mine / name).read_text())
         text = json.dumps(content, sort_keys=True, indent=4).replace("\n", "\r\n")
-        (mine / name).write_bytes(text.encode())
+        (mine / name).write_bytes(text.encode("utf-8-sig"))
     assert reading(mine) == ["", "", ""]
+
+
+def test_a_journal_of_which_nothing_is_left_is_asked_again(
+    task: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a power cut leaves it: as long as it was, and all zero."""
+    mine = ran(task, tmp_path / "out")
+    whole = (mine / "scores.json").read_bytes()
+    part = mine / "predictions" / "0.jsonl"
+    part.write_bytes(bytes(part.stat().st_size))
+    assert main(["score", str(mine), "--data-root", str(task.parent)]) == 2
+    assert "its answers are gone or damaged; the `evalkit run` command" in capsys.readouterr().err
+    assert ran(task, tmp_path / "out") == mine
+    assert (mine / "scores.json").read_bytes() == whole
 
 
 def test_a_damaged_run_does_not_stop_an_estimate(task: Path, tmp_path: Path) -> None:
@@ -464,7 +478,7 @@ def test_lines_of_wrong_kinds_are_dropped_as_torn_ones_are(task: Path, tmp_path:
     texts = [text for text in (*WRONG, *ODD) if not fits(text)]
     assert len(texts) > 100
     for text in texts:
-        assert not isinstance(journal.decode(line(digest, text[:-1]), digest, False), Entry), text[:80]
+        assert not isinstance(journal_lines.decode(line(digest, text[:-1]), digest, False), Entry), text[:80]
     file.write_bytes(b"".join(whole) + b"".join(line(digest, text[:-1]) for text in texts))
     assert asked_by(task, tmp_path / "out") == ["q1-1"]
     assert asked_by(task, tmp_path / "out") == []
@@ -473,7 +487,7 @@ def test_lines_of_wrong_kinds_are_dropped_as_torn_ones_are(task: Path, tmp_path:
 
 def test_lines_of_right_kinds_are_taken() -> None:
     for text in (t for t in (*WRONG, json.dumps(GOOD)) if fits(t)):
-        assert isinstance(journal.decode(line("d", text[:-1]), "d", False), Entry), text
+        assert isinstance(journal_lines.decode(line("d", text[:-1]), "d", False), Entry), text
 
 
 def test_a_line_of_another_version_is_named(task: Path, tmp_path: Path) -> None:

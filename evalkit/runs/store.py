@@ -21,12 +21,14 @@ from typing import Any
 from evalkit.errors import Damaged, ResultsError
 from evalkit.files import atomic_file, atomic_write, encoded, json_text, lines, refusals
 from evalkit.runs import journal, sealed
-from evalkit.runs.journal import Answers, Entry, Journal
+from evalkit.runs.journal import Answers, Journal
+from evalkit.runs.journal_lines import Entry
 from evalkit.runs.kinds import Kind, anything, each, flag, mapping, number, optional, record, text, whole
 from evalkit.types import Score
 
 JOURNALS = "predictions"  # the folder of a run's journals
 OLD = "an older evalkit stored no number; `evalkit score` says why"
+AGAIN = "the `evalkit run` command that made it, said again, asks for them again"
 RUN = "the `evalkit run` command that made it, said again, writes it anew and keeps what was answered"
 _TASK = record({"path": text, "overrides": mapping(text), "data": mapping(anything)})
 _ASKED = record({"limit": optional(whole), "seed": whole, "ids": optional(each(text))})
