@@ -27,9 +27,10 @@ TRACKIO := trackio==0.43.0
 demo: $(VENV)/.installed
 	@$(BIN)/evalkit demo
 
-# One thread a process: small models are slower with several, and the processes take the cores.
+# One thread a process: small models are slower with several, and the processes take the cores. In the order of
+# tests/conftest.py, the longest files first; by itself xdist begins with those of most tests.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 lint: install
 	$(BIN)/ruff check .

@@ -5,7 +5,7 @@ checked in the same way. A name that no option has is a TypeError, a value that 
 `evalkit.errors.UserError`.
 """
 
-from evalkit.api.finished import Run, Runs, build_report, export, load
+from evalkit.api.finished import Run, Runs, build_report, export, load, view
 from evalkit.api.verbs import (
     Compared,
     ask,
@@ -24,5 +24,5 @@ from evalkit.api.verbs import (
 
 __all__ = [
     "Compared", "Run", "Runs", "ask", "build_report", "check", "compare", "export", "flat_scores", "load",
-    "load_task", "metric", "parser", "plot", "run", "score", "sweep", "table",
+    "load_task", "metric", "parser", "plot", "run", "score", "sweep", "table", "view",
 ]  # fmt: skip

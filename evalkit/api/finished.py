@@ -16,12 +16,15 @@ from evalkit.options.verbs import (
     ExportOptions,
     ReportOptions,
     TableOptions,
+    ViewOptions,
 )
 from evalkit.report import formats, leaderboard
 from evalkit.runs import store
 from evalkit.types import Metric, Score
 from evalkit.viewer import build, one
+from evalkit.viewer import view as viewing
 from evalkit.viewer.one import Sample
+from evalkit.viewer.view import View
 
 
 class ByMetric(dict[str, Score]):
@@ -120,6 +123,10 @@ class Run:
         """Writes the pages of `evalkit report`, and says what to open; options as of `build_report`."""
         return Runs([self]).report(output, **options)
 
+    def view(self, **options: Any) -> View:
+        """Opens the pages of `evalkit view` in the browser; options as of `evalkit.view`."""
+        return Runs([self]).view(**options)
+
     def show(self, id: str, data_root: Paths = ()) -> Sample:
         """One sample; in a notebook its picture with the boxes and masks of target and answer drawn. As
         `Runs.show`, which shows the answers of several runs."""
@@ -184,6 +191,11 @@ class Runs(Sequence[Run]):
             [run.folder.path for run in self], output=output, **{"allow_code": code, **options}
         )
 
+    def view(self, **options: Any) -> View:
+        """Opens the pages of `evalkit view` in the browser; options as of `evalkit.view`."""
+        code = any(run._allow_code for run in self)
+        return view([run.folder.path for run in self], **{"allow_code": code, **options})
+
     def show(self, id: str, task: str = "", data_root: Paths = ()) -> Sample:
         """One sample with the answers of all runs of its task; in a notebook the picture with boxes and masks
         drawn. `task` is needed where several tasks have such an id; `data_root` is where images are, if not
@@ -218,6 +230,13 @@ def build_report(options: ReportOptions) -> Path:
     """The pages of `evalkit report`, written: scores, every sample with its picture, what went wrong. Returns
     what to open. (`evalkit.report` is the package that writes tables.)"""
     return build.build(options, "evalkit.build_report")
+
+
+@takes(ViewOptions)
+def view(options: ViewOptions) -> View:
+    """The pages of `evalkit view` in the browser, served to this machine alone from a thread of this program
+    until `.close()` or the program's end. `runs` may also be a report; `no_browser=True` opens none."""
+    return viewing.view(options, "evalkit.view")
 
 
 @takes(ExportOptions)

@@ -91,7 +91,7 @@ def figures(
         if "forest" in whats and scored:
             yield Figure("forest", "", "Scores with their intervals", drawing.forest(sheet, scored))
         trend = report["trend"]["tasks"] if report["trend"] else []
-        trend = [one for one in trend if one["points"] and one["name"].partition("/")[0] in chosen]
+        trend = [one for one in trend if one["points"] and one["name"] in chosen]
         if "trend" in whats and trend:
             yield Figure("trend", "", "Scores by step", drawing.trend(sheet, trend))
     if set(whats) <= set(WHOLE):
