@@ -95,7 +95,8 @@ def _errors(found: Assembled, runs: Sequence[OfRun]) -> Iterator[Section]:
     for name in names:
         counts, values, filters = _empty(sides), _empty(sides), _empty(sides)
         for run, one in zip(runs, each, strict=True):
-            n, gain = one.get(name, (0, 0.0))
+            priced = any(gain is not None for _, gain in one.values())
+            n, gain = one.get(name, (0, 0.0 if priced else None))
             counts[run.side] = n
             values[run.side] = None if gain is None else {"value": gain, "low": None, "high": None}
             filters[run.side] = filter_of(f"error:{run.side}", name)
