@@ -16,6 +16,15 @@ from stub import Stub, checkpoint
 from evalkit.evaluation import evaluate
 from evalkit.metrics import radgraph_f1
 
+LONGEST = (
+    "test_fast", "test_gpu_benchmark", "test_qlora", "test_damage", "test_end_to_end", "test_static",
+    "test_door", "test_metrics", "test_plot", "test_demo_judged", "test_stopped", "test_training",
+    "test_cli", "test_saved_codes", "test_readers", "test_layouts", "test_adapter", "test_likelihood",
+    "test_structures", "test_small_samples", "test_report", "test_early", "test_few_packages",
+    "test_typing",
+)  # fmt: skip
+"""The files that take longest, which begin first: one that began last would leave the other workers idle."""
+
 settings.register_profile("steady", deadline=None, derandomize=True)
 settings.load_profile(os.environ.get("EVALKIT_HYPOTHESIS", "steady"))
 
@@ -60,9 +69,18 @@ def model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stub:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out the tests marked slow, and says so, unless `-m` names them."""
+    """The longest files first; leaves out the tests marked slow, and says so, unless `-m` names them."""
+    place = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(LONGEST)))
     if "slow" in config.option.markexpr:
         return
     for item in items:
         if item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.skip(reason="takes a minute or more: python -m pytest -m slow"))
+
+
+def pytest_collection_finish() -> None:
+    """What was imported and collected stays to the end: each search for garbage would look through it again, in
+    0.4 seconds."""
+    gc.collect()
+    gc.freeze()

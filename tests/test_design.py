@@ -37,7 +37,6 @@ WRITERS = {"files.py", "runs/journal.py", "metrics/spice.py"}
 FORBIDDEN_NAMES = {"utils.py", "common.py", "helpers.py", "misc.py"}
 HEAVY = {"matplotlib", "torch", "transformers", "datasets", "scipy", "pandas", "lxml", "shapely", "rapidfuzz"}
 MODULES = sorted(PACKAGE.rglob("*.py"))
-each_module = pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
 
 
 @functools.cache
@@ -65,20 +64,20 @@ def imports(path: Path) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
 
 
-@each_module
-def test_imports_run_downward(path: Path) -> None:
-    mine = room(path)
-    assert mine in FLOOR, f"{inside(path)} has no floor; give it one in FLOORS, with a thought"
-    for name in imports(path):
-        other = name.removeprefix("evalkit.").partition(".")[0]
-        if not name.startswith("evalkit.") or inside(path) == "__init__":
-            continue
-        if other == mine:
-            assert mine not in APART, (
-                f"{inside(path)} imports {name}: files of one room don't import each other"
-            )
-            continue
-        assert FLOOR[other] > FLOOR[mine], f"{inside(path)} imports {name}, which is not below it"
+def test_imports_run_downward() -> None:
+    found = []
+    for path in MODULES:
+        mine = room(path)
+        assert mine in FLOOR, f"{inside(path)} has no floor; give it one in FLOORS, with a thought"
+        for name in imports(path):
+            other = name.removeprefix("evalkit.").partition(".")[0]
+            if not name.startswith("evalkit.") or inside(path) == "__init__":
+                continue
+            if other == mine and mine in APART:
+                found.append(f"{inside(path)} imports {name}: files of one room don't import each other")
+            elif other != mine and FLOOR[other] <= FLOOR[mine]:
+                found.append(f"{inside(path)} imports {name}, which is not below it")
+    assert found == []
 
 
 def test_no_two_files_import_each_other_in_a_circle() -> None:
@@ -102,46 +101,41 @@ def test_no_dumping_grounds() -> None:
     assert [p for p in MODULES if p.name in FORBIDDEN_NAMES] == []
 
 
-@each_module
-def test_torch_only_where_it_belongs(path: Path) -> None:
-    if room(path) in TORCH or inside(path) in TORCH:
-        return
-    heavy = {n.split(".")[0] for n in imports(path)} & {"torch", "transformers"}
-    assert not heavy, f"{inside(path)} imports {heavy}"
+def test_torch_only_where_it_belongs() -> None:
+    elsewhere = [p for p in MODULES if room(p) not in TORCH and inside(p) not in TORCH]
+    heavy = {inside(p): {n.split(".")[0] for n in imports(p)} & {"torch", "transformers"} for p in elsewhere}
+    assert {name: found for name, found in heavy.items() if found} == {}
 
 
-@each_module
-def test_only_the_writers_write(path: Path) -> None:
-    if str(path.relative_to(PACKAGE)) in WRITERS or room(path) == "demo":
-        return
-    for node in ast.walk(tree(path)):
-        if not isinstance(node, ast.Call):
+def calls(path: Path) -> Iterator[ast.Call]:
+    return (node for node in ast.walk(tree(path)) if isinstance(node, ast.Call))
+
+
+def test_only_the_writers_write() -> None:
+    found = []
+    for path in MODULES:
+        if str(path.relative_to(PACKAGE)) in WRITERS or room(path) == "demo":
             continue
-        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-        assert name not in ("write_text", "write_bytes"), (
-            f"{inside(path)}:{node.lineno} writes; use files.atomic_write"
-        )
-        if name == "open":
-            texts = [
-                a.value
-                for a in [*node.args, *(k.value for k in node.keywords)]
-                if isinstance(a, ast.Constant)
-            ]
-            modes = {"w", "wb", "a", "ab", "x"} & set(map(str, texts))
-            assert not modes, f"{inside(path)}:{node.lineno} writes"
+        for call in calls(path):
+            name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+            words = [*call.args, *(k.value for k in call.keywords)]
+            modes = {str(word.value) for word in words if isinstance(word, ast.Constant)}
+            writes = name == "open" and modes & {"w", "wb", "a", "ab", "x"}
+            if name in ("write_text", "write_bytes") or writes:
+                found.append(f"{inside(path)}:{call.lineno} writes; use files.atomic_write")
+    assert found == []
 
 
-@each_module
-def test_one_place_prints(path: Path) -> None:
+def test_one_place_prints() -> None:
     """What is printed is cleaned by printing.py; the demo's training is a tool of this repository."""
-    if inside(path) == "printing" or inside(path).startswith("demo/training"):
-        return
-    for node in ast.walk(tree(path)):
-        if isinstance(node, ast.Call):
-            name = ast.unparse(node.func)
-            assert name not in ("print", "sys.stdout.write", "sys.stderr.write"), (
-                f"{inside(path)}:{node.lineno} prints; use printing.put or say"
-            )
+    found = []
+    for path in MODULES:
+        if inside(path) == "printing" or inside(path).startswith("demo/training"):
+            continue
+        for call in calls(path):
+            if ast.unparse(call.func) in ("print", "sys.stdout.write", "sys.stderr.write"):
+                found.append(f"{inside(path)}:{call.lineno} prints; use printing.put or say")
+    assert found == []
 
 
 # texts that are hashed or compared, never written; spice: its Java program's input of texts alone

@@ -238,7 +238,7 @@ def test_the_trackers_of_the_docs(
     (score,) = store.scores_of(store.find([Path("results")])[0])
     values = {k: v for told in fake.told for k, v in told.items()}
     assert values["colours_test/exact_match"] == score.value
-    assert values["colours_test/exact_match/low"] == score.low
+    assert values["colours_test/exact_match_low"] == score.low
     assert values.get("step", 7) == 7
     for bad, sentence in (("nothing", "write FILE.py:FUNCTION"), ("track.py:none", "has no function 'none'")):
         assert main([*words, "--on-scores", bad]) == 2

@@ -187,11 +187,11 @@ def load_task(name: str, set: Mapping[str, Any] | None = None, include_path: Pat
 
 
 def flat_scores(scores: Sequence[Score]) -> dict[str, float]:
-    """Scores as trackers like them: `task/metric`, and `/low` and `/high` of the 95 % interval."""
+    """Scores as trackers like them: `task/metric`, and `_low` and `_high` of the 95 % interval."""
     values: dict[str, float] = {}
     for s in scores:
         name = f"{s.task}/{s.metric}"
         values[name] = s.value
         if s.low is not None and s.high is not None:
-            values |= {f"{name}/low": s.low, f"{name}/high": s.high}
+            values |= {f"{name}_low": s.low, f"{name}_high": s.high}
     return values

@@ -249,6 +249,8 @@ def _checked(
         data = dataset.dataset(task, roots)
     except Faulty as error:
         wrong = [f"wrong    {said}" for said in error.said]
+        if not error.samples:
+            return wrong, 1
         with door.within(sources.places(sources.locate(task, roots), roots)):
             return [*wrong, *_pictures(task, error.samples, all_images)[0]], 1
     except DataError as error:

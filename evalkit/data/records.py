@@ -23,6 +23,7 @@ MAX_SIDE = 1 << 20
 _KINDS = {
     dict: "an object",
     list: "a list",
+    Elements: "a list",
     str: "a string",
     bool: "true or false",
     int: "a whole number",

@@ -30,6 +30,7 @@ from evalkit.evaluation import score as scoring
 from evalkit.evaluation.plan import Plan, ToScore, again, fresh, recorded, requests
 from evalkit.evaluation.stamps import Stamps
 from evalkit.reading import unchanged
+from evalkit.runs import store
 from evalkit.runs.journal import Entry, Journal, Predictions
 from evalkit.runs.store import RunFolder, scores_of
 from evalkit.tasks import calls
@@ -251,7 +252,7 @@ def score(run: ToScore, datasets: DatasetCache) -> list[Score]:
     predictions = Predictions(entries, run.wanted)
     if recorded is None or not predictions:
         bad = (recorded or {}).get("bad_images", {})
-        why = next(iter(bad.values()), "its folder was emptied while it ran")
+        why = next(iter(bad.values()), f"its answers are gone or damaged; {store.AGAIN}")
         raise DataError(f"{run.task.name}: nothing is left to score in {run.folder.path}: {why}")
     try:
         return _score(run, recorded, predictions, datasets)

@@ -239,7 +239,7 @@ def find(name: str) -> Form:
     if name in points:
         write = own_code.load_entry_point(points[name])
     else:
-        write = own_code.load(name.removeprefix(registry.OWN), f"--format {name}", "function")
+        write = own_code.load(name.removeprefix(registry.OWN), f"--format {name}", "function", typed=True)
     return Form("of your own", own=lambda cells: (str(write(cells)), []))
 
 

@@ -45,7 +45,7 @@ def read(path: Path, remedy: str, may_be_foreign: bool = False) -> dict[str, Any
     """
     try:
         with open(path, "rb", buffering=0) as file:
-            content = json.loads(file.readall().decode())
+            content = json.loads(file.readall().decode("utf-8-sig"))
     except FileNotFoundError:
         return None
     except NotADirectoryError:

@@ -27,6 +27,7 @@ from evalkit.types import Score
 
 JOURNALS = "predictions"  # the folder of a run's journals
 OLD = "an older evalkit stored no number; `evalkit score` says why"
+AGAIN = "the `evalkit run` command that made it, said again, asks for them again"
 RUN = "the `evalkit run` command that made it, said again, writes it anew and keeps what was answered"
 _TASK = record({"path": text, "overrides": mapping(text), "data": mapping(anything)})
 _ASKED = record({"limit": optional(whole), "seed": whole, "ids": optional(each(text))})

@@ -180,7 +180,7 @@ class TrainerCallback(Callback):  # type: ignore[misc, no-any-unimported]
 
     def _lacks(self, wanted: str, step: int) -> None:
         every = (key for metrics in self.metrics.values() for key in metrics)
-        there = {key for key in every if key.count("/") == 1 and not key.endswith("/n")}
+        there = {key for key in every if not key.endswith(("_low", "_high", "/n", "/n_of"))}
         if there and wanted not in there:
             say(f"evalkit: metric_for_best_model {wanted}: no such metric{nearest(wanted, sorted(there))}")
         else:

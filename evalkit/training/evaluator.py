@@ -87,8 +87,8 @@ class Evaluator:
         its end. Where several processes train, call it on each: they share the samples, and all get the
         result. Raises `evalkit.errors.UserError`.
 
-        `metrics` then has its numbers as one curve shows them: `TASK/METRIC`, with `/low` and `/high`;
-        `TASK/n` of `TASK/n/of` samples. Where a task was stopped, its score is the best's plus the mean
+        `metrics` then has its numbers as one curve shows them: `TASK/METRIC`, with `_low` and `_high`;
+        `TASK/n` of `TASK/n_of` samples. Where a task was stopped, its score is the best's plus the mean
         difference on the samples that were answered, while `runs` have the score of these alone.
         """
         self.metrics = {}
@@ -194,5 +194,5 @@ def _counts(runs: Sequence[Run]) -> dict[str, float]:
         for score in list(run.scores.values())[:1]:
             stopped = run.record.get("early")
             of = max(stopped["of"], score.n) if stopped else score.n
-            found |= {f"{run.task}/n": float(score.n), f"{run.task}/n/of": float(of)}
+            found |= {f"{run.task}/n": float(score.n), f"{run.task}/n_of": float(of)}
     return found
