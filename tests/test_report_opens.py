@@ -217,6 +217,8 @@ def test_curves_stand_for_samples_that_only_they_open(built: Path) -> None:
     assert all(sum(one["n"]) == 40 for one in calibration), "the surest of all too"
     pixels = next(s for s in texts if s["name"] == "resolution")["series"]
     assert [[point[0] for point in one["points"]] for one in pixels] == [[224, 448]]
+    odd = next(s for s in texts if s["name"] == "odd")["rows"]
+    assert {row[0] for row in odd} >= {"base 224 px", "base 448 px", "checkpoint-100"}
 
 
 def test_classes_beyond_the_matrix_open_their_samples(built: Path) -> None:
