@@ -80,7 +80,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """What was imported and collected stays to the end: each search for garbage would look through it again, in
-    0.4 seconds."""
+    """What was imported and collected stays to the end: each search for garbage would look through it again,
+    in 0.4 seconds."""
     gc.collect()
     gc.freeze()
