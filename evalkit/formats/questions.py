@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+from evalkit.data.faults import Faults
 from evalkit.data.flat_records import FlatRecords
 from evalkit.data.readers import read_json, read_lines, read_table, read_text
 from evalkit.data.records import Record, Unique, path_of, paths_of
@@ -58,17 +60,22 @@ class Questions(FlatRecords):
             size = record.size(self.height, self.width) if record.has(self.height) and self.bbox else None
             return refs, " ".join(names), size
 
+        def of(place: int | str, record: Record) -> list[Sample]:
+            full = record if answers is None else _joined(record, self.id, answers)
+            return list(self.read(full, place, pictures)) if self.wanted(full, split) else []
+
+        faults = Faults()
+
         def read(path: Path) -> Iterator[Sample]:
             for place, record in self._records(path, split):
-                full = record if answers is None else _joined(record, self.id, answers)
-                if self.wanted(full, split):
-                    yield from self.read(full, place, pictures)
+                yield from faults.made(partial(of, place, record)) or ()
 
         for group, path in files.items():
             for sample in _gathered(read(path)) if self.gather else read(path):
                 named = _of_group(sample, group) if group else sample
-                unique.add(named.id)
-                yield named
+                if faults.tried(partial(unique.add, named.id)):
+                    yield named
+        faults.done()
 
     def _records(self, path: Path, split: str) -> Iterator[tuple[int | str, Record]]:
         """(index from 0, or the record's id where the file is an object; record) in file order."""
