@@ -8,11 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+from evalkit.data.elements import Elements
 from evalkit.data.faults import Faults
 from evalkit.data.flat_records import FlatRecords
-from evalkit.data.readers import read_json, read_lines, read_table, read_text
+from evalkit.data.readers import read_lines, read_table, read_text
 from evalkit.data.records import Record, Unique, path_of, paths_of
 from evalkit.data.sources import frame_refs, image_ref
+from evalkit.data.streamed import read_lists
 from evalkit.errors import DataError
 from evalkit.types import ImageRef, Sample, Size, Source
 
@@ -91,7 +93,7 @@ class Questions(FlatRecords):
                     cells[self.answers] = None
                 yield number - 2, Record(cells, str(path), f"row {number}")
             return
-        data = read_json(path)
+        data = read_lists(path)
         if self.records:
             top = Record(data, str(path))
             stated = top.data.get("dataset_split")
@@ -103,7 +105,7 @@ class Questions(FlatRecords):
                 here = Record({"id": name}, str(path), "top level").identifier("id")
                 yield here, Record(entry, str(path), here if here.isprintable() else repr(here))
             return
-        if not isinstance(data, list):
+        if not isinstance(data, (list, Elements)):
             raise DataError(f"{path}: {self.records or 'top level'}: is not a list; it must hold the records")
         for number, entry in enumerate(data):
             yield number, Record(entry, str(path), f"{self.records}[{number}]")
