@@ -101,6 +101,8 @@ def json_text(
         text = write(content)
     except ValueError:
         text = write(_numbers(content))
+    if text.isascii() and "\x7f" not in text:  # as nearly all are: it takes a tenth of the time
+        return text
     return _UNSEEN.sub(lambda found: json.dumps(found[0])[1:-1], text)
 
 

@@ -123,9 +123,18 @@ _LOADED: dict[str, Own] = {}
 _OF: WeakKeyDictionary[Any, Own] = WeakKeyDictionary()
 
 
-def load(spec: str, shown: str, what: str = "class", kind: Kind = UserError, fresh: bool = False) -> Any:
+def load(
+    spec: str,
+    shown: str,
+    what: str = "class",
+    kind: Kind = UserError,
+    fresh: bool = False,
+    typed: bool = False,
+) -> Any:
     """The `what` (class, function) that `FILE.py:NAME` or `PACKAGE.MODULE:NAME` names. A file is executed
-    once as long as neither it nor what it imports changes, or, where it is to be `fresh`, again.
+    once as long as neither it nor what it imports changes, or, where it is to be `fresh`, again. One that is
+    `typed` as an argument is that of the working folder, if it is there, and not another of its name beside
+    a task.
 
     Raises `kind` (`shown: what is wrong`) when there is no such thing, or the code fails.
     """
@@ -135,7 +144,9 @@ def load(spec: str, shown: str, what: str = "class", kind: Kind = UserError, fre
         name = what.upper()
         raise kind(f"{shown}: write {prefix}FILE.py:{name} or {prefix}PACKAGE.MODULE:{name}")
     try:
-        own = _from_file(_find(place), shown, kind, fresh) if place.endswith(".py") else _package(place)
+        own = (
+            _from_file(_find(place, typed), shown, kind, fresh) if place.endswith(".py") else _package(place)
+        )
     except UserError:
         raise
     except Exception as error:
@@ -166,8 +177,10 @@ def _kept(found: Any, own: Own) -> Any:
     return found
 
 
-def _find(file: str) -> Path:
-    """Where a file is: below the first folder that has it, else as it stands."""
+def _find(file: str, typed: bool) -> Path:
+    """Where a file is: below the first folder that has it, else as it stands; if `typed`, the reverse."""
+    if typed and Path(file).is_file():
+        return Path(file)
     return next((folder / file for folder in _FOLDERS.get() or () if (folder / file).is_file()), Path(file))
 
 

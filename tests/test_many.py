@@ -75,7 +75,7 @@ def test_compare_of_many_refuses_before_it_reads_rows(
     shutil.copytree(next(out.glob("*.good.*")), out / "copy")
     assert main(["compare", str(out), str(out)]) == 2
     said = capsys.readouterr().err
-    assert "has two runs of colours_test" in said
+    assert "is there twice; name each run, or a folder of it, once" in said
     for rows in out.rglob("rows.jsonl"):
         rows.unlink()
     assert main(["compare", str(out), str(out)]) == 2
@@ -84,12 +84,17 @@ def test_compare_of_many_refuses_before_it_reads_rows(
 
 
 def test_a_table_for_no_screen_has_lines_that_can_be_read() -> None:
-    cells = [cell("t", f"checkpoint-{i}00", i / 100) for i in range(60)]
+    cells = [
+        cell(f"a_task_{t:02}_val", f"checkpoint-{i}00", i / 100, clusters=9)
+        for t in range(60)
+        for i in range(60)
+    ]
     form = formats.FORMS["terminal"]
     assert form.wide is not None
     text = form.wide(cells, False)
-    table = text.split("\n\nvalues")[0]
-    assert max(map(len, table.splitlines())) <= formats.WIDE
+    assert max(map(len, text.split("\n"))) <= formats.WIDE
+    assert "rough: a_task_00_val, a_task_01_val," in text
+    assert "a_task_05_val, and 54 more\n" in text
     assert [f"checkpoint-{i}00" in text for i in range(60)] == [True] * 60
 
 
@@ -143,7 +148,12 @@ def test_clusters_are_named_as_before() -> None:
         for name, key in zip(found, keys, strict=True):
             members.setdefault(name, set()).add(key)
         for name, inside in members.items():  # named by its one image, or as it is stated
-            assert inside == {name} or name in {s.cluster for s in samples}
+            assert inside == {name} or name in {s.cluster or s.id for s in samples}
+        linked = [{key, f"stated {s.cluster or s.id}"} for s, key in zip(samples, keys, strict=True)]
+        for _ in samples:  # what shares a link is one cluster, and nothing else is
+            linked = [set().union(*(other for other in linked if other & one)) for one in linked]
+        together = [[one == other for other in linked] for one in linked]
+        assert together == [[one == other for other in found] for one in found]
 
 
 def test_names_of_files_are_judged_as_their_parts_say() -> None:

@@ -103,6 +103,7 @@ NAMED = {
 MADE = {
     "by a made name": ("import importlib", "return importlib.import_module('hel' + 'per').WORD", "helper.py"),
     "as text": ("", "exec(Path('helper.py').read_text(), globals()); return WORD", "helper.py"),
+    "as a script": ("import runpy", "return runpy.run_path('helper.py')['WORD']", "helper.py"),
 }
 
 
@@ -155,6 +156,14 @@ def test_a_change_of_what_a_model_imports_makes_another_run(way: str) -> None:
     assert [run(spec), runs()] == ["new", 2]
     rewrite(changed, "'new'", "'old'")
     assert [run(spec), runs()] == ["old", 2]  # the first one again
+
+
+def test_a_model_is_the_file_that_was_named_not_one_of_its_name_beside_the_task() -> None:
+    beside = model(answer="return 'beside the task'", file="data/mine.py")
+    spec = model(answer="return 'named'")
+    assert (run(spec, allow_code=True), run(beside, allow_code=True)) == ("named", "beside the task")
+    Path("mine.py").unlink()
+    assert run(spec, allow_code=True) == "beside the task"
 
 
 def test_a_file_alone_is_named_by_its_digest_as_before() -> None:

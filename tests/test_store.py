@@ -371,13 +371,27 @@ def test_a_file_of_another_version_is_not_overwritten(task: Path, tmp_path: Path
 
 
 def test_how_a_file_is_laid_out_is_not_in_its_seal(task: Path, tmp_path: Path) -> None:
-    """`jq -S` and other line ends change no content."""
+    """`jq -S`, other line ends and a byte order mark change no content."""
     mine = ran(task, tmp_path / "out")
     for name in ("run.json", "scores.json"):
         content = json.loads((mine / name).read_text())
         text = json.dumps(content, sort_keys=True, indent=4).replace("\n", "\r\n")
-        (mine / name).write_bytes(text.encode())
+        (mine / name).write_bytes(text.encode("utf-8-sig"))
     assert reading(mine) == ["", "", ""]
+
+
+def test_a_journal_of_which_nothing_is_left_is_asked_again(
+    task: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a power cut leaves it: as long as it was, and all zero."""
+    mine = ran(task, tmp_path / "out")
+    whole = (mine / "scores.json").read_bytes()
+    part = mine / "predictions" / "0.jsonl"
+    part.write_bytes(bytes(part.stat().st_size))
+    assert main(["score", str(mine), "--data-root", str(task.parent)]) == 2
+    assert "its answers are gone or damaged; the `evalkit run` command" in capsys.readouterr().err
+    assert ran(task, tmp_path / "out") == mine
+    assert (mine / "scores.json").read_bytes() == whole
 
 
 def test_a_damaged_run_does_not_stop_an_estimate(task: Path, tmp_path: Path) -> None:

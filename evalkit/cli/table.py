@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from evalkit.evaluation import progress
+from evalkit import printing
 from evalkit.files import atomic_write
 from evalkit.options.verbs import TableOptions
 from evalkit.printing import put
@@ -17,7 +17,7 @@ def table(options: TableOptions) -> int:
     screen = screen_width() if options.output is None else None
     text, left_out = formats.render(formats.cells_of(options), options, screen)
     for sentence in left_out:
-        progress.say(sentence)
+        printing.say(sentence)
     if options.output is not None:
         atomic_write(Path(options.output), text)
     else:

@@ -177,8 +177,12 @@ class Mapped(Named[T]):
         self._add_name(name)
         self._values.append(plain)
 
+    def plain(self, name: str) -> Any:
+        """The plain data of a name. Raises KeyError."""
+        return self._values[self._place(name)]
+
     def __getitem__(self, name: str) -> T:
-        return self._make(name, self._values[self._place(name)])
+        return self._make(name, self.plain(name))
 
 
 class Samples(Sequence[Sample]):
@@ -280,9 +284,12 @@ class Index:
     def __init__(self, names: Sequence[str]) -> None:
         hashes = np.fromiter(map(hash, names), np.int64, len(names))
         order = np.argsort(hashes, kind="stable")
-        self._hashes = array("q", hashes[order].tobytes())
+        hashes = hashes[order]
+        self._hashes = array("q", hashes.tobytes())
         self._order = array("I", order.astype(np.uint32).tobytes())
         self._names = names
+        self._last: tuple[str | None, int] = (None, -1)  # what was found last, and where
+        self._guessed = len(names) if (hashes[1:] != hashes[:-1]).all() else 0  # none where a name may repeat
 
     def __len__(self) -> int:
         return len(self._names)
@@ -294,7 +301,21 @@ class Index:
         return iter(self._names)
 
     def get(self, name: str) -> int | None:
-        """The position of a name, the first where there are several; None where it has none."""
+        """The position of a name, the first where there are several; None where it has none. Names are mostly
+        asked for in their order: the one found last and the one after it are found without a search."""
+        last, place = self._last
+        if name == last:
+            return place
+        place += 1
+        if not (place < self._guessed and self._names[place] == name):
+            found = self._search(name)
+            if found is None:
+                return None
+            place = found
+        self._last = name, place
+        return place
+
+    def _search(self, name: str) -> int | None:
         wanted = hash(name)
         at = bisect_left(self._hashes, wanted)
         while at < len(self._hashes) and self._hashes[at] == wanted:
@@ -337,13 +358,27 @@ class _Store:
         self.kept: dict[int, Any] = {}  # targets that cannot be copied
         self.odd_sizes: dict[int, Any] = {}
         self._seen: tuple[int, tuple[ImageRef, ...], str] = (-1, (), "")
+        self._last: tuple[int, Sample | None] = (-1, None)
 
     def sample(self, i: int) -> Sample:
-        images, cluster = self._shown(i)
-        fields, choices = self._asked(i)
-        return Sample(
-            self.names.get(i), images, fields, self.target(i), self.size(i), self.group(i), cluster, choices
-        )
+        """The sample at a position. The last one is kept: who asked a question meets it again with its
+        answer."""
+        place, sample = self._last
+        if sample is None or place != i:
+            images, cluster = self._shown(i)
+            fields, choices = self._asked(i)
+            sample = Sample(
+                self.names.get(i),
+                images,
+                fields,
+                self.target(i),
+                self.size(i),
+                self.group(i),
+                cluster,
+                choices,
+            )
+            self._last = i, sample
+        return sample
 
     def images(self, i: int) -> tuple[ImageRef, ...]:
         return self._shown(i)[0]

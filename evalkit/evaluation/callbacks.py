@@ -19,5 +19,5 @@ def load(spec: str | OnScores) -> OnScores:
     """The function that `FILE.py:NAME` names; a function is taken as it is. Raises UserError."""
     if callable(spec):
         return spec
-    function: OnScores = own_code.load(spec, f"--on-scores {spec}", "function")
+    function: OnScores = own_code.load(spec, f"--on-scores {spec}", "function", typed=True)
     return function

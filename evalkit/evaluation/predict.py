@@ -30,6 +30,7 @@ from evalkit.evaluation import score as scoring
 from evalkit.evaluation.plan import Plan, ToScore, again, fresh, recorded, requests
 from evalkit.evaluation.stamps import Stamps
 from evalkit.reading import unchanged
+from evalkit.runs import store
 from evalkit.runs.journal import Entry, Journal, Predictions
 from evalkit.runs.store import RunFolder, scores_of
 from evalkit.tasks import calls
@@ -251,7 +252,7 @@ def score(run: ToScore, datasets: DatasetCache) -> list[Score]:
     predictions = Predictions(entries, run.wanted)
     if recorded is None or not predictions:
         bad = (recorded or {}).get("bad_images", {})
-        why = next(iter(bad.values()), "its folder was emptied while it ran")
+        why = next(iter(bad.values()), f"its answers are gone or damaged; {store.AGAIN}")
         raise DataError(f"{run.task.name}: nothing is left to score in {run.folder.path}: {why}")
     try:
         return _score(run, recorded, predictions, datasets)
@@ -262,11 +263,11 @@ def score(run: ToScore, datasets: DatasetCache) -> list[Score]:
 
 
 def _score(
-    run: ToScore, recorded: Mapping[str, Any], predictions: Mapping[str, Prediction], datasets: DatasetCache
+    run: ToScore, recorded: Mapping[str, Any], predictions: Predictions, datasets: DatasetCache
 ) -> list[Score]:
     covered = run.coverage(len(predictions))
     metrics = scoring.metrics_of(run.task)
-    inputs = scoring.inputs_digest(run.task, run.data, predictions, covered, run.parser, metrics)
+    inputs = scoring.inputs_digest(run.task, run.data, predictions.digest(), covered, run.parser, metrics)
     before = _scored_before(run.folder, recorded)
     if before is not None and before.get("inputs") == inputs and unchanged(before.get("used", {})):
         return scores_of(run.folder)
@@ -366,6 +367,8 @@ def _note_used(plan: Plan, model: Model, record: dict[str, Any]) -> None:
     """Writes into run.json, before an answer is kept, which files the model has read to give it. Raises
     ModelError where one is not what it was planned with, or what earlier answers were made with."""
     used, known = model.used(), record.get("used", {})
+    if not used:
+        return
     for path, digest in used.items():
         planned = {**plan.identity.get("used", {}), **known}.get(path, digest)
         if planned != digest:

@@ -38,6 +38,11 @@ class Stamps:
                 self._before.append(hash(settled_state(path)))
             last = path
         self._places = Index(every)
+        self._last: tuple[ImageRef | None, State | None, str] = (
+            None,
+            None,
+            "",
+        )  # an image, its state, its stamp
 
     def of(self, sample: Sample) -> tuple[str, ...]:
         """What is recorded with the answer: a stamp for each image."""
@@ -48,7 +53,11 @@ class Stamps:
         place = self._places.get(image.path)
         if place is None or self._before[place] != hash(state):
             state = None
-        return _name(image, self._root) + _known(image, state)
+        last, before, stamp = self._last
+        if image.member or image is not last or state != before:  # a member also hangs on its container
+            stamp = _name(image, self._root) + _known(image, state)
+            self._last = image, state, stamp
+        return stamp
 
 
 class Shown:

@@ -56,7 +56,7 @@ def embedded(spec: str, resolution: Any) -> str:
 
 def _backend_class(rest: str) -> type[Model] | None:
     """The class of `module:REST` if it is itself a backend; None if it must be wrapped as one."""
-    cls = own_code.load(rest, f"module:{rest}", kind=ModelError, fresh=True)
+    cls = own_code.load(rest, f"module:{rest}", kind=ModelError, fresh=True, typed=True)
     return cls if issubclass(cls, Model) else None
 
 

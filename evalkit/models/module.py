@@ -54,7 +54,7 @@ class Module(Model):
         return cls(asked.spec, given, ours.get("resolution"), ours.get("batch_size", "auto")).as_checkpoint()
 
     def __post_init__(self) -> None:
-        self.cls = own_code.load(self.spec, f"module:{self.spec}", kind=ModelError)
+        self.cls = own_code.load(self.spec, f"module:{self.spec}", kind=ModelError, typed=True)
         self.name = str(getattr(self.cls, "name", self.cls.__name__))
         self.where = f"module:{self.spec}"
         self._method = "answer_batch" if hasattr(self.cls, "answer_batch") else "answer"

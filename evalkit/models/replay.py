@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cache, cached_property
@@ -22,7 +23,9 @@ from evalkit.types import Checkpoint, ImageRef, Model, Opening, Prediction, Prep
 
 TEXT_VERSION = 1  # raised by hand whenever the same file could give other text
 _FIELDS = [f.name for f in fields(Prediction)]
+_of_prediction = operator.attrgetter(*_FIELDS)
 KNOWN = {*_FIELDS} - {"id", "prompt", "image_digests", "sizes"}
+_MORE = sorted(KNOWN - {"text"})
 
 
 @dataclass(eq=False)
@@ -80,9 +83,9 @@ class Replay(Model):
 
     def identity(self) -> Mapping[str, Any]:
         """A digest of the recorded answers; neither their place on disk nor their order matters."""
-        digest = hashlib.sha256()
-        for name in sorted(self.recorded):
-            known = _values(self.recorded[name])
+        digest, recorded = hashlib.sha256(), self.recorded
+        for name in sorted(recorded):
+            known = (name, *recorded.plain(name)) if isinstance(recorded, Mapped) else _values(recorded[name])
             known = known if known[-1] else known[:-1]  # as before a sample could have several calls
             digest.update(repr(known).encode("utf-8", "surrogatepass"))
         return {"backend": "replay", "text_version": TEXT_VERSION, "answers": digest.hexdigest()}
@@ -174,12 +177,12 @@ class Replay(Model):
 
 def _values(prediction: Prediction) -> tuple[Any, ...]:
     """The fields in their order."""
-    return tuple([getattr(prediction, name) for name in _FIELDS])
+    return _of_prediction(prediction)
 
 
 def _prediction(where: str, name: str, text: str, line: Mapping[str, Any]) -> Prediction:
     """One record as a prediction; keys that a prediction does not have are ignored."""
-    kept: dict[str, Any] = {k: line[k] for k in KNOWN - {"text"} if line.get(k) is not None}
+    kept: dict[str, Any] = {k: line[k] for k in _MORE if line.get(k) is not None}
     try:
         for key, kind in (("tokens", int), ("logprobs", float)):
             if key in kept:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from evalkit.report.columns import HALF, interval
 from evalkit.runs import scored_run
 from evalkit.runs.copies import originals
 from evalkit.runs.naming import Named, adapter, labels
@@ -35,6 +36,7 @@ STAMPS = {
     "unidentified": ("?", "unidentified: the model's class doesn't say what it is, so never gone on with"),
 }
 WHOLE = "–"  # in place of the metric where a task has none
+_LISTED = 6  # names in a line below the table
 
 
 @dataclass(frozen=True)
@@ -70,15 +72,14 @@ class Cell:
         return "".join(STAMPS[name][0] for name in self.stamped)
 
     def text(self) -> str:
-        """`92.4 ±1.6†`, in hundredths."""
+        """`92.4 ±1.6†`, or `5.1 [0.2, 31.2]†`, in hundredths."""
         score = self.score
         if self.not_scored:
             return SUBMISSION if self.not_scored.startswith(SUBMISSION) else "not scored"
         if self.runs:
             over = "" if self.stdev is None else f" ±{100 * self.stdev:.1f}"
             return f"{100 * score.value:.1f}{over} ({_counted(self.runs)}){self.stamps}"
-        half = "" if score.low is None or score.high is None else f" ±{50 * (score.high - score.low):.1f}"
-        return f"{100 * score.value:.1f}{half}{self.stamps}"
+        return f"{100 * score.value:.1f}{interval(score.value, score.low, score.high)}{self.stamps}"
 
 
 def _counted(runs: int) -> str:
@@ -266,10 +267,10 @@ def notes(cells: Sequence[Cell], pair: bool = False, marked: bool = True) -> lis
         )
     few = sorted({c.score.task for c in cells if c.score.clusters < FEW and not c.runs})
     if few:
-        found.append(f"fewer than {FEW} images, so the interval is rough: {', '.join(few)}")
+        found.append(f"fewer than {FEW} images, so the interval is rough: {_first(few, ', ')}")
     found += [f"{mark} {meaning}" for mark, meaning in STAMPS.values() if mark in used]
     adapters = dict.fromkeys(f"{c.model} {c.adapter}" for c in cells if c.adapter)
-    found += [f"adapters: {'; '.join(adapters)}"] if adapters else []
+    found += [f"adapters: {_first(list(adapters))}"] if adapters else []
     invalid = [
         f"{c.model}: {c.score.task} {c.score.invalid} of {c.score.n * (c.runs or 1)}{_why(c.score)}"
         for c in cells
@@ -279,7 +280,7 @@ def notes(cells: Sequence[Cell], pair: bool = False, marked: bool = True) -> lis
     own = dict.fromkeys(c.score.task for c in cells if c.task_file.get("prompt_source") == "unpublished")
     if own:
         found.append(
-            f"prompt unpublished, so evalkit's own; not comparable with the papers: {', '.join(own)}"
+            f"prompt unpublished, so evalkit's own; not comparable with the papers: {_first(list(own), ', ')}"
         )
     doubts = dict.fromkeys(f"warning: {c.score.task}: {doubt}" for c in cells for doubt in c.doubts)
     found += doubts
@@ -288,10 +289,14 @@ def notes(cells: Sequence[Cell], pair: bool = False, marked: bool = True) -> lis
         ("unreadable answers, scored as wrong", invalid),
         ("answers as they are", odd),
     ):
-        unique = list(dict.fromkeys(each))
-        more = f"; and {len(unique) - 6} more" if len(unique) > 6 else ""
-        found += [f"{what}: " + "; ".join(unique[:6]) + more] if unique else []
+        found += [f"{what}: {_first(list(dict.fromkeys(each)))}"] if each else []
     return found
+
+
+def _first(named: Sequence[str], between: str = "; ") -> str:
+    """As many as a line holds, and how many more there are."""
+    more = [f"and {len(named) - _LISTED:,} more"] if len(named) > _LISTED else []
+    return between.join([*named[:_LISTED], *more])
 
 
 def _why(score: Score) -> str:
@@ -314,7 +319,7 @@ def _reason(cell: Cell) -> str:
 def _spread(cells: Sequence[Cell]) -> str:
     if any(c.runs for c in cells):
         return "the standard deviation over runs (n − 1) that differ by the seed in their name"
-    return "half of the 95 % interval (clustered by image)"
+    return f"{HALF} (clustered by image)"
 
 
 def in_order(cells: Sequence[Cell]) -> list[Cell]:

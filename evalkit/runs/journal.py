@@ -9,8 +9,10 @@ import contextlib
 import dataclasses
 import fcntl
 import functools
+import hashlib
 import json
 import math
+import operator
 import os
 import re
 import time
@@ -23,6 +25,8 @@ from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from evalkit.data.packed import Named
 from evalkit.errors import ResultsError
@@ -60,7 +64,8 @@ class Predictions(Mapping[str, Prediction]):
 
     def __init__(self, entries: Mapping[str, Entry], names: Sequence[str]) -> None:
         self._entries, self._names = entries, names
-        self._all = set(names) if len(names) < len(entries) else None
+        self._length = sum(name in entries for name in names)
+        self._all = set(names) if self._length < len(entries) else None  # None: no entry is of another sample
 
     def __getitem__(self, name: str) -> Prediction:
         if self._all is not None and name not in self._all:
@@ -74,7 +79,31 @@ class Predictions(Mapping[str, Prediction]):
         return (name for name in self._names if name in self._entries)
 
     def __len__(self) -> int:
-        return sum(name in self._entries for name in self._names)
+        return self._length
+
+    def digest(self) -> str:
+        """Of all that scores are computed from, independent of the order of the answers and of how they came
+        to be there."""
+        entries = self._entries
+        if isinstance(entries, _Filed):
+            every = bytearray().join(map(entries.content, self))
+        else:
+            every = bytearray().join(_content(entries[name].prediction) for name in self)
+        ordered = np.frombuffer(every, f"S{_DIGEST}").copy()
+        ordered.sort()
+        return hashlib.sha256(ordered.tobytes()).hexdigest()
+
+
+_DIGEST = 16  # bytes
+_scored = operator.attrgetter(
+    "id", "text", "tokens", "logprobs", "image_digests", "sizes", "end_logprob", "calls"
+)
+
+
+def _content(prediction: Prediction) -> bytes:
+    """A digest of what scores are computed from."""
+    text = repr(_scored(prediction)).encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(text, digest_size=_DIGEST).digest()
 
 
 # --- reading -------------------------------------------------------------------------------------
@@ -164,12 +193,13 @@ def _odd(file: _File, take: Callable[[int, int, Entry], None]) -> Counter[str]:
 
 class _Filed(Named[Entry]):
     """Entries that stay in their journals, from which each is read when it is asked for: of a million, each
-    there once, 40 MB are kept instead of a gigabyte."""
+    there once, 60 MB are kept instead of a gigabyte."""
 
     def __init__(self, files: Sequence[_File]) -> None:
         super().__init__()
         self._files = files
         self._number, self._at, self._length = array("H"), array("Q"), array("Q")
+        self._content = bytearray()
         self._opened = [self._open(file.path) for file in files]
 
     def _open(self, path: Path) -> int:
@@ -185,6 +215,12 @@ class _Filed(Named[Entry]):
         self._number.append(number)
         self._at.append(at)
         self._length.append(length)
+        self._content += _content(entry.prediction)
+
+    def content(self, name: str) -> bytes:
+        """As `_content` of the prediction, which is not read again."""
+        place = self._place(name)
+        return bytes(self._content[place * _DIGEST : (place + 1) * _DIGEST])
 
     def __getitem__(self, name: str) -> Entry:
         place = self._place(name)
@@ -291,17 +327,19 @@ def _write(file: FileIO, data: bytes) -> None:
 
 # --- one line ------------------------------------------------------------------------------------
 
-_DEFAULTS = {f.name: f.default for f in dataclasses.fields(Prediction)}
+_KEYS = tuple(f.name for f in dataclasses.fields(Prediction))
+_USUAL = tuple(f.default for f in dataclasses.fields(Prediction))
+_values = operator.attrgetter(*_KEYS)
 
 
 def encode(entry: Entry, digest: str) -> bytes:
     """One line: the prediction without fields at their defaults, the stamps, the run, and a crc32 of the
     run's whole digest and all that."""
-    content: dict[str, Any] = {}
-    for key, default in _DEFAULTS.items():
-        if (value := getattr(entry.prediction, key)) != default:
-            content[key] = value
-    content |= {"stamps": entry.stamps} if entry.stamps else {}
+    content = {
+        k: v for k, v, usual in zip(_KEYS, _values(entry.prediction), _USUAL, strict=True) if v != usual
+    }
+    if entry.stamps:
+        content["stamps"] = entry.stamps
     content["run"] = digest[:NAMED]
     data = encoded(json_text(content, compact=True)[:-1])
     return data + b',"crc":"%08x"}\n' % _checksum(data, digest)
@@ -337,7 +375,8 @@ def _entry(data: bytes) -> Entry | str:
         content = json.loads(data + b"}")
         content.pop("run", None)
         stamps = tuple(s for s in content.pop("stamps", ()) if isinstance(s, str))
-        if unknown := content.keys() - _KINDS.keys():
+        if not _KINDS.keys() >= content.keys():
+            unknown = content.keys() - _KINDS.keys()
             return f"of another version of evalkit, with {', '.join(sorted(map(repr, unknown)))}"
         given = {key: _KINDS[key](value) for key, value in content.items()}
         return Entry(Prediction(**given), stamps)

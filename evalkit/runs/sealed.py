@@ -15,6 +15,7 @@ from evalkit.errors import Damaged, ResultsError
 from evalkit.files import atomic_write, json_text
 
 SCHEMA = 2  # raised when a file's meaning changes; older ones are migrated on reading
+_SORTED = json.JSONEncoder(sort_keys=True)
 OURS = ("schema", "seal")  # the keys that are added here
 
 
@@ -43,7 +44,8 @@ def read(path: Path, remedy: str, may_be_foreign: bool = False) -> dict[str, Any
     it, or, where it `may_be_foreign`, another program.
     """
     try:
-        content = json.loads(path.read_bytes().decode())
+        with open(path, "rb", buffering=0) as file:
+            content = json.loads(file.readall().decode("utf-8-sig"))
     except FileNotFoundError:
         return None
     except NotADirectoryError:
@@ -78,4 +80,4 @@ def _migrated(path: Path, content: dict[str, Any]) -> dict[str, Any]:
 
 def _seal(content: Any) -> str:
     """A digest of what the file says, however it is laid out."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+    return hashlib.sha256(_SORTED.encode(content).encode()).hexdigest()[:16]

@@ -25,7 +25,9 @@ from evalkit.runs.journal import Answers, Entry, Journal
 from evalkit.runs.kinds import Kind, anything, each, flag, mapping, number, optional, record, text, whole
 from evalkit.types import Score
 
+JOURNALS = "predictions"  # the folder of a run's journals
 OLD = "an older evalkit stored no number; `evalkit score` says why"
+AGAIN = "the `evalkit run` command that made it, said again, asks for them again"
 RUN = "the `evalkit run` command that made it, said again, writes it anew and keeps what was answered"
 _TASK = record({"path": text, "overrides": mapping(text), "data": mapping(anything)})
 _ASKED = record({"limit": optional(whole), "seed": whole, "ids": optional(each(text))})
@@ -55,11 +57,24 @@ _ROW = record(
 # --- one run -------------------------------------------------------------------------------------
 
 
-def keep_task(output: Path, name: str, text: str) -> Path:
-    """Keeps the file of a task that was made for a run, below the output folder; returns its path."""
-    path = output / "tasks" / f"{name}.yaml"
-    atomic_write(path, text)
-    return path
+def task_file(output: Path, name: str) -> Path:
+    """Where the file of a task that was made for a run is kept."""
+    return output / "tasks" / f"{name}.yaml"
+
+
+def keep_task(path: Path, text: str) -> None:
+    """Writes the file of a task that was made for a run."""
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        atomic_write(path, text)
+
+
+def forget_tasks(paths: Iterable[Path], folders: Iterable[Path]) -> None:
+    """Takes away such files, and of the folders, inner ones first, those that are empty now."""
+    for path in paths:
+        path.unlink(missing_ok=True)
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 State = tuple[tuple[str, int, int], ...]
@@ -149,19 +164,19 @@ class RunFolder:
     def answers(self, digest: str, run: Mapping[str, Any] | None) -> Answers:
         """The journals' answers that are of the run with this digest, `run` being its run.json: the last one
         for each sample. Damaged lines are dropped, those of other runs left aside."""
-        return journal.read(self.path / "predictions", digest, self._unsealed(digest, run))
+        return journal.read(self.path / JOURNALS, digest, self._unsealed(digest, run))
 
     def each_answer(self, run: Mapping[str, Any]) -> Iterator[Entry]:
         """What `answers` reads, a line after the other, in such an order that of several for one sample the
         last one counts; `run` is run.json."""
         unsealed = self._unsealed(run["digest"], run)
-        return journal.every_line(self.path / "predictions", run["digest"], unsealed)
+        return journal.every_line(self.path / JOURNALS, run["digest"], unsealed)
 
     def is_answered(self, run: Mapping[str, Any] | None) -> bool:
         """Whether `answers` would have one; `run` is run.json."""
         if run is None:
             return False
-        return journal.any_of(self.path / "predictions", run["digest"], self._unsealed(run["digest"], run))
+        return journal.any_of(self.path / JOURNALS, run["digest"], self._unsealed(run["digest"], run))
 
     def entries(self) -> Mapping[str, Entry]:
         """The run's answers by sample id, as `answers` says; none where there is no run.json."""
@@ -171,7 +186,7 @@ class RunFolder:
     def state(self) -> State:
         """The state of run.json and the journals: another one when a process has written since."""
         found = []
-        for path in (self.path / "run.json", *journal.parts(self.path / "predictions")):
+        for path in (self.path / "run.json", *journal.parts(self.path / JOURNALS)):
             with contextlib.suppress(OSError):
                 stat = path.stat()
                 found.append((path.name, stat.st_size, stat.st_mtime_ns))
@@ -188,7 +203,7 @@ class RunFolder:
         known = self._unsealed(digest, run)
         if known is not None:
             return dict(known)
-        return {p.name: p.stat().st_size for p in journal.parts(self.path / "predictions")}
+        return {p.name: p.stat().st_size for p in journal.parts(self.path / JOURNALS)}
 
     def _unsealed(self, digest: str, run: Mapping[str, Any] | None) -> Mapping[str, int] | None:
         """As `unsealed`, None where all journals may be older. Of a damaged run.json it is enough that it
@@ -210,7 +225,7 @@ class RunFolder:
 
     def remove(self) -> None:
         """Removes the folder. Raises ResultsError while another process writes it."""
-        for part in journal.parts(self.path / "predictions"):
+        for part in journal.parts(self.path / JOURNALS):
             with Journal(part, ""):
                 pass
         with refusals(self.path):
@@ -218,7 +233,7 @@ class RunFolder:
 
     def journal(self, digest: str, part: str = "0") -> Journal:
         """The journal to which the run with this digest appends."""
-        return Journal(self.path / "predictions" / f"{part}.jsonl", digest)
+        return Journal(self.path / JOURNALS / f"{part}.jsonl", digest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,15 +276,20 @@ def find(paths: Iterable[Path]) -> list[RunFolder]:
         if path.name == "run.json":
             path = path.parent
         runs = [path] if (path / "run.json").is_file() else _below(path)
-        if not runs and (path / "predictions").is_dir():
+        if not runs and (path / JOURNALS).is_dir():
             raise ResultsError(f"{path}: its run.json is gone; {RUN}")
         found.update((run, RunFolder(run)) for run in runs)
     return list(found.values())
 
 
 def _below(path: Path) -> list[Path]:
-    """The run folders below a folder, in order of name; `Path.rglob` takes five times as long."""
-    found = [folder for folder, inner, files in os.walk(path) if "run.json" in files or "run.json" in inner]
+    """The run folders below a folder, in order of name; `Path.rglob` takes five times as long. Folders of
+    journals hold none."""
+    found = []
+    for folder, inner, files in os.walk(path):
+        if "run.json" in files or "run.json" in inner:
+            found.append(folder)
+            inner[:] = [name for name in inner if name != JOURNALS]
     found.sort(key=lambda folder: [*folder.split(os.sep), "run.json"])  # as the paths of the files
     return [Path(folder) for folder in found if os.path.exists(os.path.join(folder, "run.json"))]
 

@@ -88,6 +88,8 @@ class Joining:
 
     def add(self, prediction: Prediction) -> Prediction | None:
         """The sample's prediction with its last answer; None before."""
+        if not self._whole:
+            return prediction
         sample = sample_of(prediction.id, self._whole)
         whole = self._whole.get(sample)
         if whole is None:
