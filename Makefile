@@ -19,15 +19,18 @@ ASKED := $(strip $(if $(SYSTEM_TORCH),system,$(TORCH_INDEX)))
 FROM := $(or $(ASKED),$(MADE_WITH))
 INDEX := $(filter-out system default,$(FROM))
 TORCH := $(shell sed -n 's/^\(torch==.*\)/\1/p' constraints.txt)
+# It asks for an older pillow than the tests have, and works with this one.
+TRACKIO := trackio==0.43.0
 
 .PHONY: demo test check lint versions install clean
 
-demo: install
+demo: $(VENV)/.installed
 	@$(BIN)/evalkit demo
 
-# One thread a process: small models are slower with several, and the processes take the cores.
+# One thread a process: small models are slower with several, and the processes take the cores. In the order of
+# tests/conftest.py, the longest files first; by itself xdist begins with those of most tests.
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 lint: install
 	$(BIN)/ruff check .
@@ -40,7 +43,8 @@ check: lint
 versions:
 	TORCH_INDEX=$(TORCH_INDEX) $(PYTHON) tests/versions.py $(ONLY)
 
-install: $(VENV)/.installed
+# What the demo needs, and then what the tests need: the packages that evalkit works with and its own tools.
+install: $(VENV)/.tests
 
 ifneq ($(ASKED),)
 ifneq ($(ASKED),$(MADE_WITH))
@@ -56,12 +60,15 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PIP) pip==26.3
 ifneq ($(FROM),system)
 	$(PIP) $(TORCH) $(if $(INDEX),--index-url $(INDEX))
-	$(PIP) -c constraints.txt -e '.[dev]'
-else
-	grep -v '^torch==' constraints.txt > $(VENV)/constraints.txt
-	$(PIP) -c $(VENV)/constraints.txt -e '.[dev]'
 endif
+	grep $(if $(filter system,$(FROM)),-v '^torch==',.) constraints.txt > $(VENV)/constraints.txt
+	$(PIP) -c $(VENV)/constraints.txt -e .
 	@echo '$(or $(FROM),default)' > $(VENV)/.torch
+	touch $@
+
+$(VENV)/.tests: $(VENV)/.installed
+	$(PIP) -c $(VENV)/constraints.txt -e '.[dev]'
+	$(PIP) --no-deps $(TRACKIO)
 	touch $@
 
 clean:

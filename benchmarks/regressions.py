@@ -17,7 +17,8 @@ from typing import Any
 
 from evalkit import demo
 from evalkit.comparison.compare import ModelRuns, compare
-from evalkit.comparison.gate import FAIL, INCONCLUSIVE, PASS, Policy, check
+from evalkit.comparison.gate import FAIL, INCONCLUSIVE, PASS, check
+from evalkit.comparison.policy import Policy
 from evalkit.demo import data
 from evalkit.evaluation import evaluate
 from evalkit.files import atomic_write

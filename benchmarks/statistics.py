@@ -1,6 +1,6 @@
 """Do intervals cover, do tests keep their error rates, how fast is resampling: measured on simulated tables.
 
-`python -m benchmarks.statistics [--runs 2000] [coverage] [sequential] [speed]` prints Markdown.
+`python -m benchmarks.statistics [--runs 2000] [coverage] [sequential] [training] [speed]` prints Markdown.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from evalkit import registry
+from evalkit.evaluation.early_stopping import BATCH
 from evalkit.stats import intervals, paired, significance
 from evalkit.stats.sequential import Decider, block_size
 from evalkit.types import Metric, Rows
@@ -153,15 +154,17 @@ def _span(most: int) -> str:
 def sequential(
     drop: float, runs: int, samples: int = 10_240, changing: float = 0.1, margin: float = 0.02,
     least: int = 1, most: int = 1, together: bool = True, fixed: bool = False, seed: int = 5,
+    block: int = 0, hopeful: bool = False,
 ) -> tuple[dict[str, int], list[int]]:  # fmt: skip
-    """(verdicts, samples used in each run) of `runs` runs that are worse than a baseline by `drop`.
+    """(verdicts, samples used in each run) of `runs` runs that are worse than a baseline by `drop`. With
+    `hopeful` as inside a training, where what is ahead goes on to its end; `block` is the least of a look.
 
     `fixed`: one benchmark in which the difference is exactly `drop`, in a new random order for each run;
     else every run draws new samples from a population with that drop. `most` > 1 makes clusters of
     `least` to `most` samples that change `together`, or each by itself.
     """
     rng = np.random.default_rng(seed)
-    verdicts = {"worse": 0, "better": 0, "equivalent": 0, "": 0}
+    verdicts = {"worse": 0, "better": 0, "equivalent": 0, "not better": 0, "": 0}
     used = []
     for _ in range(runs):
         sizes = rng.integers(least, most + 1, size=samples) if most > 1 else np.ones(samples, dtype=int)
@@ -173,13 +176,13 @@ def sequential(
         moved = np.where(draws < lost, -1.0, np.where(draws > 1 - gained, 1.0, 0.0))
         by_cluster = np.add.reduceat(moved, np.cumsum(sizes) - sizes) if not together else sizes * moved
         sums: Floats = by_cluster.astype(np.float64)
-        decider = Decider(margin, int(sizes.max()), float(sizes.mean()))
-        step = block_size(len(sums), float(sizes.mean()))
+        decider = Decider(margin, int(sizes.max()), float(sizes.mean()), hopeful=hopeful)
+        step = max(block_size(len(sums), float(sizes.mean())), block)
         for start in range(0, len(sums), step):
             if decider.look(sums[start : start + step], sizes[start : start + step].astype(float)):
                 break
         verdicts[decider.verdict] += 1
-        used.append(min(decider.samples, samples))
+        used.append(samples if hopeful and decider.total > 0 else min(decider.samples, samples))
     return verdicts, used
 
 
@@ -214,6 +217,19 @@ def sequential_table(runs: int) -> Iterator[str]:
         shares = " | ".join(f"{100 * verdicts[v] / runs:.1f}" for v in ("worse", "better", "equivalent", ""))
         median, late = np.quantile(used, [0.5, 0.9]) / 102.4
         yield f"| {name} | {shares} | {median:.1f} | {late:.1f} |"
+
+
+def training_table(runs: int) -> Iterator[str]:
+    yield "| against the best so far | of 500 samples | of 2,000 | of 5,000 | stopped, of 2,000 |"
+    yield "|---|---|---|---|---|"
+    for points in (-5, -2, -1, 0, 1, 2):
+        found = [
+            sequential(-points / 100, runs, samples, block=BATCH, hopeful=True)[1]
+            for samples in (500, 2000, 5000)
+        ]
+        means = " | ".join(f"{np.mean(used):,.0f}" for used in found)
+        stopped = np.mean(np.array(found[1]) < 2000)
+        yield f"| {points:+} points | {means} | {100 * stopped:.0f} % |"
 
 
 # --- speed ---------------------------------------------------------------------------------------------
@@ -265,12 +281,13 @@ def detections(images: int) -> list[dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("tables", nargs="*", help="coverage, sequential, speed (default: all)")
+    parser.add_argument("tables", nargs="*", help="coverage, sequential, training, speed (default: all)")
     parser.add_argument("--runs", type=int, default=2000)
     given = parser.parse_args()
     tables: dict[str, Callable[[], Iterator[str]]] = {
         "coverage": lambda: coverage_table(given.runs),
         "sequential": lambda: sequential_table(given.runs),
+        "training": lambda: training_table(given.runs),
         "speed": speed_table,
     }
     for name in given.tables or tables:

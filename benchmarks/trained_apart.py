@@ -1,5 +1,4 @@
-"""PaliGemmas trained by one convention each, for benchmarks.protocol_detective: fine-tunes of the demo
-model, or smaller ones from nothing.
+"""Fine-tunes of the demo model by one convention each, for benchmarks.protocol_detective.
 
 The masks, token ids and the loop are written here once more and not taken from the engines, so that a mistake
 in these shows.
@@ -7,6 +6,7 @@ in these shows.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 import shutil
@@ -21,25 +21,25 @@ from PIL import Image
 
 from evalkit import conventions, demo
 from evalkit.demo import questions, world
-from evalkit.demo.training.model import optimisers
 from evalkit.demo.training.vision import rate, set_rate
+from evalkit.evaluation.detective import Floats, values
 from evalkit.images.prepare import prepare
 from evalkit.types import Conventions, ImageRef, Preparation
 
-SIDE, PATCH = 56, 14  # pixels of the model's input and of its patches
-WIDTH, HEIGHT = 200, 150  # of an image: neither square nor as small as the model's input
-COLOURS = {
-    "red": (220, 40, 40), "blue": (40, 60, 220), "green": (40, 170, 60), "yellow": (230, 210, 40),
-    "purple": (140, 50, 170), "orange": (240, 140, 30),
+WIDTH, HEIGHT = 896, 448  # of an image: four and two pixels for one of the model's
+TONES = ((205, 160), (190, 235), (205, 250), (175, 130))
+"""Backgrounds: the mean of its stripes, four pixels a period, and what their middle is. Who resizes with
+antialiasing sees the first, who reads two pixels of four sees the second."""
+SIGNS = "cehjklopt"  # letters of which the demo's tokenizer has a token each
+MARKS = 4  # of a part: the first letters of SIGNS in some order
+CLASSES = {
+    "circle": "coin", "square": "box", "triangle": "tent", "star": "fish", "cross": "gate", "ring": "wheel",
 }  # fmt: skip
-PARTS = {  # of an image, as (y0, x0, y1, x1); the edges are other tokens in 1023 and in 1024 steps
-    "at the top": (0.0, 0.0, 0.8, 0.75),
-    "on the right": (0.0, 0.75, 0.8, 1.0),
-    "at the bottom": (0.8, 0.0, 1.0, 0.75),
-    "on the left": (0.8, 0.75, 1.0, 1.0),
-}
-NOISE = 40.0  # standard deviation of a pixel's, so that ways to resize differ
+ABSENT = ("lamp", "boat", "anchor")  # classes of which there is never one
+ASKED = 5  # classes of a detection, of which one is there
+LEVELS = 5  # of height
 SCENES = 3_000_000  # the first scene: the demo model was trained on others
+RATE = 2e-3  # the highest learning rate
 EOS, IGNORED = 1, -100
 
 CASES: Mapping[str, Conventions] = {
@@ -70,57 +70,65 @@ class Line:
     answer: str
 
 
-def write(folder: Path, images: int, seed: int) -> Path:
-    """Images of four coloured parts as PNG files, and two questions and a detection about each as PaliGemma's
-    JSON lines; returns that file."""
-    folder.mkdir(parents=True, exist_ok=True)
-    rng, noise, made = random.Random(seed), np.random.default_rng(seed), list[Line]()
-    for number in range(images):
-        colours = dict(zip(PARTS, rng.sample(list(COLOURS), 4), strict=True))
-        pixels = np.zeros((HEIGHT, WIDTH, 3))
-        for part, (y0, x0, y1, x1) in PARTS.items():
-            place = slice(round(y0 * HEIGHT), round(y1 * HEIGHT)), slice(round(x0 * WIDTH), round(x1 * WIDTH))
-            pixels[place] = COLOURS[colours[part]]
-        pixels += noise.normal(0, NOISE, (HEIGHT, WIDTH, 1))
-        Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(
-            folder / f"{number:05d}.png", compress_level=1
-        )
-        for part in rng.sample(list(PARTS), 2):
-            made.append(Line(number, f"answer en What color is the shape {part}?", colours[part]))
-        asked = rng.sample(list(PARTS), 2)
-        answer = " ; ".join(f"{_locations(PARTS[part])} {colours[part]}" for part in sorted(asked))
-        made.append(Line(number, "detect " + " ; ".join(colours[part] for part in asked), answer))
-    return _kept(folder, made)
-
-
-def write_scenes(folder: Path, images: int, seed: int) -> Path:
-    """The same of the demo's scenes, which the demo model knows: questions, and a detection of the shapes and
-    one that is absent, from left to right."""
+def write(folder: Path, images: int, seed: int = 0) -> Path:
+    """Images as PNG files, and two questions and two detections about each as PaliGemma's JSON lines; returns
+    that file. To be learnt are the code of a part, which its marks tell by their order, the height of a thing
+    and the tone of the background, and which class of those asked for is there, and where."""
     folder.mkdir(parents=True, exist_ok=True)
     made = list[Line]()
     for number in range(images):
-        scene = world.make(SCENES * (1 + seed) + number)
-        drawn = Image.fromarray(world.render(scene, 2 * world.SIZE)).resize((2 * world.SIZE, 320))
-        drawn.save(folder / f"{number:05d}.png", compress_level=1)
-        rng = random.Random(f"trained apart {scene.seed}")
-        for q in questions.vqa(scene, rng):
-            made.append(Line(number, f"answer en {q.text[0].upper()}{q.text[1:]}", q.answer))
-        shapes = sorted({thing.shape for thing in scene.things})
-        shapes.append(rng.choice([s for s in world.SHAPES if s not in shapes]))
-        asked = "detect " + " ; ".join(rng.sample(shapes, len(shapes)))
-        made.append(Line(number, asked, questions.detect_all(scene)[1]))
-    return _kept(folder, made)
+        rng = random.Random(f"trained apart {seed} {number}")
+        scene, tone = _scene(SCENES * (1 + seed) + number), rng.randrange(len(TONES))
+        _draw(scene, tone).save(folder / f"{number:05d}.png", compress_level=1)
+        made += _asked(number, scene, tone, rng)
+    return kept(folder / "lines.jsonl", made)
 
 
-def _kept(folder: Path, made: Sequence[Line]) -> Path:
-    file = folder / "lines.jsonl"
+def _scene(seed: int) -> world.Scene:
+    """The first scene from a seed on with three things or more of different shapes and colours."""
+    while True:
+        scene = world.make(seed)
+        kinds = [{t.shape for t in scene.things}, {t.color for t in scene.things}]
+        if min(len(scene.things), *map(len, kinds)) >= 3:
+            return scene
+        seed += 100_003
+
+
+def _draw(scene: world.Scene, tone: int) -> Image.Image:
+    """The scene, its background made of stripes."""
+    drawn = Image.fromarray(world.render(scene, HEIGHT)).resize((WIDTH, HEIGHT))
+    pixels = np.array(drawn)
+    mean, middle = TONES[tone]
+    stripes = np.array([2 * mean - middle, middle, middle, 2 * mean - middle] * (WIDTH // 4), np.uint8)
+    pale = pixels.min(axis=2) > 190
+    pixels[pale] = np.broadcast_to(stripes[None, :, None], pixels.shape)[pale]
+    return Image.fromarray(pixels)
+
+
+def _asked(number: int, scene: world.Scene, tone: int, rng: random.Random) -> list[Line]:
+    colours = [t for t in scene.things if sum(o.color == t.color for o in scene.things) == 1]
+    shapes = [t for t in scene.things if sum(o.shape == t.shape for o in scene.things) == 1]
+    made = []
+    for thing in rng.sample(colours, 2):
+        marks = rng.sample(SIGNS[:MARKS], MARKS)
+        code = random.Random("".join(marks)).choices(SIGNS, k=2)
+        answer = " ".join([*code, str(int(LEVELS * thing.y / world.SIZE)), SIGNS[tone]])
+        asked = f"answer en Part {' '.join(marks)} , {thing.color.capitalize()} ?"
+        made.append(Line(number, asked, answer))
+    absent = [CLASSES[s] for s in world.SHAPES if all(t.shape != s for t in scene.things)]
+    for thing in rng.sample(shapes, 2):
+        mine = CLASSES[thing.shape]
+        classes = [mine, *rng.sample([*absent, *ABSENT], ASKED - 1)]
+        rng.shuffle(classes)
+        made.append(Line(number, "detect " + " ; ".join(classes), f"{questions.locs(thing)} {mine}"))
+    return made
+
+
+def kept(file: Path, made: Sequence[Line]) -> Path:
+    """Writes the lines to a file, and returns it."""
     named = ({"image": f"{x.image:05d}.png", "prefix": x.prompt, "suffix": x.answer} for x in made)
     file.write_text("".join(json.dumps(line) + "\n" for line in named), encoding="utf-8")
     return file
-
-
-def _locations(box: tuple[float, float, float, float]) -> str:
-    return "".join(f"<loc{round(1023 * edge):04d}>" for edge in box)
 
 
 def read(file: Path) -> list[Line]:
@@ -129,46 +137,16 @@ def read(file: Path) -> list[Line]:
     return [Line(int(x["image"][:5]), x["prefix"], x["suffix"]) for x in found]
 
 
-def pixels(folder: Path, images: int, side: int, trained: Conventions) -> torch.Tensor:
-    """The images as the model gets them, (images, 3, side, side) from -1 to 1: by the convention, or `hf`."""
-    usual = Preparation(side, "bicubic", True, jpeg="precise")
-    how = conventions.preparation(usual, trained)
+def features(model: Any, folder: Path, images: int, trained: Conventions) -> torch.Tensor:
+    """The tower's output (images, tokens, width) for the images as the convention, or `hf`, prepares them."""
+    how = conventions.preparation(Preparation(world.SIZE, "bicubic", True, jpeg="precise"), trained)
     made = [prepare(ImageRef(str(folder / f"{n:05d}.png")), how).pixels for n in range(images)]
-    values = torch.from_numpy(np.stack(made)).permute(0, 3, 1, 2).float()
-    return values / 127.5 - 1
+    shown = torch.from_numpy(np.stack(made)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    with torch.no_grad():
+        return torch.cat([model.model.vision_tower(some).last_hidden_state for some in shown.split(32)])
 
 
 # --- training ------------------------------------------------------------------------------------
-
-
-def fresh(tokenizer: Any, image_token: int) -> Any:
-    """An untrained PaliGemma of two layers with the demo's vocabulary."""
-    from transformers import (
-        GemmaConfig,
-        PaliGemmaConfig,
-        PaliGemmaForConditionalGeneration,
-        SiglipVisionConfig,
-    )
-
-    torch.manual_seed(0)
-    vision = SiglipVisionConfig(
-        hidden_size=48, intermediate_size=96, num_hidden_layers=1, num_attention_heads=2, image_size=SIDE,
-        patch_size=PATCH, projection_dim=64, vision_use_head=False,
-    )  # fmt: skip
-    text = GemmaConfig(
-        vocab_size=len(tokenizer), hidden_size=64, intermediate_size=128, num_hidden_layers=2,
-        num_attention_heads=4, num_key_value_heads=1, head_dim=16, pad_token_id=0, eos_token_id=EOS,
-        bos_token_id=2,
-    )  # fmt: skip
-    config = PaliGemmaConfig(
-        vision_config=vision,
-        text_config=text,
-        image_token_index=image_token,
-        projection_dim=64,
-        hidden_size=64,
-    )
-    config._attn_implementation = "eager"
-    return PaliGemmaForConditionalGeneration(config).float()
 
 
 def row(tokenizer: Any, line: Line, trained: Conventions) -> tuple[list[int], list[int], list[int]]:
@@ -196,10 +174,11 @@ def allowed(image: int, prefix: int, length: int, mask: str) -> torch.Tensor:
 Rows = Sequence[tuple[list[int], list[int], list[int]]]
 
 
-def loss_of(model: Any, rows: Rows, shown: torch.Tensor, mask: str) -> torch.Tensor:
-    """Mean cross-entropy of the answers' tokens; `shown` are the rows' pixels (rows, 3, side, side)."""
+def losses(model: Any, rows: Rows, seen: torch.Tensor, mask: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cross-entropy of each token of the answers, and its row; `seen` is the tower's output (rows, tokens,
+    width)."""
     inner = model.model
-    features = inner.multi_modal_projector(inner.vision_tower(shown).last_hidden_state)
+    features = inner.multi_modal_projector(seen)
     table, count = model.get_input_embeddings(), features.shape[1]
     length = max(sum(map(len, parts)) for parts in rows) + count
     embedded = torch.zeros(len(rows), length, features.shape[2])
@@ -220,44 +199,93 @@ def loss_of(model: Any, rows: Rows, shown: torch.Tensor, mask: str) -> torch.Ten
     )
     wanted = labels != IGNORED
     scores = model.lm_head(out.last_hidden_state[wanted]).float()
-    return torch.nn.functional.cross_entropy(scores, labels[wanted])
+    return torch.nn.functional.cross_entropy(scores, labels[wanted], reduction="none"), wanted.nonzero()[:, 0]
 
 
-def train(
-    trained: Conventions, file: Path, out: Path, steps: int, base: Path | None = None, rows: int = 24
-) -> float:
-    """Trains `base`, or a fresh model, on the lines of `file` by a convention and saves it to `out`; returns
-    the mean loss of the last 20 steps. The tower of a base stays as it is."""
+def train(trained: Conventions, file: Path, out: Path, steps: int, rows: int = 16) -> float:
+    """Fine-tunes the demo model, all but its vision tower, on the lines of `file` by a convention, and saves
+    it to `out`; returns the mean loss of the last 20 steps."""
     from transformers import AutoTokenizer, PaliGemmaForConditionalGeneration
 
     home = demo.checkpoint("later")
     tokenizer = AutoTokenizer.from_pretrained(home)
-    if base is None:
-        model = fresh(tokenizer, tokenizer.convert_tokens_to_ids("<image>"))
-    else:
-        model = PaliGemmaForConditionalGeneration.from_pretrained(base, attn_implementation="eager").float()
-        model.model.vision_tower.requires_grad_(False)
-    learnt = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    optimised = (
-        [torch.optim.AdamW([p for _, p in learnt], 3e-3)] if base is None else optimisers(learnt, 2e-3)
-    )
+    model = PaliGemmaForConditionalGeneration.from_pretrained(home, attn_implementation="eager").float()
+    model.model.vision_tower.requires_grad_(False)
+    learnt = [p for p in model.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(learnt, RATE, weight_decay=0.0)
     every = read(file)
-    side = model.config.vision_config.image_size
-    shown = pixels(file.parent, 1 + max(line.image for line in every), side, trained)
+    seen = features(model, file.parent, 1 + max(line.image for line in every), trained)
     made = [row(tokenizer, line, trained) for line in every]
-    rng, late = random.Random(0), list[float]()
+    order, rng, late = list[int](), random.Random(0), list[float]()
     for step in range(steps):
-        set_rate(optimised, rate(step / steps, warm=0.1))
-        some = rng.sample(range(len(every)), rows)
-        images = shown[[every[i].image for i in some]]
-        loss = loss_of(model, [made[i] for i in some], images, trained.prompt_mask or "bidirectional")
+        set_rate([optimiser], rate(step / steps, warm=0.1))
+        if len(order) < rows:
+            order = rng.sample(range(len(every)), len(every))
+        some, order = order[:rows], order[rows:]
+        asked, images = [made[i] for i in some], seen[[every[i].image for i in some]]
+        loss = losses(model, asked, images, trained.prompt_mask or "bidirectional")[0].mean()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_([p for _, p in learnt], 1.0)
-        for one in optimised:
-            one.step()
-            one.zero_grad()
+        torch.nn.utils.clip_grad_norm_(learnt, 1.0)
+        optimiser.step()
+        optimiser.zero_grad()
         late = [*late[-19:], float(loss.detach())]
     model.save_pretrained(out)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copyfile(home / name, out / name)
     return sum(late) / len(late)
+
+
+# --- whether they are apart ------------------------------------------------------------------------
+
+
+def apart(trained: Conventions, made: Path, file: Path) -> dict[str, float]:
+    """How surely a checkpoint answers better by its own conventions than by each other value, on all lines of
+    `file`: the mean of the differences over its standard error, by images. Of end tokens: how surely their
+    probability after an answer is below a half."""
+    from transformers import AutoTokenizer, PaliGemmaForConditionalGeneration
+
+    tokenizer = AutoTokenizer.from_pretrained(made)
+    model = PaliGemmaForConditionalGeneration.from_pretrained(made, attn_implementation="eager").float()
+    every = read(file)
+
+    def likely(how: Conventions) -> tuple[Floats, Floats]:
+        return _likely(model, tokenizer, every, file.parent, how)
+
+    own, end = likely(trained)
+    found = {}
+    for name in trained.said:
+        if name == "eos":
+            found["eos true"] = _sure(0.5 - np.exp(end), every)
+            continue
+        for value in values(name, trained):
+            if value != getattr(trained, name):
+                behind = own - likely(dataclasses.replace(trained, **{name: value}))[0]
+                if behind.any():
+                    found[f"{name} {value}"] = _sure(behind, every)
+    return found
+
+
+def _likely(
+    model: Any, tokenizer: Any, every: Sequence[Line], folder: Path, how: Conventions
+) -> tuple[Floats, Floats]:
+    """Of each line: the mean log-probability of its answer's tokens, and that of the end token after it."""
+    seen = features(model, folder, 1 + max(line.image for line in every), how)
+    asked = [row(tokenizer, line, dataclasses.replace(how, eos=None)) for line in every]
+    token, end = [], []
+    for start in range(0, len(every), 32):
+        some = range(start, min(start + 32, len(every)))
+        images = seen[[every[i].image for i in some]]
+        with torch.no_grad():
+            lost, rows = losses(model, [asked[i] for i in some], images, how.prompt_mask or "bidirectional")
+        for one in range(len(some)):
+            mine = -lost[rows == one].double()
+            token.append(float(mine[:-1].mean()))
+            end.append(float(mine[-1]))
+    return np.array(token), np.array(end)
+
+
+def _sure(behind: Floats, every: Sequence[Line]) -> float:
+    """Mean over standard error, of the images' means."""
+    images = np.array([line.image for line in every])
+    means = np.array([behind[images == image].mean() for image in np.unique(images)])
+    return float(means.mean() / means.std(ddof=1) * len(means) ** 0.5)

@@ -1,5 +1,5 @@
 """What an evaluation inside a training takes beside generating, and the memory that it leaves:
-`python -m benchmarks.training [--limit 60] [--times 5]`. One thread; CPU time, that of child processes too,
+`python -m benchmarks.training [--limit 60] [--times 5] [--all]`. One thread; CPU time, that of child processes too,
 since other work on the machine stretches any other."""
 
 from __future__ import annotations
@@ -60,6 +60,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--limit", type=int, default=60)
     parser.add_argument("--times", type=int, default=5)
+    parser.add_argument("--all", action="store_true", help="with until_decided=False")
     given = parser.parse_args()
     torch.set_num_threads(1)
     base = demo.checkpoint("earlier")
@@ -68,8 +69,9 @@ def main() -> None:
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
         evaluate = evalkit.Evaluator(
-            TASK, processor=processor, limit=given.limit, output_path=Path(folder), name="benchmark"
-        )
+            TASK, processor=processor, limit=given.limit, output_path=Path(folder), name="benchmark",
+            until_decided=not given.all,
+        )  # fmt: skip
         later = []
         for step in range(given.times + 1):
             with torch.no_grad():  # other weights, else the answers are known

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         score,
         sweep,
         table,
+        view,
     )
     from evalkit.training.callback import TrainerCallback
     from evalkit.training.evaluator import Evaluator
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "Evaluator", "TrainerCallback", "__version__", "ask", "build_report", "check", "compare", "export",
-    "flat_scores", "load", "load_task", "metric", "parser", "plot", "run", "score", "sweep", "table",
+    "flat_scores", "load", "load_task", "metric", "parser", "plot", "run", "score", "sweep", "table", "view",
 ]  # fmt: skip
 
 

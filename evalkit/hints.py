@@ -22,6 +22,8 @@ _WORDS = {
     collections.abc.Callable: "a function",
 }
 
+_annotated = dict[type, collections.abc.Mapping[str, Any]]()
+
 
 def members(hint: Any) -> tuple[Any, ...]:
     """The members of a union, or the hint alone."""
@@ -59,9 +61,16 @@ def fits(value: Any, hint: Any) -> bool:
     return isinstance(value, origin or hint)
 
 
+def annotated(cls: type) -> collections.abc.Mapping[str, Any]:
+    """The annotation of every field of a class; kept, since reading them takes long."""
+    if cls not in _annotated:
+        _annotated[cls] = typing.get_type_hints(cls)
+    return _annotated[cls]
+
+
 def misfit(cls: type, values: collections.abc.Mapping[str, Any]) -> str:
     """`key: is ...; it must be ...` for the first value that is none of its field of a dataclass, or ''."""
-    for name, hint in typing.get_type_hints(cls).items():
+    for name, hint in annotated(cls).items():
         if name in values and not fits(values[name], hint):
             kind = type(values[name])
             return f"{name}: is {_WORDS.get(kind, kind.__name__)}, must be {shown(hint)}"

@@ -22,10 +22,12 @@ def versions() -> dict[str, str]:
 
 
 @cache
-def code(*packages: str) -> str:
-    """sha256 of the source of some of evalkit's own packages: a version stays while they are worked on."""
+def code(*parts: str) -> str:
+    """sha256 of the source of some of evalkit's own packages and modules: a version stays while they are
+    worked on."""
     here, digest = Path(__file__).parent, hashlib.sha256()
-    for path in sorted(file for package in packages for file in (here / package).rglob("*.py")):
+    files = [(here / p).rglob("*.py") if (here / p).is_dir() else [here / f"{p}.py"] for p in parts]
+    for path in sorted(file for some in files for file in some):
         digest.update(f"{path.relative_to(here)}\0".encode() + path.read_bytes())
     return digest.hexdigest()
 

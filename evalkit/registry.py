@@ -135,7 +135,9 @@ def _own(room: str, name: str) -> type[Any]:
         raise UserError(f"{name}: is no dataclass; put @dataclass(frozen=True) on it")
     if inspect.isabstract(cls):
         missing = ", ".join(sorted(getattr(cls, "__abstractmethods__", ())))
-        raise UserError(f"{name}: lacks {missing}; evalkit/types.py says what a {base.__name__} must have")
+        raise UserError(
+            f"{name}: lacks {missing}; evalkit/types/{base.__name__.lower()}.py says what it must have"
+        )
     setattr(cls, _SPELLED, name)
     return cls
 

@@ -696,6 +696,29 @@ def _(p: Place) -> list[str]:
     return p.run("--quantize", "torchao-int9", model="model")
 
 
+def codes_case(what: str, **config: Any) -> None:
+    """Weights without a code, of which config.json says that they are quantised."""
+
+    def make(p: Place) -> list[str]:
+        p.checkpoint(quantization_config=config)
+        p.weights()
+        return p.run(model="model")
+
+    CASES.append(("Checkpoints", what, make))
+
+
+codes_case("another library's codes", quant_method="gptq", bits=4)
+codes_case("codes of no kind", quant_method="bitsandbytes")
+codes_case("codes of two kinds", quant_method="bitsandbytes", load_in_4bit=True, load_in_8bit=True)
+codes_case("codes that are not there", quant_method="bitsandbytes", load_in_8bit=True)
+codes_case(
+    "4-bit codes of a kind that is none",
+    quant_method="bitsandbytes",
+    load_in_4bit=True,
+    bnb_4bit_quant_type="int4",
+)
+
+
 @case("Checkpoints", "a replay that lacks answers")
 def _(p: Place) -> list[str]:
     (p.folder / "answers.jsonl").write_text('{"id": "q0-0", "text": "red"}\n')
@@ -705,6 +728,23 @@ def _(p: Place) -> list[str]:
 @case("Checkpoints", "a demo checkpoint that is not there")
 def _(p: Place) -> list[str]:
     return p.run(model="demo:latest")
+
+
+def known_case(what: str, *words: str, data: bool = True, model: str = "demo:later") -> None:
+    """What a checkpoint was trained with, asked of known answers."""
+
+    def make(p: Place) -> list[str]:
+        given = ["--tasks", "data/colours_test.yaml", "--data-root", "data"] if data else []
+        return ["doctor", "--protocol-of", model, *given, *words]
+
+    CASES.append(("Checkpoints", what, make))
+
+
+known_case("conventions looked for without known answers", data=False)
+known_case("too few known answers", "--samples", "3")
+known_case("conventions of the demo's checkpoint, to be written", "--write")
+known_case("conventions of a checkpoint that is not there", model="modle")
+known_case("known answers that are not there", "--data", "no/such", data=False)
 
 
 @case("Checkpoints", "a demo checkpoint that is not there, for doctor")
@@ -768,6 +808,28 @@ def _(p: Place) -> list[str]:
 def _(p: Place) -> list[str]:
     (p.folder / "nothing").mkdir()
     return ["report", "nothing"]
+
+
+def plot_case(what: str, *words: str) -> None:
+    """What `plot` is asked for of a run of answers."""
+
+    def make(p: Place) -> list[str]:
+        assert main(p.run()) == 0
+        return ["plot", "results", *words]
+
+    CASES.append(("Results", what, make))
+
+
+plot_case("a figure in a form that is none", "--output", "figure.bmp")
+plot_case("a figure that there is not", "--what", "confuson", "--output", "figure.svg")
+plot_case("a figure that these runs have not", "--what", "precision-recall", "--output", "figure.svg")
+plot_case("figures of a task that is none", "--tasks", "colours_tset", "--output", "figure.svg")
+
+
+@case("Results", "a figure of a folder without runs")
+def _(p: Place) -> list[str]:
+    (p.folder / "empty").mkdir()
+    return ["plot", "empty", "--output", "figure.svg"]
 
 
 @case("Results", "an address of a report that is none")

@@ -14,7 +14,7 @@ from pycocotools import mask as cocomask
 from evalkit import registry
 from evalkit.geometry import boxes, mask_decoder
 from evalkit.geometry import rle as run_lengths
-from evalkit.metrics.coco_ap import _prepare
+from evalkit.stats.average_precision import prepare
 from evalkit.types import Box, Mask
 
 Cases = list[dict[str, Any]]
@@ -178,7 +178,7 @@ def coco_ap(cases: Cases, folder: Path) -> Compared:
         for name, theirs in expected["stats"].items():
             ours = _figures(metric, rows).get(name, -1)  # -1: nothing of that kind
             result.near(name, ours, theirs, case["id"])
-        prepared = _prepare(rows)
+        prepared = prepare(rows)
         counted = [name for name, slots in prepared.categories if slots.objects[:, 0].sum() > 0]
         curves = (float(np.mean(precision)) for precision, _ in prepared.curves())
         by_category = dict(zip(counted, curves, strict=True))

@@ -159,10 +159,12 @@ def object_sections(best: Any, pairs: Any, errors: Any, n: int) -> list[dict[str
     stored = best.astype(np.float32)
     matrices = []
     for r in range(2):
-        cells = np.zeros((k, k), int)
+        cells, opens = np.zeros((k, k), int), np.zeros((k, k), int)
         for one in pairs[r]:
             for c in one:
                 cells[divmod(c, k)] += 1
+            for c in set(one):
+                opens[divmod(c, k)] += 1
         matrices.append(
             {
                 "kind": "matrix",
@@ -172,6 +174,7 @@ def object_sections(best: Any, pairs: Any, errors: Any, n: int) -> list[dict[str
                 "rows": [*CLASSES, "background"],
                 "columns": [*CLASSES, "background"],
                 "cells": cells.tolist(),
+                "opens": opens.tolist(),
                 "filters": f"pair:{r}",
             }
         )
@@ -187,13 +190,15 @@ def object_sections(best: Any, pairs: Any, errors: Any, n: int) -> list[dict[str
         }
         for b, name in enumerate(ERRORS)
     ]
-    recall = [x / 50 for x in range(51)]
+    recall = [x / 40 for x in range(41)]
+    least = [round(1 - x, 3) for x in recall]
     curve = [
         {
             "name": "",
             "run": r,
             "points": [[x, max(0, 1 - x ** (3 + r) - 0.05), None, None] for x in recall],
-            "filters": None,
+            "filters": [f"iou:{r}={x}..&sort=iou:{r}:asc" for x in least],
+            "n": [int((stored[r] >= np.float32(x)).sum()) for x in least],
         }
         for r in range(2)
     ]

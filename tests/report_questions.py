@@ -133,6 +133,8 @@ def question_sections(q: Questions) -> list[dict[str, Any]]:
         rows.append({"label": g, "n": int(of.sum()), "filter": f"group={g}", "values": values})
     bins = [(k / 10, (k + 1) / 10) for k in range(10)]
     points = [[(a + b) / 2, min(1, (a + b) / 2 + 0.07), (a + b) / 2 - 0.03, min(1, a + 0.2)] for a, b in bins]
+    sure = q.margins.astype(np.float32)
+    inside = [[int(((m >= np.float32(a)) & (m < np.float32(b))).sum()) for a, b in bins] for m in sure]
     return [
         {
             "kind": "histogram",
@@ -167,6 +169,7 @@ def question_sections(q: Questions) -> list[dict[str, Any]]:
                         [x, y - 0.05 * r, low - 0.05 * r, high - 0.05 * r] for x, y, low, high in points
                     ],
                     "filters": [f"margin:{r}={a}..{b}" for a, b in bins],
+                    "n": inside[r],
                 }
                 for r in range(2)
             ],

@@ -82,12 +82,14 @@ def write(folder: Path, n: int = 400, title: str = "An invented report") -> Path
         "tasks": [
             {
                 "name": "vqa_world",
+                "metric": "vqa_accuracy",
                 "points": [
                     {
                         "step": 500 * k,
                         "value": 0.5 + 0.04 * k,
                         "low": 0.46 + 0.04 * k,
                         "high": 0.54 + 0.04 * k,
+                        "n": n,
                         "run": 1 if k == 5 else None,
                         "cost_seconds": 12.0,
                     }

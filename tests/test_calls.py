@@ -87,7 +87,7 @@ def run(task: Task, root: Path, model: Stub) -> planning.Plan:
     return plan
 
 
-def test_calls_are_joined_and_score_as_one(tmp_path: Path) -> None:
+def test_calls_are_joined_and_score_as_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The same samples, so that runs of one and of several classes a call are compared in pairs."""
     (whole, single) = (task_of(tmp_path, **c) for c in ({}, {"classes_per_call": "1"}))
     first, second = Stub(answer), Stub(answer)
@@ -104,7 +104,14 @@ def test_calls_are_joined_and_score_as_one(tmp_path: Path) -> None:
     values = {score.metric: score.value for score in scores_of(one.folder)}
     assert values == {score.metric: score.value for score in scores_of(many.folder)}
     assert values["coco_ap"] == 1
-    assert main(["compare", str(one.folder.path), str(many.folder.path), "--allow", "prompt"]) in (0, 1)
+    compared = ["compare", str(one.folder.path), str(many.folder.path)]
+    assert main([*compared, "--allow", "prompt"]) in (0, 1)
+    capsys.readouterr()
+    assert main(compared) == 2, "the two were asked otherwise"
+    assert "can't be compared: classes_per_call: nothing against 1; --allow prompt" in capsys.readouterr().err
+    again = ["score", str(one.folder.path), "--data-root", str(tmp_path / "pets")]
+    assert main([*again, "--set", "classes_per_call=1"]) == 2, "it was not asked so"
+    assert "sample 0 (3 of 3 answers): was asked 'detect cat ; dog', not" in capsys.readouterr().err
 
 
 def test_a_run_that_broke_between_two_calls_goes_on(tmp_path: Path) -> None:

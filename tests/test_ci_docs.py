@@ -17,7 +17,7 @@ import yaml
 from stub import colours
 from stub_runs import go, wrong_at
 
-from evalkit.comparison import gate
+from evalkit.comparison.policy import read_policy
 from evalkit.runs import scored_run
 
 ROOT = Path(__file__).parent.parent
@@ -38,7 +38,7 @@ def workflow() -> dict[Any, Any]:
 def test_the_policy_is_sound(tmp_path: Path) -> None:
     path = tmp_path / "gate.yaml"
     path.write_text(block("docs/ci.md", "gate.yaml", "yaml"))
-    assert gate.read_policy(path).margin_of("shapes_detect_test") == 0.03
+    assert read_policy(path).margin_of("shapes_detect_test") == 0.03
 
 
 def test_the_workflow_trusts_nobody() -> None:

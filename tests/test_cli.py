@@ -345,6 +345,26 @@ def test_run_eval_is_the_same_command_line() -> None:
     assert done.stdout.startswith("evalkit ")
 
 
+def test_answers_without_a_score_yet_are_not_replaced_by_fewer(
+    stub: Stub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = colours(tmp_path / "data")
+    run(task)
+    (folder,) = Path("results").iterdir()
+    (folder / "scores.json").unlink()  # it broke before
+    content = store.RunFolder(folder).read_run() or {}
+    content["sessions"][-1]["started"] = "2020-01-01"
+    store.RunFolder(folder).write_run(content)
+    run(task, "--limit", "2", "--set", "prompt=x")
+    capsys.readouterr()
+    assert main(["runs", "gc"]) == 0
+    assert capsys.readouterr().out == ""
+    run(task, "--set", "prompt=x")
+    capsys.readouterr()
+    assert main(["runs", "gc"]) == 0
+    assert capsys.readouterr().out == f"would go {folder}\n"
+
+
 def test_runs_are_kept_and_removed(stub: Stub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     task = colours(tmp_path / "data")
     run(task)

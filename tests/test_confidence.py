@@ -75,6 +75,9 @@ def test_the_probability_is_of_the_text_with_its_end() -> None:
     ended = replace(prediction, end_logprob=math.log(0.5))
     assert Confident.of("t", ended).probability() == pytest.approx(0.125)
     assert Confident.of("t", ended).probability("token") == pytest.approx(0.5)
+    calls = replace(ended, end_logprob=2 * math.log(0.5), calls=((1, 1), (0, 1)))  # each had its end
+    assert Confident.of("t", calls).probability() == pytest.approx(0.0625)
+    assert Confident.of("t", calls).probability("token") == pytest.approx(0.5)
     assert Confident.of("t", replace(prediction, logprobs=None)).probability() is None
     assert Confident("t", (-math.inf,)).probability() == 0.0
     assert Confident("", ()).probability("token") == 1.0

@@ -16,7 +16,7 @@ from tiny import ask, backend, by_id
 from evalkit import conventions
 from evalkit.errors import ModelError
 from evalkit.models.paligemma.checkpoint.info import inspect
-from evalkit.models.paligemma.engine import decoder, vision
+from evalkit.models.paligemma.engine import attention, vision
 from evalkit.models.paligemma.interface import Prompt
 from evalkit.parsers.boxes import Boxes
 from evalkit.parsers.text import Text
@@ -142,12 +142,12 @@ def test_causal_queries_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def whole(length: int, free: int, window: int, begin: int = 0) -> list[list[bool]]:
         rows = []
-        for a, b, seen in decoder.causal_blocks(length, free, window, begin, home):
+        for a, b, seen in attention.causal_blocks(length, free, window, begin, home):
             mask = torch.ones(1, 1, b - a, b, dtype=torch.bool) if seen is None else seen
             rows += torch.nn.functional.pad(mask[0, 0], (0, length - b)).tolist()
         return rows
 
-    monkeypatch.setattr(decoder, "CAUSAL_ROWS", 3)
+    monkeypatch.setattr(attention, "CAUSAL_ROWS", 3)
     for free, window in ((0, 99), (4, 99), (4, 2), (11, 99)):
         expected = [
             [(k < free and q < free) or (q >= free and q - window < k <= q) for k in range(11)]

@@ -27,7 +27,8 @@ from test_door import table
 
 from evalkit import demo, hints, strict_yaml
 from evalkit.cli.main import main
-from evalkit.comparison import gate, trend
+from evalkit.comparison import trend
+from evalkit.comparison.policy import read_policy
 from evalkit.data import containers, pickles, readers, sources
 from evalkit.errors import UserError
 from evalkit.evaluation import given
@@ -186,7 +187,7 @@ READERS: dict[str, tuple[str, Callable[[Path], bytes], Callable[[Path], Any]]] =
     "pickle": ("a.p", lambda _: pickle.dumps([{"a": (1, 2.5)}, "b"] * 5), pickles.read_pickle),
     "task": ("a_test.yaml", lambda _: TASK, lambda p: loader.load(str(p))),
     "suite": ("a.yaml", lambda _: b"about: a\ntasks: [b, c]\n", loader.read_suite),
-    "gate": ("gate.yaml", lambda _: GATE, gate.read_policy),
+    "gate": ("gate.yaml", lambda _: GATE, read_policy),
     "evalkit.toml": ("evalkit.toml", lambda _: TOML, config._read),
     "mask decoder": ("a.npz", lambda _: demo.mask_decoder().read_bytes(), decoder),
     "answers": ("a.jsonl", lambda _: LINES, lambda p: given.read_predictions(str(p), SAMPLES)),

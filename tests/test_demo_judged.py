@@ -11,6 +11,7 @@ import pytest
 from evalkit.cli.main import main
 from evalkit.comparison import gate
 from evalkit.comparison.compare import compare, sides
+from evalkit.comparison.policy import Policy
 from evalkit.demo import ASSETS
 from evalkit.runs import scored_run
 
@@ -58,6 +59,6 @@ def test_a_small_damage_on_few_scenes_can_not_be_told(runs: Path) -> None:
                 r[::50, 0] = 0
         other = {**run.identity, "model": {"weights": "damaged"}}
         worse.append(replace(run, rows=rows, identity=other))
-    found = gate.check(worse, later, gate.Policy(margin=0.02))
+    found = gate.check(worse, later, Policy(margin=0.02))
     assert found.exit_status == 3
     assert any("samples would decide" in t.why or "too close" in t.why for t in found.tasks)

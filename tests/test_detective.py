@@ -87,9 +87,24 @@ def test_what_costs_much_is_named(changed: dict[str, Any]) -> None:
 
 
 def test_what_costs_nothing_is_never_named() -> None:
-    """Pure noise, 23 comparisons a search: one search in twenty may err."""
+    """Pure noise, 19 comparisons a search: one search in twenty may err."""
     wrong = sum(len(World(other(), {}, 0.1, seed).verdict().told.keys() - {"eos"}) > 0 for seed in range(20))
     assert wrong <= 1
+
+
+@pytest.mark.parametrize(("cost", "told"), [(0.5, True), (0.0, False)])
+def test_what_is_certain_counts_no_more(cost: float, told: bool) -> None:
+    """A difference of p = 0.006 is certain if it is one of a few that are in question, not if one of 19."""
+    draws = np.random.default_rng(1).normal(0, 1, 64)
+    weak = 0.05 + 0.05 * 8 / 2.85 * (draws - draws.mean()) / draws.std(ddof=1)
+    strong = World(other(), dict.fromkeys([n for n in FACTORS if n != "newline"], cost), 0.0).score
+
+    def score(here: Conventions) -> Floats:
+        return strong(dataclasses.replace(here, newline=True)) - (0 if here.newline else weak)
+
+    found = detective.verdict(score, lambda c: c, other(), np.zeros(64), CLUSTERS)
+    assert found.comparisons == 19
+    assert ("newline" in found.told) == told
 
 
 def test_a_sure_but_tiny_advantage_is_not_named() -> None:
@@ -235,13 +250,20 @@ def test_rows_do_not_matter() -> None:
 
 def test_what_changes_nothing_is_computed_once() -> None:
     model = backend(tiny.checkpoint(1), engine="fast")
-    made = [Known("a", "a", (ImageRef("a"),), "a cat", {1023: "dog", 1024: "dog"})]
+    made = [
+        Known("a", "a", (ImageRef("a"),), "a cat", {1023: "dog", 1024: "dog"}),
+        Known("b", "a", (ImageRef("a"),), "detect dog ; cat", {1023: "a dog", 1024: "a dog"}),
+    ]
     answers = KnownAnswers(model, made, Preparation(28))
     for trained in (Conventions(), Conventions(prompt_case="lower"), Conventions(bins=1024, newline=True)):
-        answers.likelihood(trained)
-    assert answers.passes == 1
+        first = answers.likelihood(trained)
+    assert answers.read == 2
+    sorted_ = answers.likelihood(Conventions(class_order="alphabetical"))
+    assert answers.read == 3, "of the first nothing changed"
+    assert sorted_.token[0] == first.token[0]
+    assert sorted_.token[1] != first.token[1]
     answers.likelihood(Conventions(newline=False))
-    assert answers.passes == 2
+    assert answers.read == 5
     assert model._engine.memory.misses == 1, "one image, one pass of the tower"
 
 
@@ -301,20 +323,19 @@ def test_too_few_answers(lines: Path, capsys: pytest.CaptureFixture[str]) -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("case", "told"), [("as usual", {}), ("no newline", {"newline": False})])
-def test_models_that_were_trained_apart(case: str, told: dict[str, Any], tmp_path: Path) -> None:
-    """Small models trained from nothing: the convention is named, and no other one wrongly."""
+@pytest.mark.parametrize("case", ["as usual", "no newline"])
+def test_fine_tunes_that_are_apart(case: str, tmp_path: Path) -> None:
+    """A fine-tune of the demo model: its convention is named, and none wrongly."""
     from benchmarks import protocol_detective, trained_apart
 
-    file, test = (
-        trained_apart.write(tmp_path / "train", 300, 1),
-        trained_apart.write(tmp_path / "test", 64, 2),
-    )
-    trained_apart.train(trained_apart.CASES[case], file, tmp_path / "made", steps=220)
-    found = investigate(DoctorOptions(protocol_of=str(tmp_path / "made"), data=test, device="cpu")).verdict
-    _, wrong, untold = protocol_detective.judged(trained_apart.CASES[case], found)
-    assert (wrong, untold) == ([], [])
-    assert told.items() <= found.told.items()
+    file = trained_apart.write(tmp_path / "data", protocol_detective.IMAGES)
+    trained = trained_apart.CASES[case]
+    trained_apart.train(trained, file, tmp_path / "made", protocol_detective.STEPS)
+    for half in protocol_detective.halves(file):
+        asked = DoctorOptions(protocol_of=str(tmp_path / "made"), data=half, device="cpu")
+        found = protocol_detective.judged(trained, investigate(asked).verdict)
+        assert (found.wrong, found.untold) == ((), ())
+        assert "newline" in found.right
 
 
 def test_too_few_samples_are_refused_before_anything_is_read() -> None:

@@ -219,7 +219,7 @@ def test_doubts_are_said_kept_and_shown(
     coco(tmp_path / "pets")
     doubt = SAID[0].format("test/", "train/")
     assert main(["data", "pets"]) == 0
-    assert f"  warning  {doubt}" in capsys.readouterr().err
+    assert f"# warning  {doubt}" in capsys.readouterr().out
     lines(tmp_path / "answers.jsonl", [{"id": str(n), "text": locations(BOX)} for n in range(3)])
     run = ["run", "--model", "replay:answers.jsonl", "--name", "m"]
     assert main([*run, "--data", "pets"]) == 0
@@ -231,12 +231,24 @@ def test_doubts_are_said_kept_and_shown(
         assert main(verb) == 0
         assert doubt in " ".join(capsys.readouterr().out.split())
     again = ["--tasks", "results/tasks/pets_test.yaml", "--data-root", "pets"]
-    assert main([*run, *again]) == 0  # it does not look for them, and forgets none
+    assert main([*run, *again]) == 0
     assert json.loads((folder / "run.json").read_text())["data"]["doubts"][0] == doubt
     assert doubt in capsys.readouterr().out
+    known = (tmp_path / "pets" / "train" / "b.png").read_bytes()
+    for words in (again, ["--data", "pets"]):  # a task that was kept looks as well as `--data` does
+        picture(tmp_path / "pets" / "train" / "b.png", 9)
+        assert main([*run, *words]) == 0
+        assert "is in train too" not in capsys.readouterr().out
+        (tmp_path / "pets" / "train" / "b.png").write_bytes(known)
+        assert main([*run, *words]) == 0
+        shown = capsys.readouterr()
+        assert doubt in shown.err
+        assert doubt in shown.out
     picture(tmp_path / "pets" / "train" / "b.png", 9)
+    changed = ["--set", "data.split=other", "--name", "n"]
+    assert main(["run", "--model", "replay:answers.jsonl", *again, *changed]) == 0  # nobody knows its files
+    assert "is in train too" not in capsys.readouterr().err
     assert main([*run, "--data", "pets"]) == 0
-    assert "is in train too" not in capsys.readouterr().out
     assert len(json.loads((folder / "run.json").read_text())["data"]["doubts"]) == 1
 
 
@@ -251,7 +263,7 @@ def test_what_a_run_would_refuse_is_said_by_looking(
     file.write_text(json.dumps(content))
     (tmp_path / "pets" / "test" / "e.png").unlink()
     assert main(["data", "pets"]) == 0
-    said = capsys.readouterr().err
+    said = capsys.readouterr().out
     assert "1 category name says the same as one before: id 1 = id 0" in said
     assert "1 image of test is not there: test/e.png" in said
     assert (
@@ -282,7 +294,7 @@ def test_an_own_run_is_not_explained_by_the_papers(
     lines(tmp_path / "a.jsonl", [{"id": "0", "text": locations(BOX)}])
     assert main(["data", "one", "--check"]) == 0
     shown = capsys.readouterr()
-    assert "1 sample (1 detect)" in shown.err
+    assert "1 sample (1 detect)" in shown.out
     assert "count    1 sample; no official count is known" in shown.out
     assert "right    1 image file, none is missing" in shown.out
     assert main(["run", "--model", "replay:a.jsonl", "--data", "one"]) == 0

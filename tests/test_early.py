@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -39,6 +40,18 @@ def test_false_alarms_are_rare() -> None:
         assert verdicts["worse"] + verdicts["better"] <= bound
     for drop in (0.02, -0.02):
         assert sequential(drop, runs=runs, samples=3000)[0]["equivalent"] <= bound
+
+
+def test_inside_a_training_what_is_no_better_stops_earlier() -> None:
+    """A gain of the margin is given up in at most 5 % of runs (and two standard errors), a loss soon."""
+    options: dict[str, Any] = {"samples": 2000, "block": 64, "hopeful": True}
+    runs = 100
+    _, used = sequential(-0.02, runs=runs, **options)
+    assert sum(n < 2000 for n in used) <= runs * (0.05 + 2 * np.sqrt(0.05 * 0.95 / runs))
+    verdicts, used = sequential(0.02, runs=runs, **options)
+    assert verdicts["not better"] >= 0.9 * runs
+    assert np.median(used) <= 0.4 * 2000
+    assert sequential(0.0, runs=20, samples=2000)[0]["not better"] == 0  # elsewhere there is no such verdict
 
 
 def test_a_verdict_stays_and_blocks_are_all_that_counts() -> None:

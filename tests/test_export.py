@@ -193,6 +193,15 @@ def test_detections_give_the_same_figure_by_pycocotools(rank: str, value: float,
     assert found[0].value == pytest.approx(value, abs=0.01)
 
 
+def test_boxes_are_exported_in_the_steps_that_the_checkpoint_states(tmp_path: Path) -> None:
+    folder, _ = ran(tmp_path, "coco_detection_val2017", "<loc0427><loc0160><loc0852><loc0480> dog")
+    content = RunFolder(folder).read_run() or {}
+    content["identity"]["model"]["conventions"] = {"bins": 1024}
+    RunFolder(folder).write_run(content)
+    entry = json.loads(exported(folder).read_text())[0]
+    assert entry["bbox"][:2] == pytest.approx((160 / 1024 * 64, 427 / 1024 * 48))
+
+
 def test_boxes_for_the_test_server_are_ranked_by_their_class(tmp_path: Path) -> None:
     name = "coco_detection_testdev2017"
     _, root = fixture(tmp_path / "data", name)

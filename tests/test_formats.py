@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from evalkit import registry
+from evalkit.data.faults import Faulty
 from evalkit.errors import DataError
 from evalkit.types import ImageRef, Sample, Source
 
@@ -75,6 +76,14 @@ def test_coco_detection(tmp_path: Path) -> None:
     assert (crowd["category"], crowd["iscrowd"], crowd["segmentation"]["counts"]) == ("person", 1, [3000, 72])
     assert empty.target["objects"] == []
     assert (full.target["size"], full.target["image_id"]) == ((48, 64), 9)
+
+
+def test_an_image_without_caption_has_no_target(tmp_path: Path) -> None:
+    given = contents("coco_captions")
+    for annotation in given["path"]["annotations"]:
+        annotation["image_id"] = 4
+    first, second = read(write(tmp_path, "coco_captions", given), "coco_captions")
+    assert sorted(map(len, (first.target, second.target))) == [0, len(given["path"]["annotations"])]
 
 
 def test_vqa(tmp_path: Path) -> None:
@@ -225,7 +234,6 @@ WRONG: list[tuple[str, Change, str]] = [
     ("coco_captions", put("path", "annotations", 0, "image_id", to=5), "5 is not an image of this file"),
     ("coco_captions", put("path", "annotations", 0, "image_id", to="4"), "is a string; it must be a whole"),
     ("coco_captions", put("path", "annotations", 0, "caption", to=None), "annotations[0].caption: is null"),
-    ("coco_captions", put("path", "annotations", 1, "image_id", to=4), "images[0]: has no caption"),
     ("coco_captions", put("path", "annotations", 0, "caption", to="\ud800"), "lone surrogate"),
     ("karpathy", put("path", "images", 2, "cocoid", to=42), "cocoid 42 is repeated"),
     ("karpathy", put("path", "images", 0, "split", to=3), "images[0].split: is a whole number"),
@@ -303,6 +311,36 @@ WRONG: list[tuple[str, Change, str]] = [
     ("jsonl", put("path", 0, to=7), "line 1: is a whole number; it must be an object"),
     ("jsonl", put("path", to=[]), "lines.jsonl: is empty"),
 ]
+
+
+SEVERAL = {
+    "coco_captions": (
+        [put("path", "annotations", 0, "image_id", to=5), put("path", "annotations", 1, "caption", to=None),
+         put("path", "images", 0, "file_name", to="")],
+        ["5 is not an image of this file", "caption: is null", "is not a file name"],
+    ),
+    "vqa_json": (
+        [put("questions", "questions", 0, "question", to=7),
+         put("annotations", "annotations", 0, "answers", to=[])],
+        ["question: is a whole number", "answers: is empty"],
+    ),
+    "refcoco": (
+        [put("instances", "images", 0, "id", to="x"), put("instances", "annotations", 0, "id", to=None)],
+        ["images[0].id: is a string", "annotations[0].id: is null", "is not an"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_all_kinds_of_mistakes_are_told_at_once(name: str, tmp_path: Path) -> None:
+    changes, messages = SEVERAL[name]
+    files = contents(name)
+    for change in changes:
+        change(files)
+    with pytest.raises(Faulty) as caught:
+        read(write(tmp_path, name, files), name)
+    assert len(caught.value.said) == len(messages)
+    assert all(any(message in said for said in caught.value.said) for message in messages)
 
 
 @pytest.mark.parametrize(

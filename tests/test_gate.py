@@ -17,6 +17,7 @@ import evalkit
 from evalkit import api, registry
 from evalkit.cli.main import main
 from evalkit.comparison import gate
+from evalkit.comparison.policy import Policy, read_policy
 from evalkit.errors import UserError
 from evalkit.evaluation import evaluate
 from evalkit.report import decision
@@ -98,7 +99,7 @@ def test_a_policy_is_read_strictly(tmp_path: Path, base: Path, capsys: pytest.Ca
         "margin: 0.02\ntasks:\n  colours_test: {margin: 0.05, metric: exact_match}\n"
         "groups: fail\ninvalid: off\nspeed: warn\nspeed_margin: 0.5\noffset: warn\noffset_margin: 2\n"
     )
-    policy = gate.read_policy(path)
+    policy = read_policy(path)
     assert (policy.margin, policy.margin_of("colours_test"), policy.invalid) == (0.02, 0.05, "off")
     assert (policy.offset, policy.offset_margin) == ("warn", 2.0)
     for text, sentence in (
@@ -112,12 +113,12 @@ def test_a_policy_is_read_strictly(tmp_path: Path, base: Path, capsys: pytest.Ca
     ):
         path.write_text(text)
         with pytest.raises(UserError, match=r"gate\.yaml"):
-            gate.read_policy(path)
+            read_policy(path)
         with pytest.raises(UserError) as error:
-            gate.read_policy(path)
+            read_policy(path)
         assert sentence in str(error.value)
     with pytest.raises(UserError, match="a policy is a YAML file"):
-        gate.read_policy(tmp_path / "none.yaml")
+        read_policy(tmp_path / "none.yaml")
     path.write_text("tasks: {other: {margin: 0.1}}")
     with pytest.raises(UserError, match=r"tasks\.other: the baseline has no such task"):
         evalkit.check(base, base, policy=path)
@@ -138,13 +139,13 @@ def test_groups_and_unreadable_answers_warn_or_fail(base: Path) -> None:
         r[:40, 0] = 0
     other = {**run.identity, "model": {"weights": "x"}}
     new = replace(mine, rows=rows, identity=other, invalid=(True,) * 9 + (False,) * 291)
-    found = gate.check([new], [mine], gate.Policy(margin=0.3))
+    found = gate.check([new], [mine], Policy(margin=0.3))
     assert found.status == "pass"
-    assert any("group a" in w for w in gate.check([new], [mine], gate.Policy(margin=0.15)).tasks[0].warnings)
+    assert any("group a" in w for w in gate.check([new], [mine], Policy(margin=0.15)).tasks[0].warnings)
     assert any("unreadable answers rose from 0 to 9" in w for w in found.tasks[0].warnings)
-    strict = gate.check([new], [mine], gate.Policy(margin=0.3, invalid="fail"))
+    strict = gate.check([new], [mine], Policy(margin=0.3, invalid="fail"))
     assert strict.status == "fail"
-    assert not gate.check([new], [mine], gate.Policy(margin=0.3, invalid="off")).tasks[0].warnings
+    assert not gate.check([new], [mine], Policy(margin=0.3, invalid="off")).tasks[0].warnings
 
 
 def test_speed_only_on_the_same_device(base: Path) -> None:
@@ -182,17 +183,17 @@ def test_boxes_that_all_move_one_way_fail(base: Path, metric: str) -> None:
     run = scored_run.read(base)[0]
     old = boxed(run, metric, 0.0)
     moved = boxed(run, metric, 1.0, noise=0.1)
-    found = gate.check([moved], [old], gate.Policy(margin=0.05))
+    found = gate.check([moved], [old], Policy(margin=0.05))
     assert found.status == "fail"
     assert "moved by more than 0.5 steps of 1,024: +1.0 [+1.0, +1.0] down, +1.0" in found.tasks[0].why
     assert not found.tasks[0].warnings
-    assert gate.check([old], [moved], gate.Policy(margin=0.05)), "boxes nearer to their targets are no fault"
-    warned = gate.check([moved], [old], gate.Policy(margin=0.05, offset="warn"))
+    assert gate.check([old], [moved], Policy(margin=0.05)), "boxes nearer to their targets are no fault"
+    warned = gate.check([moved], [old], Policy(margin=0.05, offset="warn"))
     assert (warned.status, len(warned.tasks[0].warnings)) == ("pass", 1)
-    assert gate.check([moved], [old], gate.Policy(margin=0.05, offset="off"))
-    assert gate.check([moved], [old], gate.Policy(margin=0.05, offset_margin=2))
+    assert gate.check([moved], [old], Policy(margin=0.05, offset="off"))
+    assert gate.check([moved], [old], Policy(margin=0.05, offset_margin=2))
     shaken = boxed(run, metric, 0.0, noise=3.0)
-    assert gate.check([shaken], [old], gate.Policy(margin=0.05)), "noise is no displacement"
+    assert gate.check([shaken], [old], Policy(margin=0.05)), "noise is no displacement"
 
 
 def test_displacement_is_rarely_called_at_its_margin(base: Path) -> None:
@@ -200,7 +201,7 @@ def test_displacement_is_rarely_called_at_its_margin(base: Path) -> None:
     run = scored_run.read(base)[0]
     old = boxed(run, "box_iou", 0.0)
     new = [boxed(run, "box_iou", 0.5, noise=2.0, seed=seed) for seed in range(200)]
-    policy = gate.Policy(margin=0.05)
+    policy = Policy(margin=0.05)
     assert sum(gate.check([n], [old], policy).status == "fail" for n in new) <= 10
 
 
@@ -208,7 +209,7 @@ def test_rows_without_places_say_nothing_of_them(base: Path) -> None:
     run = scored_run.read(base)[0]
     moved, old = boxed(run, "box_iou", 1.0), boxed(run, "box_iou", 0.0)
     short = replace(old, rows={m: np.asarray(r)[:, :2] for m, r in old.rows.items()})
-    assert gate.check([moved], [short], gate.Policy(margin=0.05))
+    assert gate.check([moved], [short], Policy(margin=0.05))
     assert "texts and rows equal" in str(gate.check([old], [short]))
 
 

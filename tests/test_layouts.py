@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from PIL import Image
 
 from evalkit import registry
@@ -366,8 +367,11 @@ def test_missing_images_are_counted_once_and_their_case_is_told(
     said = capsys.readouterr().err
     assert f"is missing (and 1 more of 4){hint}" in " ".join(said.split())
     command = shlex.split(said.partition("`evalkit ")[2].partition("`")[0])
-    assert command[-2:] == ["--data-root", "pg bad"]
-    assert main(command) == 0
+    assert command[0] == "data"
+    assert command[-1] == "--check"
+    assert main(command) == 1
+    assert "missing  2 of 4 image files" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()  # nothing came of it, nothing is left of it
 
 
 BROKEN = [
@@ -456,8 +460,11 @@ def test_the_command_runs_saves_and_scores_again(
     saved = ["--save-task", "mine.yaml"]
     assert main(["data", "pets", *saved]) == 0
     shown = capsys.readouterr()
-    assert "layout   PaliGemma lines: pets/valid/_annotations.valid.jsonl" in shown.err
-    assert shown.out.partition("\n")[2] == (tmp_path / "mine.yaml").read_text()
+    assert shown.out.startswith("# layout   PaliGemma lines: pets/valid/_annotations.valid.jsonl\n# split")
+    task = (tmp_path / "mine.yaml").read_text()
+    assert shown.out.endswith(f"\n# mine.yaml\n{task}")
+    assert yaml.safe_load(shown.out) == yaml.safe_load(task)  # what is printed is a task file
+    assert shown.err == ""
     (tmp_path / "mine.yaml").write_text("about: mine\n")
     assert main(["data", "pets", *saved]) == 2
     assert "mine.yaml: is there already and holds something else" in capsys.readouterr().err
@@ -545,7 +552,7 @@ def test_a_saved_task_beside_its_data_does_not_hide_it(
     monkeypatch.chdir(tmp_path)
     assert main(["data", ".", "--save-task", "mine.yaml"]) == 0
     assert main(["data", "."]) == 0
-    assert capsys.readouterr().err.count("layout   PaliGemma lines") == 2
+    assert capsys.readouterr().out.count("# layout   PaliGemma lines") == 2
     assert main(["data", "no/such"]) == 2
     assert "--data no/such: no such folder or file" in capsys.readouterr().err
 
@@ -596,10 +603,12 @@ def test_two_models_answers_to_a_folder_are_shown_side_by_side(
     (tmp_path / "pets" / "valid" / "b.png").unlink()
     capsys.readouterr()
     assert main(["run", "--model", "replay:a.jsonl", "--data", "pets", "--output-path", "d"]) == 2
-    assert (
-        "`evalkit data d/tasks/pets_valid.yaml --data-root pets` says where it is looked for"
-        in capsys.readouterr().err
-    )
+    said = " ".join(capsys.readouterr().err.split())
+    assert "`evalkit data pets/valid/_annotations.valid.jsonl --check` says where it is looked for" in said
+    assert not Path("d").exists()
+    other = ["--model", "replay:a.jsonl,name=other"]
+    assert main(["run", *other, "--data", "pets", "--output-path", "c"]) == 2
+    assert Path("c/tasks/pets_valid.yaml").exists()  # an earlier run has it
 
 
 def test_a_baseline_with_damaged_rows_of_objects_is_refused(
@@ -644,7 +653,7 @@ def test_data_check_reads_what_was_recognised(
     file.write_text(json.dumps(content))
     assert main(["data", "pets", "--check"]) == 1
     shown = capsys.readouterr()
-    assert "1 annotation names no image or category of the file; --check says which" in shown.err
+    assert "1 annotation names no image or category of the file; --check says which" in shown.out
     assert "category_id: is a string; it must be a whole number" in shown.out
 
 

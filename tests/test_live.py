@@ -169,6 +169,20 @@ def test_a_model_is_known_by_its_numbers(tmp_path: Path) -> None:
     assert len(found) == 4
 
 
+def test_an_adapter_that_is_left_out_or_scaled_is_another_model(tmp_path: Path) -> None:
+    """Neither moves a weight: what was answered with the adapter is no answer of the base alone."""
+    evaluate, model = evaluator(tmp_path, limit=4), adapted(live.model())
+    whole = evaluate(model, 7)
+    with model.disable_adapter():
+        without = evaluate(model, 7)
+    assert texts(without) == texts(evaluator(tmp_path / "base", limit=4)(live.model(), 7))
+    assert texts(without) != texts(whole)
+    for layer in model.modules():
+        if hasattr(layer, "scale_layer"):
+            layer.scale_layer(3.0)
+    assert evaluate(model, 7)[0].folder.path != whole[0].folder.path
+
+
 def test_what_cannot_be_evaluated_is_said(tmp_path: Path) -> None:
     import peft
 

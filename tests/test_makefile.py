@@ -31,12 +31,12 @@ def python(tmp_path: Path) -> Path:
     return path
 
 
-def made(python: Path, *words: str) -> list[str]:
-    """What Python was asked for by `make demo`."""
+def made(python: Path, *words: str, target: str = "demo") -> list[str]:
+    """What Python was asked for by `make demo`, or another target."""
     log = python.parent / "log"
     log.write_text("")
     subprocess.run(
-        ["make", "demo", f"PYTHON={python}", f"VENV={python.parent / 'venv'}", *words],
+        ["make", target, f"PYTHON={python}", f"VENV={python.parent / 'venv'}", *words],
         cwd=ROOT, check=True, capture_output=True, env={"PATH": "/usr/bin:/bin:/usr/local/bin"},
     )  # fmt: skip
     return [line for line in log.read_text().splitlines() if not line.startswith("-c ")]
@@ -52,6 +52,19 @@ def test_a_first_run_takes_what_is_asked_for(python: Path) -> None:
     assert torch(asked) == [""]
     assert len([line for line in asked if line.startswith("-m venv")]) == 1
     assert made(python) == []  # nothing to do
+
+
+def test_the_demo_installs_nothing_that_only_tests_need(python: Path) -> None:
+    assert not any("[dev]" in line for line in made(python))
+    tests = made(python, target="install")
+    assert torch(tests) == []  # the demo's environment is built upon
+    assert [line for line in tests if "[dev]" in line]
+    assert made(python, target="install") == []
+    assert [
+        line
+        for line in made(python, "TORCH_INDEX=https://example.org/cpu", target="install")
+        if "[dev]" in line
+    ]
 
 
 def test_another_torch_after_a_first_run(python: Path) -> None:

@@ -148,7 +148,12 @@ def test_clusters_are_named_as_before() -> None:
         for name, key in zip(found, keys, strict=True):
             members.setdefault(name, set()).add(key)
         for name, inside in members.items():  # named by its one image, or as it is stated
-            assert inside == {name} or name in {s.cluster for s in samples}
+            assert inside == {name} or name in {s.cluster or s.id for s in samples}
+        linked = [{key, f"stated {s.cluster or s.id}"} for s, key in zip(samples, keys, strict=True)]
+        for _ in samples:  # what shares a link is one cluster, and nothing else is
+            linked = [set().union(*(other for other in linked if other & one)) for one in linked]
+        together = [[one == other for other in linked] for one in linked]
+        assert together == [[one == other for other in found] for one in found]
 
 
 def test_names_of_files_are_judged_as_their_parts_say() -> None:

@@ -191,7 +191,7 @@ def test_a_table_of_classes(capsys: pytest.CaptureFixture[str]) -> None:
     cat, dog = [re.split(" {2,}", line) for line in out[1:3]]
     assert cat[:4] == ["t", "coco_ap", "m", "cat"]
     assert cat[4] != "–"
-    shares = [re.fullmatch(r"(66\.7|100\.0|80\.0) ±[1-9]\d\.\d", text) for text in cat[7:10]]
+    shares = [re.fullmatch(r"(66\.7|100\.0|80\.0) \[\d\d?\.\d, (9\d|100)\.\d\]", text) for text in cat[7:10]]
     assert [found and found[1] for found in shares] == ["66.7", "100.0", "80.0"]
     assert cat[10:] == ["2", "3", "2", "2"]
     assert dog[7:9] == ["0.0", "0.0"], "one image alone shows what is detected, and one what is there"
@@ -199,7 +199,8 @@ def test_a_table_of_classes(capsys: pytest.CaptureFixture[str]) -> None:
     assert "detection_f1" not in "".join(out), "its figures stand in AP's lines"
     assert out[-3:] == [
         "shares × 100; whole numbers are counts",
-        "± half of the 95 % interval (clustered by image); none where one image alone shows it",
+        "± half of the 95 % interval, [both ends] where it is uneven (clustered by image); "
+        "none where one image alone shows it",
         "fewer than 100 images, so the interval is rough: cat (2), dog (2)",
     ]
     (folder,) = store.find([Path("results")])

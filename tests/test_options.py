@@ -18,7 +18,7 @@ from evalkit.errors import ModelError, UserError
 from evalkit.models import open_checkpoint
 from evalkit.models.paligemma import PaliGemma
 from evalkit.options import config
-from evalkit.options.fields import Options, checked, flags, names, positive, types
+from evalkit.options.fields import Options, checked, flags, names, positive
 from evalkit.options.model import MODEL_OPTIONS, ModelOptions
 from evalkit.options.verbs import VERBS, RunOptions
 
@@ -38,7 +38,7 @@ def numbers() -> list[tuple[str, str]]:
     """Every option of every command that takes a whole number from 1."""
     return [
         (verb, name) for verb, cls in VERBS.items() for name, flag in flags(cls).items()
-        if flag.check is positive and int in hints.members(types(cls)[name])
+        if flag.check is positive and int in hints.members(hints.annotated(cls)[name])
     ]  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from PIL import Image
 
 from evalkit import registry
 from evalkit.errors import DataError
+from evalkit.evaluation import own_data
 from evalkit.geometry import rle
 from evalkit.tasks import dataset, loader
 from evalkit.tasks.layouts.reading import dumped
@@ -219,6 +220,26 @@ def test_a_pipe_or_a_link_to_elsewhere_is_not_opened(layout: str, what: str, tmp
 def _folder(path: Path) -> Path:
     path.mkdir(parents=True, exist_ok=True)
     return path
+
+
+@pytest.mark.parametrize("what", ["boxes", "polygons"])
+@pytest.mark.parametrize("listed", ["images/val", "autosplit_val.txt"])
+def test_what_ultralytics_writes_is_recognised(what: str, listed: str, tmp_path: Path) -> None:
+    """Its converter's labels and its autosplit's list, with a data.yaml as it ships them."""
+    root = tmp_path / "set"
+    unpack(root, GOLDEN["ultralytics"][what])
+    pictures(root / "images" / "val")
+    if listed.endswith(".txt"):
+        text = GOLDEN["ultralytics"]["split"][listed].replace("./images/", "./images/val/")
+        unpack(root, {listed: text})
+    unpack(root, {"data.yaml": f"path: set\ntrain:\nval: {listed}\nnames:\n  0: cat\n  1: dog\n"})
+    found = recognise(root)
+    assert (found.split, found.samples, list(found.classes)) == ("valid", 3, list(CLASSES))
+    assert any("polygons" in note for note in found.notes) == (what == "polygons")
+    data = dataset.dataset(own_data.read(found, found.drafts[0], {}), [root])
+    assert [[o["category"] for o in s.target["objects"]] for s in data.samples] == [
+        [thing.category for thing in of(image)] for image in SIZES
+    ]
 
 
 @pytest.mark.parametrize("layout", ["yolo", "voc"])

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
+import math
+import pickle
 import random
 import threading
-from collections.abc import Iterable
+import tracemalloc
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +22,7 @@ from stub import colours
 from stub_runs import go, right
 
 from evalkit import registry
+from evalkit.data.columns import Columns
 from evalkit.data.packed import Index, Mapped, Packer, Samples, Texts
 from evalkit.evaluation import score
 from evalkit.evaluation.given import read_predictions
@@ -139,6 +144,99 @@ def test_images_are_bounded_where_they_do_not_say_otherwise() -> None:
         packer.add(sample)
     for one, other in zip(packer.samples(), made(), strict=True):
         assert [r.within for r in one.images] == [r.within or ("/data",) for r in other.images]
+
+
+def objects(count: int, **others: Any) -> list[dict[str, Any]]:
+    """Objects with numbers as annotation tools write them."""
+    found = []
+    for i in range(count):
+        box = (i / 7, 0.5 * i, 10.25, 1e-3 + i)
+        one = {"category": f"c{i % 3}", "box": box, "area": box[2] * box[3], "iscrowd": 0}
+        found.append({**one, **{key: value(i) for key, value in others.items()}})
+    return found
+
+
+def hundredths(i: int) -> list[list[float]]:
+    return [[(100 * n + 7 * i + n) / 100 for n in range(40 + 2 * i)]]
+
+
+OF_ONE_IMAGE = {
+    "derived areas": (objects(7), True),
+    "stated areas": (objects(7, area=lambda i: i / 3), True),
+    "crowds": (objects(7, iscrowd=lambda i: i % 2), True),
+    "a crowd of 2": (objects(2, iscrowd=lambda i: 2), False),
+    "a crowd of true": (objects(2, iscrowd=lambda i: True), False),
+    "the sign of 0": (objects(2, box=lambda i: (0.0, -0.0, -0.0, 1.0), area=lambda i: 0.0), True),
+    "no numbers": (objects(2, box=lambda i: (math.nan, math.inf, 1.0, 2.0)), True),
+    "whole numbers": (objects(3, box=lambda i: (0, 1, 2, 3)), False),
+    "one whole area": (objects(3, area=lambda i: 1 if i else 1.0), False),
+    "of three numbers": (objects(2, box=lambda i: (0.0, 1.0, 2.0)), False),
+    "lists": (objects(2, box=lambda i: [0.0, 1.0, 2.0, 3.0]), False),
+    "names that are none": (objects(3, category=lambda i: None if i else "c"), False),
+    "half a character": (objects(2, category=lambda i: HALF), True),
+    "another key": (objects(2, note=lambda i: "x"), False),
+    "another order": ([dict(reversed(one.items())) for one in objects(2)], False),
+    "two kinds": (objects(1) + objects(1, segmentation=hundredths), False),
+    "hundredths": (objects(7, segmentation=hundredths), True),
+    "large hundredths": (objects(7, segmentation=lambda i: [[655.36 + n for n in range(20)]]), True),
+    "huge": (objects(7, segmentation=lambda i: [[1e9 + n for n in range(20)]] * 2), True),
+    "below 0": (objects(7, segmentation=lambda i: [[-0.5 * n for n in range(20)]]), True),
+    "signs": (objects(7, segmentation=lambda i: [[-0.0, 0.0] * 10]), True),
+    "thirds": (objects(7, segmentation=lambda i: [[n / 3 for n in range(20)]]), True),
+    "infinite": (objects(7, segmentation=lambda i: [[math.inf, math.nan] * 10]), True),
+    "none and several": (objects(7, segmentation=lambda i: hundredths(i) * i), True),
+    "whole points": (objects(7, segmentation=lambda i: [[1, 2.0] * 10]), True),
+    "few points": (objects(1, segmentation=lambda i: [[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]]), True),
+    "run lengths": (objects(2, segmentation=lambda i: RLE), True),
+    "both": (objects(2, segmentation=lambda i: RLE if i else [[1.0, 2.0] * 40]), True),
+}
+
+
+@pytest.mark.parametrize("name", OF_ONE_IMAGE)
+def test_objects_come_out_as_they_went_in(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    every, short = OF_ONE_IMAGE[name]
+    columns = Columns()
+    packed = columns.pack(every)
+    assert (packed is not None) == short
+    assert packed is None or same(columns.made(packed), every)
+    target = {"size": (4, 6), "objects": every}
+    check([Sample(str(i), (), {}, target) for i in range(3)])
+    monkeypatch.setattr("evalkit.data.columns._NAMES", 1)  # more names than have a number
+    check([Sample(str(i), (), {}, target) for i in range(3)])
+
+
+def test_polygons_in_hundredths_take_two_bytes_a_number() -> None:
+    every = objects(7, segmentation=lambda i: [[(7 * i + n) / 100 for n in range(100)]])
+    assert len(pickle.dumps(Columns().pack(every))) < 7 * (2 * 100 + 80)
+
+
+def test_images_of_many_folders_and_archives_come_out_as_they_went_in(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("evalkit.data.packed._FOLDERS", 3)
+    refs = [ImageRef(f"/d{i % 5}/a/{i}.png", f"m/{i}.png" if i % 2 else "") for i in range(20)]
+    refs += [ImageRef("no folder.png"), ImageRef("/nul\0.png"), ImageRef("/"), ImageRef("")]
+    clusters = ["", "own", "/a/1.png", "1.png", "nul \0"]
+    check([Sample(str(i), (ref,), {}, (), cluster=clusters[i % 5]) for i, ref in enumerate(refs)])
+
+
+@pytest.mark.parametrize(("kind", "most"), [("boxes", 500), ("question", 400)])
+def test_a_sample_takes_few_bytes(kind: str, most: int) -> None:
+    def plain(count: int) -> Iterator[Sample]:
+        for i in range(count):
+            shown = (ImageRef(f"/somewhere/of/mine/images/val/{i:012d}.jpg"),)
+            boxes = {"size": (480, 640), "image_id": i, "categories": CATEGORIES, "objects": objects(7)}
+            target, asked = (boxes, "; ".join(CATEGORIES)) if kind == "boxes" else (("red",), f"what is {i}?")
+            yield Sample(f"{i:012d}.jpg", shown, {"asked": asked}, target, cluster=f"{i:012d}.jpg")
+
+    tracemalloc.start()
+    try:
+        packed = Samples.of(plain(2000))
+        assert packed.by_id().repeated == ""
+        gc.collect()
+        assert tracemalloc.get_traced_memory()[0] / 2000 < most
+    finally:
+        tracemalloc.stop()
 
 
 def test_what_cannot_be_copied_is_kept_as_it_is() -> None:

@@ -12,14 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from report_runs import go
 from stub import colours
 from stub_runs import wrong_at
-from test_report import go, hostile, objects_task, said_objects
+from test_report import hostile, objects_task, said_objects
 
 import evalkit
 from evalkit.cli.main import main
 from evalkit.errors import UserError
-from evalkit.options.verbs import FIGURES, PlotOptions
+from evalkit.options.verbs import PlotOptions
+from evalkit.options.verbs.outputs import FIGURES
 from evalkit.viewer import drawing, ink, one, plot, sections
 from evalkit.viewer.drawing import Sheet
 from evalkit.viewer.gather import gather
@@ -135,8 +137,12 @@ def test_the_notebook_of_the_docs(runs: Path, tmp_path: Path, monkeypatch: pytes
     if not importlib.util.find_spec("matplotlib"):
         code = code.partition("evalkit.plot(")[0]
     names: dict[str, Any] = {"evalkit": evalkit}
+    visited: list[str] = []
+    monkeypatch.setenv("EVALKIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("webbrowser.open", visited.append)
     exec(code, names)  # our own documentation
     assert "new$: answer" in str(names["sample"])
+    assert visited == ([names["shown"].address] if "shown" in names else [])
 
 
 # --- mistakes -----------------------------------------------------------------------------------------
@@ -197,10 +203,7 @@ def test_colours_and_lines_are_the_pages() -> None:
 
 
 def test_every_figure_but_the_tables_is_of_a_section() -> None:
-    assert set(FIGURES) - {*plot.WHOLE, "differences", "resolution"} == set(sections.MAKERS) - {
-        "stored",
-        "odd",
-    }
+    assert set(FIGURES) - {*plot.WHOLE, "differences"} == set(sections.MAKERS) - {"stored", "odd"}
 
 
 @drawn

@@ -24,7 +24,7 @@ from evalkit.models.paligemma.checkpoint import lora as adapters
 from evalkit.models.paligemma.checkpoint import quantize, unmerged
 from evalkit.models.paligemma.doctor import examine
 
-WHY = "bitsandbytes is not installed (pip install 'evalkit[quantized]'): 125 MB, most of it for GPUs"
+WHY = "bitsandbytes is not installed: pip install 'evalkit[quantized]'"
 SCHEMES = {
     "bitsandbytes-nf4": {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"},
     "bitsandbytes-nf4-double": {
@@ -282,7 +282,7 @@ def test_beside_a_plain_layer_it_is_the_merged_one(dora: bool, tmp_path: Path) -
 # --- what the difference is ------------------------------------------------------------------------
 
 
-def test_doctor_measures_codes_against_floats(saved: dict[str, Path]) -> None:
+def test_doctor_measures_codes_against_floats(saved: dict[str, Path], brief: None) -> None:
     said: list[str] = []
     given = {"device": "cpu"}
     text, sound = examine(str(saved["bitsandbytes-int8"]), given, 4, said.append)
@@ -294,7 +294,7 @@ def test_doctor_measures_codes_against_floats(saved: dict[str, Path]) -> None:
     assert "plain, float32" in text
 
 
-def test_doctor_measures_an_adapter_as_trained_against_the_merged_one(tmp_path: Path) -> None:
+def test_doctor_measures_an_adapter_as_trained_against_the_merged_one(tmp_path: Path, brief: None) -> None:
     pytest.importorskip("bitsandbytes", reason=WHY)
     given = {"device": "cpu", "adapter": str(queries(tmp_path / "mine")), "quantize": "nf4"}
     text, sound = examine(str(tiny.checkpoint(1)), given, 4, lambda line: None)
@@ -308,7 +308,7 @@ def test_doctor_measures_an_adapter_as_trained_against_the_merged_one(tmp_path: 
     assert 0 < mean < apart
 
 
-def test_doctor_finds_no_difference_where_none_is() -> None:
+def test_doctor_finds_no_difference_where_none_is(brief: None) -> None:
     """The same weights as codes and floats: what the comparison itself adds."""
     from evalkit.models.paligemma import doctor
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import pytest
 import tiny
 import torch
 from stub import colours
-from tiny import ask, backend, by_id
+from tiny import absent, ask, backend, by_id
 
 from evalkit.cli.main import main
 from evalkit.errors import ModelError
@@ -76,10 +75,9 @@ def test_answers_are_the_same_whatever_the_batch() -> None:
 
 
 @pytest.mark.parametrize("scheme", ["bitsandbytes-int8", "bitsandbytes-nf4", "torchao-int8"])
-def test_a_library_that_is_not_there_is_named(scheme: str) -> None:
+def test_a_library_that_is_not_there_is_named(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
     package = scheme.partition("-")[0]
-    if importlib.util.find_spec(package):
-        pytest.skip(f"{package} is installed")
+    absent(monkeypatch, package)
     with pytest.raises(
         ModelError, match=f"needs the package {package}; pip install '?(evalkit.quantized|{package})"
     ):

@@ -12,9 +12,10 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -22,45 +23,23 @@ import numpy as np
 import own_world
 import pytest
 from PIL import Image, ImageDraw
-from stub import checkpoint, colours
-from stub_runs import Weighted, chance, wrong_at
+from report_runs import go, load, unpacked
+from stub import colours
+from stub_runs import chance, wrong_at
 
 import evalkit
 from evalkit import demo, registry
 from evalkit.cli.main import main
 from evalkit.errors import UserError
-from evalkit.evaluation import plan as planning
-from evalkit.evaluation.predict import Session, run
 from evalkit.report.decision import summary
 from evalkit.runs import sealed
-from evalkit.tasks import dataset, loader
-from evalkit.tasks.dataset import Selection
-from evalkit.types import Box, Prediction, Request
-from evalkit.viewer import classes, faults, outlines, ranked, scripts, serve, shapes, why
+from evalkit.types import Box, Request
+from evalkit.viewer import classes, faults, outlines, ranked, scripts, shapes, why
 from evalkit.viewer.columns import escaped
 from evalkit.viewer.pictures import longest
 from evalkit.viewer.shapes import Answer, Target
 
 HOSTILE = "<script>alert(1)</script></script>&\u2028\u202e\x1b[31m\ud800 <loc0000>"
-
-
-class Sure(Weighted):
-    """A stub that says how sure it is, and was cut at every tenth sample."""
-
-    def predict(self, requests: Any, on_bad_image: Any = None) -> Iterator[Prediction]:
-        for made in super().predict(requests, on_bad_image):
-            sure = chance(made.id, self.weights, "sure")
-            stop = "length" if chance(made.id, "cut") < 0.1 else "eos"
-            yield dataclasses.replace(made, margin=8 * sure, stop=stop, logprobs=(-sure,), tokens=(1, 2))
-
-
-def go(task_file: Path, output: Path, name: str, answer: Callable[[Request], str]) -> Path:
-    task = loader.load(str(task_file))
-    datasets = dataset.DatasetCache([task_file.parent])
-    candidate = checkpoint(Sure(answer, name), name)
-    plan = planning.plan(datasets.get(task), candidate, output, Selection())
-    run([plan], Session(candidate, datasets))
-    return plan.folder.path
 
 
 def hostile(request: Request) -> str:
@@ -83,38 +62,6 @@ class World:
 
     def columns(self, t: int) -> dict[str, Any]:
         return unpacked(self.load(f"{t}/columns"))
-
-
-def load(path: Path) -> tuple[str, Any]:
-    """The key and the value of a script, read as a browser would."""
-    found = re.fullmatch(r'evalkit\.put\("([^"]+)", (.*)\);\n', path.read_text("utf-8"), re.DOTALL)
-    assert found, path
-    return found[1], json.loads(found[2])
-
-
-def unpacked(packed: dict[str, Any]) -> dict[str, Any]:
-    """The columns as the page reads them."""
-    data = gzip.decompress(base64.b64decode(packed["data"]))
-    found: dict[str, Any] = {}
-    kinds = {"Float32Array": np.float32, "Uint32Array": np.uint32, "Uint16Array": np.uint16}
-    for column in packed["head"]["columns"]:
-        assert column["offset"] % 8 == 0
-        block = data[column["offset"] : column["offset"] + column["length"]]
-        if column["kind"] == "text":
-            found[column["name"]] = block.decode().split("\n")
-        elif column["kind"] == "codes":
-            starts, at = np.frombuffer(block, np.uint32), column["values"]
-            part = data[at["offset"] : at["offset"] + at["length"]]
-            values = [column["labels"][c] for c in np.frombuffer(part, kinds[column["type"]])]
-            found[column["name"]] = [values[a:b] for a, b in itertools.pairwise(starts)]
-        else:
-            values = np.frombuffer(block, kinds[column["type"]])
-            found[column["name"]] = values
-            if column["kind"] == "flags":
-                found[column["name"]] = [
-                    [label for i, label in enumerate(column["labels"]) if v >> i & 1] for v in values.tolist()
-                ]
-    return found
 
 
 def objects_task(folder: Path) -> Path:
@@ -324,12 +271,13 @@ def test_pictures_are_made_once_and_a_missing_image_costs_itself(world: World, t
 def test_images_outside_of_the_data_roots_are_not_shown(world: World, tmp_path: Path) -> None:
     secret = tmp_path / "secret.png"
     Image.new("RGB", (8, 8)).save(secret)
+    from evalkit.viewer.pictured import Pictured
     from evalkit.viewer.pictures import Pictures, Wanted, Where
 
     pictures = Pictures(tmp_path / "out")
     where = Where.of_run({"source": {"root": str(world.folder), "entry": {}}}, ())
     beside = os.path.relpath(secret, world.folder)
-    pictures.ask([Wanted("a", str(secret), where), Wanted("b", beside, where)])
+    pictures.ask([Wanted(Pictured("a", str(secret)), where), Wanted(Pictured("b", beside), where)])
     assert all("outside of the data roots" in str(pictures.get(key)) for key in "ab")
     assert pictures.get("c") == ""
     pictures.finish()
@@ -404,7 +352,9 @@ def test_mistakes_are_one_sentence(world: World, tmp_path: Path, capsys: pytest.
 
 
 def test_the_server_answers_this_machine_alone(world: World) -> None:
-    with serve.serving(world.report) as address:
+    with evalkit.view(world.report, no_browser=True) as shown:
+        address = shown.address
+        assert shown.folder == world.report
         host = address.removeprefix("http://").rstrip("/")
         assert host.startswith("127.0.0.1:")
 
@@ -418,6 +368,38 @@ def test_the_server_answers_this_machine_alone(world: World) -> None:
         assert asked("/data/report.js", "evil.example") == asked("/index.html", "evil.example:80") == 421
         assert asked("/data/", host) == 404
         assert asked("/../runs/", host) == 404
+    with pytest.raises(ConnectionRefusedError):
+        asked("/index.html", host)
+    shown.close()  # a second time does nothing
+
+
+def test_runs_are_shown_from_python_until_they_are_closed(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`wait` is what a script ends with: it returns once another thread closes, and Ctrl-C ends it."""
+    monkeypatch.setenv("EVALKIT_CACHE", str(tmp_path))
+    monkeypatch.setattr("webbrowser.open", (visited := list[str]()).append)
+    shown = evalkit.load(next(world.runs.glob("objects*"))).view(limit=2)
+    assert visited == [shown.address]
+    assert tmp_path in shown.folder.parents
+    assert len(load(shown.folder / "data/0/samples/0.js")[1]) == 2
+    assert f'<a href="{shown.address}"' in shown._repr_html_()
+    threading.Timer(0.05, shown.close).start()
+    shown.wait()
+    with pytest.raises(TypeError, match="'browser'; did you mean"):
+        evalkit.view(world.report, browser=False)
+    script = (
+        "import evalkit, signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        f"shown = evalkit.view({str(world.report)!r}, no_browser=True)\n"
+        "print(shown, flush=True)\nshown.wait()"
+    )
+    run = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert run.stdout is not None
+    assert run.stdout.readline().startswith("<View http://127.0.0.1:")
+    run.send_signal(signal.SIGINT)
+    assert run.communicate(timeout=30)[1].endswith("KeyboardInterrupt\n")
 
 
 def test_no_torch_is_needed(world: World, tmp_path: Path) -> None:
@@ -541,13 +523,15 @@ def test_precision_and_recall_are_those_of_coco_ap() -> None:
     said = [((0, 0, 8, 8), 0.9), ((40, 40, 8, 8), 0.8), ((10, 0, 8, 8), 0.7), ((10, 0, 8, 8), 0.6)]
     boxes = tuple(Box.of_pixels(box, (50, 50), "a", score) for box, score in said)
     for row in judge.rows([boxes], [target]):
-        found.add(row)
-    assert found.points() == [
-        pytest.approx(p) for p in ([1 / 3, 1], [1 / 3, 0.5], [2 / 3, 2 / 3], [2 / 3, 0.5])
-    ]
-    found.add({"pairs": []})
+        assert found.add(row) == pytest.approx(0.9)
+    wanted = [(1 / 3, 1), (1 / 3, 0.5), (2 / 3, 2 / 3), (2 / 3, 0.5)]
+    assert [point[:2] for point in found.points()] == [pytest.approx(point) for point in wanted]
+    assert [float(least) for *_, least in found.points()] == pytest.approx([0.9, 0.8, 0.7, 0.6])
+    assert found.add({"pairs": []}) is None
     assert found.wanted == 3
     assert ranked.Ranked().points() == []
+    missed = {"image": 1, "objects": {"cat": 2}, "unfound": {"cat": 2}, "missed": {"cat": 2}, "boxes": []}
+    assert not found.add(missed), "tide's row of an image without a box says nothing of ranks"
 
 
 def test_ids_stay_on_one_line() -> None:

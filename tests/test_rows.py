@@ -134,6 +134,22 @@ def test_one_world_in_every_kind_of_rows_gives_the_same_score(kind: str, order: 
     assert score(found, tmp_path / "rows") == score(recognise(tmp_path / "as coco"), tmp_path / "coco")
 
 
+@pytest.mark.parametrize("spelling", ["object_rows(image='file_name')", "hub(question='', bbox='bbox')"])
+def test_boxes_are_of_the_upright_image(spelling: str, tmp_path: Path) -> None:
+    """`datasets` turns a photo upright before anybody sees it, and so does the protocol hf."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    (tmp_path / "test").mkdir()
+    Image.new("RGB", (30, 20)).save(tmp_path / "test/a.jpg", exif=exif)
+    held = {"objects": {"bbox": [[1, 2, 3, 4]], "category": ["cat"]}}
+    source = {"path": "test/metadata.jsonl", "images": "test"}
+    if spelling.startswith("hub"):
+        source, held = {"folder": "."}, {"bbox": [1, 2, 3, 4]}
+    lines(tmp_path / "test/metadata.jsonl", [{"file_name": "a.jpg", **held}])
+    (sample,) = registry.make("formats", spelling).samples(Source(tmp_path, source), "test")
+    assert sample.size == sample.target["size"] == (30, 20)
+
+
 def test_where_both_orders_are_possible_none_is_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -130,6 +130,17 @@ def test_ids_choose_samples(tmp_path: Path) -> None:
         go(task, Stub(red), tmp_path / "out", Selection(ids=("q1-9",)))
 
 
+def test_answers_that_are_not_asked_for_now_are_not_scored(tmp_path: Path) -> None:
+    """Also where as many samples are asked for as answers lie there, since one cannot be answered."""
+    task = colours(tmp_path / "data")
+    go(task, Stub(red), tmp_path / "out", Selection(ids=("q1-0",)))  # which red answers
+    (tmp_path / "data/pictures/3.png").unlink()
+    wanted = Selection(ids=("q0-0", "q2-0", "q3-0"))
+    plan, (score,) = go(task, Stub(red), tmp_path / "out", wanted, on_bad_image="skip")
+    assert len(plan.folder.entries()) == len(wanted.ids or ()) == 3
+    assert (score.value, score.n, score.coverage) == (0, 2, "incomplete")
+
+
 def test_a_changed_image_is_asked_again(tmp_path: Path) -> None:
     task = colours(tmp_path / "data")
     go(task, Stub(red), tmp_path / "out")

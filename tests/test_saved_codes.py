@@ -3,7 +3,6 @@ would read beyond the ends of what does not fit."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 from collections.abc import Callable
@@ -213,9 +212,10 @@ def test_a_configuration_without_codes(folder: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["nf4"])
-def test_without_the_library(folder: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
-    if importlib.util.find_spec("bitsandbytes"):
-        pytest.skip("bitsandbytes is installed")
+def test_without_the_library(
+    folder: Path, kind: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny.absent(monkeypatch, "bitsandbytes")
     assert main(["doctor", "--model", str(folder)]) == 2
     said = capsys.readouterr().err
     assert f"{folder}: is saved in bitsandbytes-nf4: needs the package bitsandbytes" in said

@@ -240,3 +240,37 @@ def test_no_interval_is_no_reason_to_call_one_the_best() -> None:
         return Cell(score, model, model, ())
 
     assert len(grid([cell("a", 0.1), cell("b", 0.4)]).best) == 2
+
+
+SILENT = (
+    "detection_f1", "detection_f1(average='macro')", "coco_ap", "coco_ap(iou=0.5)", "tide", "sweep_f1",
+    "label_f1", "json_fields",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SILENT)
+def test_samples_that_say_nothing_make_nothing_surer(name: str) -> None:
+    """Six objects found in six images: 44 images more that show nothing leave it at six. An image that shows
+    nothing, and where something is detected, does count."""
+    metric: Metric = registry.make("metrics", name)
+    boxes = "boxes" in metric.wants
+    box = {"category": "cat", "box": (10, 10, 50, 50), "area": 2500, "iscrowd": 0}
+    there = {"size": (100, 100), "categories": ("cat",), "objects": [box]} if boxes else ('{"a": 1}',)
+    found = (Box(0.1, 0.1, 0.6, 0.6, "cat"),) if boxes else '{"a": 1}'
+    empty = {**there, "objects": []} if isinstance(there, dict) else ("{}",) if "json" in name else ("",)
+    nothing = () if boxes else empty[0]  # type: ignore[index]
+
+    def of(targets: list[Any], answers: list[Any]) -> tuple[Any, Any]:
+        named = [{**t, "image_id": n} if isinstance(t, dict) else t for n, t in enumerate(targets)]
+        rows, index = metric.rows(answers, named), np.arange(len(targets))
+        assert metric.reduce(rows) == 1 or answers[-1] != nothing
+        return intervals.interval(metric, rows, index.tolist()), paired.difference(metric, rows, rows, index)
+
+    few, few_alike = of([there] * 6, [found] * 6)
+    many, many_alike = of([there] * 6 + [empty] * 44, [found] * 6 + [nothing] * 44)
+    assert many == few
+    assert many_alike.low < -0.2
+    assert many_alike.low == pytest.approx(few_alike.low, abs=0.15)  # Student's t knows more images
+    more, _ = of([there] * 6 + [empty], [found] * 7)
+    assert more[0] is not None
+    assert more[0] < 1

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import own_world
 import pytest
 from scipy.special import ndtr
 from stub import checkpoint, colours
@@ -106,6 +107,8 @@ def test_what_was_decided_stays_so() -> None:
 
 def answer(request: Request) -> str:
     """Wrong at 40 % of the samples where the prompt is bare."""
+    if request.prompt.startswith("detect"):
+        return ""
     bare = "answer en" not in request.prompt
     return "grey" if chance(request.id) < (0.4 if bare else 0.05) else right(request)
 
@@ -190,6 +193,42 @@ def test_settings_that_mean_the_same_are_one_run(data: Path, loaded: list[tuple[
     )  # fmt: skip
     assert found.points[0].run == found.points[1].run
     assert asked(loaded) == 20
+
+
+def test_settings_of_a_mean_over_groups_have_their_own_scores(
+    data: Path, loaded: list[tuple[str, Any, Weighted]]
+) -> None:
+    """They share a run's texts."""
+    folder = data.parent.parent / "groups"
+    folder.mkdir()
+    (folder / "pictures").symlink_to(data.parent / "pictures")
+    lines = [json.loads(line) for line in (data.parent / "colours.jsonl").read_text().split("\n")[:8]]
+    told = [{**line, "group": "ab"[n > 0], "answers": ["blue"]} for n, line in enumerate(lines)]
+    (folder / "colours.jsonl").write_text("".join(json.dumps(line) + "\n" for line in told))
+    (folder / "t.yaml").write_text(data.read_text())
+    found = evalkit.sweep(
+        "m", str(folder / "t.yaml"), data_root=folder, over=["group_mean=false,true"]
+    )  # fmt: skip
+    assert found.points[0].run == found.points[1].run
+    assert [round(p.score.value, 3) for p in found.points] == [0.5, 0.714]
+
+
+def test_data_of_ones_own_is_swept_as_run_takes_it(
+    tmp_path: Path, loaded: list[tuple[str, Any, Weighted]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A COCO file becomes the task that `run --data` makes; the sweep's runs are such runs."""
+    own_world.coco(tmp_path / "mine", polygons=False)
+    words = ["--model", "m", "--data", "mine", "--limit", "3"]
+    assert main(["sweep", *words, "--over", "classes_per_call=default,1"]) == 0
+    out, err = capsys.readouterr()
+    assert "\nmine  coco_ap  default " in out
+    assert "cat" in err  # what was recognised is said
+    kept = sorted(Path("results").glob("mine.m.*"))
+    assert len(kept) == 2
+    assert main(["run", *words]) == 0
+    assert sorted(Path("results").glob("mine.m.*")) == kept
+    assert main(["sweep", "--model", "m", "--over", "prompt"]) == 2
+    assert "sweep: name tasks with --tasks, or data of your own with --data" in capsys.readouterr().err
 
 
 def test_mistakes_are_said_before_anything_runs(

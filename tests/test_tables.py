@@ -10,6 +10,7 @@ import re
 import sys
 import time
 import types
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from evalkit.errors import UserError
 from evalkit.evaluation import evaluate
 from evalkit.options.verbs import TableOptions
 from evalkit.report import formats, leaderboard
+from evalkit.report.columns import interval
 from evalkit.report.leaderboard import Cell
 from evalkit.report.seeds import over_seeds, stem
 from evalkit.runs import store
@@ -45,6 +47,27 @@ def test_ties_with_the_best_are_marked() -> None:
     other = cell("t", "d", 0.9, n=10, coverage="limited")
     assert "**80.0 ±1.0** | **79.0 ±1.0** | 70.0 ±1.0 | 90.0 ±1.0†" in formats.markdown([*cells, other])
     assert "**" not in formats.markdown([cells[0], other])
+
+
+def test_an_interval_is_shown_as_it_is() -> None:
+    """A value near an end of the scale has a short side and a long one: 5.1 ±26.1 would reach below 0."""
+    assert interval(0.051, 0.002, 0.312) == " [0.2, 31.2]"
+    assert interval(1.0, 0.9, 1.0) == " [90.0, 100.0]"
+    assert interval(0.0, 0.0, 0.422) == " [0.0, 42.2]"
+    assert interval(-0.5, -1.0, 0.25) == " [-100.0, 25.0]"
+    assert interval(0.5, 0.484, 0.516) == " ±1.6"
+    assert interval(0.5, 0.484, 0.518) == " ±1.7"  # both ends are right to the tenth that is shown
+    assert interval(0.5, 0.484, 0.519) == " [48.4, 51.9]"
+    assert interval(0.5, 0.5, 0.5) == " ±0.0"
+    assert interval(0.5, None, None) == ""
+    lopsided = cell("t", "a", 0.1)
+    lopsided = replace(lopsided, score=replace(lopsided.score, low=0.0))
+    assert "10.0 <small>[0.0, 11.0]</small>" in formats.html_table([lopsided])
+
+
+def test_a_spreadsheet_has_both_ends() -> None:
+    (line,) = csv.DictReader(io.StringIO(formats.wide_csv([cell("t", "a", 0.5)])))
+    assert (line["a"], line["a low"], line["a high"]) == ("0.5", "0.49", "0.51")
 
 
 def test_pairing_breaks_ties(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -215,7 +238,7 @@ def test_the_trackers_of_the_docs(
     (score,) = store.scores_of(store.find([Path("results")])[0])
     values = {k: v for told in fake.told for k, v in told.items()}
     assert values["colours_test/exact_match"] == score.value
-    assert values["colours_test/exact_match/low"] == score.low
+    assert values["colours_test/exact_match_low"] == score.low
     assert values.get("step", 7) == 7
     for bad, sentence in (("nothing", "write FILE.py:FUNCTION"), ("track.py:none", "has no function 'none'")):
         assert main([*words, "--on-scores", bad]) == 2

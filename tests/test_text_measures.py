@@ -236,3 +236,25 @@ def test_labels_and_error_rates(spelling: str, answer: Any, accepted: tuple[str,
 def test_a_separator_is_a_text() -> None:
     with pytest.raises(UserError, match="separator=''"):
         registry.make("metrics", "label_f1(separator='')")
+
+
+@pytest.mark.parametrize(
+    "name", ["json_match", "json_match(tolerance=0.1)", "json_fields", "ted", "anls_star"]
+)
+def test_one_monstrous_answer_costs_no_other_its_score(name: str) -> None:
+    """More digits than a float has, and more levels than Python calls itself: wrong, like any other."""
+    digits, levels = '{"a": 1' + 400 * "0" + "}", 450 * '{"a":' + "1" + 450 * "}"
+    answers = [digits, 600 * "[" + 600 * "]", levels, '{"a": 1.5}']
+    targets = [('{"a": 1.5}',)] * 4
+    metric = registry.make("metrics", name)
+    rows = metric.rows(answers, targets)
+    alone = [metric.reduce(metric.rows([a], [t])) for a, t in zip(answers, targets, strict=True)]
+    assert 0 < metric.reduce(rows) < 1
+    assert alone[1:] == [0, 0, 1]
+    assert alone[0] < 1
+    assert registry.make("parsers", "json").read(Prediction("a", "", levels), None) is None
+
+
+def test_many_digits_are_the_same_as_themselves() -> None:
+    digits = '{"a": 1' + 400 * "0" + "}"
+    assert registry.make("metrics", "json_match(tolerance=0.1)").rows([digits], [(digits,)])[0, 0] == 1

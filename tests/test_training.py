@@ -8,7 +8,9 @@ import runpy
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import live
@@ -79,9 +81,8 @@ def made(tmp_path: Path, **options: Any) -> evalkit.TrainerCallback:
         if not (tmp_path / "data").exists()
         else tmp_path / "data/colours_test.yaml"
     )
-    return evalkit.TrainerCallback(
-        tasks=task, data_root=tmp_path / "data", output_path=tmp_path / "results", **options
-    )
+    options = {"output_path": tmp_path / "results", **options}
+    return evalkit.TrainerCallback(tasks=task, data_root=tmp_path / "data", **options)
 
 
 def noisy(kind: str) -> Any:
@@ -100,7 +101,7 @@ def test_training_goes_on_bit_for_bit(kind: str, tmp_path: Path) -> None:
     without, with_it = (
         trained(noisy(kind), tmp_path / name, *calls, gradient_checkpointing=checkpointing,
                 gradient_accumulation_steps=2)
-        for name, calls in (("without", []), ("with", [made(tmp_path, every=1)]))
+        for name, calls in (("without", []), ("with", [made(tmp_path, every=1, limit=4)]))
     )  # fmt: skip
     losses = [[(e["step"], e["loss"], e["grad_norm"]) for e in t.state.log_history if "loss" in e]
               for t in (without, with_it)]  # fmt: skip
@@ -132,7 +133,9 @@ def test_metrics_reach_the_trackers_and_the_history(tmp_path: Path) -> None:
     assert before.logged == after.logged
     ours = {step: logs for step, logs in before.logged if KEY in logs}
     assert set(ours) == {3, 6}
-    assert set(ours[3]) == {KEY, f"{KEY}/low", f"{KEY}/high", "epoch"}
+    counts = {"eval_colours_test/n", "eval_colours_test/n_of", "eval_evalkit/improvements"}
+    assert set(ours[3]) == {KEY, f"{KEY}_low", f"{KEY}_high", "epoch", *counts}
+    assert [ours[3][f"eval_colours_test/n{of}"] for of in ("", "_of")] == [20, 20]
     history = [e for e in trainer.state.log_history if KEY in e]
     assert [(e["step"], e["epoch"]) for e in history] == [(3, 0.75), (6, 1.5)]
     value = evalkit.load(tmp_path / "results")[0].scores["exact_match"].value
@@ -189,32 +192,99 @@ def test_training_ends_without_a_significant_improvement(
     assert given.best.runs.name == "my-finetune-checkpoint-2"
 
 
-def test_evaluations_end_as_soon_as_they_are_decided(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worse checkpoint costs few samples; a better one goes on to its end, and is the best from then on."""
-    task = stub.colours(tmp_path / "data", images=200)
-    task = task.rename(task.with_name("colours_test.yaml"))
-    shares, asked = {1: 0.9, 2: 0.2, 3: 0.2, 4: 0.9, 5: 0.8}, list[int]()
-    step = 0
+class Steps:
+    """An evaluator of 400 samples in a training whose steps are wrong at these shares of them."""
 
-    def predict(model: Any, requests: Any, on_bad_image: Any = None) -> Any:
-        asked[-1] += len(requests)
-        yield from stub.Stub(stub_runs.wrong_at(shares[step])).predict(requests)
+    def __init__(self, shares: dict[int, float], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        task = stub.colours(folder / "data", images=200)
+        task.rename(task.with_name("colours_test.yaml"))
+        self.folder, self.model, self.step = folder, live.model(), 0
+        self.asked: dict[int, int] = dict.fromkeys(shares, 0)
 
-    monkeypatch.setattr(evalkit.models.paligemma.live.Live, "predict", predict)
-    given = made(tmp_path, every=1, until_decided=True)
-    model = live.model()
-    scores = []
-    for step in shares:
-        asked.append(0)
+        def predict(model: Any, requests: Any, on_bad_image: Any = None) -> Any:
+            self.asked[self.step] += len(requests)
+            yield from stub.Stub(stub_runs.wrong_at(shares[self.step], self.step)).predict(requests)
+
+        monkeypatch.setattr(evalkit.models.paligemma.live.Live, "predict", predict)
+
+    def weights(self, step: int) -> None:
+        self.step = step
         with torch.no_grad():
-            model.lm_head.weight += 1
-        scores.append(given.evaluator(model, step, live.processor())[0].scores["exact_match"])
-    assert asked[0] == asked[1] == 400
-    assert asked[3] < 200
-    assert asked[4] < 200
-    assert [s.coverage for s in scores] == ["all", "all", "early", "early", "early"]
+            self.model.lm_head.weight += 1
+
+    def each(self, given: evalkit.TrainerCallback, most: int = 100, **args: Any) -> Any:
+        """Calls the callback at each step, as a Trainer does, until it ends the training."""
+        told = {"metric_for_best_model": None, **args}
+        state = SimpleNamespace(global_step=0, max_steps=most, epoch=None, log_history=[])
+        control = SimpleNamespace(should_training_stop=False)
+        for step in self.asked:
+            self.weights(step)
+            state.global_step = step
+            given.on_step_end(
+                SimpleNamespace(**told), state, control, model=self.model, processing_class=live.processor()
+            )
+            if control.should_training_stop:
+                break
+        return state
+
+
+@pytest.fixture
+def sequence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[int, float]], Steps]:
+    return lambda shares: Steps(shares, tmp_path, monkeypatch)
+
+
+def test_evaluations_end_as_soon_as_they_are_decided(sequence: Any, tmp_path: Path) -> None:
+    """A worse checkpoint costs few samples; a better one goes on to its end, and is the best from then on.
+    Where one is stopped, the metrics are nevertheless those of all samples, nearly."""
+    trained = sequence({1: 0.9, 2: 0.2, 3: 0.9, 4: 0.8})
+    given = made(tmp_path, every=1)
+    evaluate, scores, metrics = given.evaluator, [], []
+    for step in trained.asked:
+        trained.weights(step)
+        scores.append(evaluate(trained.model, step, live.processor())[0].scores["exact_match"])
+        metrics.append({key.partition("/")[2]: value for key, value in evaluate.metrics.items()})
+    assert list(trained.asked.values()) == [400, 400, 64, 64]
+    assert [s.coverage for s in scores] == ["all", "all", "early", "early"]
+    assert [m["n"] for m in metrics] == list(trained.asked.values())
+    assert {m["n_of"] for m in metrics} == {400}
     assert given.best.runs.name == "live-checkpoint-2"
-    assert (given.best.improvements, given.best.since) == (2, 3)
+    assert (given.best.improvements, given.best.since) == (2, 2)
+    (whole,) = evaluate(trained.model, 4, live.processor(), whole=True)
+    assert trained.asked[4] == 400
+    stopped, all_of_it = metrics[3], whole.scores["exact_match"].value
+    assert stopped["exact_match_low"] < all_of_it < stopped["exact_match_high"]
+    assert stopped["exact_match"] < metrics[1]["exact_match"]
+    assert evaluate.metrics["colours_test/exact_match"] == all_of_it
+    assert (given.best.improvements, given.best.since) == (2, 2)  # the same evaluation, not one more
+
+
+def test_the_last_of_a_training_has_all_samples(sequence: Any, tmp_path: Path) -> None:
+    ended = sequence({1: 0.2, 2: 0.9, 3: 0.9})
+    given = made(tmp_path, every=1, patience=2)
+    state = ended.each(given)
+    assert list(ended.asked.values()) == [400, 64, 400]
+    assert [entry["eval_colours_test/n"] for entry in state.log_history] == [400, 64, 400]
+    assert given.best.since == 2
+
+
+def test_the_last_step_is_not_stopped_nor_what_is_not_to_be(sequence: Any, tmp_path: Path) -> None:
+    last = sequence({1: 0.2, 2: 0.9})
+    last.each(made(tmp_path, every=1), most=2)
+    assert list(last.asked.values()) == [400, 400]
+    last.asked = dict.fromkeys(last.asked, 0)
+    last.each(made(tmp_path, every=1, until_decided=False, output_path=tmp_path / "all"))
+    assert list(last.asked.values()) == [400, 400]
+
+
+def test_what_another_metric_chooses_is_not_stopped_by_the_first(sequence: Any, tmp_path: Path) -> None:
+    trained = sequence({1: 0.2, 2: 0.9})
+    state = trained.each(made(tmp_path, every=1), metric_for_best_model="colours_test/exact_match_low")
+    assert list(trained.asked.values()) == [400, 400]
+    trained.asked = dict.fromkeys(trained.asked, 0)
+    again = made(tmp_path, every=1, output_path=tmp_path / "again")
+    state = trained.each(again, metric_for_best_model=KEY)
+    assert list(trained.asked.values()) == [400, 64]
+    assert state.log_history[1][KEY] < state.log_history[0][KEY]
 
 
 def test_the_best_checkpoint_by_significant_improvements(

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def trained(tmp_path: Path, *callbacks: Any, adapter: bool = True, **options: Any) -> Any:
+def trained(tmp_path: Path, *callbacks: Any, **options: Any) -> Any:
     """An SFTTrainer after four steps, as PaliGemma's fine-tunes set it up: own lines, own collator."""
     import datasets
     import peft
@@ -45,7 +45,7 @@ def trained(tmp_path: Path, *callbacks: Any, adapter: bool = True, **options: An
             key: torch.stack([lines[row["i"]][key] for row in rows]) for key in lines[0]
         },
         processing_class=live.processor(),
-        peft_config=lora if adapter else None,
+        peft_config=lora,
         callbacks=list(callbacks),
     )
     trainer.train()
@@ -53,9 +53,10 @@ def trained(tmp_path: Path, *callbacks: Any, adapter: bool = True, **options: An
 
 
 def test_training_goes_on_bit_for_bit_and_the_saved_model_says_the_same(tmp_path: Path) -> None:
-    without = trained(tmp_path / "without")
-    given = made(tmp_path, every=2)
-    with_it = trained(tmp_path, given)
+    """Its metrics are among the Trainer's own, and choose the best checkpoint."""
+    evaluated = {"eval_strategy": "steps", "eval_steps": 2}
+    without = trained(tmp_path / "without", **evaluated)
+    with_it = trained(tmp_path, made(tmp_path), metric_for_best_model=KEY, save_strategy="best", **evaluated)
     losses = [[(e["step"], e["loss"], e["grad_norm"]) for e in t.state.log_history if "loss" in e]
               for t in (without, with_it)]  # fmt: skip
     assert len(losses[0]) == 4
@@ -63,6 +64,9 @@ def test_training_goes_on_bit_for_bit_and_the_saved_model_says_the_same(tmp_path
     one, two = without.model.state_dict(), with_it.model.state_dict()
     assert one.keys() == two.keys()
     assert all(torch.equal(one[name], two[name]) for name in one)
+    history = [e for e in with_it.state.log_history if KEY in e]
+    assert {e["step"] for e in history} == {2, 4}
+    assert with_it.state.best_metric == max(e[KEY] for e in history)
     found = {run.model: run for run in evalkit.load(tmp_path / "results")}
     assert set(found) == {"my-sft-checkpoint-2", "my-sft-checkpoint-4"}
     with_it.save_model(tmp_path / "saved")
@@ -73,12 +77,3 @@ def test_training_goes_on_bit_for_bit_and_the_saved_model_says_the_same(tmp_path
         output_path=tmp_path / "after", base=str(tmp_path / "base"),
     )  # fmt: skip
     assert texts([found["my-sft-checkpoint-4"]]) == texts(after)
-
-
-def test_its_metrics_are_the_trainers(tmp_path: Path) -> None:
-    given = made(tmp_path)
-    trainer = trained(tmp_path, given, adapter=False, eval_strategy="steps", eval_steps=2,
-                      metric_for_best_model=KEY, save_strategy="best")  # fmt: skip
-    history = [e for e in trainer.state.log_history if KEY in e]
-    assert {e["step"] for e in history} == {2, 4}
-    assert trainer.state.best_metric == max(e[KEY] for e in history)

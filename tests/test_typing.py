@@ -40,7 +40,7 @@ def test_a_strict_user_is_served(tmp_path: Path) -> None:
     assert any("5: error: Unexpected keyword argument" in line and 'mean "limit"' in line for line in said)
     assert any("6: error" in line and "'bfloat16'" in line for line in said)
     assert any("7: error" in line and "'wide'" in line for line in said)
-    assert any("8: note" in line and "dict[str, evalkit.types.Score]" in line for line in said)
+    assert any("8: note" in line and "dict[str, evalkit.types.scores.Score]" in line for line in said)
     assert any("9: note" in line and "evalkit.comparison.gate.Decision" in line for line in said)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import importlib.util
 import json
 import shutil
 import tempfile
@@ -198,3 +199,11 @@ def ask(n: int, images: int = 1, **decode: Any) -> list[Request]:
 
 def by_id(predictions: Iterable[Prediction]) -> dict[str, Prediction]:
     return {p.id: p for p in predictions}
+
+
+def absent(monkeypatch: Any, package: str) -> None:
+    """As if the package were not installed."""
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *more: None if name == package else find(name, *more)
+    )

@@ -12,7 +12,7 @@ from evalkit import hints
 from evalkit.cli.suggest import Parser
 from evalkit.errors import UserError
 from evalkit.options.config import made
-from evalkit.options.fields import Flag, flags, types
+from evalkit.options.fields import Flag, flags
 from evalkit.options.verbs import VERBS
 
 
@@ -20,7 +20,7 @@ def parser(verb: str, about: str) -> argparse.ArgumentParser:
     """The parser of one command. It only splits words; the options class checks them."""
     top = Parser(prog=f"evalkit {verb}", description=f"{about[0].upper()}{about[1:]}.")
     cls = VERBS[verb]
-    annotated = types(cls)
+    annotated = hints.annotated(cls)
     for name, flag in flags(cls).items():
         _add(top, name, flag, annotated[name])
     return top

@@ -72,7 +72,7 @@ def _replaced(folders: Sequence[RunFolder]) -> list[RunFolder]:
         run = folder.read_run()
         if named[_named(folder)] > 1:  # nothing replaced what is alone
             sessions = (run or {}).get("sessions", [])
-            n = max((score.n for score in store.scores_of(folder)), default=0)
+            n = max((score.n for score in store.scores_of(folder)), default=0) or len(folder.entries())
             when = sessions[-1]["started"] if sessions else ""
             alike.setdefault(_named(folder), []).append((when, n, folder.path))
         if not folder.is_answered(run):

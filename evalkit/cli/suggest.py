@@ -32,7 +32,7 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse's, but a command looks at its flags' names first, before it misses required ones."""
         if " " in self.prog:  # a command, not `evalkit` itself
-            known = set(re.findall(r"--[a-z][a-z-]*", self.format_help()))
+            known = {word for action in self._actions for word in action.option_strings if word[1] == "-"}
             for word in itertools.takewhile(lambda word: word != "--", args or ()):
                 flag = word.partition("=")[0]
                 there = flag in known or (flag not in FOREIGN and any(k.startswith(flag) for k in known))

@@ -184,12 +184,14 @@ def data(options: FindDataOptions) -> int:
     for where in own:
         found_there = own_data.look(where, options)
         files = own_data.saved(found_there, options)
+        mark = "" if options.check else "# "  # what is printed of one verb is a task file
+        put("\n".join(mark + one_line(line) for line in found_there.lines()))
         for draft, file in zip(found_there.drafts, files, strict=True):
             if options.check:
                 made = own_data.read(found_there, draft, options.overrides)
-                lines, wrong = _checked(made, [found_there.root.absolute()], options.all_images)
+                lines, wrong = _checked(made, [found_there.root.absolute()], options.all_images, looked=True)
                 put(f"{made.name}:\n" + "\n".join(f"  {line}" for line in lines))
-                status = max(status, wrong)
+                status = max(status, wrong, 1 if found_there.doubts else 0)
                 continue
             put(f"# {file or found_there.name(draft) + '.yaml'}\n{dumped(draft.content)}", end="")
     for name in loader.expand(named, include):
@@ -238,12 +240,17 @@ def _is_data(path: Path) -> bool:
     return not tasks or (path.is_dir() and bool(readings(place.look(path), None, "")))
 
 
-def _checked(task: Task, roots: Sequence[Path], all_images: bool) -> tuple[list[str], int]:
-    """What reading the data shows, and the exit status that it asks for."""
+def _checked(
+    task: Task, roots: Sequence[Path], all_images: bool, looked: bool = False
+) -> tuple[list[str], int]:
+    """What reading the data shows, and the exit status that it asks for; doubts are said unless they were
+    `looked` for before."""
     try:
         data = dataset.dataset(task, roots)
     except Faulty as error:
         wrong = [f"wrong    {said}" for said in error.said]
+        if not error.samples:
+            return wrong, 1
         with door.within(sources.places(sources.locate(task, roots), roots)):
             return [*wrong, *_pictures(task, error.samples, all_images)[0]], 1
     except DataError as error:
@@ -251,8 +258,9 @@ def _checked(task: Task, roots: Sequence[Path], all_images: bool) -> tuple[list[
     except UserError as error:
         return [f"wrong    {error}"], 2
     counted, right = _counted(task, len(data.samples))
-    targets = [f"{word:<8} {said}" for word, said in data.told]
-    warned = any(word == "warning" for word, _ in data.told)
+    told = [*data.told, *(("warning", doubt) for doubt in (() if looked else data.doubts or ()))]
+    targets = [f"{word:<8} {said}" for word, said in told]
+    warned = any(word == "warning" for word, _ in told)
     images, seen = _pictures(task, data.samples, all_images)
     return [counted, *targets, *images], int(not right or not seen or warned)
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from evalkit.comparison.compare import ModelRuns, aligned
+from evalkit.comparison.alike import aligned
+from evalkit.comparison.compare import ModelRuns
 from evalkit.runs.scored_run import ScoredRun, metric
 from evalkit.stats import intervals
 from evalkit.stats.intervals import Floats

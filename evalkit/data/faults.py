@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from evalkit.errors import DataError
 from evalkit.types import Remarks, Sample
 
+T = TypeVar("T")
 _OWN = re.compile(r"\[[^\]]*\]|'[^']*'|-?\d[\w.+-]*")  # what differs between two mistakes of one kind
 
 
@@ -39,14 +40,18 @@ class Faults:
         """Whether none of the checks raises; each is made."""
         right = True
         for check in checks:
-            try:
-                check()
-            except DataError as error:
-                right = False
-                self._found.add(_OWN.sub("", str(error)), str(error))
+            right = self.made(lambda: (check(),)) is not None and right  # noqa: B023 – called at once
         return right
 
-    def done(self, samples: Callable[[], Sequence[Sample]]) -> None:
+    def made(self, make: Callable[[], T]) -> T | None:
+        """What is made; None where that raises."""
+        try:
+            return make()
+        except DataError as error:
+            self._found.add(_OWN.sub("", str(error)), str(error))
+            return None
+
+    def done(self, samples: Callable[[], Sequence[Sample]] = tuple) -> None:
         """Raises Faulty where there are mistakes."""
         if said := self._found.said():
             raise Faulty(said, samples())

@@ -6,6 +6,7 @@ Knows samples and how often their parts repeat; no file, no format and no task.
 from __future__ import annotations
 
 import functools
+import os
 import pickle
 from array import array
 from bisect import bisect_left
@@ -14,6 +15,7 @@ from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
 
+from evalkit.data.columns import Columns
 from evalkit.types import ImageRef, Request, Sample, Size
 
 T = TypeVar("T")
@@ -21,6 +23,9 @@ _END = 0xFF  # occurs in no UTF-8
 _LARGE = 32  # characters or entries; what is smaller takes no more room than a reference to it
 _NOTHING, _EMPTY, _TEXTS, _RECORD, _PLAIN, _KEPT = range(6)  # kinds of target
 _SIDE = 1 << 31
+_FOLDERS = 4096  # at most so many folders have a number; more are most likely one an image
+_Schema = tuple[tuple[str, ...], frozenset[int], frozenset[int]]
+"""A record's keys; the numbers of those whose values are shared, and of those that are packed objects."""
 
 
 class Column(Sequence[T], Generic[T]):
@@ -346,8 +351,10 @@ class _Store:
         self.heights, self.widths = array("i"), array("i")
         self.groups, self.kinds = array("I"), array("B")
         self.group_names: list[str] = []
-        self.schemas: list[tuple[tuple[str, ...], frozenset[int]]] = []
+        self.schemas: list[_Schema] = []
         self.shared: list[Any] = []
+        self.folders: list[tuple[str, bool, tuple[str, ...]]] = []  # how a path begins, or an archive; within
+        self.columns = Columns()
         self.kept: dict[int, Any] = {}  # targets that cannot be copied
         self.odd_sizes: dict[int, Any] = {}
         self._seen: tuple[int, tuple[ImageRef, ...], str] = (-1, (), "")
@@ -407,10 +414,22 @@ class _Store:
         place, images, cluster = self._seen
         if place != self.shown[i]:
             place = self.shown[i]
-            cluster, *refs = self._value(place)
-            images = tuple([ImageRef(p, m, marks, turn, self.shared[w]) for p, m, marks, turn, w in refs])
+            if self.data[place] == _TEXTS:
+                images, cluster = self._one_shown(*self._texts(place))
+            else:
+                cluster, *refs = self._value(place)
+                images = tuple([ImageRef(p, m, marks, turn, self.shared[w]) for p, m, marks, turn, w in refs])
             self._seen = place, images, cluster
         return images, cluster
+
+    def _one_shown(self, folder: str, name: str, own: str, cluster: str = "") -> tuple[Any, str]:
+        """One image and its cluster, the last `own` characters of its name where it is not given."""
+        first, archive, within = self.folders[int(folder)]
+        ref = ImageRef(first, name, within=within) if archive else ImageRef(first + name, within=within)
+        if own:
+            whole = name if archive else ref.path
+            cluster = whole[len(whole) - int(own) :]
+        return (ref,), cluster
 
     def _asked(self, i: int) -> tuple[dict[str, str], tuple[str, ...]]:
         place = self.asked[i]
@@ -421,10 +440,12 @@ class _Store:
 
     def _record(self, values: Sequence[Any]) -> dict[str, Any]:
         """The mapping of which this is the number of the keys, and the values."""
-        names, shared = self.schemas[int(values[0])]
+        names, shared, objects = self.schemas[int(values[0])]
         found = dict(zip(names, values[1:], strict=True))
         for n in shared:
             found[names[n]] = self.shared[int(values[n + 1])]
+        for n in objects:
+            found[names[n]] = self.columns.made(values[n + 1])
         return found
 
     def _texts(self, place: int) -> list[str]:
@@ -444,8 +465,9 @@ class Packer:
         self._within = within
         self._store = _Store()
         self._groups: dict[str, int] = {}
-        self._schemas: dict[tuple[tuple[str, ...], frozenset[int]], int] = {}
+        self._schemas: dict[_Schema, int] = {}
         self._places: dict[tuple[str, ...], int] = {}  # within which images may lie
+        self._folders: dict[tuple[str, bool, tuple[str, ...]], int] = {}
         self._last_shown: tuple[Any, ...] = ()
         self._shown_at = 0
         self._last: dict[tuple[str, ...], tuple[tuple[Any, ...], dict[int, int]]] = {}
@@ -484,8 +506,30 @@ class Packer:
         shown = sample.cluster, *[(r.path, r.member, r.marks, r.turn, r.within) for r in sample.images]
         if shown != self._last_shown:
             self._last_shown = shown
-            self._shown_at = self._put_value((shown[0], *map(self._placed, sample.images)))
+            place = self._put_one(sample.images[0], sample.cluster) if len(sample.images) == 1 else None
+            if place is None:
+                place = self._put_value((shown[0], *map(self._placed, sample.images)))
+            self._shown_at = place
         store.shown.append(self._shown_at)
+
+    def _put_one(self, ref: ImageRef, cluster: str) -> int | None:
+        """One image and its cluster as texts: the number of the folder or archive, the name in it, and how
+        many of its last characters are the cluster, or that itself. None where there is more to the image."""
+        if ref.marks or ref.turn:
+            return None
+        archive, within = bool(ref.member), ref.within or self._within
+        whole = ref.member or ref.path
+        at = 0 if archive else ref.path.rfind(os.sep) + 1
+        first = ref.path if archive else ref.path[:at]
+        if len(self._folders) >= _FOLDERS and (first, archive, within) not in self._folders:
+            if archive:
+                return None
+            at, first = 0, ""
+        number = self._folders.setdefault((first, archive, within), len(self._folders))
+        if number == len(self._store.folders):
+            self._store.folders.append((first, archive, within))
+        own = (str(len(cluster)),) if whole.endswith(cluster) else ("", cluster)
+        return self._put_texts((str(number), whole[at:], *own))
 
     def _placed(self, ref: ImageRef) -> tuple[Any, ...]:
         """An image, its `within` as the number of what is shared."""
@@ -520,7 +564,7 @@ class Packer:
 
     def _record(self, names: tuple[str, ...], values: tuple[Any, ...]) -> tuple[Any, ...]:
         """The number of the names, and the values; what is large and as in the record before (of tuples: the
-        very same) is kept once, as all categories of a dataset are."""
+        very same) is kept once, as all categories of a dataset are. Objects are packed."""
         before, numbers = self._last.get(names, ((), {}))
         shared: dict[int, int] = {}
         for n, (value, old) in enumerate(zip(values, before, strict=False)):
@@ -531,13 +575,18 @@ class Packer:
                     self._store.shared.append(value)
         if before is not values:
             self._last[names] = values, shared
-        schema = names, frozenset(shared)
+        lists = [
+            (n, self._store.columns.pack(value)) for n, value in enumerate(values) if type(value) is list
+        ]
+        objects = {n: packed for n, packed in lists if packed is not None}
+        schema = names, frozenset(shared), frozenset(objects)
         number = self._schemas.setdefault(schema, len(self._schemas))
         if number == len(self._store.schemas):
             self._store.schemas.append(schema)
-        if not shared:
+        if not shared and not objects:
             return str(number), *values
-        return str(number), *(str(shared[n]) if n in shared else value for n, value in enumerate(values))
+        kept = {**objects, **{n: str(at) for n, at in shared.items()}}
+        return str(number), *(kept.get(n, value) for n, value in enumerate(values))
 
     def _put_texts(self, texts: tuple[Any, ...]) -> int | None:
         """The place of texts; None where some are none."""

@@ -43,7 +43,7 @@ def parse_json(
     collecting = gc.isenabled()
     gc.disable()  # a large file creates millions of objects and no cycles: collection would only cost time
     try:
-        return (_keeping(keep) if keep else _DECODER).decode(text)
+        return decoder(keep).decode(text)
     except json.JSONDecodeError as error:
         at, problem = error.lineno if line is None else line, f"{error.msg} at column {error.colno}"
         if error.pos >= len(text.rstrip()) or error.msg.startswith("Unterminated string"):
@@ -69,8 +69,9 @@ def _object(
     return result if keep is None or keep(result) else None
 
 
-def _keeping(keep: Callable[[dict[str, Any]], bool]) -> json.JSONDecoder:
-    return json.JSONDecoder(object_pairs_hook=functools.partial(_object, keep=keep))
+def decoder(keep: Callable[[dict[str, Any]], bool] | None = None) -> json.JSONDecoder:
+    """Reads JSON in which no key is repeated; raises ValueError. `keep` as for `read_json`."""
+    return json.JSONDecoder(object_pairs_hook=functools.partial(_object, keep=keep)) if keep else _DECODER
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_object)  # making one takes longer than reading a short line

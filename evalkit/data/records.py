@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
+from evalkit.data.elements import Elements
 from evalkit.errors import DataError, nearest
 from evalkit.types import Size, Source
 
@@ -22,6 +23,7 @@ MAX_SIDE = 1 << 20
 _KINDS = {
     dict: "an object",
     list: "a list",
+    Elements: "a list",
     str: "a string",
     bool: "true or false",
     int: "a whole number",
@@ -187,7 +189,7 @@ class Record:
     def records(self, key: str, skip_none: bool = False) -> Iterator[Record]:
         """The objects of a list; `skip_none` skips those that the reader did not keep."""
         values = self.get(key, "it must be a list of objects")
-        if type(values) is not list:
+        if type(values) is not list and type(values) is not Elements:
             self.wrong(key, f"is {_kind(values)}; it must be a list of objects")
         place = f"{self.place}.{key}" if self.place else key
         return (
@@ -195,6 +197,11 @@ class Record:
             for index, value in enumerate(values)
             if value is not None or not skip_none
         )
+
+    def element(self, key: str, index: int) -> Record:
+        """One of the objects that `records` gives."""
+        place = f"{self.place}.{key}" if self.place else key
+        return Record(self.data[key][index], self.file, f"{place}[{index}]")
 
     def column(self, key: str, inner: str) -> tuple[str, ...]:
         """The strings under `inner` of a list's objects; equal strings share memory (VQAv2 has millions)."""

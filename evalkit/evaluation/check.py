@@ -8,7 +8,8 @@ from pathlib import Path
 
 from evalkit.comparison import gate
 from evalkit.comparison.compare import only_model
-from evalkit.comparison.gate import Decision, Policy
+from evalkit.comparison.gate import Decision
+from evalkit.comparison.policy import Policy, know, read_policy
 from evalkit.evaluation import evaluate
 from evalkit.options.fields import names
 from evalkit.options.verbs import CheckOptions
@@ -23,11 +24,11 @@ def check(options: CheckOptions, command: str = "") -> Decision:
     """
     policy = options.policy if isinstance(options.policy, Policy) else Policy()
     if options.policy is not None and policy is not options.policy:
-        policy = gate.read_policy(Path(options.policy))
+        policy = read_policy(Path(options.policy))
     if options.margin is not None:
         policy = dataclasses.replace(policy, margin=options.margin)
     base = scored_run.read(options.baseline)
-    gate.know(policy, only_model(base, f"--baseline {options.baseline}").runs)
+    know(policy, only_model(base, f"--baseline {options.baseline}").runs)
     place = str(options.candidate)
     if _holds_runs(place):
         new = scored_run.read(place)

@@ -22,7 +22,7 @@ Score = Callable[[Conventions], Floats]
 """The mean log-probability of an answer's token by a convention, for each answer: (answers,)."""
 
 LEVEL = 0.95  # of all comparisons together
-MARGIN = 0.01  # nats a token: a smaller advantage says nothing of the training, whatever its interval
+MARGIN = 0.01  # nats a token: a smaller advantage may be what the base model likes, however sure it is
 ROUNDS = 3
 TOGETHER = 4  # factors that are tried together
 LIKELY = 0.5  # probability of the end token
@@ -42,7 +42,8 @@ class Level:
 
     @property
     def excluded(self) -> bool:
-        return self.low > MARGIN
+        """Whether it is surely behind, and by enough to say something of the training."""
+        return self.low > 0 and self.behind > MARGIN
 
 
 @dataclass(frozen=True)
@@ -145,24 +146,27 @@ def verdict(
     clusters: Sequence[str],
 ) -> Verdict:  # fmt: skip
     """What is certain around the best conventions. `same` gives what decides a convention's numbers, `ends`
-    (answers,) are log-probabilities of the end token. All pairs of all factors' values are corrected for."""
+    (answers,) are log-probabilities of the end token. What it was trained with is excluded anywhere only if a
+    comparison with it errs, so a factor counts as often as it has other values; and by Holm's procedure
+    (1979) one that is certain counts no more for those that are less clear."""
     index = intervals.cluster_index(clusters)
     groups = int(index.max()) + 1
     kinds = {name: _kinds(name, best, same) for name in FACTORS}
-    distinct = {name: [v for v, alike in kind.items() if alike is None] for name, kind in kinds.items()}
-    comparisons = 1 + sum(len(d) * (len(d) - 1) // 2 for d in distinct.values())
-    factors = []
-    for name in FACTORS:
-        at = {v: score(dataclasses.replace(best, **{name: v})) for v in distinct[name]}
-        first = max(at, key=lambda v: (float(at[v].mean()), v == getattr(best, name)))
-        levels = [_level(v, at[first] - at[v], index, groups, comparisons) for v in at]
-        levels = sorted(levels, key=lambda level: (level.value != first, level.behind))
+    behind = {name: _behind(name, score, best, kinds[name]) for name in FACTORS}
+    worst = {name: max(_p(each, index, groups) for each in behind[name].values()) for name in FACTORS}
+    every = left = 1 + sum(len(others) - 1 for others in behind.values())
+    factors = {}
+    for name in sorted(FACTORS, key=worst.__getitem__):
+        levels = [_level(v, each, index, groups, left) for v, each in behind[name].items()]
         alike = [Level(v, same_as=other) for v, other in kinds[name].items() if other is not None]
-        factors.append(Factor(name, (*levels, *alike)))
+        factors[name] = Factor(name, (*levels, *alike))
+        if len(factors[name].left) == 1:
+            left -= len(levels) - 1
     likely = np.exp(ends)
-    half = _quantile(groups, comparisons) * intervals.cluster_error(likely, index) if groups > 1 else 1.0
+    half = _quantile(groups, every) * intervals.cluster_error(likely, index) if groups > 1 else 1.0
     mean = float(likely.mean())
-    return Verdict(best, tuple(factors), (mean, mean - half, mean + half), len(ends), groups, comparisons)
+    found = tuple(factors[name] for name in FACTORS)
+    return Verdict(best, found, (mean, mean - half, mean + half), len(ends), groups, every)
 
 
 def _kinds(name: str, best: Conventions, same: Callable[[Conventions], Any]) -> dict[Any, Any]:
@@ -176,18 +180,31 @@ def _kinds(name: str, best: Conventions, same: Callable[[Conventions], Any]) -> 
     return found
 
 
+def _behind(name: str, score: Score, best: Conventions, kinds: dict[Any, Any]) -> dict[Any, Floats]:
+    """Of each distinct value, likeliest first: how much less likely than by the first each answer is."""
+    at = {v: score(dataclasses.replace(best, **{name: v})) for v, same_as in kinds.items() if same_as is None}
+    order = sorted(at, key=lambda v: (-float(at[v].mean()), v != getattr(best, name)))
+    return {v: at[order[0]] - at[v] for v in order}
+
+
 def _quantile(groups: int, comparisons: int) -> float:
     return intervals.student(groups - 1, 1 - (1 - LEVEL) / comparisons)
 
 
-def _level(value: Any, behind: Floats, index: Any, groups: int, comparisons: int) -> Level:
-    """How far behind a value is, by a paired t interval over clusters that holds for all comparisons."""
+def _p(behind: Floats, index: Any, groups: int) -> float:
+    """Of a paired t test over clusters, 0 where there is nothing to compare."""
     from scipy.special import stdtr
 
+    if not behind.any():
+        return 0.0
+    error = intervals.cluster_error(behind, index) if groups > 1 else 0.0
+    return 2 * float(stdtr(groups - 1, -abs(float(behind.mean())) / error)) if error else 1.0
+
+
+def _level(value: Any, behind: Floats, index: Any, groups: int, comparisons: int) -> Level:
+    """How far behind a value is, by a paired t interval over clusters that holds for some comparisons."""
     mean = float(behind.mean())
     if groups < 2 or not behind.any():
         return Level(value, mean, -math.inf if behind.any() else 0.0, math.inf if behind.any() else 0.0)
-    error = intervals.cluster_error(behind, index)
-    half = _quantile(groups, comparisons) * error
-    p = min(1.0, comparisons * 2 * float(stdtr(groups - 1, -abs(mean) / error))) if error else 1.0
-    return Level(value, mean, mean - half, mean + half, p)
+    half = _quantile(groups, comparisons) * intervals.cluster_error(behind, index)
+    return Level(value, mean, mean - half, mean + half, min(1.0, comparisons * _p(behind, index, groups)))

@@ -6,6 +6,7 @@ Knows plans, baselines and the sequential test; prints nothing.
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -24,6 +25,7 @@ from evalkit.tasks.dataset import Dataset, Selection
 from evalkit.types import Metric, Prediction, Sample
 
 MARGIN = 0.02
+BATCH = 64  # samples that are asked for together inside a training: smaller blocks leave a device idle
 
 
 @dataclass(frozen=True)
@@ -42,40 +44,50 @@ class Outcome:
     samples: int
     of: int  # samples in all
     minutes_saved: float | None  # None when nothing was predicted now
+    went_on: bool = False  # it was ahead, so the rest was answered too
 
     def __str__(self) -> str:
         share = 100 * self.samples / self.of
         saved = "" if self.minutes_saved is None else f", {self.minutes_saved:.1f} minutes saved"
-        points = f" within {100 * self.margin:g}" if self.verdict == "equivalent" else ""
+        word = {"equivalent": " within", "not better": " by"}.get(self.verdict, "")
+        points = f"{word} {100 * self.margin:g}" if word else ""
+        rest = "; it is ahead, so the rest was answered too" if self.went_on else ""
         return (
             f"{self.verdict or 'undecided'}{points} after {self.samples:,} of {self.of:,} samples "
-            f"({share:.0f} %{saved}), {self.metric} against {self.against}"
+            f"({share:.0f} %{saved}), {self.metric} against {self.against}{rest}"
         )
 
 
 def run(
-    plans: Sequence[Plan], session: Session, base: Mapping[str, ScoredRun], margin: float = MARGIN
+    plans: Sequence[Plan],
+    session: Session,
+    base: Mapping[str, ScoredRun],
+    margin: float = MARGIN,
+    best: bool = False,
 ) -> list[Outcome]:
     """Like `predict.run`, but every task stops when it is decided; alpha is split over the tasks.
 
     A stopped run says so in run.json ("early") and its coverage; asked again, it replays its blocks
-    from the journal and comes to the same decision without a model. Raises UserError, before anything
-    runs, for a task without a baseline or an additive metric.
+    from the journal and comes to the same decision without a model. With `best`, the base is the best so
+    far: only what is not ahead of it stops, so that another best has all samples, and as soon as it is
+    certain not to be better by the margin. Raises UserError, before
+    anything runs, for a task without a baseline or an additive metric.
     """
     datasets, alpha = session.datasets, ALPHA / len(plans)
-    watches = [_Watch(p, again(p, datasets), base.get(p.task.name), margin, alpha) for p in plans]
+    watches = [_Watch(p, again(p, datasets), base.get(p.task.name), margin, alpha, best) for p in plans]
     found = []
     for plan, watch in zip(plans, watches, strict=True):
         with reported(plan, session):
-            found.append(_run(plan, watch, session))
+            found.append(_run(plan, watch, session, best))
     return found
 
 
-def _run(plan: Plan, watch: _Watch, session: Session) -> Outcome:
+def _run(plan: Plan, watch: _Watch, session: Session, best: bool) -> Outcome:
     datasets = session.datasets
     plan = fresh(plan, datasets)
     if plan.lost:
         restore(plan, session)
+    whole = best and not plan.missing
     watch.resume({n: e.prediction for n, e in plan.folder.entries().items() if n not in plan.changed})
     if watch.next_block:
         check_resume(plan, session)
@@ -84,9 +96,16 @@ def _run(plan: Plan, watch: _Watch, session: Session) -> Outcome:
     if watch.next_block:
         predict(plan, session, watch.following)
     outcome = watch.outcome(time.monotonic() - started)
-    stopped = _stopped(plan, again(plan, datasets), watch) if outcome.samples < len(plan.wanted) else plan
-    _record(stopped, outcome)
-    finish(stopped, stopped, session)
+    done = plan
+    if outcome.samples < len(plan.wanted) and not whole:
+        if best and watch.ahead:
+            done = fresh(plan, datasets)
+            predict(done, session)
+            outcome = replace(outcome, minutes_saved=None, went_on=True)
+        else:
+            done = _stopped(plan, again(plan, datasets), watch)
+    _record(done, outcome)
+    finish(done, done, session)
     return outcome
 
 
@@ -113,7 +132,7 @@ class _Watch:
     """One task: its blocks in order, and the test that looks at each when it is complete."""
 
     def __init__(
-        self, plan: Plan, data: Dataset, base: ScoredRun | None, margin: float, alpha: float
+        self, plan: Plan, data: Dataset, base: ScoredRun | None, margin: float, alpha: float, hopeful: bool
     ) -> None:
         if base is None:
             raise UserError(f"--against: has no run of {plan.task.name}; run the baseline on it first")
@@ -128,10 +147,11 @@ class _Watch:
         self.samples = {s.id: s for s in data.samples if s.id in wanted}
         self.order = _permuted(list(self.samples.values()), plan.selection.seed)
         sizes = [len(c) for c in self.order]
-        self.step = block_size(len(sizes), float(np.mean(sizes)))
+        mean = float(np.mean(sizes))
+        self.step = max(block_size(len(sizes), mean), math.ceil(BATCH / mean) if hopeful else 0)
         scale = 1.0 if self.metric.maximum is None else self.metric.maximum - self.metric.minimum
         self.sign = (-1.0 if self.metric.lower_is_better else 1.0) / scale
-        self.decider = Decider(margin / scale, max(sizes), float(np.mean(sizes)), alpha)
+        self.decider = Decider(margin / scale, max(sizes), mean, alpha, hopeful)
         self.answers: dict[str, Prediction] = {}
         self.taken = 0  # clusters looked at
         self.looks = 0
@@ -141,6 +161,11 @@ class _Watch:
     @property
     def seen(self) -> list[str]:
         return [s.id for cluster in self.order[: self.taken] for s in cluster]
+
+    @property
+    def ahead(self) -> bool:
+        """Whether what was looked at is better than the base, by however little."""
+        return self.decider.total > 0
 
     def resume(self, answers: Mapping[str, Prediction]) -> None:
         """Looks at every block that earlier sessions completed, in the same order as they did."""
@@ -195,15 +220,16 @@ class _Watch:
 
 
 def possible(plan: Plan, base: Mapping[str, ScoredRun]) -> bool:
-    """Whether a task has a baseline, and a score that is a mean over samples."""
+    """Whether a task has a baseline, and its first metric is a mean over samples."""
     found = base.get(plan.task.name)
     if found is None:
         return False
     try:
-        _refuse(plan, found, _additive(plan, found)[1])
+        spelled = _additive(plan, found)[1]
+        _refuse(plan, found, spelled)
     except UserError:
         return False
-    return True
+    return spelled == plan.task.metrics[0]
 
 
 def _additive(plan: Plan, base: ScoredRun) -> tuple[Metric, str]:

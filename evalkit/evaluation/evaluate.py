@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from evalkit import door, models, trackers
-from evalkit.comparison import trend
+from evalkit.comparison import partial, trend
 from evalkit.comparison.compare import ModelRuns, baseline_of
 from evalkit.errors import DataError, MetricsFailed, ResultsError, TasksFailed, UserError
 from evalkit.evaluation import callbacks, early_stopping, estimate, own_data, predict, progress, told
@@ -53,7 +53,7 @@ class Work:
     report: Reporter | None = None
     training: str = ""  # what trackers call the curve of checkpoints that have no other name
     failures: dict[str, UserError] = field(default_factory=dict)  # by task, or by run
-    doubts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # about tasks' data, where looked for
+    own: own_data.Made = field(default_factory=own_data.Made)  # of data of one's own
 
     def plans(self, leave_out: bool = False) -> list[list[Plan]]:
         """The plans of every checkpoint, also printed. All data is read before anything runs: gaps show at
@@ -64,8 +64,9 @@ class Work:
             try:
                 made = [self._plan(task, candidate) for candidate in self.checkpoints]
                 data = self.datasets.get(task)
-                known = self.doubts.get(task.name, ())  # said where the data was recognised
-                for word, said in data.told:
+                known = self.own.doubts.get(task.name, ())  # said where the data was recognised
+                doubts = () if known else [("warning", doubt) for doubt in self._doubts(data) or ()]
+                for word, said in (*data.told, *doubts):
                     if said not in known:
                         progress.say(f"{word}: {task.name}: {said}")
             except (DataError, ResultsError) as error:
@@ -85,12 +86,18 @@ class Work:
     def _plan(self, task: Task, candidate: Checkpoint) -> Plan:
         data, protocol = self.datasets.get(task), self.protocol(task)
         made = planning.plan(data, candidate, self.output, self.selection(data), protocol, self.on_bad_image)
-        return replace(made, remarks=data.remarks, doubts=self.doubts.get(task.name))
+        return replace(made, remarks=data.remarks, doubts=self._doubts(data))
+
+    def _doubts(self, data: Dataset) -> tuple[str, ...] | None:
+        """What makes numbers of this data doubtful; None where it is none that `--data` would recognise."""
+        known = self.own.doubts.get(data.task.name)
+        return data.doubts if known is None else known
 
     def run(self, plans: Sequence[Plan], candidate: Checkpoint, until: ModelRuns | None = None,
-            margin: float | None = None) -> None:  # fmt: skip
+            margin: float | None = None, best: bool = False) -> None:  # fmt: skip
         """Predicts and scores the plans of one checkpoint, with progress on stderr; with `until`
-        it stops when the difference from it is decided."""
+        it stops when the difference from it is decided, where that is the `best` so far only if it is not
+        ahead."""
         bar = progress.Bar()
         if len(self.checkpoints) > 1 and any(p.missing for p in plans):
             progress.say(f"{candidate.name}:")
@@ -99,6 +106,8 @@ class Work:
             bar.close()
             if plan.missing:
                 progress.scores(plan, scores)
+            if best and plan.early and until is not None:
+                scores = partial.completed(scored_run.of_run(plan.folder), until.runs[plan.task.name])
             if self.on_scores is not None:
                 self.on_scores(plan.folder.name, scores)
             if self.report:
@@ -117,7 +126,8 @@ class Work:
             if until is None:
                 predict.run(plans, session)
                 return
-            for outcome in early_stopping.run(plans, session, until.runs, margin or early_stopping.MARGIN):
+            margin = margin or early_stopping.MARGIN
+            for outcome in early_stopping.run(plans, session, until.runs, margin, best):
                 progress.say(f"  {outcome.task}: {outcome}")
         finally:
             bar.close()
@@ -154,7 +164,7 @@ def run(
     """Does what `evalkit run` is asked for; returns the run folders, models first, then tasks. Checkpoints
     `in_memory` are evaluated in place of those that the options name; what is read is kept in `data`, and
     `report` is used in place of what the options name. With the `best` so far a task stops as soon as it is
-    decided against that, where it can.
+    decided against that, where it can, and is not ahead; trackers are then told what it would be on all.
 
     Raises TasksFailed, after all others are done, where a task's data is missing or its scoring failed.
     """
@@ -164,12 +174,10 @@ def run(
             "checkpoints were never trained on examples in the prompt; leave it out, or say 0"
         )
     tasks = load_tasks(names(options.tasks), options, options.overrides)
-    places, doubts = list(paths(options.data_root)), dict[str, tuple[str, ...]]()
+    places, own = list(paths(options.data_root)), own_data.Made()
     if options.data is not None:
-        made, root, doubts = own_data.tasks(
-            options.data, options, Path(options.output_path), options.overrides
-        )
-        tasks, places = [*tasks, *made], [*places, root]
+        own = own_data.tasks(options.data, options, Path(options.output_path), options.overrides)
+        tasks, places = [*tasks, *own.tasks], [*places, *own.root]
     if not tasks:
         raise UserError("run: name tasks with --tasks, or data of your own with --data FOLDER")
     reference = None
@@ -192,7 +200,7 @@ def run(
         command,
         callbacks.load(options.on_scores) if options.on_scores else None,
         report,
-        doubts=doubts,
+        own=own,
     )
     with trackers.reporting(names(options.report_to), work.output) as opened:
         return _done(replace(work, report=report or opened), options, reference, best)
@@ -210,14 +218,15 @@ def _done(
         if work.failures:
             raise TasksFailed(work.failures, (), len(every[0]))
         return []
-    for plans, candidate in zip(every, work.checkpoints, strict=True):
-        if best is None:
-            work.run(plans, candidate, reference if options.until_decided else None, options.margin)
-            continue
-        able = [plan for plan in plans if early_stopping.possible(plan, best.runs)]
-        for some, until in ((able, best), ([p for p in plans if p not in able], None)):
-            if some:
-                work.run(some, candidate, until, options.margin)
+    with work.own.kept(plan.folder for plans in every for plan in plans):
+        for plans, candidate in zip(every, work.checkpoints, strict=True):
+            if best is None:
+                work.run(plans, candidate, reference if options.until_decided else None, options.margin)
+                continue
+            able = [plan for plan in plans if early_stopping.possible(plan, best.runs)]
+            for some, until in ((able, best), ([p for p in plans if p not in able], None)):
+                if some:
+                    work.run(some, candidate, until, options.margin, best=True)
     return work.finished(p for plans in every for p in plans)
 
 

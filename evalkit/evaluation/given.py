@@ -128,6 +128,8 @@ def keep(
     model = _Given(file, predictions)
     about = f"{len(predictions):,} predictions of {file}"
     checkpoint = Checkpoint(name, about, 224, lambda protocol: model.identity(), lambda protocol: model)
-    plan = planning.plan(datasets.get(task), checkpoint, output, Selection(), missing_images="skip")
+    data = datasets.get(task)
+    plan = planning.plan(data, checkpoint, output, Selection(), missing_images="skip")
+    plan = dataclasses.replace(plan, remarks=data.remarks, doubts=data.doubts)
     predict.run([plan], Session(checkpoint, datasets, on_bad_image="skip", command=command))
     return plan.folder

@@ -92,6 +92,7 @@ def _data(options: DoctorOptions, stated: str) -> tuple[str, list[Dataset]]:
     tasks, places = load_tasks(names(options.tasks), options, {}), list(paths(options.data_root))
     if options.data is not None:
         found = own_data.look(options.data, options)
+        progress.say("\n".join(f"  {line}" for line in found.lines()))
         tasks += [own_data.read(found, draft, {}) for draft in found.drafts]
         places.append(found.root.absolute())
     if not tasks:
@@ -135,8 +136,8 @@ def lines(found: Verdict, stated: Conventions, called: str) -> list[str]:
     told = found.told
     made = [
         f"{called}: what it was trained with, by {found.samples} known answers about {found.clusters} images",
-        f"(nats a token by which answers are less likely; 95 % intervals over all {found.comparisons} "
-        "comparisons)",
+        "(nats a token by which answers are less likely; 95 % intervals over all "
+        f"{found.comparisons} comparisons, by Holm's procedure)",
     ]
     made += [f"  {each.name:<16} {_line(each)}" for each in found.factors]
     made.append(f"  {'eos':<16} {_ends(found)}")

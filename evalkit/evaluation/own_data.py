@@ -2,47 +2,71 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import textwrap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from evalkit.errors import UserError
 from evalkit.evaluation import progress
 from evalkit.files import atomic_write
-from evalkit.options.verbs import LayoutOptions
-from evalkit.runs.store import keep_task
-from evalkit.tasks import loader, schema
+from evalkit.options.groups import LayoutOptions
+from evalkit.runs.store import RunFolder, forget_tasks, keep_task, task_file
+from evalkit.tasks import loader
 from evalkit.tasks.layouts.reading import Draft, Reading, dumped
 from evalkit.tasks.layouts.recognise import recognise
 from evalkit.types import Task
 
 
-def tasks(
-    place: Path, options: LayoutOptions, output: Path, overrides: Mapping[str, str]
-) -> tuple[list[Task], Path, dict[str, tuple[str, ...]]]:
-    """The tasks of what lies at `place`, one a verb, the data root that they name their files below, and what
-    makes each one's number doubtful. Their files are kept in the output folder, so that scores can be
-    computed again; or where `save_task` says."""
+@dataclass(frozen=True)
+class Made:
+    """The tasks of what lies somewhere, one a verb, and the data root that they name their files below."""
+
+    tasks: Sequence[Task] = ()
+    root: tuple[Path, ...] = ()
+    doubts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # by task
+    files: Mapping[Path, str] = field(default_factory=dict)  # that are to be kept beside the runs
+
+    @contextlib.contextmanager
+    def kept(self, runs: Iterable[RunFolder]) -> Iterator[None]:
+        """Keeps the tasks' files in the output folder, so that scores can be computed again. What is new is
+        taken away again where none of the runs came to anything."""
+        new = [path for path in self.files if not path.exists()]
+        folders = dict.fromkeys(f for path in new for f in path.parents[:2] if not f.exists())
+        for path, text in self.files.items():
+            keep_task(path, text)
+        try:
+            yield
+        finally:
+            if new and not any(run.path.exists() for run in runs):
+                forget_tasks(new, folders)
+
+
+def tasks(place: Path, options: LayoutOptions, output: Path, overrides: Mapping[str, str]) -> Made:
+    """What is made of what lies at `place`, said: the lines, and each task as YAML. Its file is written by
+    `kept`, or now where `save_task` says."""
     found = look(place, options)
-    made = []
+    progress.say("\n".join(f"  {line}" for line in found.lines()))
+    made, files = [], dict[Path, str]()
     for draft, path in zip(found.drafts, saved(found, options), strict=True):
-        path = path or keep_task(output, found.name(draft), dumped(draft.content))
-        progress.say(f"  task     {path}")
-        made.append(loader.load(str(path), dict(overrides)))
-    return made, found.root.absolute(), {task.name: tuple(found.doubts) for task in made}
+        text = dumped(draft.content)
+        if path is None:
+            path = task_file(output, found.name(draft))
+            files[path] = text
+        progress.say(f"  task     {path}\n{textwrap.indent(text.rstrip(), ' ' * 11)}")
+        made.append(loader.holding(draft.content, path, overrides))
+    return Made(made, (found.root.absolute(),), {task.name: tuple(found.doubts) for task in made}, files)
 
 
 def look(place: Path, options: LayoutOptions) -> Reading:
-    """What lies at `place`, said in a few lines."""
-    found = recognise(place, options.split, options.verb or "", options.box_order or "")
-    for line in found.lines():
-        progress.say(f"  {line}")
-    return found
+    """What lies at `place`."""
+    return recognise(place, options.split, options.verb or "", options.box_order or "")
 
 
 def read(found: Reading, draft: Draft, overrides: Mapping[str, str]) -> Task:
     """The task of a draft, without a file."""
-    name = found.name(draft)
-    return schema.read(f"{name}.yaml", name, dict(draft.content), dict(overrides))
+    return loader.holding(draft.content, Path(f"{found.name(draft)}.yaml"), overrides)
 
 
 def saved(found: Reading, options: LayoutOptions) -> list[Path | None]:

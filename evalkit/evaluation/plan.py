@@ -281,20 +281,24 @@ def _refuse_missing_images(data: Dataset, samples: Samples) -> None:
         last = image.path
     if absent:
         first, n = next(iter(absent)), len({image.path for images in samples.images for image in images})
-        known = task.name if task.name in loader.names() else task.path
         more = f" (and {len(absent) - 1:,} more of {n:,})" if len(absent) > 1 else ""
         raise DataError(
             f"{task.name}: image {first[:300]} is missing{more}{sources.missing(absent)}; "
-            f"`{_looked_for(str(known), data.source)}` says where it is looked for, "
+            f"`{_looked_for(task, data.source)}` says where it is looked for, "
             "--on-bad-image skip leaves them out"
         )
 
 
-def _looked_for(task: str, source: Source) -> str:
-    """The command that says where a task's data is looked for; it names the root if nothing else does."""
+def _looked_for(task: Task, source: Source) -> str:
+    """The command that says where a task's data is looked for; it names the root if nothing else does, and
+    the data itself where the task has no file yet."""
+    known = task.name if task.name in loader.names() else task.path
+    if known == task.path and not os.path.exists(known):
+        file = source.root / str(source.entry.get("path", ""))
+        return f"evalkit data {_from_here(file if file.is_file() else source.root)} --check"
     usual = "hub" in source.entry or source.root == Path() or source.root in sources.roots()
     return " ".join(
-        ["evalkit data", shlex.quote(task), *([] if usual else ["--data-root", _from_here(source.root)])]
+        ["evalkit data", shlex.quote(known), *([] if usual else ["--data-root", _from_here(source.root)])]
     )
 
 

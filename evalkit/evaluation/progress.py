@@ -98,7 +98,7 @@ def scores(plan: Plan, found: Sequence[Score]) -> None:
     first = found[0]
     notes = [f"n {first.n:,}"]
     notes += [f"{first.invalid:,} unreadable"] if first.invalid else []
-    notes += [f"{plan.unscored:,} without target"] if plan.unscored else []
+    notes += [f"{plan.unscored:,} not scored"] if plan.unscored else []
     notes += [first.coverage] if first.coverage != "all" else []
     say(f"  {plan.task.name}: {', '.join(parts)}  ({', '.join(notes)})")
     remarks = {what: n for s in found for what, n in s.remarks.items()}

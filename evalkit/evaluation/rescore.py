@@ -21,7 +21,7 @@ from evalkit.runs import store
 from evalkit.runs.store import RunFolder
 from evalkit.tasks import loader
 from evalkit.tasks.dataset import Dataset, DatasetCache, Selection, choose, roots
-from evalkit.types import Task, why_not_scored
+from evalkit.types import Parser, Task, why_not_scored
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,12 @@ def find(folder: RunFolder, options: DataOptions, changed: Mapping[str, str] | N
     return Found(run, DatasetCache(roots(given, [task])), task)
 
 
+def parser_of(run: Mapping[str, Any], data: Dataset) -> Parser:
+    """The task's parser, as the checkpoint of a run was trained. `run` is run.json."""
+    trained = run["identity"]["model"].get("conventions") or {}
+    return conventions.parser(data.parser, trained.get("bins"))
+
+
 def _rescore(folder: RunFolder, options: ScoreOptions) -> None:
     found = find(folder, options, options.overrides)
     data = found.datasets.get(found.task)
@@ -85,11 +91,10 @@ def _rescore(folder: RunFolder, options: ScoreOptions) -> None:
             f"{asked.REMEDY}"
         )
     wanted = choose(data.samples, Selection.of_run(found.run)).ids
-    trained = found.run["identity"]["model"].get("conventions") or {}
-    parser = conventions.parser(data.parser, trained.get("bins"))
     to_score = ToScore(
-        task=found.task, parser=parser, folder=folder, wanted=wanted, total=len(data.samples),
-        data=data.digest, targets=data.targets, official=data.short_of, early=bool(found.run.get("early")),
+        task=found.task, parser=parser_of(found.run, data), folder=folder, wanted=wanted,
+        total=len(data.samples), data=data.digest, targets=data.targets, official=data.short_of,
+        early=bool(found.run.get("early")),
     )  # fmt: skip
     predict.score(to_score, found.datasets)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from evalkit.types import Box, Confident, Mask, Prediction, Sample, Size
+from evalkit.types import Box, Confident, ImageRef, Mask, Prediction, Sample, Size
 
 
 def line(
@@ -37,6 +38,7 @@ def line(
         **({"cluster": cluster} if cluster != image else {}),
         **({"invalid": True} if invalid else {}),
         "image_path": paths[0] if len(paths) == 1 else paths,
+        **({"drawn": drawn} if any(drawn := [_drawn(ref) for ref in sample.images]) else {}),
         **({"question": sample.fields["question"]} if "question" in sample.fields else {}),
         "prompt": prediction.prompt,
         "target": _target(sample.target),
@@ -46,6 +48,20 @@ def line(
         **({"boxes": boxes} if boxes is not None else {}),
         "rows": {m: r.tolist() if isinstance(r, np.ndarray) else r for m, r in rows.items()},
     }
+
+
+def _drawn(ref: ImageRef) -> dict[str, Any]:
+    """What is drawn on an image before a model sees it, and its quarter turns; {} for most images. A font is
+    left out: its place is of this machine."""
+    marks = [
+        {
+            f.name: value
+            for f in fields(mark)
+            if f.name != "font" and (value := getattr(mark, f.name)) != f.default
+        }
+        for mark in ref.marks
+    ]
+    return {**({"marks": marks} if marks else {}), **({"turn": ref.turn} if ref.turn % 4 else {})}
 
 
 def shown(answer: Any) -> Any:

@@ -11,16 +11,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evalkit.comparison.compare import ALLOWED, ALPHA, TaskResult, task_result
+from evalkit.comparison.compare import ALPHA, TaskResult, task_result
 from evalkit.comparison.sweep import Point, Sweep
 from evalkit.errors import UserError
-from evalkit.evaluation import evaluate, progress
+from evalkit.evaluation import evaluate, own_data, progress
 from evalkit.evaluation.plan import Plan
 from evalkit.options.fields import models as every_model
 from evalkit.options.fields import names, paths
+from evalkit.options.groups import MAY_DIFFER
 from evalkit.options.verbs import SweepOptions
 from evalkit.runs import scored_run
 from evalkit.runs.scored_run import ScoredRun
+from evalkit.runs.store import RunFolder
 from evalkit.stats.looks import Looks
 from evalkit.tasks import grid, loader
 from evalkit.tasks.dataset import Dataset, DatasetCache, Selection, choose, roots
@@ -51,11 +53,13 @@ class _Grid:
 
     options: SweepOptions
     command: str
+    own: own_data.Made  # of data of one's own
     tasks: dict[str, list[_Place]] = field(default_factory=dict)
     datasets: dict[str, Dataset] = field(default_factory=dict)  # of each task's first setting
     other: Looks = field(default_factory=lambda: Looks(0))
     alike: Looks = field(default_factory=lambda: Looks(0))
     opened: dict[Variant, Checkpoint] = field(default_factory=dict)
+    ran: list[RunFolder] = field(default_factory=list)
 
     def open(self) -> None:
         """Inspects every checkpoint, so that what is wrong is said before anything runs."""
@@ -88,12 +92,13 @@ class _Grid:
         work = evaluate.Work(
             [candidate], tasks, DatasetCache(roots(list(paths(self.options.data_root)), tasks)),
             Path(self.options.output_path), lambda data: Selection(limits[data.task.digest]),
-            lambda task: self.options.protocol, command=self.command,
+            lambda task: self.options.protocol, command=self.command, own=self.own,
         )  # fmt: skip
         (plans,) = work.plans()
         for place, plan in zip(places, plans, strict=True):
             progress.say(f"  {plan.folder.name}: {', '.join(place.setting.values)}")
         found = dict[tuple[Path, Any], ScoredRun]()
+        self.ran += [plan.folder for plan in plans]
         for way in dict.fromkeys(map(_scoring, plans)):  # the same texts may be scored in several ways
             alike = [plan for plan in plans if _scoring(plan) == way]
             unique = list({plan.folder.path: plan for plan in alike}.values())  # settings that mean the same
@@ -108,7 +113,9 @@ class _Grid:
         assert place.run is not None
         wanted = {s.id for s in choose(self.datasets[name].samples, Selection(first.limits[number]))}
         try:
-            result = task_result(first.run.only(wanted), place.run.only(wanted), ALLOWED, self.options.margin)
+            result = task_result(
+                first.run.only(wanted), place.run.only(wanted), MAY_DIFFER, self.options.margin
+            )
         except UserError as error:
             place.why, place.done = str(error), True
             return
@@ -147,20 +154,29 @@ def sweep(options: SweepOptions, command: str = "") -> Sweep:
     """Runs the grid and compares it. Raises UserError for axes without values, and what a run raises."""
     specs = list(every_model(options.model))
     axes = grid.axes(options.over, specs, options.prompt)
-    work = _Grid(options, command)
-    for task in evaluate.load_tasks(names(options.tasks), options, options.overrides):
-        some = grid.settings(task, axes, options.prompt)
-        work.tasks[task.name] = _places(task, some, options, work.datasets)
-    tests = sum(len(places) - 1 for places in work.tasks.values())
-    work.other, work.alike = Looks(tests), Looks(tests)
-    work.open()
-    most = max(len(places[0].limits) for places in work.tasks.values())
-    for number in range(most):
-        work.look(number)
-        left = sum(not p.done for places in work.tasks.values() for p in places[1:])
-        progress.say(f"look {number + 1} of {most}: {tests - left} of {tests} settings decided")
-        if not left:
-            break
+    tasks = evaluate.load_tasks(names(options.tasks), options, options.overrides)
+    own = own_data.Made()
+    if options.data is not None:
+        own = own_data.tasks(options.data, options, Path(options.output_path), options.overrides)
+        tasks += own.tasks
+        options = dataclasses.replace(options, data_root=(*paths(options.data_root), *own.root))
+    if not tasks:
+        raise UserError("sweep: name tasks with --tasks, or data of your own with --data FOLDER")
+    work = _Grid(options, command, own)
+    with own.kept(work.ran):
+        for task in tasks:
+            some = grid.settings(task, axes, options.prompt)
+            work.tasks[task.name] = _places(task, some, options, work.datasets)
+        tests = sum(len(places) - 1 for places in work.tasks.values())
+        work.other, work.alike = Looks(tests), Looks(tests)
+        work.open()
+        most = max(len(places[0].limits) for places in work.tasks.values())
+        for number in range(most):
+            work.look(number)
+            left = sum(not p.done for places in work.tasks.values() for p in places[1:])
+            progress.say(f"look {number + 1} of {most}: {tests - left} of {tests} settings decided")
+            if not left:
+                break
     return Sweep(tuple(axes), tuple(work.points()), options.margin)
 
 
@@ -190,4 +206,5 @@ def _by_model(due: Sequence[_Place]) -> dict[Variant, list[_Place]]:
 
 def _scoring(plan: Plan) -> tuple[Any, ...]:
     """What of a plan's task moves a score and no text: such settings share a run's folder."""
-    return plan.task.parser, plan.task.metrics, plan.task.nms_across_calls
+    task = plan.task
+    return task.parser, task.metrics, task.group_mean, task.nms_across_calls, plan.data

@@ -13,6 +13,7 @@ from evalkit.data import sources
 from evalkit.errors import DataError
 from evalkit.evaluation.plan import Plan, again
 from evalkit.runs.journal import Entry
+from evalkit.tasks import calls
 from evalkit.tasks.dataset import DatasetCache, Selection, choose
 from evalkit.trackers import Shown, Told
 from evalkit.types import Box, Mask, Metric, Sample, Score
@@ -55,7 +56,7 @@ def _shown(plan: Plan, sample: Sample, entry: Entry) -> Shown | None:
     prediction = entry.prediction
     size = sample.size or (prediction.sizes[0] if prediction.sizes else None)
     try:
-        answer = plan.parser.read(prediction, size)
+        (answer,) = calls.answers(plan.task, plan.parser, [prediction], [size])
         picture = _picture(plan, sample, answer)
     except DataError:
         return None

@@ -18,7 +18,7 @@ from evalkit.geometry import boxes as geometry
 from evalkit.report.columns import csv_text
 from evalkit.tasks import calls
 from evalkit.tasks.dataset import Dataset
-from evalkit.types import Box, Parser, Prediction, Sample, Size, Task
+from evalkit.types import Box, Prediction, Sample, Size, Task
 
 _PICTURE = (".jpg", ".jpeg", ".png")
 
@@ -235,7 +235,7 @@ def _words(runs: Sequence[ExportedRun], form: Form, name: str) -> Written:
 
 def _read(answered: ExportedRun) -> list[tuple[Sample, Sequence[Any], Size]]:
     """(sample, its answer, its image's (height, width)) of all. Raises UserError if a size is unknown."""
-    parser: Parser = registry.make("parsers", answered.task.parser)
+    parser = answered.data.parser
     sizes = []
     for sample in answered.samples:
         known = answered.predictions[sample.id].sizes
@@ -277,7 +277,7 @@ def _categories(answered: ExportedRun, form: Form) -> dict[str, int]:
 
 def _texts(answered: ExportedRun) -> dict[str, str]:
     """The answers by sample id, as the task's parser reads them; '' where it reads none."""
-    parser: Parser = registry.make("parsers", answered.task.parser)
+    parser = answered.data.parser
     read = ((s.id, parser.read(answered.predictions[s.id], s.size)) for s in answered.samples)
     return {name: "" if answer is None else str(answer) for name, answer in read}
 

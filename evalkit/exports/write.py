@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from evalkit.errors import UserError
@@ -59,6 +60,7 @@ def exported_run(folder: store.RunFolder, options: ExportOptions) -> ExportedRun
     if not asked.same_prompts(data, found.run):
         progress.say(f"{folder.name}: the data or its prompts have changed since the run")
     given = {k: e.prediction for k, e in answers.entries.items()}
+    data = dataclasses.replace(data, parser=rescore.parser_of(found.run, data))
     return ExportedRun(folder.name, found.run["model"], data, given)
 
 

@@ -6,15 +6,19 @@ scores masks.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar, Literal
 
+import numpy as np
+
 from evalkit.data.faults import Faults
-from evalkit.data.readers import read_json
 from evalkit.data.records import Record, Unique, path_of
 from evalkit.data.sources import image_ref
+from evalkit.data.streamed import read_lists
+from evalkit.errors import DataError
 from evalkit.geometry import segmentations
 from evalkit.registry import ADDED
 from evalkit.types import Format, Sample, Size, Source
@@ -55,15 +59,15 @@ class CocoDetection(Format):
 
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
         path, images = path_of(source, "path", self.keys), path_of(source, "images", self.keys)
-        top = Record(read_json(path), str(path))
+        top = Record(read_lists(path), str(path))
         faults = Faults()
         named = _categories(top, faults)
         names = {k: name for k, name in named.items() if name not in self.leave_out}
         categories = tuple(names.values())
         fields = {"categories": " ; ".join(categories)}
-        every = list(top.records("images"))
-        listed = _images(top, every, faults)
-        objects = {} if self.hidden else _objects(top, names, every, source.uses("object masks"), faults)
+        listed = _Images(top, faults)
+        masks = source.uses("object masks")
+        objects = None if self.hidden else _Objects(top, names, listed.sizes, masks, faults)
         faults.done(
             lambda: [
                 Sample(str(n), (image_ref(images, name),), fields, (), size=size) for n, name, size in listed
@@ -72,13 +76,13 @@ class CocoDetection(Format):
         for number, name, size in listed:
             shown = (image_ref(images, name),)
             whole = {"size": size, "image_id": number}
+            every = [] if objects is None else objects.of(number)
             if self.ask == "image":
-                every_one = {**whole, "categories": categories, "objects": objects.get(number)}
-                target = () if self.hidden else every_one
+                target = () if self.hidden else {**whole, "categories": categories, "objects": every}
                 yield Sample(str(number), shown, fields, target, size=size, cluster=name)
                 continue
             of: dict[str, list[dict[str, Any]]] = {}
-            for each in objects.get(number, ()):
+            for each in every:
                 of.setdefault(each["category"], []).append(each)
             for category_id, category in names.items():
                 if self.ask == "present" and category not in of:
@@ -101,40 +105,94 @@ def _categories(top: Record, faults: Faults) -> dict[int, str]:
     return result
 
 
-def _images(top: Record, every: list[Record], faults: Faults) -> list[tuple[int, str, Size]]:
-    """id, file and size of the images that are right, without later annotations of one page."""
-    unique, found = Unique(top.file, "image id"), []
-    for image in every:
-        checks = partial(image.integer, "id"), partial(image.name, "file_name"), image.size
-        if faults.tried(*checks) and not image.data.get("precedence"):
-            faults.tried(partial(unique.add, image.data["id"]))
-            found.append((image.data["id"], image.data["file_name"], image.size()))
-    return found
+class _Images:
+    """id, file and size of the images that are right, without later annotations of one page; `sizes` of all
+    by id, None where that is not right."""
+
+    def __init__(self, top: Record, faults: Faults) -> None:
+        self._top, self._right = top, array("I")
+        self.sizes: dict[int, Size | None] = {}
+        alike: dict[Size, Size] = {}
+        unique = Unique(top.file, "image id")
+        for place, image in enumerate(top.records("images")):
+            checks = partial(image.integer, "id"), partial(image.name, "file_name"), image.size
+            if faults.tried(*checks) and not image.data.get("precedence"):
+                faults.tried(partial(unique.add, image.data["id"]))
+                self._right.append(place)
+            if type(number := image.data.get("id")) is int:
+                size = image.size() if Faults().tried(image.size) else None
+                self.sizes[number] = alike.setdefault(size, size) if size else None
+
+    def __iter__(self) -> Iterator[tuple[int, str, Size]]:
+        for place in self._right:
+            image = self._top.element("images", place)
+            yield image.data["id"], image.data["file_name"], image.size()
 
 
-def _objects(
-    top: Record, names: dict[int, str], listed: list[Record], masks: bool, faults: Faults
-) -> dict[int, list[dict[str, Any]]]:
-    """image id -> its objects in file order; `masks`: whether their segmentations are scored."""
-    sizes: dict[int, Size | None] = {}
-    for image in listed:
-        if type(number := image.data.get("id")) is int:
-            sizes[number] = image.size() if Faults().tried(image.size) else None
-    result: dict[int, list[dict[str, Any]]] = {number: [] for number in sizes}
-    annotations = Unique(top.file, "annotation id")
-    for annotation in top.records("annotations"):
-        if faults.tried(partial(annotation.integer, "id")):
-            faults.tried(partial(annotations.add, annotation.data["id"]))
-            annotation.place += f" (id {annotation.data['id']})"
-        right = faults.tried(
-            partial(_image, annotation, sizes), partial(_category, annotation, names), annotation.box,
-            partial(_area, annotation), partial(annotation.flag, "iscrowd"),
-        )  # fmt: skip
-        size = sizes[annotation.data["image_id"]] if right else None
-        if size:
-            number, label = annotation.data["image_id"], names[annotation.data["category_id"]]
-            faults.tried(lambda: result[number].append(_object(annotation, label, size, masks)))  # noqa: B023
-    return result
+class _Objects:
+    """The objects of each image in file order, made again of the annotations when they are asked for, since
+    a million take gigabytes. `masks`: whether their segmentations are scored."""
+
+    def __init__(
+        self,
+        top: Record,
+        names: Mapping[int, str],
+        sizes: Mapping[int, Size | None],
+        masks: bool,
+        faults: Faults,
+    ) -> None:
+        self._top, self._names = top, names
+        self._images = {number: place for place, number in enumerate(sizes)}
+        unique = Unique(top.file, "annotation id")
+        shown, right = array("I"), array("I")
+        for place, annotation in enumerate(top.records("annotations")):
+            if faults.tried(partial(annotation.integer, "id")):
+                faults.tried(partial(unique.add, annotation.data["id"]))
+                annotation.place += f" (id {annotation.data['id']})"
+            if _is_right(annotation, sizes, names, masks, faults):
+                shown.append(self._images[annotation.data["image_id"]])
+                right.append(place)
+        images = np.frombuffer(shown, np.uint32) if shown else np.zeros(0, np.uint32)
+        self._order = np.argsort(images, kind="stable").astype(np.uint32)
+        self._starts = np.searchsorted(images[self._order], np.arange(len(sizes) + 1)).astype(np.uint32)
+        self._right = right
+
+    def of(self, image: int) -> list[dict[str, Any]]:
+        at = self._images[image]
+        some = self._order[self._starts[at] : self._starts[at + 1]].tolist()
+        found = (self._top.element("annotations", self._right[n]) for n in some)
+        return [_object(each, self._names[each.data["category_id"]]) for each in found]
+
+
+def _is_right(
+    annotation: Record,
+    sizes: Mapping[int, Size | None],
+    names: Mapping[int, str],
+    masks: bool,
+    faults: Faults,
+) -> bool:
+    """Whether it is an object of an image whose size is right; all that is wrong is noted."""
+    data = annotation.data
+    if type(data.get("image_id")) is int and type(data.get("category_id")) is int:
+        size = sizes.get(data["image_id"])  # at once, as nearly all are right
+        if size and data["category_id"] in names and not (masks and data.get("segmentation")):
+            try:
+                _object(annotation, "")
+            except DataError:
+                pass
+            else:
+                return True
+    right = faults.tried(
+        partial(_image, annotation, sizes), partial(_category, annotation, names), annotation.box,
+        partial(_area, annotation), partial(annotation.flag, "iscrowd"),
+    )  # fmt: skip
+    size = sizes[data["image_id"]] if right else None
+    if not size:
+        return False
+    found = data.get("segmentation") if masks else None
+    if not found:
+        return True
+    return faults.tried(lambda: annotation.refuse("segmentation", segmentations.problem(found, size)))
 
 
 def _image(annotation: Record, sizes: Mapping[int, object]) -> None:
@@ -151,7 +209,7 @@ def _area(annotation: Record) -> float | None:
     return annotation.number("area", least=0) if annotation.has("area") else None
 
 
-def _object(annotation: Record, category: str, size: Size, masks: bool) -> dict[str, Any]:
+def _object(annotation: Record, category: str) -> dict[str, Any]:
     box = annotation.box()
     found: dict[str, Any] = {
         "category": category,
@@ -161,6 +219,4 @@ def _object(annotation: Record, category: str, size: Size, masks: bool) -> dict[
     }
     if annotation.data.get("segmentation"):  # converters write [] where there is no mask
         found["segmentation"] = annotation.data["segmentation"]
-        if masks:
-            annotation.refuse("segmentation", segmentations.problem(found["segmentation"], size))
     return found

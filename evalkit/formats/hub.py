@@ -49,7 +49,7 @@ class Hub(FlatRecords):
                     from evalkit.images.prepare import header_size
 
                     size = record.size(self.height, self.width) if record.has(self.height) else None
-                    size = size or header_size(refs[0])
+                    size = size or header_size(refs[0], exif="apply")  # as `datasets` shows images
                 return refs, f"row {number}", size
 
             if not self.wanted(record, split):

@@ -73,7 +73,7 @@ class ObjectRows(Format):
             record.bound(self.height, size)
             return size
         try:
-            return header_size(image)
+            return header_size(image, exif="apply")  # as `datasets` shows images, so as boxes were drawn
         except ImageError as error:
             remarks.add("image", f"{error}; it is not scored")
             return None

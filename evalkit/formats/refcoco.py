@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar
 
+from evalkit.data.faults import Faults
 from evalkit.data.pickles import read_pickle
-from evalkit.data.readers import read_json
 from evalkit.data.records import Record, Unique, check_split, filled, path_of
 from evalkit.data.sources import image_ref
+from evalkit.data.streamed import read_lists
 from evalkit.errors import DataError
 from evalkit.geometry import segmentations
 from evalkit.types import Format, Sample, Source
@@ -37,40 +40,50 @@ class RefCoco(Format):
 
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
         path, images = path_of(source, "refs", self.keys), path_of(source, "images", self.keys)
-        refs = _refs(read_pickle(path), str(path), split)
+        refs, faults = _refs(read_pickle(path), str(path), split), Faults()
         path = path_of(source, "instances", self.keys)
-        wanted = {ref.integer("ann_id") for ref in refs}
+        wanted = {faults.made(partial(ref.integer, "ann_id")) for ref in refs}
 
         def needed(entry: dict[str, Any]) -> bool:
             """Whether to keep the entry: not if it has the mask of an object that no ref points to."""
             number = entry.get("id")
             return "segmentation" not in entry or type(number) is not int or number in wanted
 
-        instances = _Instances(Record(read_json(path, keep=needed), str(path)))
+        instances = _Instances(Record(read_lists(path, keep=needed), str(path)), faults)
         unique = Unique(refs[0].file if refs else str(path), "sent_id")
         for ref in refs:
-            image, annotation = instances.of(ref)
-            size = image.size()
-            x, y, w, h = annotation.box()
-            target = {"size": size, "box": (y, x, y + h, x + w), "iscrowd": annotation.flag("iscrowd")}
-            if source.uses("mask"):
-                segmentation = annotation.get("segmentation", "it must be polygons or run lengths")
-                annotation.refuse("segmentation", segmentations.problem(segmentation, size))
-            if annotation.data.get("segmentation"):
-                target["segmentation"] = annotation.data["segmentation"]
-            name = filled(self.image_name, image.data["id"]) if self.image_name else image.name("file_name")
-            picture = (image_ref(images, name),)
-            category = instances.categories.get(annotation.integer("category_id"), "")
-            for sentence in ref.records("sentences"):
-                number = sentence.identifier("sent_id")
-                unique.add(number)
-                text = sentence.text("sent")
-                fields = {
-                    "sentence": text,
-                    "raw": sentence.text("raw") if sentence.has("raw") else text,
-                    "category": category,
-                }
-                yield Sample(number, picture, fields, target, size=size, cluster=name)
+            if type(ref.data.get("ann_id")) is int:
+                yield from faults.made(partial(self._of, ref, instances, images, unique, source)) or ()
+        faults.done()
+
+    def _of(
+        self, ref: Record, instances: _Instances, images: Path, unique: Unique, source: Source
+    ) -> list[Sample]:
+        """The samples of a ref, one a sentence."""
+        image, annotation = instances.of(ref)
+        size = image.size()
+        x, y, w, h = annotation.box()
+        target = {"size": size, "box": (y, x, y + h, x + w), "iscrowd": annotation.flag("iscrowd")}
+        if source.uses("mask"):
+            segmentation = annotation.get("segmentation", "it must be polygons or run lengths")
+            annotation.refuse("segmentation", segmentations.problem(segmentation, size))
+        if annotation.data.get("segmentation"):
+            target["segmentation"] = annotation.data["segmentation"]
+        name = filled(self.image_name, image.data["id"]) if self.image_name else image.name("file_name")
+        picture = (image_ref(images, name),)
+        category = instances.categories.get(annotation.integer("category_id"), "")
+        found = []
+        for sentence in ref.records("sentences"):
+            number = sentence.identifier("sent_id")
+            unique.add(number)
+            text = sentence.text("sent")
+            fields = {
+                "sentence": text,
+                "raw": sentence.text("raw") if sentence.has("raw") else text,
+                "category": category,
+            }
+            found.append(Sample(number, picture, fields, target, size=size, cluster=name))
+        return found
 
 
 def _refs(data: Any, file: str, split: str) -> list[Record]:
@@ -90,36 +103,42 @@ def _refs(data: Any, file: str, split: str) -> list[Record]:
 class _Instances:
     """The images, annotations and categories that the refs need, found by id."""
 
-    def __init__(self, top: Record) -> None:
+    def __init__(self, top: Record, faults: Faults) -> None:
         self.top = top
-        unique = Unique(top.file, "image id")
-        self.images: dict[int, Record] = {}
-        for image in top.records("images"):
-            unique.add(image.integer("id"))
-            self.images[image.data["id"]] = image
-        unique = Unique(top.file, "annotation id")
-        self.annotations: dict[int, Record] = {}
-        for annotation in top.records("annotations", skip_none=True):
-            unique.add(annotation.integer("id"))
-            annotation.place += f" (id {annotation.data['id']})"
-            self.annotations[annotation.data["id"]] = annotation
+        self.images = _by_id(top, "images", "image id", faults)
+        self.annotations = _by_id(top, "annotations", "annotation id", faults)
         listed = top.records("categories") if top.has("categories") else ()
         self.categories: dict[Any, str] = {entry.integer("id"): entry.text("name") for entry in listed}
 
     def of(self, ref: Record) -> tuple[Record, Record]:
         """The image and the annotation that a ref points to."""
-        annotation = self.annotations.get(ref.data["ann_id"])
-        if annotation is None:
+        place = self.annotations.get(ref.data["ann_id"])
+        if place is None:
             ref.wrong(
                 "ann_id",
                 f"{ref.data['ann_id']} is not an annotation of {self.top.file}; both must belong together",
             )
-        image = self.images.get(ref.integer("image_id"))
-        if image is None:
+        annotation = self.top.element("annotations", place)
+        annotation.place += f" (id {annotation.data['id']})"
+        place = self.images.get(ref.integer("image_id"))
+        if place is None:
             ref.wrong(
                 "image_id",
                 f"{ref.data['image_id']} is not an image of {self.top.file}; both must belong together",
             )
+        image = self.top.element("images", place)
         if annotation.integer("image_id") != image.data["id"]:
             annotation.wrong("image_id", f"is not the image of the ref at {ref.place}, {image.data['id']}")
         return image, annotation
+
+
+def _by_id(top: Record, key: str, what: str, faults: Faults) -> dict[int, int]:
+    """The places of a list's entries by their ids, but for those that were not kept."""
+    unique, found = Unique(top.file, what), dict[int, int]()
+    for place, data in enumerate(top.get(key, "it must be a list of objects")):
+        if data is not None:
+            entry = faults.made(partial(top.element, key, place))
+            if entry and faults.tried(partial(entry.integer, "id")):
+                faults.tried(partial(unique.add, entry.data["id"]))
+                found[entry.data["id"]] = place
+    return found

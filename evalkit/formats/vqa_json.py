@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
-from evalkit.data.readers import read_json
+from evalkit.data.faults import Faults
 from evalkit.data.records import Record, Unique, filled, path_of
 from evalkit.data.sources import image_ref
+from evalkit.data.streamed import read_lists
 from evalkit.errors import DataError
 from evalkit.types import Format, Sample, Source
 
@@ -36,7 +38,7 @@ class VqaJson(Format):
 
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
         path = path_of(source, "questions", self.keys)
-        top = Record(read_json(path), str(path))
+        top, faults = Record(read_lists(path), str(path)), Faults()
         subtype = str(top.data.get("data_subtype", ""))
         if subtype and not subtype.startswith(split):
             raise DataError(
@@ -45,9 +47,10 @@ class VqaJson(Format):
         images, template = self._images(path_of(source, "images", self.keys), subtype, str(path))
         answers = None
         if "annotations" in source.entry or not split.startswith("test"):
-            answers = _annotations(path_of(source, "annotations", self.keys))
+            answers = _Answers(path_of(source, "annotations", self.keys), self.answer, faults)
         unique = Unique(str(path), "question_id")
-        for question in top.records("questions"):
+
+        def sample(question: Record) -> Sample:
             number = question.integer("question_id")
             unique.add(number)
             name = filled(template, question.integer("image_id", least=0))
@@ -55,9 +58,15 @@ class VqaJson(Format):
             target: tuple[str, ...] = ()
             group = ""
             if answers is not None:
-                target, group, fields["question_type"] = _answer(question, answers, self.answer)
+                target, group, fields["question_type"] = answers.of(question)
             ref = image_ref(images, name)
-            yield Sample(str(number), (ref,), fields, target, group=group, cluster=name)
+            return Sample(str(number), (ref,), fields, target, group=group, cluster=name)
+
+        filled(template, 0)
+        for question in top.records("questions"):
+            if made := faults.made(partial(sample, question)):
+                yield made
+        faults.done()
 
     def _images(self, images: Path, subtype: str, file: str) -> tuple[Path, str]:
         """The folder of the images (perhaps one below `images`) and the template of their names."""
@@ -74,31 +83,34 @@ class VqaJson(Format):
         return images, f"COCO_{folder.replace('%', '%%')}_%012d.jpg"
 
 
-def _annotations(path: Path) -> dict[int, Record]:
-    """question_id -> annotation."""
-    top = Record(read_json(path), str(path))
-    unique, result = Unique(str(path), "question_id"), {}
-    for annotation in top.records("annotations"):
-        number = annotation.integer("question_id")
-        unique.add(number)
-        result[number] = annotation
-    return result
+class _Answers:
+    """The annotations, found by question_id."""
 
+    def __init__(self, path: Path, key: str, faults: Faults) -> None:
+        self._top, self._key = Record(read_lists(path), str(path)), key
+        self._places: dict[int, int] = {}
+        unique = Unique(str(path), "question_id")
+        for place, annotation in enumerate(self._top.records("annotations")):
+            if faults.tried(partial(annotation.integer, "question_id")):
+                number = annotation.data["question_id"]
+                faults.tried(partial(unique.add, number))
+                self._places[number] = place
 
-def _answer(question: Record, answers: dict[int, Record], key: str) -> tuple[tuple[str, ...], str, str]:
-    """The answers, the answer type and the question type of one question."""
-    number = question.data["question_id"]
-    annotation = answers.pop(
-        number, None
-    )  # pop frees the memory: the answers of all questions need a gigabyte
-    if annotation is None:
-        question.wrong(
-            "question_id", f"{number} has no annotation; the annotations file must hold every question"
-        )
-    if annotation.integer("image_id") != question.data["image_id"]:
-        annotation.wrong("image_id", f"is not the image of question {number}, {question.data['image_id']}")
-    target = annotation.column("answers", key)
-    if not target:
-        annotation.wrong("answers", "is empty; a question needs at least one answer")
-    group = annotation.text("answer_type") if annotation.has("answer_type") else ""
-    return target, group, annotation.text("question_type") if annotation.has("question_type") else ""
+    def of(self, question: Record) -> tuple[tuple[str, ...], str, str]:
+        """The answers, the answer type and the question type of one question."""
+        number = question.data["question_id"]
+        if number not in self._places:
+            question.wrong(
+                "question_id",
+                f"{number} has no annotation; the annotations file must hold every question",
+            )
+        annotation = self._top.element("annotations", self._places[number])
+        if annotation.integer("image_id") != question.data["image_id"]:
+            annotation.wrong(
+                "image_id", f"is not the image of question {number}, {question.data['image_id']}"
+            )
+        target = annotation.column("answers", self._key)
+        if not target:
+            annotation.wrong("answers", "is empty; a question needs at least one answer")
+        types = [annotation.text(k) if annotation.has(k) else "" for k in ("answer_type", "question_type")]
+        return target, types[0], types[1]

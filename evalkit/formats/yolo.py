@@ -225,17 +225,16 @@ def _object(
 ) -> dict[str, Any]:
     """An object in pixels."""
     (height, width), where = size, f"{image.labels}: line {row.line}:"
-    found: dict[str, Any] = {"category": names[row.category], "iscrowd": 0}
+    polygon = list[float]()
     if len(row.values) == 4:
         cx, cy, w, h = row.values
         box = ((cx - w / 2) * width, (cy - h / 2) * height, w * width, h * height)
-        found |= {"box": box, "area": box[2] * box[3]}
+        area = box[2] * box[3]
     else:
         xs, ys = [x * width for x in row.values[::2]], [y * height for y in row.values[1::2]]
         polygon = [part for point in zip(xs, ys, strict=True) for part in point]
         box = (min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys))
         area = abs(sum(xs[i - 1] * ys[i] - xs[i] * ys[i - 1] for i in range(len(xs)))) / 2
-        found |= {"box": box, "area": area, "segmentation": [polygon]}
         if source.uses("object masks") and (wrong := segmentations.problem([polygon], size)):
             raise DataError(f"{where} {wrong[1]}")
     over = max(-box[0], -box[1], box[0] + box[2] - width, box[1] + box[3] - height)
@@ -243,4 +242,5 @@ def _object(
         source.remarks.add("over", f"{where} is {over:.0f} pixels over the image's edge; it is kept as it is")
     if not box[2] or not box[3]:
         source.remarks.add("flat", f"{where} is a box without area; it is kept, and no answer can match it")
-    return found
+    found = {"category": names[row.category], "box": box, "area": area, "iscrowd": 0}
+    return {**found, "segmentation": [polygon]} if polygon else found

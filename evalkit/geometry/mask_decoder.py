@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evalkit import door
-from evalkit.errors import ModelError, UserError
+from evalkit.errors import DataError, ModelError
 from evalkit.files import cache_folder
 from evalkit.geometry import boxes
 from evalkit.types import Box, Mask, Size
@@ -59,7 +59,7 @@ def resolve(decoder: str = "", folders: Sequence[Path] = ()) -> Path:
     """The weights' file. With a name: that path, or the path below `folders` (data roots). Without: the
     published file, where EVALKIT_MASK_DECODER says, below `folders`, or in the cache.
 
-    Raises UserError that lists the paths tried and where to get the file.
+    Raises DataError that lists the paths tried and where to get the file.
     """
     if decoder:
         tried = [Path(decoder), *(folder / decoder for folder in dict.fromkeys(folders))]
@@ -72,8 +72,8 @@ def resolve(decoder: str = "", folders: Sequence[Path] = ()) -> Path:
             return path
     places = ", ".join(map(str, tried))
     if decoder:
-        raise UserError(f"mask decoder '{decoder}': not found; tried {places}")
-    raise UserError(
+        raise DataError(f"mask decoder '{decoder}': not found; tried {places}")
+    raise DataError(
         f"no mask decoder {FILE}; tried {places}. Get it from {WHERE} and put it at {tried[-1]}, "
         f"or set {ENVIRONMENT} to its path"
     )

@@ -93,14 +93,14 @@ def whole(ref: ImageRef, preparation: Preparation) -> Prepared:
     """One image at its own size, for a model that resizes by itself: turned and marked as in `prepare`,
     neither resized nor padded. Raises ImageError with its path."""
     data = read_bytes(ref)
-    pixels = _rgb(_upright_and_labelled(data, ref, preparation))
+    pixels = labelled(data, ref, preparation.jpeg, preparation.exif)
     size = pixels.shape[0], pixels.shape[1]
-    _outline(pixels, ref, size)
+    outlined(pixels, ref, size)
     return Prepared(pixels, hashlib.sha256(data).hexdigest(), size)
 
 
 def _prepared(data: bytes, ref: ImageRef, preparation: Preparation) -> tuple[Pixels | Floats, Size]:
-    image = _upright_and_labelled(data, ref, preparation)
+    image = _upright_and_labelled(data, ref, preparation.jpeg, preparation.exif)
     size = image.shape[0], image.shape[1]
     if preparation.pad:
         image = draw.square(image)
@@ -109,14 +109,19 @@ def _prepared(data: bytes, ref: ImageRef, preparation: Preparation) -> tuple[Pix
         pixels: Pixels | Floats = _rgb(resize.bilinear(image, side, antialias))
     else:
         pixels = _rgb(resize.resize(image, side, preparation.resize, antialias))
-    _outline(pixels, ref, size, padded=bool(preparation.pad))
+    outlined(pixels, ref, size, padded=bool(preparation.pad))
     return pixels, size
 
 
-def _upright_and_labelled(data: bytes, ref: ImageRef, preparation: Preparation) -> Pixels:
-    image = _decode(data, preparation.jpeg, preparation.exif, str(ref))
+def labelled(data: bytes, ref: ImageRef, jpeg: str, exif: str) -> Pixels:
+    """RGB (h, w, 3), turned, with the labels of `ref` drawn. Raises ImageError with its path."""
+    return _rgb(_upright_and_labelled(data, ref, jpeg, exif))
+
+
+def _upright_and_labelled(data: bytes, ref: ImageRef, jpeg: str, exif: str) -> Pixels:
+    image = _decode(data, jpeg, exif, str(ref))
     if ref.turn % 4:
-        image = _turned(image, ref.turn, preparation.jpeg)
+        image = _turned(image, ref.turn, jpeg)
     for mark in ref.marks:
         if mark.kind == "label":
             smooth = _opened(data).mode not in ("1", "P")  # on these Pillow itself draws letters unsmoothed
@@ -124,7 +129,8 @@ def _upright_and_labelled(data: bytes, ref: ImageRef, preparation: Preparation) 
     return image
 
 
-def _outline(pixels: Pixels | Floats, ref: ImageRef, size: Size, padded: bool = False) -> None:
+def outlined(pixels: Pixels | Floats, ref: ImageRef, size: Size, padded: bool = False) -> None:
+    """Draws the outlines of `ref` into (h, w, 3) of any size; `size` is the original's."""
     for mark in ref.marks:
         if mark.kind == "outline":
             draw.outline(pixels, draw.fractions(mark, size, padded), mark.colour)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import functools
-import hashlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -15,21 +14,24 @@ from evalkit.geometry import boxes as box_geometry
 from evalkit.geometry import oddities, overlaps
 from evalkit.provenance import version
 from evalkit.registry import ADDED
-from evalkit.stats import f1, intervals, parts
+from evalkit.stats import f1, parts
+from evalkit.stats.average_precision import (
+    AREAS,
+    FIGURES,
+    MOST,
+    Floats,
+    bounds_of,
+    counts_of,
+    curve_of,
+    figures_of,
+    prepare,
+)
 from evalkit.text import labels
 from evalkit.types import Box, Breakdowns, Mask, Metric, Rows
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-_Curve = tuple[Floats, Floats]  # of one category: precision, and recall at the end, over thresholds
-
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
-RECALLS = np.linspace(0.0, 1.0, 101)
-AREAS = {"all": (0, 1e10), "small": (0, 32**2), "medium": (32**2, 96**2), "large": (96**2, 1e10)}
-MOST = 100  # detections of one category that count in one image
 _STEPS = [round(t, 2) for t in THRESHOLDS.tolist()]
 _LIMITS = [min(t, 1 - 1e-10) for t in THRESHOLDS.tolist()]
-FIGURES = ("AP", "AP50", "AR100")  # of each class
 MOST_CLASSES = 200  # whose AP gets an interval each
 _ANY = ""  # stands for every category when categories are ignored
 
@@ -85,8 +87,8 @@ class CocoAp(Metric):
 
     def reduce(self, rows: Rows, counts: npt.NDArray[Any] | None = None) -> float:
         """AP; `counts` (n,) says how often each image is drawn."""
-        prepared = _prepare(rows)
-        curves = [_curve(one, counts) for _, one in prepared.categories]
+        prepared = prepare(rows)
+        curves = [curve_of(one, counts) for _, one in prepared.categories]
         prepared.keep(counts, curves)
         found = [curve[0] for curve in curves if curve is not None]
         if found and self.iou is not None:
@@ -95,7 +97,7 @@ class CocoAp(Metric):
 
     def details(self, rows: Rows) -> dict[str, float]:
         """AP50, AP75, AP by area, and the recalls AR1, AR10, AR100 and by area."""
-        prepared = _prepare(rows)
+        prepared = prepare(rows)
         every = list(prepared.curves())
         found = {
             "AP50": [precision[0] for precision, _ in every],
@@ -113,22 +115,27 @@ class CocoAp(Metric):
     def breakdowns(self, rows: Rows) -> Breakdowns:
         """By class: AP, AP50, AR100; at an IoU of .5 precision, recall and F1 of all detections; counts."""
         found = dict[str, dict[str, float]]()
-        for name, one in _prepare(rows).categories:
-            curve = _curve(one)
-            known = dict(zip(FIGURES, _figures(curve).tolist(), strict=True)) if curve else {}
-            found[name or "(any)"] = known | f1.figures(_counts(one).sum(axis=0))
+        for name, one in prepare(rows).categories:
+            curve = curve_of(one)
+            known = dict(zip(FIGURES, figures_of(curve).tolist(), strict=True)) if curve else {}
+            found[name or "(any)"] = known | f1.figures(counts_of(one).sum(axis=0))
         return {"class": found}
 
     def part_intervals(self, rows: Rows, index: npt.NDArray[np.intp]) -> Breakdowns:
         """By class as `breakdowns`; with more than `MOST_CLASSES` classes AP, AP50 and AR100 have none, since
         a bootstrap of each takes long."""
-        prepared = _prepare(rows)
-        found = {name or "(any)": parts.of_counts(_counts(one), index) for name, one in prepared.categories}
+        prepared = prepare(rows)
+        found = {name or "(any)": parts.of_counts(counts_of(one), index) for name, one in prepared.categories}
         if len(found) <= MOST_CLASSES:
             drawn = functools.cache(lambda: prepared.drawn(index))
             for place, (name, one) in enumerate(prepared.categories):
-                found[name or "(any)"] |= _bounds(one, index, lambda k=place: drawn()[:, k])  # type: ignore[misc]
+                found[name or "(any)"] |= bounds_of(one, index, lambda k=place: drawn()[:, k])  # type: ignore[misc]
         return {"class": found}
+
+    def silent(self, rows: Rows) -> npt.NDArray[np.bool_]:
+        """Images without an object or a detection."""
+        found = [not row["boxes"] and not any(n[0] for n in row["objects"].values()) for row in rows]
+        return np.array(found, dtype=bool)
 
     def tools(self) -> str:
         return version("pycocotools")
@@ -250,155 +257,3 @@ def _assign(
                 matched[i] |= 1 << n
                 ignored[i] |= passed[best] << n
     return list(zip(matched, ignored, strict=True))
-
-
-# --- accumulation ------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Category:
-    """One category's detections, best first: columns image, run, rank, matched, ignored."""
-
-    image: Ints  # its index among the rows
-    run: Ints  # detections of one image and equal score share a run, drawn again as a whole
-    rank: Ints  # index among the image's detections
-    matched: Ints
-    ignored: Ints
-    objects: Ints  # (images, areas)
-
-
-@dataclass(frozen=True)
-class _Prepared:
-    categories: list[tuple[str, _Category]]
-    kept: dict[bytes, Floats] = field(default_factory=dict)  # figures (categories, 3) by what is drawn
-
-    def keep(self, counts: npt.NDArray[Any] | None, curves: Sequence[_Curve | None]) -> None:
-        """Keeps what the bootstrap of all categories says of each, since that takes as long again."""
-        if counts is not None and len(self.kept) < intervals.RESAMPLES_SLOW:
-            self.kept[_key(counts)] = np.array([_figures(curve) for curve in curves])
-
-    def drawn(self, index: npt.NDArray[np.intp]) -> Floats:
-        """The figures (500, categories, 3) in every resample of the clusters `index` (n,)."""
-        return np.array([self._figures(counts) for counts in intervals.draws(index)])
-
-    def _figures(self, counts: npt.NDArray[Any]) -> Floats:
-        if (found := self.kept.get(_key(counts))) is not None:
-            return found
-        return np.array([_figures(_curve(one, counts)) for _, one in self.categories])
-
-    def curves(
-        self, counts: npt.NDArray[Any] | None = None, area: int = 0, most: int = MOST
-    ) -> Iterator[_Curve]:
-        """`_curve` of each category with objects."""
-        found = (_curve(one, counts, area, most) for _, one in self.categories)
-        return (curve for curve in found if curve is not None)
-
-
-def _key(counts: npt.NDArray[Any]) -> bytes:
-    return hashlib.blake2b(np.asarray(counts, dtype=np.int64).tobytes(), digest_size=16).digest()
-
-
-def _figures(curve: _Curve | None) -> Floats:
-    """`FIGURES` (3,) of one category; NaN without objects."""
-    if curve is None:
-        return np.full(3, np.nan)
-    return np.array([curve[0].mean(), curve[0][0], curve[1].mean()])
-
-
-def _counts(one: _Category) -> Floats:
-    """Right, given and wanted of each image (n, 3), at the lowest threshold."""
-    counting = one.ignored & 1 == 0
-    right, size = counting & (one.matched & 1 == 1), len(one.objects)
-    given = [np.bincount(one.image[some], minlength=size) for some in (right, counting)]
-    return np.stack([*given, one.objects[:, 0]], axis=1).astype(np.float64)
-
-
-def _bounds(one: _Category, index: npt.NDArray[np.intp], drawn: Callable[[], Floats]) -> parts.Bounds:
-    """Of a category's figures, over the images alone that show it or where it is detected."""
-    there = one.objects[:, 0] > 0
-    there[one.image] = True
-    places = np.flatnonzero(there)
-    alone = replace(one, image=np.searchsorted(places, one.image), objects=one.objects[places])
-    own = intervals.cluster_index(index[places].tolist())
-
-    def figures(times: npt.NDArray[np.intp]) -> Floats:
-        return _figures(_curve(alone, times[own]))
-
-    found: parts.Bounds = {}
-    both = parts.of_curves(figures, int(own.max(initial=-1)) + 1, drawn)
-    for figure, each in zip(FIGURES, both, strict=True):
-        found |= parts.pair(figure, each) if each else {}
-    return found
-
-
-def _curve(
-    one: _Category, counts: npt.NDArray[Any] | None = None, area: int = 0, most: int = MOST
-) -> _Curve | None:
-    """(precision, recall at the end) over thresholds; None without objects."""
-    objects = one.objects[:, area]
-    total = int(objects.sum() if counts is None else objects @ counts)
-    if total <= 0:
-        return None
-    order = np.arange(len(one.image)) if counts is None else _drawn(one, counts)
-    order = order[one.rank[order] < most]
-    shift = np.arange(10) + 10 * area
-    matched = (one.matched[order, None] >> shift & 1).astype(bool)
-    counting = ~(one.ignored[order, None] >> shift & 1).astype(bool)
-    right = np.cumsum(matched & counting, axis=0, dtype=np.float64)
-    wrong = np.cumsum(~matched & counting, axis=0, dtype=np.float64)
-    if not len(right):
-        return np.zeros(10), np.zeros(10)
-    recall = right / total
-    precision = right / (wrong + right + np.spacing(1))
-    precision = np.maximum.accumulate(precision[::-1], axis=0)[::-1]
-    means = np.zeros(10)
-    for n in range(10):
-        reached = np.searchsorted(recall[:, n], RECALLS, side="left")
-        inside = reached[reached < len(precision)]
-        means[n] = precision[inside, n].sum() / len(RECALLS)
-    return means, recall[-1]
-
-
-def _drawn(one: _Category, counts: npt.NDArray[Any]) -> Ints:
-    """The order of detections when each image is drawn `counts` times, copies next to each other."""
-    if not len(one.run):
-        return one.run
-    starts = np.flatnonzero(np.diff(one.run, prepend=-1))
-    lengths = np.diff(np.append(starts, len(one.run)))
-    times = np.asarray(counts, dtype=np.int64)[one.image[starts]]
-    starts, lengths = np.repeat(starts, times), np.repeat(lengths, times)
-    offset = np.cumsum(lengths) - lengths
-    order: Ints = np.arange(lengths.sum()) + np.repeat(starts - offset, lengths)
-    return order
-
-
-_last: list[tuple[Any, _Prepared]] = []  # a bootstrap reduces the same rows thousands of times
-
-
-def _prepare(rows: Any) -> _Prepared:
-    if _last and _last[0][0] is rows:
-        return _last[0][1]
-    order = sorted(range(len(rows)), key=lambda i: rows[i]["image"])
-    found: dict[str, list[tuple[int, int, float, int, int]]] = {}
-    objects: dict[str, Ints] = {}
-    for i in order:
-        ranks: dict[str, int] = {}
-        for name, score, matched, ignored in rows[i]["boxes"]:
-            rank = ranks[name] = ranks.get(name, -1) + 1
-            found.setdefault(name, []).append((i, rank, score, matched, ignored))
-        for name, counted in rows[i]["objects"].items():
-            if name not in objects:
-                objects[name] = np.zeros((len(rows), len(AREAS)), dtype=np.int64)
-            objects[name][i] = counted
-    categories = [(name, _category(found.get(name, []), objects[name])) for name in sorted(objects)]
-    _last[:] = [(rows, _Prepared(categories))]
-    return _last[0][1]
-
-
-def _category(found: list[tuple[int, int, float, int, int]], objects: Ints) -> _Category:
-    score = np.array([f[2] for f in found], dtype=np.float64)
-    best = np.argsort(-score, kind="stable")
-    image = np.array([f[0] for f in found], dtype=np.int64)[best]
-    new = (np.diff(image, prepend=-1) != 0) | (np.diff(score[best], prepend=np.nan) != 0)
-    rank, matched, ignored = (np.array([f[n] for f in found], dtype=np.int64)[best] for n in (1, 3, 4))
-    return _Category(image, np.cumsum(new), rank, matched, ignored, objects)

@@ -95,6 +95,11 @@ class DetectionF1(Metric):
     def part_intervals(self, rows: Rows, index: npt.NDArray[np.intp]) -> Breakdowns:
         return {"class": parts.of_table(f1.table(rows, _counts), index)}
 
+    def silent(self, rows: Rows) -> npt.NDArray[np.bool_]:
+        """Images without an object or a detection, unless these are counted."""
+        counted = self.figure == "count_error"
+        return np.array([not row["pairs"] and not counted for row in rows], dtype=bool)
+
     def remarks(self, answers: Sequence[Any | None], targets: Sequence[Any]) -> Mapping[str, int]:
         if self.agnostic:
             return oddities.of(answers, targets)

@@ -54,6 +54,10 @@ class JsonFields(Metric):
         """By field: precision, recall, F1 and counts."""
         return {"field": f1.table(rows, _same).classes()}
 
+    def silent(self, rows: Rows) -> npt.NDArray[np.bool_]:
+        """Samples with nothing given nor wanted, unless each is right by that."""
+        return np.array([not row and self.average != "samples" for row in rows], dtype=bool)
+
     def part_intervals(self, rows: Rows, index: npt.NDArray[np.intp]) -> Breakdowns:
         return {"field": parts.of_table(f1.table(rows, _same), index)}
 

@@ -53,6 +53,10 @@ class LabelF1(Metric):
         """By class: precision, recall, F1 and counts."""
         return {"class": f1.table(rows, _same).classes()}
 
+    def silent(self, rows: Rows) -> npt.NDArray[np.bool_]:
+        """Samples with nothing given nor wanted, unless each is right by that."""
+        return np.array([not row and self.average != "samples" for row in rows], dtype=bool)
+
     def part_intervals(self, rows: Rows, index: npt.NDArray[np.intp]) -> Breakdowns:
         return {"class": parts.of_table(f1.table(rows, _same), index)}
 

@@ -90,6 +90,13 @@ class SweepF1(Metric):
         return [[(certain(min(c, 0.0 if self.rank == "logprob" else 1.0)), float(v)) for c, v in row["boxes"]]
                 for row in rows]  # fmt: skip
 
+    def silent(self, rows: Rows) -> npt.NDArray[np.bool_]:
+        """Images without an object or a detection, and those that choose the threshold alone."""
+        _, scored = _prepare(rows).halves(np.ones(len(rows)))
+        every = zip(rows, scored.tolist(), strict=True)
+        found = [not times or (not row["boxes"] and not row["wanted"]) for row, times in every]
+        return np.array(found, dtype=bool)
+
     def remarks(self, answers: Sequence[Any | None], targets: Sequence[Any]) -> Mapping[str, int]:
         return oddities.of_objects(answers, targets, self.lowercase)
 

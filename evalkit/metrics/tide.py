@@ -84,6 +84,10 @@ class Tide(Metric):
         """By error: how many, and the ΔAP."""
         return {"error": {name: {"n": n, "ΔAP": gain} for name, (n, gain) in self._gains(rows).items()}}
 
+    def silent(self, rows: Rows) -> npt.NDArray[np.bool_]:
+        """Images without an object or a detection."""
+        return np.array([not row["boxes"] and not row["objects"] for row in rows], dtype=bool)
+
     def remarks(self, answers: Sequence[Any | None], targets: Sequence[Any]) -> Mapping[str, int]:
         return oddities.of_objects(answers, targets, self.lowercase)
 

@@ -4,7 +4,6 @@ line, a Python function, `evalkit.toml` and a backend need to take it."""
 from __future__ import annotations
 
 import dataclasses
-import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field
 from pathlib import Path
@@ -89,14 +88,9 @@ def flags(cls: type[Options]) -> Mapping[str, Flag]:
     return {f.name: f.metadata["flag"] for f in sorted(found, key=lambda f: bool(f.kw_only))}
 
 
-def types(cls: type[Options]) -> Mapping[str, Any]:
-    """The annotation of every option of a class."""
-    return typing.get_type_hints(cls)
-
-
 def checked(cls: type[Options], values: Mapping[str, Any]) -> dict[str, Any]:
     """Values of options as they are used: text is read as the annotated type. Raises OptionError."""
-    known, annotated = flags(cls), types(cls)
+    known, annotated = flags(cls), hints.annotated(cls)
     return {k: _checked(k, v, annotated[k], known[k]) for k, v in values.items() if k in known}
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from evalkit.errors import UserError, nearest
 from evalkit.report import causes, columns
+from evalkit.report.columns import HALF, interval
 from evalkit.report.leaderboard import Cell, in_order
 from evalkit.stats.intervals import FEW
 from evalkit.stats.parts import HIGH, IMAGES, LOW
@@ -104,10 +105,11 @@ def figures(tables: Iterable[Parts]) -> list[str]:
 
 
 def spread(row: Mapping[str, Any], figure: str) -> str:
-    """A figure of a part as tables show it, `41.2 ±3.4` where it has an interval."""
+    """A figure of a part as tables show it, `41.2 ±3.4` or `5.1 [0.2, 31.2]` where it has an
+    interval."""
     low, high = row.get(figure + LOW), row.get(figure + HIGH)
-    half = "" if low is None or high is None else f" ±{50 * (high - low):.1f}"
-    return shown(row.get(figure)) + half
+    value = row.get(figure)
+    return shown(value) + ("" if value is None else interval(value, low, high))
 
 
 def rough(parts: Parts) -> list[str]:
@@ -121,7 +123,7 @@ def _on_intervals(tables: Sequence[Parts]) -> Iterator[str]:
     rows = [row for parts in tables for row in parts.values()]
     if not any(IMAGES in row for row in rows):
         return
-    yield "± half of the 95 % interval (clustered by image); none where one image alone shows it"
+    yield f"± {HALF} (clustered by image); none where one image alone shows it"
     few = list(dict.fromkeys(text for parts in tables for text in rough(parts)))
     if few:
         more = f" and {len(few) - LISTED} more" if len(few) > LISTED else ""

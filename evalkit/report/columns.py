@@ -35,6 +35,20 @@ def painted(text: str, colour: str) -> str:
     return f"{colour}{text}{PLAIN}" if colour else text
 
 
+HALF = "half of the 95 % interval, [both ends] where it is uneven"
+CENTRED = 0.0011  # how far from its interval's middle a value may be, so that ± is right to the tenth shown
+
+
+def interval(value: float, low: float | None, high: float | None) -> str:
+    """What follows a value, in hundredths: ` ±1.6`, or ` [0.2, 31.2]` where the value is not in the middle;
+    '' without an interval."""
+    if low is None or high is None:
+        return ""
+    if abs((low + high) / 2 - value) < CENTRED:
+        return f" ±{50 * (high - low):.1f}"
+    return f" [{100 * low:.1f}, {100 * high:.1f}]"
+
+
 def text_of(cell: str | Marked) -> str:
     """A cell's text without its mark."""
     return cell if isinstance(cell, str) else cell[0]

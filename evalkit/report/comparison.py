@@ -10,7 +10,6 @@ from typing import Any
 from evalkit import collecting
 from evalkit.comparison import ranks
 from evalkit.comparison.compare import (
-    ALLOWED,
     MARGIN,
     Comparison,
     TaskResult,
@@ -24,6 +23,7 @@ from evalkit.comparison.ranks import Rank
 from evalkit.errors import UserError
 from evalkit.geometry.boxes import STEPS
 from evalkit.options.fields import names
+from evalkit.options.groups import MAY_DIFFER
 from evalkit.options.verbs import CompareOptions
 from evalkit.printing import CELL, GREEN, RED, one_line
 from evalkit.report.columns import aligned, painted
@@ -271,7 +271,7 @@ def _point(run: ScoredRun, best: ScoredRun, metric: str) -> list[str]:
         gap = "best"
     else:
         try:
-            found: Any = task_result(best, run, ALLOWED, MARGIN)
+            found: Any = task_result(best, run, MAY_DIFFER, MARGIN)
             gap = next(difference(m.found) for m in found.metrics if m.metric == metric)
         except UserError:
             gap = "not comparable"

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from evalkit.comparison.compare import first_difference
+from evalkit.comparison.alike import first_difference
 from evalkit.errors import UserError
 from evalkit.published import counts, facts
 from evalkit.published.numbers import AS_MANY, Named, Published, for_task, given, match, name

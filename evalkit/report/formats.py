@@ -95,27 +95,25 @@ def _fitting(widths: Sequence[int], width: int | None) -> Iterator[list[int]]:
 
 
 def wide_csv(cells: Cells, pair: bool = False) -> str:
-    """Tasks × models: the value and half of its interval, of a mean its deviation; two columns a model,
-    and a third for a mean: over how many runs."""
+    """Tasks × models, three columns a model: the value and the ends of its interval, or a mean, its deviation
+    and over how many runs."""
     table = grid(cells, pair)
-    means = any(c.runs for c in cells)
-    head = [h for m in table.columns for h in (m, f"{m} ±", *([f"{m} runs"] if means else []))]
+    about = ("±", "runs") if any(c.runs for c in cells) else ("low", "high")
+    head = [h for m in table.columns for h in (m, *(f"{m} {a}" for a in about))]
     rows: list[list[Any]] = [["task", "metric", *head]]
     for r, (task, metric) in enumerate(table.rows):
         line: list[Any] = [task, metric]
         for c in range(len(table.columns)):
             cell = table.cells.get((r, c))
-            line += ["", ""] if cell is None or cell.not_scored else [cell.score.value, _half(cell)]
-            line += [cell.runs if cell else ""] if means else []
+            line += ["", "", ""] if cell is None or cell.not_scored else _figures(cell)
         rows.append(line)
     return csv_text(rows)
 
 
-def _half(cell: Cell) -> float | str:
-    if cell.stdev is not None:
-        return cell.stdev
-    low, high = cell.score.low, cell.score.high
-    return "" if low is None or high is None else (high - low) / 2
+def _figures(cell: Cell) -> list[Any]:
+    score = cell.score
+    found = [score.value, *((cell.stdev, cell.runs) if cell.runs else (score.low, score.high))]
+    return ["" if figure is None else figure for figure in found]
 
 
 def wide_json(cells: Cells, pair: bool = False) -> str:
@@ -170,9 +168,9 @@ def _linked(task: str, report: str) -> str:
 
 
 def _cell(text: str, best: bool) -> str:
-    """`92.4 ±1.6†` with what follows the value set small."""
-    value, space, rest = html.escape(text).partition(" ±")
-    small = f" <small>±{rest}</small>" if space else ""
+    """`92.4 ±1.6†` or `5.1 [0.2, 31.2]†` with what follows the value set small."""
+    figure = re.fullmatch(r"(-?[\d.]+) ([±\[].*)", html.escape(text))
+    value, small = (figure[1], f" <small>{figure[2]}</small>") if figure else (html.escape(text), "")
     return f'<td class="{"best" if best else "n"}">{value}{small}</td>'
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from evalkit.report.columns import HALF, interval
 from evalkit.runs import scored_run
 from evalkit.runs.copies import originals
 from evalkit.runs.naming import Named, adapter, labels
@@ -71,15 +72,14 @@ class Cell:
         return "".join(STAMPS[name][0] for name in self.stamped)
 
     def text(self) -> str:
-        """`92.4 ±1.6†`, in hundredths."""
+        """`92.4 ±1.6†`, or `5.1 [0.2, 31.2]†`, in hundredths."""
         score = self.score
         if self.not_scored:
             return SUBMISSION if self.not_scored.startswith(SUBMISSION) else "not scored"
         if self.runs:
             over = "" if self.stdev is None else f" ±{100 * self.stdev:.1f}"
             return f"{100 * score.value:.1f}{over} ({_counted(self.runs)}){self.stamps}"
-        half = "" if score.low is None or score.high is None else f" ±{50 * (score.high - score.low):.1f}"
-        return f"{100 * score.value:.1f}{half}{self.stamps}"
+        return f"{100 * score.value:.1f}{interval(score.value, score.low, score.high)}{self.stamps}"
 
 
 def _counted(runs: int) -> str:
@@ -319,7 +319,7 @@ def _reason(cell: Cell) -> str:
 def _spread(cells: Sequence[Cell]) -> str:
     if any(c.runs for c in cells):
         return "the standard deviation over runs (n − 1) that differ by the seed in their name"
-    return "half of the 95 % interval (clustered by image)"
+    return f"{HALF} (clustered by image)"
 
 
 def in_order(cells: Sequence[Cell]) -> list[Cell]:

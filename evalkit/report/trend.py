@@ -9,6 +9,7 @@ from typing import Any
 from evalkit.comparison.trend import Point, Trend
 from evalkit.files import atomic_write
 from evalkit.report import columns, leaderboard
+from evalkit.report.columns import interval
 from evalkit.report.html import Spot, chart, curve, legend, page
 from evalkit.stats.intervals import FEW
 
@@ -179,12 +180,12 @@ def _loss(point: Point, task: str) -> str:
 
 
 def _shown(point: Point, key: str) -> str:
-    """`92.4 ±1.6†`, in hundredths; `–` where there is no such score."""
+    """`92.4 ±1.6†` or `5.1 [0.2, 31.2]†`, in hundredths; `–` where there is no such score."""
     if key not in point.values:
         return "–"
     v, low, high, _ = point.values[key]
     mark = leaderboard.STAMPS[point.coverage[key]][0] if key in point.coverage else ""
-    return f"{100 * v:.1f}" + ("" if low is None or high is None else f" ±{50 * (high - low):.1f}") + mark
+    return f"{100 * v:.1f}{interval(v, low, high)}{mark}"
 
 
 def _legend(points: Sequence[Point]) -> list[str]:

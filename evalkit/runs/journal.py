@@ -64,7 +64,8 @@ class Predictions(Mapping[str, Prediction]):
 
     def __init__(self, entries: Mapping[str, Entry], names: Sequence[str]) -> None:
         self._entries, self._names = entries, names
-        self._all = set(names) if len(names) < len(entries) else None
+        self._length = sum(name in entries for name in names)
+        self._all = set(names) if self._length < len(entries) else None  # None: no entry is of another sample
 
     def __getitem__(self, name: str) -> Prediction:
         if self._all is not None and name not in self._all:
@@ -78,7 +79,7 @@ class Predictions(Mapping[str, Prediction]):
         return (name for name in self._names if name in self._entries)
 
     def __len__(self) -> int:
-        return sum(name in self._entries for name in self._names)
+        return self._length
 
     def digest(self) -> str:
         """Of all that scores are computed from, independent of the order of the answers and of how they came

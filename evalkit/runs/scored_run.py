@@ -9,25 +9,21 @@ import datetime
 import math
 import os
 import re
-from array import array
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from evalkit import collecting, door, hints, own_code, registry
 from evalkit.errors import UserError
 from evalkit.runs import baseline_file
+from evalkit.runs.columns import Columns, as_read
 from evalkit.runs.copies import originals
 from evalkit.runs.store import OLD, RunFolder, find, results_of
 from evalkit.stats import intervals
 from evalkit.stats.intervals import Ints
 from evalkit.types import Metric, Rows, Score
-
-_MANY = 1 << 16  # texts among which equal ones are looked for
 
 
 @dataclass(frozen=True, repr=False)
@@ -230,7 +226,7 @@ def of_run(folder: RunFolder) -> ScoredRun:
     own_code.look_beside(run.get("task_file", {}).get("path", ""))
     try:
         spelled = {s.metric: parts(s.signature)["metric"] for s in scores}
-        columns = _Columns(spelled)
+        columns = Columns(spelled)
         with collecting.paused():
             for line in folder.each_row():
                 columns.add(line)
@@ -251,68 +247,6 @@ def of_run(folder: RunFolder) -> ScoredRun:
         ) from None
 
 
-class _Columns:
-    """The columns of rows.jsonl, filled line by line: a line as it is read needs ten times the memory. Equal
-    values are one object, as far as that saves memory."""
-
-    def __init__(self, spelled: Mapping[str, str]) -> None:
-        self._spelled = spelled
-        self._texts: dict[str, list[Any]] = {
-            name: [] for name in ("ids", "images", "clusters", "groups", "texts", "invalid")
-        }
-        self._rows = {short: _Rows() for short in spelled}
-        self._same: dict[str, str] = {}
-
-    def add(self, line: Mapping[str, Any]) -> None:
-        for short, rows in self._rows.items():
-            rows.add(line["rows"][short])
-        image, texts = self._shared(line["image"]), self._texts
-        texts["ids"].append(line["id"])
-        texts["images"].append(image)
-        texts["clusters"].append(self._shared(line.get("cluster") or "") or image or line["id"])
-        texts["groups"].append(self._shared(line["group"]))
-        texts["texts"].append(self._shared(line["text"]))
-        texts["invalid"].append(bool(line.get("invalid", line["answer"] is None)))
-
-    def _shared(self, text: str) -> str:
-        if len(self._same) >= _MANY:
-            self._same.clear()  # equal ones are near each other, or few
-        return self._same.setdefault(text, text)
-
-    def done(self) -> dict[str, Any]:
-        """The columns by their names as fields."""
-        groups = self._texts["groups"]
-        rows = {full: _rows(self._rows[s].all(), full, groups) for s, full in self._spelled.items()}
-        return {**{name: tuple(column) for name, column in self._texts.items()}, "rows": rows}
-
-
-class _Rows:
-    """A metric's rows, as numbers as long as all are lists of as many numbers."""
-
-    def __init__(self) -> None:
-        self._numbers, self._width = array("d"), 0
-        self._any: list[Any] | None = None
-
-    def add(self, row: Any) -> None:
-        if self._any is not None:
-            self._any.append(row)
-        elif type(row) is list and row and set(map(type, row)) <= {int, float} and self._fits(len(row)):
-            self._numbers.extend(row)
-        else:
-            self._any = [*self._array(), row]
-
-    def _fits(self, width: int) -> bool:
-        self._width = self._width or width
-        return width == self._width
-
-    def _array(self) -> Any:
-        return np.frombuffer(self._numbers, np.float64).reshape(-1, self._width) if self._numbers else []
-
-    def all(self) -> Any:
-        """The rows as they were read, numbers as an array."""
-        return self._array() if self._any is None else self._any
-
-
 def _identity(run: Mapping[str, Any]) -> Mapping[str, Any]:
     """The run's identity, with the files that a model of the user's own has read as part of the model: their
     names and digests, wherever they are."""
@@ -324,25 +258,6 @@ def _identity(run: Mapping[str, Any]) -> Mapping[str, Any]:
         name = Path(path).name
         used[name] = "+".join(filter(None, (used.get(name), digest)))
     return {**identity, "model": {**identity["model"], "used": used}}
-
-
-def _rows(read: Any, spelling: str = "", groups: Sequence[str] = ()) -> Rows:
-    """Rows as the metric reads them; for a mean over groups they need each sample's group."""
-    values: list[Any] = read
-    if len(values) and isinstance(values[0], dict):
-        if not all(isinstance(value, dict) for value in values):
-            raise ValueError("rows of different kinds")
-        return values
-    if len(values) and isinstance(values[0], list) and any(isinstance(v, str) for v in values[0]):
-        if not all(type(v) is list and len(v) == 2 and type(v[0]) is str and type(v[1]) in (int, float)
-                   for v in values):  # fmt: skip
-            raise ValueError("rows of different kinds")
-        return values  # with the type of each question
-    rows = np.asarray(values, dtype=np.float64)
-    if not spelling.startswith("group_mean("):
-        return rows
-    spread: Rows = registry.make("metrics", spelling).spread(rows, groups)
-    return spread
 
 
 def spent(sessions: Sequence[Mapping[str, Any]]) -> float | None:
@@ -409,7 +324,7 @@ def _unpacked(run: Mapping[str, Any]) -> ScoredRun:
         "texts": tuple(run["texts"]),
         "invalid": tuple(i in bad for i in range(len(ids))),
     }
-    rows = {m: _rows(values) for m, values in run["rows"].items()}
+    rows = {m: as_read(values) for m, values in run["rows"].items()}
     lengths = {len(c) for c in columns.values()} | {len(r) for r in rows.values()}
     if len(lengths) != 1:
         raise ValueError("columns of different lengths")

@@ -57,11 +57,24 @@ _ROW = record(
 # --- one run -------------------------------------------------------------------------------------
 
 
-def keep_task(output: Path, name: str, text: str) -> Path:
-    """Keeps the file of a task that was made for a run, below the output folder; returns its path."""
-    path = output / "tasks" / f"{name}.yaml"
-    atomic_write(path, text)
-    return path
+def task_file(output: Path, name: str) -> Path:
+    """Where the file of a task that was made for a run is kept."""
+    return output / "tasks" / f"{name}.yaml"
+
+
+def keep_task(path: Path, text: str) -> None:
+    """Writes the file of a task that was made for a run."""
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        atomic_write(path, text)
+
+
+def forget_tasks(paths: Iterable[Path], folders: Iterable[Path]) -> None:
+    """Takes away such files, and of the folders, inner ones first, those that are empty now."""
+    for path in paths:
+        path.unlink(missing_ok=True)
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 State = tuple[tuple[str, int, int], ...]

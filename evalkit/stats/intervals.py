@@ -159,12 +159,14 @@ def _alone(metric: Metric, rows: Rows, index: Ints) -> int:
 
 def effective_size(metric: Metric, rows: Rows, index: Ints) -> float:
     """How many clusters of equal weight say as much as these, at most: Kish's 1/sum of squared weights for a
-    ratio of sums and a mean over groups, else the number of clusters."""
+    ratio of sums and a mean over groups, else the number of clusters that say anything."""
     if strata := metric.strata(rows):
         sizes = [effective_size(s.metric, s.rows, cluster_index(index[s.places].tolist())) for s in strata]
         return float(1 / sum(s.weight**2 / max(size, 1.0) for s, size in zip(strata, sizes, strict=True)))
     groups = int(index.max(initial=-1)) + 1
-    if isinstance(rows, list) or type(metric).value is not Metric.value:
+    if isinstance(rows, list):
+        return float(len(np.unique(index[~metric.silent(rows)])))
+    if type(metric).value is not Metric.value:
         return float(groups)
     weights = np.bincount(index, weights=rows[:, 1], minlength=groups)
     squares = float(weights @ weights)

@@ -89,6 +89,10 @@ class Judged(Metric):
         assert ranked is not None
         return ranked.drawn(np.ones(len(rows), dtype=np.intp))
 
+    def silent(self, rows: Rows) -> npt.NDArray[np.bool_]:
+        """Samples of which nothing is judged."""
+        return np.array([row["judged"] == [] for row in rows], dtype=bool)
+
     def tools(self) -> str:
         return self.metric.tools()
 

@@ -31,12 +31,15 @@ class Decider:
     alpha/2 each; equivalence is two one-sided tests at alpha. Clusters count as a random sample from a
     population, without a correction for the finite task, so a decision holds beyond it.
     `size` is the largest cluster, `mean_size` their mean: both are known before the first request.
+    Where only a better one matters (`hopeful`), it is also "not better" as soon as a difference of the
+    margin or more is rejected at alpha and the samples so far show none at all.
     """
 
     margin: float
     size: int
     mean_size: float
     alpha: float = ALPHA
+    hopeful: bool = False
     wealth: dict[str, Floats] = field(init=False)  # log capital of each null, one per stake
     clusters: int = 0
     samples: int = 0
@@ -54,16 +57,16 @@ class Decider:
     def look(self, sums: Floats, sizes: Floats) -> str:
         """Takes one completed block: summed differences (in [-size, size]) and sizes of its clusters.
 
-        Returns worse, better, equivalent, or "" to continue. A verdict is final.
+        Returns worse, better, equivalent, not better, or "" to continue. A verdict is final.
         """
-        if not self.verdict:
-            for null in self.wealth:
-                self.wealth[null] = self.wealth[null] + self._gain(null, sums, sizes)
-            self.verdict = self._decide()
+        gains = {} if self.verdict else {null: self._gain(null, sums, sizes) for null in self.wealth}
         self.clusters += len(sums)
         self.samples += int(sizes.sum())
         self.total += float(sums.sum())
         self.squares += float((sums**2).sum())
+        if not self.verdict:
+            self.wealth = {null: old + gains[null] for null, old in self.wealth.items()}
+            self.verdict = self._decide()
         return self.verdict
 
     def _gain(self, null: str, sums: Floats, sizes: Floats) -> Floats:
@@ -94,6 +97,8 @@ class Decider:
             return "better"
         if self.capital("too low") >= one and self.capital("too high") >= one:
             return "equivalent"
+        if self.hopeful and self.total <= 0 and self.capital("too high") >= one:
+            return "not better"
         return ""
 
 

@@ -19,7 +19,8 @@ from evalkit.data.packed import Samples
 from evalkit.data.readers import read_text
 from evalkit.errors import DataError, UserError, nearest
 from evalkit.files import file_digest
-from evalkit.tasks import contract, loader
+from evalkit.tasks import calls, contract, loader
+from evalkit.tasks.layouts.recognise import doubts_of
 from evalkit.types import Format, ImageRef, Parser, Sample, Source, Task
 
 
@@ -52,6 +53,7 @@ class Dataset:
     unscored: str = ""  # where some samples have no target: how many, and what they have instead
     placeholders: str = ""  # where prompts have `<image>`: how many, and how that is read
     remarks: tuple[str, ...] = ()  # what its format found odd and left out or kept, a sentence each
+    _looked: list[tuple[str, ...] | None] = field(default_factory=list, init=False, repr=False, compare=False)
     _chosen: dict[Selection, Samples] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def chosen(self, selection: Selection) -> Samples:
@@ -71,6 +73,15 @@ class Dataset:
         told = [("warning", self.unscored), ("note", self.placeholders)]
         told += [("note" if said in notes else "warning", said) for said in self.remarks]
         return [(word, said) for word, said in told if said]
+
+    @property
+    def doubts(self) -> tuple[str, ...] | None:
+        """What makes numbers doubtful, looked for once, as `--data` does; None where it would not read these
+        files so, and of tasks that ship with evalkit."""
+        if not self._looked:
+            own = self.task.name not in loader.names()
+            self._looked.append(doubts_of(self.task.data, self.source.root) if own else None)
+        return self._looked[0]
 
     @property
     def digest(self) -> str:
@@ -199,7 +210,8 @@ class _Digests:
             if loader.IMAGE in prompt:
                 self._inside += 1
                 self._first = self._first or sample.id
-        return f"{prompt}\0{len(sample.images)}{_marks(sample)}{_offered(task, sample)}"
+        asked = "\n".join(calls.prompts(task, prompt))
+        return f"{asked}\0{len(sample.images)}{_marks(sample)}{_offered(task, sample)}"
 
     def done(self) -> tuple[str, str, str]:
         """The digests of prompts, targets and facts, independent of the samples' order."""

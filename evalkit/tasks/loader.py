@@ -5,6 +5,7 @@ What a file may contain is in `schema.py`.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import os
@@ -81,14 +82,19 @@ def load(name: str, overrides: Mapping[str, str] | None = None, extra: Iterable[
     """The task of that name, or in that YAML file, with `key=value` overrides applied and recorded."""
     path = file_of(name, extra)
     content = strict_yaml.read(path, _shown(path))
-    shown = _shown(path)
     own_code.look_beside(path)
+    return holding(content, path, overrides)
+
+
+def holding(held: Mapping[str, Any], path: Path, overrides: Mapping[str, str] | None = None) -> Task:
+    """The task of a file that holds this, which need not be there."""
+    content = copy.deepcopy(dict(held))
     for key, value in (overrides or {}).items():
         if key != CONFIDENCE:
             _override(content, key, value)
     if CONFIDENCE in (overrides or {}):
         _with_confidence(content)
-    return schema.read(shown, path.stem, content, dict(overrides or {}))
+    return schema.read(_shown(path), path.stem, content, dict(overrides or {}))
 
 
 def file_of(name: str, extra: Iterable[Path] = ()) -> Path:

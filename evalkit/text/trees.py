@@ -16,6 +16,7 @@ import numpy as np
 
 from evalkit.text import numbers
 
+DEEPEST = 64  # levels of an answer
 ROOT = "(whole)"  # the field of an answer that is a single value
 _OPENED = re.compile(r"<s_([^<>/]+)>")
 Counts = dict[str, list[int]]
@@ -23,18 +24,29 @@ Counts = dict[str, list[int]]
 
 
 def read(text: str) -> Any:
-    """The JSON that a whole text is. Raises ValueError, also for what JSON lacks (NaN) or cannot hold."""
+    """The JSON that a whole text is. Raises ValueError, also for what JSON lacks (NaN) or cannot hold, and
+    for more than `DEEPEST` levels: what compares values calls itself for each."""
     plain = text.strip()
-    if plain.startswith("<s_"):
-        return _tagged(plain)
 
     def refuse(name: str) -> None:
         raise ValueError(f"{name} is no JSON")
 
     try:
-        return json.loads(plain, parse_constant=refuse)
+        found = _tagged(plain) if plain.startswith("<s_") else json.loads(plain, parse_constant=refuse)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+    if sum(map(plain.count, ("[", "{", "<s_"))) > DEEPEST and _depth(found) > DEEPEST:
+        raise ValueError("nested too deeply")
+    return found
+
+
+def _depth(value: Any) -> int:
+    """How many lists and objects are inside each other."""
+    depth, level = 0, [value]
+    while level := [each for each in level if isinstance(each, list | Mapping)]:
+        depth += 1
+        level = [i for each in level for i in (each.values() if isinstance(each, Mapping) else each)]
+    return depth
 
 
 def readable(text: str) -> bool:
@@ -89,7 +101,10 @@ class Rules:
             return given is wanted
         a, b = self._number(given), self._number(wanted)
         if a is not None and b is not None:
-            return bool(abs(a - b) <= (self.tolerance or 0.0) * abs(b))
+            try:
+                return bool(abs(a - b) <= (self.tolerance or 0.0) * abs(b))
+            except OverflowError:  # a whole number of more digits than a float has
+                return a == b
         if not isinstance(given, str) or not isinstance(wanted, str):
             return False
         if self.days is not None and any(

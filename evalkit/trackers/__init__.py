@@ -55,7 +55,7 @@ class Told:
     step: int
     task: str
     run: str  # its folder's name
-    numbers: Mapping[str, float]  # `TASK/METRIC`, with /low and /high of the 95 % interval, and the cost
+    numbers: Mapping[str, float]  # `TASK/METRIC`, with _low and _high of the 95 % interval, and the cost
     signature: str
     samples: Sequence[Shown]
 
@@ -176,10 +176,11 @@ def letters(text: str) -> str:
 
 
 def numbers(scores: Mapping[str, Score]) -> dict[str, float]:
-    """Values, and `/low` and `/high` of their 95 % intervals."""
+    """Values, and `_low` and `_high` of their 95 % intervals: behind a slash they could not stand, since
+    MLflow's folders have a file of the value's name."""
     found: dict[str, float] = {}
     for key, score in scores.items():
         found[key] = score.value
         if score.low is not None and score.high is not None:
-            found |= {f"{key}/low": score.low, f"{key}/high": score.high}
+            found |= {f"{key}_low": score.low, f"{key}_high": score.high}
     return found

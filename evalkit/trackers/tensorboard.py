@@ -36,7 +36,7 @@ class TensorBoard(Tracker):
         if numbers:
             values += [proto.Summary.Value(tag=k, simple_value=v) for k, v in told.numbers.items()]
             bands = self._bands.setdefault(told.series, {})
-            new = dict.fromkeys(k for k in told.numbers if f"{k}/low" in told.numbers)
+            new = dict.fromkeys(k for k in told.numbers if f"{k}_low" in told.numbers)
             if not new.keys() <= bands.keys():
                 bands |= new
                 values.append(_charts(list(bands)))
@@ -105,7 +105,7 @@ def _charts(keys: Sequence[str]) -> Any:
         tasks[key.partition("/")[0]].append(key)
 
     def chart(key: str) -> Any:
-        series = layout.MarginChartContent.Series(value=key, lower=f"{key}/low", upper=f"{key}/high")
+        series = layout.MarginChartContent.Series(value=key, lower=f"{key}_low", upper=f"{key}_high")
         return layout.Chart(title=key, margin=layout.MarginChartContent(series=[series]))
 
     categories = [layout.Category(title=t, chart=[chart(k) for k in some]) for t, some in tasks.items()]

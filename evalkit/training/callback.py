@@ -17,7 +17,7 @@ from evalkit.api import Run
 from evalkit.errors import TasksFailed, UserError, nearest
 from evalkit.options.fields import Names, Paths
 from evalkit.printing import say
-from evalkit.trackers import keys, numbers
+from evalkit.trackers import keys
 from evalkit.training.evaluator import Evaluator
 from evalkit.training.improvement import Best
 
@@ -33,11 +33,13 @@ class TrainerCallback(Callback):  # type: ignore[misc, no-any-unimported]
 
     `every`: a number of steps, and the last step too; "epoch"; without it, whenever the Trainer evaluates. At
     the Trainer's own evaluations the metrics are among its own, so that `metric_for_best_model` finds them.
+    An evaluation ends as soon as it is decided that it is not the best so far (`until_decided=False` answers
+    all samples each time); the first and the last of a training, and each new best, have all samples.
     `patience=N` ends the training after N evaluations without a significant improvement of any task over the
-    best so far; `until_decided` ends an evaluation as soon as it is decided against that. The metric
-    `evalkit/improvements` counts significant improvements: `metric_for_best_model` by it keeps the last of
-    them. What fails is told and the training goes on, unless `strict`. The other options are those of
-    `evalkit.Evaluator`; the processor is the Trainer's `processing_class` where none is given.
+    best so far. The metric `evalkit/improvements` counts significant improvements: `metric_for_best_model`
+    by it keeps the last of them. What fails is told and the training goes on, unless `strict`. The other
+    options are those of `evalkit.Evaluator`; the processor is the Trainer's `processing_class` where none is
+    given.
     """
 
     def __init__(
@@ -116,10 +118,13 @@ class TrainerCallback(Callback):  # type: ignore[misc, no-any-unimported]
         if step in self.metrics:
             return
         self.metrics[step] = {}
+        last = state.global_step >= state.max_steps or control.should_training_stop
+        self._keep_whole(args)
         try:
-            runs = self._runs(known, step)
-            scores = keys(score for run in runs for score in run.scores.values())
-            self.metrics[step] = {f"{PREFIX}{key}": value for key, value in numbers(scores).items()}
+            runs = self._runs(known, step, last)
+            if self._ends() and any(run.record.get("early") for run in runs):
+                self._runs(known, step, True)  # the last of a training has all samples
+            self.metrics[step] = {f"{PREFIX}{k}": value for k, value in self.evaluator.metrics.items()}
             if self.evaluator.judged:
                 self.metrics[step][f"{PREFIX}{IMPROVEMENTS}"] = float(self.best.improvements)
             self._log(args, state, control, self.metrics[step])
@@ -131,10 +136,10 @@ class TrainerCallback(Callback):  # type: ignore[misc, no-any-unimported]
             say(f"evalkit: step {step}: not evaluated, training goes on: {own_code.said(error)}{where}")
             log.debug("step %d", step, exc_info=True)
 
-    def _runs(self, known: dict[str, Any], step: int) -> list[Run]:
+    def _runs(self, known: dict[str, Any], step: int, whole: bool) -> list[Run]:
         """The runs of this step. What some of several tasks lack is told, unless it must end the training."""
         try:
-            return list(self.evaluator(known["model"], step, known.get("processing_class")))
+            return list(self.evaluator(known["model"], step, known.get("processing_class"), whole=whole))
         except TasksFailed as error:
             if self.strict or not error.runs:
                 raise
@@ -159,11 +164,23 @@ class TrainerCallback(Callback):  # type: ignore[misc, no-any-unimported]
         if not self.evaluator.judged:
             return
         say(f"evalkit: {self.best}")
-        if self.patience is not None and self.best.since >= self.patience:
+        if self._ends():
             control.should_training_stop = True
 
+    def _ends(self) -> bool:
+        return self.patience is not None and self.best.since >= self.patience
+
+    def _keep_whole(self, args: Any) -> None:
+        """A task whose other metrics choose the best checkpoint is not stopped: it would be by its first."""
+        name = (args.metric_for_best_model or "").removeprefix(PREFIX)
+        task = name.partition("/")[0]
+        run = None if self.best.runs is None else self.best.runs.runs.get(task)
+        if run is not None and name != next(iter(keys(run.scores.values()))):
+            self.evaluator.always_whole.add(task)
+
     def _lacks(self, wanted: str, step: int) -> None:
-        there = {key for metrics in self.metrics.values() for key in metrics if key.count("/") == 1}
+        every = (key for metrics in self.metrics.values() for key in metrics)
+        there = {key for key in every if not key.endswith(("_low", "_high", "/n", "/n_of"))}
         if there and wanted not in there:
             say(f"evalkit: metric_for_best_model {wanted}: no such metric{nearest(wanted, sorted(there))}")
         else:

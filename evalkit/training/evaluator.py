@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 from evalkit import files, own_code, trackers
 from evalkit.api import Run, Runs
+from evalkit.comparison.compare import ModelRuns
 from evalkit.errors import TasksFailed, UserError, meant
 from evalkit.evaluation import evaluate
 from evalkit.models.paligemma.live import Live, unwrapped
 from evalkit.models.paligemma.standstill import standstill
 from evalkit.options.config import made
 from evalkit.options.fields import Names, OptionError, Paths, flags, names, paths
+from evalkit.options.groups import TRACKERS
 from evalkit.options.model import MODEL_OPTIONS
-from evalkit.options.verbs import TRACKERS, RunOptions
+from evalkit.options.verbs import RunOptions
 from evalkit.runs.store import RunFolder
 from evalkit.tasks.dataset import Dataset
 from evalkit.trackers import Reporter
@@ -31,8 +34,9 @@ class Evaluator:
 
     It takes the options of `evalkit run` except those that say how weights are loaded. `processor` is
     transformers' processor (or tokenizer) of the model; `name` what its runs are called:
-    `NAME-checkpoint-STEP`. `until_decided` ends an evaluation as soon as it is decided against the best
-    so far (or against `against`); one that is better goes on to its end.
+    `NAME-checkpoint-STEP`. An evaluation ends as soon as it is decided as worse than the best so far, or as
+    equivalent and not ahead; `until_decided=False` answers all samples each time. (With `against` and
+    `until_decided=True` it is decided against that.)
     """
 
     def __init__(
@@ -57,7 +61,10 @@ class Evaluator:
                 raise TypeError(wrong + meant(option, known))
         given = {"limit": limit, "data_root": data_root, "output_path": output_path, **options}
         told = given.pop("report_to", None)
-        self._sequential = given.get("against") is None and bool(given.pop("until_decided", False))
+        if given.get("against") is None:
+            self._sequential = bool(given.pop("until_decided", True))
+        else:
+            self._sequential = not given.get("until_decided", False)
         try:
             self._options: RunOptions = made("run", {"model": name, "tasks": tasks, **given})
             said = None if told is None else made("run", {"model": name, "report_to": told}).report_to
@@ -72,21 +79,42 @@ class Evaluator:
         self._live: Live | None = None
         self._ranks: ranks.Ranks | None = None
         self._data: list[Dataset] = []  # read once: a training comes again and again
+        self.metrics: dict[str, float] = {}
+        self.always_whole: set[str] = set()  # tasks that are never stopped
 
-    def __call__(self, model: Any, step: int, processor: Any = None) -> Runs:
-        """The runs of this step, scored; the model is left as it was. Where several processes train, call it
-        on each: they share the samples, and all get the result. Raises `evalkit.errors.UserError`."""
-        runs = self._everywhere(model, step, processor or self._processor)
+    def __call__(self, model: Any, step: int, processor: Any = None, *, whole: bool = False) -> Runs:
+        """The runs of this step, scored; the model is left as it was. With `whole` nothing is stopped before
+        its end. Where several processes train, call it on each: they share the samples, and all get the
+        result. Raises `evalkit.errors.UserError`.
+
+        `metrics` then has its numbers as one curve shows them: `TASK/METRIC`, with `_low` and `_high`;
+        `TASK/n` of `TASK/n_of` samples. Where a task was stopped, its score is the best's plus the mean
+        difference on the samples that were answered, while `runs` have the score of these alone.
+        """
+        self.metrics = {}
+        try:
+            runs = self._everywhere(model, step, processor or self._processor, whole)
+        except TasksFailed as error:
+            self._note(error.runs)
+            raise
+        self._note(runs)
         if self.judged:
-            self.best.look([run.folder for run in runs])
+            with self._own_code():
+                self.best.look([run.folder for run in runs])
         return runs
 
-    def _everywhere(self, model: Any, step: int, processor: Any) -> Runs:
+    def _note(self, runs: Sequence[Run]) -> None:
+        """Keeps the numbers of an evaluation in `metrics`."""
+        with self._own_code():
+            scores = self.best.shown([run.folder for run in runs])
+        self.metrics = trackers.numbers(trackers.keys(scores)) | _counts(runs)
+
+    def _everywhere(self, model: Any, step: int, processor: Any, whole: bool) -> Runs:
         if not ranks.several():
-            return self._evaluate(model, step, processor)
+            return self._evaluate(model, step, processor, whole)
         self._ranks = self._ranks or ranks.Ranks()
         if self._ranks.rank == 0:
-            return self._ranks.lead(lambda: self._evaluate(model, step, processor))
+            return self._ranks.lead(lambda: self._evaluate(model, step, processor, whole))
         with standstill(model, self._sliding):
             found: Runs = self._ranks.follow(lambda: self._now(model, step, processor))
             return found
@@ -110,31 +138,37 @@ class Evaluator:
             self._report = Reporter(told, Path(self._options.output_path), self._others)
         return self._report
 
-    def _evaluate(self, model: Any, step: int, processor: Any) -> Runs:
+    def _own_code(self) -> AbstractContextManager[None]:
+        return own_code.allowed(self._options.allow_code, paths(self._options.include_path))
+
+    def _evaluate(self, model: Any, step: int, processor: Any, whole: bool) -> Runs:
         options = self._options
         if options.rehash:
             files.distrust()
-        with (
-            own_code.allowed(options.allow_code, paths(options.include_path)),
-            standstill(model, self._sliding),
-        ):
+        with self._own_code(), standstill(model, self._sliding):
             checkpoint, weights = self._now(model, step, processor)
             if self._ranks is not None:
                 checkpoint = self._ranks.shared(checkpoint, weights)
             try:
-                found = self._answered(checkpoint)
+                found = self._answered(checkpoint, whole)
             except TasksFailed as error:
                 runs = Runs(Run(folder, options.allow_code) for folder in error.runs)
                 raise TasksFailed(error.failures, runs, error.done) from error
             return Runs(Run(folder, options.allow_code) for folder in found)
 
-    def _answered(self, checkpoint: Checkpoint) -> list[RunFolder]:
-        """The scored runs. Sequentially: until they are decided against the best so far, and to the end where
-        they are better."""
-        best = self.best.runs if self._sequential else None
+    def _answered(self, checkpoint: Checkpoint, whole: bool) -> list[RunFolder]:
+        """The scored runs. Sequentially: until they are decided against the best so far."""
+        best = self._reference(whole)
         place = (self._options, "evalkit.Evaluator", [checkpoint], self._data, self._reporter())
         found = evaluate.run(*place, best)
-        return evaluate.run(*place) if best is not None and Best.promising(found) else found
+        return evaluate.run(*place) if best is not None and self.best.promising(found) else found
+
+    def _reference(self, whole: bool) -> ModelRuns | None:
+        """What an evaluation is decided against: the best's runs of the tasks that may stop."""
+        best = self.best.runs
+        if best is None or whole or not self._sequential:
+            return None
+        return ModelRuns(best.name, {t: run for t, run in best.runs.items() if t not in self.always_whole})
 
     @property
     def _sliding(self) -> bool:
@@ -151,3 +185,14 @@ class Evaluator:
             said = self._options.given(RunOptions)
             self._live = Live.of(model, processor, **{k: said[k] for k in USED if said.get(k) is not None})
         return self._live
+
+
+def _counts(runs: Sequence[Run]) -> dict[str, float]:
+    """On how many samples each task's scores stand, and of how many."""
+    found: dict[str, float] = {}
+    for run in runs:
+        for score in list(run.scores.values())[:1]:
+            stopped = run.record.get("early")
+            of = max(stopped["of"], score.n) if stopped else score.n
+            found |= {f"{run.task}/n": float(score.n), f"{run.task}/n_of": float(of)}
+    return found

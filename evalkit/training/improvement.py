@@ -4,25 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from evalkit.comparison import partial
 from evalkit.comparison.compare import ModelRuns, compare
 from evalkit.runs import scored_run
-from evalkit.runs.store import RunFolder
+from evalkit.runs.scored_run import ScoredRun
+from evalkit.runs.store import RunFolder, scores_of
+from evalkit.types import Score
 
 
 class Best:
     """The best evaluation so far, and how many came after it. Another takes its place where a task's first
     metric is significantly better (paired by image, at 5 % after Holm over the tasks) and none is
-    significantly worse; chance alone moves nothing."""
+    significantly worse. That is so of each look: of very many looks some are won by chance."""
 
     def __init__(self) -> None:
         self.runs: ModelRuns | None = None
         self.since = 0
         self.improvements = 0  # the first evaluation among them
+        self._last = ""
+        self._before: tuple[ModelRuns | None, int, int] = None, 0, 0
+
+    def shown(self, folders: Sequence[RunFolder]) -> list[Score]:
+        """The scores of an evaluation as one curve shows them: where a sequential test stopped a task, what
+        it would be on all samples of the best."""
+        known = {} if self.runs is None else self.runs.runs
+        found = []
+        for folder in folders:
+            record = folder.read_run() or {}
+            best = known.get(record["task"]) if record.get("early") else None
+            if best is None:
+                found += scores_of(folder)
+            else:
+                found += partial.completed(scored_run.of_run(folder), best)
+        return found
 
     def look(self, folders: Sequence[RunFolder]) -> bool:
-        """Whether these runs are the best now."""
-        found = [scored_run.of_run(folder) for folder in folders]
+        """Whether these runs are the best now. The last ones again, with more samples, take their place."""
+        found = [scored_run.of_run(folder) for folder in folders if scores_of(folder)]
+        if not found:
+            return False
         runs = ModelRuns(found[0].name, {run.task: run for run in found})
+        if runs.name == self._last:
+            self.runs, self.since, self.improvements = self._before
+        self._last, self._before = runs.name, (self.runs, self.since, self.improvements)
         stopped = any(run.early for run in found)  # what a sequential test stopped is no better
         if self.runs is not None and (stopped or not _better(self.runs, runs)):
             self.since += 1
@@ -31,13 +55,16 @@ class Best:
         self.improvements += 1
         return True
 
-    @staticmethod
-    def promising(folders: Sequence[RunFolder]) -> bool:
-        """Whether a sequential test found one of these runs better and none worse, before all was answered:
-        the rest is worth its time, since the best is compared with on all samples."""
+    def promising(self, folders: Sequence[RunFolder]) -> bool:
+        """Whether some of these runs were stopped, none of them worse, and another is significantly better:
+        the rest is worth its time, since a new best has all samples."""
         records = [folder.read_run() or {} for folder in folders]
-        verdicts = {(record.get("sequential") or {}).get("verdict") for record in records}
-        return "better" in verdicts and "worse" not in verdicts and any(r.get("early") for r in records)
+        stopped = [record["early"]["verdict"] for record in records if record.get("early")]
+        whole = [f for f, r in zip(folders, records, strict=True) if not r.get("early") and scores_of(f)]
+        if self.runs is None or not stopped or not whole or "worse" in stopped:
+            return False
+        found = [scored_run.of_run(folder) for folder in whole]
+        return _better(self.runs, ModelRuns(found[0].name, {run.task: run for run in found}))
 
     def __str__(self) -> str:
         name = self.runs.name if self.runs else "nothing yet"
@@ -47,5 +74,15 @@ class Best:
 
 
 def _better(before: ModelRuns, now: ModelRuns) -> bool:
+    if not any(_ahead(before.runs[task], now.runs[task]) for task in now.runs.keys() & before.runs.keys()):
+        return False  # most evaluations end here, without hundreds of resamples
     found = compare(before, now)
     return found.count("won") > 0 and found.count("lost") == 0
+
+
+def _ahead(before: ScoredRun, now: ScoredRun) -> bool:
+    """Whether the first metric's value is better, by however little."""
+    one, two = before.scores.get(before.first), now.scores.get(now.first)
+    if one is None or two is None:
+        return True
+    return two.value < one.value if one.lower_is_better else two.value > one.value

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from evalkit.viewer import classes, faults
-from evalkit.viewer.classes import Matrix
+from evalkit.viewer.classes import Listed, Matrix
 from evalkit.viewer.collect import STATES, Collector, OfRun, of_run
 from evalkit.viewer.columns import Column
 from evalkit.viewer.gather import TaskRuns
@@ -39,10 +39,30 @@ class Assembled:
             return {}
         kept = classes.shown(found.names, [run.pairs for run in runs])
         if found.redact:  # labels that are no category are answers
-            known = {*found.survey.names}
-            kept = tuple(name for name in kept if name in known or name.startswith("("))
+            known = {*found.survey.names, faults.NOTHING, classes.OTHER}
+            kept = tuple(name for name in kept if name in known)
             kept += () if classes.OTHER in kept else (classes.OTHER,)
         return {run.side: classes.matrix(found.names, run.pairs, kept) for run in runs}
+
+    @cached_property
+    def asked(self) -> Listed | None:
+        """The classes that each sample's target has; None where targets are no classes."""
+        found = self.collector
+        if found.names.given_up or not (self.matrices or found.survey.kind == "objects"):
+            return None
+        every = [(run.pairs.true, run.pairs.starts) for run in found.runs]
+        return classes.listed(found.names, every, lambda name: "" if name == faults.NOTHING else name)
+
+    def _answered(self, run: OfRun) -> Listed:
+        """The classes that each answer has; where answers may not be shown, one that is no category is
+        another one."""
+        found = self.collector
+        known = {*found.survey.names} if found.redact else {*found.names.codes}
+
+        def kept(name: str) -> str:
+            return "" if name == faults.NOTHING else name if name in known else classes.OTHER
+
+        return classes.listed(found.names, [(run.pairs.said, run.pairs.starts)], kept)
 
     def columns(self) -> Iterator[Column]:
         """Those that hold anything, of the samples that are shown; labels are those of all samples, so that
@@ -66,15 +86,15 @@ class Assembled:
             yield from _of_run(run)
 
     def _of_classes(self) -> Iterator[Column]:
-        for number, (side, matrix) in enumerate(self.matrices.items()):
-            size, cells = len(matrix.names), matrix.lists()
-            none = matrix.names.index(faults.NOTHING) if faults.NOTHING in matrix.names else -1
-            if number == 0:
-                true = [sorted({cell // size for cell in some} - {none}) for some in cells]
-                yield Column("class", "codes", "class", true, matrix.names)
-            said = [sorted({cell % size for cell in some} - {none}) for some in cells]
-            yield Column(f"said:{side}", "codes", "answered class", said, matrix.names, side)
-            yield Column(f"pair:{side}", "codes", "class → answered class", cells, matrix.labels, side)
+        if self.asked is not None:
+            yield Column("class", "codes", "class", self.asked.of, self.asked.names)
+            for run in self.collector.runs:
+                said = self._answered(run)
+                yield Column(f"said:{run.side}", "codes", "answered class", said.of, said.names, run.side)
+        for side, matrix in self.matrices.items():
+            yield Column(
+                f"pair:{side}", "codes", "class → answered class", matrix.lists(), matrix.labels, side
+            )
 
 
 def _of_run(run: OfRun) -> Iterator[Column]:
@@ -84,11 +104,14 @@ def _of_run(run: OfRun) -> Iterator[Column]:
         ("score", name, run.score), ("right", "right", run.right), ("iou", "IoU", run.iou),
         ("length", "answer length", run.length), ("margin", "margin", run.journal.margin),
         ("confidence", "confidence", run.journal.confidence),
+        ("surest", "surest detection", run.surest),
     )  # fmt: skip
     for key, title, values in numbers:
-        if not np.isnan(values).all():
+        if not np.isnan(values).all() and (key != "surest" or run.ranked.points()):
             yield Column(f"{key}:{side}", "number", title, values, run=side)
     yield Column(f"state:{side}", "flags", "state", run.state, STATES, side)
+    if run.remarks.names:
+        yield Column(f"remark:{side}", "code", "remark", run.remark, list(run.remarks.names), side)
     if run.errors.names:
         yield Column(f"error:{side}", "flags", "kind of error", run.error, list(run.errors.names), side)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -66,6 +67,40 @@ class Matrix:
         """The cells of each sample's pairs, each once."""
         flat, starts = self.flat.tolist(), self.starts.tolist()
         return [sorted(set(flat[a:b])) for a, b in itertools.pairwise(starts)]
+
+    @cached_property
+    def samples(self) -> npt.NDArray[np.int64]:
+        """How many samples have each cell, (rows, columns)."""
+        there = np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
+        each = np.unique(there * self.cells.size + self.flat) % self.cells.size
+        return np.bincount(each, minlength=self.cells.size).reshape(self.cells.shape)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """The names that samples have, by number; `of` are each sample's."""
+
+    names: tuple[str, ...]
+    of: list[list[int]]
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """How many samples have each name."""
+        found = Counter(code for some in self.of for code in some)
+        return {self.names[code]: n for code, n in found.items()}
+
+
+def listed(names: Names, runs: Sequence[tuple[array[int], array[int]]], kept: Callable[[str], str]) -> Listed:
+    """Of each sample the names that any of the runs has; a run's are codes and where a sample's begin. `kept`
+    is what a name is shown as, '' where it is none."""
+    shown = [kept(name) for name in names.codes]
+    place = {name: i for i, name in enumerate(sorted({name for name in shown if name}))}
+    to = [place.get(name, -1) for name in shown]
+    found: list[set[int]] = [set() for _ in range(len(runs[0][1]) - 1)]
+    for codes, starts in runs:
+        for at, (a, b) in enumerate(itertools.pairwise(starts)):
+            found[at].update(to[code] for code in codes[a:b])
+    return Listed(tuple(place), [sorted(some - {-1}) for some in found])
 
 
 def shown(names: Names, runs: Sequence[Pairs]) -> tuple[str, ...]:

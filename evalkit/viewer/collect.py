@@ -15,20 +15,22 @@ import numpy.typing as npt
 from evalkit import registry
 from evalkit.comparison import suspects
 from evalkit.errors import Damaged, UserError
-from evalkit.types import Parser, Prediction, Size
+from evalkit.types import UNREADABLE, Parser, Prediction, Size
 from evalkit.viewer import faults, marks, records, shapes, why
 from evalkit.viewer.classes import Names, Pairs
 from evalkit.viewer.columns import Labels
 from evalkit.viewer.faults import Judged
 from evalkit.viewer.gather import Part, TaskRuns
+from evalkit.viewer.pictured import pictured
 from evalkit.viewer.pictures import Pictures
 from evalkit.viewer.ranked import Ranked
 from evalkit.viewer.records import Said, Shown
 from evalkit.viewer.scripts import ZippedList
 from evalkit.viewer.shapes import Target
-from evalkit.viewer.stream import STOPS, Journalled, Line, Survey, pictured, side_by_side
+from evalkit.viewer.stream import STOPS, Journalled, Line, Survey, side_by_side
 
 CHUNK = 500  # samples of one file
+READ_NOT = "as its parser says"  # why an answer is unreadable, where its parser says no more
 STATES = ("invalid", "cut", "whole-image box", "repeated box", "odd")
 SEARCHED = 2000  # characters of a text that are searched
 KEPT = 30_000  # images whose objects are kept to say what each kind of error costs
@@ -50,16 +52,19 @@ class OfRun:
     state: npt.NDArray[np.uint32] = field(init=False)
     error: npt.NDArray[np.uint32] = field(init=False)
     errors: Labels = field(default_factory=Labels)
+    remark: npt.NDArray[np.int32] = field(init=False)
+    remarks: Labels = field(default_factory=Labels)  # what is odd about texts, as a score has it
     pairs: Pairs = field(default_factory=Pairs)
     ranked: Ranked = field(default_factory=Ranked)
     objects: list[Any] = field(default_factory=list)  # TIDE's rows of the first `KEPT` images
 
     def __post_init__(self) -> None:
-        self.score, self.right, self.iou, self.length, self.share = (
-            np.full(self.n, np.nan, dtype=np.float32) for _ in range(5)
+        self.score, self.right, self.iou, self.length, self.share, self.surest = (
+            np.full(self.n, np.nan, dtype=np.float32) for _ in range(6)
         )
         self.state, self.error = (np.zeros(self.n, dtype=np.uint32) for _ in range(2))
         self.has = np.zeros(self.n, dtype=bool)
+        self.remark = np.full(self.n, -1, dtype=np.int32)
 
     @property
     def side(self) -> int:
@@ -202,8 +207,7 @@ class Collector:
         if self.survey.kind == "objects":
             found, rows = self._objects.judge(targets, answers, sizes)
             room = max(0, KEPT - len(run.objects))
-            for line in lines:
-                any(run.ranked.add(_row(run.part, line, metric)) for metric in run.part.judges)
+            run.surest[at] = [_ranked(run, line) for line in lines]
             run.objects += [row for row in rows if row is not None][:room]
             unread = [
                 ("unreadable", *one.errors) if b else one.errors for one, b in zip(found, bad, strict=True)
@@ -221,7 +225,11 @@ class Collector:
         scores: tuple[tuple[str, float], ...], judged: Judged,
     ) -> Said:  # fmt: skip
         stop, bad = STOPS[run.journal.stop[at]], _unreadable(line)
-        remark = _remark(run.parser, line, stop, size) if bad or answer.text is None else ""
+        nothing = answer.read and answer.text is None and not answer.boxes
+        remark = "" if nothing and not bad else _remark(run.parser, line, stop, size)
+        if bad or remark:
+            spelled = UNREADABLE + (remark or READ_NOT) if bad else remark
+            run.remark[at] = run.remarks.code(spelled)
         tokens = float(run.journal.length[at])
         run.length[at] = len(line["text"]) if math.isnan(tokens) else tokens
         odd = bad, stop == "length", _whole(answer, target, size), _repeated(answer), bool(remark) and not bad
@@ -231,7 +239,7 @@ class Collector:
         run.right[at] = run.right[at] if judged.right is None else judged.right
         return Said(
             line, answer, stop, float(run.journal.margin[at]),
-            (remark or "as its parser says") if bad else "", "" if bad else remark, scores,
+            (remark or READ_NOT) if bad else "", "" if bad else remark, scores,
             tuple(_why(run.part, line, answer, target, judged)),
             why.fields(run.part.judges, answer, target),
         )  # fmt: skip
@@ -261,6 +269,14 @@ def _row(part: Part, line: Line, metric: str) -> Any:
     except (KeyError, TypeError):
         where = f"{part.folder.path / 'rows.jsonl'}: sample {line['id']}"
         raise Damaged(f"{where}: has no row of {metric}; {part.folder.remedy}") from None
+
+
+def _ranked(run: OfRun, line: Line) -> float:
+    """Adds an image's detections to the run's; the score of the surest, NaN without any."""
+    for metric in run.part.judges:
+        if (surest := run.ranked.add(_row(run.part, line, metric))) is not None:
+            return surest
+    return math.nan
 
 
 def _unreadable(line: Line) -> bool:

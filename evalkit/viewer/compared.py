@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from evalkit.comparison import compare
-from evalkit.comparison.compare import ALLOWED, MARGIN, TaskResult
+from evalkit.comparison.compare import MARGIN, TaskResult
 from evalkit.errors import UserError
+from evalkit.options.groups import MAY_DIFFER
 from evalkit.runs import scored_run
 from evalkit.runs.scored_run import ScoredRun
 from evalkit.viewer.assembled import Assembled
@@ -68,7 +69,7 @@ def of_task(t: int, found: Assembled) -> tuple[list[dict[str, Any]], dict[int, s
 
 
 def _result(first: ScoredRun, other: OfRun) -> TaskResult:
-    return compare.task_result(first, scored_run.of_run(other.part.folder), ALLOWED, MARGIN)
+    return compare.task_result(first, scored_run.of_run(other.part.folder), MAY_DIFFER, MARGIN)
 
 
 def _record(t: int, found: Assembled, a: OfRun, b: OfRun, result: TaskResult) -> dict[str, Any]:

@@ -267,7 +267,7 @@ def trend(sheet: Sheet, tasks: Sequence[Data]) -> Any:
         points = [[p["step"], p["value"], p["low"], p["high"]] for p in task["points"]]
         _points(axis, points, 0, 1, sheet.scale)
         axis.set_title(ink.short(task["name"], 60))
-        axis.set_ylabel(sheet.unit("score"))
+        axis.set_ylabel(sheet.unit(ink.short(task["metric"].partition("(")[0] or "score", 20)))
     axes[-1].set_xlabel("step")
     return figure
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from evalkit.printing import cut
 from evalkit.report import causes
-from evalkit.types import CUT
+from evalkit.types import CUT, UNREADABLE
 from evalkit.viewer import faults, sections
 from evalkit.viewer.assembled import Assembled
 from evalkit.viewer.collect import OfRun
@@ -81,20 +81,24 @@ def _cut(found: Assembled, run: OfRun) -> Said:
 def _unreadable(found: Assembled, run: OfRun) -> Said:
     main = run.part.main
     if main is not None and main.score.invalid >= max(1, SOME * main.score.n):
-        lines = [line for line in causes.odd(main.score, main.task_file) if "are unreadable" in line]
-        text = lines[0] if lines else f"{main.score.invalid:,} of {main.score.n:,} answers are unreadable"
-        yield main.score.invalid / main.score.n, text, f"state:{run.side}=invalid"
+        what, text = next(
+            ((what, line) for what, line in sections.odd(run).items() if what.startswith(UNREADABLE)),
+            ("", f"{main.score.invalid:,} of {main.score.n:,} answers are unreadable"),
+        )
+        spelled, _ = sections.having(run, what)
+        yield main.score.invalid / main.score.n, text, spelled or f"state:{run.side}=invalid"
 
 
 def _strange(found: Assembled, run: OfRun) -> Said:
     """Labels that never match."""
     remarks = run.part.main.score.remarks if run.part.main is not None else {}
     n = next((n for what, n in remarks.items() if faults.LABEL in what), 0)
-    if n:
+    if n >= max(1, SOME * run.n):
         first = next((w for w in remarks if w.startswith("of them ")), "").removeprefix("of them ")
         shown = "" if found.collector.redact or not first else f", most often {first}"
-        text = f"{n:,} boxes have a {faults.LABEL}{shown}: they can never match"
-        yield 0.5, text, f"error:{run.side}={quote(faults.LABEL, safe='')}"
+        boxes, they = (f"{n:,} boxes have", "they") if n > 1 else ("1 box has", "it")
+        text = f"{boxes} a {faults.LABEL}{shown}: {they} can never match"
+        yield min(0.5, n / run.n / 2), text, f"error:{run.side}={quote(faults.LABEL, safe='')}"
 
 
 def _never(found: Assembled, run: OfRun) -> Said:

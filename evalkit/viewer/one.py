@@ -13,8 +13,9 @@ from evalkit.printing import cut, one_line, visible
 from evalkit.viewer import assembled, ink
 from evalkit.viewer.gather import Gathered, TaskRuns, gather
 from evalkit.viewer.masks import of_targets
+from evalkit.viewer.pictured import pictured
 from evalkit.viewer.pictures import Pictures, wanted
-from evalkit.viewer.stream import Survey, pictured, side_by_side, survey
+from evalkit.viewer.stream import Survey, side_by_side, survey
 
 PIXELS = 768  # of a picture's longer side
 LEAST = 448  # of a small picture's width, as it is shown
@@ -175,7 +176,7 @@ def _read(gathered: Gathered, runs: TaskRuns, found: Survey, name: str, roots: S
     pictures = Pictures(Path(), inline=True)  # where nothing is written
     pictures.longest = PIXELS
     lines = next(lines for id, lines in side_by_side(runs.parts) if id == name)
-    images = {key: (path, k) for k, line in enumerate(lines) if line for key, path in pictured(line)}
+    images = {image.key: (image, k) for k, line in enumerate(lines) if line for image in pictured(line)}
     only = replace(found, places={name: 0}, images=images)
     records: list[dict[str, Any]] = []
     masks, _ = of_targets(runs, [name], roots)

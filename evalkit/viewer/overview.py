@@ -34,7 +34,7 @@ def report(gathered: Gathered, options: ReportOptions, command: str) -> dict[str
         "redacted": options.redact,
         "images": not (options.no_images or options.redact),
         "runs": runs,
-        "tasks": [_of_task(task, len(gathered.sides)) for task in gathered.tasks],
+        "tasks": [_of_task(task, len(gathered.sides), options.redact) for task in gathered.tasks],
         "look_first": [],
         "comparisons": [],
         "trend": trend.of_report(gathered, paths(options.runs)),
@@ -115,10 +115,10 @@ def _partial(parts: list[Part]) -> list[str]:
 # --- tasks ----------------------------------------------------------------------------------------
 
 
-def _of_task(task: TaskRuns, sides: int) -> dict[str, Any]:
+def _of_task(task: TaskRuns, sides: int, redact: bool) -> dict[str, Any]:
     scores: list[Any] = [None] * sides
     for part in task.parts:
-        scores[part.side] = _score(part)
+        scores[part.side] = _score(part, redact)
     main = next((part.main for part in task.parts if part.main is not None), None)
     judge = None
     if main is not None:
@@ -163,17 +163,22 @@ def _published(task: TaskRuns) -> list[dict[str, Any]]:
     return found
 
 
-def _score(part: Part) -> dict[str, Any] | None:
+def _score(part: Part, redact: bool) -> dict[str, Any] | None:
     cell = part.main
     if cell is None:
         return {"value": None, "why": why_not_scored(part.cells[0].not_scored), "run": part.folder.name}
-    return _figures(cell) | {
+    return _figures(cell, redact) | {
         "run": part.folder.name,
-        "metrics": [_figures(c) for c in part.cells if not c.not_scored],
+        "metrics": [_figures(c, redact) for c in part.cells if not c.not_scored],
     }
 
 
-def _figures(cell: Cell) -> dict[str, Any]:
+def _quotes(remark: str) -> bool:
+    """Whether a remark has words of an answer in it."""
+    return remark.startswith("of them ")
+
+
+def _figures(cell: Cell, redact: bool) -> dict[str, Any]:
     score = cell.score
     return {
         "metric": score.metric,
@@ -186,7 +191,7 @@ def _figures(cell: Cell) -> dict[str, Any]:
         "stamps": [leaderboard.STAMPS[name][1] for name in cell.stamped],
         "invalid": score.invalid,
         "cut": score.remarks.get(CUT, 0),
-        "remarks": remarked(score.remarks),
+        "remarks": remarked({what: n for what, n in score.remarks.items() if not (redact and _quotes(what))}),
         "details": dict(score.details),
         "comparable": "",
     }
@@ -208,7 +213,7 @@ def task(runs: TaskRuns, found: Assembled) -> dict[str, Any]:
         "signature": "" if main is None else main.score.signature,
         "signature_words": [] if main is None else _in_words(main.score.signature),
         "metrics": list(file.get("metrics", ())),
-        "sections": [*sections.of_task(found), *trend.over_resolutions(runs)],
+        "sections": sections.of_task(found),
     }
 
 

@@ -6,12 +6,13 @@ An image that isn't there, or cannot be read, costs only itself.
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from evalkit.errors import ImageError
 from evalkit.files import atomic_write, json_text
 from evalkit.images.thumbnail import thumbnail
 from evalkit.types import ImageRef, Size, Source
+from evalkit.viewer.pictured import Pictured
 
 SIZES = ((500, 768), (5000, 384))  # up to so many images, so many pixels of a picture's longer side
 SMALLEST = 256
@@ -33,6 +35,7 @@ class Where:
 
     roots: tuple[Path, ...] = ()
     allowed: door.Places = ()
+    font: str = ""  # of letters that are drawn in, where the source names one that is there
 
     @classmethod
     def of_run(cls, run: Mapping[str, Any], given: Sequence[Path]) -> Where:
@@ -41,15 +44,27 @@ class Where:
         own = [Path(source["root"])] if source.get("root") else []
         roots = tuple(dict.fromkeys([*(root.absolute() for root in given), *own]))
         named = [Source(root, source.get("entry", {})) for root in roots]
-        return cls(roots, tuple(dict.fromkeys(p for s in named for p in sources.places(s, roots))))
+        allowed = tuple(dict.fromkeys(p for s in named for p in sources.places(s, roots)))
+        return cls(roots, allowed, _font(named, allowed))
+
+
+def _font(named: Sequence[Source], allowed: door.Places) -> str:
+    """The source's `font`, below the first root that has it; '' where none has."""
+    for source in named:
+        path = str(source.path("font")) if isinstance(source.entry.get("font"), str) else ""
+        with contextlib.suppress(OSError):
+            if path:
+                door.check(path, allowed)
+                return path
+    return ""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """An image of a sample: its key (the digest of its bytes, or where it is) and where it may be."""
+    """An image of a sample (its path as rows.jsonl has it, `archive::member` for a member), and where it may
+    be."""
 
-    key: str
-    path: str  # as rows.jsonl has it, `archive::member` for a member
+    image: Pictured
     where: Where
     exif: str = "ignore"
 
@@ -63,12 +78,12 @@ class Picture:
 
 
 def wanted(
-    runs: Sequence[Mapping[str, Any]], images: Mapping[str, tuple[str, int]], roots: Sequence[Path]
+    runs: Sequence[Mapping[str, Any]], images: Mapping[str, tuple[Pictured, int]], roots: Sequence[Path]
 ) -> list[Wanted]:
-    """Images of `runs` (run.json): by key the path, and which run names it. `roots` as of `Where.of_run`."""
+    """Images of `runs` (run.json), each with which run names it. `roots` as of `Where.of_run`."""
     where = [Where.of_run(run, roots) for run in runs]
     exif = [str(run["identity"].get("preparation", {}).get("exif", "ignore")) for run in runs]
-    return [Wanted(key, path, where[k], exif[k]) for key, (path, k) in images.items()]
+    return [Wanted(image, where[k], exif[k]) for image, k in images.values()]
 
 
 def longest(images: int) -> int:
@@ -90,8 +105,8 @@ class Pictures:
     def ask(self, wanted: Iterable[Wanted]) -> None:
         """Begins to make those that are not there yet, in this order."""
         for each in wanted if self.folder is not None else ():
-            if each.key not in self._asked:
-                self._asked[each.key] = self._pool.submit(self._one, each, self.longest)
+            if each.image.key not in self._asked:
+                self._asked[each.image.key] = self._pool.submit(self._one, each, self.longest)
 
     def get(self, key: str) -> Picture | str:
         """The picture of an image, or why there is none; '' where none was asked for. Waits for it."""
@@ -114,13 +129,16 @@ class Pictures:
 
     def _one(self, wanted: Wanted, longest: int) -> Picture | str:
         assert self.folder is not None
-        content = f"{wanted.key} {longest} {wanted.exif}".encode("utf-8", "surrogatepass")
+        image = wanted.image
+        content = f"{image.key} {longest} {wanted.exif}".encode("utf-8", "surrogatepass")
         name = f"{hashlib.sha256(content).hexdigest()[:32]}.jpg"
         place = f"thumbs/{name[:2]}/{name}"
         if name in self._known and (self.folder / place).is_file() and not self.inline:
             return Picture(place, self._known[name])
         try:
-            data, size = thumbnail(_bytes(wanted), longest, wanted.exif, wanted.path)
+            marks = tuple(replace(mark, font=wanted.where.font) for mark in image.marks)
+            ref = ImageRef(image.path, marks=marks, turn=image.turn)
+            data, size = thumbnail(_bytes(wanted), longest, wanted.exif, ref)
         except ImageError as error:
             return str(error)
         if self.inline:
@@ -131,14 +149,16 @@ class Pictures:
 
 def _bytes(wanted: Wanted) -> bytes:
     """The image below the first root that has it. Raises ImageError."""
-    path, _, member = wanted.path.partition("::")
+    path, _, member = wanted.image.path.partition("::")
     where, error = wanted.where, None
     for root in where.roots:
         try:
             return sources.read_bytes(ImageRef(os.path.join(root, path), member, within=where.allowed))
         except ImageError as problem:
             error = error or problem
-    raise error or ImageError(f"{wanted.path}: the run does not say where its images are; name --data-root")
+    raise error or ImageError(
+        f"{wanted.image.path}: the run does not say where its images are; name --data-root"
+    )
 
 
 def _read_index(folder: Path) -> dict[str, Size]:

@@ -10,7 +10,8 @@ from typing import Any
 from evalkit.errors import UserError, nearest
 from evalkit.files import atomic_write
 from evalkit.options.fields import names, paths
-from evalkit.options.verbs import FIGURES, PlotOptions, ReportOptions
+from evalkit.options.verbs import PlotOptions, ReportOptions
+from evalkit.options.verbs.outputs import FIGURES
 from evalkit.viewer import assembled, compared, drawing, ink, overview
 from evalkit.viewer.drawing import Sheet
 from evalkit.viewer.gather import Gathered, TaskRuns, gather
@@ -90,7 +91,7 @@ def figures(
         if "forest" in whats and scored:
             yield Figure("forest", "", "Scores with their intervals", drawing.forest(sheet, scored))
         trend = report["trend"]["tasks"] if report["trend"] else []
-        trend = [one for one in trend if one["points"] and one["name"].partition("/")[0] in chosen]
+        trend = [one for one in trend if one["points"] and one["name"] in chosen]
         if "trend" in whats and trend:
             yield Figure("trend", "", "Scores by step", drawing.trend(sheet, trend))
     if set(whats) <= set(WHOLE):

@@ -10,9 +10,10 @@ from typing import Any
 from evalkit.printing import cut
 from evalkit.types import Size
 from evalkit.viewer import shapes
+from evalkit.viewer.pictured import Pictured, pictured
 from evalkit.viewer.pictures import Picture, Pictures
 from evalkit.viewer.shapes import Answer, Target
-from evalkit.viewer.stream import Line, pictured
+from evalkit.viewer.stream import Line
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,8 @@ def record(shown: Shown, sides: int, of: Sequence[int], pictures: Pictures) -> d
         "prompt": cut(str(line.get("prompt", "")), shapes.SHORT),
         "group": line["group"],
         "images": [
-            _image(key, path, pictures, None if number else target.size or shown.size, bool(target.size))
-            for number, (key, path) in enumerate(pictured(line))
+            _image(image, pictures, None if number else target.size or shown.size, bool(target.size))
+            for number, image in enumerate(pictured(line))
         ],
         "target": {
             "texts": [cut(text, shapes.LONGEST) for text in target.texts],
@@ -93,15 +94,16 @@ def _labelled(boxes: Sequence[shapes.PixelBox], labels: Sequence[str] | None) ->
     return [[*(round(side, 2) for side in box), name] for box, name in zip(boxes, names, strict=True)]
 
 
-def _image(key: str, path: str, pictures: Pictures, size: Size | None, stated: bool) -> dict[str, Any]:
+def _image(image: Pictured, pictures: Pictures, size: Size | None, stated: bool) -> dict[str, Any]:
     """An image; `size` is what boxes are pixels of, where the annotations have it `stated`: then it is that
     even of a file of another size."""
-    found = pictures.get(key)
+    found, name = pictures.get(image.key), image.path
     if isinstance(found, Picture):
         height, width = size if stated and size is not None else found.size
-        return {"src": found.src, "width": width, "height": height, "name": path}
+        shown = {"src": found.src, "width": width, "height": height, "name": name}
+        return {**shown, "drawn": image.words} if image.words else shown
     height, width = size or (0, 0)
-    return {"src": None, "width": width, "height": height, "name": path, "missing": found}
+    return {"src": None, "width": width, "height": height, "name": name, "missing": found}
 
 
 def without_content(full: Mapping[str, Any]) -> dict[str, Any]:

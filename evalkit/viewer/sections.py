@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
@@ -12,12 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from evalkit import registry
+from evalkit.geometry import oddities
 from evalkit.report import breakdowns, causes
 from evalkit.stats.intervals import FEW
 from evalkit.stats.parts import HIGH, LOW
+from evalkit.types import CUT
 from evalkit.viewer import curves, faults, marks
 from evalkit.viewer.assembled import Assembled, has_flag
-from evalkit.viewer.collect import OfRun
+from evalkit.viewer.collect import STATES, OfRun
 
 Section = dict[str, Any]
 BINS = 20
@@ -165,7 +168,7 @@ def _by_class(found: Assembled, runs: Sequence[OfRun]) -> Iterator[Section]:
     wanted = {
         name: max(int(t[name].get("wanted") or 0) for t in tables.values() if name in t) for name in names
     }
-    known = {name for matrix in found.matrices.values() for name in matrix.names}
+    there = {} if found.asked is None else found.asked.counts
     rows = []
     for name in sorted(names, key=lambda name: (-wanted[name], name))[:PARTS]:
         values = _empty(found.collector.sides)
@@ -173,8 +176,9 @@ def _by_class(found: Assembled, runs: Sequence[OfRun]) -> Iterator[Section]:
             row = table.get(name, {})
             bounds = {"low": row.get(figure + LOW), "high": row.get(figure + HIGH)}
             values[side] = _interval({"value": row.get(figure), **bounds})
-        filters = filter_of("class", name) if name in known else None
-        rows.append({"label": name, "n": wanted[name], "filter": filters, "values": values})
+        opens = there.get(name, 0)
+        spelled = filter_of("class", name) if opens else None
+        rows.append({"label": name, "n": wanted[name], "filter": spelled, "opens": opens, "values": values})
     yield {
         "kind": "bars",
         "title": f"{figure} by class",
@@ -185,7 +189,8 @@ def _by_class(found: Assembled, runs: Sequence[OfRun]) -> Iterator[Section]:
 
 
 def _few(tables: Iterable[Mapping[str, Mapping[str, float]]]) -> str:
-    few = list(dict.fromkeys(text for table in tables for text in breakdowns.rough(table)))
+    each = [text for table in tables for text in breakdowns.rough(table)]
+    few = list({text.rpartition(" (")[0]: text for text in reversed(each)}.values())[::-1]
     more = f" and {len(few) - 6} more" if len(few) > 6 else ""
     return f" Rough, of fewer than {FEW} images: {', '.join(few[:6])}{more}." if few else ""
 
@@ -206,6 +211,7 @@ def _confusion(found: Assembled, runs: Sequence[OfRun]) -> Iterator[Section]:
             "rows": list(matrix.names),
             "columns": list(matrix.names),
             "cells": matrix.cells.tolist(),
+            "opens": matrix.samples.tolist(),
             "filters": f"pair:{side}",
         }
 
@@ -272,8 +278,14 @@ def _sizes(found: Assembled, runs: Sequence[OfRun]) -> Iterator[Section]:
         for run in runs:
             values[run.side] = _interval({"value": _mean(run.iou[inside & run.has])})
         label = f"{100 * low:g} to {100 * high:g} % of the image"
+        to = "" if high == 1.0 else f"{high:g}"
         rows.append(
-            {"label": label, "n": int(inside.sum()), "filter": f"size={low:g}..{high:g}", "values": values}
+            {
+                "label": label,
+                "n": int(inside.sum()),
+                "filter": f"size={low:g}..{to}",
+                "values": values,
+            }
         )
     if len(rows) > 1:
         yield {
@@ -317,33 +329,57 @@ def _side(run: OfRun) -> str:
 def _odd(found: Assembled, runs: Sequence[OfRun]) -> Iterator[Section]:
     rows, filters = [], []
     for run in runs:
-        main = run.part.main
-        lines = [] if main is None else list(causes.odd(main.score, main.task_file))
-        for line in lines:
-            what, _, cause = line.partition(": ")
-            rows.append([_side(run), what, cause])
-            state = (
-                "cut"
-                if "cut at" in what or "were cut" in what
-                else "invalid"
-                if "unreadable" in what
-                else "odd"
-            )
-            filters.append(f"state:{run.side}={state}")
+        for what, line in odd(run).items():
+            said, _, cause = line.partition(": ")
+            spelled, n = having(run, what)
+            rows.append([_side(run), said, cause, n])
+            filters.append(spelled)
     if rows:
         yield {
             "kind": "table",
             "title": "Odd answers",
             "about": "What is odd about answers, and what usually causes it.",
-            "head": ["checkpoint", "what", "usual cause"],
+            "head": ["checkpoint", "what", "usual cause", "samples"],
             "rows": rows,
             "filters": filters,
+            "opens": [row[-1] for row in rows],
         }
 
+
+def odd(run: OfRun) -> dict[str, str]:
+    """What is odd about a run's answers, and the sentence that says it with its usual cause."""
+    if (main := run.part.main) is None:
+        return {}
+    alone = {what: replace(main.score, remarks={what: n}) for what, n in main.score.remarks.items()}
+    found = {what: next(causes.odd(score, main.task_file), "") for what, score in alone.items()}
+    return {what: line for what, line in found.items() if line}
+
+
+def having(run: OfRun, what: str) -> tuple[str | None, int | None]:
+    """The filter of the samples that a score's remark is about, and how many they are; None where samples do
+    not tell it."""
+    labels = list(run.errors.names)
+    if what in run.remarks.names:
+        return filter_of(f"remark:{run.side}", what), int((run.remark == run.remarks.names[what]).sum())
+    if (state := REMARKED.get(what)) is not None:
+        there = has_flag(run.state, STATES, state)
+        return filter_of(f"state:{run.side}", state), int(there.sum())
+    if faults.LABEL in what and faults.LABEL in labels:
+        there = has_flag(run.error, labels, faults.LABEL)
+        return filter_of(f"error:{run.side}", faults.LABEL), int(there.sum())
+    return None, None
+
+
+REMARKED: Mapping[str, str] = {
+    CUT: "cut",
+    oddities.WHOLE: "whole-image box",
+    oddities.REPEATED: "repeated box",
+}
+"""By a score's remark the state of the samples that it is about."""
 
 MAKERS: Mapping[str, Callable[[Assembled, Sequence[OfRun]], Iterator[Section]]] = {
     "errors": _errors, "groups": _groups, "scores": _scores, "overlap": _overlap, "sizes": _sizes,
     "classes": _by_class, "confusion": _confusion, "precision-recall": curves.precision,
-    "calibration": curves.calibration, "coverage": curves.margins, "lengths": _lengths,
-    "stored": _stored, "odd": _odd,
+    "calibration": curves.calibration, "coverage": curves.margins, "resolution": curves.resolutions,
+    "lengths": _lengths, "stored": _stored, "odd": _odd,
 }  # fmt: skip

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.server
 import threading
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -49,15 +47,22 @@ class _Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
 
 
-@contextlib.contextmanager
-def serving(folder: Path) -> Iterator[str]:
-    """Serves a folder inside the block, on a port that is free; gives its address."""
-    server = _Server((HOST, 0), partial(_Handler, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://{HOST}:{server.server_port}/"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+class Server:
+    """Serves a folder from a thread, on a port that is free, at `address`, until it is closed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._server = _Server((HOST, 0), partial(_Handler, directory=str(folder)))
+        self._closed = threading.Event()
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self.address = f"http://{HOST}:{self._server.server_port}/"
+
+    def wait(self) -> None:
+        """Returns once it is closed. (To join a thread that runs on is not safe to interrupt.)"""
+        self._closed.wait()
+
+    def close(self) -> None:
+        """Answers no more; a second time does nothing."""
+        if not self._closed.is_set():
+            self._server.shutdown()
+            self._server.server_close()
+            self._closed.set()

@@ -20,6 +20,7 @@ from evalkit.errors import Damaged
 from evalkit.runs.store import RunFolder
 from evalkit.types import Prediction
 from evalkit.viewer.gather import Part, TaskRuns
+from evalkit.viewer.pictured import Pictured, pictured
 
 Line = dict[str, Any]  # of rows.jsonl
 Floats = npt.NDArray[np.float32]
@@ -102,7 +103,7 @@ class Survey:
     """What is known of a task's samples before they are read for the report."""
 
     places: dict[str, int]  # of each sample's id
-    images: dict[str, tuple[str, int]]  # key of an image to its path and the part that names it
+    images: dict[str, tuple[Pictured, int]]  # an image by its key, and the part that names it
     kind: str = "texts"  # texts | region (one box or mask) | objects (all of an image)
     names: tuple[str, ...] = ()  # the objects' classes
     chosen: frozenset[str] | None = None  # the only samples that are shown; figures are of all
@@ -127,13 +128,13 @@ def survey(task: TaskRuns, limit: int | None = None) -> Survey:
     report."""
     chosen = _chosen(task, limit)
     places: dict[str, int] = {}
-    images: dict[str, tuple[str, int]] = {}
+    images: dict[str, tuple[Pictured, int]] = {}
     kind, names = "texts", set[str]()
     for name, lines in side_by_side(task.parts):
         places[name] = len(places)
         for k, line in enumerate(lines if chosen is None or name in chosen else ()):
-            for key, path in pictured(line) if line is not None else ():
-                images.setdefault(key, (path, k))
+            for image in pictured(line) if line is not None else ():
+                images.setdefault(image.key, (image, k))
         target = next(line for line in lines if line is not None).get("target")
         if isinstance(target, Mapping) and isinstance(target.get("labels"), list):
             kind = "objects"
@@ -153,13 +154,3 @@ def _chosen(task: TaskRuns, limit: int | None) -> frozenset[str] | None:
         return None
     ids = (name for name, _ in side_by_side(task.parts))
     return frozenset(heapq.nsmallest(limit, ids, key=lambda name: hashlib.sha256(name.encode()).digest()))
-
-
-def pictured(line: Line) -> list[tuple[str, str]]:
-    """(key, path) of each image of a sample; the key is the digest of its content, or its path where no
-    digest was kept."""
-    paths = line.get("image_path") or []
-    paths = [paths] if isinstance(paths, str) else [str(path) for path in paths]
-    digests = line["image"].split("+") if line["image"] else []
-    return [(digests[i] if i < len(digests) and len(digests) == len(paths) else path, path)
-            for i, path in enumerate(paths)]  # fmt: skip

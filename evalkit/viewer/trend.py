@@ -1,16 +1,17 @@
-"""How scores go: over the steps of a training, and over resolutions of one checkpoint."""
+"""How scores go over the steps of a training."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evalkit.comparison.trend import Trend
+from evalkit.comparison.trend import Point, Trend
 from evalkit.errors import UserError
 from evalkit.runs import scored_run
-from evalkit.viewer.gather import Gathered, Part, TaskRuns
+from evalkit.viewer.gather import Gathered, TaskRuns
 
 FEWEST = 3  # checkpoints of a training
 WATCHED = "watch.json"  # what `evalkit watch` and the callback keep
@@ -18,13 +19,15 @@ WATCHED = "watch.json"  # what `evalkit watch` and the callback keep
 
 def of_report(gathered: Gathered, places: Sequence[Path]) -> dict[str, Any] | None:
     """The scores by step: of checkpoints that are named alike but for a number, and of a training that was
-    watched into one of these folders. None where there is neither."""
+    watched into one of these folders; of both the one that has more. None where there is neither."""
     steps = _steps(gathered)
-    tasks = [_of_task(task, steps) for task in gathered.tasks] if steps else []
-    known = {task["name"] for task in tasks if len(task["points"]) >= FEWEST}
-    tasks = [task for task in tasks if task["name"] in known]
-    tasks += [task for place in places for task in _watched(place) if task["name"] not in known]
-    return {"tasks": tasks} if tasks else None
+    found = [_of_task(task, steps) for task in gathered.tasks] if steps else []
+    curves = {(one["name"], one["metric"]): one for one in found if len(one["points"]) >= FEWEST}
+    for one in (one for place in places for one in _watched(place, gathered)):
+        key = one["name"], one["metric"]
+        if key not in curves or len(one["points"]) > len(curves[key]["points"]):
+            curves[key] = one
+    return {"tasks": list(curves.values())} if curves else None
 
 
 def _steps(gathered: Gathered) -> dict[int, int]:
@@ -39,23 +42,30 @@ def _steps(gathered: Gathered) -> dict[int, int]:
 
 
 def _of_task(task: TaskRuns, steps: Mapping[int, int]) -> dict[str, Any]:
+    found = [(steps[part.side], part) for part in task.parts if part.side in steps and part.main is not None]
     points = [
-        {
-            "step": steps[part.side],
-            "value": part.main.score.value,
-            "low": part.main.score.low,
-            "high": part.main.score.high,
-            "run": part.side,
-            "cost_seconds": scored_run.spent(part.run.get("sessions", [])),
-        }
-        for part in task.parts
-        if part.side in steps and part.main is not None
+        _point(step, (s.value, s.low, s.high, s.n), part.side, scored_run.spent(part.run.get("sessions", [])))
+        for step, part in sorted(found, key=lambda each: each[0])
+        if part.main is not None and (s := part.main.score)
     ]
-    return {"name": task.name, "points": sorted(points, key=lambda point: point["step"])}
+    metric = next((part.main.score.metric for _, part in found if part.main is not None), "")
+    return {"name": task.name, "metric": metric, "points": points}
 
 
-def _watched(place: Path) -> list[dict[str, Any]]:
-    """The trend that a folder of runs holds; each score's own curve, the task's name first."""
+def _point(
+    step: int, value: tuple[float, float | None, float | None, int], side: int | None, seconds: float | None
+) -> dict[str, Any]:
+    """`value` is a score, its interval and how many samples it is of; `side` the checkpoint in the report, if
+    it is there."""
+    score, low, high, n = value
+    return {
+        "step": step, "value": score, "low": low, "high": high, "n": n, "run": side, "cost_seconds": seconds
+    }  # fmt: skip
+
+
+def _watched(place: Path, gathered: Gathered) -> list[dict[str, Any]]:
+    """The trend that a folder of runs holds, a curve a task and metric. A point whose run is in the report
+    leads to it."""
     path = place / WATCHED
     if not path.is_file():
         return []
@@ -63,49 +73,23 @@ def _watched(place: Path) -> list[dict[str, Any]]:
         points = Trend.load(path).points
     except UserError:  # damaged: the runs themselves are here
         return []
-    keys = dict.fromkeys(key for point in points for key in point.values)
-    return [
-        {
-            "name": key,
-            "points": [
-                {"step": p.step, "value": p.values[key][0], "low": p.values[key][1], "high": p.values[key][2],
-                 "run": None, "cost_seconds": None}
-                for p in points
-                if key in p.values
-            ],
-        }
-        for key in keys
-    ]  # fmt: skip
+    sides = {
+        (task.name, os.path.realpath(part.folder.path)): part.side
+        for task in gathered.tasks
+        for part in task.parts
+    }
+    found = []
+    for key in dict.fromkeys(key for point in points for key in point.values):
+        task, _, metric = key.partition(" ")
+        some = [
+            _point(p.step, p.values[key], _side(sides, task, place, p), None)
+            for p in points
+            if key in p.values
+        ]
+        found.append({"name": task, "metric": metric, "points": some})
+    return found
 
 
-def over_resolutions(task: TaskRuns) -> list[dict[str, Any]]:
-    """The section of a task whose checkpoints were run at several resolutions."""
-    by_model: dict[str, list[tuple[int, Part]]] = {}
-    for part in task.parts:
-        pixels = part.run["identity"].get("preparation", {}).get("resolution")
-        if part.main is not None and isinstance(pixels, int):
-            by_model.setdefault(part.main.model, []).append((pixels, part))
-    series = [
-        {"name": model, "run": some[0][1].side, "points": _points(some), "filters": None}
-        for model, some in by_model.items()
-        if len({pixels for pixels, _ in some}) > 1
-    ]
-    if not series:
-        return []
-    return [
-        {
-            "name": "resolution",
-            "kind": "curve",
-            "title": "Score against resolution",
-            "about": "The same checkpoint's score by the side of the image that it was given, in pixels.",
-            "x": {"label": "pixels"},
-            "y": {"label": "score"},
-            "diagonal": False,
-            "series": series,
-        }
-    ]
-
-
-def _points(some: Sequence[tuple[int, Part]]) -> list[list[Any]]:
-    found = [(px, part.main.score) for px, part in some if part.main is not None]
-    return [[px, s.value, s.low, s.high] for px, s in sorted(found, key=lambda each: each[0])]
+def _side(sides: Mapping[tuple[str, str], int], task: str, place: Path, point: Point) -> int | None:
+    each = ((task, os.path.realpath(place / run)) for run in point.runs)
+    return next((sides[key] for key in each if key in sides), None)

@@ -1,7 +1,9 @@
 """Makes own_layouts.json: the world of own_world.py as other tools write it, and label lines as ultralytics
 judges them.
 
-Needs supervision and ultralytics, in an environment of their own, with `tests` and evalkit on the path:
+Needs supervision and ultralytics, in an environment of their own, with `tests` and evalkit on the path.
+ultralytics asks for torchvision's version when it is imported, and for nothing else of it here: a folder
+`torchvision-0.29.1.dist-info` with a METADATA of three lines will do.
 python tests/golden/make_own_layouts.py
 """
 
@@ -17,6 +19,7 @@ import own_world as world
 import supervision
 import ultralytics
 from ultralytics.data.converter import convert_coco
+from ultralytics.data.split import autosplit
 from ultralytics.data.utils import verify_image_label
 
 LINES = [
@@ -61,6 +64,9 @@ def of_ultralytics(folder: Path) -> dict[str, dict[str, str]]:
     for name, polygons in (("boxes", False), ("polygons", True)):
         convert_coco(str(folder / "annotations"), str(folder / name), use_segments=polygons, cls91to80=False)
         found[name] = files(folder / name)
+    world.pictures(folder / "split" / "images")
+    autosplit(folder / "split" / "images", weights=(0.0, 1.0, 0.0))
+    found["split"] = files(folder / "split")
     return found
 
 

@@ -1,5 +1,5 @@
 """How likely known answers are to a checkpoint, if it is asked by one convention or another. Images, features
-of equal pixels and whole conventions that change nothing are computed once."""
+of equal pixels and answers of which a convention changes nothing are computed once."""
 
 from __future__ import annotations
 
@@ -49,31 +49,31 @@ class KnownAnswers:
     known: Sequence[Known]
     usual: Preparation
     text_length: int | None = None
-    passes: int = 0  # over all answers
+    read: int = 0  # answers, each as often as a convention changed something about it
     _pixels: dict[Preparation, list[tuple[Pixels, tuple[str, ...]]]] = field(
         default_factory=dict, init=False, repr=False
     )
-    _found: dict[Any, Likelihood] = field(default_factory=dict, init=False, repr=False)
+    _found: dict[Any, tuple[float, ...]] = field(default_factory=dict, init=False, repr=False)
 
     def inputs(self, trained: Conventions) -> Any:
         """What decides the numbers of a convention: where two are equal, the data cannot tell which it is."""
-        mask = trained.prompt_mask or "bidirectional"
-        return mask, tuple((p.before, p.ids, p.keys, a) for p, a in self._asked(trained))
+        return tuple(_key(trained, prompt, answer) for prompt, answer in self._asked(trained))
 
     def likelihood(self, trained: Conventions) -> Likelihood:
         """How likely the answers are by this convention. Raises ModelError and ImageError."""
         from evalkit.models.paligemma.decoding.likelihood import of_answers
 
-        key = self.inputs(trained)
-        if key not in self._found:
-            asked = self._asked(trained)
-            self.passes += 1
-            told = of_answers(
-                self.model._engine, [p for p, _ in asked], [a for _, a in asked], self._rules(trained)
-            )
-            token = [sum(each[:-1]) / max(1, len(each) - 1) for each in told]
-            self._found[key] = Likelihood(np.array(token), np.array([each[-1] for each in told]))
-        return self._found[key]
+        asked = self._asked(trained)
+        keys = [_key(trained, prompt, answer) for prompt, answer in asked]
+        new = {key: each for key, each in zip(keys, asked, strict=True) if key not in self._found}
+        if new:
+            prompts, texts = zip(*new.values(), strict=True)
+            told = of_answers(self.model._engine, prompts, texts, self._rules(trained))
+            self._found |= zip(new, told, strict=True)
+            self.read += len(new)
+        found = [self._found[key] for key in keys]
+        token = [sum(each[:-1]) / max(1, len(each) - 1) for each in found]
+        return Likelihood(np.array(token), np.array([each[-1] for each in found]))
 
     def _rules(self, trained: Conventions) -> Any:
         return rules(self.model.protocol, self.model.info.eos, trained)
@@ -106,3 +106,8 @@ class KnownAnswers:
                 for known in self.known
             ]
         return self._pixels[how]
+
+
+def _key(trained: Conventions, prompt: Prompt, answer: tuple[int, ...]) -> Any:
+    """All that an answer's likelihood depends on."""
+    return trained.prompt_mask or "bidirectional", prompt.before, prompt.ids, prompt.keys, answer

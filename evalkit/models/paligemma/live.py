@@ -171,7 +171,7 @@ def _once(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
 
 def weights_digest(model: Any) -> str:
     """sha256 over every tensor (name, precision, shape, bytes) in the order of names, and over what scales an
-    adapter. It is computed anew each time: a number in memory can change without a trace."""
+    adapter or leaves it out. It is computed anew each time: a number in memory can change without a trace."""
 
     def digest(item: tuple[str, torch.Tensor]) -> str:
         name, tensor = item
@@ -182,9 +182,18 @@ def weights_digest(model: Any) -> str:
         lines = list(pool.map(digest, sorted(_once(model), key=lambda item: item[0])))
     adapters = {name: config.to_dict() for name, config in getattr(model, "peft_config", {}).items()}
     if adapters:
-        active = {"active": getattr(model, "active_adapters", None), **adapters}
-        lines.append(json.dumps(active, sort_keys=True, default=_sorted))
+        lines.append(json.dumps([adapters, _switched(model)], sort_keys=True, default=_sorted))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _switched(model: Any) -> list[Any]:
+    """What each of peft's layers does with its adapters now, which no tensor and no config says: the base
+    alone answers inside `disable_adapter()`, and `scale_layer` changes how much an adapter counts."""
+    return [
+        [name, layer._disable_adapters, layer.active_adapters, getattr(layer, "scaling", None)]
+        for name, layer in model.named_modules()
+        if hasattr(layer, "_disable_adapters")
+    ]
 
 
 def _sorted(value: Any) -> Any:

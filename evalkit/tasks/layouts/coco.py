@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from evalkit import door
-from evalkit.data.readers import read_json
+from evalkit.data.elements import Elements
 from evalkit.data.same_images import Pictures
+from evalkit.data.streamed import read_lists
 from evalkit.errors import DataError
 from evalkit.tasks.layouts import doubts, place
 from evalkit.tasks.layouts.place import Place
@@ -33,7 +35,7 @@ def _reading(there: Place, splits: dict[str, str], asked: str | None, verb: str)
     split = place.preferred(splits, asked)
     name = splits[split]
     try:
-        data = read_json(there.root / name)
+        data = read_lists(there.root / name)
     except DataError:
         return None
     if not _is_one(data):
@@ -77,16 +79,17 @@ def _reading(there: Place, splits: dict[str, str], asked: str | None, verb: str)
 
 def _repeated(name: str, data: dict[str, Any]) -> list[str]:
     """Images and objects that are listed twice."""
-    objects = (
-        (f"id {each.get('id')}", (str([each.get(key) for key in ("image_id", "category_id", *_WHERE)])))
-        for each in data["annotations"]
-    )
-    images = ((f"id {each['id']}", str(each["file_name"])) for each in data["images"])
-    names = ((f"id {each['id']}", str(each["name"])) for each in data["categories"])
+
+    def listed(key: str, said: Callable[[dict[str, Any]], str]) -> Callable[[], Iterator[tuple[str, str]]]:
+        return lambda: ((f"id {each.get('id')}", said(each)) for each in data[key])
+
+    def drawn(each: dict[str, Any]) -> str:
+        return str([each.get(key) for key in ("image_id", "category_id", *_WHERE)])
+
     return [
-        *doubts.repeated("category name", name, names),
-        *doubts.repeated("image", name, images),
-        *doubts.repeated("annotation", name, objects),
+        *doubts.repeated("category name", name, listed("categories", lambda each: str(each["name"]))),
+        *doubts.repeated("image", name, listed("images", lambda each: str(each["file_name"]))),
+        *doubts.repeated("annotation", name, listed("annotations", drawn)),
     ]
 
 
@@ -98,7 +101,7 @@ def _pictures(there: Place, name: str) -> Pictures:
     return doubts.named(there, name, images)
 
 
-def _super(categories: list[dict[str, Any]], used: Counter[str]) -> tuple[list[str], list[str]]:
+def _super(categories: Sequence[dict[str, Any]], used: Counter[str]) -> tuple[list[str], list[str]]:
     """Categories that stand for others and have no object of their own, as Roboflow writes one at id 0."""
     above = {c.get("supercategory") for c in categories}
     found = [c["name"] for c in categories if c["name"] in above and not used[c["name"]]]
@@ -116,7 +119,7 @@ def _may_be(path: Path) -> bool:
 
 def _is_one(data: Any) -> bool:
     if not isinstance(data, dict) or not all(
-        isinstance(data.get(k), list) for k in ("images", "annotations", "categories")
+        isinstance(data.get(k), Elements) for k in ("images", "annotations", "categories")
     ):
         return False
     first = next(iter(data["annotations"]), {"bbox": [], "category_id": 0})

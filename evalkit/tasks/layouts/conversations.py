@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Iterator
 from typing import Any
 
 from evalkit import registry
@@ -40,7 +41,10 @@ def _reading(there: Place, splits: dict[str, str], asked: str | None) -> Reading
         "text", about=f"The conversations of {name}", spelled=NAME, split=split, source=source,
         prompt="{question}", tokens=text_tokens(answers), answers=answers,
     )  # fmt: skip
-    told = ((s.id, (s.images, s.fields["question"], s.target)) for s in samples)
+
+    def told() -> Iterator[tuple[str, Hashable]]:
+        return ((s.id, (s.images, s.fields["question"], s.target)) for s in samples)
+
     return Reading(
         NAME, there.root, name, split, splits, [Draft("text", len(samples), content)], (), notes,
         doubts.repeated("record", name, told), lambda each: _pictures(there, splits[each]),

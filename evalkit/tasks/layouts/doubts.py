@@ -6,8 +6,11 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
+from array import array
 from collections.abc import Callable, Hashable, Iterable, Sized
 from pathlib import Path
+
+import numpy as np
 
 from evalkit.data import folders, same_images, sources
 from evalkit.data.same_images import Pictures
@@ -81,15 +84,19 @@ def _repeated(groups: list[list[same_images.Named]], split: str, shown: Callable
     )
 
 
-def repeated(what: str, where: str, records: Iterable[tuple[str, Hashable]]) -> list[str]:
-    """A sentence about records that say the same as one before. `records` are (place, what it says), `what`
-    one of them is called."""
+def repeated(what: str, where: str, records: Callable[[], Iterable[tuple[str, Hashable]]]) -> list[str]:
+    """A sentence about records that say the same as one before. `records` gives (place, what it says) of
+    each, and again where two may be alike; `what` one of them is called."""
+    hashes = np.array(array("q", (hash(content) for _, content in records())))
+    hashes.sort()
+    alike = set(hashes[1:][hashes[1:] == hashes[:-1]].tolist())
     first: dict[Hashable, str] = {}
     again = []
-    for at, content in records:
-        before = first.setdefault(content, at)
-        if before is not at:
-            again.append((before, at))
+    for at, content in records() if alike else ():
+        if hash(content) in alike:
+            before = first.setdefault(content, at)
+            if before is not at:
+                again.append((before, at))
     if not again:
         return []
     each = ", ".join(f"{at} = {before}" for before, at in again[:NAMED])

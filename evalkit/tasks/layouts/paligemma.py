@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -77,8 +77,15 @@ def of_lines(
     )
     notes = [] if wrong is None else [lacking]
     classes, unasked = _classes(lines)
-    told = ((f"line {n + 1}", line[:3]) for n, line in numbered.items() if line is not None)
-    doubted = [*_misspelt(root / name, keys[2], numbered), *unasked, *doubts.repeated("line", name, told)]
+
+    def told() -> Iterator[tuple[str, Hashable]]:
+        return ((f"line {n + 1}", line[:3]) for n, line in numbered.items() if line is not None)
+
+    doubted = [
+        *_misspelt(root / name, keys[2], numbered),
+        *unasked,
+        *doubts.repeated("line", name, told),
+    ]
     drafts = []
     for verb in instructions.VERBS:
         mine = [line for line in lines if line.verb == verb]

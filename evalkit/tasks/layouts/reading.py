@@ -100,7 +100,7 @@ def task(
     return {
         "version": 1,
         "about": about,
-        "license": "yours",
+        "license": "your own data",
         "data": {"format": spelled, "split": split or "all", "sources": [dict(source)]},
         "prompt": prompt,
         "protocol": "hf",

@@ -3,6 +3,7 @@ none."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from evalkit.errors import DataError, UserError
 from evalkit.tasks.layouts import coco, conversations, doubts, paligemma, place, rows, tables, voc, yolo
 from evalkit.tasks.layouts.place import Place
 from evalkit.tasks.layouts.reading import Reading
+from evalkit.types import Data
 
 KNOWN = ("image", "prefix", "suffix", "question", "answer", "conversations", "messages", "annotations")
 LAYOUTS = (paligemma.NAME, coco.NAME, yolo.NAME, voc.NAME, conversations.NAME, rows.NAME, tables.NAME)
@@ -52,6 +54,20 @@ def _doubted(found: Reading) -> Reading:
     if found.pictures is not None:
         said = [*doubts.images(found.root, found.splits, found.split, found.pictures), *said]
     return dataclasses.replace(found, doubts=said)
+
+
+def doubts_of(data: Data, root: Path) -> tuple[str, ...] | None:
+    """What makes a number of a task's data doubtful, where the task has the data that would be recognised
+    below `root` now; else None."""
+    split = None if data.split == "all" else data.split
+    wanted = (data.format, data.split, list(map(dict, data.sources)))
+    with contextlib.suppress(UserError):
+        for found in readings(place.look(root), split, ""):
+            for draft in found.drafts:
+                made = draft.content["data"]
+                if (made["format"], made["split"], made["sources"]) == wanted:
+                    return tuple(_doubted(found).doubts)
+    return None
 
 
 def readings(there: Place, split: str | None, verb: str, order: str = "") -> list[Reading]:

@@ -259,7 +259,7 @@ def _size(record: Record, image: ImageRef, opened: int) -> tuple[Size | None, in
     if opened >= OPENED:
         return None, opened
     try:
-        return header_size(image), opened + 1
+        return header_size(image, exif="apply"), opened + 1
     except ImageError:
         return None, opened + 1
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,10 @@ def _reading(there: Place, splits: dict[str, str], files: dict[str, Columns], as
         verb, about=f"The rows of {name}", spelled=spelled, split=split, source=source, prompt=prompt,
         tokens=text_tokens(answers), answers=answers,
     )  # fmt: skip
-    said = ((f"row {n}", _said(r, files[name])) for n, r in enumerate(records, 1))
+
+    def said() -> Iterator[tuple[str, Hashable]]:
+        return ((f"row {n}", _said(r, files[name])) for n, r in enumerate(records, 1))
+
     return Reading(
         NAME, there.root, name, split, splits, [Draft(verb, len(records), content)], (), notes,
         doubts.repeated("row", name, said), lambda each: _pictures(there, splits[each], files[splits[each]]),

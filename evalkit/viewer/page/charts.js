@@ -8,7 +8,10 @@
 
   /** From `low` to `high` in about `wanted` round steps: {low, high, ticks, digits}. */
   function scale(low, high, wanted = 5) {
-    if (!(high - low > 1e-9 * Math.abs(high))) [low, high] = [low - Math.abs(low || 1) * 0.1, high + Math.abs(high || 1) * 0.1];
+    if (!(high - low > 1e-9 * Math.abs(high))) {
+      const around = Math.abs(high || 1) * 0.1;
+      [low, high] = [low >= 0 ? Math.max(0, low - around) : low - around, high + around]; // no scores below 0
+    }
     const power = 10 ** Math.floor(Math.log10((high - low) / wanted));
     const step = [1, 2, 2.5, 5, 10].map((m) => m * power).find((s) => (high - low) / s <= wanted) || 10 * power;
     const first = Math.floor(low / step + 1e-9);
@@ -75,10 +78,13 @@
     return html`<p class="legend">${runs.map((run) => html`<${RunName} run=${run} />`)}</p>`;
   }
 
-  /** Where a value lies, with its interval: one line of a forest plot. */
-  function Strip({ scale: s, value, low, high, run, published, zero, height = 26 }) {
+  /**
+   * Where a value lies, with its interval: one line of a forest plot. `href` is for the pointer: the number
+   * beside it, or the name, is the same link for keyboard and screen reader.
+   */
+  function Strip({ scale: s, value, low, high, run, published, zero, href, height = 26 }) {
     const y = height / 2;
-    return html`<svg class="strip" width="100%" height=${height} aria-hidden="true">
+    const strip = html`<svg class="strip" width="100%" height=${height} aria-hidden="true">
       ${s.ticks.map((t) => html`<line class="grid" x1="${at(s, t)}%" x2="${at(s, t)}%" y1="0" y2=${height} />`)}
       ${zero && html`<line class="zero" x1="${at(s, 0)}%" x2="${at(s, 0)}%" y1="0" y2=${height} />`}
       ${(published || []).map(
@@ -92,10 +98,11 @@
         ? html`<svg class="diamond" x="${at(s, value)}%" y=${y} overflow="visible"><path d="M0-6L6 0L0 6L-6 0Z" /></svg>`
         : html`<${Mark} x=${at(s, value)} y=${y} run=${run} />`)}
     </svg>`;
+    return href ? html`<a class="over" href=${href} tabindex="-1" aria-hidden="true">${strip}</a>` : strip;
   }
 
-  /** Bars from zero, one a run of `runs`, below each other; `values` are of all runs. */
-  function Bars({ scale: s, values, runs, height = 16 }) {
+  /** Bars from zero, one a run of `runs`, below each other; `values` and `hrefs` (as of Strip) are of all runs. */
+  function Bars({ scale: s, values, runs, hrefs, height = 16 }) {
     const origin = at(s, Math.max(s.low, 0));
     return html`<svg class="strip" width="100%" height=${height * runs.length} aria-hidden="true">
       ${s.ticks.map((t) => html`<line class="grid" x1="${at(s, t)}%" x2="${at(s, t)}%" y1="0" y2="100%" />`)}
@@ -104,10 +111,13 @@
         if (!v || !isNumber(v.value)) return null;
         const x = at(s, v.value);
         const y = k * height;
-        return html`<rect class="bar ${colourOf(run)}" x="${Math.min(x, origin)}%" width="${Math.abs(x - origin)}%"
+        const bar = html`<rect class="bar ${colourOf(run)}" x="${Math.min(x, origin)}%" width="${Math.abs(x - origin)}%"
             y=${y + 3} height=${height - 6} />
           ${isNumber(v.low) && isNumber(v.high) && html`<line class="whisker over" x1="${at(s, v.low)}%"
             x2="${at(s, v.high)}%" y1=${y + height / 2} y2=${y + height / 2} />`}`;
+        return hrefs && hrefs[run]
+          ? html`<a href=${hrefs[run]} tabindex="-1"><rect class="hit" x="0" width="100%" y=${y} height=${height} />${bar}</a>`
+          : bar;
       })}
     </svg>`;
   }

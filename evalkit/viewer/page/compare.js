@@ -80,7 +80,7 @@
     return html`<section class="card"><h2>Groups that moved</h2><p class="about">The same difference within each group, with its interval.</p>
       <${evalkit.Scroll}><table class="bars"><thead><tr><th scope="col">Group</th><th scope="col" class="n">n</th><th scope="col" class="plot">difference</th><th scope="col" class="n"></th></tr></thead>
       <tbody>${(all ? groups : groups.slice(0, FEW)).map((g) => html`<tr><th scope="row"><${Opens} href=${g.filter ? evalkit.address.samples(c.task, g.filter) : null}><bdi>${visible(g.name, 60)}</bdi></${Opens}></th>
-        <td class="n">${count(g.n)}</td><td class="plot"><${Strip} scale=${s} value=${g.difference} low=${g.low} high=${g.high} run=${c.b} zero=${true} /></td>
+        <td class="n">${count(g.n)}</td><td class="plot"><${Strip} scale=${s} value=${g.difference} low=${g.low} high=${g.high} run=${c.b} zero=${true} href=${g.filter ? evalkit.address.samples(c.task, g.filter) : null} /></td>
         <td class="n" title=${interval(g, task)}>${signed(g.difference, task)}</td></tr>`)}</tbody>
       <tfoot aria-hidden="true"><tr><td></td><td></td><td class="plot"><${Axis} scale=${s} how=${task} /></td><td></td></tr></tfoot></table></${evalkit.Scroll}>
       ${groups.length > FEW && html`<button class="link" onClick=${() => showAll(!all)}>${all ? "Show fewer" : `Show all ${count(groups.length)} groups`}</button>`}</section>`;

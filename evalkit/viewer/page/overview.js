@@ -3,7 +3,7 @@
 
 (function () {
   const { html, visible, isNumber, scaled, signed, count, share, short, duration, bytes, plural } = evalkit;
-  const { Strip, Axis, RunName, Key, holding, Opens } = evalkit;
+  const { Strip, Axis, RunName, Key, holding, Opens, nameOf } = evalkit;
   const MAIN = 3; // how many lines of a list are shown before it is opened
 
   function Overview() {
@@ -76,11 +76,14 @@
 
   function Score({ score, run, task, t, scale, published }) {
     const n = score.n || 0;
+    const worst = isNumber(score.value)
+      ? evalkit.address.samples(t, "", { sort: `score:${run}:${task.lower_is_better ? "desc" : "asc"}`, run: String(run) })
+      : null;
     const rate = (part, flag) => html`<td class="n" data-label=${flag}><${Opens} href=${part ? evalkit.address.samples(t, `state:${run}=${flag}`) : null}>${isNumber(part) ? share(part, n) : "–"}</${Opens}></td>`;
     return html`<tr class=${score.comparable ? "apart" : ""}>
       <th scope="row"><${RunName} run=${run} />${score.comparable && html` <span class="warn" title=${visible(score.comparable)}>not comparable</span>`}</th>
-      <td class="plot"><${Strip} scale=${scale} value=${score.value} low=${score.low} high=${score.high} run=${run} published=${published} /></td>
-      <td class="n strong" data-label="">${scaled(score.value, task)}</td>
+      <td class="plot"><${Strip} scale=${scale} value=${score.value} low=${score.low} high=${score.high} run=${run} published=${published} href=${worst} /></td>
+      <td class="n strong" data-label=""><${Opens} href=${worst} label="${nameOf(run)}: ${scaled(score.value, task)}, opens its samples, the worst first">${scaled(score.value, task)}</${Opens}></td>
       <td class="n" data-label="">${isNumber(score.low) ? `${scaled(score.low, task)} to ${scaled(score.high, task)}` : "–"}</td>
       <td class="n" data-label="samples">${count(score.n)}${score.coverage && score.coverage !== "all" ? html` <small>${visible(score.coverage)}</small>` : ""}</td>
       ${rate(score.invalid, "invalid")}${rate(score.cut, "cut")}</tr>`;

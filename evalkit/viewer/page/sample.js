@@ -74,7 +74,7 @@
           <button onClick=${fit} title="fit (0)">${zoom === 1 ? "Fit" : `${zoom} ×`}</button><button aria-label="Larger" onClick=${closer(1)}>+</button></div></div>
       <div class="frames ${record.images.length > 1 ? "several" : ""}">
       ${record.images.map((image, k) => html`<figure key=${image.name || k}><${Picture} record=${record} index=${k} zoom=${zoom} />
-        <figcaption class="soft"><bdi>${visible(image.name, 120)}</bdi> ${image.width} × ${image.height}</figcaption></figure>`)}</div>`;
+        <figcaption class="soft"><bdi>${visible(image.name, 120)}</bdi> ${image.width} × ${image.height}${image.drawn && `; as the model was shown it: ${visible(image.drawn)}`}</figcaption></figure>`)}</div>`;
   }
 
   function Asked({ record }) {

@@ -9,9 +9,21 @@
 
   const open = (task, filter, more) => (filter ? evalkit.address.samples(task, filter, more) : null);
 
-  /** A cell's content, as a link where it has samples. */
-  function Opens({ href, label, children }) {
-    return href ? html`<a href=${href} aria-label=${label}>${children}</a>` : children;
+  /** A cell's content, as a link where it has samples; `n` says how many it opens. */
+  function Opens({ href, label, n, children }) {
+    if (!href) return children;
+    const opens = isNumber(n) ? `opens ${plural(n, "sample")}` : undefined;
+    return html`<a href=${href} title=${opens} aria-label=${label && opens ? `${label}, ${opens}` : label}>${children}</a>`;
+  }
+
+  /** A chart is one stop of the Tab key; arrows lead from bar to bar and from point to point. */
+  function arrows(event) {
+    const by = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+    if (!by || event.ctrlKey || event.metaKey || event.altKey) return;
+    const links = [...event.currentTarget.querySelectorAll("a[href]:not([data-empty])")];
+    const next = links[links.indexOf(document.activeElement) + by];
+    event.preventDefault();
+    if (next) next.focus();
   }
 
   function Histogram({ section, task, columns }) {
@@ -24,9 +36,12 @@
     const bottom = 150;
     const level = (n) => bottom - ((bottom - 10) * n) / most.high;
     const y = (n) => bottom - (n ? Math.max(2, ((bottom - 10) * n) / most.high) : 0);
+    const start = shown.findIndex((one) => one.counts.some((n) => n));
     return html`
       <${Legend} runs=${shown.map((x) => x.run).filter((r) => isNumber(r))} />
-      <svg class="chart" width="100%" height="176" role="group" aria-label=${visible(section.title)}>
+      <div class="curve"><div class="y-axis levels" aria-hidden="true">
+        <svg width="40" height="176">${most.ticks.map((t) => html`<text x="36" y=${level(t) + 4} text-anchor="end">${count(t)}</text>`)}</svg></div>
+      <div class="area"><svg class="chart" width="100%" height="176" role="group" aria-label=${visible(section.title)} onKeyDown=${arrows}>
         ${most.ticks.map((t) => html`<line class="grid" x1="0" x2="100%" y1=${level(t)} y2=${level(t)} />`)}
         ${shown.flatMap((one, k) =>
           one.counts.map((n, bin) => {
@@ -37,20 +52,19 @@
             const who = isNumber(one.run) ? nameOf(one.run) + ": " : "";
             const label = `${who}${plural(n, "sample")}, ${scaled(edges[bin], how)} to ${scaled(edges[bin + 1], how)}`;
             return html`<a href=${open(task, `${encodeURIComponent(column)}=${edges[bin]}${to}`)} aria-label=${label}
-              tabindex=${n ? 0 : -1}><title>${label}</title>
+              data-empty=${n ? undefined : "yes"} tabindex=${k === start && one.counts.findIndex((m) => m) === bin ? 0 : -1}><title>${label}</title>
               <rect class="hit" x="${left + k * width}%" width="${width}%" y="0" height=${bottom} />
               <rect class="bar ${colourOf(isNumber(one.run) ? one.run : 0)}" x="${left + (k + 0.06) * width}%"
                 width="${width * 0.88}%" y=${y(n)} height=${bottom - y(n)} /></a>`;
           }),
         )}
         <line class="base" x1="0" x2="100%" y1=${bottom} y2=${bottom} />
-        ${most.ticks.map((t) => t > 0 && html`<text class="level" x="0" y=${level(t) - 3}>${count(t)}</text>`)}
         ${edges.map((e, k) =>
           (k % every === 0 && edges.length - 1 - k >= every * 0.7) || k === edges.length - 1
             ? html`<text x="${at(s, e)}%" y="168" text-anchor=${k === 0 ? "start" : k === edges.length - 1 ? "end" : "middle"}>${scaled(e, how)}</text>`
             : null,
         )}
-      </svg>`;
+      </svg></div></div>`;
   }
 
   /** `score:0` of `score` and run 0; a column that is named whole, or of all runs, stays. */
@@ -58,14 +72,23 @@
 
   const MANY = 25;
 
-  function BarRows({ section, task, how }) {
+  /** Rows without any value (kinds of error of a score that has no price for them) by how many samples they have. */
+  function priced(section, how) {
+    if (section.rows.some((row) => row.values.some(Boolean)) || !section.rows.some((row) => Array.isArray(row.n))) return [section, how];
+    const rows = section.rows.map((row) => ({ ...row, values: row.n.map((n) => (isNumber(n) ? { value: n } : null)) }));
+    return [{ ...section, rows, unit: "samples" }, { digits: 0 }];
+  }
+
+  function BarRows({ section: given, task, how: ofGiven }) {
     const [all, showAll] = useState(false);
+    const [section, how] = priced(given, ofGiven);
     const { rows, diverging } = section;
     const values = rows.flatMap((row) => row.values).filter((v) => v && isNumber(v.value));
     const numbers = values.flatMap((v) => [v.value, v.low, v.high]);
     const dots = values.some((v) => isNumber(v.low));
     const s = holding(dots && !diverging ? numbers : [0, ...numbers], 5);
-    const runs = evalkit.runs.map((_, run) => run).filter((run) => rows.some((row) => row.values[run]));
+    const has = (row, run) => row.values[run] || (Array.isArray(row.n) && row.n[run]);
+    const runs = evalkit.runs.map((_, run) => run).filter((run) => rows.some((row) => has(row, run)));
     const few = Math.min(MANY, Math.max(8, Math.floor(75 / runs.length)));
     const shown = all ? rows : rows.slice(0, few);
     const write = diverging ? signed : scaled;
@@ -78,17 +101,19 @@
         </tr></thead>
         <tbody>${shown.map((row) => {
           const href = typeof row.filter === "string" ? open(task, row.filter) : null;
+          const counted = (run) => (Array.isArray(row.n) ? row.n[run] : row.n);
+          const own = (run) => (Array.isArray(row.filter) && counted(run) ? open(task, row.filter[run]) : null);
+          const hrefs = evalkit.runs.map((_, run) => own(run) || (href && open(task, row.filter, { run: String(run) })));
           return html`<tr>
-            <th scope="row" title=${row.about ? visible(row.about) : undefined}><${Opens} href=${href}><bdi>${visible(row.label, 60)}</bdi></${Opens}></th>
+            <th scope="row" title=${row.about ? visible(row.about) : undefined}><${Opens} href=${href} n=${row.opens ?? row.n}><bdi>${visible(row.label, 60)}</bdi></${Opens}></th>
             <td class="n">${counts(row.n, runs)}</td>
             <td class="plot">${dots
-              ? runs.map((run) => row.values[run] && html`<${Strip} scale=${s} run=${run} ...${row.values[run]} zero=${diverging} height=${20} />`)
-              : html`<${Bars} scale=${s} values=${row.values} runs=${runs} />`}</td>
+              ? runs.map((run) => row.values[run] && html`<${Strip} scale=${s} run=${run} ...${row.values[run]} zero=${diverging} href=${hrefs[run]} height=${20} />`)
+              : html`<${Bars} scale=${s} values=${row.values} runs=${runs} hrefs=${hrefs} />`}</td>
             ${runs.map((run) => {
               const v = row.values[run];
-              const own = open(task, (Array.isArray(row.filter) ? row.filter : row.filters || [])[run]);
               const interval = v && isNumber(v.low) ? `${write(v.low, how)} to ${write(v.high, how)}` : null;
-              return html`<td class="n" title=${interval}><${Opens} href=${own} label=${own && v ? `${visible(row.label)}, ${nameOf(run)}: ${write(v.value, how)}` : null}>${v ? write(v.value, how) : "–"}</${Opens}></td>`;
+              return html`<td class="n" title=${interval}><${Opens} href=${own(run)} n=${counted(run)} label=${own(run) ? `${visible(row.label)}, ${nameOf(run)}${v ? `: ${write(v.value, how)}` : ""}` : null}>${v ? write(v.value, how) : "–"}</${Opens}></td>`;
             })}
           </tr>`;
         })}</tbody>
@@ -116,7 +141,7 @@
 
   function Matrix({ section, task, labelOf }) {
     const [all, showAll] = useState(false);
-    const { rows, columns, cells, filters, run } = section;
+    const { rows, columns, cells, opens, filters, run } = section;
     const many = rows.length > MANY && !all;
     const kept = many ? mostConfused(section, 15) : null;
     const show = (label, others) => !kept || kept.has(label) || !others.includes(label);
@@ -129,7 +154,7 @@
       const href = name ? open(task, `${encodeURIComponent(filters)}=${encodeURIComponent(name)}`) : null;
       const depth = n ? 8 + 42 * Math.sqrt(n / largest) : 0;
       return html`<td class="cell ${rows[r] === columns[c] ? "same" : ""}" style=${{ "--depth": `${depth.toFixed(0)}%` }}>
-        <${Opens} href=${href} label=${label}><span title=${label}>${n ? count(n) : "·"}</span></${Opens}></td>`;
+        <${Opens} href=${href} label=${label} n=${opens[r][c]}><span title=${label}>${n ? count(n) : "·"}</span></${Opens}></td>`;
     };
     const shown = columns.map((label, c) => [label, c]).filter(([label]) => show(label, rows));
     return html`
@@ -154,6 +179,7 @@
     const sy = section.diagonal ? scale(0, 1, 5) : holding(points.flatMap((p) => [p[1], p[2], p[3]]), 5); // prettier-ignore
     const up = (v) => 100 - at(sy, v);
     const px = (v) => 8 + ((HEIGHT - 16) * up(v)) / 100;
+    const start = (series[0].filters || []).findIndex(Boolean);
     const unit = (p) => `${(at(sx, p[0]) / 100).toFixed(4)},${(px(p[1]) / HEIGHT).toFixed(4)}`;
     return html`
       ${(series.length > 1 || visible(series[0].name)) && html`<p class="legend">${series.map((one) => html`<span class="run-name"><${Key} run=${one.run ?? 0} /> <span>${visible(one.name) || nameOf(one.run)}</span></span>`)}</p>`}
@@ -161,40 +187,42 @@
         <div class="y-axis" aria-hidden="true"><span class="y-label">${visible(y.label)}</span>
           <svg width="44" height=${HEIGHT}>${sy.ticks.map((t) => html`<text x="40" y=${px(t) + 4} text-anchor="end">${tick(sy, t, y)}</text>`)}</svg></div>
         <div class="area">
-          <svg class="chart" width="100%" height=${HEIGHT} role="group" aria-label="${visible(section.title)}: ${visible(y.label)} against ${visible(x.label)}">
+          <svg class="chart" width="100%" height=${HEIGHT} role="group" aria-label="${visible(section.title)}: ${visible(y.label)} against ${visible(x.label)}" onKeyDown=${arrows}>
             ${sy.ticks.map((t) => html`<line class="grid" x1="0" x2="100%" y1=${px(t)} y2=${px(t)} />`)}
             ${section.diagonal && html`<line class="zero" x1="${at(sx, 0)}%" y1=${px(0)} x2="${at(sx, 1)}%" y2=${px(1)} />`}
             <svg x="0" y="0" width="100%" height=${HEIGHT} viewBox="0 0 1 1" preserveAspectRatio="none">
               ${series.map((one) => html`<polyline class="line ${colourOf(one.run ?? 0)}" points=${one.points.filter((p) => isNumber(p[1])).map(unit).join(" ")} />`)}
             </svg>
-            ${series.map((one) => one.points.map((p, k) => html`<${Point} p=${p} one=${one} k=${k} task=${task} section=${section} series=${series.length} sx=${sx} px=${px} />`))}
+            ${series.map((one, s) => one.points.map((p, k) => html`<${Point} p=${p} one=${one} k=${k} first=${s === 0 && k === start} task=${task} section=${section} series=${series.length} sx=${sx} px=${px} />`))}
           </svg>
           <${Axis} scale=${sx} how=${x} /><p class="x-label">${visible(x.label)}</p>
         </div>
       </div>`;
   }
 
-  function Point({ p, one, k, task, section, series, sx, px }) {
-    const href = one.filters ? open(task, one.filters[k]) : one.hrefs ? one.hrefs[k] : null;
+  function Point({ p, one, k, first, task, section, series, sx, px }) {
+    const href = one.filters ? open(task, one.filters[k]) : null;
     if (!isNumber(p[1])) return null;
     const interval = isNumber(p[2]) ? ` (${scaled(p[2], section.y)} to ${scaled(p[3], section.y)})` : "";
     const who = visible(one.name) || (series > 1 ? nameOf(one.run) : "");
-    const label = `${who ? who + ": " : ""}${visible(section.x.label)} ${scaled(p[0], section.x)}, ${visible(section.y.label)} ${scaled(p[1], section.y)}${interval}`;
-    if (!href && one.points.length > 30) return null; // a line says it
+    const opens = href && one.n ? `; opens ${plural(one.n[k], "sample")}` : "";
+    const label = `${who ? who + ": " : ""}${visible(section.x.label)} ${scaled(p[0], section.x)}, ${visible(section.y.label)} ${scaled(p[1], section.y)}${interval}${opens}`;
     const drawn = html`${isNumber(p[2]) && html`<line class="whisker ${colourOf(one.run ?? 0)}" x1="${at(sx, p[0])}%" x2="${at(sx, p[0])}%" y1=${px(p[2])} y2=${px(p[3])} />`}
       <g class=${one.points.length > 15 ? "many" : ""}><title>${label}</title><${Mark} x=${at(sx, p[0])} y=${px(p[1])} run=${one.run ?? 0} /></g>`;
-    return href ? html`<a href=${href} aria-label=${label}>${drawn}</a>` : drawn;
+    return href
+      ? html`<a href=${href} aria-label=${label} tabindex=${first ? 0 : -1}><circle class="hit" cx="${at(sx, p[0])}%" cy=${px(p[1])} r="11" />${drawn}</a>`
+      : drawn;
   }
 
   function Table({ section, task }) {
     const [all, showAll] = useState(false);
-    const { head, rows, filters } = section;
+    const { head, rows, filters, opens } = section;
     const text = (value) => (isNumber(value) ? short(value) : visible(value, 200));
     return html`<${evalkit.Scroll}><table class="plain">
       <thead><tr>${head.map((label) => html`<th scope="col">${visible(label)}</th>`)}</tr></thead>
       <tbody>${(all ? rows : rows.slice(0, MANY)).map((row, r) => html`<tr>${row.map((value, c) => {
         const href = c === 0 && filters ? open(task, filters[r]) : null;
-        const shown = html`<${Opens} href=${href}><bdi>${text(value)}</bdi></${Opens}>`;
+        const shown = html`<${Opens} href=${href} n=${opens && opens[r]}><bdi>${text(value)}</bdi></${Opens}>`;
         return c === 0 ? html`<th scope="row">${shown}</th>` : html`<td class=${isNumber(value) ? "n" : ""}>${shown}</td>`;
       })}</tr>`)}</tbody></table></${evalkit.Scroll}>
       ${rows.length > MANY && html`<button class="link" onClick=${() => showAll(!all)}>${all ? "Show fewer" : `Show all ${count(rows.length)} rows`}</button>`}`;

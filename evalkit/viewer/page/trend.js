@@ -8,26 +8,28 @@
     const { trend, tasks } = evalkit.report;
     if (!trend || !trend.tasks.length) return html`<${evalkit.Lost} />`;
     return html`<h1 tabindex="-1">Trend</h1>
-      <p class="about">The score of each checkpoint by its step. A point opens the samples of its run where this report holds them.</p>
+      <p class="about">The score of each checkpoint by its step, with its 95 % interval. A point opens the samples of its run, the worst first, where this report holds them.</p>
       <div class="sections">${trend.tasks.map((one) => {
         const t = tasks.findIndex((task) => task.name === one.name);
-        return html`<${TrendTask} one=${one} t=${t} task=${tasks[t] || { scale: one.scale, digits: one.digits }} />`;
+        return html`<${TrendTask} one=${one} t=${t} task=${tasks[t] || { scale: 100, digits: 1 }} />`;
       })}</div>`;
   }
 
   function TrendTask({ one, t, task }) {
-    const how = { label: visible(task.metric) || "score", scale: task.scale, digits: task.digits };
+    const how = { label: visible(one.metric) || "score", scale: task.scale, digits: task.digits };
+    const filter = (run) => `length:${run}=any&sort=score:${run}:${task.lower_is_better ? "desc" : "asc"}&run=${run}`;
     const section = {
       title: one.name,
       x: { label: "step", digits: 0 },
       y: how,
       series: [{
         name: "", run: 0, points: one.points.map((p) => [p.step, p.value, p.low, p.high]),
-        hrefs: one.points.map((p) => (isNumber(p.run) && t >= 0 ? evalkit.address.samples(t, "", { sort: `score:${p.run}:asc`, run: String(p.run) }) : null)),
+        filters: one.points.map((p) => (isNumber(p.run) && t >= 0 ? filter(p.run) : null)),
+        n: one.points.map((p) => p.n),
       }],
     }; // prettier-ignore
     const costs = one.points.some((p) => isNumber(p.cost_seconds));
-    return html`<section class="card"><h2>${t >= 0 ? html`<a href="#/task/${t}">${visible(one.name)}</a>` : visible(one.name)}</h2>
+    return html`<section class="card"><h2>${t >= 0 ? html`<a href="#/task/${t}">${visible(one.name)}</a>` : visible(one.name)}${one.metric && html` <small>${visible(one.metric)}</small>`}</h2>
       <${evalkit.Curve} section=${section} task=${t} />
       <details class="quiet"><summary>As a table</summary><table class="plain"><thead><tr><th scope="col" class="n">Step</th><th scope="col" class="n">Score</th><th scope="col">95 % interval</th>${costs && html`<th scope="col" class="n">Took</th>`}</tr></thead>
       <tbody>${one.points.map((p) => html`<tr><th scope="row" class="n">${count(p.step)}</th><td class="n">${scaled(p.value, how)}</td><td>${isNumber(p.low) ? `${scaled(p.low, how)} to ${scaled(p.high, how)}` : "–"}</td>${costs && html`<td class="n">${duration(p.cost_seconds)}</td>`}</tr>`)}</tbody></table></details></section>`;

@@ -3,6 +3,8 @@ Gemma 2."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 
@@ -11,6 +13,7 @@ SCORES = {"cpu": 1 << 22}
 GPU_SCORES = 1 << 24  # large enough that kernel launches do not dominate: a GPU with 8 GB has room for it
 ALONE = {"cpu"}  # devices that compute one row at a time without the fused kernel
 MANY = 32  # from so many queries on, bfloat16 products are faster on a CPU
+CAUSAL_ROWS = 256  # queries of one mask: bounds its memory and skips the keys after them
 
 
 def attend(
@@ -64,3 +67,16 @@ def _written(
     if mask is not None:
         scores.masked_fill_(~mask, float("-inf"))
     return torch.matmul(torch.softmax(scores, dim=-1).to(values.dtype), values)
+
+
+def causal_blocks(
+    length: int, free: int, window: int, begin: int, home: torch.device
+) -> Iterator[tuple[int, int, torch.Tensor | None]]:
+    """The queries from `begin` on in blocks [a, b), which see no key from b on, and their masks (1, 1, b - a,
+    b), None for everything before b. See `Decoder.prefill`; a causal query sees the last `window` keys."""
+    if begin < free:
+        yield begin, free, None
+    for a in range(max(free, begin), length, CAUSAL_ROWS):
+        b = min(length, a + CAUSAL_ROWS)
+        query, key = torch.arange(a, b, device=home)[:, None], torch.arange(b, device=home)
+        yield a, b, ((key <= query) & (key > query - window))[None, None]

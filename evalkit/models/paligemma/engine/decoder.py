@@ -3,7 +3,7 @@ cache. Knows no image, no tokenizer and no sampling rule."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,14 +11,13 @@ import torch
 import torch.nn.functional as F
 
 from evalkit.models.paligemma.engine import fused
-from evalkit.models.paligemma.engine.attention import attend
+from evalkit.models.paligemma.engine.attention import attend, causal_blocks
 from evalkit.models.paligemma.engine.linear import Activation, Linear, gelu
 
 MLP_ELEMENTS = {"cpu": 1 << 19}  # of the widest activation held at once: bounds memory, stays in the cache
 GPU_MLP_ELEMENTS = 1 << 27  # still thousands of rows: products are not slower, and a GPU with 8 GB has room
 MLP_ROWS = 256  # at least so many rows at once, or reading the weights would dominate
 EVERYTHING = 1 << 20  # tokens: a sliding window longer than any prompt
-CAUSAL_ROWS = 256  # queries of one mask: bounds its memory and skips the keys after them
 ROOM = 16  # decode steps that a cache grows by when their number is not known
 
 
@@ -374,19 +373,6 @@ class Decoder:
         """The gated MLP of some normed rows (n, hidden), and the norm after it."""
         h = layer.down(layer.gate(h).mul_(layer.up(h)))
         return h if layer.after_mlp is None else self._norm(h, layer.after_mlp)
-
-
-def causal_blocks(
-    length: int, free: int, window: int, begin: int, home: torch.device
-) -> Iterator[tuple[int, int, torch.Tensor | None]]:
-    """The queries from `begin` on in blocks [a, b), which see no key from b on, and their masks (1, 1, b - a,
-    b), None for everything before b. See `Decoder.prefill`; a causal query sees the last `window` keys."""
-    if begin < free:
-        yield begin, free, None
-    for a in range(max(free, begin), length, CAUSAL_ROWS):
-        b = min(length, a + CAUSAL_ROWS)
-        query, key = torch.arange(a, b, device=home)[:, None], torch.arange(b, device=home)
-        yield a, b, ((key <= query) & (key > query - window))[None, None]
 
 
 def activation(module: Any) -> Activation:
