@@ -17,8 +17,8 @@ from evalkit.evaluation import evaluate
 from evalkit.metrics import radgraph_f1
 
 LONGEST = (
-    "test_fast", "test_gpu_benchmark", "test_qlora", "test_damage", "test_end_to_end", "test_static",
-    "test_door", "test_metrics", "test_plot", "test_demo_judged", "test_stopped", "test_training",
+    "test_training", "test_fast", "test_gpu_benchmark", "test_qlora", "test_damage", "test_end_to_end",
+    "test_static", "test_door", "test_metrics", "test_plot", "test_demo_judged", "test_stopped",
     "test_cli", "test_saved_codes", "test_readers", "test_layouts", "test_adapter", "test_likelihood",
     "test_structures", "test_small_samples", "test_report", "test_early", "test_few_packages",
     "test_typing",
@@ -80,7 +80,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """What was imported and collected stays to the end: each search for garbage would look through it again, in
-    0.4 seconds."""
+    """What was imported and collected stays to the end: each search for garbage would go through it again."""
     gc.collect()
     gc.freeze()

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 from stub import checkpoint
 from stub_runs import Weighted
+from test_watch import write
 
 from evalkit import trackers
 from evalkit.cli.main import main
@@ -235,6 +236,20 @@ def test_what_trackers_are_told(words: list[str], kept: Kept) -> None:
     assert tuple(miss.picture[0, 4]) == overlay.TARGET
     assert tuple(miss.picture[12, 40]) == overlay.COLOURS[0]
     assert kept.closed == 1
+
+
+def test_watch_tells_each_checkpoint_as_a_step(
+    words: list[str], kept: Kept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for step in (40, 80):
+        write(tmp_path / f"my-training/checkpoint-{step}")
+    monkeypatch.setattr(
+        evaluate, "checkpoint", lambda spec, _: checkpoint(Weighted(lambda r: f"{LOC} cat"), Path(spec).name)
+    )
+    assert main(["watch", "my-training", *words[1:5], "--once", "--report-to", "wandb"]) == 0
+    assert [(t.series, t.step, len(t.samples)) for t in kept.told] == [
+        ("my-training", 40, 12), ("my-training", 80, 12),
+    ]  # fmt: skip
 
 
 def test_a_fault_of_a_tracker_is_told_and_nothing_else_ends(

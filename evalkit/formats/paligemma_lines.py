@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 
 from evalkit import door
 from evalkit.data import instructions, rows
-from evalkit.data.readers import read_lines
+from evalkit.data.readers import is_table, read_records
 from evalkit.data.records import Record, name_problem, path_of
 from evalkit.data.sources import below, image_ref, missing_image
 from evalkit.errors import DataError, ImageError
@@ -151,8 +151,9 @@ class PaliGemmaLines(Format):
 
     def _lines(self, path: Path) -> Iterator[Line]:
         """Every line, with its number from 0; image and prefix are there."""
-        for number, data in read_lines(path):
-            line = Record(data, str(path), f"line {number + 1}")
+        called = "row" if is_table(path) else "line"
+        for number, data in read_records(path):
+            line = Record(data, str(path), f"{called} {number + 1}")
             if self.prefix:
                 line.text(self.prefix)
             if problem := name_problem(line.text(self.image), absolute=True):

@@ -17,6 +17,7 @@ from evalkit.tasks.layouts.reading import Draft, Reading, task, text_tokens
 Columns = tuple[str, str, str]
 NAME = "a table of images and texts"
 IMAGE = ("image", "file_name", "image_path", "img_path", "filename", "img", "path", "file")
+AS_IT_IS = ("prefix", "prompt")
 QUESTION = ("question", "prompt", "query", "prefix", "instruction")
 ANSWER = ("answer", "answers", "suffix", "label", "output", "response", "target")
 CAPTION = ("caption", "captions", "text", "description", "sentence", "sentences", "references")
@@ -40,11 +41,10 @@ def _reading(there: Place, splits: dict[str, str], files: dict[str, Columns], as
     verb = "text" if question or answer not in CAPTION else "caption"
     source = {"path": name, "images": folder or str(Path(name).parent)}
     spelled = f"questions(image={image!r}, question={question!r}, answers={answer!r})"
-    prompt = "answer en {question}" if question else "caption en"
     notes = [*filter(None, [unusual_separator(there.root / name)]), *told(image, question, answer)]
     content = task(
-        verb, about=f"The rows of {name}", spelled=spelled, split=split, source=source, prompt=prompt,
-        tokens=text_tokens(answers), answers=answers,
+        verb, about=f"The rows of {name}", spelled=spelled, split=split, source=source,
+        prompt=asked_by(question), tokens=text_tokens(answers), answers=answers,
     )  # fmt: skip
 
     def said() -> Iterator[tuple[str, Hashable]]:
@@ -88,10 +88,17 @@ def meant(some: Sequence[Mapping[str, Any]]) -> tuple[str, str] | None:
     return (question, answer) if answer and texts(some[0][answer]) else None
 
 
+def asked_by(question: str) -> str:
+    """The prompt for a column of questions; one that is called a prompt is sent as it is."""
+    if question in AS_IT_IS:
+        return "{question}"
+    return "answer en {question}" if question else "caption en"
+
+
 def told(image: str, question: str, answer: str) -> list[str]:
     """Which columns were taken for what."""
     notes = [f"the columns are {image} (image), {question or '-'} (question), {answer} (answer)"]
-    if question:
+    if question and question not in AS_IT_IS:
         notes.append("the prompt is a guess: --prompt '{question}' sends the question as it is")
     return notes
 
