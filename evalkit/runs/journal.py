@@ -8,8 +8,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import functools
-import hashlib
-import operator
 import os
 import re
 import time
@@ -21,11 +19,10 @@ from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
-import numpy as np
-
 from evalkit.data.packed import Named
 from evalkit.errors import ResultsError
 from evalkit.files import refusals
+from evalkit.runs import content
 from evalkit.runs.journal_lines import Entry, decode, encode
 from evalkit.types import Prediction
 
@@ -65,28 +62,11 @@ class Predictions(Mapping[str, Prediction]):
         return self._length
 
     def digest(self) -> str:
-        """Of all that scores are computed from, independent of the order of the answers and of how they came
-        to be there."""
+        """Of all that scores are computed from, however the answers came to be there."""
         entries = self._entries
         if isinstance(entries, _Filed):
-            every = bytearray().join(map(entries.content, self))
-        else:
-            every = bytearray().join(_content(entries[name].prediction) for name in self)
-        ordered = np.frombuffer(every, f"S{_DIGEST}").copy()
-        ordered.sort()
-        return hashlib.sha256(ordered.tobytes()).hexdigest()
-
-
-_DIGEST = 16  # bytes
-_scored = operator.attrgetter(
-    "id", "text", "tokens", "logprobs", "image_digests", "sizes", "end_logprob", "calls"
-)
-
-
-def _content(prediction: Prediction) -> bytes:
-    """A digest of what scores are computed from."""
-    text = repr(_scored(prediction)).encode("utf-8", "surrogatepass")
-    return hashlib.blake2b(text, digest_size=_DIGEST).digest()
+            return content.together(map(entries.content, self))
+        return content.together(content.of(entries[name].prediction) for name in self)
 
 
 # --- reading -------------------------------------------------------------------------------------
@@ -198,12 +178,12 @@ class _Filed(Named[Entry]):
         self._number.append(number)
         self._at.append(at)
         self._length.append(length)
-        self._content += _content(entry.prediction)
+        self._content += content.of(entry.prediction)
 
     def content(self, name: str) -> bytes:
-        """As `_content` of the prediction, which is not read again."""
-        place = self._place(name)
-        return bytes(self._content[place * _DIGEST : (place + 1) * _DIGEST])
+        """As `content.of` the prediction, which is not read again."""
+        at = self._place(name) * content.LENGTH
+        return bytes(self._content[at : at + content.LENGTH])
 
     def __getitem__(self, name: str) -> Entry:
         place = self._place(name)
