@@ -3,14 +3,15 @@ tokens is read as boxes and masks, in pixels of the image."""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from evalkit import door
 from evalkit.data import instructions, rows
+from evalkit.data.faults import Faults
 from evalkit.data.readers import is_table, read_records
 from evalkit.data.records import Record, name_problem, path_of
 from evalkit.data.sources import below, image_ref, missing_image
@@ -69,7 +70,7 @@ class PaliGemmaLines(Format):
         of_rows = "path" not in source.entry or source.path("path").is_dir()
         path = Path() if of_rows else path_of(source, "path", self.keys)
         images = source.path("images") if "images" in source.entry else path.parent
-        chosen = self._kept(source, split) if of_rows else functools.partial(self._chosen, path)
+        chosen = self._kept(source, split) if of_rows else partial(self._chosen, path)
         if next(chosen(), None) is None:
             raise DataError(
                 f"{source.path('path') if 'path' in source.entry else source.entry.get('hub')}: no prefix is "
@@ -94,7 +95,7 @@ class PaliGemmaLines(Format):
         from evalkit.images.prepare import header_size  # Pillow is imported where images are read
 
         categories, labelled = self._categories(line for _, line in chosen())
-        usable, wrong, moved = False, "", dict[str, str]()
+        usable, wrong, moved, faults = False, "", dict[str, str](), Faults()
         for number, line in chosen():
             name = line.data[self.image]
             ref, suffix = self._image(name, images, moved), self._suffix(line)
@@ -105,7 +106,9 @@ class PaliGemmaLines(Format):
                 source.remarks.add("image", f"{error}{missing_image(ref.path)}; it is not scored")
             target: Any = ()
             if suffix is not None and size is not None:
-                read = self._judged(line, suffix, labelled)
+                read = faults.made(partial(self._judged, line, suffix, labelled))
+                if read is None:
+                    continue
                 for kind, problem in read.problems:
                     said = f"{line.file}: {line.place}: {self.suffix}: {problem}"
                     source.remarks.add(kind, said)
@@ -115,6 +118,7 @@ class PaliGemmaLines(Format):
                 target = {"size": size, "image_id": number, "categories": categories, "objects": objects}
             fields = self._fields(self._asked(line))
             yield Sample(str(number), (ref,), fields, target, size=size, cluster=str(name))
+        faults.done()
         if wrong and not usable:
             raise DataError(f"{wrong}; no other box is right either")
 

@@ -7,8 +7,10 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evalkit.data.readers import read_json, read_lines, read_table, unusual_separator
+from evalkit.data.elements import Elements
+from evalkit.data.readers import read_lines, read_table, unusual_separator
 from evalkit.data.same_images import Pictures
+from evalkit.data.streamed import read_lists
 from evalkit.errors import DataError
 from evalkit.tasks.layouts import doubts, place
 from evalkit.tasks.layouts.place import Place
@@ -115,11 +117,11 @@ def _records(path: Path) -> Iterator[dict[str, Any]]:
         yield data
 
 
-def _list(path: Path) -> list[Any]:
+def _list(path: Path) -> Sequence[Any]:
     if not place.head(path).startswith(b"["):
         raise DataError(f"{path}: is no table")
-    data = read_json(path)
-    return data if isinstance(data, list) else []
+    data = read_lists(path)
+    return data if isinstance(data, Elements) else []
 
 
 def texts(value: Any) -> list[str]:
