@@ -277,8 +277,8 @@ def find(paths: Iterable[Path]) -> list[RunFolder]:
             path = path.parent
         if path.is_file():
             raise ResultsError(
-                f"{path}: is a file, no run folder; give the folder of the run (`evalkit compare` and `check` "
-                "read baseline files too)"
+                f"{path}: is a file, no run folder; give the folder of the run (`evalkit compare` and "
+                "`check` read baseline files too)"
             )
         runs = [path] if (path / "run.json").is_file() else _below(path)
         if not runs and (path / JOURNALS).is_dir():
