@@ -293,6 +293,16 @@ WRONG: list[tuple[str, Change, str]] = [
     ("chartqa", drop("path", 0, "label"), "test_human.json: [0].label: is missing"),
     ("chartqa", put("path", 1, "imgname", to="a\0b"), "[1].imgname: is not a file name"),
     ("refcoco", put("refs", to={}), "is not a list; it must be REFER's list of refs"),
+    (
+        "refcoco",
+        put("instances", "images", to={"a": 1}),
+        "images: is an object; it must be a list of objects",
+    ),
+    (
+        "refcoco",
+        put("instances", "annotations", to=5),
+        "annotations: is a whole number; it must be a list of",
+    ),
     ("refcoco", put("refs", 0, "ann_id", to=5), "[0].ann_id: 5 is not an annotation of"),
     ("refcoco", put("refs", 0, "image_id", to=5), "[0].image_id: 5 is not an image of"),
     ("refcoco", put("refs", 0, "image_id", to=4), "is not the image of the ref at [0], 4"),

@@ -7,6 +7,7 @@ import json
 import sqlite3
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from evalkit.cli.main import main
 from evalkit.evaluation import evaluate
 from evalkit.images import overlay
 from evalkit.runs import store
-from evalkit.trackers import Told, Tracker, series_of
+from evalkit.trackers import Told, Tracker, curve_id, series_of
 from evalkit.trackers.tensorboard import table
 from evalkit.types import Box, Mask, Request
 
@@ -135,6 +136,33 @@ def test_mlflows_files(words: list[str]) -> None:
     assert kept["columns"] == ["step", *trackers.COLUMNS]
     steps = [[row[0], row[1]] for row in kept["data"]]
     assert sorted(steps) == sorted([s, f"p{i}"] for s in (40, 80) for i in range(12))
+
+
+@needs("mlflow")
+def test_mlflow_has_a_run_for_each_training_of_one_name(tmp_path: Path, words: list[str]) -> None:
+    import mlflow
+
+    told = Told("ft", 40, "t", "ft_t", {"t/m": 0.5}, "signed", ())
+    later = replace(told, step=80)
+    for place, each in (("a", told), ("b", told), ("a", later)):
+        tracker = trackers.opened("mlflow", tmp_path / place / "mlflow")
+        tracker.tell(each)
+        tracker.close()
+    client = mlflow.MlflowClient()
+    runs = client.search_runs([e.experiment_id for e in client.search_experiments() if e.name == "evalkit"])
+    steps = [[m.step for m in client.get_metric_history(r.info.run_id, "t/m")] for r in runs]
+    assert sorted(steps) == [[40], [40, 80]]
+    assert {r.info.run_name for r in runs} == {"ft"}
+
+
+def test_a_curve_is_that_of_its_output_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    mine = curve_id(Path("results/wandb"), "ft", "p")
+    assert mine == curve_id(tmp_path / "results/wandb", "ft", "p")
+    assert mine != curve_id(Path("results/wandb"), "ft", "q")
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir("other")
+    assert mine != curve_id(Path("results/wandb"), "ft", "p")
 
 
 def logged(data: bytes) -> Iterator[bytes]:

@@ -1,5 +1,5 @@
 """PaliGemma's own training lines {"image", "prefix", "suffix"}: what a suffix spells in `<loc>` and `<seg>`
-tokens is read as boxes and masks, in pixels of the image."""
+tokens is read as boxes and masks, in pixels of the upright image."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class PaliGemmaLines(Format):
 
     image       a file name below the source's `images` (by default the file's own folder)
     prefix      the prompt, a field for the task: `prompt: "{prefix}"`
-    suffix      the answer; null or missing: a question without target
+    suffix      the answer; null, missing, or an empty cell of a table: a question without target
 
     `verb` chooses the lines: detect, segment, caption (`caption`, `describe`), or text, all others.
 
-    - detect: the target is as `coco_detection` gives it, boxes (x, y, w, h) in pixels of the image, whose
-      size is read from its header; an empty suffix says that there is no object. `divisor`: a token's
+    - detect: the target is as `coco_detection` gives it, boxes (x, y, w, h) in pixels of the upright image,
+      whose size its header states; an empty suffix says that there is no object. `divisor`: a token's
       number over this is a fraction of the image, 1023 as parser `boxes` reads it. Boxes of wrong tokens,
       without area, with corners in the wrong order, without a label or with it before them are left out,
       and said. Where no box of the file has a label, all are of the class ''.
@@ -101,7 +101,7 @@ class PaliGemmaLines(Format):
             ref, suffix = self._image(name, images, moved), self._suffix(line)
             size: Size | None = None
             try:
-                size = header_size(ref)
+                size = header_size(ref, exif="apply")
             except ImageError as error:
                 source.remarks.add("image", f"{error}{missing_image(ref.path)}; it is not scored")
             target: Any = ()
@@ -203,8 +203,12 @@ class PaliGemmaLines(Format):
         return image_ref(images, found)
 
     def _suffix(self, line: Record) -> str | None:
-        """The answer as text; None where the line has none. Numbers are written as they stand."""
-        return None if line.data.get(self.suffix) is None else line.scalar(self.suffix)
+        """The answer as text; None where the line has none. Numbers are written as they stand. An empty cell
+        of a table is no answer, though of boxes it says that there is no object."""
+        if line.data.get(self.suffix) is None:
+            return None
+        empty = line.data[self.suffix] == "" and is_table(Path(line.file))
+        return None if empty and self.verb in ("text", "caption") else line.scalar(self.suffix)
 
     def _categories(self, lines: Iterator[Record]) -> tuple[tuple[str, ...], bool]:
         """The names in prefixes and suffixes, each once, in the order in which they come; and whether boxes
