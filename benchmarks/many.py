@@ -29,7 +29,7 @@ from unittest import mock
 from PIL import Image
 
 from evalkit.runs import sealed, store
-from evalkit.runs.journal import Entry
+from evalkit.runs.journal_lines import Entry
 from evalkit.runs.store import RunFolder
 
 HERE = Path(__file__).resolve().parent.parent

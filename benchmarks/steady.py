@@ -29,7 +29,8 @@ from benchmarks import models, work
 from evalkit.images import prepare
 from evalkit.models.paligemma import PaliGemma
 from evalkit.models.paligemma.engine import continuous_batching, fast
-from evalkit.runs.journal import Entry, Journal
+from evalkit.runs.journal import Journal
+from evalkit.runs.journal_lines import Entry
 from evalkit.types import Decode, ImageRef, Preparation, Request
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")

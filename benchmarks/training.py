@@ -1,6 +1,6 @@
 """What an evaluation inside a training takes beside generating, and the memory that it leaves:
-`python -m benchmarks.training [--limit 60] [--times 5] [--all]`. One thread; CPU time, that of child processes too,
-since other work on the machine stretches any other."""
+`python -m benchmarks.training [--limit 60] [--times 5] [--all]`. One thread; CPU time, that of child
+processes too, since other work on the machine stretches any other."""
 
 from __future__ import annotations
 

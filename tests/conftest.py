@@ -17,8 +17,8 @@ from evalkit.evaluation import evaluate
 from evalkit.metrics import radgraph_f1
 
 LONGEST = (
-    "test_fast", "test_gpu_benchmark", "test_qlora", "test_damage", "test_end_to_end", "test_static",
-    "test_door", "test_metrics", "test_plot", "test_demo_judged", "test_stopped", "test_training",
+    "test_training", "test_fast", "test_gpu_benchmark", "test_qlora", "test_damage", "test_end_to_end",
+    "test_static", "test_door", "test_metrics", "test_plot", "test_demo_judged", "test_stopped",
     "test_cli", "test_saved_codes", "test_readers", "test_layouts", "test_adapter", "test_likelihood",
     "test_structures", "test_small_samples", "test_report", "test_early", "test_few_packages",
     "test_typing",
@@ -40,9 +40,8 @@ def radgraph(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
-def brief(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """`evalkit doctor` asks for six new tokens in place of 24, and the garbage that it collects between
-    engines is its own, not all that the tests hold: a third of the time."""
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`evalkit doctor` asks for six new tokens in place of 24: half of the time."""
     from evalkit.models.paligemma import doctor
 
     ask: Callable[..., Any] = doctor.questions
@@ -52,10 +51,6 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         return [replace(r, decode=replace(r.decode, max_new_tokens=6)) for r in requests], prepare
 
     monkeypatch.setattr(doctor, "questions", questions)
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture
@@ -80,7 +75,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """What was imported and collected stays to the end: each search for garbage would look through it again, in
-    0.4 seconds."""
+    """What was imported and collected stays to the end: each search for garbage would go through it again."""
     gc.collect()
     gc.freeze()

@@ -355,14 +355,37 @@ def test_answers_without_a_score_yet_are_not_replaced_by_fewer(
     content = store.RunFolder(folder).read_run() or {}
     content["sessions"][-1]["started"] = "2020-01-01"
     store.RunFolder(folder).write_run(content)
-    run(task, "--limit", "2", "--set", "prompt=x")
+    folder = folder.rename(folder.with_name(folder.name.rpartition(".")[0] + ".00000000"))
+    run(task, "--limit", "2")
     capsys.readouterr()
     assert main(["runs", "gc"]) == 0
     assert capsys.readouterr().out == ""
-    run(task, "--set", "prompt=x")
+    run(task)
     capsys.readouterr()
     assert main(["runs", "gc"]) == 0
     assert capsys.readouterr().out == f"would go {folder}\n"
+
+
+@pytest.mark.parametrize("other", ["prompt", "place"])
+def test_runs_of_another_prompt_or_place_are_not_replaced(
+    stub: Stub, tmp_path: Path, capsys: pytest.CaptureFixture[str], other: str
+) -> None:
+    """Two settings of a sweep; checkpoint-500 of two trainings."""
+    task = colours(tmp_path / "data")
+    run(task)
+    (folder,) = Path("results").iterdir()
+    folder = folder.rename(folder.with_name(folder.name.rpartition(".")[0] + ".00000000"))
+    content = store.RunFolder(folder).read_run() or {}
+    content["sessions"][-1]["started"] = "2020-01-01"
+    if other == "prompt":
+        content["identity"]["task"]["prompt"] = "x"
+    else:
+        content["sessions"][-1]["path"] = "/trainings/first/checkpoint-500"
+    store.RunFolder(folder).write_run(content)
+    run(task)
+    capsys.readouterr()
+    assert main(["runs", "gc"]) == 0
+    assert capsys.readouterr().out == ""
 
 
 def test_runs_are_kept_and_removed(stub: Stub, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

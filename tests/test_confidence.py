@@ -20,7 +20,7 @@ from evalkit.cli.main import main
 from evalkit.errors import UserError
 from evalkit.evaluation import evaluate
 from evalkit.runs import scored_run
-from evalkit.runs.journal import Entry, decode, encode
+from evalkit.runs.journal_lines import Entry, decode, encode
 from evalkit.stats.selective import Ranked
 from evalkit.tasks import loader
 from evalkit.types import Box, Confident, Metric, Prediction

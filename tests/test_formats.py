@@ -15,6 +15,7 @@ import pytest
 from dataset_files import CAPTIONS, DATASETS, REFS, SQUARE, contents, write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from evalkit import registry
 from evalkit.data.faults import Faulty
@@ -292,6 +293,16 @@ WRONG: list[tuple[str, Change, str]] = [
     ("chartqa", drop("path", 0, "label"), "test_human.json: [0].label: is missing"),
     ("chartqa", put("path", 1, "imgname", to="a\0b"), "[1].imgname: is not a file name"),
     ("refcoco", put("refs", to={}), "is not a list; it must be REFER's list of refs"),
+    (
+        "refcoco",
+        put("instances", "images", to={"a": 1}),
+        "images: is an object; it must be a list of objects",
+    ),
+    (
+        "refcoco",
+        put("instances", "annotations", to=5),
+        "annotations: is a whole number; it must be a list of",
+    ),
     ("refcoco", put("refs", 0, "ann_id", to=5), "[0].ann_id: 5 is not an annotation of"),
     ("refcoco", put("refs", 0, "image_id", to=5), "[0].image_id: 5 is not an image of"),
     ("refcoco", put("refs", 0, "image_id", to=4), "is not the image of the ref at [0], 4"),
@@ -329,6 +340,33 @@ SEVERAL = {
         ["images[0].id: is a string", "annotations[0].id: is null", "is not an"],
     ),
 }  # fmt: skip
+
+
+MISTAKEN = {
+    "jsonl": ("jsonl", ['{"image": "a.png", "answer": 7}', '{"image": "../a.png", "answer": "x"}',
+                        '{"image": "a.png", "answer": "x", "id": []}', '{"image": "b.png", "answer": 8}']),
+    "questions": ("questions(image='image', question='q', answers='a')",
+                  ['{"image": "a.png", "q": 1, "a": "x"}', '{"image": "../a.png", "q": "x", "a": "x"}',
+                   '{"image": "a.png", "q": "x"}', '{"image": "a.png", "q": 5, "a": "x"}']),
+    "paligemma_lines": ("paligemma_lines(verb='detect')",
+                        ['{"image": "a.png", "prefix": "detect a", "suffix": "a cat"}',
+                         '{"image": "a.png", "prefix": "detect a", "suffix": ""}',
+                         '{"image": "a.png", "prefix": "detect a", "suffix": "a dog"}']),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MISTAKEN)
+def test_all_kinds_of_mistakes_of_lines_are_told_at_once(name: str, tmp_path: Path) -> None:
+    spelling, given = MISTAKEN[name]
+    (tmp_path / "d.jsonl").write_text("\n".join(given))
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    source = Source(tmp_path, {"path": "d.jsonl", "images": "."}, "t")
+    with pytest.raises(Faulty) as caught:
+        read(source, name, spelling, "all")
+    kinds = 1 if name == "paligemma_lines" else 3
+    assert len(caught.value.said) == kinds, caught.value.said
+    assert "(the first of 2 such)" in caught.value.said[0]
+    assert "d.jsonl: line 1" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", SEVERAL)

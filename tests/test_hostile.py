@@ -22,8 +22,8 @@ from evalkit.exports import forms
 from evalkit.exports.layouts import ExportedRun
 from evalkit.models.replay import Replay
 from evalkit.report.columns import csv_text
-from evalkit.runs import journal, scored_run
-from evalkit.runs.journal import Entry
+from evalkit.runs import journal_lines, scored_run
+from evalkit.runs.journal_lines import Entry
 from evalkit.runs.store import RunFolder
 from evalkit.tasks import dataset, loader
 from evalkit.tasks.dataset import Dataset, DatasetCache, Selection
@@ -152,9 +152,9 @@ def test_every_form_of_texts_is_tried() -> None:
 def test_a_line_of_a_journal(text: str) -> None:
     """Also as an id and a prompt."""
     entry = Entry(Prediction(text, text, text, (1, 2), stop=text), ("a.b",))
-    line = journal.encode(entry, "0" * 64)
+    line = journal_lines.encode(entry, "0" * 64)
     assert line.count(b"\n") == 1
-    assert journal.decode(line, "0" * 64, False) == entry
+    assert journal_lines.decode(line, "0" * 64, False) == entry
 
 
 @pytest.mark.parametrize("text", HOSTILE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import struct
@@ -100,9 +101,9 @@ def test_what_a_gif_leaves_open_is_black() -> None:
 @pytest.mark.parametrize("turn", range(1, 9))
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 def test_exif_is_ignored_or_applied(turn: int, kind: str) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = turn
-    data = saved(Image.fromarray(COLOUR), kind, exif=exif)
+    turned = Image.Exif()
+    turned[0x0112] = turn
+    data = saved(Image.fromarray(COLOUR), kind, exif=turned)
     stored = Image.open(io.BytesIO(data))
     same(prepare.decode(data, jpeg="precise"), np.asarray(stored.convert("RGB")))
     upright = (
@@ -110,6 +111,8 @@ def test_exif_is_ignored_or_applied(turn: int, kind: str) -> None:
     )
     same(prepare.decode(data, jpeg="precise", exif="apply"), np.asarray(upright))
     assert prepare.decode(data, exif="apply").shape == np.asarray(upright).shape
+    for exif in ("apply", "ignore"):
+        assert prepare.decoded_size(data, exif) == prepare.decode(data, exif=exif).shape[:2]
 
 
 def test_jpeg_kinds() -> None:
@@ -165,19 +168,26 @@ def test_damaged_images_and_bombs(data: bytes, message: str) -> None:
         warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
         with pytest.raises(ImageError, match=message) as caught:
             prepare.decode(data, where="x.png")
+        if data != png_header(5, 5):  # its header is sound
+            with pytest.raises(ImageError, match=message):
+                prepare.decoded_size(data, where="x.png")
     assert "\n" not in str(caught.value)
 
 
 @settings(max_examples=150, deadline=None)
 @given(kind=st.sampled_from(["PNG", "JPEG", "GIF", "WEBP", "BMP"]), data=st.data())
 def test_any_damage_is_read_or_refused(kind: str, data: st.DataObject) -> None:
-    content = bytearray(saved(Image.fromarray(COLOUR), kind))
+    changed = bytearray(saved(Image.fromarray(COLOUR), kind))
     for _ in range(data.draw(st.integers(1, 4))):
-        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+        changed[data.draw(st.integers(0, len(changed) - 1))] = data.draw(st.integers(0, 255))
+    content, size = bytes(changed[: data.draw(st.integers(1, len(changed)))]), None
+    with contextlib.suppress(ImageError):
+        size = prepare.decoded_size(content)
     try:
-        pixels = prepare.decode(bytes(content[: data.draw(st.integers(1, len(content)))]))
+        pixels = prepare.decode(content)
     except ImageError:
         return
+    assert size == pixels.shape[:2]
     assert pixels.ndim == 3
     assert pixels.shape[2] == 3
 

@@ -7,6 +7,7 @@ import csv
 import json
 import os
 import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -374,6 +375,37 @@ def test_missing_images_are_counted_once_and_their_case_is_told(
     assert not (tmp_path / "out").exists()  # nothing came of it, nothing is left of it
 
 
+@pytest.mark.parametrize("form", ["csv", "tsv", "json"])
+def test_paligemma_s_columns_in_other_files_are_the_same_task(form: str, tmp_path: Path) -> None:
+    """A table or a list of image, prefix and suffix is no table of questions: prompts are sent as such."""
+    paligemma(tmp_path / "lines")
+    (file,) = (tmp_path / "lines" / "valid").glob("*.jsonl")
+    records = [json.loads(line) for line in file.read_text().split("\n") if line]
+    shutil.copytree(tmp_path / "lines", tmp_path / "other")
+    other = tmp_path / "other" / "valid" / f"_annotations.valid.{form}"
+    (tmp_path / "other" / "valid" / file.name).unlink()
+    if form == "json":
+        other.write_text(json.dumps(records, indent=1))
+    else:
+        with other.open("w", encoding="utf-8-sig", newline="") as to:
+            writer = csv.DictWriter(to, list(records[0]), delimiter="," if form == "csv" else "\t")
+            writer.writeheader()
+            writer.writerows(records)
+    found = [recognise(tmp_path / name) for name in ("lines", "other")]
+    assert [(r.layout, r.split, r.classes, r.samples) for r in found[1:]] == [
+        (found[0].layout, found[0].split, found[0].classes, found[0].samples)
+    ]
+    one, two = (dataset.dataset(made(r, r.root)[0], [r.root]) for r in found)
+    assert [s.target for s in one.samples] == [s.target for s in two.samples]
+    assert (one.prompts, list(one.samples.ids)) == (two.prompts, list(two.samples.ids))
+
+
+def test_a_column_that_is_called_a_prompt_is_sent_as_it_is(tmp_path: Path) -> None:
+    pictures(tmp_path)
+    (tmp_path / "qa.csv").write_text("image,prefix,answer\na.png,how many?,2\n")
+    assert recognise(tmp_path).drafts[0].content["prompt"] == "{question}"
+
+
 BROKEN = [
     "<loc90315><loc0032><loc0580><loc0230> dog ; <loc0200><loc0100><loc0500><loc0300> cat",
     "<loc1110><loc0032><loc0580><loc0230> dog ; <loc0200><loc0100><loc0500><loc0300> cat",
@@ -642,6 +674,12 @@ def test_data_check_reads_what_was_recognised(
     """What `run` would refuse, or find missing, is said without a model."""
     monkeypatch.chdir(tmp_path)
     coco(tmp_path / "pets")
+    assert main(["data", "pets", "--check"]) == 1
+    assert "1 image of valid is there more than once" in capsys.readouterr().out
+    for n, name in enumerate("abc"):
+        file = tmp_path / "pets" / "valid" / f"{name}.png"
+        with Image.open(file) as image:
+            Image.new("RGB", image.size, (n, 0, 0)).save(file)
     assert main(["data", "pets", "--check"]) == 0
     assert "3 image files, none is missing" in capsys.readouterr().out
     (tmp_path / "pets" / "valid" / "b.png").unlink()

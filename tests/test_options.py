@@ -87,6 +87,7 @@ def test_a_wrong_number_is_refused_by_every_function(verb: str, name: str) -> No
         "check": ["c", "b"],
         "ask": ["i", "p", "m"],
         "plot": ["r"],
+        "view": ["r"],
     }
     needed: list[Any] = known.get(verb, [])
     with pytest.raises(UserError, match=rf"{verb}: {name}=-3: is below 1"):

@@ -148,6 +148,37 @@ def test_the_page_converts_conversations_and_tokens(tmp_path: Path, monkeypatch:
     assert first["objects"][1]["bbox"] == pytest.approx([0, 0, 32.03, 16.02], abs=0.01)
 
 
+def test_tokens_are_shares_of_the_upright_image(tmp_path: Path) -> None:
+    """Which is what a model of own tasks is shown, and where boxes are drawn."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (64, 32)).save(tmp_path / "a.jpg", exif=exif)
+    line = {"image": "a.jpg", "prefix": "detect cat", "suffix": "<loc0000><loc0000><loc0512><loc1023> cat"}
+    (tmp_path / "d.jsonl").write_text(json.dumps(line))
+    reader = registry.make("formats", "paligemma_lines(verb='detect')")
+    (sample,) = reader.samples(Source(tmp_path, {"path": "d.jsonl"}, "t"), "test")
+    assert sample.size == sample.target["size"] == (64, 32)
+    assert sample.target["objects"][0]["box"] == pytest.approx((0, 0, 32, 64 * 512 / 1023))
+
+
+def test_an_empty_cell_is_no_answer_but_no_object(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.jpg")
+    (tmp_path / "d.csv").write_text(
+        "image,prefix,suffix\na.jpg,what?,\na.jpg,and?,x\na.jpg,detect cat,\na.jpg,caption en,\n"
+    )
+    source = Source(tmp_path, {"path": "d.csv"}, "t")
+    found = {
+        verb: [
+            s.target
+            for s in registry.make("formats", f"paligemma_lines(verb='{verb}')").samples(source, "test")
+        ]
+        for verb in ("text", "caption", "detect")
+    }
+    assert found["text"] == [(), ("x",)]
+    assert found["caption"] == [()]
+    assert found["detect"][0]["objects"] == []
+
+
 @pytest.mark.parametrize(
     ("seen", "meant"),
     [("label", "answer"), ("LABELS", "answers"), ("anwser", "answer"), ("refrences", "references"),

@@ -49,6 +49,18 @@ def test_easy_samples_make_no_part_better(whole: ScoredRun) -> None:
     assert score.n == 60
 
 
+def test_a_hard_fall_on_easy_samples_stays_within_bounds(whole: ScoredRun) -> None:
+    """The best has .6 of all, and all of the easy ones, of which the part has none: .6 - 1 is no accuracy."""
+    (spelled,) = whole.scores
+    part = whole.only([n for n in whole.ids if int(n[1:].split("-")[0]) < 30])
+    part = replace(part, rows={spelled: np.array(part.rows[spelled]) * [0, 1]})
+    (score,) = completed(part, whole)
+    assert score.value == 0
+    assert score.low is not None
+    assert score.high is not None
+    assert score.low <= score.value <= score.high
+
+
 def test_what_is_no_mean_and_what_has_other_samples_is_left_out(whole: ScoredRun) -> None:
     (spelled,) = whole.scores
     other = replace(whole.only(whole.ids[:4]), ids=("a", "b", "c", "d"))

@@ -202,6 +202,11 @@ def test_curves_stand_for_samples_that_only_they_open(built: Path) -> None:
     t = tasks(built)
     objects = load(built / f"data/{t['objects_test']}/task.js")[1]["sections"]
     curve = next(s for s in objects if s["name"] == "precision-recall")["series"][0]
+    records = load(built / f"data/{t['objects_test']}/samples/0.js")[1]
+    drawn = [box[5] for record in records for run in record["runs"] if run for box in run["boxes"]]
+    steps = {round(float(np.exp(-k / 5)), 6) for k in range(1, 7)}
+    assert {round(each, 6) for each in drawn} <= steps, "beside each box is how sure it was"
+    assert len(set(drawn)) > 3
     assert len(set(curve["filters"])) == len(curve["filters"]) > 3
     assert curve["n"] == sorted(curve["n"])
     texts = load(built / f"data/{t['colours_test']}/task.js")[1]["sections"]
@@ -212,6 +217,8 @@ def test_curves_stand_for_samples_that_only_they_open(built: Path) -> None:
     assert all(sum(one["n"]) == 40 for one in calibration), "the surest of all too"
     pixels = next(s for s in texts if s["name"] == "resolution")["series"]
     assert [[point[0] for point in one["points"]] for one in pixels] == [[224, 448]]
+    odd = next(s for s in texts if s["name"] == "odd")["rows"]
+    assert {row[0] for row in odd} >= {"base 224 px", "base 448 px", "checkpoint-100"}
 
 
 def test_classes_beyond_the_matrix_open_their_samples(built: Path) -> None:

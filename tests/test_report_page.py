@@ -158,11 +158,11 @@ def test_every_bar_cell_and_point_opens_as_many_samples_as_it_says(
 
 
 def test_a_chart_is_one_stop_of_the_keyboard_and_arrows_lead_through_it(opened: Opened) -> None:
-    page = opened.go("/task/1", ".curve .chart a")
+    page = opened.go("/task/1", ".chart:has(polyline) a")
     charts = page.locator(".chart")
     assert charts.count() == 2
     assert [charts.nth(k).locator("a[tabindex='0']").count() for k in range(2)] == [1, 1]
-    page.locator(".curve .chart a[tabindex='0']").focus()
+    page.locator(".chart:has(polyline) a[tabindex='0']").focus()
     label = "document.activeElement.getAttribute('aria-label')"
     first = page.evaluate(label)
     page.keyboard.press("ArrowRight")

@@ -20,7 +20,8 @@ from evalkit.errors import ResultsError
 from evalkit.evaluation import predict
 from evalkit.files import atomic_write
 from evalkit.runs import journal
-from evalkit.runs.journal import Entry, Journal
+from evalkit.runs.journal import Journal
+from evalkit.runs.journal_lines import Entry
 from evalkit.runs.store import RunFolder
 from evalkit.types import Prediction
 

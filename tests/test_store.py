@@ -22,8 +22,8 @@ from evalkit.evaluation import estimate, predict, progress
 from evalkit.evaluation import plan as planning
 from evalkit.evaluation.plan import Plan
 from evalkit.report import explain, leaderboard
-from evalkit.runs import journal, scored_run, store
-from evalkit.runs.journal import Entry
+from evalkit.runs import journal, journal_lines, scored_run, store
+from evalkit.runs.journal_lines import Entry
 from evalkit.runs.store import RunFolder
 from evalkit.tasks import dataset, loader
 from evalkit.tasks.dataset import Selection
@@ -478,7 +478,7 @@ def test_lines_of_wrong_kinds_are_dropped_as_torn_ones_are(task: Path, tmp_path:
     texts = [text for text in (*WRONG, *ODD) if not fits(text)]
     assert len(texts) > 100
     for text in texts:
-        assert not isinstance(journal.decode(line(digest, text[:-1]), digest, False), Entry), text[:80]
+        assert not isinstance(journal_lines.decode(line(digest, text[:-1]), digest, False), Entry), text[:80]
     file.write_bytes(b"".join(whole) + b"".join(line(digest, text[:-1]) for text in texts))
     assert asked_by(task, tmp_path / "out") == ["q1-1"]
     assert asked_by(task, tmp_path / "out") == []
@@ -487,7 +487,7 @@ def test_lines_of_wrong_kinds_are_dropped_as_torn_ones_are(task: Path, tmp_path:
 
 def test_lines_of_right_kinds_are_taken() -> None:
     for text in (t for t in (*WRONG, json.dumps(GOOD)) if fits(t)):
-        assert isinstance(journal.decode(line("d", text[:-1]), "d", False), Entry), text
+        assert isinstance(journal_lines.decode(line("d", text[:-1]), "d", False), Entry), text
 
 
 def test_a_line_of_another_version_is_named(task: Path, tmp_path: Path) -> None:

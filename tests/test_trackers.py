@@ -7,6 +7,7 @@ import json
 import sqlite3
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,14 @@ import pytest
 from PIL import Image
 from stub import checkpoint
 from stub_runs import Weighted
+from test_watch import write
 
 from evalkit import trackers
 from evalkit.cli.main import main
 from evalkit.evaluation import evaluate
 from evalkit.images import overlay
 from evalkit.runs import store
-from evalkit.trackers import Told, Tracker, series_of
+from evalkit.trackers import Told, Tracker, curve_id, series_of
 from evalkit.trackers.tensorboard import table
 from evalkit.types import Box, Mask, Request
 
@@ -136,6 +138,33 @@ def test_mlflows_files(words: list[str]) -> None:
     assert sorted(steps) == sorted([s, f"p{i}"] for s in (40, 80) for i in range(12))
 
 
+@needs("mlflow")
+def test_mlflow_has_a_run_for_each_training_of_one_name(tmp_path: Path, words: list[str]) -> None:
+    import mlflow
+
+    told = Told("ft", 40, "t", "ft_t", {"t/m": 0.5}, "signed", ())
+    later = replace(told, step=80)
+    for place, each in (("a", told), ("b", told), ("a", later)):
+        tracker = trackers.opened("mlflow", tmp_path / place / "mlflow")
+        tracker.tell(each)
+        tracker.close()
+    client = mlflow.MlflowClient()
+    runs = client.search_runs([e.experiment_id for e in client.search_experiments() if e.name == "evalkit"])
+    steps = [[m.step for m in client.get_metric_history(r.info.run_id, "t/m")] for r in runs]
+    assert sorted(steps) == [[40], [40, 80]]
+    assert {r.info.run_name for r in runs} == {"ft"}
+
+
+def test_a_curve_is_that_of_its_output_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    mine = curve_id(Path("results/wandb"), "ft", "p")
+    assert mine == curve_id(tmp_path / "results/wandb", "ft", "p")
+    assert mine != curve_id(Path("results/wandb"), "ft", "q")
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir("other")
+    assert mine != curve_id(Path("results/wandb"), "ft", "p")
+
+
 def logged(data: bytes) -> Iterator[bytes]:
     """The records of what wandb keeps offline: LevelDB's log, in blocks of 32 KiB after seven bytes."""
     place, whole = 7, b""
@@ -235,6 +264,20 @@ def test_what_trackers_are_told(words: list[str], kept: Kept) -> None:
     assert tuple(miss.picture[0, 4]) == overlay.TARGET
     assert tuple(miss.picture[12, 40]) == overlay.COLOURS[0]
     assert kept.closed == 1
+
+
+def test_watch_tells_each_checkpoint_as_a_step(
+    words: list[str], kept: Kept, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for step in (40, 80):
+        write(tmp_path / f"my-training/checkpoint-{step}")
+    monkeypatch.setattr(
+        evaluate, "checkpoint", lambda spec, _: checkpoint(Weighted(lambda r: f"{LOC} cat"), Path(spec).name)
+    )
+    assert main(["watch", "my-training", *words[1:5], "--once", "--report-to", "wandb"]) == 0
+    assert [(t.series, t.step, len(t.samples)) for t in kept.told] == [
+        ("my-training", 40, 12), ("my-training", 80, 12),
+    ]  # fmt: skip
 
 
 def test_a_fault_of_a_tracker_is_told_and_nothing_else_ends(

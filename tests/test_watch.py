@@ -358,6 +358,35 @@ def test_what_each_checkpoint_lost_against_its_base(
     assert "none" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", ["--forgetting", "--against"])
+def test_what_cannot_be_compared_stays_in_the_trend(
+    training: Path, tmp_path: Path, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = tmp_path / "data" / "colours_test.yaml"
+    own = task.read_text()
+    base = go(task, tmp_path / "base", "released", wrong_at(0.5))
+    asked = next(line for line in own.splitlines() if line.startswith("prompt:"))
+    task.write_text(own.replace(asked, "prompt: 'what colour is it?'"))
+    write(training / "checkpoint-10")
+    assert main([*WORDS, option, str(base)]) == 0
+    said = capsys.readouterr().err
+    assert "warning: checkpoint-10: colours_test: not compared with released: prompt: " in said
+    (point,) = points()
+    assert point["name"] == "checkpoint-10"
+    assert point["drops"] == []
+    task.write_text(own)  # another prompt than the best so far has
+    write(training / "checkpoint-60")
+    assert main([*WORDS, option, str(base)]) == 0
+    said = capsys.readouterr().err
+    assert "warning: checkpoint-60: colours_test: not compared with checkpoint-10: prompt: " in said
+    assert [p["name"] for p in points()] == ["checkpoint-10", "checkpoint-60"]
+    if option == "--forgetting":
+        kinds = [p["lost"]["colours_test"][0] for p in points()]
+        assert kinds[0].startswith("not compared: prompt: ")
+        assert kinds[1] in ("forgotten", "kept", "open", "gained")
+        assert "not compared: prompt: " in Path("results/watch.html").read_text()
+
+
 def test_all_tasks_are_on_one_scale_too(tmp_path: Path) -> None:
     trend = Trend(tmp_path / "watch.json")
     for step in (1, 2):

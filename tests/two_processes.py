@@ -19,6 +19,8 @@ def main(rank: str, folder: Path, what: str) -> None:
 
     import evalkit
     from evalkit.models.paligemma.live import Live
+    from evalkit.runs import store
+    from evalkit.runs.store import RunFolder
 
     model = live.model()  # before: of several processes only the first would write the tiny checkpoint
     torch.distributed.init_process_group("gloo")
@@ -33,11 +35,14 @@ def main(rank: str, folder: Path, what: str) -> None:
         yield from inner(self, requests, *more)
 
     Live.predict = predict  # type: ignore[method-assign]
+    if rank == "1":  # on another machine, whose disk has no runs
+        RunFolder.read_run = store.scores_of = _elsewhere  # type: ignore[assignment,method-assign]
     evaluate = made(folder, processor=live.processor(), name="own").evaluator
     found: dict[str, Any] = {"errors": [], "processes": torch.distributed.get_world_size()}
     for step in (1, 2):  # in the first of which the second process fails
         try:
-            found["score"] = evaluate(model, step)[0].scores["exact_match"].value
+            evaluate(model, step)
+            found["score"] = evaluate.metrics["colours_test/exact_match"]
         except evalkit.errors.UserError as error:
             found["errors"].append(str(error))
     found["asked"] = list(asked)
@@ -45,6 +50,10 @@ def main(rank: str, folder: Path, what: str) -> None:
     trainer = trained(model, folder / "out", given, ddp_backend="gloo")
     found["losses"] = [e["loss"] for e in trainer.state.log_history if "loss" in e]
     (folder / f"{rank}.json").write_text(json.dumps({**found, "metrics": given.metrics}))
+
+
+def _elsewhere(folder: Any) -> Any:
+    raise OSError(f"{folder} is on another machine")
 
 
 if __name__ == "__main__":

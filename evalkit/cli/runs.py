@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from evalkit import collecting
 from evalkit.errors import UserError
 from evalkit.evaluation import progress
+from evalkit.files import json_text
 from evalkit.options.fields import paths
 from evalkit.options.verbs import RunsOptions
 from evalkit.printing import put
@@ -17,6 +19,9 @@ from evalkit.report.columns import aligned
 from evalkit.runs import store
 from evalkit.runs.store import RunFolder
 from evalkit.types import why_not_scored
+
+ASKED = ("prompt", "decode", "split", "classes_per_call", "class_order")  # of the task
+COMPUTED = ("dtype", "kv_dtype", "quantisation", "conventions")  # of the model
 
 
 def runs(options: RunsOptions) -> int:
@@ -64,9 +69,9 @@ def list_runs(output: Path) -> int:
 
 
 def _replaced(folders: Sequence[RunFolder]) -> list[RunFolder]:
-    """Runs without one answer, and those that a newer run of the same task and checkpoint name replaced
-    with at least as many samples."""
-    empty, alike = set[Path](), dict[str, list[tuple[str, int, Path]]]()
+    """Runs without one answer, and those that a newer run of the same task, checkpoint's place and settings
+    replaced with at least as many samples."""
+    empty, alike = set[Path](), dict[tuple[str, str], list[tuple[str, int, Path]]]()
     named = Counter(_named(folder) for folder in folders)
     for folder in folders:
         run = folder.read_run()
@@ -74,7 +79,7 @@ def _replaced(folders: Sequence[RunFolder]) -> list[RunFolder]:
             sessions = (run or {}).get("sessions", [])
             n = max((score.n for score in store.scores_of(folder)), default=0) or len(folder.entries())
             when = sessions[-1]["started"] if sessions else ""
-            alike.setdefault(_named(folder), []).append((when, n, folder.path))
+            alike.setdefault((_named(folder), _asked(run or {})), []).append((when, n, folder.path))
         if not folder.is_answered(run):
             empty.add(folder.path)
     gone = empty.union(*map(_older, alike.values()))
@@ -84,6 +89,16 @@ def _replaced(folders: Sequence[RunFolder]) -> list[RunFolder]:
 def _named(folder: RunFolder) -> str:
     """Task and checkpoint, as the folder's name has them before its digest."""
     return folder.name.rpartition(".")[0]
+
+
+def _asked(run: Mapping[str, Any]) -> str:
+    """Where the checkpoint was and how it was asked: two trainings' checkpoint-500, or two prompts that were
+    tried, don't replace each other. Weights, data and versions may be newer."""
+    identity, sessions = run.get("identity", {}), run.get("sessions", [])
+    task, model = identity.get("task", {}), identity.get("model", {})
+    place = sessions[-1].get("path") or sessions[-1].get("model") if sessions else None
+    kept = [{k: part[k] for k in keys if k in part} for part, keys in ((task, ASKED), (model, COMPUTED))]
+    return json_text([place, *kept, identity.get("preparation"), identity.get("protocol")], compact=True)
 
 
 def _older(runs: Sequence[tuple[str, int, Path]]) -> set[Path]:

@@ -27,6 +27,7 @@ from evalkit.runs.scored_run import ScoredRun
 
 Evaluate = Callable[[Path], list[ScoredRun]]
 FORGOTTEN = 0.01  # the margin of `evalkit compare --forgetting`
+SAME = ("samples",)  # may differ: --limit needs no limited baseline
 Same = Callable[[Path, Point], bool]
 
 
@@ -62,13 +63,19 @@ def _look_again(trend: Trend, before: ModelRuns | None) -> None:
 
 def _lost(before: ModelRuns, runs: Sequence[ScoredRun]) -> Mapping[str, Loss]:
     """What became of the base's tasks, on the samples that both have."""
-    found = _against(before, runs)
-    return forgetting.losses(found) if found else {}
+    return _losses(*_against(before, runs))
 
 
-def _against(before: ModelRuns, runs: Sequence[ScoredRun]) -> Comparison | None:
-    known = {run.task: run for run in runs if run.task in before.runs}
-    return compare(before, ModelRuns(runs[0].name, known), ("samples",), FORGOTTEN) if known else None
+def _losses(found: Comparison | None, apart: Mapping[str, str]) -> Mapping[str, Loss]:
+    why: dict[str, Loss] = {t: (f"not compared: {w}", None, None, None) for t, w in apart.items()}
+    return {**(forgetting.losses(found) if found else {}), **why}
+
+
+def _against(before: ModelRuns, runs: Sequence[ScoredRun]) -> tuple[Comparison | None, Mapping[str, str]]:
+    """The comparison with the base, if there is anything to compare; and why tasks cannot be."""
+    known, apart = trends.comparable(runs, before.runs, SAME)
+    found = compare(before, ModelRuns(runs[0].name, known), SAME, FORGOTTEN) if known else None
+    return found, apart
 
 
 def _refuse_checkpoint(folder: Path, pattern: str) -> None:
@@ -141,19 +148,34 @@ def _take(
     before: ModelRuns | None = None,
 ) -> None:
     """Puts a checkpoint into the trend, with what it lost against the best so far and the baseline, on the
-    samples they share: --limit needs no limited baseline."""
+    samples they share. What cannot be compared is told, and the checkpoint has its place all the same."""
     trend.points = [point for point in trend.points if point.name != path.name]  # of other weights
     best = trend.best
-    fallen = trends.drops(runs, trend.runs(best), best.name, ("samples",)) if best else []
-    fallen += trends.drops(runs, base, base[0].name, ("samples",)) if base else []
+    fallen = _fallen(path, runs, trend.runs(best), best.name) if best else []
+    fallen += _fallen(path, runs, base, base[0].name) if base else []
     for sentence in fallen:
         progress.say(f"warning: {path.name}: {sentence}")
     new = trends.point(step, path.name, runs, fallen)
-    if before is not None and (found := _against(before, runs)) is not None:
-        progress.say(forgetting.text_of(found).rstrip())
-        new = replace(new, lost=forgetting.losses(found))
+    if before is not None:
+        found, apart = _against(before, runs)
+        _tell_apart(path, apart, before.name)
+        if found is not None:
+            progress.say(forgetting.text_of(found).rstrip())
+        new = replace(new, lost=_losses(found, apart))
     trend.points.append(new)
     save(trend)
+
+
+def _fallen(path: Path, runs: Sequence[ScoredRun], old: Sequence[ScoredRun], name: str) -> list[str]:
+    """What fell against older runs, as sentences."""
+    known, apart = trends.comparable(runs, {run.task: run for run in old}, SAME)
+    _tell_apart(path, apart, name)
+    return trends.drops([*known.values()], old, name, SAME)
+
+
+def _tell_apart(path: Path, apart: Mapping[str, str], name: str) -> None:
+    for task, why in apart.items():
+        progress.say(f"warning: {path.name}: {task}: not compared with {name}: {why}")
 
 
 def _hook(trend: Trend, path: Path, command: str | None) -> None:

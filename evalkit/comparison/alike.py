@@ -23,6 +23,12 @@ def first_difference(a: ScoredRun, b: ScoredRun) -> tuple[str, str] | None:
     return found[0] if found else None
 
 
+def apart(a: ScoredRun, b: ScoredRun, allow: Collection[str] = ()) -> str:
+    """Why two runs of a task cannot be compared, in a few words; '' where they can."""
+    found = [what for kind, what in _differences(a, b) if kind not in allow]
+    return found[0] if found else "" if set(a.ids) & set(b.ids) else "they share no sample"
+
+
 def _differences(a: ScoredRun, b: ScoredRun) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
 

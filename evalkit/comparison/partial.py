@@ -17,7 +17,7 @@ def completed(part: ScoredRun, whole: ScoredRun) -> list[Score]:
 
     The mean of a part alone moves with how hard its samples are; this one does not (a difference estimator:
     Cochran 1977, section 7.3, with a slope of 1). The interval is Student's t with cluster-robust errors of
-    both terms. Scores that are no mean over samples are left out.
+    both terms. Neither leaves the bounds of the metric. Scores that are no mean over samples are left out.
     """
     at = {name: i for i, name in enumerate(whole.ids)}
     if not part.ids or not at.keys() >= set(part.ids):
@@ -38,7 +38,7 @@ def completed(part: ScoredRun, whole: ScoredRun) -> list[Score]:
         if groups < 2:
             continue
         half = intervals.student(groups - 1) * intervals.cluster_error(values, whole.index)
-        value, least = float(values.mean()), judge.minimum
-        most = np.inf if judge.maximum is None else judge.maximum
-        found.append(replace(score, value=value, low=max(value - half, least), high=min(value + half, most)))
+        ends = np.array([0.0, -half, half]) + values.mean()
+        value, low, high = np.clip(ends, judge.minimum, judge.maximum).tolist()
+        found.append(replace(score, value=value, low=low, high=high))
     return found

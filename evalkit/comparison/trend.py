@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit import door, hints
+from evalkit.comparison.alike import apart
 from evalkit.comparison.compare import ALPHA, MARGIN, TaskResult, holm, task_result
 from evalkit.errors import UserError
 from evalkit.files import atomic_write, json_text
@@ -29,7 +30,8 @@ HEADER = 100 << 20  # bytes of the longest header that safetensors writes
 Stamp = tuple[tuple[str | int, ...], ...]
 """Name, bytes, times of content and of inode, and inode of every file of a checkpoint."""
 Loss = tuple[str, float | None, float | None, float | None]
-"""What became of a task (forgotten, kept, ...), and the difference from the base with its interval."""
+"""What became of a task (forgotten, kept, ..., or `not compared: WHY`), and the difference from the base with
+its interval."""
 
 
 # --- checkpoints on disk ----------------------------------------------------------------------------------
@@ -200,6 +202,15 @@ def point(step: int, name: str, runs: Sequence[ScoredRun], drops: Sequence[str] 
     took = [r.seconds for r in runs]
     seconds = None if None in took else float(sum(filter(None, took)))
     return Point(step, name, names, values, mean, tuple(drops), coverage, models=models, seconds=seconds)
+
+
+def comparable(
+    new: Sequence[ScoredRun], old: Mapping[str, ScoredRun], allow: Collection[str] = ()
+) -> tuple[dict[str, ScoredRun], dict[str, str]]:
+    """Those of `new` that can be compared with the `old` run of their task, by task; and why others can't."""
+    reasons = {r.task: apart(old[r.task], r, allow) for r in new if r.task in old}
+    found = {r.task: r for r in new if reasons.get(r.task) == ""}
+    return found, {task: why for task, why in reasons.items() if why}
 
 
 def drops(

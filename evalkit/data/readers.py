@@ -83,6 +83,21 @@ def read_lines(path: Path) -> Iterator[tuple[int, Any]]:
         yield from parse_lines(file, path)
 
 
+def is_table(path: Path) -> bool:
+    return path.suffix.lower() in (".csv", ".tsv")
+
+
+def read_records(path: Path) -> Iterator[tuple[int, Any]]:
+    """The records of JSON lines as (line number from 0, data), those of a JSON list, CSV and TSV with the
+    row's number."""
+    if is_table(path):
+        yield from ((number - 2, row) for number, row in read_table(path))
+    elif path.suffix.lower() == ".json" and door.head(path).lstrip().startswith(b"["):
+        yield from enumerate(read_json(path))
+    else:
+        yield from read_lines(path)
+
+
 def parse_lines(file: IO[bytes], path: Path) -> Iterator[tuple[int, Any]]:
     """JSON lines from an opened file, as `read_lines`."""
     for number, raw in enumerate(iter(functools.partial(file.readline, door.LINE + 1), b"")):

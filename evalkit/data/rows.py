@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from evalkit.data import hub, tables
-from evalkit.data.readers import read_json, read_lines, read_table
+from evalkit.data.elements import Elements
+from evalkit.data.readers import read_lines, read_table
 from evalkit.data.records import Record
 from evalkit.data.sources import image_ref
+from evalkit.data.streamed import read_lists
 from evalkit.errors import DataError, nearest
 from evalkit.types import ImageRef, Source
 
@@ -71,8 +73,8 @@ def records(path: Path) -> Iterator[Any]:
     if suffix in (".csv", ".tsv"):
         yield from (row for _, row in read_table(path))
     elif suffix == ".json":
-        data = read_json(path)
-        yield from data if isinstance(data, list) else [data]
+        data = read_lists(path)
+        yield from data if isinstance(data, Elements) else [data]
     else:
         yield from (data for _, data in read_lines(path))
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from evalkit.errors import DataError
 from evalkit.evaluation.stamps import Shown
-from evalkit.runs.journal import Entry
+from evalkit.runs.journal_lines import Entry
 from evalkit.tasks import loader
 from evalkit.tasks.dataset import Dataset
 

@@ -21,7 +21,7 @@ from evalkit.data import sources
 from evalkit.data.packed import Requests, Samples
 from evalkit.errors import Damaged, DataError, ResultsError
 from evalkit.evaluation.stamps import Shown
-from evalkit.runs.journal import Entry
+from evalkit.runs.journal_lines import Entry
 from evalkit.runs.store import RunFolder, State
 from evalkit.tasks import calls, loader
 from evalkit.tasks.dataset import Dataset, DatasetCache, Selection

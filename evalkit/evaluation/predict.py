@@ -31,7 +31,8 @@ from evalkit.evaluation.plan import Plan, ToScore, again, fresh, recorded, reque
 from evalkit.evaluation.stamps import Stamps
 from evalkit.reading import unchanged
 from evalkit.runs import store
-from evalkit.runs.journal import Entry, Journal, Predictions
+from evalkit.runs.journal import Journal, Predictions
+from evalkit.runs.journal_lines import Entry
 from evalkit.runs.store import RunFolder, scores_of
 from evalkit.tasks import calls
 from evalkit.tasks.dataset import DatasetCache

@@ -15,7 +15,7 @@ from evalkit.data import containers, sources
 from evalkit.data.packed import Index, Texts
 from evalkit.errors import ImageError
 from evalkit.files import settled_state
-from evalkit.runs.journal import Entry
+from evalkit.runs.journal_lines import Entry
 from evalkit.types import ImageRef, Sample
 
 State = tuple[int, ...]

@@ -12,7 +12,7 @@ from evalkit import registry, trackers
 from evalkit.data import sources
 from evalkit.errors import DataError
 from evalkit.evaluation.plan import Plan, again
-from evalkit.runs.journal import Entry
+from evalkit.runs.journal_lines import Entry
 from evalkit.tasks import calls
 from evalkit.tasks.dataset import DatasetCache, Selection, choose
 from evalkit.trackers import Shown, Told

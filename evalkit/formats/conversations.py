@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from evalkit import door
-from evalkit.data.readers import read_json, read_lines
+from evalkit.data.readers import read_lines
 from evalkit.data.records import name_problem, path_of
 from evalkit.data.sources import below, image_ref
+from evalkit.data.streamed import read_lists
 from evalkit.errors import DataError
 from evalkit.types import Format, Remarks, Sample, Source
 
@@ -111,7 +112,7 @@ def _records(path: Path) -> Iterator[tuple[int, str, Any]]:
     with door.guarded(path):
         listed = door.head(path).startswith(b"[")
     if listed:
-        yield from ((number, f"[{number}]", data) for number, data in enumerate(read_json(path)))
+        yield from ((number, f"[{number}]", data) for number, data in enumerate(read_lists(path)))
     else:
         yield from ((number, f"line {number + 1}", data) for number, data in read_lines(path))
 

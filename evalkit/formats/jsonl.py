@@ -9,9 +9,11 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+from evalkit.data.faults import Faults
 from evalkit.data.readers import read_lines
 from evalkit.data.records import Record, Unique, check_split, layout, meant_key, name_problem, path_of
 from evalkit.data.sources import below, image_ref
@@ -63,17 +65,18 @@ class JsonLines(Format):
         masks = source.uses("mask", "object masks")
         shown: Any = None
         refs, names = tuple[ImageRef, ...](), list[str]()
-        for number, line, given in _chosen(path, split):
+        faults = Faults()
+
+        def sample(number: int, line: Record, given: list[str]) -> Sample:
+            nonlocal shown, refs, names
             data = line.data
-            if categories is None and data.get("objects") is not None:  # all that occur, of all lines
-                categories = _categories(_chosen(path, split))
             name = line.identifier("id") if "id" in data else str(number)
             unique.add(name)
             if shown is None or data.get("image") != shown or "images" in data:  # else as the line before
                 refs, names = _images(line, images, moved)
                 shown = data.get("image")
             size = _size(line)
-            yield Sample(
+            return Sample(
                 name,
                 refs,
                 _fields(line),
@@ -82,6 +85,13 @@ class JsonLines(Format):
                 line.identifier("group") if "group" in data else "",
                 line.identifier("cluster") if "cluster" in data else " ".join(names),
             )
+
+        for number, line, given in _chosen(path, split):
+            if categories is None and line.data.get("objects") is not None:  # all that occur, of all lines
+                categories = _categories(_chosen(path, split))
+            if made := faults.made(partial(sample, number, line, given)):
+                yield made
+        faults.done()
 
     def without_target(self, source: Source, split: str) -> str:
         seen, n = Counter[str](), 0

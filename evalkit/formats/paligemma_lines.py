@@ -1,17 +1,18 @@
 """PaliGemma's own training lines {"image", "prefix", "suffix"}: what a suffix spells in `<loc>` and `<seg>`
-tokens is read as boxes and masks, in pixels of the image."""
+tokens is read as boxes and masks, in pixels of the upright image."""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from evalkit import door
 from evalkit.data import instructions, rows
-from evalkit.data.readers import read_lines
+from evalkit.data.faults import Faults
+from evalkit.data.readers import is_table, read_records
 from evalkit.data.records import Record, name_problem, path_of
 from evalkit.data.sources import below, image_ref, missing_image
 from evalkit.errors import DataError, ImageError
@@ -32,12 +33,12 @@ class PaliGemmaLines(Format):
 
     image       a file name below the source's `images` (by default the file's own folder)
     prefix      the prompt, a field for the task: `prompt: "{prefix}"`
-    suffix      the answer; null or missing: a question without target
+    suffix      the answer; null, missing, or an empty cell of a table: a question without target
 
     `verb` chooses the lines: detect, segment, caption (`caption`, `describe`), or text, all others.
 
-    - detect: the target is as `coco_detection` gives it, boxes (x, y, w, h) in pixels of the image, whose
-      size is read from its header; an empty suffix says that there is no object. `divisor`: a token's
+    - detect: the target is as `coco_detection` gives it, boxes (x, y, w, h) in pixels of the upright image,
+      whose size its header states; an empty suffix says that there is no object. `divisor`: a token's
       number over this is a fraction of the image, 1023 as parser `boxes` reads it. Boxes of wrong tokens,
       without area, with corners in the wrong order, without a label or with it before them are left out,
       and said. Where no box of the file has a label, all are of the class ''.
@@ -69,7 +70,7 @@ class PaliGemmaLines(Format):
         of_rows = "path" not in source.entry or source.path("path").is_dir()
         path = Path() if of_rows else path_of(source, "path", self.keys)
         images = source.path("images") if "images" in source.entry else path.parent
-        chosen = self._kept(source, split) if of_rows else functools.partial(self._chosen, path)
+        chosen = self._kept(source, split) if of_rows else partial(self._chosen, path)
         if next(chosen(), None) is None:
             raise DataError(
                 f"{source.path('path') if 'path' in source.entry else source.entry.get('hub')}: no prefix is "
@@ -94,18 +95,20 @@ class PaliGemmaLines(Format):
         from evalkit.images.prepare import header_size  # Pillow is imported where images are read
 
         categories, labelled = self._categories(line for _, line in chosen())
-        usable, wrong, moved = False, "", dict[str, str]()
+        usable, wrong, moved, faults = False, "", dict[str, str](), Faults()
         for number, line in chosen():
             name = line.data[self.image]
             ref, suffix = self._image(name, images, moved), self._suffix(line)
             size: Size | None = None
             try:
-                size = header_size(ref)
+                size = header_size(ref, exif="apply")
             except ImageError as error:
                 source.remarks.add("image", f"{error}{missing_image(ref.path)}; it is not scored")
             target: Any = ()
             if suffix is not None and size is not None:
-                read = self._judged(line, suffix, labelled)
+                read = faults.made(partial(self._judged, line, suffix, labelled))
+                if read is None:
+                    continue
                 for kind, problem in read.problems:
                     said = f"{line.file}: {line.place}: {self.suffix}: {problem}"
                     source.remarks.add(kind, said)
@@ -115,6 +118,7 @@ class PaliGemmaLines(Format):
                 target = {"size": size, "image_id": number, "categories": categories, "objects": objects}
             fields = self._fields(self._asked(line))
             yield Sample(str(number), (ref,), fields, target, size=size, cluster=str(name))
+        faults.done()
         if wrong and not usable:
             raise DataError(f"{wrong}; no other box is right either")
 
@@ -151,8 +155,9 @@ class PaliGemmaLines(Format):
 
     def _lines(self, path: Path) -> Iterator[Line]:
         """Every line, with its number from 0; image and prefix are there."""
-        for number, data in read_lines(path):
-            line = Record(data, str(path), f"line {number + 1}")
+        called = "row" if is_table(path) else "line"
+        for number, data in read_records(path):
+            line = Record(data, str(path), f"{called} {number + 1}")
             if self.prefix:
                 line.text(self.prefix)
             if problem := name_problem(line.text(self.image), absolute=True):
@@ -198,8 +203,12 @@ class PaliGemmaLines(Format):
         return image_ref(images, found)
 
     def _suffix(self, line: Record) -> str | None:
-        """The answer as text; None where the line has none. Numbers are written as they stand."""
-        return None if line.data.get(self.suffix) is None else line.scalar(self.suffix)
+        """The answer as text; None where the line has none. Numbers are written as they stand. An empty cell
+        of a table is no answer, though of boxes it says that there is no object."""
+        if line.data.get(self.suffix) is None:
+            return None
+        empty = line.data[self.suffix] == "" and is_table(Path(line.file))
+        return None if empty and self.verb in ("text", "caption") else line.scalar(self.suffix)
 
     def _categories(self, lines: Iterator[Record]) -> tuple[tuple[str, ...], bool]:
         """The names in prefixes and suffixes, each once, in the order in which they come; and whether boxes

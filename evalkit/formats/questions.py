@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+from evalkit.data.elements import Elements
+from evalkit.data.faults import Faults
 from evalkit.data.flat_records import FlatRecords
-from evalkit.data.readers import read_json, read_lines, read_table, read_text
+from evalkit.data.readers import read_lines, read_table, read_text
 from evalkit.data.records import Record, Unique, path_of, paths_of
 from evalkit.data.sources import frame_refs, image_ref
+from evalkit.data.streamed import read_lists
 from evalkit.errors import DataError
 from evalkit.types import ImageRef, Sample, Size, Source
 
@@ -58,17 +62,22 @@ class Questions(FlatRecords):
             size = record.size(self.height, self.width) if record.has(self.height) and self.bbox else None
             return refs, " ".join(names), size
 
+        def of(place: int | str, record: Record) -> list[Sample]:
+            full = record if answers is None else _joined(record, self.id, answers)
+            return list(self.read(full, place, pictures)) if self.wanted(full, split) else []
+
+        faults = Faults()
+
         def read(path: Path) -> Iterator[Sample]:
             for place, record in self._records(path, split):
-                full = record if answers is None else _joined(record, self.id, answers)
-                if self.wanted(full, split):
-                    yield from self.read(full, place, pictures)
+                yield from faults.made(partial(of, place, record)) or ()
 
         for group, path in files.items():
             for sample in _gathered(read(path)) if self.gather else read(path):
                 named = _of_group(sample, group) if group else sample
-                unique.add(named.id)
-                yield named
+                if faults.tried(partial(unique.add, named.id)):
+                    yield named
+        faults.done()
 
     def _records(self, path: Path, split: str) -> Iterator[tuple[int | str, Record]]:
         """(index from 0, or the record's id where the file is an object; record) in file order."""
@@ -84,7 +93,7 @@ class Questions(FlatRecords):
                     cells[self.answers] = None
                 yield number - 2, Record(cells, str(path), f"row {number}")
             return
-        data = read_json(path)
+        data = read_lists(path)
         if self.records:
             top = Record(data, str(path))
             stated = top.data.get("dataset_split")
@@ -96,7 +105,7 @@ class Questions(FlatRecords):
                 here = Record({"id": name}, str(path), "top level").identifier("id")
                 yield here, Record(entry, str(path), here if here.isprintable() else repr(here))
             return
-        if not isinstance(data, list):
+        if not isinstance(data, (list, Elements)):
             raise DataError(f"{path}: {self.records or 'top level'}: is not a list; it must hold the records")
         for number, entry in enumerate(data):
             yield number, Record(entry, str(path), f"{self.records}[{number}]")

@@ -135,7 +135,8 @@ class _Instances:
 def _by_id(top: Record, key: str, what: str, faults: Faults) -> dict[int, int]:
     """The places of a list's entries by their ids, but for those that were not kept."""
     unique, found = Unique(top.file, what), dict[int, int]()
-    for place, data in enumerate(top.get(key, "it must be a list of objects")):
+    top.records(key)  # refuses what is no list
+    for place, data in enumerate(top.data[key]):
         if data is not None:
             entry = faults.made(partial(top.element, key, place))
             if entry and faults.tried(partial(entry.integer, "id")):

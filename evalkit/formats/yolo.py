@@ -41,8 +41,8 @@ class _Labelled(NamedTuple):
     readable: bool  # whether there is a label file that is text, or none
 
     @classmethod
-    def of(cls, packed: tuple[Any, ...]) -> _Labelled:
-        path, name, rows, readable = packed
+    def of(cls, image: tuple[str, str], packed: tuple[Any, ...]) -> _Labelled:
+        (path, name), (rows, readable) = image, packed
         return cls(path, name, yolo.labels_of(path), [_Row(*row) for row in rows], readable)
 
 
@@ -74,10 +74,10 @@ class Yolo(Format):
         for place in yolo.places(top, split):
             _tell_unused(place, {yolo.labels_of(path) for path, _ in images}, source.remarks)
         if not self.polygons:
-            _refuse_rotated(every)
+            _refuse_rotated(images, every)
         categories = tuple(dict.fromkeys(names))
         fields = {"categories": " ; ".join(categories)}
-        for number, image in enumerate(map(_Labelled.of, every)):
+        for number, image in enumerate(map(_Labelled.of, images, every)):
             ref = ImageRef(image.path)
             size = _size(ref, source.remarks) if image.readable else None
             target: Any = ()
@@ -91,10 +91,10 @@ class Yolo(Format):
 
 
 def _labelled(images: list[tuple[str, str]], classes: int, keypoints: int, remarks: Remarks) -> Values:
-    """The images with their labels, from which `_Labelled.of` makes them. Raises DataError where none of them
+    """The labels of the images, of which `_Labelled.of` makes both. Raises DataError where none of them
     is usable."""
     every, unlabelled, usable, wrong = Values(), 0, False, ""
-    for path, name in images:
+    for path, _ in images:
         labels = yolo.labels_of(path)
         try:
             text, readable = door.text(labels), True
@@ -109,7 +109,7 @@ def _labelled(images: list[tuple[str, str]], classes: int, keypoints: int, remar
         rows, first = _rows(labels, text, classes, keypoints, remarks)
         wrong = wrong or first
         usable = usable or bool(rows)
-        every.append((path, name, [tuple(row) for row in rows], readable))
+        every.append(([tuple(row) for row in rows], readable))
     if unlabelled == len(every):
         first = yolo.labels_of(images[0][0])
         raise DataError(f"{first}: is not there, and no other image has labels either")
@@ -195,13 +195,13 @@ def _around(xs: list[float], ys: list[float]) -> list[float]:
     return [(x0 + x1) / 2, (y0 + y1) / 2, x1 - x0, y1 - y0]
 
 
-def _refuse_rotated(every: Values) -> None:
+def _refuse_rotated(images: list[tuple[str, str]], every: Values) -> None:
     """Raises DataError where all lines have four corners and some are turned: most likely rotated boxes.
 
     Their lines look like those of polygons, and data.yaml does not say which they are.
     """
     first, n = "", 0
-    for image in map(_Labelled.of, every):
+    for image in map(_Labelled.of, images, every):
         for row in image.rows:
             if len(row.values) != 8:
                 return

@@ -5,11 +5,12 @@ Knows no dataset and no model. Arrays are (height, width, channels); 3 channels 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import io
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -189,6 +190,19 @@ def decode(data: bytes, jpeg: str = "fast", exif: str = "ignore", where: str = "
     return _rgb(_decode(data, jpeg, exif, where))
 
 
+def decoded_size(data: bytes, exif: str = "ignore", where: str = "image") -> Size:
+    """(height, width) of what `decode` gives. Of JPEG and PNG only the header is read, so a file that is cut
+    off has a size too. Raises ImageError that starts with `where`."""
+    with _refusals(data, where):
+        image = opened(data, where)
+        if image.format in ("JPEG", "MPO", "PNG"):
+            width, height = image.size
+            turned = exif == "apply" and _orientation(image) in (5, 6, 7, 8)
+            return (width, height) if turned else (height, width)
+    height, width = _decode(data, "precise", exif, where).shape[:2]
+    return height, width
+
+
 def opened(data: bytes, where: str = "image") -> Image.Image:
     """The image with only its header read, if it is of a kind and size that are decoded. Raises ImageError,
     and what Pillow raises."""
@@ -211,15 +225,23 @@ def _rgb(image: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def _decode(data: bytes, jpeg: str, exif: str, where: str) -> Pixels:
     """(h, w, 3), or (h, w, 1) for grey images, which saves two thirds of the work."""
-    if not data:
-        raise ImageError(f"{where}: is empty; it must be an image file")
-    try:
+    with _refusals(data, where):
         image = opened(data, where)
         turn = _orientation(image) if exif == "apply" else 1
         if image.format in ("JPEG", "MPO") and jpeg == "fast":
             pixels = _fast_jpeg(data, image)
         else:
             pixels = _pixels(image)
+    return _upright(pixels, turn)
+
+
+@contextlib.contextmanager
+def _refusals(data: bytes, where: str) -> Iterator[None]:
+    """Turns what Pillow raises inside the block into an ImageError."""
+    if not data:
+        raise ImageError(f"{where}: is empty; it must be an image file")
+    try:
+        yield
     except UserError:
         raise
     except Image.UnidentifiedImageError:
@@ -231,7 +253,6 @@ def _decode(data: bytes, jpeg: str, exif: str, where: str) -> Pixels:
         raise ImageError(f"{where}: has more than 512 megapixels; use a smaller image") from None
     except Exception as error:  # decoders raise dozens of kinds for damaged files
         raise ImageError(f"{where}: cannot be decoded ({type(error).__name__}: {error})") from None
-    return _upright(pixels, turn)
 
 
 def _check_size(size: tuple[int, int], where: str) -> None:

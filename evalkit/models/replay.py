@@ -6,7 +6,7 @@ import hashlib
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -161,13 +161,7 @@ class Replay(Model):
         key: tuple[Any, ...] = (ref, preparation, settled_state(ref.path))
         if key != self._last[0] or key[2] is None:
             data = sources.read_bytes(ref)
-            way = preparation.jpeg, preparation.exif, str(ref)
-
-            @cache
-            def size() -> Size:
-                height, width = prepare.decode(data, *way).shape[:2]
-                return height, width
-
+            size = cache(partial(prepare.decoded_size, data, preparation.exif, str(ref)))
             shown = hashlib.sha256(data).hexdigest(), size
             self._last = key, shown
             return shown

@@ -6,49 +6,30 @@ Knows lines and their damage, not where they belong or what they are for.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import fcntl
 import functools
-import hashlib
-import json
-import math
-import operator
 import os
 import re
 import time
 import weakref
-import zlib
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from evalkit.data.packed import Named
 from evalkit.errors import ResultsError
-from evalkit.files import encoded, json_text, refusals
-from evalkit.runs.kinds import Kind, each, every, number, optional, text
+from evalkit.files import refusals
+from evalkit.runs import content
+from evalkit.runs.journal_lines import Entry, decode, encode
 from evalkit.types import Prediction
 
 SYNC_SECONDS = 2.0  # a power cut loses at most this much work
 PART = re.compile(r"[0-9]+\.jsonl")  # a journal's name; other files beside it are none
-IN_MEMORY = 8 << 20  # bytes of journals whose answers are kept in memory
-NAMED = 8  # digits of a run's digest that stand in a line, as in the folder's name
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A journal line: the prediction and a stamp for each of its images, a quick first check on resume.
-
-    Lines of older runs hold (bytes, mtime) of each file instead; that proves nothing and is left out.
-    """
-
-    prediction: Prediction
-    stamps: tuple[str, ...] = ()
+IN_MEMORY = 32 << 20  # bytes of journals whose answers are kept in memory
+AHEAD = 1 << 16  # bytes that are read at once where lines are asked for in their order
 
 
 @dataclass(frozen=True)
@@ -82,28 +63,11 @@ class Predictions(Mapping[str, Prediction]):
         return self._length
 
     def digest(self) -> str:
-        """Of all that scores are computed from, independent of the order of the answers and of how they came
-        to be there."""
+        """Of all that scores are computed from, however the answers came to be there."""
         entries = self._entries
         if isinstance(entries, _Filed):
-            every = bytearray().join(map(entries.content, self))
-        else:
-            every = bytearray().join(_content(entries[name].prediction) for name in self)
-        ordered = np.frombuffer(every, f"S{_DIGEST}").copy()
-        ordered.sort()
-        return hashlib.sha256(ordered.tobytes()).hexdigest()
-
-
-_DIGEST = 16  # bytes
-_scored = operator.attrgetter(
-    "id", "text", "tokens", "logprobs", "image_digests", "sizes", "end_logprob", "calls"
-)
-
-
-def _content(prediction: Prediction) -> bytes:
-    """A digest of what scores are computed from."""
-    text = repr(_scored(prediction)).encode("utf-8", "surrogatepass")
-    return hashlib.blake2b(text, digest_size=_DIGEST).digest()
+            return content.together(map(entries.content, self))
+        return content.together(content.of(entries[name].prediction) for name in self)
 
 
 # --- reading -------------------------------------------------------------------------------------
@@ -200,6 +164,8 @@ class _Filed(Named[Entry]):
         self._files = files
         self._number, self._at, self._length = array("H"), array("Q"), array("Q")
         self._content = bytearray()
+        self._block = (0, 0, b"")  # the last bytes read: of which file, from where
+        self._next = (0, 0)  # where the line after the last one begins
         self._opened = [self._open(file.path) for file in files]
 
     def _open(self, path: Path) -> int:
@@ -215,24 +181,33 @@ class _Filed(Named[Entry]):
         self._number.append(number)
         self._at.append(at)
         self._length.append(length)
-        self._content += _content(entry.prediction)
+        self._content += content.of(entry.prediction)
 
     def content(self, name: str) -> bytes:
-        """As `_content` of the prediction, which is not read again."""
-        place = self._place(name)
-        return bytes(self._content[place * _DIGEST : (place + 1) * _DIGEST])
+        """As `content.of` the prediction, which is not read again."""
+        at = self._place(name) * content.LENGTH
+        return bytes(self._content[at : at + content.LENGTH])
 
     def __getitem__(self, name: str) -> Entry:
         place = self._place(name)
         number, at = self._number[place], self._at[place]
         file = self._files[number]
         try:
-            entry = file.decode(at, os.pread(self._opened[number], self._length[place], at))
+            entry = file.decode(at, self._line(number, at, self._length[place]))
         except OSError as error:
             raise ResultsError(f"{file.path}: cannot be read ({error.strerror or error})") from None
         if isinstance(entry, str) or entry.prediction.id != name:
             raise ResultsError(f"{file.path}: changed while it was read; run the same command again")
         return entry
+
+    def _line(self, number: int, at: int, length: int) -> bytes:
+        of, start, data = self._block
+        if of != number or not start <= at <= start + len(data) - length:
+            ahead = AHEAD if self._next == (number, at) else 0
+            data, start = os.pread(self._opened[number], max(length, ahead), at), at
+            self._block = number, start, data
+        self._next = number, at + length
+        return data[at - start : at - start + length]
 
 
 def every_line(folder: Path, digest: str, unsealed: Mapping[str, int] | None) -> Iterator[Entry]:
@@ -326,85 +301,6 @@ def _write(file: FileIO, data: bytes) -> None:
 
 
 # --- one line ------------------------------------------------------------------------------------
-
-_KEYS = tuple(f.name for f in dataclasses.fields(Prediction))
-_USUAL = tuple(f.default for f in dataclasses.fields(Prediction))
-_values = operator.attrgetter(*_KEYS)
-
-
-def encode(entry: Entry, digest: str) -> bytes:
-    """One line: the prediction without fields at their defaults, the stamps, the run, and a crc32 of the
-    run's whole digest and all that."""
-    content = {
-        k: v for k, v, usual in zip(_KEYS, _values(entry.prediction), _USUAL, strict=True) if v != usual
-    }
-    if entry.stamps:
-        content["stamps"] = entry.stamps
-    content["run"] = digest[:NAMED]
-    data = encoded(json_text(content, compact=True)[:-1])
-    return data + b',"crc":"%08x"}\n' % _checksum(data, digest)
-
-
-def decode(line: bytes, digest: str, unsealed: bool) -> Entry | str:
-    """The entry of a line. Else whose the line is, or '' where it is cut off or damaged."""
-    data, mark, tail = line.rpartition(b',"crc":"')
-    if not mark:
-        return ""
-    if tail != b'%08x"}\n' % _checksum(data, digest):
-        if tail == b'%08x"}\n' % zlib.crc32(data):
-            return _entry(data) if unsealed else "of an older evalkit, which do not say of which run they are"
-        named = re.search(rb',"run":"([0-9a-f]{8})"$', data)
-        if named and named[1].decode() != digest[:NAMED]:
-            return f"of another run, {named[1].decode()}"
-        return ""
-    return _entry(data)
-
-
-def _checksum(data: bytes, digest: str) -> int:
-    return zlib.crc32(data, _seed(digest))
-
-
-@functools.lru_cache(maxsize=16)
-def _seed(digest: str) -> int:
-    return zlib.crc32(digest.encode())
-
-
-def _entry(data: bytes) -> Entry | str:
-    """A line's content; '' where it is none that `encode` writes, though its checksum is right."""
-    try:
-        content = json.loads(data + b"}")
-        content.pop("run", None)
-        stamps = tuple(s for s in content.pop("stamps", ()) if isinstance(s, str))
-        if not _KINDS.keys() >= content.keys():
-            unknown = content.keys() - _KINDS.keys()
-            return f"of another version of evalkit, with {', '.join(sorted(map(repr, unknown)))}"
-        given = {key: _KINDS[key](value) for key, value in content.items()}
-        return Entry(Prediction(**given), stamps)
-    except (ValueError, TypeError, AttributeError, RecursionError):
-        return ""
-
-
-def _size(value: Any) -> tuple[int, int]:
-    h, w = _pair(value)
-    return h, w
-
-
-_pair = every(int)
-_each_logprob = every(float, int, type(None))
-
-
-def _logprobs(value: Any) -> tuple[float, ...]:
-    """JSON has no infinite number: null is the logarithm of 0."""
-    return tuple(-math.inf if v is None else v for v in _each_logprob(value))
-
-
-_KINDS: dict[str, Kind] = {
-    "id": text, "prompt": text, "text": text, "stop": text, "tokens": every(int), "margin": optional(number),
-    "logprobs": optional(_logprobs), "image_digests": every(str), "sizes": each(_size),
-    "end_logprob": optional(number),
-    "calls": each(_size),
-}  # fmt: skip
-"""What each key of a line must hold."""
 
 
 def parts(folder: Path) -> Iterable[Path]:

@@ -21,7 +21,8 @@ from typing import Any
 from evalkit.errors import Damaged, ResultsError
 from evalkit.files import atomic_file, atomic_write, encoded, json_text, lines, refusals
 from evalkit.runs import journal, sealed
-from evalkit.runs.journal import Answers, Entry, Journal
+from evalkit.runs.journal import Answers, Journal
+from evalkit.runs.journal_lines import Entry
 from evalkit.runs.kinds import Kind, anything, each, flag, mapping, number, optional, record, text, whole
 from evalkit.types import Score
 

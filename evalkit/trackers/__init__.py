@@ -7,6 +7,7 @@ is open already (a Trainer's), that one is used.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib
 import importlib.util
 import re
@@ -157,6 +158,13 @@ def series_of(model: str, training: str = "") -> tuple[str, int]:
     if found is None:
         return model, 0
     return model[: found.start()] or training or "checkpoints", int(found[1])
+
+
+def curve_id(folder: Path, series: str, project: str = "") -> str:
+    """Names a curve for a later session to go on with: by the `folder` that its runs' output folder has for
+    the tracker, wherever that is named from. Another training of the same name writes elsewhere."""
+    told = "\0".join((project, str(folder.resolve()), series))
+    return hashlib.sha256(told.encode("utf-8", "surrogateescape")).hexdigest()[:12]
 
 
 def keys(scores: Iterable[Score]) -> dict[str, Score]:

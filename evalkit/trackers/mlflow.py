@@ -11,11 +11,13 @@ from typing import Any
 
 from PIL import Image
 
-from evalkit.trackers import COLUMNS, Told, Tracker, letters
+from evalkit.trackers import COLUMNS, Told, Tracker, curve_id, letters
+
+CURVE = "evalkit.curve"  # the tag by which a later session finds its run
 
 
 class MLflow(Tracker):
-    """One run a curve; a later session goes on with the run of the same name."""
+    """One run a curve of an output folder; a later session goes on with it."""
 
     package = "mlflow"
 
@@ -53,9 +55,9 @@ class MLflow(Tracker):
             name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or "evalkit"
             known = self._client.get_experiment_by_name(name)
             where = known.experiment_id if known else self._client.create_experiment(name)
-            quoted = series.replace("'", "_")
-            before = self._client.search_runs([where], f"tags.`mlflow.runName` = '{quoted}'", max_results=1)
-            run = before[0] if before else self._client.create_run(where, run_name=quoted)
+            mine = curve_id(self.folder, series)
+            before = self._client.search_runs([where], f"tags.`{CURVE}` = '{mine}'", max_results=1)
+            run = before[0] if before else self._client.create_run(where, run_name=series, tags={CURVE: mine})
             if before:
                 self._client.update_run(run.info.run_id, "RUNNING")
             self._runs[series] = str(run.info.run_id)

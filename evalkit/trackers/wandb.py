@@ -5,15 +5,14 @@ WANDB_PROJECT, WANDB_MODE (`offline` needs no account), WANDB_DIR and others are
 
 from __future__ import annotations
 
-import hashlib
 import os
 from typing import Any
 
-from evalkit.trackers import COLUMNS, STEP, Told, Tracker
+from evalkit.trackers import COLUMNS, STEP, Told, Tracker, curve_id
 
 
 class WandB(Tracker):
-    """One run a curve; a later session goes on with it, where wandb is online."""
+    """One run a curve of an output folder; a later session goes on with it, where wandb is online."""
 
     package = "wandb"
 
@@ -49,6 +48,6 @@ class WandB(Tracker):
             place = os.environ.get("WANDB_DIR") or str(self.folder)
             self._runs[series] = self.module.init(
                 project=project, name=series, dir=place, reinit="create_new", resume="allow",
-                id=hashlib.sha256(f"{project}\0{place}\0{series}".encode()).hexdigest()[:12],
+                id=curve_id(self.folder, series, project),
             )  # fmt: skip
         return self._runs[series]

@@ -13,7 +13,6 @@ from transformers import TrainerCallback as Callback
 from transformers.trainer_callback import CallbackHandler
 
 from evalkit import own_code
-from evalkit.api import Run
 from evalkit.errors import TasksFailed, UserError, nearest
 from evalkit.options.fields import Names, Paths
 from evalkit.printing import say
@@ -121,14 +120,14 @@ class TrainerCallback(Callback):  # type: ignore[misc, no-any-unimported]
         last = state.global_step >= state.max_steps or control.should_training_stop
         self._keep_whole(args)
         try:
-            runs = self._runs(known, step, last)
-            if self._ends() and any(run.record.get("early") for run in runs):
+            self._runs(known, step, last)
+            if self._ends() and self.evaluator.stopped:
                 self._runs(known, step, True)  # the last of a training has all samples
             self.metrics[step] = {f"{PREFIX}{k}": value for k, value in self.evaluator.metrics.items()}
             if self.evaluator.judged:
                 self.metrics[step][f"{PREFIX}{IMPROVEMENTS}"] = float(self.best.improvements)
             self._log(args, state, control, self.metrics[step])
-            self._judge(control)
+            self._judge(state, control)
         except Exception as error:
             if self.strict:
                 raise
@@ -136,16 +135,15 @@ class TrainerCallback(Callback):  # type: ignore[misc, no-any-unimported]
             say(f"evalkit: step {step}: not evaluated, training goes on: {own_code.said(error)}{where}")
             log.debug("step %d", step, exc_info=True)
 
-    def _runs(self, known: dict[str, Any], step: int, whole: bool) -> list[Run]:
-        """The runs of this step. What some of several tasks lack is told, unless it must end the training."""
+    def _runs(self, known: dict[str, Any], step: int, whole: bool) -> None:
+        """Runs this step. What some of several tasks lack is told, unless it must end the training."""
         try:
-            return list(self.evaluator(known["model"], step, known.get("processing_class"), whole=whole))
+            self.evaluator(known["model"], step, known.get("processing_class"), whole=whole)
         except TasksFailed as error:
             if self.strict or not error.runs:
                 raise
             for why in error.failures.values():
                 say(f"evalkit: step {step}: {why}")
-            return list(error.runs)
 
     def _log(self, args: Any, state: Any, control: Any, metrics: dict[str, float]) -> None:
         """Does what `Trainer.log` does, which a callback cannot reach."""
@@ -159,11 +157,12 @@ class TrainerCallback(Callback):  # type: ignore[misc, no-any-unimported]
         """The best evaluation so far."""
         return self.evaluator.best
 
-    def _judge(self, control: Any) -> None:
+    def _judge(self, state: Any, control: Any) -> None:
         """Ends the training where nothing has become significantly better for too long."""
         if not self.evaluator.judged:
             return
-        say(f"evalkit: {self.best}")
+        if state.is_world_process_zero:
+            say(f"evalkit: {self.best}")
         if self._ends():
             control.should_training_stop = True
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,17 @@ from evalkit.training.improvement import Best
 from evalkit.types import Checkpoint
 
 USED = {"batch_size", "workers", "sliding_window"}  # options of a model that one in memory has a use for
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What an evaluation came to; the same on every process."""
+
+    runs: Runs
+    failed: TasksFailed | None
+    metrics: dict[str, float]
+    stopped: bool
+    best: tuple[str, int, int]  # its name, evaluations since, improvements
 
 
 class Evaluator:
@@ -80,6 +92,7 @@ class Evaluator:
         self._ranks: ranks.Ranks | None = None
         self._data: list[Dataset] = []  # read once: a training comes again and again
         self.metrics: dict[str, float] = {}
+        self.stopped = False  # whether the last evaluation left samples out
         self.always_whole: set[str] = set()  # tasks that are never stopped
 
     def __call__(self, model: Any, step: int, processor: Any = None, *, whole: bool = False) -> Runs:
@@ -91,33 +104,43 @@ class Evaluator:
         `TASK/n` of `TASK/n_of` samples. Where a task was stopped, its score is the best's plus the mean
         difference on the samples that were answered, while `runs` have the score of these alone.
         """
-        self.metrics = {}
-        try:
-            runs = self._everywhere(model, step, processor or self._processor, whole)
-        except TasksFailed as error:
-            self._note(error.runs)
-            raise
-        self._note(runs)
-        if self.judged:
-            with self._own_code():
-                self.best.look([run.folder for run in runs])
-        return runs
+        found = self._everywhere(model, step, processor or self._processor, whole)
+        self.metrics, self.stopped = found.metrics, found.stopped
+        self.best.name, self.best.since, self.best.improvements = found.best
+        if found.failed is not None:
+            raise found.failed
+        return found.runs
 
-    def _note(self, runs: Sequence[Run]) -> None:
-        """Keeps the numbers of an evaluation in `metrics`."""
-        with self._own_code():
-            scores = self.best.shown([run.folder for run in runs])
-        self.metrics = trackers.numbers(trackers.keys(scores)) | _counts(runs)
-
-    def _everywhere(self, model: Any, step: int, processor: Any, whole: bool) -> Runs:
+    def _everywhere(self, model: Any, step: int, processor: Any, whole: bool) -> _Found:
+        """What the first process found. Only it reads the runs' folders: other machines may not have them."""
         if not ranks.several():
-            return self._evaluate(model, step, processor, whole)
+            return self._found(model, step, processor, whole)
         self._ranks = self._ranks or ranks.Ranks()
         if self._ranks.rank == 0:
-            return self._ranks.lead(lambda: self._evaluate(model, step, processor, whole))
+            return self._ranks.lead(lambda: _portable(self._found(model, step, processor, whole)))
         with standstill(model, self._sliding):
-            found: Runs = self._ranks.follow(lambda: self._now(model, step, processor))
+            found: _Found = self._ranks.follow(lambda: self._now(model, step, processor))
             return found
+
+    def _found(self, model: Any, step: int, processor: Any, whole: bool) -> _Found:
+        """Evaluates, and judges by the best so far; after a failure only the numbers that there are."""
+        failed = None
+        try:
+            runs = self._evaluate(model, step, processor, whole)
+        except TasksFailed as error:
+            runs, failed = Runs(error.runs), error
+        folders = [run.folder for run in runs]
+        with self._own_code():
+            shown = self.best.shown(folders)
+            if self.judged and failed is None:
+                self.best.look(folders)
+        return _Found(
+            runs,
+            failed,
+            trackers.numbers(trackers.keys(shown)) | _counts(runs),
+            any(run.record.get("early") for run in runs),
+            (self.best.name, self.best.since, self.best.improvements),
+        )
 
     def report_to(self, others: Iterable[str]) -> None:
         """Trackers that know the scores already (a Trainer's) are shown the samples; where `report_to` was
@@ -185,6 +208,14 @@ class Evaluator:
             said = self._options.given(RunOptions)
             self._live = Live.of(model, processor, **{k: said[k] for k in USED if said.get(k) is not None})
         return self._live
+
+
+def _portable(found: _Found) -> _Found:
+    """The same, with failures that can be sent to another process."""
+    if (failed := found.failed) is None:
+        return found
+    why = {task: ranks.portable(error) for task, error in failed.failures.items()}
+    return replace(found, failed=TasksFailed(why, failed.runs, failed.done))
 
 
 def _counts(runs: Sequence[Run]) -> dict[str, float]:

@@ -18,11 +18,12 @@ class Best:
     significantly worse. That is so of each look: of very many looks some are won by chance."""
 
     def __init__(self) -> None:
-        self.runs: ModelRuns | None = None
+        self.runs: ModelRuns | None = None  # where several processes train, on the first
+        self.name = ""
         self.since = 0
         self.improvements = 0  # the first evaluation among them
         self._last = ""
-        self._before: tuple[ModelRuns | None, int, int] = None, 0, 0
+        self._before: tuple[ModelRuns | None, str, int, int] = None, "", 0, 0
 
     def shown(self, folders: Sequence[RunFolder]) -> list[Score]:
         """The scores of an evaluation as one curve shows them: where a sequential test stopped a task, what
@@ -45,13 +46,13 @@ class Best:
             return False
         runs = ModelRuns(found[0].name, {run.task: run for run in found})
         if runs.name == self._last:
-            self.runs, self.since, self.improvements = self._before
-        self._last, self._before = runs.name, (self.runs, self.since, self.improvements)
+            self.runs, self.name, self.since, self.improvements = self._before
+        self._last, self._before = runs.name, (self.runs, self.name, self.since, self.improvements)
         stopped = any(run.early for run in found)  # what a sequential test stopped is no better
         if self.runs is not None and (stopped or not _better(self.runs, runs)):
             self.since += 1
             return False
-        self.runs, self.since = runs, 0
+        self.runs, self.name, self.since = runs, runs.name, 0
         self.improvements += 1
         return True
 
@@ -67,10 +68,8 @@ class Best:
         return _better(self.runs, ModelRuns(found[0].name, {run.task: run for run in found}))
 
     def __str__(self) -> str:
-        name = self.runs.name if self.runs else "nothing yet"
-        return f"best so far {name}" + (
-            f", {self.since} without a significant improvement" * bool(self.since)
-        )
+        after = f", {self.since} without a significant improvement" * bool(self.since)
+        return f"best so far {self.name or 'nothing yet'}{after}"
 
 
 def _better(before: ModelRuns, now: ModelRuns) -> bool:

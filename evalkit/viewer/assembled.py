@@ -104,7 +104,7 @@ def _of_run(run: OfRun) -> Iterator[Column]:
         ("score", name, run.score), ("right", "right", run.right), ("iou", "IoU", run.iou),
         ("length", "answer length", run.length), ("margin", "margin", run.journal.margin),
         ("confidence", "confidence", run.journal.confidence),
-        ("surest", "surest detection", run.surest),
+        ("surest", "score of the surest detection", run.surest),
     )  # fmt: skip
     for key, title, values in numbers:
         if not np.isnan(values).all() and (key != "surest" or run.ranked.points()):

@@ -49,6 +49,7 @@ class Curve:
     y: str
     lines: Mapping[int, tuple[str, Sequence[Point]]]
     diagonal: bool = False
+    scale: int = 1  # of y
 
     def sections(self) -> Iterator[Section]:
         """The section as the page reads it; none without a point."""
@@ -69,7 +70,7 @@ class Curve:
                 "title": self.title,
                 "about": self.about,
                 "x": {"label": self.x},
-                "y": {"label": self.y},
+                "y": {"label": self.y, **({"scale": self.scale, "digits": 1} if self.scale != 1 else {})},
                 "diagonal": self.diagonal,
                 "series": series,
             }
@@ -166,7 +167,7 @@ def resolutions(found: Assembled, runs: Sequence[OfRun]) -> Iterator[Section]:
         "Score against resolution",
         "The same checkpoint's score by the side of the image that it was given, in pixels. A point opens "
         "all samples as they were answered at that resolution, the worst first.",
-        "pixels", "score", lines,
+        "pixels", "score", lines, scale=100,
     ).sections()  # fmt: skip
 
 

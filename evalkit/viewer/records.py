@@ -74,10 +74,11 @@ def record(shown: Shown, sides: int, of: Sequence[int], pictures: Pictures) -> d
 
 
 def _answered(said: Said) -> dict[str, Any]:
+    boxes = _labelled(said.answer.boxes, said.answer.labels)
     return {
         "answer": cut(said.line["text"], shapes.LONGEST),
         "parsed": cut(shapes.parsed(said.answer), shapes.LONGEST),
-        "boxes": [[*box, None] for box in _labelled(said.answer.boxes, said.answer.labels)],
+        "boxes": [[*box, sure] for box, sure in zip(boxes, said.answer.sure, strict=True)],
         "masks": shapes.outlines_of(said.answer),
         "stop": said.stop,
         "margin": None if math.isnan(said.margin) else round(said.margin, 5),

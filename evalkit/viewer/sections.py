@@ -95,7 +95,8 @@ def _errors(found: Assembled, runs: Sequence[OfRun]) -> Iterator[Section]:
     for name in names:
         counts, values, filters = _empty(sides), _empty(sides), _empty(sides)
         for run, one in zip(runs, each, strict=True):
-            n, gain = one.get(name, (0, 0.0))
+            priced = any(gain is not None for _, gain in one.values())
+            n, gain = one.get(name, (0, 0.0 if priced else None))
             counts[run.side] = n
             values[run.side] = None if gain is None else {"value": gain, "low": None, "high": None}
             filters[run.side] = filter_of(f"error:{run.side}", name)
@@ -302,6 +303,7 @@ def _sizes(found: Assembled, runs: Sequence[OfRun]) -> Iterator[Section]:
 
 def _stored(found: Assembled, runs: Sequence[OfRun]) -> Iterator[Section]:
     """Other parts that the scores hold: JSON fields, thresholds."""
+    named = _named(runs)
     kinds = {name for run in runs for cell in run.part.cells for name in cell.score.breakdowns}
     for name in sorted(kinds - {"class", "confusion", "error"}):
         rows = []
@@ -309,7 +311,7 @@ def _stored(found: Assembled, runs: Sequence[OfRun]) -> Iterator[Section]:
             table = _table(run, name)
             figures = breakdowns.figures([table])
             rows += [
-                [_side(run), part, *(breakdowns.spread(row, f) for f in figures)]
+                [named[run.side], part, *(breakdowns.spread(row, f) for f in figures)]
                 for part, row in table.items()
             ]
         yield {
@@ -322,17 +324,22 @@ def _stored(found: Assembled, runs: Sequence[OfRun]) -> Iterator[Section]:
         }
 
 
-def _side(run: OfRun) -> str:
-    return run.part.cells[0].model
+def _named(runs: Sequence[OfRun]) -> dict[int, str]:
+    """The checkpoints' names, with the resolution of one that was run at several."""
+    models = [run.part.cells[0].model for run in runs]
+    return {
+        run.side: f"{model} {run.part.cells[0].resolution} px" if models.count(model) > 1 else model
+        for run, model in zip(runs, models, strict=True)
+    }
 
 
 def _odd(found: Assembled, runs: Sequence[OfRun]) -> Iterator[Section]:
-    rows, filters = [], []
+    rows, filters, named = [], [], _named(runs)
     for run in runs:
         for what, line in odd(run).items():
             said, _, cause = line.partition(": ")
             spelled, n = having(run, what)
-            rows.append([_side(run), said, cause, n])
+            rows.append([named[run.side], said, cause, n])
             filters.append(spelled)
     if rows:
         yield {

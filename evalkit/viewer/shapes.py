@@ -41,6 +41,7 @@ class Answer:
     boxes: tuple[PixelBox, ...] = ()
     labels: tuple[str, ...] = ()
     masks: tuple[Any, ...] = ()
+    sure: tuple[float | None, ...] = ()  # the probability of each box's tokens, where it was kept
     read: bool = False  # whether anything was
 
 
@@ -87,8 +88,14 @@ def answer_of(line: Line) -> Answer:
         tuple(box for _, box in kept if box is not None),
         tuple(str(thing.get("label", "")) for thing, _ in kept),
         tuple(thing.get("rle") for thing, _ in kept),
+        tuple(_probability(thing) for thing, _ in kept),
         True,
     )
+
+
+def _probability(thing: Mapping[str, Any]) -> float | None:
+    value: Any = thing.get("probability")
+    return float(value) if type(value) in (int, float) and 0 <= value <= 1 else None
 
 
 def box_of(value: Any) -> PixelBox | None:

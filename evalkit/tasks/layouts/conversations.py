@@ -7,8 +7,9 @@ from typing import Any
 
 from evalkit import registry
 from evalkit.data import instructions
-from evalkit.data.readers import read_json, read_lines
+from evalkit.data.readers import read_lines
 from evalkit.data.same_images import Pictures
+from evalkit.data.streamed import read_lists
 from evalkit.errors import DataError
 from evalkit.tasks.layouts import doubts, place
 from evalkit.tasks.layouts.place import Place
@@ -80,7 +81,7 @@ def _is_one(there: Place, name: str) -> bool:
         return False
     try:
         if name.lower().endswith(".json") and head.startswith(b"["):
-            records = read_json(path)
+            records = read_lists(path)
             first = records[0] if records else None
         else:
             first = next((data for _, data in read_lines(path)), None)

@@ -1,4 +1,4 @@
-"""JSON lines of {"image", "prefix", "suffix"}: PaliGemma's own training data, several verbs in one file."""
+"""Lines or rows of {"image", "prefix", "suffix"}: PaliGemma's own training data, several verbs in a file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from evalkit.data import instructions
-from evalkit.data.readers import read_lines
+from evalkit.data.readers import is_table, read_records
 from evalkit.data.same_images import Pictures
 from evalkit.errors import DataError
 from evalkit.geometry import location_tokens, target_tokens
@@ -45,7 +45,7 @@ class Line(NamedTuple):
 
 def look(there: Place, asked: str | None) -> list[Reading]:
     """One reading for all files of a folder whose first line has image, prefix and suffix."""
-    files = [name for name in there.named(".jsonl", ".json") if _keys(there.root / name)]
+    files = [name for name in there.named(".jsonl", ".json", ".csv", ".tsv") if _keys(there.root / name)]
     return [_reading(there, splits, asked) for splits in place.by_split(files, asked)]
 
 
@@ -55,7 +55,7 @@ def _reading(there: Place, splits: dict[str, str], asked: str | None) -> Reading
     path = there.root / name
     keys = _keys(path)
     assert keys is not None
-    numbered = {n: line_of(data, keys) for n, data in read_lines(path)}
+    numbered = {n: line_of(data, keys) for n, data in read_records(path)}
     first = next(line.image for line in numbered.values() if line is not None)
     source: dict[str, Any] = {"path": name}
     folder = there.folder_with(first.replace("\\", "/"), name)
@@ -70,21 +70,22 @@ def of_lines(
     keys: Keys, numbered: Mapping[int, Line | None],
 ) -> Reading:  # fmt: skip
     """The reading of lines by their numbers from 0, None for each that lacks a key."""
+    called = "row" if is_table(Path(name)) else "line"
     lines = [line for line in numbered.values() if line is not None]
     wrong = next((n for n, line in numbered.items() if line is None), None)
     lacking = (
-        f"{root / name}: line {(wrong or 0) + 1} lacks {' or '.join(filter(None, keys))}: write it there"
+        f"{root / name}: {called} {(wrong or 0) + 1} lacks {' or '.join(filter(None, keys))}: write it there"
     )
     notes = [] if wrong is None else [lacking]
     classes, unasked = _classes(lines)
 
     def told() -> Iterator[tuple[str, Hashable]]:
-        return ((f"line {n + 1}", line[:3]) for n, line in numbered.items() if line is not None)
+        return ((f"{called} {n + 1}", line[:3]) for n, line in numbered.items() if line is not None)
 
     doubted = [
         *_misspelt(root / name, keys[2], numbered),
         *unasked,
-        *doubts.repeated("line", name, told),
+        *doubts.repeated(called, name, told),
     ]
     drafts = []
     for verb in instructions.VERBS:
@@ -97,20 +98,20 @@ def of_lines(
 
 def _misspelt(path: Path, key: str, numbered: Mapping[int, Line | None]) -> tuple[str, ...]:
     """What is wrong with the boxes of suffixes, in the words of `paligemma_lines`, which leaves them out."""
-    remarks = Remarks()
+    remarks, called = Remarks(), "row" if is_table(path) else "line"
     labelled = any(any(line.labels) for line in numbered.values() if line is not None)
     for number, line in numbered.items():
         if line is None or not line.labels or line.suffix is None:
             continue
         for kind, problem in target_tokens.judged(line.suffix, labelled).problems:
-            remarks.add(kind, f"{path.absolute()}: line {number + 1}: {key}: {problem}")
+            remarks.add(kind, f"{path.absolute()}: {called} {number + 1}: {key}: {problem}")
     return remarks.said()
 
 
 def _pictures(there: Place, name: str) -> Pictures:
     """The images that a file's lines name."""
     keys = _keys(there.root / name)
-    lines = read_lines(there.root / name) if keys else ()
+    lines = read_records(there.root / name) if keys else ()
     images = [data[keys[0]] for _, data in lines if keys and _complete(data, keys)]
     return doubts.named(there, name, images)
 
@@ -167,10 +168,10 @@ def _meant(name: str, asked: Sequence[str]) -> str:
 
 def _keys(path: Path) -> Keys | None:
     """The names of a file's keys; None for a file that is something else."""
-    if not any(f'"{keys[2]}"'.encode() in place.head(path) for keys in KEYS):
+    if not any(keys[2].encode() in place.head(path) for keys in KEYS):
         return None  # a file of hundreds of megabytes in one line need not be read for that
     try:
-        first = next((data for _, data in read_lines(path)), None)
+        first = next((data for _, data in read_records(path)), None)
     except DataError:
         return None
     return next((keys for keys in KEYS if _complete(first, keys)), None)

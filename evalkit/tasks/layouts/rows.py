@@ -131,7 +131,7 @@ def _of_texts(where: _Where, table: tables.Table, image: str, some: list[dict[st
     verb = "text" if question or answer not in flat.CAPTION else "caption"
     draft = Draft(verb, table.count, task(
         verb, about=f"The rows of {where.called}", spelled=spelled, split=where.split, source=where.source,
-        prompt="answer en {question}" if question else "caption en", tokens=text_tokens(answers),
+        prompt=flat.asked_by(question), tokens=text_tokens(answers),
         answers=answers,
     ))  # fmt: skip
     notes = flat.told(image, question, answer)

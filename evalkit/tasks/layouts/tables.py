@@ -7,8 +7,10 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evalkit.data.readers import read_json, read_lines, read_table, unusual_separator
+from evalkit.data.elements import Elements
+from evalkit.data.readers import read_lines, read_table, unusual_separator
 from evalkit.data.same_images import Pictures
+from evalkit.data.streamed import read_lists
 from evalkit.errors import DataError
 from evalkit.tasks.layouts import doubts, place
 from evalkit.tasks.layouts.place import Place
@@ -17,6 +19,7 @@ from evalkit.tasks.layouts.reading import Draft, Reading, task, text_tokens
 Columns = tuple[str, str, str]
 NAME = "a table of images and texts"
 IMAGE = ("image", "file_name", "image_path", "img_path", "filename", "img", "path", "file")
+AS_IT_IS = ("prefix", "prompt")
 QUESTION = ("question", "prompt", "query", "prefix", "instruction")
 ANSWER = ("answer", "answers", "suffix", "label", "output", "response", "target")
 CAPTION = ("caption", "captions", "text", "description", "sentence", "sentences", "references")
@@ -40,11 +43,10 @@ def _reading(there: Place, splits: dict[str, str], files: dict[str, Columns], as
     verb = "text" if question or answer not in CAPTION else "caption"
     source = {"path": name, "images": folder or str(Path(name).parent)}
     spelled = f"questions(image={image!r}, question={question!r}, answers={answer!r})"
-    prompt = "answer en {question}" if question else "caption en"
     notes = [*filter(None, [unusual_separator(there.root / name)]), *told(image, question, answer)]
     content = task(
-        verb, about=f"The rows of {name}", spelled=spelled, split=split, source=source, prompt=prompt,
-        tokens=text_tokens(answers), answers=answers,
+        verb, about=f"The rows of {name}", spelled=spelled, split=split, source=source,
+        prompt=asked_by(question), tokens=text_tokens(answers), answers=answers,
     )  # fmt: skip
 
     def said() -> Iterator[tuple[str, Hashable]]:
@@ -88,10 +90,17 @@ def meant(some: Sequence[Mapping[str, Any]]) -> tuple[str, str] | None:
     return (question, answer) if answer and texts(some[0][answer]) else None
 
 
+def asked_by(question: str) -> str:
+    """The prompt for a column of questions; one that is called a prompt is sent as it is."""
+    if question in AS_IT_IS:
+        return "{question}"
+    return "answer en {question}" if question else "caption en"
+
+
 def told(image: str, question: str, answer: str) -> list[str]:
     """Which columns were taken for what."""
     notes = [f"the columns are {image} (image), {question or '-'} (question), {answer} (answer)"]
-    if question:
+    if question and question not in AS_IT_IS:
         notes.append("the prompt is a guess: --prompt '{question}' sends the question as it is")
     return notes
 
@@ -108,11 +117,11 @@ def _records(path: Path) -> Iterator[dict[str, Any]]:
         yield data
 
 
-def _list(path: Path) -> list[Any]:
+def _list(path: Path) -> Sequence[Any]:
     if not place.head(path).startswith(b"["):
         raise DataError(f"{path}: is no table")
-    data = read_json(path)
-    return data if isinstance(data, list) else []
+    data = read_lists(path)
+    return data if isinstance(data, Elements) else []
 
 
 def texts(value: Any) -> list[str]:

@@ -116,7 +116,7 @@
       <div class="answered"><${Text} text=${answer.answer} none=${evalkit.nothing()} /></div>
       ${answer.invalid && html`<p class="warn">Invalid: <${Text} text=${answer.invalid} limit=${400} /></p>`}
       ${answer.remark && html`<p class="warn"><${Text} text=${answer.remark} limit=${400} /></p>`}
-      ${odd && html`<p class="warn">Stopped by: ${visible(answer.stop)}</p>`}
+      ${odd && html`<p class="warn">${answer.stop === "length" ? "Cut off: it reached the most new tokens that are allowed" : `Stopped by: ${visible(answer.stop)}`}</p>`}
       ${answer.parsed && answer.parsed !== answer.answer && html`<p><span class="soft">read as</span> <${Text} text=${answer.parsed} limit=${600} /></p>`}
       <${Fields} fields=${answer.fields} />
       ${(answer.why || []).length > 0 && html`<h3>Why this score</h3><${evalkit.Pairs} pairs=${answer.why} />`}
