@@ -40,9 +40,8 @@ def radgraph(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
-def brief(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """`evalkit doctor` asks for six new tokens in place of 24, and the garbage that it collects between
-    engines is its own, not all that the tests hold: a third of the time."""
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`evalkit doctor` asks for six new tokens in place of 24: half of the time."""
     from evalkit.models.paligemma import doctor
 
     ask: Callable[..., Any] = doctor.questions
@@ -52,10 +51,6 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         return [replace(r, decode=replace(r.decode, max_new_tokens=6)) for r in requests], prepare
 
     monkeypatch.setattr(doctor, "questions", questions)
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture

@@ -107,6 +107,22 @@ def test_what_is_certain_counts_no_more(cost: float, told: bool) -> None:
     assert ("newline" in found.told) == told
 
 
+def test_one_answer_that_fails_does_not_hide_the_others() -> None:
+    """All answers are a little less likely, one by 20 nats a token more; or only that one is."""
+    lost = np.random.default_rng(0).normal(0.05, 0.02, 64)
+    lost[3] = 20
+    alone = np.where(np.arange(64) == 3, 20.0, 0.0)
+    for behind, told in ((lost, True), (alone, False)):
+        found = detective.verdict(
+            lambda c, b=behind: np.zeros(64) if c.newline else -b,
+            lambda c: c.newline,
+            other(),
+            np.zeros(64),
+            CLUSTERS,
+        )
+        assert ("newline" in found.told) == told
+
+
 def test_a_sure_but_tiny_advantage_is_not_named() -> None:
     """A base that likes one way to resize a little better says nothing of the training."""
     told = World(other(resize="antialiased"), {"resize": 0.004}, 0.0001).verdict()
@@ -285,11 +301,20 @@ def lines(tmp_path: Path) -> Path:
     return file
 
 
-def test_the_command(lines: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A random model: whatever it says is written, read and honoured, and what it said before is kept."""
+def test_the_command(
+    lines: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A random model, to which all data is foreign: nothing is written. Where that is overlooked, whatever it
+    says is written, read and honoured, and what it said before is kept."""
     folder = tiny.build(tmp_path / "mine", 1)
     (folder / "evalkit.yaml").write_text("protocol: hf\nclass_order: alphabetical\n")
     words = ["doctor", "--protocol-of", str(folder), "--data", str(lines), "--device", "cpu"]
+    assert main([*words, "--write"]) == 0
+    out, err = capsys.readouterr()
+    assert "hardly trained on such prompts" in out
+    assert "newline: " not in out
+    assert (folder / "evalkit.yaml").read_text() == "protocol: hf\nclass_order: alphabetical\n"
+    monkeypatch.setattr(detective, "FOREIGN", 100.0)
     assert main([*words, "--write"]) == 0
     out, err = capsys.readouterr()
     assert "16 known answers about 16 images" in out

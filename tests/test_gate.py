@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
@@ -282,9 +283,16 @@ def test_a_model_is_run_as_the_baseline_was(
     words = ["check", "mymodel", "--baseline", "base.json.gz", "--data-root", str(data.parent)]
     assert main([*words, "--limit", "20"]) == 0
     assert len(asked[-1].asked) == 40
+    capsys.readouterr()
     assert main(words) == 0
     assert len(asked[-1].asked) == 300  # nothing is taken over from an earlier check
-    assert "same weights, all 300 texts" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "same weights, all 300 texts" in said
+    kept = re.search(r"`evalkit report BASELINE_RUNS (checks/\S+)` shows the pictures", said)
+    assert kept is not None
+    assert main(["report", str(base), kept[1], "--output", "pages", "--no-images"]) == 0
+    assert main(["report", "base.json.gz", kept[1], "--output", "pages"]) == 2  # not left out in silence
+    assert "base.json.gz: is a file, no run folder" in capsys.readouterr().err
 
 
 def test_a_baseline_of_two_models_is_reported_before_a_model_runs(

@@ -33,6 +33,7 @@ from evalkit.cli.main import main
 from evalkit.errors import UserError
 from evalkit.report.decision import summary
 from evalkit.runs import sealed
+from evalkit.runs.store import RunFolder
 from evalkit.types import Box, Request
 from evalkit.viewer import classes, faults, outlines, ranked, scripts, shapes, why
 from evalkit.viewer.columns import escaped
@@ -306,6 +307,19 @@ def test_redacted_and_without_images(world: World, tmp_path: Path) -> None:
     assert len(list((shown / "thumbs").rglob("*.jpg"))) == 40
     evalkit.build_report(run, output=tmp_path / "p", redact=True)
     assert not (shown / "thumbs").exists(), "pictures of an earlier report are not passed on"
+
+
+def test_doubts_about_the_data_stand_beside_the_score(world: World, tmp_path: Path) -> None:
+    run = tmp_path / next(world.runs.glob("colours*.new.*")).name
+    shutil.copytree(world.runs / run.name, run)
+    content = RunFolder(run).read_run() or {}
+    content.setdefault("data", {})["doubts"] = ["4 images of test are in train too: secret.jpg"]
+    RunFolder(run).write_run(content)
+    for redact in (False, True):
+        report = evalkit.build_report(run, output=tmp_path / f"r{redact}", redact=redact).parent
+        (score,) = load(report / "data/report.js")[1]["tasks"][0]["scores"]
+        assert len(score["doubts"]) == 1
+        assert ("secret.jpg" in score["doubts"][0]) is not redact
 
 
 def test_one_file_runs_nothing_that_its_policy_does_not_name(world: World, tmp_path: Path) -> None:

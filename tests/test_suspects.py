@@ -18,6 +18,7 @@ from evalkit.errors import UserError
 from evalkit.evaluation import plan as planning
 from evalkit.evaluation.predict import Session, run
 from evalkit.geometry import rle
+from evalkit.report.suspects import table
 from evalkit.runs.store import RunFolder
 from evalkit.tasks import dataset, loader
 from evalkit.tasks.dataset import Selection
@@ -186,3 +187,18 @@ def test_where_nothing_speaks_against_annotations(tmp_path: Path, capsys: pytest
     capsys.readouterr()
     assert main(["suspects", "results"]) == 0
     assert "no sample is answered with confidence against its annotation" in capsys.readouterr().out
+    Path("nothing").mkdir()
+    assert main(["suspects", "nothing"]) == 2  # a folder without runs is no all-clear
+    assert "nothing: holds no runs" in capsys.readouterr().err
+
+
+def test_boxes_are_told_by_their_labels() -> None:
+    box = {"box": [0.1, 0.2, 0.3, 0.4], "label": "ring"}
+    bare = {"box": [0.1, 0.2, 0.3, 0.4], "label": ""}
+    shown = [
+        table([suspects.Suspect("t", "s", 0.5, answer, 1, 1, 0, 1, "", "")], 1).splitlines()[1]
+        for answer in ([box, {**box, "label": "star"}], [bare, bare], [bare], [])
+    ]
+    assert ["ring, star" in shown[0], "2 boxes" in shown[1], "1 box " in shown[2], "[]" in shown[3]] == [
+        True
+    ] * 4

@@ -24,7 +24,7 @@ from evalkit.cli.main import main
 from evalkit.errors import UserError
 from evalkit.evaluation import evaluate
 from evalkit.options.verbs import TableOptions
-from evalkit.report import formats, leaderboard
+from evalkit.report import columns, formats, leaderboard
 from evalkit.report.columns import interval
 from evalkit.report.leaderboard import Cell
 from evalkit.report.seeds import over_seeds, stem
@@ -103,6 +103,22 @@ def test_columns_that_do_not_fit_go_below() -> None:
     text = formats.terminal(cells, bold=False, width=100)
     assert max(len(line) for line in text.splitlines() if "model-" in line) <= 100
     assert all(f"model-{i:02}" in text for i in range(30))
+
+
+def test_wide_tables_fit_a_sheet() -> None:
+    header = ["task", "metric", *(f"figure {i}" for i in range(12)), "source"]
+    long = ["a reason that is longer than a column of figures", "another that is no shorter than the first"]
+    rows = [["vqa", f"m{i}", *(f"{i}.{j}00 ±{j}" for j in range(12)), long[i % 2]] for i in range(4)]
+    lines = columns.fitted([header, *rows], 100, 2)
+    assert max(map(len, lines)) <= 100
+    assert lines[0] == "task vqa"  # all rows have it
+    parts = [part.split("\n") for part in "\n".join(lines).split("\n\n")[1:-1]]
+    assert len(parts) > 1
+    assert all([row.split()[0] for row in part[1:]] == ["m0", "m1", "m2", "m3"] for part in parts)
+    assert all(f"{i}.{j}00 ±{j}" in "\n".join(lines) for i in range(4) for j in range(12))
+    assert [row[-3:] for row in parts[-1][1:]] == ["[1]", "[2]", "[1]", "[2]"]
+    assert lines[-2:] == [f"[1] {long[0]}", f"[2] {long[1]}"]
+    assert columns.fitted([header, *rows], 1000, 2) == columns.aligned([header, *rows])
 
 
 def test_many_models_and_a_hundred_tasks() -> None:

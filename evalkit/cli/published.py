@@ -28,7 +28,7 @@ def published(options: PublishedOptions) -> int:
          r.source + (f"; not comparable: {r.differs}" if r.differs else "")]
         for r in rows
     ]  # fmt: skip
-    put(columns.plain([header, *lines], "terminal"), end="")
+    put(columns.plain([header, *lines], "terminal", keys=6), end="")
     put("\nscores × 100; stdev over five fine-tunes")
     return 0
 

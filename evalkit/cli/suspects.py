@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from evalkit.comparison import suspects as comparison
+from evalkit.errors import UserError
 from evalkit.evaluation import progress
 from evalkit.files import atomic_write, json_text
 from evalkit.options.fields import paths
@@ -16,7 +17,13 @@ from evalkit.runs import store
 
 def suspects(options: SuspectsOptions) -> int:
     """Prints the first of them, and writes all where `options.output` says."""
-    found = comparison.find(store.find(paths(options.runs)))
+    places = paths(options.runs)
+    folders = store.find(places)
+    if not folders:
+        raise UserError(
+            f"{', '.join(map(str, places))}: holds no runs; give a run folder or a folder of runs"
+        )
+    found = comparison.find(folders)
     put(table(found, options.top), end="")
     if options.output is not None:
         lines = (json_text(comparison.record(each)) + "\n" for each in found)

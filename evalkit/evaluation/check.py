@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from evalkit.comparison import gate
@@ -14,6 +15,7 @@ from evalkit.evaluation import evaluate
 from evalkit.options.fields import names
 from evalkit.options.verbs import CheckOptions
 from evalkit.runs import scored_run
+from evalkit.runs.scored_run import ScoredRun
 
 
 def check(options: CheckOptions, command: str = "") -> Decision:
@@ -31,10 +33,20 @@ def check(options: CheckOptions, command: str = "") -> Decision:
     know(policy, only_model(base, f"--baseline {options.baseline}").runs)
     place = str(options.candidate)
     if _holds_runs(place):
-        new = scored_run.read(place)
-    else:
-        new = evaluate.candidate_runs(evaluate.checkpoint(place, options), base, options, command)
-    return gate.check(new, base, policy, options.limit, names(options.allow))
+        return gate.check(scored_run.read(place), base, policy, options.limit, names(options.allow))
+    new = evaluate.candidate_runs(evaluate.checkpoint(place, options), base, options, command)
+    found = gate.check(new, base, policy, options.limit, names(options.allow))
+    return dataclasses.replace(found, notes=(*found.notes, *_where(new, str(options.baseline))))
+
+
+def _where(new: Sequence[ScoredRun], baseline: str) -> list[str]:
+    """Where the runs of a candidate were kept, and what shows their pictures beside the baseline's."""
+    places = {run.folder.path.parent for run in new if run.folder is not None}
+    runs = f"`evalkit report {{}} {' '.join(map(str, places))}` shows the pictures of what changed"
+    if os.path.isdir(baseline):
+        return [f"the candidate's runs are kept: {runs.format(baseline)}"] if places else []
+    of = "BASELINE_RUNS, the folder of runs that the baseline was saved from"
+    return [f"the candidate's runs are kept: {runs.format('BASELINE_RUNS')} ({of})"] if places else []
 
 
 def _holds_runs(place: str) -> bool:

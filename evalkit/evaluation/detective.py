@@ -23,6 +23,7 @@ Score = Callable[[Conventions], Floats]
 
 LEVEL = 0.95  # of all comparisons together
 MARGIN = 0.01  # nats a token: a smaller advantage may be what the base model likes, however sure it is
+MOST = 0.5  # nats a token, for one answer: else one that fails altogether hides what all others say
 ROUNDS = 3
 TOGETHER = 4  # factors that are tried together
 LIKELY = 0.5  # probability of the end token
@@ -30,8 +31,8 @@ LIKELY = 0.5  # probability of the end token
 
 @dataclass(frozen=True)
 class Level:
-    """One value of a factor: how much less likely it makes the answers than the best one, nats a token, with
-    a simultaneous interval and the p-value after correction."""
+    """One value of a factor: how much less likely it makes the answers than the best one, nats a token and at
+    most `MOST` an answer, with a simultaneous interval and the p-value after correction."""
 
     value: Any
     behind: float = 0.0
@@ -69,6 +70,9 @@ class Factor:
         return len(self.distinct) > 1 and len(self.left) == 1 and not alike
 
 
+FOREIGN = 1.0  # nats a token
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What was found. `ends` is the mean probability of the end token after an answer, with its interval."""
@@ -79,6 +83,12 @@ class Verdict:
     samples: int
     clusters: int
     comparisons: int
+    nats: float = 0.0  # a token, that the known answers cost under the best conventions
+
+    @property
+    def foreign(self) -> bool:
+        """Whether the answers are so unlikely that the checkpoint was not trained on such data."""
+        return self.nats > FOREIGN
 
     @property
     def told(self) -> dict[str, Any]:
@@ -166,7 +176,9 @@ def verdict(
     half = _quantile(groups, every) * intervals.cluster_error(likely, index) if groups > 1 else 1.0
     mean = float(likely.mean())
     found = tuple(factors[name] for name in FACTORS)
-    return Verdict(best, found, (mean, mean - half, mean + half), len(ends), groups, every)
+    return Verdict(
+        best, found, (mean, mean - half, mean + half), len(ends), groups, every, -float(score(best).mean())
+    )
 
 
 def _kinds(name: str, best: Conventions, same: Callable[[Conventions], Any]) -> dict[Any, Any]:
@@ -181,10 +193,11 @@ def _kinds(name: str, best: Conventions, same: Callable[[Conventions], Any]) -> 
 
 
 def _behind(name: str, score: Score, best: Conventions, kinds: dict[Any, Any]) -> dict[Any, Floats]:
-    """Of each distinct value, likeliest first: how much less likely than by the first each answer is."""
+    """Of each distinct value, likeliest first: how much less likely than by the first each answer is, at most
+    `MOST`."""
     at = {v: score(dataclasses.replace(best, **{name: v})) for v, same_as in kinds.items() if same_as is None}
     order = sorted(at, key=lambda v: (-float(at[v].mean()), v != getattr(best, name)))
-    return {v: at[order[0]] - at[v] for v in order}
+    return {v: np.clip(at[order[0]] - at[v], -MOST, MOST) for v in order}
 
 
 def _quantile(groups: int, comparisons: int) -> float:
@@ -195,10 +208,10 @@ def _p(behind: Floats, index: Any, groups: int) -> float:
     """Of a paired t test over clusters, 0 where there is nothing to compare."""
     from scipy.special import stdtr
 
-    if not behind.any():
-        return 0.0
-    error = intervals.cluster_error(behind, index) if groups > 1 else 0.0
-    return 2 * float(stdtr(groups - 1, -abs(float(behind.mean())) / error)) if error else 1.0
+    if groups < 2:
+        return 1.0
+    error, mean = intervals.cluster_error(behind, index), float(behind.mean())
+    return 2 * float(stdtr(groups - 1, -abs(mean) / error)) if error > 0 else 0.0
 
 
 def _level(value: Any, behind: Floats, index: Any, groups: int, comparisons: int) -> Level:

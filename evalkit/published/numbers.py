@@ -6,6 +6,7 @@ Takes names, resolutions and scores; reads no run folders or task files.
 from __future__ import annotations
 
 import csv
+import difflib
 import functools
 import re
 from collections.abc import Mapping, Sequence
@@ -192,7 +193,7 @@ def beside(
     """The published number for one score (or one group or detail of it), and whether they may be compared."""
     if named is None:
         if not for_task(score.task):
-            return Beside(None, why_not="nothing is published for this task")
+            return Beside(None, why_not=_unpublished(score.task))
         why = "the checkpoint is not named as a published one; --published-model says which it is"
         return Beside(None, why_not=why)
     rows = match(score.task, named, resolution, score.metric, part)
@@ -221,7 +222,7 @@ def _nothing(task: str, named: Named, resolution: int | None, metric: str, part:
     """Why there is no row: the first of task, metric, checkpoint, fine-tune and resolution without one."""
     rows = for_task(task)
     if not rows:
-        return "nothing is published for this task"
+        return _unpublished(task)
     of_metric = [r for r in rows if (r.metric, r.part) == (metric, part)]
     if not of_metric:
         return f"not published; what is: {', '.join(dict.fromkeys(r.metric for r in rows))}"
@@ -232,6 +233,14 @@ def _nothing(task: str, named: Named, resolution: int | None, metric: str, part:
         return f"fine-tuned on {named.data}; the papers use another fine-tune for this task"
     sizes = ", ".join(str(size) for size in sorted({r.resolution for r in mine}))
     return f"published at {sizes} px, this is {resolution or named.resolution or 'at an unknown size'}"
+
+
+def _unpublished(task: str) -> str:
+    """That a task has no number, and up to two tasks of the same dataset that have."""
+    dataset = task.split("_")[0]
+    others = {row.task for row in load() if row.task.split("_")[0] == dataset}
+    near = difflib.get_close_matches(task, sorted(others), 2, 0)
+    return "nothing is published for this task" + (f"; there is for {' and '.join(near)}" if near else "")
 
 
 def _part(score: Score, part: str) -> float | None:

@@ -49,7 +49,7 @@ def table(cells: Sequence[Cell], form: str, per: str) -> str:
         kinds_there = dict.fromkeys(name for _, parts in found for name in parts if name in causes.ERRORS)
         notes += [f"{name}: {causes.ERRORS[name]}" for name in kinds_there]
         notes += dict.fromkeys(line for c, _ in found for line in causes.odd(c.score, c.task_file))
-    return columns.plain([header, *lines], form, notes)
+    return columns.plain([header, *lines], form, notes, keys=4)
 
 
 def _without_repeats(found: Sequence[tuple[Cell, Parts]]) -> list[tuple[Cell, Parts]]:
@@ -156,7 +156,7 @@ def _matrix(cell: Cell, parts: Parts, form: str) -> str:
     )
     if len(names) <= WIDE:
         lines = [[name, *(str(parts.get(name, {}).get(other, 0)) for other in names)] for name in names]
-        return columns.plain([["true", *names], *lines], form, [title])
+        return columns.plain([["true", *names], *lines], form, [title], keys=1)
     wrong = [(n, a, b) for a, row in parts.items() for b, n in row.items() if a != b]
     most = sorted(wrong, key=lambda each: (-each[0], each[1:]))[:LISTED]
     more = f"; the {len(most)} commonest of {len(wrong)} confusions, --format json has all"

@@ -19,6 +19,8 @@ from evalkit.printing import CELL, PLAIN, one_line
 from evalkit.report.html import page
 
 UNMARKED = ("", "")
+SHEET = 100  # columns of a table in a file or a pipe
+LONG = 30  # what is longer may stand below a table
 
 Marked = tuple[str, bool]
 """A cell that may be marked (as the best of its row) and whether it is."""
@@ -94,6 +96,46 @@ def aligned(
     return [*lines[:1], "  ".join("─" * w for w in wide), *lines[1:]] if rule else lines
 
 
+def fitted(rows: Sequence[Sequence[str]], width: int, keys: int) -> list[str]:
+    """Lines of a table of at most `width` columns, as far as it can be. Names that all rows have are said
+    once above it, long text of the last column stands below it by number, and what is still too wide is cut
+    into parts, each with the first `keys` columns."""
+    if _fits(rows, width):
+        return aligned(rows)
+    rows = [[text_of(cell) for cell in row] for row in clean(rows)]
+    same = [len(rows) > 2 and len({row[i] for row in rows[1:]}) == 1 for i in range(len(rows[0]))]
+    alike = [one and (i < keys or rows[1][i] == "n/a") for i, one in enumerate(same)]
+    above = ", ".join(f"{name} {rows[1][i]}" for i, name in enumerate(rows[0]) if alike[i] and rows[1][i])
+    keys = sum(not said for said in alike[:keys])
+    rows = [[cell for cell, said in zip(row, alike, strict=True) if not said] for row in rows]
+    lines, below = ([above, ""] if above else []), dict[str, str]()
+    if not _fits(rows, width) and max((len(row[-1]) for row in rows[1:]), default=0) > LONG:
+        for row in rows[1:]:
+            below.setdefault(row[-1], f"[{len(below) + 1}]")
+        rows = [rows[0], *([*row[:-1], below[row[-1]]] for row in rows[1:])]
+    parts = _parts(widths(rows), width, keys)
+    for i, part in enumerate(parts):
+        lines += [""] * (i > 0) + aligned([[row[at] for at in part] for row in rows])
+    return lines + [""] * bool(below) + [f"{number} {text}" for text, number in below.items()]
+
+
+def _fits(rows: Sequence[Row], width: int) -> bool:
+    return sum(w + 2 for w in widths(rows)) - 2 <= width
+
+
+def _parts(wide: Sequence[int], width: int, keys: int) -> list[list[int]]:
+    """Columns in parts that fit: the first `keys` in every part, at least one other a part."""
+    head = list(range(keys))
+    parts, used = [list(head)], sum(wide[i] + 2 for i in head)
+    for i in range(keys, len(wide)):
+        if len(parts[-1]) > keys and used + wide[i] > width:
+            parts.append(list(head))
+            used = sum(wide[k] + 2 for k in head)
+        parts[-1].append(i)
+        used += wide[i] + 2
+    return parts
+
+
 def markdown(rows: Sequence[Row], marks: tuple[str, str] = UNMARKED) -> list[str]:
     """Lines of a Markdown table; the first row is the header."""
     cells = [
@@ -149,8 +191,9 @@ def latex(rows: Sequence[Row]) -> list[str]:
     return [" & ".join(shown(cell) for cell in row) + " \\\\" for row in rows]
 
 
-def plain(rows: Sequence[Sequence[str]], form: str, notes: Sequence[str] = ()) -> str:
-    """Text in rows, the header first, as `md`, `html`, `latex` or `terminal`, with sentences below."""
+def plain(rows: Sequence[Sequence[str]], form: str, notes: Sequence[str] = (), keys: int = 3) -> str:
+    """Text in rows, the header first, as `md`, `html`, `latex` or `terminal`, with sentences below. The first
+    `keys` columns name a row: where a screen is too narrow, each part of the table has them."""
     if form == "html":
         sentences = "".join(f"<p>{html.escape(n)}</p>\n" for n in notes)
         return page("evalkit", f'<div class="wide">{_html(rows)}</div>\n{sentences}')
@@ -158,7 +201,7 @@ def plain(rows: Sequence[Sequence[str]], form: str, notes: Sequence[str] = ()) -
         inside = "\n".join(latex(rows))
         tabular = f"\\begin{{tabular}}{{lll{'r' * (len(rows[0]) - 3)}}}\n{inside}\n\\end{{tabular}}\n"
         return tabular + "".join(f"% {n}\n" for n in notes)
-    lines = markdown(rows) if form == "md" else aligned(rows)
+    lines = markdown(rows) if form == "md" else fitted(rows, screen_width() or SHEET, keys)
     said = [in_markdown(n) + "  " if form == "md" else one_line(n) for n in notes]
     below = "".join(f"\n{n}" for n in said) + ("\n" if notes else "")
     return "\n".join(lines) + "\n" + below

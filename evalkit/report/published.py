@@ -29,7 +29,7 @@ def table(cells: Sequence[Cell], form: str, model: str | None) -> str:
         return columns.records([_record(*f) for f in found], form)
     lines = [line(*f) for f in found]
     notes = [NOTE, *leaderboard.notes(cells, marked=False)]
-    return columns.plain([HEADER, *lines], form, notes)
+    return columns.plain([HEADER, *lines], form, notes, keys=4)
 
 
 def beside(cell: Cell, given: Named | None) -> Iterator[tuple[str, Beside]]:

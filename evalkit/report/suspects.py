@@ -31,6 +31,18 @@ def table(found: Sequence[Suspect], top: int) -> str:
 
 
 def _short(answer: Any) -> str:
-    text = answer if isinstance(answer, str) else json_text(answer)
+    text = answer if isinstance(answer, str) else _things(answer) or json_text(answer)
     text = " ".join(text.split())
     return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
+
+
+def _things(answer: Any) -> str:
+    """The labels of boxes and masks, or how many there are: their numbers say nothing to a reader."""
+    if (
+        not isinstance(answer, list)
+        or not answer
+        or not all(isinstance(a, dict) and "box" in a for a in answer)
+    ):
+        return ""
+    labels = [str(a.get("label") or "") for a in answer]
+    return ", ".join(labels) if all(labels) else f"{len(answer)} box{'' if len(answer) == 1 else 'es'}"

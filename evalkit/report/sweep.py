@@ -40,7 +40,7 @@ def text_of(found: Sweep, form: str) -> str:
         return columns.records([*found.records()], form)
     header = ["task", "metric", *found.axes, "n", "value", "difference", "p", "verdict"]
     rows = [[*_names(found, i), *_numbers(p, found.margin)] for i, p in enumerate(found.points)]
-    return columns.plain([header, *rows], form, [*_moving(found), NOTE])
+    return columns.plain([header, *rows], form, [*_moving(found), NOTE], keys=2 + len(found.axes))
 
 
 def _names(found: Sweep, place: int) -> list[str]:

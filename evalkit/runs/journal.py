@@ -28,7 +28,8 @@ from evalkit.types import Prediction
 
 SYNC_SECONDS = 2.0  # a power cut loses at most this much work
 PART = re.compile(r"[0-9]+\.jsonl")  # a journal's name; other files beside it are none
-IN_MEMORY = 8 << 20  # bytes of journals whose answers are kept in memory
+IN_MEMORY = 32 << 20  # bytes of journals whose answers are kept in memory
+AHEAD = 1 << 16  # bytes that are read at once where lines are asked for in their order
 
 
 @dataclass(frozen=True)
@@ -163,6 +164,8 @@ class _Filed(Named[Entry]):
         self._files = files
         self._number, self._at, self._length = array("H"), array("Q"), array("Q")
         self._content = bytearray()
+        self._block = (0, 0, b"")  # the last bytes read: of which file, from where
+        self._next = (0, 0)  # where the line after the last one begins
         self._opened = [self._open(file.path) for file in files]
 
     def _open(self, path: Path) -> int:
@@ -190,12 +193,21 @@ class _Filed(Named[Entry]):
         number, at = self._number[place], self._at[place]
         file = self._files[number]
         try:
-            entry = file.decode(at, os.pread(self._opened[number], self._length[place], at))
+            entry = file.decode(at, self._line(number, at, self._length[place]))
         except OSError as error:
             raise ResultsError(f"{file.path}: cannot be read ({error.strerror or error})") from None
         if isinstance(entry, str) or entry.prediction.id != name:
             raise ResultsError(f"{file.path}: changed while it was read; run the same command again")
         return entry
+
+    def _line(self, number: int, at: int, length: int) -> bytes:
+        of, start, data = self._block
+        if of != number or not start <= at <= start + len(data) - length:
+            ahead = AHEAD if self._next == (number, at) else 0
+            data, start = os.pread(self._opened[number], max(length, ahead), at), at
+            self._block = number, start, data
+        self._next = number, at + length
+        return data[at - start : at - start + length]
 
 
 def every_line(folder: Path, digest: str, unsealed: Mapping[str, int] | None) -> Iterator[Entry]:

@@ -276,6 +276,11 @@ def find(paths: Iterable[Path]) -> list[RunFolder]:
             raise ResultsError(f"{path}: no such folder; `evalkit list runs` shows what there is")
         if path.name == "run.json":
             path = path.parent
+        if path.is_file():
+            raise ResultsError(
+                f"{path}: is a file, no run folder; give the folder of the run (`evalkit compare` and "
+                "`check` read baseline files too)"
+            )
         runs = [path] if (path / "run.json").is_file() else _below(path)
         if not runs and (path / JOURNALS).is_dir():
             raise ResultsError(f"{path}: its run.json is gone; {RUN}")

@@ -104,9 +104,7 @@ def _partial(parts: list[Part]) -> list[str]:
         cell = part.cells[0]
         found += [f"{part.run['task']}: {leaderboard.STAMPS[name][1]}" for name in cell.stamped]
         data = part.run.get("data") or {}
-        found += [
-            f"{part.run['task']}: {text}" for key in ("doubts", "remarks") for text in data.get(key) or ()
-        ]
+        found += [f"{part.run['task']}: {text}" for text in data.get("remarks") or ()]
         if part.run.get("bad_images"):
             found.append(f"{part.run['task']}: {len(part.run['bad_images']):,} samples left out: bad images")
     return found
@@ -167,8 +165,12 @@ def _score(part: Part, redact: bool) -> dict[str, Any] | None:
     cell = part.main
     if cell is None:
         return {"value": None, "why": why_not_scored(part.cells[0].not_scored), "run": part.folder.name}
+    doubts = list((part.run.get("data") or {}).get("doubts") or ())
+    if doubts and redact:  # they name files and labels
+        doubts = ["its data is doubtful; the report was asked not to say how"]
     return _figures(cell, redact) | {
         "run": part.folder.name,
+        "doubts": doubts,
         "metrics": [_figures(c, redact) for c in part.cells if not c.not_scored],
     }
 

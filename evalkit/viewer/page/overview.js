@@ -92,13 +92,13 @@
   function Remarks({ task }) {
     const lines = task.scores.flatMap((score, run) =>
       score
-        ? [score.why, score.comparable && `Not comparable: ${score.comparable}`, ...(score.stamps || []), ...[].concat(score.remarks || [])]
+        ? [score.why, ...(score.doubts || []), score.comparable && `Not comparable: ${score.comparable}`, ...(score.stamps || []), ...[].concat(score.remarks || [])]
             .filter(Boolean)
             .map((text) => [run, text])
         : [],
     );
     if (!lines.length) return null;
-    const item = ([run, text]) => html`<li>${evalkit.runs.length > 1 && html`<${RunName} run=${run} />: `}${visible(text)}</li>`;
+    const item = ([run, text]) => html`<li class=${task.scores[run].doubts?.includes(text) ? "warn" : ""}>${evalkit.runs.length > 1 && html`<${RunName} run=${run} />: `}${visible(text)}</li>`;
     return html`<ul class="remarks">${lines.slice(0, MAIN).map(item)}</ul>
       ${lines.length > MAIN && html`<details class="remarks"><summary>${plural(lines.length - MAIN, "more remark")}</summary><ul>${lines.slice(MAIN).map(item)}</ul></details>`}`;
   }
