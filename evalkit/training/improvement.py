@@ -29,6 +29,15 @@ class Best:
         self._last = ""
         self._before: tuple[ModelRuns | None, str, int, int] = None, "", 0, 0
 
+    def take_up(self, folders: Sequence[RunFolder], improvements: int, since: int) -> None:
+        """Goes on where an earlier session of a training ended: these are the runs of the best then."""
+        found = [scored_run.of_run(folder) for folder in folders if scores_of(folder)]
+        whole = {run.task: run for run in found if not run.early}
+        self.improvements, self.since = improvements, since
+        if whole:
+            self.name = found[0].name
+            self.runs = ModelRuns(self.name, whole)
+
     def shown(self, folders: Sequence[RunFolder]) -> list[Score]:
         """The scores of an evaluation as one curve shows them: where a sequential test stopped a task, what
         it would be on all samples of the best."""
