@@ -274,3 +274,21 @@ def test_samples_that_say_nothing_make_nothing_surer(name: str) -> None:
     more, _ = of([there] * 6 + [empty], [found] * 7)
     assert more[0] is not None
     assert more[0] < 1
+
+
+@pytest.mark.parametrize("name", ["coco_ap", "detection_f1"])
+def test_many_samples_that_say_nothing_are_not_many_samples(name: str) -> None:
+    """Thirty images with an object, 21 found: a hundred without one bring no bootstrap of thirty."""
+    metric: Metric = registry.make("metrics", name)
+    box = {"category": "cat", "box": (10, 10, 50, 50), "area": 2500, "iscrowd": 0}
+    there = {"size": (100, 100), "categories": ("cat",), "objects": [box]}
+    found = [(Box(0.1, 0.1, 0.6, 0.6, "cat"),) if n % 10 < 7 else () for n in range(30)]
+
+    def of(silent: int) -> Any:
+        targets = [{**there, "image_id": n} for n in range(30)]
+        targets += [{**there, "image_id": 30 + n, "objects": []} for n in range(silent)]
+        rows = metric.rows([*found, *[()] * silent], targets)
+        return intervals.interval(metric, rows, list(range(len(targets))))
+
+    assert of(0)[2] == "exact"
+    assert of(100) == of(0)

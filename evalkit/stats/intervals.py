@@ -95,11 +95,11 @@ def _of_mean(values: Floats, index: Ints, least: float, most: float | None, in_p
 def _of_any(metric: Metric, rows: Rows, index: Ints, method: str) -> Interval:
     """Of any function of clusters: the bootstrap's, where enough of them carry its spread. AP of fewer than
     `FEW` images is too high as a rule (few false positives, a coarse curve), which no resampling shows."""
-    groups = int(index.max()) + 1
+    groups, several = int(index.max()) + 1, isinstance(rows, list)
     size, changes = effective_size(metric, rows, index), _changes(metric, rows, index)
     carried = carriers(changes) if changes is not None else _alone(metric, rows, index)
-    if min(size, carried) >= FEWEST and (groups >= FEW or not isinstance(rows, list)):
-        low, high = percentiles(resampled(metric, rows, index), groups)
+    if min(size, carried) >= FEWEST and (size >= FEW or not several):
+        low, high = percentiles(resampled(metric, rows, index), int(size) if several else groups)
         return low, high, method
     if metric.maximum is None:
         return _NONE
@@ -132,14 +132,16 @@ def carriers(changes: Floats) -> float:
 
 
 def _changes(metric: Metric, rows: Rows, index: Ints) -> Floats | None:
-    """The score without each cluster (the jackknife); None of AP over many images, where it takes long."""
+    """The score without each cluster (the jackknife), of many images without each that says anything; None of
+    AP over many of these, where it takes long."""
     groups = int(index.max()) + 1
     if not isinstance(rows, list):
         sums = cluster_sums(rows, index)
         return np.nan_to_num(metric.value(sums.sum(axis=0) - sums))
-    if groups >= FEW:
+    some = np.arange(groups) if groups < FEW else np.unique(index[~metric.silent(rows)])
+    if len(some) >= FEW:
         return None
-    return np.nan_to_num([metric.reduce(rows, (index != g).astype(np.int64)) for g in range(groups)])
+    return np.nan_to_num([metric.reduce(rows, (index != g).astype(np.int64)) for g in some])
 
 
 def _alone(metric: Metric, rows: Rows, index: Ints) -> int:
