@@ -180,7 +180,8 @@ def detected(tmp_path: Path, model: Stub) -> Path:
 
 
 @pytest.mark.usefixtures("detected")
-def test_a_table_of_classes(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_table_of_classes(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("evalkit.report.columns.SHEET", 200)  # else it is cut into parts
     capsys.readouterr()
     assert main(["table", "results", "--per", "class"]) == 0
     out = capsys.readouterr().out.splitlines()
