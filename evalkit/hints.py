@@ -14,7 +14,7 @@ from typing import Any
 _WORDS = {
     bool: "True or False",
     int: "a whole number",
-    float: "a number such as 0.1",
+    float: "a number such as 100 or 0.1",
     str: "text",
     Path: "a path",
     dict: "a mapping",

@@ -301,11 +301,20 @@ def lines(tmp_path: Path) -> Path:
     return file
 
 
-def test_the_command(lines: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A random model: whatever it says is written, read and honoured, and what it said before is kept."""
+def test_the_command(
+    lines: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A random model, to which all data is foreign: nothing is written. Where that is overlooked, whatever it
+    says is written, read and honoured, and what it said before is kept."""
     folder = tiny.build(tmp_path / "mine", 1)
     (folder / "evalkit.yaml").write_text("protocol: hf\nclass_order: alphabetical\n")
     words = ["doctor", "--protocol-of", str(folder), "--data", str(lines), "--device", "cpu"]
+    assert main([*words, "--write"]) == 0
+    out, err = capsys.readouterr()
+    assert "hardly trained on such prompts" in out
+    assert "newline: " not in out
+    assert (folder / "evalkit.yaml").read_text() == "protocol: hf\nclass_order: alphabetical\n"
+    monkeypatch.setattr(detective, "FOREIGN", 100.0)
     assert main([*words, "--write"]) == 0
     out, err = capsys.readouterr()
     assert "16 known answers about 16 images" in out

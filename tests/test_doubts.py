@@ -16,6 +16,7 @@ from test_layouts import lines, locations, xml
 
 from evalkit.cli.main import main
 from evalkit.data import same_images
+from evalkit.tasks.layouts.reading import LICENSE
 from evalkit.tasks.layouts.recognise import recognise
 
 SHADES = {"train": {"a": 1, "b": 2, "c": 3}, "test": {"d": 2, "e": 4, "f": 4}}
@@ -248,6 +249,12 @@ def test_doubts_are_said_kept_and_shown(
     changed = ["--set", "data.split=other", "--name", "n"]
     assert main(["run", "--model", "replay:answers.jsonl", *again, *changed]) == 0  # nobody knows its files
     assert "is in train too" not in capsys.readouterr().err
+    own = tmp_path / "own.yaml"  # below the root of a task that was not made of it may lie all data there is
+    own.write_text((tmp_path / "results/tasks/pets_test.yaml").read_text().replace(LICENSE, "mine"))
+    (tmp_path / "pets" / "train" / "b.png").write_bytes(known)
+    assert main([*run, "--tasks", "own.yaml", "--data-root", "pets"]) == 0
+    assert "is in train too" not in capsys.readouterr().err
+    picture(tmp_path / "pets" / "train" / "b.png", 9)
     assert main([*run, "--data", "pets"]) == 0
     assert len(json.loads((folder / "run.json").read_text())["data"]["doubts"]) == 1
 

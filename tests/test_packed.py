@@ -22,8 +22,10 @@ from stub import colours
 from stub_runs import go, right
 
 from evalkit import registry
+from evalkit.data.by_name import Index, Mapped
 from evalkit.data.columns import Columns
-from evalkit.data.packed import Index, Mapped, Packer, Samples, Texts
+from evalkit.data.packed import Packer, Samples
+from evalkit.data.sequences import Texts
 from evalkit.evaluation import score
 from evalkit.evaluation.given import read_predictions
 from evalkit.runs import journal

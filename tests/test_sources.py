@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -93,6 +94,20 @@ def test_missing_data_says_all(tmp_path: Path) -> None:
         assert part in str(caught.value)
     with pytest.raises(DataError, match=r"no data root is set; name the folder that holds a\.json"):
         sources.locate(asked, [])
+
+
+def test_a_data_root_too_deep_or_too_high_is_named(tmp_path: Path) -> None:
+    asked = task({"path": "docs/a.json", "images": "docs/a"}, {"path": "b.json"})
+    data = tmp_path / "my data"
+    (data / "docs").mkdir(parents=True)
+    with pytest.raises(DataError, match=re.escape(f"{data}/docs/a.json, {data}/docs/a; or {data}/b.json;")):
+        sources.locate(asked, [data])
+    (data / "docs" / "a").mkdir()
+    (data / "docs" / "a.json").touch()
+    for wrong in (data / "docs", data / "docs" / "a", tmp_path):
+        with pytest.raises(DataError, match=re.escape(f"but below {data}: --data-root '{data}'")):
+            sources.locate(asked, [wrong])
+    assert sources.locate(asked, [data]).root == data
 
 
 def test_digests_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, overload
 
-from evalkit.data.packed import Values
+from evalkit.data.sequences import Values
 
 _KINDS = 1024  # of different keys; the keys of further ones are kept with each
 

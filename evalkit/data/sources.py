@@ -9,6 +9,7 @@ import functools
 import itertools
 import os
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,7 +132,7 @@ def locate(task: Task, roots: Sequence[Path]) -> Source:
     for state in states:
         if state.complete:
             return Source(root=state.root, entry=state.entry, task=task.name)
-    tried = [str(path) for state in states for path in state.missing.values() if not state.note]
+    tried = [", ".join(map(str, state.missing.values())) for state in states if not state.note]
     tried += [state.note for state in states if state.note]
     where = f"; get it from {task.homepage}" if task.homepage else ""
     terms = f" ({task.license})" if task.license else ""
@@ -143,12 +144,29 @@ def locate(task: Task, roots: Sequence[Path]) -> Source:
             f"{task.name}: no data root is set; name the folder that holds {names[0]} with {folder}"
             f"{where}{terms}"
         )
+    if (near := _near(task, roots)) is not None:
+        raise DataError(
+            f"{task.name}: data not found below {', '.join(map(str, roots))}, but below {near}: "
+            f"--data-root {shlex.quote(str(near))}"
+        )
     raise DataError(
-        f"{task.name}: data not found; missing: {', '.join(dict.fromkeys(tried)) or 'any source'}{where}"
+        f"{task.name}: data not found; missing: {'; or '.join(dict.fromkeys(tried)) or 'any source'}{where}"
         f"{terms}; name its folder with {folder}"
     )
 
 
+def _near(task: Task, roots: Sequence[Path]) -> Path | None:
+    """The folder a level or two above a data root, or just below it, that holds the task's data whole: a
+    dataset's own folder is often named in place of the one that it lies in."""
+    for root in (root.absolute() for root in roots):
+        inner = sorted(os.listdir(root))[:_ENTRIES] if os.access(root, os.R_OK) and root.is_dir() else []
+        for path in (*root.parents[:2], *(root / name for name in inner)):
+            if any(state.complete for state in status(task, [path])):
+                return path
+    return None
+
+
+_ENTRIES = 50  # of a data root, which may be one themselves
 _WINDOWS = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 
 

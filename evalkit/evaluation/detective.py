@@ -70,6 +70,9 @@ class Factor:
         return len(self.distinct) > 1 and len(self.left) == 1 and not alike
 
 
+FOREIGN = 1.0  # nats a token
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What was found. `ends` is the mean probability of the end token after an answer, with its interval."""
@@ -80,6 +83,12 @@ class Verdict:
     samples: int
     clusters: int
     comparisons: int
+    nats: float = 0.0  # a token, that the known answers cost under the best conventions
+
+    @property
+    def foreign(self) -> bool:
+        """Whether the answers are so unlikely that the checkpoint was not trained on such data."""
+        return self.nats > FOREIGN
 
     @property
     def told(self) -> dict[str, Any]:
@@ -167,7 +176,9 @@ def verdict(
     half = _quantile(groups, every) * intervals.cluster_error(likely, index) if groups > 1 else 1.0
     mean = float(likely.mean())
     found = tuple(factors[name] for name in FACTORS)
-    return Verdict(best, found, (mean, mean - half, mean + half), len(ends), groups, every)
+    return Verdict(
+        best, found, (mean, mean - half, mean + half), len(ends), groups, every, -float(score(best).mean())
+    )
 
 
 def _kinds(name: str, best: Conventions, same: Callable[[Conventions], Any]) -> dict[Any, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evalkit.data.packed import Index
+from evalkit.data.by_name import Index
 from evalkit.errors import ResultsError
 from evalkit.evaluation.plan import Plan, requests
 from evalkit.runs import store

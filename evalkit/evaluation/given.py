@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evalkit.data import answers, packed, sources
+from evalkit.data import answers, sequences, sources
 from evalkit.data.packed import Samples
 from evalkit.errors import DataError, ImageError, UserError, nearest
 from evalkit.evaluation import plan as planning
@@ -67,7 +67,7 @@ class Texts(Mapping[str, Prediction]):
     def __init__(self, samples: Samples, task: Task | None) -> None:
         self._samples, self._task = samples, task
         self._names, self._places = samples.ids, samples.by_id()
-        self._texts = packed.Texts()
+        self._texts = sequences.Texts()
         self._at = array("q", [-1]) * len(samples)  # by sample, where among the texts its answer is
 
     def add(self, where: str, name: str, text: str) -> None:

@@ -71,7 +71,7 @@ def investigate(options: DoctorOptions) -> Report:
     ends = answers.likelihood(best).end
     found = detective.verdict(score, answers.inputs, best, ends, [k.cluster for k in chosen])
     text = "\n".join(lines(found, stated, options.protocol_of or ""))
-    return Report(text, found, _write(options, model, found) if options.write else None)
+    return Report(text, found, _write(options, model, found) if options.write and not found.foreign else None)
 
 
 def _model(options: DoctorOptions) -> PaliGemma:
@@ -141,6 +141,14 @@ def lines(found: Verdict, stated: Conventions, called: str) -> list[str]:
     ]
     made += [f"  {each.name:<16} {_line(each)}" for each in found.factors]
     made.append(f"  {'eos':<16} {_ends(found)}")
+    made.append(f"under the best of these the known answers cost {found.nats:.2f} nats a token")
+    if found.foreign:
+        return [
+            *made,
+            "warning: that is much, so the checkpoint was hardly trained on such prompts and answers, and "
+            "what is sure says how it reads what is new to it; give its training data. Nothing goes to "
+            "evalkit.yaml",
+        ]
     against = {k: v for k, v in stated.said.items() if k in told and told[k] != v}
     for name, value in against.items():
         made.append(f"  evalkit.yaml says {name}: {_yaml(value)}, the answers {_yaml(told[name])}")

@@ -18,7 +18,8 @@ from typing import Any
 
 from evalkit import conventions, reading
 from evalkit.data import sources
-from evalkit.data.packed import Requests, Samples
+from evalkit.data.packed import Samples
+from evalkit.data.sequences import Requests
 from evalkit.errors import Damaged, DataError, ResultsError
 from evalkit.evaluation.stamps import Shown
 from evalkit.runs.journal_lines import Entry

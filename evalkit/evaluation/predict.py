@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from evalkit import __version__, provenance, registry
-from evalkit.data.packed import Index, Samples
+from evalkit.data.by_name import Index
+from evalkit.data.packed import Samples
 from evalkit.errors import (
     Damaged,
     DataError,

@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from evalkit.data import containers, sources
-from evalkit.data.packed import Index, Texts
+from evalkit.data.by_name import Index
+from evalkit.data.sequences import Texts
 from evalkit.errors import ImageError
 from evalkit.files import settled_state
 from evalkit.runs.journal_lines import Entry

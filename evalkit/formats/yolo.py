@@ -13,8 +13,8 @@ from typing import Any, ClassVar, NamedTuple
 
 from evalkit import door
 from evalkit.data import yolo
-from evalkit.data.packed import Values
 from evalkit.data.records import path_of
+from evalkit.data.sequences import Values
 from evalkit.errors import DataError, ImageError
 from evalkit.geometry import segmentations
 from evalkit.types import Format, ImageRef, Remarks, Sample, Size, Source

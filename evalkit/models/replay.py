@@ -12,7 +12,8 @@ from typing import Any
 
 from evalkit import door
 from evalkit.data import answers, sources
-from evalkit.data.packed import Mapped, Requests
+from evalkit.data.by_name import Mapped
+from evalkit.data.sequences import Requests
 from evalkit.errors import DataError, ImageError, ModelError
 from evalkit.files import settled_state
 from evalkit.images import prepare

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
-from evalkit.data.packed import Named
+from evalkit.data.by_name import Named
 from evalkit.errors import ResultsError
 from evalkit.files import refusals
 from evalkit.runs import content

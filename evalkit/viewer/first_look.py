@@ -119,9 +119,8 @@ def _doubted(found: Assembled, run: OfRun) -> Said:
     """Annotations that are probably wrong."""
     n = int((np.nan_to_num(found.collector.suspect) >= SURE).sum())
     if n:
-        text = (
-            f"{n:,} annotation{'s are' if n > 1 else ' is'} probably wrong: sure answers speak against them"
-        )
+        are, them = ("s are", "them") if n > 1 else (" is", "it")
+        text = f"{n:,} annotation{are} probably wrong: sure answers speak against {them}"
         yield min(0.02, n / max(1, run.n)), text, f"suspect={SURE:g}..&sort=suspect:desc"
 
 

@@ -89,6 +89,10 @@ class Reading:
         )
 
 
+LICENSE = "your own data"
+"""Of a task that was made of what lies in a folder; by it such a task is known later."""
+
+
 def task(
     verb: str, *, about: str, spelled: str, split: str, source: Mapping[str, Any], prompt: str, tokens: int,
     answers: Sequence[str] = (),
@@ -100,7 +104,7 @@ def task(
     return {
         "version": 1,
         "about": about,
-        "license": "your own data",
+        "license": LICENSE,
         "data": {"format": spelled, "split": split or "all", "sources": [dict(source)]},
         "prompt": prompt,
         "protocol": "hf",
