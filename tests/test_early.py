@@ -194,6 +194,19 @@ def test_a_baseline_that_cannot_serve_is_said_before_anything_runs(
     assert not Path("results").exists()
 
 
+def test_a_baseline_of_other_samples_is_said_before_anything_runs(
+    data: Path, base: Path, poor: list[Weighted], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ids = scored_run.read(str(base))[0].ids
+    for name, some in (("first", ids[:40]), ("others", ids[40:80])):
+        (tmp_path / name).write_text("\n".join(some))
+    few = ["--ids", str(tmp_path / "first"), "--output-path", str(tmp_path / "few")]
+    assert main([*words(data, base), *few]) == 0
+    more = ["--until-decided", "--ids", str(tmp_path / "others")]
+    assert main(words(data, tmp_path / "few", *more)) == 2
+    assert "has none of the samples that are asked for" in capsys.readouterr().err
+
+
 def test_what_another_process_answered_meanwhile_is_looked_at_and_not_asked(
     data: Path, base: Path, poor: list[Weighted], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from stub import colours
-from stub_runs import go, right
+from stub_runs import go, right, wrong_at
 
 from evalkit.comparison.partial import completed
 from evalkit.runs import scored_run
 from evalkit.runs.scored_run import ScoredRun
 from evalkit.runs.store import RunFolder
+from evalkit.training.improvement import Best
 from evalkit.types import Request, Score
 
 NAME = "exact_match"
@@ -68,6 +71,27 @@ def test_what_is_no_mean_and_what_has_other_samples_is_left_out(whole: ScoredRun
     rows = np.array(whole.rows[spelled]) * [1, 2]
     assert completed(replace(whole, rows={spelled: rows}), whole) == []
     assert completed(replace(whole, rows={spelled: [{} for _ in whole.ids]}), whole) == []
+
+
+def test_a_sample_more_ends_no_comparison_in_a_training(tmp_path: Path) -> None:
+    """As where one image could not be read at one step."""
+    data = colours(tmp_path / "data", images=100)
+
+    def at(step: int, share: float, **more: Any) -> list[RunFolder]:
+        return [RunFolder(go(data, tmp_path / "out", f"t-checkpoint-{step}", wrong_at(share), **more))]
+
+    best = Best()
+    assert best.look(at(1, 0.6, limit=99))
+    assert best.look(at(2, 0.1))
+    assert not best.look(at(3, 0.1))
+    assert str(best) == "best so far t-checkpoint-2, 1 without a significant improvement"
+    assert best.look(at(4, 0.9, overrides={"prompt": "what colour is it?"}))
+    assert str(best).startswith(
+        "best so far t-checkpoint-4, not compared with those before: colours_test: prompt"
+    )
+    assert (best.improvements, best.since) == (3, 0)
+    assert not best.look(at(5, 0.9, overrides={"prompt": "what colour is it?"}))
+    assert "not compared" not in str(best)
 
 
 def test_intervals_hold_what_they_say() -> None:

@@ -280,6 +280,14 @@ def test_watch_tells_each_checkpoint_as_a_step(
     ]  # fmt: skip
 
 
+def test_the_same_again_is_not_told(kept: Kept) -> None:
+    report = trackers.Reporter(["wandb"], Path())
+    first = Told("ft", 40, "t", "t.ft", {"t/m": 0.5}, "signed", ())
+    for told in (first, replace(first, task="u"), first, replace(first, numbers={"t/m": 0.6}), first):
+        report(told)
+    assert [(t.task, t.numbers["t/m"]) for t in kept.told] == [("t", 0.5), ("u", 0.5), ("t", 0.6), ("t", 0.5)]
+
+
 def test_a_fault_of_a_tracker_is_told_and_nothing_else_ends(
     words: list[str], kept: Kept, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

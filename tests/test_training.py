@@ -60,7 +60,7 @@ class Tracker(transformers.TrainerCallback):  # type: ignore[misc]
         self.logged.append((state.global_step, dict(logs)))
 
 
-def trained(model: Any, tmp_path: Path, *callbacks: Any, **options: Any) -> Any:
+def trained(model: Any, tmp_path: Path, *callbacks: Any, resume: bool = False, **options: Any) -> Any:
     """A trainer after six steps of this model."""
     settings = {
         "output_dir": str(tmp_path / "my-finetune"), "max_steps": 6, "per_device_train_batch_size": 2,
@@ -71,7 +71,7 @@ def trained(model: Any, tmp_path: Path, *callbacks: Any, **options: Any) -> Any:
         model=model, args=transformers.TrainingArguments(**settings), train_dataset=Lines(),
         eval_dataset=Lines(), processing_class=live.processor(), callbacks=list(callbacks),
     )  # fmt: skip
-    trainer.train()
+    trainer.train(resume_from_checkpoint=resume)
     return trainer
 
 
@@ -298,6 +298,23 @@ def test_the_best_checkpoint_by_significant_improvements(
     )  # fmt: skip
     assert Path(trainer.state.best_model_checkpoint).name == "checkpoint-4"
     assert trainer.state.best_metric == 2
+
+
+def test_a_resumed_training_goes_on_with_its_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a count of its own the next improvement would not be the Trainer's best: that knows of one."""
+    Says(monkeypatch, {2: 3, 4: 2, 6: 19})
+    options: dict[str, Any] = {
+        "eval_strategy": "steps", "eval_steps": 2, "save_strategy": "steps", "save_steps": 2,
+        "metric_for_best_model": "evalkit/improvements",
+    }  # fmt: skip
+    trained(live.model(), tmp_path, made(tmp_path), max_steps=4, **options)
+    given = made(tmp_path)
+    trainer = trained(live.model(), tmp_path, given, resume=True, **options)
+    key = "eval_evalkit/improvements"
+    told = {entry["step"]: entry[key] for entry in trainer.state.log_history if key in entry}
+    assert told == {2: 1, 4: 1, 6: 2}
+    assert Path(trainer.state.best_model_checkpoint).name == "checkpoint-6"
+    assert (given.best.name, given.best.since) == ("my-finetune-checkpoint-6", 0)
 
 
 def test_without_patience_nothing_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,8 +70,8 @@ def run(
     A stopped run says so in run.json ("early") and its coverage; asked again, it replays its blocks
     from the journal and comes to the same decision without a model. With `best`, the base is the best so
     far: only what is not ahead of it stops, so that another best has all samples, and as soon as it is
-    certain not to be better by the margin. Raises UserError, before
-    anything runs, for a task without a baseline or an additive metric.
+    certain not to be better by the margin. Raises UserError, before anything runs, for a task without a
+    baseline, samples of it or an additive metric.
     """
     datasets, alpha = session.datasets, ALPHA / len(plans)
     watches = [_Watch(p, again(p, datasets), base.get(p.task.name), margin, alpha, best) for p in plans]
@@ -144,6 +144,11 @@ class _Watch:
             zip(base.ids, np.asarray(base.rows[registry.spell(self.metric)])[:, 0], strict=True)
         )
         wanted = set(plan.wanted) & self.before.keys()
+        if not wanted:
+            raise UserError(
+                f"{plan.task.name}: --against {base.run}: has none of the samples that are asked for; run "
+                "the baseline on the same ones"
+            )
         self.samples = {s.id: s for s in data.samples if s.id in wanted}
         self.order = _permuted(list(self.samples.values()), plan.selection.seed)
         sizes = [len(c) for c in self.order]
@@ -220,9 +225,9 @@ class _Watch:
 
 
 def possible(plan: Plan, base: Mapping[str, ScoredRun]) -> bool:
-    """Whether a task has a baseline, and its first metric is a mean over samples."""
+    """Whether a task has a baseline with some of its samples, and its first metric is a mean over samples."""
     found = base.get(plan.task.name)
-    if found is None:
+    if found is None or set(plan.wanted).isdisjoint(found.ids):
         return False
     try:
         spelled = _additive(plan, found)[1]

@@ -87,11 +87,17 @@ class Reporter:
         """Raises UserError for a package that is not there."""
         self._trackers = {name: opened(name, output / name) for name in dict.fromkeys(names)}
         self._without = set(without_numbers)
+        self._last: dict[tuple[str, str], tuple[Any, ...]] = {}  # by curve and task, what was told
 
     def __bool__(self) -> bool:
         return bool(self._trackers)
 
     def __call__(self, told: Told) -> None:
+        """Tells what is new: a step whose other tasks are answered to their end comes again."""
+        known = told.step, told.run, dict(told.numbers), told.signature
+        if self._last.get((told.series, told.task)) == known:
+            return
+        self._last[told.series, told.task] = known
         for name, tracker in self._trackers.items():
             with only_told(name):
                 tracker.tell(told, name not in self._without)

@@ -79,6 +79,21 @@ class TrainerCallback(Callback):  # type: ignore[misc, no-any-unimported]
         self.evaluator.report_to(args.report_to)
         self.evaluator.judged |= str(args.metric_for_best_model).endswith(IMPROVEMENTS)
         self._handler = _handler()
+        if self.evaluator.judged and state.is_world_process_zero:
+            self._take_up(state)
+
+    def _take_up(self, state: Any) -> None:
+        """Of a resumed training, what its earlier sessions found."""
+        key = f"{PREFIX}{IMPROVEMENTS}"
+        every = ((entry["step"], entry.get(key, math.nan)) for entry in state.log_history)
+        told = {step: int(n) for step, n in every if math.isfinite(n)}  # none of a failed evaluation
+        if not told:
+            return
+        best = min(step for step, n in told.items() if n == max(told.values()))
+        try:
+            self.evaluator.take_up(best, told[best], sum(step > best for step in told))
+        except UserError as error:
+            say(f"evalkit: the best so far is not known, it is judged anew: {error}")
 
     def on_train_end(self, args: Any, state: Any, control: Any, **known: Any) -> None:
         """Closes what `report_to` opened."""

@@ -20,6 +20,7 @@ from evalkit.options.fields import Names, OptionError, Paths, flags, names, path
 from evalkit.options.groups import TRACKERS
 from evalkit.options.model import MODEL_OPTIONS
 from evalkit.options.verbs import RunOptions
+from evalkit.runs import store
 from evalkit.runs.store import RunFolder
 from evalkit.tasks.dataset import Dataset
 from evalkit.trackers import Reporter
@@ -141,6 +142,17 @@ class Evaluator:
             any(run.record.get("early") for run in runs),
             (self.best.name, self.best.since, self.best.improvements),
         )
+
+    def take_up(self, step: int, improvements: int, since: int) -> None:
+        """Goes on where an earlier session of this training ended, whose best was that of `step`. Its runs
+        are in the output folder; of a task that has several it is the last that was begun."""
+        output, model = Path(self._options.output_path), f"{self.name}-checkpoint-{step}"
+        there = store.find([output]) if output.exists() else []
+        mine = [(folder, folder.read_run() or {}) for folder in there if f".{model}." in folder.name]
+        mine.sort(key=lambda one: str(one[1].get("sessions", [{}])[-1].get("started")))
+        last = {run["task"]: folder for folder, run in mine if run.get("model") == model}
+        with self._own_code():
+            self.best.take_up([*last.values()], improvements, since)
 
     def report_to(self, others: Iterable[str]) -> None:
         """Trackers that know the scores already (a Trainer's) are shown the samples; where `report_to` was

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 
 from evalkit.comparison import partial
 from evalkit.comparison.compare import ModelRuns, compare
+from evalkit.comparison.trend import comparable
 from evalkit.runs import scored_run
 from evalkit.runs.scored_run import ScoredRun
 from evalkit.runs.store import RunFolder, scores_of
 from evalkit.types import Score
+
+SHARED = ("samples",)  # may differ
 
 
 class Best:
@@ -22,8 +25,18 @@ class Best:
         self.name = ""
         self.since = 0
         self.improvements = 0  # the first evaluation among them
+        self.apart = ""  # why the last evaluation could not be compared with the best before it
         self._last = ""
         self._before: tuple[ModelRuns | None, str, int, int] = None, "", 0, 0
+
+    def take_up(self, folders: Sequence[RunFolder], improvements: int, since: int) -> None:
+        """Goes on where an earlier session of a training ended: these are the runs of the best then."""
+        found = [scored_run.of_run(folder) for folder in folders if scores_of(folder)]
+        whole = {run.task: run for run in found if not run.early}
+        self.improvements, self.since = improvements, since
+        if whole:
+            self.name = found[0].name
+            self.runs = ModelRuns(self.name, whole)
 
     def shown(self, folders: Sequence[RunFolder]) -> list[Score]:
         """The scores of an evaluation as one curve shows them: where a sequential test stopped a task, what
@@ -40,7 +53,8 @@ class Best:
         return found
 
     def look(self, folders: Sequence[RunFolder]) -> bool:
-        """Whether these runs are the best now. The last ones again, with more samples, take their place."""
+        """Whether these runs are the best now. The last ones again, with more samples, take their place. What
+        cannot be compared with the best (its data was changed) is judged anew from here."""
         found = [scored_run.of_run(folder) for folder in folders if scores_of(folder)]
         if not found:
             return False
@@ -49,7 +63,8 @@ class Best:
             self.runs, self.name, self.since, self.improvements = self._before
         self._last, self._before = runs.name, (self.runs, self.name, self.since, self.improvements)
         stopped = any(run.early for run in found)  # what a sequential test stopped is no better
-        if self.runs is not None and (stopped or not _better(self.runs, runs)):
+        self.apart = "" if self.runs is None else _apart(self.runs, runs)
+        if self.runs is not None and not self.apart and (stopped or not _better(self.runs, runs)):
             self.since += 1
             return False
         self.runs, self.name, self.since = runs, runs.name, 0
@@ -69,13 +84,24 @@ class Best:
 
     def __str__(self) -> str:
         after = f", {self.since} without a significant improvement" * bool(self.since)
-        return f"best so far {self.name or 'nothing yet'}{after}"
+        apart = f", not compared with those before: {self.apart}" * bool(self.apart)
+        return f"best so far {self.name or 'nothing yet'}{after}{apart}"
+
+
+def _apart(before: ModelRuns, now: ModelRuns) -> str:
+    """Why nothing of the two can be compared; '' where something can."""
+    known, apart = comparable([*now.runs.values()], before.runs, SHARED)
+    return "" if known else next((f"{task}: {why}" for task, why in apart.items()), "no task in common")
 
 
 def _better(before: ModelRuns, now: ModelRuns) -> bool:
+    """On the samples that both have: an image that cannot be read once is no end of all comparison."""
     if not any(_ahead(before.runs[task], now.runs[task]) for task in now.runs.keys() & before.runs.keys()):
         return False  # most evaluations end here, without hundreds of resamples
-    found = compare(before, now)
+    known, _ = comparable([*now.runs.values()], before.runs, SHARED)
+    if not known:
+        return False
+    found = compare(before, ModelRuns(now.name, known), SHARED)
     return found.count("won") > 0 and found.count("lost") == 0
 
 
