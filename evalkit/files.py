@@ -68,9 +68,9 @@ def refusals(path: Path) -> Iterator[None]:
                 "the disk is full; free some room and run the same command again, and it continues from here"
             )
         elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            why = "may not be written; choose another folder with --output_path"
+            why = "may not be written; choose another folder with --output-path"
         elif error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
-            why = "there is a file where a folder is needed, or the reverse; choose another --output_path"
+            why = "there is a file where a folder is needed, or the reverse; choose another --output-path"
         else:
             why = f"cannot be written: {error.strerror or error}"
         raise ResultsError(f"{path}: {why}") from error

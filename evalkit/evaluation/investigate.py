@@ -136,8 +136,8 @@ def lines(found: Verdict, stated: Conventions, called: str) -> list[str]:
     told = found.told
     made = [
         f"{called}: what it was trained with, by {found.samples} known answers about {found.clusters} images",
-        "(nats a token by which answers are less likely; 95 % intervals over all "
-        f"{found.comparisons} comparisons, by Holm's procedure)",
+        f"(nats a token by which answers are less likely, {detective.MOST} at most for one; 95 % intervals "
+        f"over all {found.comparisons} comparisons, by Holm's procedure)",
     ]
     made += [f"  {each.name:<16} {_line(each)}" for each in found.factors]
     made.append(f"  {'eos':<16} {_ends(found)}")

@@ -177,7 +177,7 @@ def recorded(folder: RunFolder, digest: str) -> tuple[dict[str, Any] | None, str
     if run is not None and run["digest"] != digest:
         raise ResultsError(
             f"{folder.path}: holds another run, {run['task']}.{run['model']}.{run['digest'][:8]}; rename it "
-            "back to that, or use another --output_path"
+            "back to that, or use another --output-path"
         )
     return run, ""
 

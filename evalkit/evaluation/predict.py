@@ -391,5 +391,5 @@ def check_resume(plan: Plan, session: Session) -> None:
             if old is not None and old != version:
                 raise ResultsError(
                     f"{plan.folder.path}: was begun with {library} {old}, here is {version}; "
-                    "add --resume-across to go on all the same, or use another --output_path"
+                    "add --resume-across to go on all the same, or use another --output-path"
                 )

@@ -108,7 +108,7 @@ def _of_split(run: dict[str, Any], rows: Sequence[Published], named: Named | Non
     if facts.reported_on(task):
         if named is not None and named.released:
             yield "≠", "trained on", "the released fine-tune saw this split in training"
-        else:
+        elif rows:
             yield (
                 "?",
                 "trained on",

@@ -256,7 +256,7 @@ class Journal:
             except BlockingIOError:
                 raise ResultsError(
                     f"{self.path}: another process is writing this run; wait for it, or use another "
-                    "--output_path"
+                    "--output-path"
                 ) from None
             self._end_last_line(file)
             opened.pop_all()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit import own_code, registry, strict_yaml
-from evalkit.errors import UserError, nearest
+from evalkit.errors import UserError, meant, nearest
 from evalkit.files import shipped
 from evalkit.tasks import calls, schema
 from evalkit.types import Metric, Preparation, Sample, Task
@@ -74,7 +74,8 @@ def expand(wanted: Iterable[str], extra: Iterable[Path] = ()) -> list[str]:
                 raise UserError(f"--tasks: no task matches '{name}'; `evalkit list tasks` shows them all")
             found.update(dict.fromkeys(matching))
         else:
-            raise UserError(f"--tasks: no task or suite '{name}'{nearest(name, [*tasks, *groups])}")
+            near = meant(name, [*tasks, *groups]) or "; `evalkit list tasks` shows them all"
+            raise UserError(f"--tasks: no task or suite '{name}'{near}")
     return list(found)
 
 
