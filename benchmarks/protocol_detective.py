@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from evalkit.options.verbs import DoctorOptions
 from evalkit.types import Conventions
 
 IMAGES = 33  # four answers each: twice the 64 that the detective asks about, and a few
+BOXED = 64  # images with boxes in pixels, one answer each
 STEPS = 120
 USUAL: Mapping[str, Any] = {
     "prompt_mask": "bidirectional", "newline": True, "bos": "prompt", "prompt_case": "kept",
@@ -87,14 +89,18 @@ def main() -> None:
     parser.add_argument("--only", action="append", choices=list(trained_apart.CASES))
     args = parser.parse_args()
     torch.set_num_threads(1)
-    file = args.out / "data" / "lines.jsonl"
+    file, boxes = (args.out / name / "lines.jsonl" for name in ("data", "boxes"))
     if not file.exists():
         trained_apart.write(file.parent, IMAGES)
-    asked = halves(file)
+    if not boxes.exists():
+        trained_apart.write_boxes(boxes.parent, BOXED)
+    lines, coco = halves(file), [boxes.with_name(f"half{i}.json") for i in range(2)]
     print("| trained with | apart by | its convention | named rightly | named wrongly | CPU seconds |")
     print("|---|---|---|---|---|---|")
     for case in args.only or trained_apart.CASES:
-        row, _ = line(case, file, asked, args.out / case.replace(" ", "-").replace(",", ""), args.steps)
+        out = args.out / re.sub(r"[^a-z0-9]+", "-", case)
+        about = (boxes, coco) if trained_apart.CASES[case].bins else (file, lines)
+        row, _ = line(case, *about, out, args.steps)
         print(row, flush=True)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import random
 import shutil
 from collections.abc import Mapping, Sequence
@@ -58,16 +59,32 @@ CASES: Mapping[str, Conventions] = {
     "not antialiased": Conventions(resize="bilinear"),
     "no end token": Conventions(eos=False),
     "causal, no newline, bos first": Conventions(prompt_mask="causal", newline=False, bos="image"),
+    "steps of 1/1023": Conventions(bins=1023),
+    "steps of 1/1024": Conventions(bins=1024),
 }
 
 
 @dataclass(frozen=True)
 class Line:
-    """One training line: image by number, prompt as in the data, answer."""
+    """One training line: image by number, prompt as in the data, answer. Instead of that there may be boxes:
+    class, and y0, x0, y1, x1 as shares of the image."""
 
     image: int
     prompt: str
-    answer: str
+    answer: str = ""
+    boxes: tuple[tuple[str, tuple[float, ...]], ...] = ()
+
+    def said(self, trained: Conventions) -> str:
+        """The answer by a convention: location tokens are rounded in 1,023 steps or cut in 1,024."""
+        if not self.boxes:
+            return self.answer
+        steps = trained.bins or 1023
+        number = round if steps == 1023 else math.floor
+
+        def one(label: str, corners: tuple[float, ...]) -> str:
+            return "".join(f"<loc{min(1023, number(v * steps)):04d}>" for v in corners) + f" {label}"
+
+        return " ; ".join(one(*box) for box in self.boxes)
 
 
 def write(folder: Path, images: int, seed: int = 0) -> Path:
@@ -82,6 +99,46 @@ def write(folder: Path, images: int, seed: int = 0) -> Path:
         _draw(scene, tone).save(folder / f"{number:05d}.png", compress_level=1)
         made += _asked(number, scene, tone, rng)
     return kept(folder / "lines.jsonl", made)
+
+
+def write_boxes(folder: Path, images: int) -> Path:
+    """Images as PNG files, and the boxes of all things on each as lines and, in pixels, as a COCO file for
+    each half of the images: half0.json and half1.json. Returns the file of lines."""
+    folder.mkdir(parents=True, exist_ok=True)
+    made = list[Line]()
+    for number in range(images):
+        scene = _scene(SCENES + number)
+        _draw(scene, number % len(TONES)).save(folder / f"{number:05d}.png", compress_level=1)
+        boxes = []
+        for thing in scene.things:
+            x0, y0, x1, y1 = (min(1.0, max(0.0, v / world.SIZE)) for v in world.box(thing))
+            boxes.append((CLASSES[thing.shape], (y0, x0, y1, x1)))
+        made.append(Line(number, "detect " + " ; ".join(CLASSES.values()), boxes=tuple(boxes)))
+    for half in range(2):
+        content = json.dumps(_coco(made[half * images // 2 : (half + 1) * images // 2]))
+        (folder / f"half{half}.json").write_text(content, encoding="utf-8")
+    return kept(folder / "lines.jsonl", made)
+
+
+def _coco(lines: Sequence[Line]) -> dict[str, Any]:
+    names, annotations = list(CLASSES.values()), list[dict[str, Any]]()
+    for line in lines:
+        for label, (y0, x0, y1, x1) in line.boxes:
+            box = [x0 * WIDTH, y0 * HEIGHT, (x1 - x0) * WIDTH, (y1 - y0) * HEIGHT]
+            annotations.append(
+                {
+                    "id": len(annotations) + 1, "image_id": line.image, "category_id": 1 + names.index(label),
+                    "bbox": box, "area": box[2] * box[3], "iscrowd": 0,
+                }
+            )  # fmt: skip
+    return {
+        "images": [
+            {"id": x.image, "file_name": f"{x.image:05d}.png", "width": WIDTH, "height": HEIGHT}
+            for x in lines
+        ],
+        "annotations": annotations,
+        "categories": [{"id": n, "name": name} for n, name in enumerate(names, 1)],
+    }
 
 
 def _scene(seed: int) -> world.Scene:
@@ -126,7 +183,10 @@ def _asked(number: int, scene: world.Scene, tone: int, rng: random.Random) -> li
 
 def kept(file: Path, made: Sequence[Line]) -> Path:
     """Writes the lines to a file, and returns it."""
-    named = ({"image": f"{x.image:05d}.png", "prefix": x.prompt, "suffix": x.answer} for x in made)
+    named = (
+        {"image": f"{x.image:05d}.png", "prefix": x.prompt, "suffix": x.answer, "boxes": x.boxes}
+        for x in made
+    )
     file.write_text("".join(json.dumps(line) + "\n" for line in named), encoding="utf-8")
     return file
 
@@ -134,7 +194,13 @@ def kept(file: Path, made: Sequence[Line]) -> Path:
 def read(file: Path) -> list[Line]:
     """The lines of such a file."""
     found = (json.loads(line) for line in file.read_text(encoding="utf-8").split("\n") if line)
-    return [Line(int(x["image"][:5]), x["prefix"], x["suffix"]) for x in found]
+    return [
+        Line(
+            int(x["image"][:5]), x["prefix"], x["suffix"],
+            tuple((label, tuple(corners)) for label, corners in x.get("boxes", [])),
+        )
+        for x in found
+    ]  # fmt: skip
 
 
 def features(model: Any, folder: Path, images: int, trained: Conventions) -> torch.Tensor:
@@ -158,7 +224,7 @@ def row(tokenizer: Any, line: Line, trained: Conventions) -> tuple[list[int], li
     bos = [tokenizer.bos_token_id]
     text = conventions.prompt(line.prompt, trained) + ("" if trained.newline is False else "\n")
     where = trained.bos or "prompt"
-    answer = ids(line.answer) + ([] if trained.eos is False else [EOS])
+    answer = ids(line.said(trained)) + ([] if trained.eos is False else [EOS])
     return bos * (where == "image"), bos * (where == "prompt") + ids(text), answer
 
 
