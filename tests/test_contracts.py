@@ -406,7 +406,7 @@ def test_one_line_without_target_costs_itself_only(
     assert run("data/t.yaml") == 0
     err = capsys.readouterr().err
     assert f"warning: t: {told}" in err
-    assert "(n 59, 1 without target)" in err
+    assert "(n 59, 1 not scored)" in err
     (score,) = store.scores_of(store.find([Path("results")])[0])
     assert (score.n, score.value) == (59, 29 / 59)  # line 7 would have been "red", the others of them are 29
     (tmp_path / "p.jsonl").write_text("".join(f'{{"id": "{n}", "text": "red"}}\n' for n in range(60)))

@@ -103,7 +103,10 @@ def fitted(rows: Sequence[Sequence[str]], width: int, keys: int) -> list[str]:
     if _fits(rows, width):
         return aligned(rows)
     rows = [[text_of(cell) for cell in row] for row in clean(rows)]
-    same = [len(rows) > 2 and len({row[i] for row in rows[1:]}) == 1 for i in range(len(rows[0]))]
+    held = [{row[i] for row in rows[1:]} for i in range(len(rows[0]))]
+    for some in held[:keys]:
+        some.discard("")  # as in the row above
+    same = [len(rows) > 2 and len(some) == 1 for some in held]
     alike = [one and (i < keys or rows[1][i] == "n/a") for i, one in enumerate(same)]
     above = ", ".join(f"{name} {rows[1][i]}" for i, name in enumerate(rows[0]) if alike[i] and rows[1][i])
     keys = sum(not said for said in alike[:keys])
@@ -124,9 +127,12 @@ def _fits(rows: Sequence[Row], width: int) -> bool:
 
 
 def _parts(wide: Sequence[int], width: int, keys: int) -> list[list[int]]:
-    """Columns in parts that fit: the first `keys` in every part, at least one other a part."""
+    """Columns in parts that fit: the first `keys` in every part, at least one other a part; one part if names are
+    so long that no other column would fit beside them."""
     head = list(range(keys))
     parts, used = [list(head)], sum(wide[i] + 2 for i in head)
+    if used + min(wide[keys:], default=0) > width:
+        return [list(range(len(wide)))]
     for i in range(keys, len(wide)):
         if len(parts[-1]) > keys and used + wide[i] > width:
             parts.append(list(head))
