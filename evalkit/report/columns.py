@@ -127,8 +127,8 @@ def _fits(rows: Sequence[Row], width: int) -> bool:
 
 
 def _parts(wide: Sequence[int], width: int, keys: int) -> list[list[int]]:
-    """Columns in parts that fit: the first `keys` in every part, at least one other a part; one part if names are
-    so long that no other column would fit beside them."""
+    """Columns in parts that fit: the first `keys` in every part, at least one other a part; one part if names
+    are so long that no other column would fit beside them."""
     head = list(range(keys))
     parts, used = [list(head)], sum(wide[i] + 2 for i in head)
     if used + min(wide[keys:], default=0) > width:
