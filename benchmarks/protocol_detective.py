@@ -99,8 +99,8 @@ def main() -> None:
     print("|---|---|---|---|---|---|")
     for case in args.only or trained_apart.CASES:
         out = args.out / re.sub(r"[^a-z0-9]+", "-", case)
-        about = (boxes, coco) if trained_apart.CASES[case].bins else (file, lines)
-        row, _ = line(case, *about, out, args.steps)
+        boxed = trained_apart.CASES[case].bins is not None
+        row, _ = line(case, boxes if boxed else file, coco if boxed else lines, out, args.steps)
         print(row, flush=True)
 
 
