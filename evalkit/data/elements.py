@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, overload
+from typing import Any
 
-from evalkit.data.sequences import Values
+from evalkit.data.sequences import Made, Values
 
 _KINDS = 1024  # of different keys; the keys of further ones are kept with each
 
 
-class Elements(Sequence[Any]):
+class Elements(Made[Any]):
     """Plain data as JSON has it. The keys of objects are kept once, where many have the same."""
 
     __slots__ = ("_keys", "_known", "_values")
@@ -34,14 +33,9 @@ class Elements(Sequence[Any]):
     def __len__(self) -> int:
         return len(self._values)
 
-    @overload
-    def __getitem__(self, index: int) -> Any: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Any]: ...
-    def __getitem__(self, index: int | slice) -> Any:
-        if isinstance(index, slice):
-            return [self[i] for i in range(len(self))[index]]
-        found = self._values[index]
+    def get(self, i: int) -> Any:
+        """The element at a position from 0."""
+        found = self._values.get(i)
         if type(found) is tuple:  # JSON has none
             return dict(zip(self._keys[found[0]], found[1:], strict=True))
         return found

@@ -3,6 +3,7 @@ bytes. Knows what a request is; no sample, no file and no format."""
 
 from __future__ import annotations
 
+import abc
 import pickle
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -11,6 +12,26 @@ from typing import Any, Generic, TypeVar, overload
 from evalkit.types import Request
 
 T = TypeVar("T")
+
+
+class Made(Sequence[T], Generic[T]):
+    """Values that `get` makes by their position from 0."""
+
+    __slots__ = ()
+
+    @abc.abstractmethod
+    def get(self, i: int) -> T: ...
+
+    def __iter__(self) -> Iterator[T]:
+        return map(self.get, range(len(self)))
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[T]: ...
+    def __getitem__(self, index: int | slice) -> T | list[T]:
+        at = range(len(self))[index]
+        return self.get(at) if isinstance(at, int) else list(map(self.get, at))
 
 
 class Column(Sequence[T], Generic[T]):
@@ -52,7 +73,7 @@ class Requests(Column[Request]):
         self.ids = ids
 
 
-class Texts(Sequence[str]):
+class Texts(Made[str]):
     """Texts one after the other, with 9 bytes more for each."""
 
     __slots__ = ("_data", "_ends")
@@ -73,20 +94,8 @@ class Texts(Sequence[str]):
     def __len__(self) -> int:
         return len(self._ends) - 1
 
-    def __iter__(self) -> Iterator[str]:
-        return map(self.get, range(len(self)))
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        if isinstance(index, slice):
-            return list(map(self.get, range(len(self))[index]))
-        return self.get(range(len(self))[index])
-
-
-class Values(Sequence[Any]):
+class Values(Made[Any]):
     """Plain data, one piece after the other, made again when it is asked for."""
 
     __slots__ = ("_at", "_data")
@@ -101,12 +110,7 @@ class Values(Sequence[Any]):
     def __len__(self) -> int:
         return len(self._at)
 
-    @overload
-    def __getitem__(self, index: int) -> Any: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Any]: ...
-    def __getitem__(self, index: int | slice) -> Any:
-        if isinstance(index, slice):
-            return [self[i] for i in range(len(self))[index]]
-        with memoryview(self._data) as whole, whole[self._at[index] :] as data:
+    def get(self, i: int) -> Any:
+        """The piece at a position from 0."""
+        with memoryview(self._data) as whole, whole[self._at[i] :] as data:
             return pickle.loads(data)  # what `append` wrote, in this process
