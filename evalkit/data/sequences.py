@@ -35,11 +35,11 @@ class Made(Sequence[T], Generic[T]):
 
 
 class Column(Sequence[T], Generic[T]):
-    """One value of each sample, made when it is asked for."""
+    """One value of each sample, which `get` makes of its place (a number or a name) when it is asked for."""
 
     __slots__ = ("_get", "_places")
 
-    def __init__(self, get: Callable[[int], T], places: Sequence[int]) -> None:
+    def __init__(self, get: Callable[[Any], T], places: Sequence[Any]) -> None:
         self._get, self._places = get, places
 
     def __eq__(self, other: object) -> bool:

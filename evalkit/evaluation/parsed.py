@@ -3,36 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, overload
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from evalkit.data.packed import Samples
+from evalkit.data.sequences import Column
 from evalkit.tasks import calls
 from evalkit.types import CUT, UNREADABLE, Parser, Prediction, Size, Task, target_kinds
 
 _ALIKE = 1 << 16  # answers of which equal ones are one object
 
 
-class Given(Sequence[Prediction]):
+class Given(Column[Prediction]):
     """The predictions of samples, in their order, without a list of what the mapping may only make."""
 
     def __init__(self, samples: Samples, predictions: Mapping[str, Prediction]) -> None:
-        self._names, self._predictions = samples.ids, predictions
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def __iter__(self) -> Iterator[Prediction]:
-        return map(self._predictions.__getitem__, self._names)
-
-    @overload
-    def __getitem__(self, index: int) -> Prediction: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Prediction]: ...
-    def __getitem__(self, index: int | slice) -> Prediction | list[Prediction]:
-        if isinstance(index, slice):
-            return [self._predictions[name] for name in self._names[index]]
-        return self._predictions[self._names[index]]
+        super().__init__(predictions.__getitem__, samples.ids)
 
 
 class Parsed:
