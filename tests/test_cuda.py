@@ -559,6 +559,20 @@ def test_how_numbers_are_computed_is_fixed() -> None:
         backends.fp32_precision = backends.cudnn.fp32_precision = "none"
 
 
+def test_a_default_device_of_the_program_changes_nothing() -> None:
+    """`torch.set_default_device("cuda")`, as scripts say it; `meta` fails wherever it is taken."""
+    info, made = backend(tiny.checkpoint(1)).info, {}
+    for default in ("cpu", "meta"):
+        with torch.device(default):
+            model = loading.load_model(info, "bfloat16", "cpu")
+            engine = fast.FastEngine(model, info.image_tokens)
+            turns = engine.decoder.turns(3)
+            inside = linear.gelu_inside.__wrapped__(torch.device("cpu"), torch.bfloat16)
+            one = linear._multiplies.__wrapped__(torch.float32)
+        made[default] = (engine.decoder.table.float().sum(), turns.abs().sum(), inside, one)
+    assert made["cpu"] == made["meta"]
+
+
 def test_a_training_in_tf32_for_all_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """As `evalkit run` refuses it: the two would answer differently."""
     monkeypatch.setattr(standstill, "base_of", lambda model: on(SECOND))

@@ -35,6 +35,8 @@ def standstill(model: Any, sliding: bool = False) -> Iterator[None]:
         stack.enter_context(_arithmetic())
         stack.enter_context(_attention(base, sliding))
         stack.enter_context(torch.autocast(device, enabled=False))
+        if torch.get_default_device().type != "cpu":  # of the program: what is made here names its own
+            stack.enter_context(torch.device("cpu"))
         yield
 
 

@@ -140,10 +140,10 @@ def works(home: torch.device, dtype: torch.dtype) -> bool:
 
 def _right(home: torch.device, dtype: torch.dtype) -> bool:
     """Compares both kernels with torch's own operations, on small numbers; logs a warning if they differ."""
-    random = torch.Generator().manual_seed(0)
+    random = torch.Generator("cpu").manual_seed(0)
 
     def draw(*shape: int) -> torch.Tensor:
-        return torch.randn(shape, generator=random).to(home, dtype)
+        return torch.randn(shape, generator=random, device="cpu").to(home, dtype)
 
     near = 4 * torch.finfo(dtype).eps
     x, more, weight = draw(5, 3, 48), draw(5, 3, 48), draw(48).float()

@@ -84,8 +84,8 @@ def _with_gelu(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> tor
 def gelu_inside(home: torch.device, dtype: torch.dtype) -> bool:
     """Whether `_with_gelu` works in this precision on this GPU, by its library: tried once. Where it does not
     (a library may know no bfloat16 for an older GPU), the two are computed one after the other."""
-    random = torch.Generator().manual_seed(0)
-    x, weight, bias = (torch.randn(s, generator=random).to(home, dtype) for s in ((32, 64), (64, 64), (64,)))
+    random, shapes = torch.Generator("cpu").manual_seed(0), ((32, 64), (64, 64), (64,))
+    x, weight, bias = (torch.randn(s, generator=random, device="cpu").to(home, dtype) for s in shapes)
     try:
         found = _with_gelu(x, weight / 8, bias)
     except (AttributeError, TypeError, RuntimeError) as error:
@@ -111,7 +111,7 @@ def _multiplies(dtype: torch.dtype) -> bool:
         }
         if dtype not in known or not known[dtype]():
             return False
-        one = torch.eye(16, dtype=dtype)
+        one = torch.eye(16, dtype=dtype, device="cpu")
         result = product(one, mkldnn._reorder_linear_weight(one), then=gelu)
     except (AttributeError, RuntimeError):
         return False
