@@ -97,6 +97,7 @@ def run(part: Part) -> None:
             lambda: _float32(part, second(part.scratch, 28 if part.toy else 224, samples[448])),
         ),
         ("recorded oracle", lambda: oracle.check(part.device)),
+        ("second GPU", lambda: _second_gpu(part, whole)),
         ("compile, float32", lambda: _faster(part, whole, "float32", compiled=True)),
         ("compile and CUDA graphs, bfloat16", lambda: _faster(part, whole, "bfloat16", True, True)),
     ]
@@ -285,6 +286,26 @@ def _strict(part: Part, case: Case) -> dict[str, Any]:
     again = _ask(model, random.Random(1).sample(case.requests, len(case.requests)))
     flips, _ = _unlike(again, first, 0.0)
     return {"ok": flips == 0, "said": f"{flips} of {len(first)} texts changed in another order"}
+
+
+def _second_gpu(part: Part, case: Case) -> dict[str, Any]:
+    """Answers on `cuda:1`, with graphs, of a process that began on `cuda:0`; on the CPU in a rehearsal."""
+    cuda = part.device.type == "cuda"
+    if cuda and torch.cuda.device_count() < 2:
+        return {"ok": None, "said": "there is one here"}
+    wanted = _ask(case.backend(part.device), case.requests)
+    model = case.fresh(torch.device("cuda", 1) if cuda else part.device)
+    flips, clear = 0, 0
+    for _ in range(3):  # a step is recorded when its shape comes again
+        other, sure = _unlike(_ask(model, case.requests), wanted, THRESHOLDS["float32"])
+        flips, clear = flips + other, clear + sure
+    told = model.provenance()
+    if cuda:
+        torch.cuda.set_device(part.device)
+    return {
+        "ok": clear == 0,
+        "said": f"{flips} of {3 * len(wanted)} texts changed on {told['device']}; {told['cuda_graphs']}",
+    }
 
 
 def _out_of_memory(part: Part, case: Case, graphs: bool = False) -> dict[str, Any]:
