@@ -20,6 +20,7 @@ from evalkit.models.paligemma.batching import batches, close_calls
 from evalkit.models.paligemma.batching.batches import Planned, plan
 from evalkit.models.paligemma.decoding import likelihood
 from evalkit.models.paligemma.engine import continuous_batching, fast, vision
+from evalkit.models.paligemma.engine.decoder import State
 from evalkit.models.paligemma.engine.linear import Linear
 from evalkit.models.paligemma.engine.vision import Memory
 from evalkit.models.paligemma.interface import Answer, Limit, Prompt, pixel_key, rules
@@ -171,6 +172,23 @@ def test_close_calls_are_decided_again_in_float32() -> None:
     assert counted.provenance()["close_calls"]["decided"] == "as computed"
 
 
+def test_prompts_in_order_of_length_are_not_put_in_order_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copying an index to a GPU would wait until all prompts are read. In any order the answers are equal."""
+    model = quick(1, batch_size=1)
+    model.load()
+    pixels = tiny.prepare(ImageRef("0"), Preparation(28)).pixels[None]
+    prompts = [Prompt(pixels, (2,) * n) for n in (5, 5, 4, 3)]
+    keep, moved = State.keep, list[Any]()
+    monkeypatch.setattr(State, "keep", lambda self, rows: moved.append(rows) or keep(self, rows))
+    with torch.inference_mode():
+        logits, _ = model._engine.prefill(prompts, PAPER)
+        assert not moved
+        order = [3, 0, 2, 1]
+        other, _ = model._engine.prefill([prompts[i] for i in order], PAPER)
+    assert moved
+    assert torch.allclose(other, logits[order], atol=1e-4)
+
+
 # --- memory --------------------------------------------------------------------------------------
 
 
@@ -204,6 +222,24 @@ def test_out_of_memory_in_a_step_begins_again(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(fast.FastEngine, "step", limited)
     assert texts(by_id(quick(1, batch_size=8).predict(asked))) == wanted
+
+
+def test_sampled_texts_stay_where_memory_runs_out_while_tokens_are_drawn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = ask(12, temperature=1.0, seed=3)
+    wanted = texts(by_id(quick(1, batch_size=1).predict(asked)))
+    choose, failed = continuous_batching.choose, []
+
+    def once(*given: Any) -> Any:
+        if not failed:
+            failed.append(True)
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return choose(*given)
+
+    monkeypatch.setattr(continuous_batching, "choose", once)
+    assert texts(by_id(quick(1, batch_size=8).predict(asked))) == wanted
+    assert failed
 
 
 @pytest.mark.parametrize(

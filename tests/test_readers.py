@@ -199,7 +199,7 @@ def test_beside_a_gpu_processes_read_where_the_program_can_be_imported(
         main.__file__ = str(tmp_path / "program.py")
         (tmp_path / "program.py").write_text(program)
     monkeypatch.setitem(sys.modules, "__main__", main)
-    monkeypatch.setattr(image_readers, "_cores", lambda: list(range(12)))
+    monkeypatch.setattr(image_readers, "_cores", lambda: 12)
     beside = image_readers.Readers(None, None, "cuda")
     assert (beside.kind, beside._workers) == (kind, 8)
     assert (image_readers.Readers(None, None).kind, image_readers.Readers(None, None)._workers) == (
@@ -208,3 +208,16 @@ def test_beside_a_gpu_processes_read_where_the_program_can_be_imported(
     )
     chosen = image_readers.Readers("thread", 3, "cuda")
     assert (chosen.kind, chosen._workers) == ("thread", 3)
+
+
+@pytest.mark.parametrize(
+    ("quota", "cores"), [("200000 100000", 2), ("150000 100000", 2), ("max 100000", 5), ("", 5), (None, 5)]
+)
+def test_a_containers_quota_counts(
+    quota: str | None, cores: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    if quota is not None:
+        (tmp_path / "cpu.max").write_text(quota)
+    monkeypatch.setattr(image_readers, "QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(5)), raising=False)
+    assert image_readers._cores() == cores

@@ -71,7 +71,7 @@ def _answers(part: Part) -> dict[int, float]:
 
 def _readings(part: Part, sides: list[int]) -> Iterator[dict[str, Any]]:
     """Images a second, by pictures, resolution, preparation and readers."""
-    cpus, send = min(MOST, len(image_readers._cores())), _sending(part)
+    cpus, send = min(MOST, image_readers._cores()), _sending(part)
     threads = [n for n in sorted({1, 2, 4, 8, 16, cpus}) if n <= cpus]
     readers = [("thread", threads[-1])] if part.toy else [("thread", n) for n in threads]
     for images, paths in _pictures(part).items():

@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 KINDS = ("thread", "process")
 WORKERS = {"cpu": 2}
+QUOTA = Path("/sys/fs/cgroup/cpu.max")  # a container's: microseconds of a core in each period, and the period
 MOST = 8  # readers beside a GPU, as far as there are cores
 
 
@@ -34,7 +35,7 @@ class Readers:
     def __init__(self, kind: str | None, workers: int | None, device: str = "cpu") -> None:
         alone = device in WORKERS or not _can_begin()
         self.kind = kind or ("thread" if alone else "process")
-        self._workers = workers or WORKERS.get(device) or max(1, min(MOST, len(_cores()) - 1))
+        self._workers = workers or WORKERS.get(device) or max(1, min(MOST, _cores() - 1))
         self._pool: Executor | None = None
 
     def pool(self) -> Executor:
@@ -97,10 +98,14 @@ def _start_tracker() -> None:
         sys.warnoptions.pop()
 
 
-def _cores() -> list[int]:
-    """The cores that this process may use."""
+def _cores() -> int:
+    """The cores that this process may use: those that it may run on, within its container's quota."""
     known = getattr(os, "sched_getaffinity", None)  # not on macOS or Windows
-    return sorted(known(0)) if known else list(range(os.cpu_count() or 1))
+    cores = len(known(0)) if known else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):  # no quota is the word "max"
+        quota, period = map(int, QUOTA.read_text(encoding="ascii").split())
+        return min(cores, -(-quota // period))
+    return cores
 
 
 def _can_begin() -> bool:

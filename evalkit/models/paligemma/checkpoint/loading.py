@@ -109,6 +109,10 @@ def _empty(info: CheckpointInfo, config: Any, dtype: str) -> Any:
             info,
         )
     model.tie_weights()  # normally a part of the initialisation, which was skipped
+    rotary = model.model.language_model.rotary_emb
+    with torch.device("cpu"):  # as transformers does; a GPU's power function rounds otherwise
+        exact = type(rotary)(model.config.text_config).inv_freq
+    rotary.inv_freq = exact.to(rotary.inv_freq.device)
     return model
 
 

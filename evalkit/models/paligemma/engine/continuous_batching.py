@@ -179,6 +179,8 @@ class ContinuousBatch:
         if not self.divide:
             self.engine.free()
             raise OutOfMemory(f"{failed} prompts at once do not fit")
+        for row in part:  # sampling may have drawn for them already
+            row.forget()
         self._waiting.extendleft(reversed(part or [r for r in self._live if not r.stop]))
         self._shrink(failed, bool(part))
         return False
@@ -205,7 +207,7 @@ class ContinuousBatch:
             self._logits = None
         else:
             assert self._state is not None
-            logits = self.engine.step(torch.tensor(self._tokens), self._state)
+            logits = self.engine.step(torch.tensor(self._tokens, device="cpu"), self._state)
             self._tokens = self._read(logits, self._live)
 
     def _read(self, logits: torch.Tensor, rows: list[Row]) -> list[int]:

@@ -115,7 +115,7 @@ class StaticSteps:
         if self._staged_free is not None:
             self._staged_free.synchronize()
         n, staged = len(state.lengths), self._staged[:rows].zero_()
-        staged[:n, 1] = torch.tensor(state.lengths)
+        staged[:n, 1] = torch.tensor(state.lengths, device="cpu")
         staged[:, 2] = staged[:, 1] + state.first
         if tokens.device.type == "cpu":
             staged[:n, 0] = tokens
@@ -132,9 +132,11 @@ class StaticSteps:
             return
         self._graphs.clear()  # they use the old addresses
         home = self.decoder.home
-        self._staged = torch.zeros((rows, 3), dtype=torch.long, pin_memory=home.type == "cuda")
-        self._inputs = self._staged.to(home, copy=True)
+        # The largest first: memory may run out here, and then the others still fit each other.
         self._logits = torch.empty((rows, len(self.decoder.table)), dtype=torch.float32, device=home)
+        pinned = home.type == "cuda"
+        self._staged = torch.zeros((rows, 3), dtype=torch.long, device="cpu", pin_memory=pinned)
+        self._inputs = self._staged.to(home, copy=True)
 
     def _work(self, rows: int, keys: torch.Tensor, values: torch.Tensor, table: torch.Tensor) -> Work:
         inputs, logits = self._inputs[:rows], self._logits[:rows]

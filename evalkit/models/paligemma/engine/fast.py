@@ -131,11 +131,12 @@ class FastEngine:
             free = prompts[rows[0]].free(self.image_tokens, rules.prompt_mask)
             hidden.append(self.decoder.prefill(x, state, free)[:, 0])
             order += rows
-        back = sorted(range(len(order)), key=order.__getitem__)
-        if len(groups) > 1:
-            state.keep([*range(before), *(before + i for i in back)])
         read = torch.cat(hidden)
-        return self._logits(read[back] if len(groups) > 1 else read, rules.cap_first), state
+        if order != sorted(order):  # indexing copies the index to the device, which waits for all of the work
+            back = sorted(range(len(order)), key=order.__getitem__)
+            state.keep([*range(before), *(before + i for i in back)])
+            read = read[back]
+        return self._logits(read, rules.cap_first), state
 
     def forced(
         self, prompts: Sequence[Prompt], answers: Sequence[Sequence[int]], rules: Rules
