@@ -97,10 +97,10 @@ def _categories(top: Record, faults: Faults) -> dict[int, str]:
     """id -> name in file order (COCO's ids have gaps: 80 classes in 1..90)."""
     ids, unique_names = Unique(top.file, "category id"), Unique(top.file, "category name")
     result: dict[int, str] = {}
-    for category in top.records("categories"):
+    for category in top.records("categories", faults=faults):
         if faults.tried(partial(category.integer, "id"), partial(category.text, "name")):
             number, name = category.data["id"], category.data["name"]
-            faults.tried(partial(ids.add, number), partial(unique_names.add, name))
+            faults.tried(partial(ids.add, number, category), partial(unique_names.add, name, category))
             result.setdefault(number, name)
     return result
 
@@ -114,10 +114,10 @@ class _Images:
         self.sizes: dict[int, Size | None] = {}
         alike: dict[Size, Size] = {}
         unique = Unique(top.file, "image id")
-        for place, image in enumerate(top.records("images")):
+        for place, image in top.placed("images", faults=faults):
             checks = partial(image.integer, "id"), partial(image.name, "file_name"), image.size
             if faults.tried(*checks) and not image.data.get("precedence"):
-                faults.tried(partial(unique.add, image.data["id"]))
+                faults.tried(partial(unique.add, image.data["id"], image))
                 self._right.append(place)
             if type(number := image.data.get("id")) is int:
                 size = image.size() if Faults().tried(image.size) else None
@@ -145,9 +145,9 @@ class _Objects:
         self._images = {number: place for place, number in enumerate(sizes)}
         unique = Unique(top.file, "annotation id")
         shown, right = array("I"), array("I")
-        for place, annotation in enumerate(top.records("annotations")):
+        for place, annotation in top.placed("annotations", faults=faults):
             if faults.tried(partial(annotation.integer, "id")):
-                faults.tried(partial(unique.add, annotation.data["id"]))
+                faults.tried(partial(unique.add, annotation.data["id"], annotation))
                 annotation.place += f" (id {annotation.data['id']})"
             if _is_right(annotation, sizes, names, masks, faults):
                 shown.append(self._images[annotation.data["image_id"]])

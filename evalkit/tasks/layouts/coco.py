@@ -73,7 +73,7 @@ def _reading(there: Place, splits: dict[str, str], asked: str | None, verb: str)
     drafts = [Draft(wanted, len(objects), content)]
     return Reading(
         NAME, there.root, name, split, splits, drafts, classes, notes, _repeated(name, data),
-        lambda each: _pictures(there, splits[each]),
+        pictures=lambda each: _pictures(there, splits[each]),
     )  # fmt: skip
 
 

@@ -53,6 +53,7 @@ class Reading:
     classes: Sequence[str] = ()
     notes: Sequence[str] = field(default_factory=tuple)
     doubts: Sequence[str] = field(default_factory=tuple)  # what makes a number doubtful; kept with the run
+    wrong: Sequence[str] = field(default_factory=tuple)  # mistakes of the file; it is not run with these
     pictures: Callable[[str], Pictures] | None = field(default=None, compare=False)  # of a split
     pick: str = ""  # how it is taken where there are others; default: by naming its file
 
