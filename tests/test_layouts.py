@@ -257,8 +257,8 @@ def test_two_readings_are_listed_and_none_is_taken(tmp_path: Path) -> None:
     said = str(error.value)
     assert "can be read in 2 ways; name the file: " in said
     assert "\n" not in said
-    assert f"PaliGemma lines, valid: --data {tmp_path}/valid/_annotations.valid.jsonl" in said
-    assert f"COCO detection, valid: --data {tmp_path}/valid/_annotations.coco.json" in said
+    assert f"PaliGemma lines, valid: {tmp_path}/valid/_annotations.valid.jsonl" in said
+    assert f"COCO detection, valid: {tmp_path}/valid/_annotations.coco.json" in said
     assert recognise(tmp_path / "valid" / "_annotations.coco.json").layout == "COCO detection"
 
 
@@ -480,7 +480,7 @@ def test_nothing_recognised_names_what_was_seen(tmp_path: Path) -> None:
         UserError, match=r"among 1 files \(\.txt\) and 3 images; evalkit knows PaliGemma lines, "
     ):
         recognise(tmp_path)
-    with pytest.raises(UserError, match="--data /nowhere: no such folder or file"):
+    with pytest.raises(UserError, match="/nowhere: no such folder or file"):
         recognise(Path("/nowhere"))
 
 
@@ -586,7 +586,7 @@ def test_a_saved_task_beside_its_data_does_not_hide_it(
     assert main(["data", "."]) == 0
     assert capsys.readouterr().out.count("# layout   PaliGemma lines") == 2
     assert main(["data", "no/such"]) == 2
-    assert "--data no/such: no such folder or file" in capsys.readouterr().err
+    assert "no/such: no such folder or file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -198,7 +198,7 @@ def data(options: FindDataOptions) -> int:
                 status = max(status, wrong, 1 if found_there.doubts else 0)
                 continue
             put(f"# {file or found_there.name(draft) + '.yaml'}\n{dumped(draft.content)}", end="")
-    for name in loader.expand(named, include):
+    for name in loader.expand(named, include, flag=""):
         task = loader.load(name, options.overrides, include)
         found = dataset.roots(paths(options.data_root), [task])
         looked = sources.status(task, found)
@@ -332,6 +332,10 @@ def validate(options: ValidateOptions) -> int:
     mistakes = 0
     for file in files:
         try:
+            if os.path.exists(file) and not file.endswith((".yaml", ".yml")):
+                kind = "a folder" if os.path.isdir(file) else "no task file"
+                said = f"is {kind}; name .yaml files; `evalkit data {file} --check` reads data of your own"
+                raise UserError(f"{file}: {said}")
             task = loader.load(file if file.endswith((".yaml", ".yml")) else f"{file}.yaml")
             read = _validated(task, options) if options.data else ""
             put(f"{file}: sound; {task.name}, {len(task.metrics)} metrics{read}")

@@ -28,20 +28,20 @@ def recognise(path: Path, split: str | None = None, verb: str = "", order: str =
     found = readings(there, split, verb, order)
     if not found:
         if why := _why(there):
-            raise UserError(f"--data {path}: no layout is recognised; {why}")
+            raise UserError(f"{path}: no layout is recognised; {why}")
         seen = sorted({Path(name).suffix.lower() or name for name in there.files})
         pictures = sum(there.images.values())
         raise UserError(
-            f"--data {path}: no layout is recognised among {len(there.files):,} files "
+            f"{path}: no layout is recognised among {len(there.files):,} files "
             f"({', '.join(seen[:8]) or 'none'}) and {pictures:,} images; evalkit knows {', '.join(LAYOUTS)} "
             "(docs/my-data.md)"
         )
     if len(found) > 1:
         each = "; ".join(
-            f"{r.layout}, {place.shown(r.split)}: {r.pick or f'--data {r.root / r.file}'}" for r in found[:12]
+            f"{r.layout}, {place.shown(r.split)}: {r.pick or r.root / r.file}" for r in found[:12]
         )
         which = "say which" if any(r.pick for r in found) else "name the file"
-        raise UserError(f"--data {path}: can be read in {len(found)} ways; {which}: {each}")
+        raise UserError(f"{path}: can be read in {len(found)} ways; {which}: {each}")
     if verb and found[0].layout not in (coco.NAME, yolo.NAME, voc.NAME):
         raise UserError(f"--verb {verb}: {found[0].layout} have their own verbs and questions; leave it out")
     return _doubted(found[0])
