@@ -68,3 +68,83 @@ def test_tasks_of_names_with_letters_of_every_script_run_and_are_kept_apart(
     assert "Mäbel_test" in shown
     kept = ["--tasks", "out/tasks/Möbel_test.yaml", "--data-root", "Möbel", "--output-path", "again"]
     assert main(["run", "--model", "replay:a.jsonl", *kept]) == 0
+
+
+# --- photos that EXIF turns ----------------------------------------------------------------------------
+
+SIDEWAYS = 6  # the camera was held upright: 90 degrees clockwise make it so
+UPRIGHT = [6, 4, 12, 24]  # x, y, width, height of the red object in the upright photo, 48 wide and 64 high
+
+
+def photo(folder: Path, stated: tuple[int, int], box: Sequence[int]) -> None:
+    """A COCO file of one photo stored sideways, with a red object, and of one that no tag turns."""
+    folder.mkdir(parents=True)
+    upright = Image.new("RGB", (48, 64), (0, 0, 90))
+    upright.paste((250, 0, 0), (6, 4, 18, 28))
+    exif = Image.Exif()
+    exif[0x0112] = SIDEWAYS
+    upright.transpose(Image.Transpose.ROTATE_90).save(folder / "0.jpg", quality=95, exif=exif)
+    upright.save(folder / "1.jpg", quality=95)
+    images = [{"id": 0, "file_name": "0.jpg", "width": stated[0], "height": stated[1]},
+              {"id": 1, "file_name": "1.jpg", "width": 48, "height": 64}]  # fmt: skip
+    objects = [{"id": n, "image_id": n, "category_id": 0, "bbox": list(given), "area": 288, "iscrowd": 0}
+               for n, given in enumerate((box, UPRIGHT))]  # fmt: skip
+    content = {"images": images, "annotations": objects, "categories": [{"id": 0, "name": "cat"}]}
+    (folder / "_annotations.coco.json").write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("stated", "protocol", "said"),
+    [
+        ((48, 64), "hf", ""),
+        (
+            (48, 64),
+            "paper",
+            "taken as of the upright picture, but protocol paper shows it as it is stored",
+        ),
+        ((64, 48), "paper", ""),
+        (
+            (64, 48),
+            "hf",
+            "of the picture as it is stored, as the stated size shows, but protocol hf turns",
+        ),
+    ],
+)
+def test_boxes_of_another_view_than_the_model_is_shown_are_told(
+    stated: tuple[int, int], protocol: str, said: str,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    photo(Path("mine/test"), stated, UPRIGHT if stated == (48, 64) else [4, 30, 24, 12])
+    Path("look.py").write_text(LOOKS)
+    words = ["run", "--model", "module:look.py:Looks", "--data", "mine", "--protocol", protocol]
+    assert main([*words, "--output-path", "out"]) == 0
+    out, err = capsys.readouterr()
+    warned = [line for line in err.split("\n") if "turned by EXIF" in line]
+    assert len(warned) == bool(said)
+    whole = "warning: mine_test: 1 of 2 photos is turned by EXIF and its boxes are " + said
+    assert all(line.startswith(whole) for line in warned), warned
+    assert "the first is " in "".join(warned) or not said
+    ap = next(line for line in out.split("\n") if "coco_ap" in line).split()[3]
+    assert (float(ap) > 80) == (not said), out
+    run = json.loads(next(Path("out").glob("mine_test.*/run.json")).read_text())
+    assert len([each for each in run.get("data", {}).get("remarks", []) if "turned by EXIF" in each]) == bool(
+        said
+    )
+
+
+LOOKS = """
+import numpy as np
+
+class Looks:
+    def identity(self):
+        return {"looks": "at red pixels"}
+
+    def answer(self, image, prompt, max_new_tokens):
+        pixels = np.asarray(image).astype(int)
+        red = pixels[..., 0] > pixels[..., 2]
+        ys, xs = (np.flatnonzero(red.any(axis)) for axis in (1, 0))
+        height, width = red.shape
+        ends = ys[0] / height, xs[0] / width, (ys[-1] + 1) / height, (xs[-1] + 1) / width
+        return "".join(f"<loc{round(1023 * end):04d}>" for end in ends) + " cat"
+"""
