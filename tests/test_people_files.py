@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from evalkit.cli.main import main
+from evalkit.tasks import dataset, loader
 from evalkit.tasks.layouts.recognise import recognise
 
 SIZE = (64, 48)
@@ -148,3 +150,173 @@ class Looks:
         ends = ys[0] / height, xs[0] / width, (ys[-1] + 1) / height, (xs[-1] + 1) / width
         return "".join(f"<loc{round(1023 * end):04d}>" for end in ends) + " cat"
 """
+
+
+# --- other tools' files --------------------------------------------------------------------------------
+
+LABEL_STUDIO = {
+    "data": {"image": "/data/upload/0.jpg"},
+    "annotations": [{"result": [{"type": "rectanglelabels"}]}],
+}
+REGION = {"shape_attributes": {"name": "rect", "x": 4, "y": 4}, "region_attributes": {"label": "cat"}}
+PROMPTED = {"image": "0.jpg", "prefix": "<OD>", "suffix": "cat<loc_62><loc_83><loc_375><loc_291>"}
+FOREIGN = [
+    (
+        "labelme",
+        "0.json",
+        {"version": "5", "shapes": [], "imagePath": "0.jpg"},
+        "is labelme's JSON; export it as COCO",
+    ),
+    (
+        "via",
+        "via.json",
+        {"0.jpg12": {"filename": "0.jpg", "regions": [REGION]}},
+        "is VGG Image Annotator's JSON; ",
+    ),
+    (
+        "via_csv",
+        "via.csv",
+        "filename,region_shape_attributes\n0.jpg,{}\n",
+        "is VGG Image Annotator's CSV; export",
+    ),
+    ("label_studio", "export.json", [LABEL_STUDIO], "is Label Studio's JSON; export COCO"),
+    (
+        "label_studio_min",
+        "export.json",
+        [{"image": "0.jpg", "label": [{"x": 1, "rectanglelabels": ["cat"]}]}],
+        "is Label Studio's JSON; export COCO",
+    ),
+    (
+        "createml",
+        "_annotations.createml.json",
+        [{"image": "0.jpg", "annotations": [{"label": "cat", "coordinates": {"x": 1}}]}],
+        "is CreateML's JSON; ",
+    ),
+    (
+        "results",
+        "results.json",
+        [{"image_id": 0, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}],
+        "is a list of detections, as COCO's results; ",
+    ),
+    (
+        "tensorflow",
+        "_annotations.csv",
+        "filename,class,xmin,ymin,xmax,ymax\n0.jpg,cat,1,2,3,4\n",
+        "is a table of a box a row, as TensorFlow's; ",
+    ),
+    ("tfrecord", "a.tfrecord", "x", "is TensorFlow's; export it as COCO"),
+    (
+        "cvat",
+        "annotations.xml",
+        "<annotations><version>1.1</version><image name='0.jpg'/></annotations>",
+        "is CVAT's XML of images; export it as COCO",
+    ),
+    ("keras", "_annotations.txt", "0.jpg 4,4,24,14,0\n", "is a table of YOLO for Keras; export it as COCO"),
+    ("darknet", "obj.names", "cat\n", "is YOLO's without a data.yaml; write a data.yaml beside it: "),
+    ("classes", "classes.txt", "cat\n", "is YOLO's without a data.yaml; write a data.yaml beside it: "),
+    (
+        "labels",
+        "labels/0.txt",
+        "0 .5 .5 .1 .1\n",
+        "is YOLO's without a data.yaml; write a data.yaml beside it: ",
+    ),
+    (
+        "florence",
+        "test.jsonl",
+        [PROMPTED],
+        "suffix: has tokens of Florence-2, as <loc_62>, which PaliGemma does not",
+    ),
+    ("zip", "test.zip", "PK", "test.zip: is an archive; unpack it and name its folder"),
+    ("xlsx", "test.xlsx", "PK", "test.xlsx: is a spreadsheet; save it as CSV (UTF-8)"),
+    (
+        "columns",
+        "test.json",
+        {"image": ["0.jpg"], "answer": ["cat"]},
+        "is a list for each column; write a record",
+    ),
+    ("wrapped", "test.json", {"rows": [{"image": "0.jpg", "answer": "cat"}]}, "is a list inside an object; "),
+    (
+        "folders",
+        "cat/1.jpg",
+        "x",
+        "holds folders of images alone (cat, dog); for classes write a metadata.jsonl",
+    ),
+    ("images", "1.jpg", "x", "holds images alone; annotations are missing"),
+    (
+        "twice",
+        "test.csv",
+        "image,answer,answer\n0.jpg,cat,dog\n",
+        "the column 'answer' is there twice; give each a",
+    ),
+]
+
+
+@pytest.mark.parametrize(("tool", "file", "content", "said"), FOREIGN, ids=[tool for tool, *_ in FOREIGN])
+def test_files_of_other_tools_are_called_by_their_name(
+    tool: str, file: str, content: Any, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / file
+    path.parent.mkdir(exist_ok=True)
+    folder = tmp_path / "dog" if tool == "folders" else tmp_path
+    folder.mkdir(exist_ok=True)
+    Image.new("RGB", SIZE).save(folder / "0.jpg")
+    if not isinstance(content, str):
+        content = "\n".join(map(json.dumps, content)) if file.endswith(".jsonl") else json.dumps(content)
+    path.write_text(content)
+    assert main(["data", str(tmp_path)]) == 2
+    assert said in capsys.readouterr().err
+
+
+CELLS = ("what", "cat")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "image;question;answer\r\n0.jpg;what;cat\r\n",
+        "image|question|answer\n0.jpg|what|cat\n",
+        "sep=;\r\nimage;question;answer\r\n0.jpg;what;cat\r\n",
+        "\ufeffsep=,\nimage,question,answer\n0.jpg,what,cat\n",
+        "image,question,answer\nC:\\data\\0.jpg,what,cat\n",
+        "image,question,answer\n/home/somebody/0.jpg,what,cat\n",
+    ],
+)
+def test_tables_of_many_hands_give_the_same_sample(text: str, tmp_path: Path) -> None:
+    Image.new("RGB", SIZE).save(tmp_path / "0.jpg")
+    (tmp_path / "test.csv").write_text(text, newline="")
+    found = recognise(tmp_path)
+    task = loader.holding(found.drafts[0].content, tmp_path / "t.yaml")
+    (sample,) = dataset.dataset(task, [tmp_path]).samples
+    assert (sample.fields["question"], *sample.target) == CELLS
+    assert sample.images[0].path == str(tmp_path / "0.jpg")
+
+
+def test_a_coco_file_of_another_machine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = coco(tmp_path / "test")
+    file = folder / "_annotations.coco.json"
+    content = json.loads(file.read_text())
+    for n, image in enumerate(content["images"]):
+        image["file_name"] = f"C:\\photos\\{n}.jpg"
+    content["annotations"][0] |= {
+        "area": None,
+        "iscrowd": None,
+        "segmentation": None,
+    }  # as some exports have it
+    file.write_text(json.dumps(content))
+    assert main(["data", str(tmp_path), "--check"]) == 0, capsys.readouterr().out
+    content["images"][1]["file_name"] = "D:\\other\\0.jpg"
+    file.write_text(json.dumps(content))
+    assert main(["data", str(tmp_path), "--check"]) == 1
+    assert "images[1].file_name: is 'D:\\\\other\\\\0.jpg'; 0.jpg is what 'C:" in capsys.readouterr().out
+
+
+def test_a_coco_file_with_an_image_that_has_no_name_is_still_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = coco(tmp_path / "test") / "_annotations.coco.json"
+    content = json.loads(file.read_text())
+    del content["images"][1]["file_name"]
+    file.write_text(json.dumps(content))
+    assert main(["data", str(tmp_path)]) == 1
+    assert "wrong    " in (out := capsys.readouterr().out)
+    assert "images[1].file_name: is missing" in out

@@ -157,15 +157,19 @@ def _is_whole(line: str, path: Path, file: IO[bytes]) -> str:
     return f"a JSON list; {right}" + (f"; the first record {found}" if found else "")
 
 
-SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+SAID = "sep="  # Excel's first line, which says what separates the cells
 
 
 def separator(path: Path) -> str:
-    """What separates the cells of a CSV or TSV file: comma, semicolon (as Excel writes it in many languages)
-    or tab, whichever comes first in the header line. A later column's name may hold the others. Raises
+    """What separates the cells of a CSV or TSV file: comma, semicolon (as Excel writes it in many languages),
+    tab or bar, whichever comes first in the header line. A later column's name may hold the others. Raises
     OSError."""
     usual = "\t" if path.suffix.lower() == ".tsv" else ","
     head = door.head(path).decode("utf-8", "replace").replace("\r", "\n").split("\n")[0]
+    head = head.removeprefix("\ufeff")
+    if head.startswith(SAID) and head[len(SAID) :][:1] in SEPARATORS:
+        return head[len(SAID)]
     first = {sep: len(next(csv.reader([head], delimiter=sep), [""])[0]) for sep in SEPARATORS}
     return min((usual, *SEPARATORS), key=first.__getitem__)
 
@@ -191,9 +195,15 @@ def read_table(
         rows = csv.reader(io.TextIOWrapper(raw, "utf-8-sig", newline=""), delimiter=delimiter, strict=True)
         try:
             head = next(rows, None)
+            skipped = head is not None and delimiter.join(head) == f"{SAID}{delimiter}"
+            head = next(rows, None) if skipped else head
             if not head:
                 raise DataError(f"{path}: is empty; it must be CSV with a header line")
-            for number, row in enumerate(rows, 2):
+            if again := next((name for name in head if name and head.count(name) > 1), ""):
+                raise DataError(
+                    f"{path}: the column {again[:60]!r} is there twice; give each a name of its own"
+                )
+            for number, row in enumerate(rows, 3 if skipped else 2):
                 if row and len(row) != len(head):
                     said = f"{path}: row {number}: has {len(row)} cells, the header {len(head)}"
                     if faults is None:

@@ -158,17 +158,18 @@ class Record:
             self.wrong(key, f"is {_kind(value)}; it must be a whole number or a string that is not empty")
         return value
 
-    def name(self, key: str) -> str:
-        """A file name, perhaps in subfolders, that cannot leave the images folder."""
+    def name(self, key: str, absolute: bool = False) -> str:
+        """A file name, perhaps in subfolders, that cannot leave the images folder; with `absolute` also an
+        absolute path, which the door checks."""
         value = self.text(key)
-        problem = name_problem(value)
+        problem = name_problem(value, absolute)
         if problem:
             self.wrong(key, problem)
         return value
 
     def flag(self, key: str) -> int:
-        """0 or 1; absent means 0."""
-        value = self.data.get(key, 0)
+        """0 or 1; absent or null means 0."""
+        value = 0 if self.data.get(key) is None else self.data[key]
         if value not in (0, 1) or not isinstance(value, int):
             self.wrong(key, f"is {_short(value)}; it must be 0 or 1")
         return int(value)

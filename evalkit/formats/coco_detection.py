@@ -10,13 +10,14 @@ from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from evalkit.data.faults import Faults
 from evalkit.data.records import Record, Unique, path_of
-from evalkit.data.sources import image_ref
+from evalkit.data.sources import image_ref, moved_to
 from evalkit.data.streamed import read_lists
 from evalkit.errors import DataError
 from evalkit.geometry import segmentations
@@ -65,7 +66,7 @@ class CocoDetection(Format):
         names = {k: name for k, name in named.items() if name not in self.leave_out}
         categories = tuple(names.values())
         fields = {"categories": " ; ".join(categories)}
-        listed = _Images(top, faults)
+        listed = _Images(top, images, faults)
         masks = source.uses("object masks")
         objects = None if self.hidden else _Objects(top, names, listed.sizes, masks, faults)
         faults.done(
@@ -109,13 +110,14 @@ class _Images:
     """id, file and size of the images that are right, without later annotations of one page; `sizes` of all
     by id, None where that is not right."""
 
-    def __init__(self, top: Record, faults: Faults) -> None:
-        self._top, self._right = top, array("I")
+    def __init__(self, top: Record, images: Path, faults: Faults) -> None:
+        self._top, self._images, self._right = top, images, array("I")
+        self._moved: dict[str, str] = {}
         self.sizes: dict[int, Size | None] = {}
         alike: dict[Size, Size] = {}
         unique = Unique(top.file, "image id")
         for place, image in top.placed("images", faults=faults):
-            checks = partial(image.integer, "id"), partial(image.name, "file_name"), image.size
+            checks = partial(image.integer, "id"), partial(self._found, image), image.size
             if faults.tried(*checks) and not image.data.get("precedence"):
                 faults.tried(partial(unique.add, image.data["id"], image))
                 self._right.append(place)
@@ -126,7 +128,15 @@ class _Images:
     def __iter__(self) -> Iterator[tuple[int, str, Size]]:
         for place in self._right:
             image = self._top.element("images", place)
-            yield image.data["id"], image.data["file_name"], image.size()
+            yield image.data["id"], self._found(image), image.size()
+
+    def _found(self, image: Record) -> str:
+        """The file's name, which may be an absolute path of another machine; two that would be one file are
+        refused."""
+        found, problem = moved_to(self._images, image.name("file_name", absolute=True), self._moved)
+        if problem:
+            image.wrong("file_name", problem)
+        return found
 
 
 class _Objects:
@@ -206,7 +216,7 @@ def _category(annotation: Record, names: Mapping[int, str]) -> None:
 
 
 def _area(annotation: Record) -> float | None:
-    return annotation.number("area", least=0) if annotation.has("area") else None
+    return annotation.number("area", least=0) if annotation.data.get("area") is not None else None
 
 
 def _object(annotation: Record, category: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from evalkit.data.faults import Faults
 from evalkit.data.flat_records import FlatRecords
 from evalkit.data.readers import line_records, read_table, read_text
 from evalkit.data.records import Record, Unique, objects, path_of, paths_of
-from evalkit.data.sources import frame_refs, image_ref
+from evalkit.data.sources import frame_refs, image_ref, moved_to
 from evalkit.data.streamed import read_lists
 from evalkit.errors import DataError
 from evalkit.types import ImageRef, Sample, Size, Source
@@ -44,13 +44,14 @@ class Questions(FlatRecords):
     stride: int = 1
 
     keys: ClassVar[tuple[str, ...]] = ("path", "images")
+    elsewhere: ClassVar[bool] = True
 
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
         images = path_of(source, "images", self.keys)
         renamed = _image_map(source.path("image_map")) if "image_map" in source.entry else {}
         instead = paths_of(source, "instead", self.keys) if "instead" in source.entry else {}
         files = paths_of(source, "path", self.keys)
-        faults = Faults()
+        faults, moved = Faults(), dict[str, str]()
         answers = self._answers_file(source, faults) if "answers" in source.entry else None
         unique = Unique(str(next(iter(files.values()))), self.id or "id")
 
@@ -59,7 +60,10 @@ class Questions(FlatRecords):
             if self.frames:
                 refs = tuple(r for n in names for r in frame_refs(images, n, self.frames, self.stride))
             else:
-                refs = tuple(image_ref(*_moved(images, name, instead)) for name in names)
+                found = [moved_to(images, name, moved) for name in names]
+                if problem := next((problem for _, problem in found if problem), ""):
+                    record.wrong(self.image, problem)
+                refs = tuple(image_ref(*_moved(images, name, instead)) for name, _ in found)
             size = record.size(self.height, self.width) if record.has(self.height) and self.bbox else None
             return refs, " ".join(names), size
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from functools import partial
@@ -25,6 +26,7 @@ from evalkit.types import Remarks
 NAME = "PaliGemma lines"
 Keys = tuple[str, str, str]
 LOOKED = 50  # lines, of which one must be right
+_FLORENCE = re.compile(r"<loc_\d")
 UNASKED = 8  # classes that no prefix asks for, which are named
 NEAR = 0.75  # how alike two names are of which one is probably a slip
 
@@ -85,6 +87,12 @@ def of_lines(
     """The reading of lines by their numbers from 0, None for each that lacks a key."""
     called = "row" if is_table(Path(name)) else "line"
     lines = [line for line in numbered.values() if line is not None]
+    theirs = (n for n, line in numbered.items() if line and _FLORENCE.search(line.suffix or ""))
+    if (n := next(theirs, None)) is not None:
+        raise DataError(
+            f"{root / name}: {called} {n + 1}: {keys[2]}: has tokens of Florence-2, as <loc_62>, which "
+            "PaliGemma does not know; export the dataset for PaliGemma, or as COCO"
+        )
     wrong = next((n for n, line in numbered.items() if line is None), None)
     lacking = (
         f"{root / name}: {called} {(wrong or 0) + 1} lacks {' or '.join(filter(None, keys))}: write it there"

@@ -12,7 +12,18 @@ from typing import Any
 from evalkit.data.readers import read_json, read_lines, read_table
 from evalkit.data.records import meant_key
 from evalkit.errors import DataError, UserError
-from evalkit.tasks.layouts import coco, conversations, doubts, paligemma, place, rows, tables, voc, yolo
+from evalkit.tasks.layouts import (
+    coco,
+    conversations,
+    doubts,
+    foreign,
+    paligemma,
+    place,
+    rows,
+    tables,
+    voc,
+    yolo,
+)
 from evalkit.tasks.layouts.place import Place
 from evalkit.tasks.layouts.reading import Reading
 from evalkit.types import Data
@@ -93,6 +104,9 @@ def _why(there: Place) -> str:
     """What is wrong with the first file that might be one, or ''."""
     if said := yolo.why_not(there):
         return said
+    for name in there.named(".xml"):
+        if said := foreign.of_xml(place.head(there.root / name).decode("utf-8", "replace")):
+            return f"{there.root / name}: is {said}"
     for name in there.named(".jsonl", ".jsonlines", ".json", ".csv", ".tsv"):
         path = there.root / name
         try:
@@ -105,6 +119,8 @@ def _why(there: Place) -> str:
                 first = next((data for _, data in read_lines(path)), {})
         except DataError as error:
             return str(error)
+        if said := foreign.of_record(first):
+            return f"{path}: is {said}"
         if isinstance(first, dict) and first:
             near = [
                 f"{key!r} probably stands for {meant}"
@@ -113,4 +129,4 @@ def _why(there: Place) -> str:
             ]
             keys = ", ".join(map(str, list(first)[:12]))
             return f"{path}: has the keys {keys}" + (f"; {'; '.join(near)}" if near else "")
-    return ""
+    return foreign.of_files(there)
