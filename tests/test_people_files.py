@@ -236,6 +236,19 @@ FOREIGN = [
     ),
     ("wrapped", "test.json", {"rows": [{"image": "0.jpg", "answer": "cat"}]}, "is a list inside an object; "),
     (
+        "nested",
+        "test.json",
+        [{"image": {"path": "0.jpg"}, "answer": "cat"}],
+        "a record whose image is an object",
+    ),
+    (
+        "by_id",
+        "test.json",
+        {"7": {"image": "0.jpg", "answer": "cat"}},
+        "an object of records by their ids; write",
+    ),
+    ("headless", "test.csv", "0.jpg,what,cat\n0.jpg,what,dog\n", "a table without a header line; write one"),
+    (
         "folders",
         "cat/1.jpg",
         "x",
@@ -249,6 +262,13 @@ FOREIGN = [
         "the column 'answer' is there twice; give each a",
     ),
 ]
+
+
+@pytest.mark.parametrize("name", ["test.jsonl", "test.csv", "test.json"])
+def test_utf_16_is_called_so(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / name).write_bytes(json.dumps({"image": "0.jpg", "answer": "cat"}).encode("utf-16"))
+    assert main(["data", str(tmp_path)]) == 2
+    assert f"{name}: is UTF-16; save " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("tool", "file", "content", "said"), FOREIGN, ids=[tool for tool, *_ in FOREIGN])

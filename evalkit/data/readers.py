@@ -140,6 +140,8 @@ def _line(raw: bytes, path: Path, number: int) -> Any:
     try:
         text = raw.decode("utf-8-sig" if number == 0 else "utf-8")
     except UnicodeDecodeError:
+        if number == 0 and raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            raise DataError(f"{path}: is UTF-16; save it as UTF-8") from None
         raise DataError(f"{path}: line {number + 1}: is not UTF-8; save it as UTF-8") from None
     return parse_json(text, str(path), number + 1)
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from evalkit.data import folders
 from evalkit.tasks.layouts.place import Place
 
 EXPORT = "export it as COCO, YOLO or Pascal VOC there"
@@ -40,6 +41,12 @@ RECORDS: tuple[tuple[Callable[[Mapping[str, Any]], bool], str], ...] = (
      f"a table of a box a row, as TensorFlow's; {EXPORT}"),
     (lambda d: "image" in d and all(isinstance(value, list) for value in d.values()),
      "a list for each column; write a record for each sample, as JSON lines"),
+    (lambda d: isinstance(d.get("image"), dict),
+     "a record whose image is an object; write the file's name as `image`"),
+    (lambda d: isinstance(_values(d).get("image"), str),
+     "an object of records by their ids; write a list of them, or JSON lines, with the id as `id`"),
+    (lambda d: os.path.splitext(str(next(iter(d), "")))[1].lower() in folders.IMAGES,
+     "a table without a header line; write one, such as image,question,answer"),
     (lambda d: len(d) == 1 and isinstance(_inside(d, next(iter(d))).get("image"), str),
      "a list inside an object; write the list alone, or JSON lines"),
 )  # fmt: skip
