@@ -214,7 +214,8 @@ def guarded(
     except MemoryError:
         why = "needs more memory than there is"
     except UnicodeDecodeError as error:
-        why, right = f"byte {error.start}: is not UTF-8", text or right
+        wide = error.object[:2] in (b"\xff\xfe", b"\xfe\xff")
+        why, right = "is UTF-16" if wide else f"byte {error.start}: is not UTF-8", text or right
     except Refused as error:
         why = str(error.strerror)
     except OSError as error:

@@ -8,7 +8,13 @@ from typing import Any
 
 
 class UserError(Exception):
-    """A mistake in what the user gave; the command line prints it as one line and exits with 2."""
+    """A mistake in what the user gave; the command line prints its `sentences`, a line each, and exits with
+    2."""
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """What is wrong, a sentence for each kind of mistake."""
+        return (str(self),)
 
 
 class DataError(UserError):

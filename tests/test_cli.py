@@ -180,7 +180,7 @@ def test_data_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(words) == 1
     out = capsys.readouterr().out
     assert "wrong    10 samples, officially 12 (-2)\n" in out
-    assert "missing  1 of 10 image files, the first is " in out
+    assert "missing  1 of 10 image files is not there: " in out
     (task.parent / "colours.jsonl").write_text("{")
     assert main(words) == 1
     assert "wrong    " in capsys.readouterr().out

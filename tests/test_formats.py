@@ -230,7 +230,7 @@ def drop(*place: Any) -> Change:
 WRONG: list[tuple[str, Change, str]] = [
     ("coco_captions", drop("path", "annotations"), "c.json: images[0].split: is missing"),
     ("coco_captions", put("path", "images", to={}), "c.json: images: is an object; it must be a list"),
-    ("coco_captions", put("path", "images", 1, "id", to=9), "c.json: image id 9 is repeated"),
+    ("coco_captions", put("path", "images", 1, "id", to=9), "c.json: images[1]: image id 9 is repeated"),
     ("coco_captions", put("path", "images", 1, "file_name", to="../x.jpg"), "images[1].file_name"),
     ("coco_captions", put("path", "annotations", 0, "image_id", to=5), "5 is not an image of this file"),
     ("coco_captions", put("path", "annotations", 0, "image_id", to="4"), "is a string; it must be a whole"),
@@ -273,7 +273,11 @@ WRONG: list[tuple[str, Change, str]] = [
         "answers[3].answer: is a",
     ),
     ("vqa_json", put("annotations", "annotations", 0, "question_id", to=42000), "42000 is repeated"),
-    ("vqa_json", put("questions", "questions", 1, "question_id", to=42000), "q.json: question_id 42000 is"),
+    (
+        "vqa_json",
+        put("questions", "questions", 1, "question_id", to=42000),
+        "q.json: questions[1]: question_id 42000 is",
+    ),
     (
         "vqa_json",
         put("questions", "data_subtype", to="train2014"),
@@ -365,7 +369,7 @@ def test_all_kinds_of_mistakes_of_lines_are_told_at_once(name: str, tmp_path: Pa
         read(source, name, spelling, "all")
     kinds = 1 if name == "paligemma_lines" else 3
     assert len(caught.value.said) == kinds, caught.value.said
-    assert "(the first of 2 such)" in caught.value.said[0]
+    assert "(the first of 2 such; also line " in caught.value.said[0]
     assert "d.jsonl: line 1" in str(caught.value)
 
 

@@ -256,7 +256,7 @@ def test_why_an_image_is_missing(
     Path("data/t.jsonl").write_text(json.dumps({"image": name, "answer": "red"}))
     status, out = check(task, capsys)
     assert status == 1
-    assert "missing  1 of 1 image file, " in out
+    assert "missing  1 of 1 image file is not there: " in out
     assert said in out
     assert len(out) < 1500
     assert main(["run", "--model", "demo:later", "--tasks", str(task), "--data-root", "data"]) == 2

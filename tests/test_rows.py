@@ -232,13 +232,13 @@ def test_what_is_odd_about_objects_costs_only_itself(tmp_path: Path) -> None:
     samples = list(fmt.samples(source, "test"))
     assert [len(s.target["objects"]) if s.target else None for s in samples] == [1, 1, None, 0]
     assert [each.partition("d.jsonl: ")[2] for each in source.remarks.said() if "d.jsonl" in each] == [
-        "row 1: object 1: box must be four numbers; it is left out (the first of 2 such)",
-        "row 2: object 0: category is 7; there are 0 to 1; it is left out",
-        "row 2: a box is 27 pixels over the image's edge; it is kept as it is",
+        "line 1: object 1: box must be four numbers; it is left out (the first of 2 such)",
+        "line 2: object 0: category is 7; there are 0 to 1; it is left out",
+        "line 2: a box is 27 pixels over the image's edge; it is kept as it is",
     ]
     rows[0]["objects"] = {"bbox": [[0, 0, 9, 9]], "category": []}
     lines(tmp_path / "d.jsonl", rows)
-    with pytest.raises(DataError, match=r"row 1\.objects: holds 1 boxes and 0 categories"):
+    with pytest.raises(DataError, match=r"line 1\.objects: holds 1 boxes and 0 categories"):
         list(fmt.samples(Source(tmp_path, {"path": "d.jsonl"}, "t"), "test"))
 
 

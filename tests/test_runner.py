@@ -170,7 +170,7 @@ def test_another_prompt_is_another_run_and_metrics_are_not(tmp_path: Path) -> No
 def test_missing_and_bad_images(tmp_path: Path) -> None:
     task = colours(tmp_path / "data")
     (tmp_path / "data" / "pictures" / "4.png").unlink()
-    with pytest.raises(DataError, match=r"4\.png is missing"):
+    with pytest.raises(DataError, match=r"1 of 10 image files is not there: .*4\.png"):
         go(task, Stub(red), tmp_path / "out")
     plan, (score,) = go(task, Stub(red), tmp_path / "out", on_bad_image="skip")
     assert (score.n, score.coverage) == (18, "incomplete")

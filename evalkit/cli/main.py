@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(verb, words[1:])
     except UserError as error:
-        say(f"evalkit: {one_line(str(error))}")
+        say("\n".join(f"evalkit: {one_line(said)}" for said in error.sentences))
         return error.status if isinstance(error, TasksFailed) else 2
     except KeyboardInterrupt:
         return interrupts.stopped()

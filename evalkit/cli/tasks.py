@@ -22,6 +22,7 @@ from evalkit.report import formats
 from evalkit.report.columns import aligned, screen_width
 from evalkit.tasks import dataset, loader
 from evalkit.tasks import schema as task_schema
+from evalkit.tasks.absent import absent
 from evalkit.tasks.layouts import place
 from evalkit.tasks.layouts.place import counted
 from evalkit.tasks.layouts.reading import dumped
@@ -185,7 +186,10 @@ def data(options: FindDataOptions) -> int:
         found_there = own_data.look(where, options)
         files = own_data.saved(found_there, options)
         mark = "" if options.check else "# "  # what is printed of one verb is a task file
-        put("\n".join(mark + one_line(line) for line in found_there.lines()))
+        wrong_now = () if options.check else found_there.wrong  # else it is said with all that is read
+        said = [*found_there.lines(), *(f"wrong    {each}" for each in wrong_now)]
+        put("\n".join(mark + one_line(line) for line in said))
+        status = max(status, int(bool(wrong_now)))
         for draft, file in zip(found_there.drafts, files, strict=True):
             if options.check:
                 made = own_data.read(found_there, draft, options.overrides)
@@ -194,7 +198,7 @@ def data(options: FindDataOptions) -> int:
                 status = max(status, wrong, 1 if found_there.doubts else 0)
                 continue
             put(f"# {file or found_there.name(draft) + '.yaml'}\n{dumped(draft.content)}", end="")
-    for name in loader.expand(named, include):
+    for name in loader.expand(named, include, flag=""):
         task = loader.load(name, options.overrides, include)
         found = dataset.roots(paths(options.data_root), [task])
         looked = sources.status(task, found)
@@ -249,7 +253,7 @@ def _checked(
         data = dataset.dataset(task, roots)
     except Faulty as error:
         wrong = [f"wrong    {said}" for said in error.said]
-        if not error.samples:
+        if not error.samples or absent(error.samples).paths:
             return wrong, 1
         with door.within(sources.places(sources.locate(task, roots), roots)):
             return [*wrong, *_pictures(task, error.samples, all_images)[0]], 1
@@ -285,13 +289,11 @@ def _counted(task: Task, n: int) -> tuple[str, bool]:
 def _pictures(task: Task, samples: Sequence[Sample], all_images: bool) -> tuple[list[str], bool]:
     """Lines about the image files: whether they are there, and whether a sample of them, or all, can be
     decoded; and whether they are as they should be."""
+    lost = absent(samples)
+    if lost.paths:
+        return [f"missing  {lost}"], False
     refs = list({str(ref): ref for sample in samples for ref in sample.images}.values())
     files = dict.fromkeys(ref.path for ref in refs)
-    absent = [path for path in files if not os.path.exists(path)]  # Path raises for absurd names
-    if absent:
-        first = f"{absent[0][:300]}{sources.missing(absent)}"
-        said = f"missing  {len(absent):,} of {counted(len(files), 'image file')}, the first is {first}"
-        return [said], False
     chosen = refs if all_images else refs[:: max(1, len(refs) // DECODED)][:DECODED]
     sizes = {str(s.images[0]): s.size for s in samples if s.size and len(s.images) == 1}
     bad = [why for ref in chosen if (why := _undecodable(task, ref, sizes.get(str(ref))))]
@@ -330,12 +332,16 @@ def validate(options: ValidateOptions) -> int:
     mistakes = 0
     for file in files:
         try:
+            if os.path.exists(file) and not file.endswith((".yaml", ".yml")):
+                kind = "a folder" if os.path.isdir(file) else "no task file"
+                said = f"is {kind}; name .yaml files; `evalkit data {file} --check` reads data of your own"
+                raise UserError(f"{file}: {said}")
             task = loader.load(file if file.endswith((".yaml", ".yml")) else f"{file}.yaml")
             read = _validated(task, options) if options.data else ""
             put(f"{file}: sound; {task.name}, {len(task.metrics)} metrics{read}")
         except UserError as error:
             mistakes += 1
-            say(f"evalkit: {one_line(str(error))}")
+            say("\n".join(f"evalkit: {one_line(said)}" for said in error.sentences))
     return 2 if mistakes else 0
 
 
@@ -344,6 +350,8 @@ def _validated(task: Task, options: ValidateOptions) -> str:
     data = dataset.dataset(task, dataset.roots(paths(options.data_root), [task]))
     if data.unscored:
         raise UserError(f"{task.path}: {data.unscored}")
+    if (lost := absent(data.samples)).paths:
+        raise UserError(f"{task.name}: {lost}")
     return f", {len(data.samples):,} samples that they can score"
 
 

@@ -74,6 +74,7 @@ class FlatRecords(Format):
 
     fields: ClassVar[tuple[str, ...]] = ()
     gives: ClassVar[tuple[str, ...]] = ("texts",)
+    elsewhere: ClassVar[bool] = False  # whether an image may have an absolute path of another machine
 
     def __post_init__(self) -> None:
         if self.bbox:
@@ -99,7 +100,7 @@ class FlatRecords(Format):
         if "%d" in self.image_name or "%0" in self.image_name:
             return filled(self.image_name, record.integer(key, least=0))
         if not self.image_name:
-            return record.name(key)
+            return record.name(key, self.elsewhere)
         text = record.identifier(key)
         return Record({key: self.image_name.replace("%s", text)}, record.file, record.place).name(key)
 

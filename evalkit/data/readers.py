@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from evalkit import door
-from evalkit.data.records import layout
+from evalkit.data.faults import Faults
+from evalkit.data.records import Record, layout
 from evalkit.errors import DataError
 
 # --- opening -----------------------------------------------------------------------------------
@@ -77,28 +78,40 @@ def decoder(keep: Callable[[dict[str, Any]], bool] | None = None) -> json.JSONDe
 _DECODER = json.JSONDecoder(object_pairs_hook=_object)  # making one takes longer than reading a short line
 
 
-def read_lines(path: Path) -> Iterator[tuple[int, Any]]:
-    """The lines of a JSON lines file as (line number from 0, data); blank lines are skipped."""
+def read_lines(path: Path, faults: Faults | None = None) -> Iterator[tuple[int, Any]]:
+    """The lines of a JSON lines file as (line number from 0, data); blank lines are skipped. Those that are
+    no JSON are left to `faults`, or raise DataError."""
     with door.guarded(path), door.opened(path) as file:
-        yield from parse_lines(file, path)
+        yield from parse_lines(file, path, faults)
+
+
+def line_records(path: Path, faults: Faults | None = None) -> Iterator[tuple[int, Record]]:
+    """The objects of a JSON lines file, as `read_lines` gives them. What is no object is left to `faults`, or
+    raises DataError."""
+    shown = str(path)
+    for number, data in read_lines(path, faults):
+        if faults is None or type(data) is dict:
+            yield number, Record(data, shown, f"line {number + 1}")
+        else:
+            faults.tried(functools.partial(Record, data, shown, f"line {number + 1}"))
 
 
 def is_table(path: Path) -> bool:
     return path.suffix.lower() in (".csv", ".tsv")
 
 
-def read_records(path: Path) -> Iterator[tuple[int, Any]]:
+def read_records(path: Path, faults: Faults | None = None) -> Iterator[tuple[int, Any]]:
     """The records of JSON lines as (line number from 0, data), those of a JSON list, CSV and TSV with the
-    row's number."""
+    row's number. Lines and rows that cannot be read are left to `faults`, or raise DataError."""
     if is_table(path):
-        yield from ((number - 2, row) for number, row in read_table(path))
+        yield from ((number - 2, row) for number, row in read_table(path, faults=faults))
     elif path.suffix.lower() == ".json" and door.head(path).lstrip().startswith(b"["):
         yield from enumerate(read_json(path))
     else:
-        yield from read_lines(path)
+        yield from read_lines(path, faults)
 
 
-def parse_lines(file: IO[bytes], path: Path) -> Iterator[tuple[int, Any]]:
+def parse_lines(file: IO[bytes], path: Path, faults: Faults | None = None) -> Iterator[tuple[int, Any]]:
     """JSON lines from an opened file, as `read_lines`."""
     for number, raw in enumerate(iter(functools.partial(file.readline, door.LINE + 1), b"")):
         if len(raw) > door.LINE:
@@ -107,34 +120,58 @@ def parse_lines(file: IO[bytes], path: Path) -> Iterator[tuple[int, Any]]:
             )
         try:
             text = raw.decode("utf-8-sig" if number == 0 else "utf-8")
-        except UnicodeDecodeError:
-            raise DataError(f"{path}: line {number + 1}: is not UTF-8; save it as UTF-8") from None
-        if number == 0 and text.lstrip().startswith("["):
-            raise DataError(f"{path}: is a JSON list; {_as_lines(path)}")
-        if text.strip():
-            try:
-                yield number, _DECODER.decode(text)
-            except (ValueError, RecursionError):  # again, to report what is wrong
-                yield number, parse_json(text, str(path), number + 1)
+            if not text.strip():
+                continue
+            if number == 0 and (found := _is_whole(text.strip(), path, file)):
+                raise DataError(f"{path}: is {found}")
+            data = _DECODER.decode(text)
+        except (ValueError, RecursionError):  # again, to say what is wrong
+            if faults is None:
+                data = _line(raw, path, number)
+            elif (given := faults.made(lambda: (_line(raw, path, number),))) is None:  # noqa: B023
+                continue
+            else:
+                data = given[0]
+        yield number, data
 
 
-def _as_lines(path: Path) -> str:
-    """What a JSON list must be instead, with what its first record is."""
+def _line(raw: bytes, path: Path, number: int) -> Any:
+    """The data of a line. Raises DataError."""
+    try:
+        text = raw.decode("utf-8-sig" if number == 0 else "utf-8")
+    except UnicodeDecodeError:
+        if number == 0 and raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            raise DataError(f"{path}: is UTF-16; save it as UTF-8") from None
+        raise DataError(f"{path}: line {number + 1}: is not UTF-8; save it as UTF-8") from None
+    return parse_json(text, str(path), number + 1)
+
+
+def _is_whole(line: str, path: Path, file: IO[bytes]) -> str:
+    """What a file is by its first line where it is JSON but no JSON lines, and what it must be; else ''."""
+    right = "it must be JSON lines, one object a line"
+    if line == "{" and file.read(1):
+        return f"one JSON object over several lines; {right}"
+    if not line.startswith("["):
+        return ""
     data = read_json(path)
     first = data[0] if isinstance(data, list) and data else None
     found = layout(first) if isinstance(first, dict) else ""
-    return "it must be JSON lines, one object a line" + (f"; the first record {found}" if found else "")
+    return f"a JSON list; {right}" + (f"; the first record {found}" if found else "")
 
 
-SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+SAID = "sep="  # Excel's first line, which says what separates the cells
 
 
 def separator(path: Path) -> str:
-    """What separates the cells of a CSV or TSV file: comma, semicolon (as Excel writes it in many languages)
-    or tab, whichever comes first in the header line. A later column's name may hold the others. Raises
+    """What separates the cells of a CSV or TSV file: comma, semicolon (as Excel writes it in many languages),
+    tab or bar, whichever comes first in the header line. A later column's name may hold the others. Raises
     OSError."""
     usual = "\t" if path.suffix.lower() == ".tsv" else ","
     head = door.head(path).decode("utf-8", "replace").replace("\r", "\n").split("\n")[0]
+    head = head.removeprefix("\ufeff")
+    if head.startswith(SAID) and head[len(SAID) :][:1] in SEPARATORS:
+        return head[len(SAID)]
     first = {sep: len(next(csv.reader([head], delimiter=sep), [""])[0]) for sep in SEPARATORS}
     return min((usual, *SEPARATORS), key=first.__getitem__)
 
@@ -150,20 +187,31 @@ def unusual_separator(path: Path) -> str:
     return "" if found == usual else f"{path.name}: its cells are separated by {SEPARATORS[found]}"
 
 
-def read_table(path: Path, delimiter: str | None = None) -> Iterator[tuple[int, dict[str, str]]]:
+def read_table(
+    path: Path, delimiter: str | None = None, faults: Faults | None = None
+) -> Iterator[tuple[int, dict[str, str]]]:
     """A CSV file's rows as (number, cells by the header's names); `delimiter` where the header is not to
-    tell it. Raises DataError for a row of another length."""
+    tell it. A row of another length is left to `faults`, or raises DataError."""
     with door.guarded(path, text="save the file as UTF-8 CSV"), door.opened(path) as raw:
         delimiter = delimiter or separator(path)
         rows = csv.reader(io.TextIOWrapper(raw, "utf-8-sig", newline=""), delimiter=delimiter, strict=True)
         try:
             head = next(rows, None)
+            skipped = head is not None and delimiter.join(head) == f"{SAID}{delimiter}"
+            head = next(rows, None) if skipped else head
             if not head:
                 raise DataError(f"{path}: is empty; it must be CSV with a header line")
-            for number, row in enumerate(rows, 2):
+            if again := next((name for name in head if name and head.count(name) > 1), ""):
+                raise DataError(
+                    f"{path}: the column {again[:60]!r} is there twice; give each a name of its own"
+                )
+            for number, row in enumerate(rows, 3 if skipped else 2):
                 if row and len(row) != len(head):
-                    raise DataError(f"{path}: row {number}: has {len(row)} cells, the header {len(head)}")
-                if row:
+                    said = f"{path}: row {number}: has {len(row)} cells, the header {len(head)}"
+                    if faults is None:
+                        raise DataError(said)
+                    faults.add(said)
+                elif row:
                     yield number, dict(zip(head, row, strict=True))
         except csv.Error as error:
             raise DataError(f"{path}: is not valid CSV ({error})") from None

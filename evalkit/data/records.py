@@ -10,10 +10,12 @@ import math
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
 from evalkit.data.elements import Elements
+from evalkit.data.faults import Faults
 from evalkit.errors import DataError, nearest
 from evalkit.types import Size, Source
 
@@ -156,17 +158,18 @@ class Record:
             self.wrong(key, f"is {_kind(value)}; it must be a whole number or a string that is not empty")
         return value
 
-    def name(self, key: str) -> str:
-        """A file name, perhaps in subfolders, that cannot leave the images folder."""
+    def name(self, key: str, absolute: bool = False) -> str:
+        """A file name, perhaps in subfolders, that cannot leave the images folder; with `absolute` also an
+        absolute path, which the door checks."""
         value = self.text(key)
-        problem = name_problem(value)
+        problem = name_problem(value, absolute)
         if problem:
             self.wrong(key, problem)
         return value
 
     def flag(self, key: str) -> int:
-        """0 or 1; absent means 0."""
-        value = self.data.get(key, 0)
+        """0 or 1; absent or null means 0."""
+        value = 0 if self.data.get(key) is None else self.data[key]
         if value not in (0, 1) or not isinstance(value, int):
             self.wrong(key, f"is {_short(value)}; it must be 0 or 1")
         return int(value)
@@ -186,17 +189,27 @@ class Record:
         place = f"{self.place}.{key}" if self.place else key
         return Record(self.get(key, "it must be an object"), self.file, place)
 
-    def records(self, key: str, skip_none: bool = False) -> Iterator[Record]:
-        """The objects of a list; `skip_none` skips those that the reader did not keep."""
+    def records(self, key: str, skip_none: bool = False, faults: Faults | None = None) -> Iterator[Record]:
+        """The objects of a list; `skip_none` skips those that the reader did not keep. What is no object is
+        left to `faults`, or raises DataError."""
+        return (record for _, record in self.placed(key, skip_none, faults))
+
+    def placed(
+        self, key: str, skip_none: bool = False, faults: Faults | None = None
+    ) -> Iterator[tuple[int, Record]]:
+        """The same, each with its place in the list."""
         values = self.get(key, "it must be a list of objects")
         if type(values) is not list and type(values) is not Elements:
             self.wrong(key, f"is {_kind(values)}; it must be a list of objects")
         place = f"{self.place}.{key}" if self.place else key
-        return (
-            Record(value, self.file, f"{place}[{index}]")
-            for index, value in enumerate(values)
-            if value is not None or not skip_none
-        )
+        kept = (one for one in enumerate(values) if one[1] is not None or not skip_none)
+        return objects(kept, f"{place}[{{}}]", self.file, faults)
+
+    def entries(self, faults: Faults) -> Iterator[tuple[str, Record]]:
+        """(key, object) of an object of objects; what is none is left to `faults`."""
+        for key in self.data:
+            if (entry := faults.made(partial(self.record, key))) is not None:
+                yield key, entry
 
     def element(self, key: str, index: int) -> Record:
         """One of the objects that `records` gives."""
@@ -233,6 +246,25 @@ class Record:
             self.wrong(f"{key}{problem[0]}", problem[1])
 
 
+def objects(
+    entries: Iterable[tuple[int, Any]], place: str, file: str, faults: Faults | None
+) -> Iterator[tuple[int, Record]]:
+    """The numbered objects; `place` is theirs, with `{}` for the number. What is none is left to `faults`, or
+    raises DataError."""
+    for number, data in entries:
+        if faults is None or type(data) is dict:
+            yield number, Record(data, file, place.format(number))
+        else:
+            faults.tried(partial(Record, data, file, place.format(number)))
+
+
+def listed(data: Any, file: str, of: str, faults: Faults) -> Iterator[Record]:
+    """The objects of a JSON list at a file's top; `of` says what it must be a list of."""
+    if not isinstance(data, (list, Elements)):
+        raise DataError(f"{file}: top level: is not a list; it must be a list of {of}")
+    return (record for _, record in objects(enumerate(data), "[{}]", file, faults))
+
+
 def path_of(source: Source, key: str, wanted: tuple[str, ...]) -> Path:
     """The path that the source entry names under `key`; DataError when the entry lacks it."""
     if key not in source.entry:
@@ -260,16 +292,18 @@ def check_split(file: str, split: str, present: Mapping[str, Any] | set[str]) ->
 
 
 class Unique:
-    """Refuses repeated ids: `add` raises DataError for a value that it has seen before."""
+    """Refuses repeated ids: `add` raises DataError for a value that it has seen before, with the place of the
+    record that has it."""
 
     __slots__ = ("file", "seen", "what")
 
     def __init__(self, file: str, what: str) -> None:
         self.file, self.what, self.seen = file, what, set[Any]()
 
-    def add(self, value: Any) -> None:
+    def add(self, value: Any, record: Record | None = None) -> None:
         if value in self.seen:
-            raise DataError(f"{self.file}: {self.what} {_short(value)} is repeated; ids must be unique")
+            where = f"{self.file}: {record.place}: " if record and record.place else f"{self.file}: "
+            raise DataError(f"{where}{self.what} {_short(value)} is repeated; ids must be unique")
         self.seen.add(value)
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from evalkit.data import hub, tables
 from evalkit.data.elements import Elements
-from evalkit.data.readers import read_lines, read_table
-from evalkit.data.records import Record
+from evalkit.data.faults import Faults
+from evalkit.data.readers import line_records, read_table
+from evalkit.data.records import Record, listed
 from evalkit.data.sources import image_ref
 from evalkit.data.streamed import read_lists
 from evalkit.errors import DataError, nearest
@@ -39,15 +41,15 @@ class Rows:
         return tables.class_names(self.features, path)
 
 
-def read(source: Source, split: str, image: str) -> Rows:
+def read(source: Source, split: str, image: str, faults: Faults) -> Rows:
     """The rows of a source: of what its `path` names, else of its dataset of the hub. `image` is the column
-    of images. Raises DataError."""
+    of images. Rows that are wrong are left to `faults`. Raises DataError."""
     if "path" not in source.entry:
-        return _of_hub(source, split, image)
+        return _of_hub(source, split, image, faults)
     path = source.path("path")
     if not path.is_dir():
         images = source.path("images") if "images" in source.entry else path.parent
-        return Rows(_of_file(path, images, image))
+        return Rows(_of_file(path, images, image, faults))
     table = tables.in_folder(str(path), split)
     if image not in table.columns:
         raise DataError(f"{path}: no column '{image}'{nearest(image, table.columns)}")
@@ -60,26 +62,26 @@ def _of_table(table: tables.Table, image: str) -> Iterator[Row]:
         yield Row(number, Record(row, ref.path, f"row {number}"), ref, f"row {number}")
 
 
-def _of_file(path: Path, images: Path, image: str) -> Iterator[Row]:
-    for number, data in enumerate(records(path)):
-        record = Record(data, str(path), f"row {number + 1}")
-        name = record.name(image)
-        yield Row(number, record, image_ref(images, name), name)
+def _of_file(path: Path, images: Path, image: str, faults: Faults) -> Iterator[Row]:
+    for number, record in enumerate(records(path, faults)):
+        if (name := faults.made(partial(record.name, image))) is not None:
+            yield Row(number, record, image_ref(images, name), name)
 
 
-def records(path: Path) -> Iterator[Any]:
-    """The records of CSV, TSV, JSON lines or a JSON list."""
+def records(path: Path, faults: Faults) -> Iterator[Record]:
+    """The records of CSV, TSV, JSON lines or a JSON list. What is none is left to `faults`."""
     suffix = path.suffix.lower()
     if suffix in (".csv", ".tsv"):
-        yield from (row for _, row in read_table(path))
+        for number, row in read_table(path, faults=faults):
+            yield Record(row, str(path), f"row {number}")
     elif suffix == ".json":
         data = read_lists(path)
-        yield from data if isinstance(data, Elements) else [data]
+        yield from listed(data if isinstance(data, Elements) else [data], str(path), "records", faults)
     else:
-        yield from (data for _, data in read_lines(path))
+        yield from (record for _, record in line_records(path, faults))
 
 
-def _of_hub(source: Source, split: str, image: str) -> Rows:
+def _of_hub(source: Source, split: str, image: str, faults: Faults) -> Rows:
     loaded, where = hub.load(source, split), hub.place(source)
     columns = list(loaded.features) if loaded.features else []
     if columns and image not in columns:
@@ -88,8 +90,10 @@ def _of_hub(source: Source, split: str, image: str) -> Rows:
     def every() -> Iterator[Row]:
         for number, row, refs in hub.read(loaded, image, source, source.entry.get("rows")):
             record = Record(row, where, f"row {number}")
-            if len(refs) != 1:
-                record.wrong(image, f"holds {len(refs)} images; it must hold one")
-            yield Row(number, record, refs[0], f"row {number}")
+            if len(refs) == 1:
+                yield Row(number, record, refs[0], f"row {number}")
+            else:
+                said = f"holds {len(refs)} images; it must hold one"
+                faults.tried(partial(record.wrong, image, said))
 
     return Rows(every(), loaded.features.to_dict() if loaded.features else {})

@@ -178,6 +178,20 @@ def below(images: Path, name: str) -> str:
     return next((end for end in ends if _is_there(images, end)), at_last)
 
 
+def moved_to(images: Path, name: str, moved: dict[str, str]) -> tuple[str, str]:
+    """As `below`, and what is wrong with it, or '': an absolute path that leads elsewhere, or one that would
+    be the same file as another, of which `moved` keeps those that were found."""
+    found = below(images, name)
+    if found != name and (before := moved.setdefault(found, name)) != name:
+        return (
+            found,
+            f"is {name[:200]!r}; {found[:200]} is what {before[:200]!r} is already; give other names",
+        )
+    if found.startswith("/") and not found.startswith(f"{images}/"):
+        return found, f"is {name[:200]!r}; it must be a name below the images folder"
+    return found, ""
+
+
 def moved_ends(name: str) -> list[str]:
     """The ends of an absolute path that is of another machine, the longest first; [] for any other name."""
     if _WINDOWS.match(name):

@@ -29,6 +29,7 @@ from evalkit.runs.scored_run import ScoredRun
 from evalkit.runs.store import RunFolder
 from evalkit.tasks import loader
 from evalkit.tasks.dataset import Dataset, DatasetCache, Selection, roots
+from evalkit.tasks.turned import turned
 from evalkit.trackers import Reporter
 from evalkit.types import Checkpoint, Score, Task
 
@@ -53,6 +54,7 @@ class Work:
     report: Reporter | None = None
     training: str = ""  # what trackers call the curve of checkpoints that have no other name
     failures: dict[str, UserError] = field(default_factory=dict)  # by task, or by run
+    views: dict[tuple[str, str, str], str] = field(default_factory=dict)  # what `_turned` said
     own: own_data.Made = field(default_factory=own_data.Made)  # of data of one's own
 
     def plans(self, leave_out: bool = False) -> list[list[Plan]]:
@@ -66,7 +68,8 @@ class Work:
                 data = self.datasets.get(task)
                 known = self.own.doubts.get(task.name, ())  # said where the data was recognised
                 doubts = () if known else [("warning", doubt) for doubt in self._doubts(data) or ()]
-                for word, said in (*data.told, *doubts):
+                views = [("warning", said) for said in dict.fromkeys(map(self._turned, made)) if said]
+                for word, said in (*data.told, *doubts, *views):
                     if said not in known:
                         progress.say(f"{word}: {task.name}: {said}")
             except (DataError, ResultsError) as error:
@@ -86,7 +89,16 @@ class Work:
     def _plan(self, task: Task, candidate: Checkpoint) -> Plan:
         data, protocol = self.datasets.get(task), self.protocol(task)
         made = planning.plan(data, candidate, self.output, self.selection(data), protocol, self.on_bad_image)
-        return replace(made, remarks=data.remarks, doubts=self._doubts(data))
+        remarks = (*data.remarks, *filter(None, [self._turned(made)]))
+        return replace(made, remarks=remarks, doubts=self._doubts(data))
+
+    def _turned(self, plan: Plan) -> str:
+        """What is said of photos whose boxes are of another view than the plan shows, looked for once."""
+        samples, exif = self.datasets.get(plan.task).samples, plan.preparation.exif
+        key = (plan.task.name, plan.protocol, exif)
+        if key not in self.views:
+            self.views[key] = turned(samples, plan.protocol, exif)
+        return self.views[key]
 
     def _doubts(self, data: Dataset) -> tuple[str, ...] | None:
         """What makes numbers of this data doubtful; None where it is none that `--data` would recognise."""

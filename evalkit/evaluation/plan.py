@@ -25,6 +25,7 @@ from evalkit.evaluation.stamps import Shown
 from evalkit.runs.journal_lines import Entry
 from evalkit.runs.store import RunFolder, State
 from evalkit.tasks import calls, loader
+from evalkit.tasks.absent import absent
 from evalkit.tasks.dataset import Dataset, DatasetCache, Selection
 from evalkit.types import Checkpoint, Parser, Preparation, Request, Source, Task
 
@@ -275,18 +276,11 @@ def _widest(
 
 def _refuse_missing_images(data: Dataset, samples: Samples) -> None:
     """Raises DataError when image files are not there: how many, and the first of them."""
-    task, absent, last = data.task, dict[str, None](), ""
-    for image in (image for images in samples.images for image in images):
-        if image.path != last and not os.path.exists(image.path):
-            absent[image.path] = None
-        last = image.path
-    if absent:
-        first, n = next(iter(absent)), len({image.path for images in samples.images for image in images})
-        more = f" (and {len(absent) - 1:,} more of {n:,})" if len(absent) > 1 else ""
+    found = absent(samples)
+    if found.paths:
         raise DataError(
-            f"{task.name}: image {first[:300]} is missing{more}{sources.missing(absent)}; "
-            f"`{_looked_for(task, data.source)}` says where it is looked for, "
-            "--on-bad-image skip leaves them out"
+            f"{data.task.name}: {found}; `{_looked_for(data.task, data.source)}` says where they are looked "
+            "for, --on-bad-image skip leaves them out"
         )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from evalkit import printing
-from evalkit.errors import TasksFailed
+from evalkit.errors import TasksFailed, UserError
 from evalkit.evaluation.plan import Plan
 from evalkit.runs.store import not_scored_of
 from evalkit.types import CUT, Checkpoint, Score, remarked, why_not_scored
@@ -112,7 +112,8 @@ def scores(plan: Plan, found: Sequence[Score]) -> None:
 def failures(error: TasksFailed) -> None:
     """One line for each task or run that failed, and how many others are done."""
     for each in error.failures.values():
-        say(f"evalkit: {printing.one_line(str(each))}")
+        sentences = each.sentences if isinstance(each, UserError) else [str(each)]
+        say("\n".join(f"evalkit: {printing.one_line(said)}" for said in sentences))
     say(f"evalkit: {error.summary}")
 
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 from evalkit import door
+from evalkit.data.faults import Faults
 from evalkit.data.readers import read_json, read_text
 from evalkit.data.records import Record, Unique, path_of
 from evalkit.data.sources import image_ref
@@ -49,34 +51,42 @@ class Ai2d(Format):
         files = sorted(folder.glob("*.json"), key=lambda p: (len(p.name), p.name))
         if not files:
             raise DataError(f"{folder}: cannot be read or holds no <number>.png.json")
-        unique = Unique(str(folder), "questionId")
-        for path in files:
+        unique, faults = Unique(str(folder), "questionId"), Faults(each_file=True)
+
+        def of(path: Path) -> Iterator[Sample]:
             stem = path.name.split(".")[0]
             if (stem in listed) != (split == "test"):
-                continue
+                return
             top = Record(read_json(path), str(path))
             picture = top.name("imageName") if top.has("imageName") else f"{stem}.png"
-            questions = top.record("questions")
-            for text in questions.data:
-                question = questions.record(text)
-                name = question.identifier("questionId")
-                unique.add(name)
-                choices = question.texts("answerTexts", least=2)
-                place = question.integer("correctAnswer", least=0)
-                if place >= len(choices):
-                    question.wrong("correctAnswer", f"is {place}; there are {len(choices)} answerTexts")
-                wording = Record({"question": text}, str(path), "questions").text("question")
-                letters = self.draw and question.data.get("abcLabel") is True
-                marks = _labels(boxes / f"{picture}.json", font) if letters else ()
-                yield Sample(
-                    id=name,
-                    images=(image_ref(images, picture, marks),),
-                    fields={"question": wording, "choices": self.joined.join(choices)},
-                    target=(choices[place],),
-                    group="letters" if question.data.get("abcLabel") is True else "words",
-                    cluster=picture,
-                    choices=choices,
-                )
+            ask = partial(self._of, unique, images, picture, boxes, font)
+            yield from faults.each(top.record("questions").entries(faults), ask)
+
+        yield from faults.of_all(files, of)
+
+    def _of(
+        self, unique: Unique, images: Path, picture: str, boxes: Path, font: str, entry: tuple[str, Record]
+    ) -> Iterator[Sample]:
+        """The sample of a question."""
+        text, question = entry
+        name = question.identifier("questionId")
+        unique.add(name, question)
+        choices = question.texts("answerTexts", least=2)
+        place = question.integer("correctAnswer", least=0)
+        if place >= len(choices):
+            question.wrong("correctAnswer", f"is {place}; there are {len(choices)} answerTexts")
+        wording = Record({"question": text}, question.file, "questions").text("question")
+        letters = self.draw and question.data.get("abcLabel") is True
+        marks = _labels(boxes / f"{picture}.json", font) if letters else ()
+        yield Sample(
+            id=name,
+            images=(image_ref(images, picture, marks),),
+            fields={"question": wording, "choices": self.joined.join(choices)},
+            target=(choices[place],),
+            group="letters" if question.data.get("abcLabel") is True else "words",
+            cluster=picture,
+            choices=choices,
+        )
 
 
 def _ids(path: Path) -> frozenset[str]:

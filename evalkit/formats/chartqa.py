@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import ClassVar
 
+from evalkit.data.faults import Faults
 from evalkit.data.readers import read_json
-from evalkit.data.records import Record, path_of, paths_of
+from evalkit.data.records import Record, listed, path_of, paths_of
 from evalkit.data.sources import image_ref
-from evalkit.errors import DataError
 from evalkit.types import Format, Sample, Source
 
 
@@ -30,16 +32,17 @@ class ChartQa(Format):
 
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
         images = path_of(source, "images", self.keys)
+        faults = Faults()
         for group, path in paths_of(source, "path", self.keys).items():
-            data = read_json(path)
-            if not isinstance(data, list):
-                raise DataError(
-                    f"{path}: top level: is not a list; it must be a list of {{imgname, query, label}}"
-                )
-            for index, entry in enumerate(data):
-                record = Record(entry, str(path), f"[{index}]")
-                name = record.name("imgname")
-                fields = {"question": record.text("query")}
-                target = (record.text("label"),)
-                number = f"{group}/{index}" if group else str(index)
-                yield Sample(number, (image_ref(images, name),), fields, target, group=group, cluster=name)
+            records = listed(read_json(path), str(path), "{imgname, query, label}", faults)
+            yield from faults.each(records, partial(_samples, images, group))
+        faults.done()
+
+
+def _samples(images: Path, group: str, record: Record) -> Iterator[Sample]:
+    name = record.name("imgname")
+    fields = {"question": record.text("query")}
+    target = (record.text("label"),)
+    index = record.place.strip("[]")
+    number = f"{group}/{index}" if group else index
+    yield Sample(number, (image_ref(images, name),), fields, target, group=group, cluster=name)

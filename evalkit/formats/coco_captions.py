@@ -45,17 +45,18 @@ class CocoCaptions(Format):
 
 def _karpathy(top: Record, images: Path, split: str) -> Iterator[Sample]:
     unique, present, faults = Unique(top.file, "cocoid"), set[Any](), Faults()
-    for image in top.records("images"):
-        stated = image.text("split")
+    for image in top.records("images", faults=faults):
+        stated = faults.made(partial(image.text, "split"))
         present.add(stated)
         if stated == split and (sample := faults.made(partial(_of_karpathy, image, images, unique))):
             yield sample
-    check_split(top.file, split, present)
+    if present != {None}:
+        check_split(top.file, split, present)
     faults.done()
 
 
 def _of_karpathy(image: Record, images: Path, unique: Unique) -> Sample:
-    unique.add(image.integer("cocoid"))
+    unique.add(image.integer("cocoid"), image)
     captions = tuple(sentence.text("raw") for sentence in image.records("sentences"))
     if not captions:
         image.wrong("sentences", "is empty; an image needs at least one caption")
@@ -68,16 +69,16 @@ def _of_karpathy(image: Record, images: Path, unique: Unique) -> Sample:
 def _original(top: Record, images: Path) -> Iterator[Sample]:
     captions, faults = dict[int, list[str]](), Faults()
     unique = Unique(top.file, "image id")
-    for image in top.records("images"):
+    for image in top.records("images", faults=faults):
         if faults.tried(partial(image.integer, "id")):
-            faults.tried(partial(unique.add, image.data["id"]))
+            faults.tried(partial(unique.add, image.data["id"], image))
             captions[image.data["id"]] = []
-    for annotation in top.records("annotations"):
+    for annotation in top.records("annotations", faults=faults):
         shown = faults.made(partial(_captions_of, annotation, captions))
         caption = faults.made(partial(annotation.text, "caption"))
         if shown is not None and caption is not None:
             shown.append(caption)
-    for image in top.records("images"):
+    for image in top.records("images", faults=Faults()):  # what is none is told already
         if type(number := image.data.get("id")) is int:
             sample = faults.made(partial(_of_original, image, images, tuple(captions[number])))
             if sample:

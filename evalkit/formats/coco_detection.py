@@ -10,13 +10,14 @@ from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from evalkit.data.faults import Faults
 from evalkit.data.records import Record, Unique, path_of
-from evalkit.data.sources import image_ref
+from evalkit.data.sources import image_ref, moved_to
 from evalkit.data.streamed import read_lists
 from evalkit.errors import DataError
 from evalkit.geometry import segmentations
@@ -65,7 +66,7 @@ class CocoDetection(Format):
         names = {k: name for k, name in named.items() if name not in self.leave_out}
         categories = tuple(names.values())
         fields = {"categories": " ; ".join(categories)}
-        listed = _Images(top, faults)
+        listed = _Images(top, images, faults)
         masks = source.uses("object masks")
         objects = None if self.hidden else _Objects(top, names, listed.sizes, masks, faults)
         faults.done(
@@ -97,10 +98,10 @@ def _categories(top: Record, faults: Faults) -> dict[int, str]:
     """id -> name in file order (COCO's ids have gaps: 80 classes in 1..90)."""
     ids, unique_names = Unique(top.file, "category id"), Unique(top.file, "category name")
     result: dict[int, str] = {}
-    for category in top.records("categories"):
+    for category in top.records("categories", faults=faults):
         if faults.tried(partial(category.integer, "id"), partial(category.text, "name")):
             number, name = category.data["id"], category.data["name"]
-            faults.tried(partial(ids.add, number), partial(unique_names.add, name))
+            faults.tried(partial(ids.add, number, category), partial(unique_names.add, name, category))
             result.setdefault(number, name)
     return result
 
@@ -109,15 +110,16 @@ class _Images:
     """id, file and size of the images that are right, without later annotations of one page; `sizes` of all
     by id, None where that is not right."""
 
-    def __init__(self, top: Record, faults: Faults) -> None:
-        self._top, self._right = top, array("I")
+    def __init__(self, top: Record, images: Path, faults: Faults) -> None:
+        self._top, self._images, self._right = top, images, array("I")
+        self._moved: dict[str, str] = {}
         self.sizes: dict[int, Size | None] = {}
         alike: dict[Size, Size] = {}
         unique = Unique(top.file, "image id")
-        for place, image in enumerate(top.records("images")):
-            checks = partial(image.integer, "id"), partial(image.name, "file_name"), image.size
+        for place, image in top.placed("images", faults=faults):
+            checks = partial(image.integer, "id"), partial(self._found, image), image.size
             if faults.tried(*checks) and not image.data.get("precedence"):
-                faults.tried(partial(unique.add, image.data["id"]))
+                faults.tried(partial(unique.add, image.data["id"], image))
                 self._right.append(place)
             if type(number := image.data.get("id")) is int:
                 size = image.size() if Faults().tried(image.size) else None
@@ -126,7 +128,15 @@ class _Images:
     def __iter__(self) -> Iterator[tuple[int, str, Size]]:
         for place in self._right:
             image = self._top.element("images", place)
-            yield image.data["id"], image.data["file_name"], image.size()
+            yield image.data["id"], self._found(image), image.size()
+
+    def _found(self, image: Record) -> str:
+        """The file's name, which may be an absolute path of another machine; two that would be one file are
+        refused."""
+        found, problem = moved_to(self._images, image.name("file_name", absolute=True), self._moved)
+        if problem:
+            image.wrong("file_name", problem)
+        return found
 
 
 class _Objects:
@@ -145,9 +155,9 @@ class _Objects:
         self._images = {number: place for place, number in enumerate(sizes)}
         unique = Unique(top.file, "annotation id")
         shown, right = array("I"), array("I")
-        for place, annotation in enumerate(top.records("annotations")):
+        for place, annotation in top.placed("annotations", faults=faults):
             if faults.tried(partial(annotation.integer, "id")):
-                faults.tried(partial(unique.add, annotation.data["id"]))
+                faults.tried(partial(unique.add, annotation.data["id"], annotation))
                 annotation.place += f" (id {annotation.data['id']})"
             if _is_right(annotation, sizes, names, masks, faults):
                 shown.append(self._images[annotation.data["image_id"]])
@@ -206,7 +216,7 @@ def _category(annotation: Record, names: Mapping[int, str]) -> None:
 
 
 def _area(annotation: Record) -> float | None:
-    return annotation.number("area", least=0) if annotation.has("area") else None
+    return annotation.number("area", least=0) if annotation.data.get("area") is not None else None
 
 
 def _object(annotation: Record, category: str) -> dict[str, Any]:

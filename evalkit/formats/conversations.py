@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from evalkit import door
+from evalkit.data.faults import Faults
 from evalkit.data.readers import read_lines
 from evalkit.data.records import name_problem, path_of
 from evalkit.data.sources import below, image_ref
@@ -63,7 +64,9 @@ class Conversations(Format):
         path = path_of(source, "path", self.keys)
         images = source.path("images") if "images" in source.entry else path.parent
         moved: dict[str, str] = {}
-        for talk in _numbered(list(_talks(path, source.remarks)), path, source.remarks):
+        faults = Faults()
+
+        def of(talk: _Talk) -> Iterator[Sample]:
             where, refs = f"{path}: {talk.place}", []
             for name in talk.images:
                 found = below(images, name)
@@ -83,14 +86,18 @@ class Conversations(Format):
                 cluster=" ".join(talk.images),
             )
 
+        talks = list(_talks(path, source.remarks, faults))
+        yield from faults.of_all(_numbered(talks, path, source.remarks), of)
+
     def without_target(self, source: Source, split: str) -> str:
         return "they end with the question; an answer is a turn of gpt or assistant"
 
 
-def _talks(path: Path, remarks: Remarks) -> Iterator[_Talk]:
-    """The records that can be read. Raises DataError where there is none."""
+def _talks(path: Path, remarks: Remarks, faults: Faults) -> Iterator[_Talk]:
+    """The records that can be read; what is no JSON is left to `faults`. Raises DataError where there is
+    none."""
     first, read = "", 0
-    for number, place, data in _records(path):
+    for number, place, data in _records(path, faults):
         try:
             talk = _talk(data, number, place)
         except _Unread as reason:
@@ -104,17 +111,18 @@ def _talks(path: Path, remarks: Remarks) -> Iterator[_Talk]:
                 remarks.add("inside", f"{path}: {place}: {said}", usual=True)
             yield talk
     if not read:
+        faults.done()
         raise DataError(f"{first}; no other record is right either" if first else f"{path}: holds no record")
 
 
-def _records(path: Path) -> Iterator[tuple[int, str, Any]]:
+def _records(path: Path, faults: Faults) -> Iterator[tuple[int, str, Any]]:
     """(number, place, data) of the records of a JSON list or of JSON lines."""
     with door.guarded(path):
         listed = door.head(path).startswith(b"[")
     if listed:
         yield from ((number, f"[{number}]", data) for number, data in enumerate(read_lists(path)))
     else:
-        yield from ((number, f"line {number + 1}", data) for number, data in read_lines(path))
+        yield from ((number, f"line {number + 1}", data) for number, data in read_lines(path, faults))
 
 
 def _numbered(talks: list[_Talk], path: Path, remarks: Remarks) -> list[_Talk]:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 from evalkit import door
+from evalkit.data.faults import Faults
 from evalkit.data.hub import load, place, read
 from evalkit.data.readers import read_json
 from evalkit.data.records import Record, path_of
@@ -41,26 +43,33 @@ class CountBenchQa(Format):
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
         from evalkit.images.prepare import header_channels
 
-        rows = _of_hub(source, split) if "hub" in source.entry else _of_files(source, self.keys)
-        for row, record, number, ref in rows:
+        faults = Faults()
+        of_hub = "hub" in source.entry
+        rows = _of_hub(source, split, faults) if of_hub else _of_files(source, self.keys, faults)
+
+        def of(entry: Row) -> Iterator[Sample]:
+            row, record, number, ref = entry
             if self.grey or header_channels(ref) > 1:
                 fields = {"question": record.text("question")}
                 yield Sample(str(row), (ref,), fields, (str(number),), cluster=f"row {row}")
+
+        yield from faults.of_all(rows, of)
 
 
 Row = tuple[int, Record, int, ImageRef]  # index, record with the question, count, image
 
 
-def _of_hub(source: Source, split: str) -> Iterator[Row]:
+def _of_hub(source: Source, split: str, faults: Faults) -> Iterator[Row]:
     where = place(source)
     rows = load(source, split)
     for row, content, refs in read(rows, "image", source, source.entry.get("rows")):
         record = Record(content, where, f"row {row}")
-        if refs:
-            yield row, record, record.integer("number"), refs[0]
+        number = faults.made(partial(record.integer, "number")) if refs else None
+        if number is not None:
+            yield row, record, number, refs[0]
 
 
-def _of_files(source: Source, keys: tuple[str, ...]) -> Iterator[Row]:
+def _of_files(source: Source, keys: tuple[str, ...], faults: Faults) -> Iterator[Row]:
     path, table = path_of(source, "questions", keys), path_of(source, "table", keys)
     questions = read_json(path)
     if not isinstance(questions, list):
@@ -71,8 +80,8 @@ def _of_files(source: Source, keys: tuple[str, ...]) -> Iterator[Row]:
             f"{path}: holds {len(questions)} questions, {table} {len(numbers)} rows; they belong together"
         )
     for row, (entry, number) in enumerate(zip(questions, numbers, strict=True)):
-        record = Record(entry, str(path), f"[{row}]")
-        if number is not None:
+        record = faults.made(partial(Record, entry, str(path), f"[{row}]"))
+        if number is not None and record is not None:
             yield row, record, number, ImageRef(str(table), f"{row}/image")
 
 

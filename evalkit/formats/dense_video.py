@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from evalkit.data.faults import Faults
 from evalkit.data.readers import read_json
 from evalkit.data.records import Record, path_of
 from evalkit.data.sources import frame_refs
@@ -34,8 +35,10 @@ class DenseVideo(Format):
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
         path, videos = path_of(source, "path", self.keys), path_of(source, "videos", self.keys)
         top = Record(read_json(path), str(path))
-        for video in top.data:
-            record = top.record(video)
+        faults = Faults()
+
+        def of(entry: tuple[str, Record]) -> Iterator[Sample]:
+            video, record = entry
             name = Record({"video": video}, str(path), "top level").name("video")
             sentences, times = record.texts("sentences"), record.get("timestamps")
             if not isinstance(times, list) or len(times) != len(sentences):
@@ -49,6 +52,8 @@ class DenseVideo(Format):
                 refs = frame_refs(videos, part, self.frames, self.stride, start, end)
                 repeat = f"#{seen[segment]}" if seen[segment] > 1 else ""
                 yield Sample(segment + repeat, refs, {}, (sentence,), cluster=name)
+
+        yield from faults.of_all(top.entries(faults), of)
 
 
 def _seconds(record: Record, place: int, value: Any) -> tuple[float, float]:

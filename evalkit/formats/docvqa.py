@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
+from evalkit.data.faults import Faults
 from evalkit.data.readers import read_json
 from evalkit.data.records import Record, Unique, check_split, path_of
 from evalkit.data.sources import image_ref
@@ -32,10 +33,11 @@ class DocVqa(Format):
         top = Record(read_json(path), str(path))
         if top.has("dataset_split"):
             check_split(str(path), split, {top.text("dataset_split")})
-        unique = Unique(str(path), "questionId")
-        for record in top.records("data"):
+        unique, faults = Unique(str(path), "questionId"), Faults()
+
+        def of(record: Record) -> Iterator[Sample]:
             number = record.identifier("questionId")
-            unique.add(number)
+            unique.add(number, record)
             target: tuple[str, ...] = ()
             if record.data.get("answers") is not None or not split.startswith("test"):
                 target = record.texts("answers", least=0 if split.startswith("test") else 1)
@@ -45,3 +47,5 @@ class DocVqa(Format):
                 name = page
             fields = {"question": record.text("question")}
             yield Sample(number, (image_ref(images, name),), fields, target, cluster=name)
+
+        yield from faults.of_all(top.records("data", faults=faults), of)

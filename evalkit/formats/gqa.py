@@ -8,8 +8,10 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
+from evalkit.data.faults import Faults
 from evalkit.data.hub import load, place, read
 from evalkit.data.readers import read_json
 from evalkit.data.records import Record, Unique, path_of
@@ -42,12 +44,15 @@ class Gqa(Format):
             yield from _of_hub(source, split)
             return
         path, images = path_of(source, "path", self.keys), path_of(source, "images", self.keys)
-        top = Record(read_json(path), str(path))
-        for name in top.data:
+        top, faults = Record(read_json(path), str(path)), Faults()
+
+        def of(entry: tuple[str, Record]) -> Iterator[Sample]:
+            name, record = entry
             number = Record({"id": name}, str(path), "top level").identifier("id")
-            record = top.record(name)
             image = record.name("imageId") + ".jpg"
             yield _sample(number, record, image_ref(images, image), image)
+
+        yield from faults.of_all(top.entries(faults), of)
 
 
 def _of_hub(source: Source, split: str) -> Iterator[Sample]:
@@ -56,21 +61,31 @@ def _of_hub(source: Source, split: str) -> Iterator[Sample]:
     if "images" not in source.entry:
         raise DataError(f"{where}: data.sources: no 'images'; it names the config that holds the images")
     pictures: dict[str, ImageRef] = {}
+    faults, unique = Faults(), Unique(where, "id")
     rows = load(source, split, str(source.entry["images"]))
     for number, row, refs in read(rows, "image", source):
-        record = Record(row, where, f"{source.entry['images']} row {number}")
-        if not refs:
-            record.wrong("image", "is null; every row needs an image")
-        pictures[record.identifier("id")] = refs[0]
-    unique = Unique(where, "id")
-    rows = load(source, split)
-    for number, row, _ in read(rows, "", source, source.entry.get("rows")):
+        faults.tried(
+            partial(_keep, Record(row, where, f"{source.entry['images']} row {number}"), refs, pictures)
+        )
+
+    def of(entry: tuple[int, dict[str, Any], tuple[ImageRef, ...]]) -> Iterator[Sample]:
+        number, row, _ = entry
         record = Record(row, where, f"row {number}")
         name, image = record.identifier("id"), record.name("imageId")
-        unique.add(name)
+        unique.add(name, record)
         if image not in pictures:
             record.wrong("imageId", f"{image[:40]!r} is not an image of the config {source.entry['images']}")
         yield _sample(name, record, pictures[image], f"{image}.jpg")
+
+    rows = load(source, split)
+    yield from faults.of_all(read(rows, "", source, source.entry.get("rows")), of)
+
+
+def _keep(record: Record, refs: tuple[ImageRef, ...], pictures: dict[str, ImageRef]) -> None:
+    """Keeps the image of a row under its id."""
+    if not refs:
+        record.wrong("image", "is null; every row needs an image")
+    pictures[record.identifier("id")] = refs[0]
 
 
 def _sample(number: str, record: Record, image: ImageRef, cluster: str) -> Sample:

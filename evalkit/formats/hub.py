@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from evalkit.data.faults import Faults
 from evalkit.data.flat_records import FlatRecords
 from evalkit.data.hub import load, place, read
 from evalkit.data.records import Record, Unique
@@ -36,12 +37,13 @@ class Hub(FlatRecords):
         columns = list(rows.features) if rows.features else []
         if columns and self.image and self.image.split(".")[0] not in columns:
             raise DataError(f"{where}: no column '{self.image}'{nearest(self.image, columns)}")
-        for number, row, refs in read(rows, self.image, source, source.entry.get("rows")):
+        faults = Faults()
+
+        def of(entry: tuple[int, dict[str, Any], tuple[ImageRef, ...]]) -> Iterator[Sample]:
+            number, row, refs = entry
             record = Record(_flattened(row), where, f"row {number}")
 
-            def pictures(
-                record: Record, refs: tuple[ImageRef, ...] = refs, number: int = number
-            ) -> tuple[tuple[ImageRef, ...], str, Size | None]:
+            def pictures(record: Record) -> tuple[tuple[ImageRef, ...], str, Size | None]:
                 if not refs:
                     record.wrong(self.image, "is null or empty; every row needs an image")
                 size = None
@@ -53,10 +55,12 @@ class Hub(FlatRecords):
                 return refs, f"row {number}", size
 
             if not self.wanted(record, split):
-                continue
+                return
             for sample in self.read(record, number, pictures):
-                unique.add(sample.id)
+                unique.add(sample.id, record)
                 yield sample
+
+        yield from faults.of_all(read(rows, self.image, source, source.entry.get("rows")), of)
 
 
 def _flattened(row: dict[str, Any]) -> dict[str, Any]:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 from evalkit.data.faults import Faults
-from evalkit.data.readers import read_lines
+from evalkit.data.readers import line_records
 from evalkit.data.records import Record, Unique, check_split, layout, meant_key, name_problem, path_of
 from evalkit.data.sources import below, image_ref
 from evalkit.errors import DataError
@@ -71,7 +71,7 @@ class JsonLines(Format):
             nonlocal shown, refs, names
             data = line.data
             name = line.identifier("id") if "id" in data else str(number)
-            unique.add(name)
+            unique.add(name, line)
             if shown is None or data.get("image") != shown or "images" in data:  # else as the line before
                 refs, names = _images(line, images, moved)
                 shown = data.get("image")
@@ -86,16 +86,16 @@ class JsonLines(Format):
                 line.identifier("cluster") if "cluster" in data else " ".join(names),
             )
 
-        for number, line, given in _chosen(path, split):
+        for number, line, given in _chosen(path, split, faults):
             if categories is None and line.data.get("objects") is not None:  # all that occur, of all lines
-                categories = _categories(_chosen(path, split))
+                categories = _categories(path, split)
             if made := faults.made(partial(sample, number, line, given)):
                 yield made
         faults.done()
 
     def without_target(self, source: Source, split: str) -> str:
         seen, n = Counter[str](), 0
-        for _, line, given in _chosen(path_of(source, "path", self.keys), split):
+        for _, line, given in _chosen(path_of(source, "path", self.keys), split, Faults()):
             if not given:
                 seen.update(list(line.data))
                 n += 1
@@ -111,22 +111,29 @@ class JsonLines(Format):
         )
 
 
-def _chosen(path: Path, split: str) -> Iterator[tuple[int, Record, list[str]]]:
-    """The lines of the split, each with its number from 0 and the keys of its target; none is kept. Raises
-    DataError where there is none."""
-    present, shown = set(), str(path)
-    for number, data in read_lines(path):
-        line = Record(data, shown, f"line {number + 1}")
-        given = _given(line)
-        if not given and (wrong := layout(data)):
-            line.wrong("", wrong)
-        stated = line.text("split") if "split" in data else split
-        present.add(stated)
-        if stated == split:
-            yield number, line, given
+def _chosen(path: Path, split: str, faults: Faults) -> Iterator[tuple[int, Record, list[str]]]:
+    """The lines of the split, each with its number from 0 and the keys of its target; none is kept. What is
+    no such line is left to `faults`. Raises DataError where there is none."""
+    present = set[str]()
+    for number, line in line_records(path, faults):
+        if (found := faults.made(partial(_looked_at, line, split))) is not None:
+            stated, given = found
+            present.add(stated)
+            if stated == split:
+                yield number, line, given
+    if split in present or faults.said():
+        return
     if not present:
         raise DataError(f"{path}: is empty; it must hold one JSON object a line")
     check_split(str(path), split, present)
+
+
+def _looked_at(line: Record, split: str) -> tuple[str, list[str]]:
+    """The line's split and the keys of its target. Raises DataError."""
+    given = _given(line)
+    if not given and (wrong := layout(line.data)):
+        line.wrong("", wrong)
+    return line.text("split") if "split" in line.data else split, given
 
 
 def _images(line: Record, images: Path, moved: dict[str, str]) -> tuple[tuple[ImageRef, ...], list[str]]:
@@ -232,12 +239,12 @@ def _mask(record: Record, size: Size, used: bool) -> dict[str, Any]:
     return {"segmentation": found} if found else {}
 
 
-def _categories(lines: Iterable[tuple[int, Record, list[str]]]) -> tuple[str, ...]:
-    """The category names that occur, sorted."""
-    names = {
-        entry.text("category")
-        for _, line, _ in lines
-        if line.data.get("objects") is not None
-        for entry in line.records("objects")
-    }
+def _categories(path: Path, split: str) -> tuple[str, ...]:
+    """The category names that occur, sorted. What is wrong is left out: it is said where the lines are
+    read."""
+    names, faults = set[str](), Faults()
+    for _, line, _ in _chosen(path, split, faults):
+        if line.data.get("objects") is not None:
+            for entry in faults.made(partial(line.records, "objects", faults=faults)) or ():
+                names.update(faults.made(lambda: (entry.text("category"),)) or ())  # noqa: B023 – called at once
     return tuple(sorted(names))

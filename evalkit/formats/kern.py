@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
+from evalkit.data.faults import Faults
 from evalkit.data.readers import read_text
 from evalkit.data.records import Record, Unique, path_of
 from evalkit.data.sources import image_ref
@@ -36,16 +37,19 @@ class Kern(Format):
         path = lists / f"{split}.txt"
         names = read_text(path, "a split is a list of files").split("\n")
         unique = Unique(str(path), "file")
-        for number, line in enumerate(names, 1):
-            if not line.strip():
-                continue
-            given = Record({"file": line.strip()}, str(path), f"line {number}").name("file")
-            stem = given
+        faults = Faults(each_file=True)
+
+        def of(entry: tuple[int, str]) -> Iterator[Sample]:
+            number, line = entry
+            record = Record({"file": line.strip()}, str(path), f"line {number}")
+            stem = record.name("file")
             for end in (self.suffix, ".krn", ".bekrn", ".jpg", ".png"):
                 stem = stem.removesuffix(end)
-            unique.add(stem)
+            unique.add(stem, record)
             transcription = images / f"{stem}{self.suffix}"
             text = read_text(transcription).rstrip("\n")
             if not text:
                 raise DataError(f"{transcription}: is empty; it must hold a transcription")
             yield Sample(stem, (image_ref(images, f"{stem}{self.image}"),), {}, (text,), cluster=stem)
+
+        yield from faults.of_all(((n, line) for n, line in enumerate(names, 1) if line.strip()), of)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
+from evalkit.data.faults import Faults
 from evalkit.data.readers import read_table
 from evalkit.data.records import Record, Unique, path_of
 from evalkit.data.sources import image_ref
@@ -33,15 +34,17 @@ class Mmvp(Format):
 
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
         path, images = path_of(source, "path", self.keys), path_of(source, "images", self.keys)
-        unique = Unique(str(path), "Index")
-        for number, row in read_table(path):
+        unique, faults = Unique(str(path), "Index"), Faults()
+
+        def of(entry: tuple[int, dict[str, str]]) -> Iterator[Sample]:
+            number, row = entry
             if "lndex" in row:  # as the published table spells it
                 row = {"Index": row["lndex"], **row}
             record = Record(row, str(path), f"row {number}")
             index = record.text("Index").strip()
             if not index.isdecimal() or not 0 < int(index) < 1 << 32:
                 record.wrong("Index", f"is {index[:40]!r}; it must be a number from 1")
-            unique.add(int(index))
+            unique.add(int(index), record)
             options = dict(_OPTION.findall(record.text("Options")))
             letter = record.text("Correct Answer").strip().strip("()").lower()
             if letter not in options:
@@ -54,3 +57,5 @@ class Mmvp(Format):
                 target={"answers": (options[letter],), "pair": pair},
                 cluster=f"pair {pair}",
             )
+
+        yield from faults.of_all(read_table(path, faults=faults), of)

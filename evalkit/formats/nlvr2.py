@@ -8,9 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
-from evalkit.data.readers import read_lines
+from evalkit.data.faults import Faults
+from evalkit.data.readers import line_records
 from evalkit.data.records import Record, Unique, check_split, path_of
 from evalkit.data.sources import image_ref
 from evalkit.types import Format, Sample, Source
@@ -37,18 +39,19 @@ class Nlvr2(Format):
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
         path, images = path_of(source, "path", self.keys), path_of(source, "images", self.keys)
         unique, present, chosen = Unique(str(path), "identifier"), set[str](), list[Record]()
-        for number, line in read_lines(path):
-            record = Record(line, str(path), f"line {number + 1}")
+        faults = Faults()
+
+        def keep(record: Record) -> None:
             name = record.text("identifier")
             spelled = _IDENTIFIER.fullmatch(name)
             if not spelled:
                 record.wrong("identifier", f"is {name[:60]!r}; it must be split-set-pair-sentence")
-            unique.add(name)
+            unique.add(name, record)
             present.add(spelled.group(1))
             if spelled.group(1) == split:
                 chosen.append(record)
-        check_split(str(path), split, present)
-        for record in chosen:
+
+        def of(record: Record) -> Iterator[Sample]:
             name = record.data["identifier"]
             pair = name.rpartition("-")[0]
             folder = f"{record.identifier('directory')}/" if record.has("directory") else ""
@@ -62,3 +65,9 @@ class Nlvr2(Format):
                 target = {"answers": (label,), "pair": f"{prefix}-{group}-{sentence}"}
             fields = {"sentence": record.text("sentence")}
             yield Sample(name, refs, fields, target, cluster=pair.rpartition("-")[0])
+
+        for _, record in line_records(path, faults):
+            faults.tried(partial(keep, record))
+        if present or not faults.said():
+            check_split(str(path), split, present)
+        yield from faults.of_all(chosen, of)

@@ -6,9 +6,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 from evalkit.data import rows
+from evalkit.data.faults import Faults
 from evalkit.data.records import Record
 from evalkit.errors import ImageError
 from evalkit.types import Format, ImageRef, Remarks, Sample, Size, Source
@@ -45,21 +47,28 @@ class ObjectRows(Format):
     gives: ClassVar[tuple[str, ...]] = ("objects",)
 
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
-        found = rows.read(source, split, self.image)
+        faults = Faults()
+        found = rows.read(source, split, self.image, faults)
         path = (self.objects, self.category) if self.objects else (self.category,)
         named = self.names or found.names(*path)
-        every = [(row, self._objects(row.record, named, source.remarks)) for row in found.every]
+        every = []
+        for row in found.every:
+            given = faults.made(partial(self._objects, row.record, named, source.remarks))
+            if given is not None:
+                every.append((row, given))
         used = dict.fromkeys(str(one["category"]) for _, objects in every for one in objects)
         categories = named or tuple(used)
         fields = {"categories": " ; ".join(categories)}
         for row, objects in every:
-            size = self._size(row.record, row.image, source.remarks)
             target: Any = ()
+            measured = faults.made(lambda: (self._size(row.record, row.image, source.remarks),))  # noqa: B023 – called at once
+            size = measured[0] if measured else None
             if size:
                 for one in objects:
                     _tell_beyond(row.record, one["box"], size, source.remarks)
                 target = {"size": size, "image_id": row.number, "categories": categories, "objects": objects}
             yield Sample(str(row.number), (row.image,), fields, target, size=size, cluster=row.called)
+        faults.done()
 
     def without_target(self, source: Source, split: str) -> str:
         return "their images cannot be read"

@@ -8,10 +8,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 from urllib.parse import urlsplit
 
+from evalkit.data.faults import Faults
 from evalkit.data.readers import read_json
 from evalkit.data.records import Record, check_split, path_of
 from evalkit.data.sources import image_ref
@@ -37,23 +39,27 @@ class OcrVqa(Format):
         path, images = path_of(source, "path", self.keys), path_of(source, "images", self.keys)
         top = Record(read_json(path), str(path))
         check_split(str(path), split, set(SPLITS.values()))
-        for book in top.data:
-            record = top.record(book)
-            number = record.integer("split")
-            if number not in SPLITS:
-                record.wrong("split", f"is {number}; it must be 1 (train), 2 (val) or 3 (test)")
-            if SPLITS[number] != split:
-                continue
-            name = _cover(record, images, book)
-            questions, answers = record.texts("questions"), record.texts("answers")
-            if len(questions) != len(answers):
-                record.wrong("answers", f"holds {len(answers)}, questions {len(questions)}; one for each")
-            extra = {"title": "title", "author": "authorName", "genre": "genre"}
-            about = {key: record.text(name) if record.has(name) else "" for key, name in extra.items()}
-            for place, (question, answer) in enumerate(zip(questions, answers, strict=True)):
-                fields = {"question": question, **about}
-                ref = image_ref(images, name)
-                yield Sample(f"{book}-{place}", (ref,), fields, (answer,), cluster=name)
+        faults = Faults()
+        yield from faults.of_all(top.entries(faults), partial(self._of, images, split))
+
+    def _of(self, images: Path, split: str, entry: tuple[str, Record]) -> Iterator[Sample]:
+        """The samples of a book, one a question."""
+        book, record = entry
+        number = record.integer("split")
+        if number not in SPLITS:
+            record.wrong("split", f"is {number}; it must be 1 (train), 2 (val) or 3 (test)")
+        if SPLITS[number] != split:
+            return
+        name = _cover(record, images, book)
+        questions, answers = record.texts("questions"), record.texts("answers")
+        if len(questions) != len(answers):
+            record.wrong("answers", f"holds {len(answers)}, questions {len(questions)}; one for each")
+        extra = {"title": "title", "author": "authorName", "genre": "genre"}
+        about = {key: record.text(name) if record.has(name) else "" for key, name in extra.items()}
+        for place, (question, answer) in enumerate(zip(questions, answers, strict=True)):
+            fields = {"question": question, **about}
+            ref = image_ref(images, name)
+            yield Sample(f"{book}-{place}", (ref,), fields, (answer,), cluster=name)
 
 
 def _cover(record: Record, images: Path, book: str) -> str:

@@ -20,8 +20,8 @@ from evalkit.geometry import location_tokens, mask_decoder, target_tokens
 from evalkit.types import Format, ImageRef, Sample, Size, Source
 
 Line = tuple[int, Record]
-Chosen = Callable[[], Iterator[Line]]
-"""Gives the lines of the verb, from the first on each time."""
+Chosen = Callable[[Faults], Iterator[Line]]
+"""Gives the lines of the verb, from the first on each time; what is no line is left to the faults."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,9 @@ class PaliGemmaLines(Format):
         path = Path() if of_rows else path_of(source, "path", self.keys)
         images = source.path("images") if "images" in source.entry else path.parent
         chosen = self._kept(source, split) if of_rows else partial(self._chosen, path)
-        if next(chosen(), None) is None:
+        faults = Faults()
+        if next(chosen(faults), None) is None:
+            faults.done()
             raise DataError(
                 f"{source.path('path') if 'path' in source.entry else source.entry.get('hub')}: no prefix is "
                 f"of the kind '{self.verb}'; paligemma_lines(verb=...) says which"
@@ -82,23 +84,30 @@ class PaliGemmaLines(Format):
     def _texts(self, chosen: Chosen, images: Path, source: Source) -> Iterator[Sample]:
         """Lines that ask the same of one image are one sample."""
         together: dict[tuple[str | ImageRef, str], tuple[int, list[str]]] = {}
-        for number, line in chosen():
+        faults, moved = Faults(), dict[str, str]()
+        for number, line in chosen(faults):
             _, answers = together.setdefault((line.data[self.image], self._asked(line)), (number, []))
-            if (answer := self._suffix(line)) is not None and answer not in answers:
-                answers.append(answer)
-        moved: dict[str, str] = {}
+            given = faults.made(lambda: (self._suffix(line),)) or (None,)  # noqa: B023 – called at once
+            if given[0] is not None and given[0] not in answers:
+                answers.append(given[0])
         for (name, asked), (number, answers) in together.items():
-            shown = (self._image(name, images, moved),)
-            yield Sample(str(number), shown, self._fields(asked), tuple(answers), cluster=str(name))
+            if (shown := faults.made(partial(self._image, name, images, moved))) is not None:
+                yield Sample(str(number), (shown,), self._fields(asked), tuple(answers), cluster=str(name))
+        faults.done()
 
     def _objects(self, chosen: Chosen, images: Path, source: Source) -> Iterator[Sample]:
         from evalkit.images.prepare import header_size  # Pillow is imported where images are read
 
-        categories, labelled = self._categories(line for _, line in chosen())
+        categories, labelled = self._categories(line for _, line in chosen(Faults()))
         usable, wrong, moved, faults = False, "", dict[str, str](), Faults()
-        for number, line in chosen():
-            name = line.data[self.image]
-            ref, suffix = self._image(name, images, moved), self._suffix(line)
+
+        def looked_at(line: Record) -> tuple[ImageRef, str | None]:
+            return self._image(line.data[self.image], images, moved), self._suffix(line)
+
+        for number, line in chosen(faults):
+            if (found := faults.made(partial(looked_at, line))) is None:
+                continue
+            ref, suffix = found
             size: Size | None = None
             try:
                 size = header_size(ref, exif="apply")
@@ -114,10 +123,11 @@ class PaliGemmaLines(Format):
                     source.remarks.add(kind, said)
                     wrong = wrong or said
                 usable = usable or bool(read.kept) or not suffix.strip()
-                objects = [self._object(line, each, size, source) for each in read.kept]
+                made = (faults.made(partial(self._object, line, each, size, source)) for each in read.kept)
+                objects = [each for each in made if each is not None]
                 target = {"size": size, "image_id": number, "categories": categories, "objects": objects}
             fields = self._fields(self._asked(line))
-            yield Sample(str(number), (ref,), fields, target, size=size, cluster=str(name))
+            yield Sample(str(number), (ref,), fields, target, size=size, cluster=str(line.data[self.image]))
         faults.done()
         if wrong and not usable:
             raise DataError(f"{wrong}; no other box is right either")
@@ -153,36 +163,47 @@ class PaliGemmaLines(Format):
 
     # --- one line ---
 
-    def _lines(self, path: Path) -> Iterator[Line]:
+    def _lines(self, path: Path, faults: Faults) -> Iterator[Line]:
         """Every line, with its number from 0; image and prefix are there."""
         called = "row" if is_table(path) else "line"
-        for number, data in read_records(path):
-            line = Record(data, str(path), f"{called} {number + 1}")
-            if self.prefix:
-                line.text(self.prefix)
-            if problem := name_problem(line.text(self.image), absolute=True):
-                line.wrong(self.image, problem)
-            yield number, line
+        for number, data in read_records(path, faults):
+            line = faults.made(partial(self.line, data, str(path), f"{called} {number + 1}"))
+            if line is not None:
+                yield number, line
 
-    def _chosen(self, path: Path) -> Iterator[Line]:
+    def line(self, data: Any, file: str, place: str) -> Record:
+        """A line that has image and prefix. Raises DataError."""
+        line = Record(data, file, place)
+        if self.prefix:
+            line.text(self.prefix)
+        if problem := name_problem(line.text(self.image), absolute=True):
+            line.wrong(self.image, problem)
+        return line
+
+    def _chosen(self, path: Path, faults: Faults) -> Iterator[Line]:
         """The lines of the verb; none is kept."""
-        return (line for line in self._lines(path) if self._is_chosen(line[1]))
+        return (line for line in self._lines(path, faults) if self._is_chosen(line[1]))
 
     def _is_chosen(self, line: Record) -> bool:
         return not self.prefix or self._verb(line) == self.verb
 
     def _kept(self, source: Source, split: str) -> Chosen:
         """The rows of the verb, which a dataset is not read for twice."""
-        kept = [row for row in self._rows(source, split) if self._is_chosen(row[1])]
-        return lambda: iter(kept)
+        first = Faults()
+        kept = [row for row in self._rows(source, split, first) if self._is_chosen(row[1])]
 
-    def _rows(self, source: Source, split: str) -> Iterator[Line]:
+        def chosen(faults: Faults) -> Iterator[Line]:
+            faults.take(first)
+            return iter(kept)
+
+        return chosen
+
+    def _rows(self, source: Source, split: str, faults: Faults) -> Iterator[Line]:
         """The rows of a dataset, where the image is instead of its name."""
-        for row in rows.read(source, split, self.image).every:
-            if self.prefix:
-                row.record.text(self.prefix)
-            row.record.data[self.image] = row.image
-            yield row.number, row.record
+        for row in rows.read(source, split, self.image, faults).every:
+            if not self.prefix or faults.tried(partial(row.record.text, self.prefix)):
+                row.record.data[self.image] = row.image
+                yield row.number, row.record
 
     def _asked(self, line: Record) -> str:
         return str(line.data[self.prefix]) if self.prefix else ""
@@ -217,7 +238,8 @@ class PaliGemmaLines(Format):
         labelled = False
         for line in lines:
             found |= dict.fromkeys(instructions.classes(self._asked(line)))
-            labels = location_tokens.labels(self._suffix(line) or "")
+            given = Faults().made(partial(self._suffix, line)) or ""  # what is wrong is said later
+            labels = location_tokens.labels(given)
             found |= dict.fromkeys(labels)
             labelled = labelled or any(labels)
         return tuple(name for name in found if name or not labelled), labelled

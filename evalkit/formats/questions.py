@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 from evalkit.data.elements import Elements
 from evalkit.data.faults import Faults
 from evalkit.data.flat_records import FlatRecords
-from evalkit.data.readers import read_lines, read_table, read_text
-from evalkit.data.records import Record, Unique, path_of, paths_of
-from evalkit.data.sources import frame_refs, image_ref
+from evalkit.data.readers import line_records, read_table, read_text
+from evalkit.data.records import Record, Unique, objects, path_of, paths_of
+from evalkit.data.sources import frame_refs, image_ref, moved_to
 from evalkit.data.streamed import read_lists
 from evalkit.errors import DataError
 from evalkit.types import ImageRef, Sample, Size, Source
@@ -44,13 +44,15 @@ class Questions(FlatRecords):
     stride: int = 1
 
     keys: ClassVar[tuple[str, ...]] = ("path", "images")
+    elsewhere: ClassVar[bool] = True
 
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
         images = path_of(source, "images", self.keys)
         renamed = _image_map(source.path("image_map")) if "image_map" in source.entry else {}
         instead = paths_of(source, "instead", self.keys) if "instead" in source.entry else {}
         files = paths_of(source, "path", self.keys)
-        answers = self._answers_file(source) if "answers" in source.entry else None
+        faults, moved = Faults(), dict[str, str]()
+        answers = self._answers_file(source, faults) if "answers" in source.entry else None
         unique = Unique(str(next(iter(files.values()))), self.id or "id")
 
         def pictures(record: Record) -> tuple[tuple[ImageRef, ...], str, Size | None]:
@@ -58,36 +60,36 @@ class Questions(FlatRecords):
             if self.frames:
                 refs = tuple(r for n in names for r in frame_refs(images, n, self.frames, self.stride))
             else:
-                refs = tuple(image_ref(*_moved(images, name, instead)) for name in names)
+                found = [moved_to(images, name, moved) for name in names]
+                if problem := next((problem for _, problem in found if problem), ""):
+                    record.wrong(self.image, problem)
+                refs = tuple(image_ref(*_moved(images, name, instead)) for name, _ in found)
             size = record.size(self.height, self.width) if record.has(self.height) and self.bbox else None
             return refs, " ".join(names), size
 
-        def of(place: int | str, record: Record) -> list[Sample]:
+        def of(group: str, entry: tuple[int | str, Record]) -> Iterator[Sample]:
+            place, record = entry
             full = record if answers is None else _joined(record, self.id, answers)
-            return list(self.read(full, place, pictures)) if self.wanted(full, split) else []
-
-        faults = Faults()
-
-        def read(path: Path) -> Iterator[Sample]:
-            for place, record in self._records(path, split):
-                yield from faults.made(partial(of, place, record)) or ()
+            for sample in self.read(full, place, pictures) if self.wanted(full, split) else ():
+                named = _of_group(sample, group) if group else sample
+                if not self.gather:
+                    unique.add(named.id, record)
+                yield named
 
         for group, path in files.items():
-            for sample in _gathered(read(path)) if self.gather else read(path):
-                named = _of_group(sample, group) if group else sample
-                if faults.tried(partial(unique.add, named.id)):
-                    yield named
+            samples = faults.each(self._records(path, split, faults), partial(of, group))
+            yield from _gathered(samples) if self.gather else samples
         faults.done()
 
-    def _records(self, path: Path, split: str) -> Iterator[tuple[int | str, Record]]:
-        """(index from 0, or the record's id where the file is an object; record) in file order."""
+    def _records(self, path: Path, split: str, faults: Faults) -> Iterator[tuple[int | str, Record]]:
+        """(index from 0, or the record's id where the file is an object; record) in file order. What is no
+        record is left to `faults`."""
         suffix = path.suffix.lower()
         if self.lines or suffix in (".jsonl", ".jsonlines"):
-            for number, line in read_lines(path):
-                yield number, Record(line, str(path), f"line {number + 1}")
+            yield from line_records(path, faults)
             return
         if suffix in (".csv", ".tsv"):
-            for number, row in read_table(path):
+            for number, row in read_table(path, faults=faults):
                 cells: dict[str, Any] = {**row}
                 if row.get(self.answers) == "":
                     cells[self.answers] = None
@@ -102,22 +104,31 @@ class Questions(FlatRecords):
             data = top.get(self.records, "it must hold the records")
         if isinstance(data, dict):
             for name, entry in data.items():
-                here = Record({"id": name}, str(path), "top level").identifier("id")
-                yield here, Record(entry, str(path), here if here.isprintable() else repr(here))
+                if (found := faults.made(partial(_by_id, path, name, entry))) is not None:
+                    yield found
             return
         if not isinstance(data, (list, Elements)):
             raise DataError(f"{path}: {self.records or 'top level'}: is not a list; it must hold the records")
-        for number, entry in enumerate(data):
-            yield number, Record(entry, str(path), f"{self.records}[{number}]")
+        yield from objects(enumerate(data), f"{self.records}[{{}}]", str(path), faults)
 
-    def _answers_file(self, source: Source) -> dict[str, Record]:
+    def _answers_file(self, source: Source, faults: Faults) -> dict[str, Record]:
         path = source.path("answers")
         found: dict[str, Record] = {}
         unique = Unique(str(path), self.id)
-        for _, record in self._records(path, ""):
-            unique.add(record.identifier(self.id))
+
+        def keep(record: Record) -> None:
+            unique.add(record.identifier(self.id), record)
             found[record.identifier(self.id)] = record
+
+        for _, record in self._records(path, "", faults):
+            faults.tried(partial(keep, record))
         return found
+
+
+def _by_id(path: Path, name: str, entry: Any) -> tuple[str, Record]:
+    """An object's entry and its record."""
+    here = Record({"id": name}, str(path), "top level").identifier("id")
+    return here, Record(entry, str(path), here if here.isprintable() else repr(here))
 
 
 def _moved(images: Path, name: str, instead: dict[str, Path]) -> tuple[Path, str]:

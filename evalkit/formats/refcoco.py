@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from evalkit.data.faults import Faults
 from evalkit.data.pickles import read_pickle
-from evalkit.data.records import Record, Unique, check_split, filled, path_of
+from evalkit.data.records import Record, Unique, check_split, filled, listed, path_of
 from evalkit.data.sources import image_ref
 from evalkit.data.streamed import read_lists
 from evalkit.errors import DataError
@@ -40,7 +40,8 @@ class RefCoco(Format):
 
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
         path, images = path_of(source, "refs", self.keys), path_of(source, "images", self.keys)
-        refs, faults = _refs(read_pickle(path), str(path), split), Faults()
+        faults = Faults()
+        refs = _refs(read_pickle(path), str(path), split, faults)
         path = path_of(source, "instances", self.keys)
         wanted = {faults.made(partial(ref.integer, "ann_id")) for ref in refs}
 
@@ -75,7 +76,7 @@ class RefCoco(Format):
         found = []
         for sentence in ref.records("sentences"):
             number = sentence.identifier("sent_id")
-            unique.add(number)
+            unique.add(number, ref)
             text = sentence.text("sent")
             fields = {
                 "sentence": text,
@@ -86,17 +87,18 @@ class RefCoco(Format):
         return found
 
 
-def _refs(data: Any, file: str, split: str) -> list[Record]:
+def _refs(data: Any, file: str, split: str, faults: Faults) -> list[Record]:
     """The refs of the split in file order."""
     if not isinstance(data, list):
         raise DataError(f"{file}: top level: is not a list; it must be REFER's list of refs")
     present, chosen = set[Any](), []
-    for index, entry in enumerate(data):
-        ref = Record(entry, file, f"[{index}]")
-        present.add(ref.text("split"))
-        if ref.data["split"] == split:
+    for ref in listed(data, file, "refs", faults):
+        stated = faults.made(partial(ref.text, "split"))
+        present.add(stated)
+        if stated == split:
             chosen.append(ref)
-    check_split(file, split, present)
+    if present != {None}:
+        check_split(file, split, present)
     return chosen
 
 
@@ -107,8 +109,10 @@ class _Instances:
         self.top = top
         self.images = _by_id(top, "images", "image id", faults)
         self.annotations = _by_id(top, "annotations", "annotation id", faults)
-        listed = top.records("categories") if top.has("categories") else ()
-        self.categories: dict[Any, str] = {entry.integer("id"): entry.text("name") for entry in listed}
+        self.categories: dict[Any, str] = {}
+        for entry in top.records("categories", faults=faults) if top.has("categories") else ():
+            if faults.tried(partial(entry.integer, "id"), partial(entry.text, "name")):
+                self.categories[entry.data["id"]] = entry.data["name"]
 
     def of(self, ref: Record) -> tuple[Record, Record]:
         """The image and the annotation that a ref points to."""
@@ -140,6 +144,6 @@ def _by_id(top: Record, key: str, what: str, faults: Faults) -> dict[int, int]:
         if data is not None:
             entry = faults.made(partial(top.element, key, place))
             if entry and faults.tried(partial(entry.integer, "id")):
-                faults.tried(partial(unique.add, entry.data["id"]))
+                faults.tried(partial(unique.add, entry.data["id"], entry))
                 found[entry.data["id"]] = place
     return found

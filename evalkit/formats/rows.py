@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from evalkit.data import rows
+from evalkit.data.faults import Faults
 from evalkit.data.flat_records import FlatRecords
 from evalkit.types import Sample, Source
 
@@ -24,7 +25,11 @@ class Rows(FlatRecords):
     hub: ClassVar[bool] = True
 
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
-        for row in rows.read(source, split, self.image).every:
-            shown: Any = ((row.image,), row.called, None)
+        faults = Faults()
+
+        def of(row: rows.Row) -> Iterator[Sample]:
+            shown = ((row.image,), row.called, None)
             if self.wanted(row.record, split):
-                yield from self.read(row.record, row.number, lambda record, shown=shown: shown)
+                yield from self.read(row.record, row.number, lambda _: shown)
+
+        yield from faults.of_all(rows.read(source, split, self.image, faults).every, of)

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
+from evalkit.data.faults import Faults
 from evalkit.data.readers import read_json
 from evalkit.data.records import Record, Unique, path_of
 from evalkit.data.sources import image_ref
@@ -34,16 +36,18 @@ class Rsvqa(Format):
 
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
         path, images = path_of(source, "questions", self.keys), path_of(source, "images", self.keys)
-        answers = _answers(path_of(source, "answers", self.keys))
+        faults = Faults()
+        answers = _answers(path_of(source, "answers", self.keys), faults)
         unique = Unique(str(path), "question id")
-        for question in Record(read_json(path), str(path)).records("questions"):
+
+        def of(question: Record) -> Iterator[Sample]:
             if question.data.get("active") is not True:
-                continue
+                return
             kind = question.text("type")
             if kind in self.leave_out:
-                continue
+                return
             number = question.integer("id")
-            unique.add(number)
+            unique.add(number, question)
             listed = question.get("answers_ids", "it must be a list of answers' ids")
             chosen = next((i for i in listed if i in answers), None) if _are_ids(listed) else None
             if chosen is None:
@@ -53,13 +57,20 @@ class Rsvqa(Format):
             ref = image_ref(images, name)
             yield Sample(str(number), (ref,), fields, (answers[chosen],), group=kind, cluster=name)
 
+        top = Record(read_json(path), str(path))
+        yield from faults.of_all(top.records("questions", faults=faults), of)
 
-def _answers(path: Path) -> dict[int, str]:
-    unique, found = Unique(str(path), "answer id"), {}
-    for answer in Record(read_json(path), str(path)).records("answers"):
+
+def _answers(path: Path, faults: Faults) -> dict[int, str]:
+    unique, found = Unique(str(path), "answer id"), dict[int, str]()
+
+    def keep(answer: Record) -> None:
+        unique.add(answer.integer("id"), answer)
+        found[answer.integer("id")] = answer.text("answer")
+
+    for answer in Record(read_json(path), str(path)).records("answers", faults=faults):
         if answer.data.get("active") is True:
-            unique.add(answer.integer("id"))
-            found[answer.integer("id")] = answer.text("answer")
+            faults.tried(partial(keep, answer))
     return found
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
+from evalkit.data.faults import Faults
 from evalkit.data.readers import read_json
 from evalkit.data.records import Record, Unique, path_of
 from evalkit.data.sources import image_ref
@@ -37,13 +38,16 @@ class SciCap(Format):
         if not isinstance(names, list):
             raise DataError(f"{path}: top level: is not a list; it must list the figures' file names")
         listed = Record({"files": names}, str(path))
-        unique = Unique(str(path), "figure")
-        for place in range(len(listed.texts("files"))):
+        unique, faults = Unique(str(path), "figure"), Faults(each_file=True)
+
+        def of(place: int) -> Iterator[Sample]:
             inner = Record({f"[{place}]": names[place]}, str(path))
             name = inner.name(f"[{place}]")
-            unique.add(name)
+            unique.add(name, Record({}, str(path), f"[{place}]"))
             stem = name.removesuffix(".png")
             file = captions / split / f"{stem}.json"
             caption = Record(read_json(file), str(file)).record(self.version).text("caption")
             ref = image_ref(images, f"{split}/{name}")
             yield Sample(stem, (ref,), {}, (caption,), cluster=name)
+
+        yield from faults.of_all(range(len(listed.data["files"])), of)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
+from evalkit.data.faults import Faults
 from evalkit.data.readers import read_json
 from evalkit.data.records import Record, check_split, path_of
 from evalkit.data.sources import image_ref
@@ -34,13 +35,14 @@ class ScienceQa(Format):
         listed = path_of(source, "splits", self.keys)
         splits = Record(read_json(listed), str(listed))
         check_split(str(listed), split, splits.data)
-        problems = Record(read_json(path), str(path))
-        for pid in dict.fromkeys(splits.texts(split, least=1)):
+        problems, faults = Record(read_json(path), str(path)), Faults()
+
+        def of(pid: str) -> Iterator[Sample]:
             if not problems.has(pid):
                 splits.wrong(split, f"names problem {pid[:40]!r}, which {path} does not hold")
             problem = problems.record(pid)
             if not problem.data.get("image"):
-                continue
+                return
             name = f"{problem.text('split') if problem.has('split') else split}/{pid}/{problem.name('image')}"
             if not pid.isalnum():
                 problem.wrong("", "is not a problem number; pids are numbers")
@@ -53,6 +55,8 @@ class ScienceQa(Format):
                 cluster=name,
                 choices=tuple(LETTERS[: len(problem.data["choices"])]),
             )
+
+        yield from faults.of_all(dict.fromkeys(splits.texts(split, least=1)), of)
 
 
 def _fields(problem: Record) -> dict[str, str]:

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from evalkit.data.readers import read_lines
+from evalkit.data.faults import Faults
+from evalkit.data.readers import line_records
 from evalkit.data.records import Record, Unique, check_split, path_of
 from evalkit.data.sources import image_ref
 from evalkit.errors import DataError
@@ -35,16 +36,21 @@ class TableHtml(Format):
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
         path, images = path_of(source, "path", self.keys), path_of(source, "images", self.keys)
         unique, present, found = Unique(str(path), self.name), set[str](), False
-        for number, line in read_lines(path):
-            record = Record(line, str(path), f"line {number + 1}")
+        faults = Faults()
+
+        def of(line: tuple[int, Record]) -> Iterator[Sample]:
+            nonlocal found
+            _, record = line
             present.add(record.text("split"))
             if record.data["split"] != split:
-                continue
+                return
             found = True
             name = record.identifier(self.name)
-            unique.add(name)
+            unique.add(name, record)
             file = Record({self.name: name + self.suffix}, str(path), record.place).name(self.name)
             yield Sample(name, (image_ref(images, file),), {}, (_html(record),), cluster=file)
+
+        yield from faults.of_all(line_records(path, faults), of)
         if not present:
             raise DataError(f"{path}: is empty; it must hold one JSON object a line")
         if not found:

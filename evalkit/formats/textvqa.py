@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
+from evalkit.data.faults import Faults
 from evalkit.data.readers import read_json, read_table
 from evalkit.data.records import Record, Unique, check_split, path_of
 from evalkit.data.sources import image_ref
@@ -32,17 +34,19 @@ class TextVqa(Format):
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
         path, images = path_of(source, "path", self.keys), path_of(source, "images", self.keys)
         top = Record(read_json(path), str(path))
-        records = list(top.records("data"))
-        stated = {record.text("set_name") for record in records if record.has("set_name")}
-        if stated:
-            check_split(str(path), split, stated)
+        faults = Faults()
+        records = list(top.records("data", faults=faults))
+        stated = {faults.made(partial(r.text, "set_name")) for r in records if r.has("set_name")}
+        if named := {name for name in stated if name}:
+            check_split(str(path), split, named)
         turns = _turns(source.path("rotation")) if "rotation" in source.entry else {}
         unique = Unique(str(path), "question_id")
-        for record in records:
+
+        def of(record: Record) -> Iterator[Sample]:
             if record.data.get("set_name", split) != split:
-                continue
+                return
             number = record.identifier("question_id")
-            unique.add(number)
+            unique.add(number, record)
             target: tuple[str, ...] = ()
             if record.has("answers") or not split.startswith("test"):
                 target = record.texts("answers", least=0 if split.startswith("test") else 1)
@@ -54,6 +58,8 @@ class TextVqa(Format):
             if size and ref.turn % 2:
                 size = size[1], size[0]
             yield Sample(number, (ref,), fields, target, size=size, cluster=name)
+
+        yield from faults.of_all(records, of)
 
 
 def _turns(path: Path) -> dict[str, int]:

@@ -52,7 +52,7 @@ class VqaJson(Format):
 
         def sample(question: Record) -> Sample:
             number = question.integer("question_id")
-            unique.add(number)
+            unique.add(number, question)
             name = filled(template, question.integer("image_id", least=0))
             fields = {"question": question.text("question"), "question_type": ""}
             target: tuple[str, ...] = ()
@@ -63,7 +63,7 @@ class VqaJson(Format):
             return Sample(str(number), (ref,), fields, target, group=group, cluster=name)
 
         filled(template, 0)
-        for question in top.records("questions"):
+        for question in top.records("questions", faults=faults):
             if made := faults.made(partial(sample, question)):
                 yield made
         faults.done()
@@ -90,10 +90,10 @@ class _Answers:
         self._top, self._key = Record(read_lists(path), str(path)), key
         self._places: dict[int, int] = {}
         unique = Unique(str(path), "question_id")
-        for place, annotation in enumerate(self._top.records("annotations")):
+        for place, annotation in self._top.placed("annotations", faults=faults):
             if faults.tried(partial(annotation.integer, "question_id")):
                 number = annotation.data["question_id"]
-                faults.tried(partial(unique.add, number))
+                faults.tried(partial(unique.add, number, annotation))
                 self._places[number] = place
 
     def of(self, question: Record) -> tuple[tuple[str, ...], str, str]:

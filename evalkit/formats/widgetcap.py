@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from evalkit.data.faults import Faults
 from evalkit.data.readers import read_json, read_table, read_text
 from evalkit.data.records import Record, Unique, path_of
 from evalkit.data.sources import image_ref
@@ -36,13 +37,16 @@ class WidgetCap(Format):
         listed = path_of(source, "splits", self.keys) / f"{split}.txt"
         screens = set(read_text(listed, "a split is a list of screens").split())
         unique = Unique(str(path), "screenId and nodeId")
-        hierarchy, seen = Record({}, ""), ""
-        for number, row in read_table(path):
+        hierarchy, seen, faults = Record({}, ""), "", Faults(each_file=True)
+
+        def of(entry: tuple[int, dict[str, str]]) -> Iterator[Sample]:
+            nonlocal hierarchy, seen
+            number, row = entry
             record = Record(row, str(path), f"row {number}")
             screen, node = record.name("screenId"), record.text("nodeId")
             if screen not in screens:
-                continue
-            unique.add(f"{screen}_{node}")
+                return
+            unique.add(f"{screen}_{node}", record)
             captions = tuple(record.text("captions").split("|"))
             if not any(captions):
                 record.wrong("captions", "is empty; it must hold captions with | between them")
@@ -53,6 +57,8 @@ class WidgetCap(Format):
             mark = Mark("outline", (y0, x0, y1, x1), "canvas", self.canvas)
             ref = image_ref(images, f"{screen}.jpg", (mark,))
             yield Sample(f"{screen}_{node}", (ref,), {}, captions, cluster=screen)
+
+        yield from faults.of_all(read_table(path, faults=faults), of)
 
 
 def _bounds(top: Record, node: str) -> tuple[float, ...]:

@@ -9,9 +9,11 @@ import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from evalkit.data.faults import Faults
 from evalkit.data.readers import read_text
 from evalkit.data.records import path_of
 from evalkit.data.sources import image_ref
@@ -51,14 +53,19 @@ class Words(Format):
         files = sorted(folder.glob(f"{prefix}*.txt"), key=lambda p: (len(p.name), p.name))
         if not files:
             raise DataError(f"{folder}: cannot be read or holds no {prefix}*.txt")
-        for path in files:
+        faults = Faults(each_file=True)
+
+        def of(path: Path) -> Iterator[Sample]:
             stem = path.stem.removeprefix(prefix)
             ref = image_ref(images, f"{stem}{self.suffix}")
             size = header_size(ref)
             read = _icdar15 if self.form == "icdar15" else _totaltext
             found = _lines(path) if self.form == "icdar15" else _entries(_lines(path))
-            words = [read(line, f"{path}: line {n}") for n, line in found]
+            made = (faults.made(partial(read, line, f"{path}: line {n}")) for n, line in found)
+            words = [word for word in made if word is not None]
             yield Sample(stem, (ref,), {}, {"size": size, "words": words}, size=size, cluster=stem)
+
+        yield from faults.of_all(files, of)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from evalkit.data.readers import read_lines
+from evalkit.data.faults import Faults
+from evalkit.data.readers import line_records
 from evalkit.data.records import Record, Unique, path_of
 from evalkit.data.sources import image_ref
 from evalkit.errors import DataError
@@ -34,11 +35,12 @@ class Xm3600(Format):
 
     def samples(self, source: Source, split: str) -> Iterator[Sample]:
         path, images = path_of(source, "path", self.keys), path_of(source, "images", self.keys)
-        unique = Unique(str(path), "image/key")
-        for number, line in read_lines(path):
-            record = Record(line, str(path), f"line {number + 1}")
+        unique, faults = Unique(str(path), "image/key"), Faults()
+
+        def of(line: tuple[int, Record]) -> Iterator[Sample]:
+            _, record = line
             key = record.name("image/key")
-            unique.add(key)
+            unique.add(key, record)
             locale = record.text("image/locale") if record.has("image/locale") else ""
             ref = image_ref(images, f"{key}.jpg")
             for language, entry in record.data.items():
@@ -47,5 +49,7 @@ class Xm3600(Format):
                 captions = record.record(language).texts(self.references, least=1)
                 fields = {"language": language, "locale": locale}
                 yield Sample(f"{language}/{key}", (ref,), fields, captions, group=language, cluster=key)
+
+        yield from faults.of_all(line_records(path, faults), of)
         if not unique.seen:
             raise DataError(f"{path}: is empty; it must hold one JSON object per image")

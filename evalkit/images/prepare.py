@@ -158,6 +158,14 @@ def header_size(ref: ImageRef, exif: str = "ignore") -> Size:
     return (width, height) if turned else (height, width)
 
 
+def header_turn(ref: ImageRef) -> tuple[Size, int]:
+    """(height, width) as stored and the EXIF orientation, 1 where there is none, from the file's header.
+    Raises ImageError as `header_size`."""
+    with _headed(ref) as image:
+        turn = _orientation(image, Image.Image.getexif)
+        return (image.size[1], image.size[0]), turn if type(turn) is int else 1
+
+
 def header_channels(ref: ImageRef) -> int:
     """Channels from the file's header: 1 for grey and palettes. Raises ImageError as `header_size`."""
     with _headed(ref) as image:

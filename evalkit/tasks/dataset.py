@@ -15,11 +15,13 @@ import numpy as np
 
 from evalkit import collecting, demo, door, own_code, registry
 from evalkit.data import packed, sources
+from evalkit.data.faults import Faulty
 from evalkit.data.packed import Samples
 from evalkit.data.readers import read_text
 from evalkit.errors import DataError, UserError, nearest
 from evalkit.files import file_digest
 from evalkit.tasks import calls, contract, loader
+from evalkit.tasks.absent import absent
 from evalkit.tasks.layouts.reading import LICENSE
 from evalkit.tasks.layouts.recognise import doubts_of
 from evalkit.types import Format, ImageRef, Parser, Sample, Source, Task
@@ -159,10 +161,15 @@ def _dataset(task: Task, roots: Sequence[Path]) -> Dataset:
     fmt, allowed = _format(task, source), sources.places(source, roots)
     packer, digests, checks = packed.Packer(allowed), _Digests(task), contract.Checks(task, fmt)
     with door.within(allowed), _reading(task, source):
-        for sample in _read(task, source):
-            packer.add(sample)
-            digests.add(sample)
-            checks.add(sample)
+        try:
+            for sample in _read(task, source):
+                packer.add(sample)
+                digests.add(sample)
+                checks.add(sample)
+        except Faulty as error:  # what else is wrong is said with it
+            known = error.samples or packer.samples()
+            lost = absent(known)
+            raise Faulty([*error.said, *([str(lost)] if lost.paths else [])], known) from None
     samples = packer.samples()
     if not samples:
         raise DataError(f"{task.path}: data: split: '{task.data.split}' of {source.root} holds no samples")

@@ -52,31 +52,41 @@ def suites(extra: Iterable[Path] = ()) -> dict[str, Path]:
     return dict(sorted(_files("suites", extra).items()))
 
 
-def expand(wanted: Iterable[str], extra: Iterable[Path] = ()) -> list[str]:
+def expand(wanted: Iterable[str], extra: Iterable[Path] = (), flag: str = "--tasks: ") -> list[str]:
     """Task names, suite names, `prefix*` patterns, YAML paths and folders of them as tasks, in order, each
-    once."""
+    once. `flag`: what names them, for messages; '' where their place on the command line does, and data of
+    somebody's own may stand there too."""
     tasks, groups = _files("tasks", extra), _files("suites", extra)
     found: dict[str, None] = {}
     for name in wanted:
         if name.endswith((".yaml", ".yml")) or name in tasks:
             found[name] = None
         elif name in groups:
-            for inner in expand(read_suite(groups[name])["tasks"], extra):
+            for inner in expand(read_suite(groups[name])["tasks"], extra, flag):
                 found[inner] = None
         elif os.path.isdir(name):
             inside = sorted(map(str, Path(name).glob("*.yaml")))
             if not inside:
-                raise UserError(f"--tasks: {name}: the folder holds no .yaml file; name task files")
+                raise UserError(
+                    f"{flag}{name}: the folder holds no .yaml file; name task files{_is_data(name)}"
+                )
             found.update(dict.fromkeys(inside))
         elif any(c in name for c in "*?["):
             matching = [t for t in sorted(tasks) if Path(t).match(name)]
             if not matching:
-                raise UserError(f"--tasks: no task matches '{name}'; `evalkit list tasks` shows them all")
+                raise UserError(f"{flag}no task matches '{name}'; `evalkit list tasks` shows all tasks")
             found.update(dict.fromkeys(matching))
         else:
-            near = meant(name, [*tasks, *groups]) or "; `evalkit list tasks` shows them all"
-            raise UserError(f"--tasks: no task or suite '{name}'{near}")
+            near = meant(name, [*tasks, *groups]) or "; `evalkit list tasks` shows all tasks"
+            near = _is_data(name) or near
+            nothing = "no task or suite" if flag else "no task, suite, folder or file"
+            raise UserError(f"{flag}{nothing} '{name}'{near}")
     return list(found)
+
+
+def _is_data(name: str) -> str:
+    """Where a file or folder that is no task may be data: the option that takes it; else ''."""
+    return f"; --data {name} takes data of your own" if os.path.exists(name) else ""
 
 
 def load(name: str, overrides: Mapping[str, str] | None = None, extra: Iterable[Path] = ()) -> Task:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,7 +20,7 @@ from evalkit.types import Data, Decode, Format, Task
 PROTOCOLS = ("paper", "hf")
 MODES = ("generate", "likelihood")
 _REVISION = re.compile(r"[0-9a-f]{40}")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
+_NAME = re.compile(r"[^\W_][\w.\-]*")  # letters of every script
 
 # key: (type, required). The one description of a task file; `tasks/README.md` explains the keys.
 _TASK: strict_yaml.Schema = {
@@ -70,10 +71,15 @@ _DECODE: strict_yaml.Schema = {
 }
 
 
+def composed(name: str) -> str:
+    """A name with each letter as one sign: macOS may write `ö` as `o` and a mark."""
+    return unicodedata.normalize("NFC", name)
+
+
 def read(shown: str, name: str, content: dict[str, Any], overrides: dict[str, str]) -> Task:
     """The task that a file's content describes; `shown` is the file's name in messages. Raises UserError."""
     strict_yaml.check_keys(shown, "", content, _TASK)
-    if not _NAME.fullmatch(name):
+    if not _NAME.fullmatch(composed(name)):
         raise UserError(f"{shown}: a task is named by its file: letters, digits, '_', '-' and '.' only")
     image, decode = content.get("image", {}), content.get("decode", {})
     strict_yaml.check_keys(shown, "image: ", image, _IMAGE)

@@ -125,7 +125,7 @@ class Described:
     def info(self) -> CheckpointInfo:
         """The checkpoint as its files describe it, checked; needs neither torch nor transformers."""
         path, adapter = self._found.weights, self._found.adapter
-        tokenizer = hub.resolve(self.tokenizer) if self.tokenizer else None
+        tokenizer = hub.resolve(self.tokenizer, what="a folder with a tokenizer") if self.tokenizer else None
         if path.suffix == ".npz" and path.is_file():
             info = big_vision.inspect(path, tokenizer)
             self._check_npz()

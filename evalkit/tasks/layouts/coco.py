@@ -9,14 +9,16 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from evalkit import door
+from evalkit import door, registry
 from evalkit.data.elements import Elements
+from evalkit.data.faults import Faulty
 from evalkit.data.same_images import Pictures
 from evalkit.data.streamed import read_lists
 from evalkit.errors import DataError
 from evalkit.tasks.layouts import doubts, place
 from evalkit.tasks.layouts.place import Place
 from evalkit.tasks.layouts.reading import Draft, Reading, object_tokens, task
+from evalkit.types import Source
 
 NAME = "COCO detection"
 KEYS = (b'"images"', b'"annotations"', b'"categories"')
@@ -40,6 +42,7 @@ def _reading(there: Place, splits: dict[str, str], asked: str | None, verb: str)
         return None
     if not _is_one(data):
         return None
+    data, broken = _complete(data)
     names = {c["id"]: c["name"] for c in data["categories"]}
     objects: dict[Any, list[str]] = {image["id"]: [] for image in data["images"]}
     masks = lost = 0
@@ -71,9 +74,10 @@ def _reading(there: Place, splits: dict[str, str], asked: str | None, verb: str)
         prompt=f"{wanted} {{categories}}", tokens=object_tokens(objects.values(), wanted == "segment"),
     )  # fmt: skip
     drafts = [Draft(wanted, len(objects), content)]
+    wrong = _mistakes(there.root, name, source["images"], spelled) if broken else ()
     return Reading(
         NAME, there.root, name, split, splits, drafts, classes, notes, _repeated(name, data),
-        lambda each: _pictures(there, splits[each]),
+        wrong=wrong, pictures=lambda each: _pictures(there, splits[each]),
     )  # fmt: skip
 
 
@@ -123,6 +127,33 @@ def _is_one(data: Any) -> bool:
     ):
         return False
     first = next(iter(data["annotations"]), {"bbox": [], "category_id": 0})
-    complete = all(isinstance(c, dict) and {"id", "name"} <= c.keys() for c in data["categories"])
-    images = all(isinstance(i, dict) and {"id", "file_name"} <= i.keys() for i in data["images"])
-    return complete and images and isinstance(first, dict) and "category_id" in first
+    categories, images = (
+        any(isinstance(one, dict) and keys <= one.keys() for one in data[of])
+        for of, keys in (("categories", {"id", "name"}), ("images", {"id", "file_name"}))
+    )
+    return categories and images and isinstance(first, dict) and "category_id" in first
+
+
+def _complete(data: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+    """The file without entries that lack what is needed to look at it, and whether there were such."""
+    wanted = {"categories": {"id", "name"}, "images": {"id", "file_name"}, "annotations": set[str]()}
+    kept = {of: _those(data[of], keys) for of, keys in wanted.items()}
+    return kept, any(kept[of] is not data[of] for of in wanted)
+
+
+def _those(entries: Sequence[Any], keys: set[str]) -> Sequence[Any]:
+    """The entries that have the keys; the same sequence where all have."""
+    if all(isinstance(one, dict) and keys <= one.keys() for one in entries):
+        return entries
+    return [one for one in entries if isinstance(one, dict) and keys <= one.keys()]
+
+
+def _mistakes(root: Path, name: str, folder: str, spelled: str) -> tuple[str, ...]:
+    """What is wrong with a file, in the words of the format that reads it."""
+    source = Source(root.absolute(), {"path": name, "images": folder})
+    try:
+        for _ in registry.make("formats", spelled).samples(source, ""):
+            pass
+    except Faulty as error:
+        return error.said
+    return ()

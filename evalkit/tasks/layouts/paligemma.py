@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 from collections import Counter
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from evalkit.data import instructions
+from evalkit.data.faults import Faults
 from evalkit.data.readers import is_table, read_records
 from evalkit.data.same_images import Pictures
 from evalkit.errors import DataError
+from evalkit.formats.paligemma_lines import PaliGemmaLines
 from evalkit.geometry import location_tokens, target_tokens
 from evalkit.tasks.layouts import doubts, place
 from evalkit.tasks.layouts.place import Place
@@ -21,6 +25,8 @@ from evalkit.types import Remarks
 
 NAME = "PaliGemma lines"
 Keys = tuple[str, str, str]
+LOOKED = 50  # lines, of which one must be right
+_FLORENCE = re.compile(r"<loc_\d")
 UNASKED = 8  # classes that no prefix asks for, which are named
 NEAR = 0.75  # how alike two names are of which one is probably a slip
 
@@ -55,14 +61,23 @@ def _reading(there: Place, splits: dict[str, str], asked: str | None) -> Reading
     path = there.root / name
     keys = _keys(path)
     assert keys is not None
-    numbered = {n: line_of(data, keys) for n, data in read_records(path)}
+    faults = Faults()
+    whole, called = path.absolute(), "row" if is_table(path) else "line"
+    reader, numbered = PaliGemmaLines(image=keys[0], prefix=keys[1], suffix=keys[2]), dict[int, Line | None]()
+    for n, data in read_records(whole, faults):
+        if (line := line_of(data, keys)) or faults.tried(
+            partial(reader.line, data, str(whole), f"{called} {n + 1}")
+        ):
+            numbered[n] = line
     first = next(line.image for line in numbered.values() if line is not None)
     source: dict[str, Any] = {"path": name}
     folder = there.folder_with(first.replace("\\", "/"), name)
     if folder is not None and folder != str(Path(name).parent).removeprefix("."):
         source["images"] = folder or "."
     found = of_lines(NAME, there.root, name, split, splits, source, keys, numbered)
-    return dataclasses.replace(found, pictures=lambda each: _pictures(there, splits[each]))
+    return dataclasses.replace(
+        found, wrong=faults.said(), pictures=lambda each: _pictures(there, splits[each])
+    )
 
 
 def of_lines(
@@ -72,6 +87,12 @@ def of_lines(
     """The reading of lines by their numbers from 0, None for each that lacks a key."""
     called = "row" if is_table(Path(name)) else "line"
     lines = [line for line in numbered.values() if line is not None]
+    theirs = (n for n, line in numbered.items() if line and _FLORENCE.search(line.suffix or ""))
+    if (n := next(theirs, None)) is not None:
+        raise DataError(
+            f"{root / name}: {called} {n + 1}: {keys[2]}: has tokens of Florence-2, as <loc_62>, which "
+            "PaliGemma does not know; export the dataset for PaliGemma, or as COCO"
+        )
     wrong = next((n for n, line in numbered.items() if line is None), None)
     lacking = (
         f"{root / name}: {called} {(wrong or 0) + 1} lacks {' or '.join(filter(None, keys))}: write it there"
@@ -111,7 +132,7 @@ def _misspelt(path: Path, key: str, numbered: Mapping[int, Line | None]) -> tupl
 def _pictures(there: Place, name: str) -> Pictures:
     """The images that a file's lines name."""
     keys = _keys(there.root / name)
-    lines = read_records(there.root / name) if keys else ()
+    lines = read_records(there.root / name, Faults()) if keys else ()
     images = [data[keys[0]] for _, data in lines if keys and _complete(data, keys)]
     return doubts.named(there, name, images)
 
@@ -171,7 +192,7 @@ def _keys(path: Path) -> Keys | None:
     if not any(keys[2].encode() in place.head(path) for keys in KEYS):
         return None  # a file of hundreds of megabytes in one line need not be read for that
     try:
-        first = next((data for _, data in read_records(path)), None)
+        first = next((data for _, data in read_records(path, Faults(most=LOOKED))), None)
     except DataError:
         return None
     return next((keys for keys in KEYS if _complete(first, keys)), None)

@@ -52,7 +52,7 @@ def look(path: Path) -> Place:
         _list(path.parent, "", [], images, 2)
         return Place(path.parent, (path.name,), images, alone=True)
     if not path.is_dir():
-        raise UserError(f"--data {path}: no such folder or file")
+        raise UserError(f"{path}: no such folder or file; name what holds your data")
     files: list[str] = []
     images = {}
     _list(path, "", files, images, DEEP)
@@ -63,7 +63,7 @@ def _list(root: Path, below: str, files: list[str], images: dict[str, int], deep
     try:
         entries = sorted(os.scandir(root / below), key=lambda e: e.name)
     except OSError as error:
-        raise UserError(f"--data {root / below}: cannot be read ({error.strerror or error})") from None
+        raise UserError(f"{root / below}: cannot be read ({error.strerror or error})") from None
     for entry in entries:
         name = os.path.join(below, entry.name)
         if entry.name.startswith("."):

@@ -15,6 +15,7 @@ import yaml
 from evalkit.data.same_images import Pictures
 from evalkit.data.split_names import split_of
 from evalkit.tasks.layouts import place
+from evalkit.tasks.schema import composed
 
 METRICS: Mapping[str, Sequence[str]] = {
     "detect": ("coco_ap", "detection_f1", "tide"),
@@ -53,6 +54,7 @@ class Reading:
     classes: Sequence[str] = ()
     notes: Sequence[str] = field(default_factory=tuple)
     doubts: Sequence[str] = field(default_factory=tuple)  # what makes a number doubtful; kept with the run
+    wrong: Sequence[str] = field(default_factory=tuple)  # mistakes of the file; it is not run with these
     pictures: Callable[[str], Pictures] | None = field(default=None, compare=False)  # of a split
     pick: str = ""  # how it is taken where there are others; default: by naming its file
 
@@ -77,14 +79,15 @@ class Reading:
         return found + [f"warning  {doubt}" for doubt in self.doubts]
 
     def name(self, draft: Draft) -> str:
-        """The task's name: the folder's, the verb where there are several, and the split."""
+        """The task's name: the folder's, the verb where there are several, and the split. Letters of every
+        script are kept, so that `Möbel` and `Mäbel` are two."""
         file = Path(self.file)
         called = self.root.resolve().name if file.parent == Path() else str(file.parent.parts[0])
         if split_of(called) or called in ("annotations", "labels"):
             called = self.root.resolve().name
         parts = [called, draft.verb if len(self.drafts) > 1 else "", self.split]
         return (
-            "_".join(filter(None, (re.sub(r"[^A-Za-z0-9.\-]+", "_", p).strip("_.-") for p in parts)))
+            "_".join(filter(None, (re.sub(r"[^\w.\-]+", "_", composed(p)).strip("_.-") for p in parts)))
             or "mine"
         )
 

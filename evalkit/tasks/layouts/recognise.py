@@ -12,7 +12,18 @@ from typing import Any
 from evalkit.data.readers import read_json, read_lines, read_table
 from evalkit.data.records import meant_key
 from evalkit.errors import DataError, UserError
-from evalkit.tasks.layouts import coco, conversations, doubts, paligemma, place, rows, tables, voc, yolo
+from evalkit.tasks.layouts import (
+    coco,
+    conversations,
+    doubts,
+    foreign,
+    paligemma,
+    place,
+    rows,
+    tables,
+    voc,
+    yolo,
+)
 from evalkit.tasks.layouts.place import Place
 from evalkit.tasks.layouts.reading import Reading
 from evalkit.types import Data
@@ -28,20 +39,20 @@ def recognise(path: Path, split: str | None = None, verb: str = "", order: str =
     found = readings(there, split, verb, order)
     if not found:
         if why := _why(there):
-            raise UserError(f"--data {path}: no layout is recognised; {why}")
+            raise UserError(f"{path}: no layout is recognised; {why}")
         seen = sorted({Path(name).suffix.lower() or name for name in there.files})
         pictures = sum(there.images.values())
         raise UserError(
-            f"--data {path}: no layout is recognised among {len(there.files):,} files "
+            f"{path}: no layout is recognised among {len(there.files):,} files "
             f"({', '.join(seen[:8]) or 'none'}) and {pictures:,} images; evalkit knows {', '.join(LAYOUTS)} "
             "(docs/my-data.md)"
         )
     if len(found) > 1:
         each = "; ".join(
-            f"{r.layout}, {place.shown(r.split)}: {r.pick or f'--data {r.root / r.file}'}" for r in found[:12]
+            f"{r.layout}, {place.shown(r.split)}: {r.pick or r.root / r.file}" for r in found[:12]
         )
         which = "say which" if any(r.pick for r in found) else "name the file"
-        raise UserError(f"--data {path}: can be read in {len(found)} ways; {which}: {each}")
+        raise UserError(f"{path}: can be read in {len(found)} ways; {which}: {each}")
     if verb and found[0].layout not in (coco.NAME, yolo.NAME, voc.NAME):
         raise UserError(f"--verb {verb}: {found[0].layout} have their own verbs and questions; leave it out")
     return _doubted(found[0])
@@ -93,6 +104,9 @@ def _why(there: Place) -> str:
     """What is wrong with the first file that might be one, or ''."""
     if said := yolo.why_not(there):
         return said
+    for name in there.named(".xml"):
+        if said := foreign.of_xml(place.head(there.root / name).decode("utf-8", "replace")):
+            return f"{there.root / name}: is {said}"
     for name in there.named(".jsonl", ".jsonlines", ".json", ".csv", ".tsv"):
         path = there.root / name
         try:
@@ -105,6 +119,8 @@ def _why(there: Place) -> str:
                 first = next((data for _, data in read_lines(path)), {})
         except DataError as error:
             return str(error)
+        if said := foreign.of_record(first):
+            return f"{path}: is {said}"
         if isinstance(first, dict) and first:
             near = [
                 f"{key!r} probably stands for {meant}"
@@ -113,4 +129,4 @@ def _why(there: Place) -> str:
             ]
             keys = ", ".join(map(str, list(first)[:12]))
             return f"{path}: has the keys {keys}" + (f"; {'; '.join(near)}" if near else "")
-    return ""
+    return foreign.of_files(there)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from evalkit.data import containers, tables
 from evalkit.data import rows as data_rows
+from evalkit.data.faults import Faults
 from evalkit.data.readers import unusual_separator
 from evalkit.data.records import Record
 from evalkit.data.same_images import Pictures
@@ -154,20 +155,22 @@ def _of_metadata(there: Place, asked: str | None, order: str) -> Iterator[Readin
         name, columns = splits[split], files[splits[split]]
 
         def pictures(each: str, splits: Any = splits, image: str = columns.image) -> Pictures:
-            read = data_rows.records(there.root / splits[each])
-            return doubts.named(there, splits[each], [str(row[image]) for row in read if image in row])
+            read = data_rows.records(there.root / splits[each], Faults())
+            return doubts.named(there, splits[each], [str(row.data[image]) for row in read if row.has(image)])
 
-        first = str(next(data_rows.records(there.root / name))[columns.image]).replace("\\", "/")
+        faults = Faults()
+        rows = data_rows.records((there.root / name).absolute(), Faults())
+        first = next(str(row.data.get(columns.image)) for row in rows).replace("\\", "/")
         folder = there.folder_with(first, name)
         images = os.path.dirname(name) if folder is None else folder
         source = {"path": name, "images": images or "."}
         where = _Where(there.root, name, source, split, splits, pictures)
-        rows = data_rows.records(there.root / name)
         every = (
-            (Record(row, name, f"row {n}"), image_ref(there.root / images, str(row.get(columns.image))))
-            for n, row in enumerate(rows, 1)
+            (row, image_ref(there.root / images, str(row.data.get(columns.image))))
+            for row in data_rows.records((there.root / name).absolute(), faults)
         )
-        yield from _of_objects(where, columns, every, (), order)
+        for reading in _of_objects(where, columns, every, (), order):
+            yield dataclasses.replace(reading, wrong=faults.said())
 
 
 def _metadata(path: Path) -> Columns | None:
@@ -176,10 +179,11 @@ def _metadata(path: Path) -> Columns | None:
     if not any(f'"{key}"'.encode() in head or key.encode() in head[:200] for key in BOX):
         return None
     try:
-        some = list(itertools.islice(data_rows.records(path), LOOKED))
+        read = data_rows.records(path, Faults(most=LOOKED))
+        some = [row.data for row in itertools.islice(read, LOOKED)]
     except DataError:
         return None
-    if not some or not all(isinstance(row, dict) for row in some):
+    if not some:
         return None
     image = next((key for key in flat.IMAGE if isinstance(some[0].get(key), str)), "")
     return _columns(some, image) if image else None

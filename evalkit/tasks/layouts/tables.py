@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.data.elements import Elements
-from evalkit.data.readers import read_lines, read_table, unusual_separator
+from evalkit.data.faults import Faults
+from evalkit.data.readers import line_records, read_table, unusual_separator
+from evalkit.data.records import listed
 from evalkit.data.same_images import Pictures
 from evalkit.data.streamed import read_lists
 from evalkit.errors import DataError
@@ -37,7 +39,8 @@ def _reading(there: Place, splits: dict[str, str], files: dict[str, Columns], as
     split = place.preferred(splits, asked)
     name = splits[split]
     image, question, answer = files[name]
-    records = list(_records(there.root / name))
+    faults = Faults()
+    records = list(_records((there.root / name).absolute(), faults))
     answers = [text for record in records for text in texts(record.get(answer))]
     folder = there.folder_with(str(records[0][image]).replace("\\", "/"), name)
     verb = "text" if question or answer not in CAPTION else "caption"
@@ -54,7 +57,8 @@ def _reading(there: Place, splits: dict[str, str], files: dict[str, Columns], as
 
     return Reading(
         NAME, there.root, name, split, splits, [Draft(verb, len(records), content)], (), notes,
-        doubts.repeated("row", name, said), lambda each: _pictures(there, splits[each], files[splits[each]]),
+        doubts.repeated("row", name, said), faults.said(),
+        lambda each: _pictures(there, splits[each], files[splits[each]]),
     )  # fmt: skip
 
 
@@ -65,14 +69,16 @@ def _said(record: dict[str, Any], columns: Columns) -> tuple[str, ...]:
 
 def _pictures(there: Place, name: str, columns: Columns) -> Pictures:
     """The images of a table's rows."""
-    images = [str(record[columns[0]]) for record in _records(there.root / name) if columns[0] in record]
+    images = [
+        str(record[columns[0]]) for record in _records(there.root / name, Faults()) if columns[0] in record
+    ]
     return doubts.named(there, name, images)
 
 
 def _columns(path: Path) -> Columns | None:
     """(image, question or '', answer): which columns or keys of the file are what; None for another file."""
     try:
-        some = list(itertools.islice(_records(path), LOOKED))
+        some = list(itertools.islice(_records(path, Faults(most=LOOKED)), LOOKED))
     except DataError:
         return None
     if not some:
@@ -105,16 +111,16 @@ def told(image: str, question: str, answer: str) -> list[str]:
     return notes
 
 
-def _records(path: Path) -> Iterator[dict[str, Any]]:
+def _records(path: Path, faults: Faults) -> Iterator[dict[str, Any]]:
+    """The records that can be read; the others are left to `faults`. Raises DataError for what is no
+    table."""
     suffix = path.suffix.lower()
     if suffix in (".csv", ".tsv"):
-        yield from (row for _, row in read_table(path))
-        return
-    lines = (data for _, data in read_lines(path)) if suffix != ".json" else iter(_list(path))
-    for data in lines:
-        if not isinstance(data, dict):
-            raise DataError(f"{path}: is no table")
-        yield data
+        yield from (row for _, row in read_table(path, faults=faults))
+    elif suffix == ".json":
+        yield from (record.data for record in listed(_list(path), str(path), "records", faults))
+    else:
+        yield from (record.data for _, record in line_records(path, faults))
 
 
 def _list(path: Path) -> Sequence[Any]:

@@ -20,6 +20,7 @@ from evalkit.tasks.layouts.reading import Draft, Reading, object_tokens, task
 NAME = "Pascal VOC"
 LOOKED = 1000  # XML files that are looked at
 CLASSES = ("classes.txt", "labels.txt")
+_ROOT = re.compile(r"<annotation[\s>]")
 _OBJECT = re.compile(r"<object>.*?</object>", re.DOTALL)
 _NAME = re.compile(r"<name>\s*([^<]*?)\s*</name>")
 _EDGE = re.compile(r"<[xy]min>\s*(-?[0-9.]+)\s*<")
@@ -28,7 +29,7 @@ _EDGE = re.compile(r"<[xy]min>\s*(-?[0-9.]+)\s*<")
 def look(there: Place, asked: str | None, verb: str = "") -> list[Reading]:
     """One reading for the folders with annotations."""
     files = [name for name in there.named(".xml") if there.alone or os.path.dirname(name) or there.images]
-    if not files or there.alone or "<annotation" not in _text(there, files[0]):
+    if not files or there.alone or not _ROOT.search(_text(there, files[0])):
         return []
     by_folder: dict[str, list[str]] = {}
     for name in files:

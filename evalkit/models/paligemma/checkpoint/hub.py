@@ -26,8 +26,11 @@ def inside(folder: Path, option: str) -> str:
     return f"holds {count} and is none itself; give {option} {last}{more}"
 
 
-def resolve(spec: str, revision: str | None = None) -> Path:
-    """The path of a local checkpoint, or the snapshot folder of a hub id (downloaded if not cached).
+def resolve(
+    spec: str, revision: str | None = None, what: str = "a checkpoint folder in Hugging Face layout"
+) -> Path:
+    """The path of a local checkpoint, or the snapshot folder of a hub id (downloaded if not cached). `what`
+    is asked for in messages.
 
     Raises ModelError if there is no such folder, or the hub cannot be reached or refuses.
     """
@@ -43,10 +46,7 @@ def resolve(spec: str, revision: str | None = None) -> Path:
             f"{spec}: is a file; name the checkpoint's folder {path.parent}, or a .npz of big_vision"
         )
     if not HUB_ID.fullmatch(spec):
-        raise ModelError(
-            f"{spec}: no such folder; --model takes a checkpoint folder in Hugging Face layout or a hub id "
-            "like google/paligemma-3b-mix-224"
-        )
+        raise ModelError(f"{spec}: no such folder; give {what} or a hub id like google/paligemma-3b-mix-224")
     return _from_hub(spec, revision)
 
 

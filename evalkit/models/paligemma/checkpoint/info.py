@@ -250,7 +250,7 @@ def _below(file: Path, folder: Path) -> str:
 
 def _config(folder: Path) -> Settings:
     if not folder.is_dir():
-        raise ModelError(f"{folder}: no such folder; --model takes a checkpoint folder or a hub id")
+        raise ModelError(f"{folder}: no such folder; give a checkpoint folder or a hub id")
     if not (folder / "config.json").is_file():
         raise ModelError(f"{folder}: {_instead(folder)}")
     return settings.read(folder / "config.json")

@@ -28,7 +28,11 @@ def find(model: str, revision: str | None, adapter: str | None, base: str | None
     if not lora.is_adapter(path):
         if base is not None:
             raise ModelError(f"{model}: base={base}: needs an adapter as --model; this is not one")
-        return Found(path, lora.inspect(hub.resolve(adapter)) if adapter else None, model)
+        return Found(
+            path,
+            lora.inspect(hub.resolve(adapter, what="the folder of an adapter")) if adapter else None,
+            model,
+        )
     if adapter is not None:
         raise ModelError(f"{model}: is an adapter itself; give its base as --model with --adapter")
     chosen = lora.inspect(path)
