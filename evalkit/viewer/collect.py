@@ -103,6 +103,8 @@ class Collector:
         self.group, self.cluster = np.zeros(n, dtype=np.int32), np.zeros(n, dtype=np.int32)
         self.images, self.size, self.suspect = (np.full(n, np.nan, dtype=np.float32) for _ in range(3))
         self._clusters = Labels()
+        # a run without tokens (a baseline's file, predictions made elsewhere) has characters: then all have
+        self._in_tokens = not any(np.isnan(run.journal.length).any() for run in self.runs)
         judge = next((j for run in self.runs for j in run.part.judges.values()), None)
         lowercase = bool(getattr(judge, "lowercase", False))
         self._objects = faults.Objects(self.survey.names, lowercase)
@@ -230,8 +232,7 @@ class Collector:
         if bad or remark:
             spelled = UNREADABLE + (remark or READ_NOT) if bad else remark
             run.remark[at] = run.remarks.code(spelled)
-        tokens = float(run.journal.length[at])
-        run.length[at] = len(line["text"]) if math.isnan(tokens) else tokens
+        run.length[at] = run.journal.length[at] if self._in_tokens else len(line["text"])
         odd = bad, stop == "length", _whole(answer, target, size), _repeated(answer), bool(remark) and not bad
         run.state[at] = sum(1 << i for i, flag in enumerate(odd) if flag)
         run.error[at] = sum(1 << run.errors.code(kind) for kind in dict.fromkeys(judged.errors))

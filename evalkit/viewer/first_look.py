@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from evalkit.comparison.gate import FAIL, INCONCLUSIVE
 from evalkit.printing import cut
 from evalkit.report import causes
 from evalkit.types import CUT, UNREADABLE
@@ -21,6 +22,7 @@ LEAST = 0.005  # of a score: half a point
 SOME = 0.01  # of the answers
 NEVER = 5  # objects or answers of a class that is never right
 SURE = 0.5  # of a suspicion
+FIRST = {FAIL: 20.0, INCONCLUSIVE: 10.0}  # what a gate says weighs more than any share of a score
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,16 @@ class Remark:
     weight: float
     text: str
     link: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a gate decided of a task, in a sentence; `sample` is the first that differs, where any does."""
+
+    task: str
+    status: str
+    why: str
+    sample: str = ""
 
 
 def of_task(t: int, found: Assembled) -> list[Remark]:
@@ -124,17 +136,43 @@ def _doubted(found: Assembled, run: OfRun) -> Said:
         yield min(0.02, n / max(1, run.n)), text, f"suspect={SURE:g}..&sort=suspect:desc"
 
 
-def of_comparisons(report: Mapping[str, Any]) -> list[Remark]:
-    """What surely got worse, task by task; what got better, in one sentence; the groups that moved."""
-    found: list[Remark] = []
+def of_comparisons(report: Mapping[str, Any], gate: Sequence[Verdict] = ()) -> list[Remark]:
+    """What surely got worse, task by task, unless a `gate` says so; what got better, in one sentence; the
+    groups that moved."""
+    found: list[Remark] = of_gate(report, gate)
+    told = {verdict.task for verdict in gate}
     better: dict[tuple[int, int], list[Mapping[str, Any]]] = {}
     for c in report["comparisons"]:
         if c["significant"] and c["difference"] < 0:
-            found.append(_worse(report, c))
+            found += [] if _names(report, c)[0] in told else [_worse(report, c)]
         elif c["significant"]:
             better.setdefault((c["a"], c["b"]), []).append(c)
         found += _moved(report, c)
     return found + [_better(report, some) for some in better.values()]
+
+
+def of_gate(report: Mapping[str, Any], verdicts: Sequence[Verdict]) -> list[Remark]:
+    """Why a gate does not pass, before everything else: each links to what was lost, or else to the first
+    sample that differs."""
+    number = {task["name"]: t for t, task in enumerate(report["tasks"])}
+    pairs = {c["task"]: c for c in reversed(report["comparisons"])}
+    found = []
+    for v in verdicts:
+        if v.task not in number:
+            continue
+        t, pair = number[v.task], pairs.get(number[v.task])
+        link = f"/task/{t}"
+        if pair is not None and pair["lost"]:
+            link = _flipped(pair, "lost")
+        elif v.sample:
+            link = f"/task/{t}/samples?sample={quote(v.sample, safe='')}"
+        lost = f" ({_flips(pair)})" if pair is not None and pair["lost"] + pair["gained"] else ""
+        found.append(Remark(FIRST[v.status], f"{v.task}: check: {v.status}: {v.why}{lost}", link))
+    return found
+
+
+def _flips(c: Mapping[str, Any]) -> str:
+    return f"{c['lost']:,} samples lost, {c['gained']:,} gained"
 
 
 def _names(report: Mapping[str, Any], c: Mapping[str, Any]) -> tuple[str, str, str]:
@@ -150,10 +188,7 @@ def _share(report: Mapping[str, Any], c: Mapping[str, Any]) -> float:
 
 def _worse(report: Mapping[str, Any], c: Mapping[str, Any]) -> Remark:
     task, a, b = _names(report, c)
-    text = (
-        f"{task}: {b} is worse than {a} by {-100 * c['difference']:.1f} points "
-        f"({c['lost']:,} samples lost, {c['gained']:,} gained)"
-    )
+    text = f"{task}: {b} is worse than {a} by {-100 * c['difference']:.1f} points ({_flips(c)})"
     return Remark(2 * _share(report, c), text, _flipped(c, "lost"))
 
 
