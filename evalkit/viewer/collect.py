@@ -102,6 +102,8 @@ class Collector:
         n = self.survey.n
         self.group, self.cluster = np.zeros(n, dtype=np.int32), np.zeros(n, dtype=np.int32)
         self.images, self.size, self.suspect = (np.full(n, np.nan, dtype=np.float32) for _ in range(3))
+        self.accuser = np.full(n, -1, dtype=np.int16)  # the place of the only run that speaks against it
+        self.trust: list[float] = []  # in what each run alone says against annotations
         self._clusters = Labels()
         # a run without tokens (a baseline's file, predictions made elsewhere) has characters: then all have
         self._in_tokens = not any(np.isnan(run.journal.length).any() for run in self.runs)
@@ -114,6 +116,7 @@ class Collector:
         shown = self._shown()
         for chunk in count():
             if not (some := list(islice(shown, CHUNK))):
+                self._weigh()
                 return
             full = [self._record(each) for each in some]
             self.exact_prompt = self.exact_prompt or full[0]["prompt"]
@@ -161,13 +164,23 @@ class Collector:
         return None
 
     def _suspicion(self, name: str, at: int, said: Sequence[Said | None]) -> float:
-        given = [
-            suspects.Answer(one.line["answer"], float(run.share[at]), run.journal.sureness(at), "", "")
-            for run, one in zip(self.runs, said, strict=True)
+        given = {
+            k: suspects.Answer(one.line["answer"], float(run.share[at]), run.journal.sureness(at), "", "")
+            for k, (run, one) in enumerate(zip(self.runs, said, strict=True))
             if one is not None and not one.invalid and not math.isnan(run.share[at])
-        ]
-        found = suspects.suspect(self.task.name, name, given) if given else None
-        return found.suspicion if found is not None else math.nan
+        }
+        found = suspects.suspect(self.task.name, name, list(given.values())) if given else None
+        if found is None:
+            return math.nan
+        if found.agreeing == 1:
+            self.accuser[at] = list(given)[found.by[0]]
+        return found.suspicion
+
+    def _weigh(self) -> None:
+        """What a single run says against an annotation counts as `evalkit suspects` counts it."""
+        self.trust = [suspects.trust(run.share) for run in self.runs]
+        for k, trust in enumerate(self.trust):
+            self.suspect[self.accuser == k] *= trust
 
     # --- one run's part of a chunk ------------------------------------------------------------------------
 

@@ -9,11 +9,12 @@ from urllib.parse import quote
 
 import numpy as np
 
+from evalkit.comparison import suspects
 from evalkit.comparison.gate import FAIL, INCONCLUSIVE
 from evalkit.printing import cut
 from evalkit.report import causes
 from evalkit.types import CUT, UNREADABLE
-from evalkit.viewer import faults, sections
+from evalkit.viewer import faults, marks, sections
 from evalkit.viewer.assembled import Assembled
 from evalkit.viewer.collect import OfRun
 
@@ -23,6 +24,7 @@ SOME = 0.01  # of the answers
 NEVER = 5  # objects or answers of a class that is never right
 SURE = 0.5  # of a suspicion
 FIRST = {FAIL: 20.0, INCONCLUSIVE: 10.0}  # what a gate says weighs more than any share of a score
+DOUBTED = 5.0  # and so does what makes a score doubtful
 
 
 @dataclass(frozen=True)
@@ -128,18 +130,36 @@ def _never(found: Assembled, run: OfRun) -> Said:
 
 
 def _doubted(found: Assembled, run: OfRun) -> Said:
-    """Annotations that are probably wrong."""
-    n = int((np.nan_to_num(found.collector.suspect) >= SURE).sum())
+    """Annotations that are probably wrong; what a single checkpoint says that is wrong too often itself."""
+    of = found.collector
+    sure = np.nan_to_num(of.suspect)
+    n = int((sure >= SURE).sum())
     if n:
         are, them = ("s are", "them") if n > 1 else (" is", "it")
-        text = f"{n:,} annotation{are} probably wrong: sure answers speak against {them}"
+        several = bool((of.accuser[sure >= SURE] < 0).all())
+        who = (
+            "checkpoints that agree answer surely"
+            if several
+            else "sure answers of a checkpoint that is right nearly everywhere else speak"
+        )
+        text = f"{n:,} annotation{are} probably wrong: {who} against {them}"
         yield min(0.02, n / max(1, run.n)), text, f"suspect={SURE:g}..&sort=suspect:desc"
+    for k, trust in enumerate(of.trust):
+        alone = (of.accuser == k) & (sure < SURE) & (sure >= SURE * trust)
+        if of.runs[k] is run and trust < suspects.WEAK and (m := int(alone.sum())):
+            wrong = float((run.share < marks.HALF).sum() / max(1, (~np.isnan(run.share)).sum()))
+            speak = "1 sure answer speaks" if m == 1 else f"{m:,} sure answers speak"
+            text = (
+                f"{speak} against the annotation, but no other checkpoint does, and this one is wrong in "
+                f"{100 * wrong:.0f} % of all: take them for its mistakes until a better one says so too"
+            )
+            yield 0.001, text, f"suspect={SURE * trust:.4f}..{SURE:g}&sort=suspect:desc"
 
 
 def of_comparisons(report: Mapping[str, Any], gate: Sequence[Verdict] = ()) -> list[Remark]:
     """What surely got worse, task by task, unless a `gate` says so; what got better, in one sentence; the
     groups that moved."""
-    found: list[Remark] = of_gate(report, gate)
+    found: list[Remark] = [*of_gate(report, gate), *of_data(report)]
     told = {verdict.task for verdict in gate}
     better: dict[tuple[int, int], list[Mapping[str, Any]]] = {}
     for c in report["comparisons"]:
@@ -168,6 +188,20 @@ def of_gate(report: Mapping[str, Any], verdicts: Sequence[Verdict]) -> list[Rema
             link = f"/task/{t}/samples?sample={quote(v.sample, safe='')}"
         lost = f" ({_flips(pair)})" if pair is not None and pair["lost"] + pair["gained"] else ""
         found.append(Remark(FIRST[v.status], f"{v.task}: check: {v.status}: {v.why}{lost}", link))
+    return found
+
+
+def of_data(report: Mapping[str, Any]) -> list[Remark]:
+    """What makes scores doubtful, whatever they are: training images in the test split, duplicates."""
+    found = []
+    for t, task in enumerate(report["tasks"]):
+        doubts = dict.fromkeys(d for score in task["scores"] if score for d in score.get("doubts") or ())
+        if doubts:
+            first, *others = doubts
+            more = f" (and {len(others)} more, beside its score below)" if others else ""
+            found.append(
+                Remark(DOUBTED, f"{task['name']}: its data is doubtful: {first}{more}", f"/task/{t}")
+            )
     return found
 
 
