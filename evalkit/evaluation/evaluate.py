@@ -173,13 +173,7 @@ def run(
             f"--num-fewshot {options.num_fewshot}: PaliGemma's prompts are zero-shot, transfer and mix "
             "checkpoints were never trained on examples in the prompt; leave it out, or say 0"
         )
-    tasks = load_tasks(names(options.tasks), options, options.overrides)
-    places, own = list(paths(options.data_root)), own_data.Made()
-    if options.data is not None:
-        own = own_data.tasks(options.data, options, Path(options.output_path), options.overrides)
-        tasks, places = [*tasks, *own.tasks], [*places, *own.root]
-    if not tasks:
-        raise UserError("run: name tasks with --tasks, or data of your own with --data FOLDER")
+    tasks, own = asked_for("run", options, options.overrides)
     reference = None
     if options.against or options.until_decided:  # what is wrong with it is said before anything runs
         reference = baseline_of(options.against, [task.name for task in tasks])
@@ -191,7 +185,7 @@ def run(
     work = Work(
         in_memory or [checkpoint(spec, options) for spec in _models(options)],
         tasks,
-        DatasetCache(roots(places, tasks), data),
+        DatasetCache(roots([*paths(options.data_root), *own.root], tasks), data),
         Path(options.output_path),
         selection,
         lambda task: options.protocol,
@@ -286,13 +280,15 @@ def watched_runs(
     options: WatchOptions,
     command: str = "",
     report: Reporter | None = None,
+    own: own_data.Made | None = None,
 ) -> list[ScoredRun]:
     """Runs a checkpoint of a training run on the watched tasks and reads its runs."""
     candidate = checkpoint(str(path), options)
+    own = own or own_data.Made()
     work = Work(
         [candidate],
         tasks,
-        DatasetCache(roots(paths(options.data_root), tasks)),
+        DatasetCache(roots([*paths(options.data_root), *own.root], tasks)),
         Path(options.output_path),
         lambda data: Selection(options.limit),
         lambda task: options.protocol,
@@ -300,6 +296,7 @@ def watched_runs(
         on_scores=callbacks.load(options.on_scores) if options.on_scores else None,
         report=report,
         training=Path(options.folder).resolve().name,
+        own=own,
     )
     return runs_of(work, candidate)
 
@@ -307,7 +304,8 @@ def watched_runs(
 def runs_of(work: Work, candidate: Checkpoint) -> list[ScoredRun]:
     """All tasks of one checkpoint, or UserError: what is judged as a whole lacks none."""
     (plans,) = work.plans()
-    work.run(plans, candidate)
+    with work.own.kept(plan.folder for plan in plans):
+        work.run(plans, candidate)
     try:
         return scored_run.of_runs(work.finished(plans))
     except TasksFailed as error:
@@ -319,6 +317,18 @@ def is_watched(path: Path, models: Mapping[str, str], options: WatchOptions) -> 
     candidate = checkpoint(str(path), options)
     now = {protocol: trend.digest(candidate.identity(protocol)) for protocol in models}
     return bool(models) and now == models
+
+
+def asked_for(
+    verb: str, options: RunOptions | WatchOptions, overrides: dict[str, str] | None = None
+) -> tuple[list[Task], own_data.Made]:
+    """The tasks that are named and those that are made of data of one's own. Raises UserError for none."""
+    tasks, own = load_tasks(names(options.tasks), options, overrides), own_data.Made()
+    if options.data is not None:
+        own = own_data.tasks(options.data, options, Path(options.output_path), overrides or {})
+    if not (tasks := [*tasks, *own.tasks]):
+        raise UserError(f"{verb}: name tasks with --tasks, or data of your own with --data FOLDER")
+    return tasks, own
 
 
 def load_tasks(
