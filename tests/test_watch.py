@@ -276,6 +276,8 @@ def test_data_of_one_s_own_is_watched(
     for wrong, why in (
         ([], "watch: name tasks with --tasks, or data of your own with --data FOLDER"),
         (["--data", "nowhere"], "nowhere"),
+        (["--tasks", "docvqa_val", "--data-root", "mine"], "docvqa_val: data not found"),
+        (["--data", str(mine), "--on-scores", "nowhere.py:tell"], "nowhere.py"),
     ):
         assert main(["watch", str(training), *wrong, "--once"]) == 2
         assert why in capsys.readouterr().err

@@ -35,6 +35,7 @@ def watch(options: WatchOptions) -> int:
     """Watches until it is stopped (--once: only what is there). A drop is a warning, never a failure."""
     _refuse_checkpoint(options.folder, options.pattern)
     tasks, own = evaluate.asked_for("watch", options)
+    evaluate.refuse_watch(tasks, own, options)
     base = scored_run.read(options.against) if options.against else []
     before = None
     if options.forgetting:

@@ -14,6 +14,7 @@ from pathlib import Path
 from evalkit import door, models, trackers
 from evalkit.comparison import partial, trend
 from evalkit.comparison.compare import ModelRuns, baseline_of
+from evalkit.data import sources
 from evalkit.errors import DataError, MetricsFailed, ResultsError, TasksFailed, UserError
 from evalkit.evaluation import callbacks, early_stopping, estimate, own_data, predict, progress, told
 from evalkit.evaluation import plan as planning
@@ -272,6 +273,15 @@ def _known(run: ScoredRun, options: CheckOptions) -> Task:
             "--include-path (`run --data` keeps it in results/tasks), and that of its data with --data-root"
         )
     return loader.load(run.task, dict(run.overrides), folders)
+
+
+def refuse_watch(tasks: Sequence[Task], own: own_data.Made, options: WatchOptions) -> None:
+    """Raises UserError for data that is not there and a callback that cannot be loaded: else that would be
+    said of each checkpoint, hours later."""
+    for task in tasks:
+        sources.locate(task, roots([*paths(options.data_root), *own.root], tasks))
+    if options.on_scores:
+        callbacks.load(options.on_scores)
 
 
 def watched_runs(
