@@ -239,8 +239,8 @@ def test_a_checkpoint_that_answers_badly_accuses_no_annotation(tmp_path: Path) -
     (text,) = told([good], tmp_path / "a")
     assert "annotations are probably wrong: sure answers of a checkpoint that is right nearly" in text
     (text,) = told(weak[:1], tmp_path / "b")
-    assert re.search(r": [\d,]+ sure answers speak against the annotation, but no other checkpoint does, and "
-                     r"this one is wrong in 4\d % of all: take them for its mistakes", text)  # fmt: skip
+    assert re.search(r": [\d,]+ sure answers speak against the annotation, but no other checkpoint is "
+                     r"here to say so too, and this one is wrong in 4\d % of all", text)  # fmt: skip
 
 
 def test_what_one_checkpoint_s_word_is_worth() -> None:

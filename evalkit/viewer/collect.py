@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import count, islice
 from typing import Any
 
@@ -33,6 +34,7 @@ CHUNK = 500  # samples of one file
 READ_NOT = "as its parser says"  # why an answer is unreadable, where its parser says no more
 STATES = ("invalid", "cut", "whole-image box", "repeated box", "odd")
 SEARCHED = 2000  # characters of a text that are searched
+PARTED = {"json_fields": "field", "label_f1": "class"}  # metrics whose rows are by part, and what a part is
 KEPT = 30_000  # images whose objects are kept to say what each kind of error costs
 
 Floats = npt.NDArray[np.float32]
@@ -57,8 +59,12 @@ class OfRun:
     pairs: Pairs = field(default_factory=Pairs)
     ranked: Ranked = field(default_factory=Ranked)
     objects: list[Any] = field(default_factory=list)  # TIDE's rows of the first `KEPT` images
+    parts: Labels = field(default_factory=Labels)  # fields of JSON, or labels, that samples have
+    having: list[tuple[int, ...]] = field(default_factory=list)  # by sample, those that it has
 
     def __post_init__(self) -> None:
+        self._same: dict[tuple[int, ...], tuple[int, ...]] = {}
+        self.having = [()] * self.n
         self.score, self.right, self.iou, self.length, self.share, self.surest = (
             np.full(self.n, np.nan, dtype=np.float32) for _ in range(6)
         )
@@ -69,6 +75,20 @@ class OfRun:
     @property
     def side(self) -> int:
         return self.part.side
+
+    @cached_property
+    def parted(self) -> tuple[str, str] | None:
+        """The metric whose rows name the parts that a sample has, and what these are called."""
+        for cell in self.part.cells:
+            if (name := cell.score.metric.partition("(")[0]) in PARTED and not cell.not_scored:
+                return cell.score.metric, PARTED[name]
+        return None
+
+    def part_of(self, at: int, line: Line) -> None:
+        """Notes which parts a sample has, wanted or answered."""
+        if self.parted is not None:
+            codes = tuple(self.parts.code(name) for name in _row(self.part, line, self.parted[0]))
+            self.having[at] = self._same.setdefault(codes, codes)
 
 
 def of_run(part: Part, journal: Journalled, n: int) -> OfRun:
@@ -205,6 +225,8 @@ class Collector:
         judged = self._judged(run, at, some, [targets[k] for k in there], answers, [sizes[k] for k in there])
         found: list[Said | None] = [None] * len(lines)
         given = {k: j for j, k in enumerate(there)}
+        for place, line in zip(at.tolist(), some, strict=True):
+            run.part_of(place, line)
         for k in range(len(lines)):
             j = given.get(k)
             run.pairs.add(self.names, () if j is None else judged[j].pairs)

@@ -14,7 +14,7 @@ from evalkit.comparison.gate import FAIL, INCONCLUSIVE
 from evalkit.printing import cut
 from evalkit.report import causes
 from evalkit.types import CUT, UNREADABLE
-from evalkit.viewer import faults, marks, sections
+from evalkit.viewer import curves, faults, marks, sections
 from evalkit.viewer.assembled import Assembled
 from evalkit.viewer.collect import OfRun
 
@@ -144,16 +144,17 @@ def _doubted(found: Assembled, run: OfRun) -> Said:
         )
         text = f"{n:,} annotation{are} probably wrong: {who} against {them}"
         yield min(0.02, n / max(1, run.n)), text, f"suspect={SURE:g}..&sort=suspect:desc"
-    for k, trust in enumerate(of.trust):
-        alone = (of.accuser == k) & (sure < SURE) & (sure >= SURE * trust)
-        if of.runs[k] is run and trust < suspects.WEAK and (m := int(alone.sum())):
-            wrong = float((run.share < marks.HALF).sum() / max(1, (~np.isnan(run.share)).sum()))
-            speak = "1 sure answer speaks" if m == 1 else f"{m:,} sure answers speak"
-            text = (
-                f"{speak} against the annotation, but no other checkpoint does, and this one is wrong in "
-                f"{100 * wrong:.0f} % of all: take them for its mistakes until a better one says so too"
-            )
-            yield 0.001, text, f"suspect={SURE * trust:.4f}..{SURE:g}&sort=suspect:desc"
+    trust = of.trust[0]
+    least = np.float32(SURE * trust)
+    m = int(((sure >= least) & (sure < SURE)).sum())
+    if len(of.runs) == 1 and trust < suspects.WEAK and m:
+        wrong = float((run.share < marks.HALF).sum() / max(1, (~np.isnan(run.share)).sum()))
+        text = (
+            f"{m:,} sure answer{' speaks' if m == 1 else 's speak'} against the annotation, but no other "
+            f"checkpoint is here to say so too, and this one is wrong in {100 * wrong:.0f} % of all: take "
+            "them for its mistakes until a better one agrees"
+        )
+        yield 0.001, text, f"suspect={curves.exact(least)}..{SURE:g}&sort=suspect:desc"
 
 
 def of_comparisons(report: Mapping[str, Any], gate: Sequence[Verdict] = ()) -> list[Remark]:
