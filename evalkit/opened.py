@@ -1,7 +1,8 @@
 """Which files code opens to read while it runs, and in which state they were.
 
-Sees what is opened through Python, and by safetensors. What a program or another native library opens by
-itself is not seen.
+Sees what is opened through Python, by safetensors, SQLite and `ctypes`, and, on Linux, what a native library
+still holds mapped when a block ends (GGUF, ONNX' external weights, Arrow). What a program or a native library
+reads and closes is not seen.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ State = tuple[int, ...]
 """Bytes, times of content and of inode in ns, inode: at least one changes whenever the file does."""
 
 _SYSTEM = tuple(f"/{name}/" for name in ("proc", "sys", "dev", "run", "etc"))
+_MAPPED = "/proc/self/maps"
+_MAPPING_BLOCKS = 2  # of one `Opened` that are looked at: weights are mapped when loaded or first used
 _WRITING = os.O_WRONLY | os.O_TRUNC | os.O_APPEND | os.O_CREAT
 
 
@@ -31,16 +34,21 @@ class Opened:
 
     states: dict[str, set[State]] = field(default_factory=dict)
     written: set[str] = field(default_factory=set)
+    _blocks: int = 0
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
         """Watches this process, all of its threads, inside the block."""
         _install()
+        self._blocks += 1
+        before = _mapped() if self._blocks <= _MAPPING_BLOCKS else None
         _WATCHING.append(self)
         try:
             yield
         finally:
             _WATCHING.remove(self)
+            for path in _mapped() - before if before is not None else ():
+                self.read(path)
 
     def unchanged(self) -> bool:
         """Whether all files still are in the state in which they were opened."""
@@ -89,6 +97,8 @@ def _heard(event: str, given: tuple[Any, ...]) -> None:
         _note(path, writes)
     elif event == "os.rename":
         _note(given[1], True)
+    elif event in ("sqlite3.connect", "ctypes.dlopen"):
+        _note(given[0], False)
 
 
 def _note(path: Any, writes: bool) -> None:
@@ -97,6 +107,18 @@ def _note(path: Any, writes: bool) -> None:
     whole = os.path.abspath(os.fsdecode(path))
     for watch in tuple(_WATCHING):
         (watch.wrote if writes else watch.read)(whole)
+
+
+def _mapped() -> set[str]:
+    """The files that this process has mapped into its memory to read them; none where the system does not
+    tell. Not programs' libraries: those of the system and of a GPU's driver come and go with a machine."""
+    found: dict[str, bool] = {}
+    with contextlib.suppress(OSError), open(_MAPPED, encoding="utf-8", errors="surrogateescape") as lines:
+        for line in lines:
+            if "/" in line:
+                path = line[line.index("/") :].rstrip("\n")
+                found[path] = found.get(path, False) or "x" in line.split(maxsplit=2)[1]
+    return {path for path, runs in found.items() if not runs}
 
 
 def _watch_safetensors() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -198,7 +197,7 @@ def _figures(metric: Any, rows: Any) -> dict[str, float]:
 
 
 def detections(inputs: dict[str, Any]) -> tuple[list[Any], list[Any], dict[int, str]]:
-    """COCO's ground truth and detections as answers and targets; boxes as exact fractions."""
+    """COCO's ground truth and detections as answers and targets; boxes in pixels, as given."""
     truth, masked = inputs["ground_truth"], inputs["iou_type"] == "segm"
     names = {c["id"]: c["name"] for c in sorted(truth["categories"], key=lambda c: c["id"])}
     answers: dict[int, list[Any]] = {image["id"]: [] for image in truth["images"]}
@@ -217,9 +216,8 @@ def detections(inputs: dict[str, Any]) -> tuple[list[Any], list[Any], dict[int, 
             box, rle = Box(0, 0, 1, 1, label, each["score"]), each["segmentation"]
             answers[each["image_id"]].append(Mask(tuple(rle["size"]), rle["counts"], box, label))
         else:
-            x, y, w, h = map(Fraction, each["bbox"])
-            corners = (v / SQUARE for v in (y, x, y + h, x + w))
-            answers[each["image_id"]].append(Box(*corners, label, each["score"]))
+            box = Box.of_pixels(tuple(each["bbox"]), (SQUARE, SQUARE), label, each["score"])
+            answers[each["image_id"]].append(box)
     return [tuple(found) for found in answers.values()], list(targets.values()), names
 
 

@@ -17,6 +17,8 @@ def error_rates(cases: Cases, folder: Path) -> Compared:
     for case in cases:
         inputs = case["inputs"]
         targets = [(text,) for text in inputs["references"]]
+        if raised(case["expected"]):  # all references are empty: 0/0
+            continue
         for kind, theirs in case["expected"].items():
             ours = score_all(f"error_rates(kind={kind.lower()!r})", inputs["hypotheses"], targets)
             result.near(kind, ours * 100, theirs, inputs)

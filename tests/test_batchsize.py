@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,15 @@ def test_rows_by_tokens(tokens: int, device: str, rows: int) -> None:
     assert by_tokens(1 << 20, device) == 1
     assert by_tokens(4096, "cpu", plain=True) == 1
     assert by_tokens(256, "cuda", plain=True) == 64
+
+
+def test_of_several_lengths_the_largest_group_counts(tmp_path: Path) -> None:
+    """They are read one after the other, so the peak belongs to it."""
+    sizes, limit = BatchSize(8, Memory(100 * MIB, rows=5), tmp_path / "x.json"), Limit(8)
+    mixed = [dataclasses.replace(p, ids=(2,) * (3 if i < 5 else 2)) for i, p in enumerate(batch(8))]
+    next(sizes.watch(iter([mixed]), limit))
+    sizes.answered(limit)
+    assert json.loads((tmp_path / "x.json").read_text())["bytes_per_row"] == MIB
 
 
 def test_what_rows_take_is_measured_once_and_kept(tmp_path: Path) -> None:

@@ -370,7 +370,7 @@ def test_windows_cut_tails_and_keep_images_together() -> None:
         Request(f"s{i}", (ImageRef(f"{i % 10}.jpg"),), "", Preparation(28), Decode(8)) for i in range(100)
     ]
     items = [Planned(r, (2,) * (3 + i % 3)) for i, r in enumerate(asked)]
-    made = list(plan(items, Limit(16), 4096, None, powers=True))
+    made = list(plan(items, Limit(16), 4096, None, "powers"))
     assert sorted(p.request.id for b in made for p in b) == sorted(r.id for r in asked)
     assert {len(b) for b in made} <= {16, 8, 4, 2, 1}
     assert [len(b[0].ids) for b in made] == sorted((len(b[0].ids) for b in made), reverse=True)
@@ -379,6 +379,24 @@ def test_windows_cut_tails_and_keep_images_together() -> None:
         assert len(set(paths)) == 1 + sum(a != b for a, b in itertools.pairwise(paths))
     held = list(plan(items, Limit(16), 4096, 4))
     assert all(len({p.request.images for p in b}) <= 4 for b in held)
+
+
+def test_tails_of_all_lengths_make_one_batch() -> None:
+    """Never of other decode settings or another number of images; full batches have one length."""
+
+    def item(i: int) -> Planned:
+        images = (ImageRef(f"{i}.jpg"),) * (1 + (i % 50 == 0))
+        asked = Request(f"s{i}", images, "", Preparation(28), Decode(8 + i % 2))
+        return Planned(asked, (2,) * (5 if i < 40 else 3 + i % 7))
+
+    items = [item(i) for i in range(100)]
+    made = list(plan(items, Limit(16), 4096, None, "together"))
+    assert sorted(p.request.id for b in made for p in b) == sorted(p.request.id for p in items)
+    assert all(len({(p.request.decode, len(p.request.images)) for p in b}) == 1 for b in made)
+    assert [len(b) for b in made] == [2, 16, 16, 16, 16, 16, 16, 2]
+    lengths = [[len(p.ids) for p in b] for b in made]
+    assert all(each == sorted(each, reverse=True) for each in lengths)
+    assert lengths[1] == lengths[4] == [5] * 16
 
 
 def test_places_are_filled_again() -> None:

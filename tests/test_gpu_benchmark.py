@@ -89,6 +89,7 @@ def test_the_ladder_switches_and_profiles(results: dict[str, dict[str, Any]]) ->
     switches = {r["switch"] for r in rows if "switch" in r}
     assert {
         "as it is",
+        "answers given out before the next prompts begin",
         "without graphs",
         "compile",
         "compile and graphs",

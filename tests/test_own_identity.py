@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import sqlite3
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -272,6 +274,10 @@ def saved(value: int) -> None:
     save_file({"w": np.array([value])}, "w.safetensors")
     Path("folder").mkdir(exist_ok=True)
     Path("folder/w.bin").write_text(str(value))
+    Path("w.db").unlink(missing_ok=True)
+    with contextlib.closing(sqlite3.connect("w.db")) as database:
+        database.execute("CREATE TABLE w AS SELECT ? AS value", [str(value)])
+        database.commit()
 
 
 READS: dict[str, tuple[str, str, dict[str, str]]] = {
@@ -288,6 +294,16 @@ READS: dict[str, tuple[str, str, dict[str, str]]] = {
     "safe_open": (
         "import safetensors",
         "self.word = str(safetensors.safe_open('w.safetensors', 'np').get_tensor('w')[0])",
+        {},
+    ),
+    "SQLite": (
+        "import sqlite3",
+        "self.word = sqlite3.connect('w.db').execute('SELECT value FROM w').fetchone()[0]",
+        {},
+    ),
+    "a native reader that maps a file": (
+        "import pyarrow",
+        "self.held = pyarrow.memory_map('w.txt'); self.word = self.held.read().decode()",
         {},
     ),
     "a native reader of an option's file": (

@@ -252,6 +252,14 @@ def test_molecules_as_plain_text_say_so(monkeypatch: pytest.MonkeyPatch) -> None
         registry.make("metrics", "smiles_match(canonical='rdkit')")
 
 
+def test_a_text_without_an_atom_matches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MolScribe's evaluate.py takes such a target for wrong whatever the answer; RDKit is stood in for."""
+    monkeypatch.setattr("evalkit.metrics.smiles_match._there", lambda: True)
+    monkeypatch.setattr("evalkit.metrics.smiles_match._canonical", lambda text, *_: text.strip("[]/"))
+    rows = registry.make("metrics", "smiles_match").rows(["[]", "/", "[C]"], [("[]",), ("/", "C"), ("C",)])
+    assert rows[:, 0].tolist() == [0, 0, 1]
+
+
 # (answer, target, canon_smiles, graph, with cis/trans) by evaluate.py of thomas0809/MolScribe @ 7296a304
 MOLECULES = [
     ("OCC", "CCO", 1, 1, 1),
@@ -261,6 +269,8 @@ MOLECULES = [
     ("[Ph]CC", "[Me]CC", 1, 1, 1),
     ("C1CC", "C1CC", 1, 1, 1),
     ("C1CC", "CC1C", 0, 0, 0),
+    ("\\", "\\", 0, 0, 1),  # empty once / and \ are removed
+    ("[]", "[]", 0, 0, 0),
 ]
 
 

@@ -30,7 +30,8 @@ class SmilesMatch(Metric):
     thomas0809/MolScribe evaluate.py @ 7296a304: its canon_smiles, and its graph with `chirality=False`.
     `cistrans`: whether / and \\ count (there they are removed). [R1] becomes [1*], any other bracket that
     is no atom becomes *, characters that no SMILES has are dropped, and a text that RDKit cannot read is
-    compared after these changes: all kept. An empty text matches nothing, not even an empty target.
+    compared after these changes: all kept. A text that is empty, or is after these changes ("[]"), matches
+    nothing, not even the same target.
 
     `canonical`: auto uses RDKit where it is installed; rdkit requires it (else UserError); plain
     compares the texts as they are, which is what auto does without RDKit: then the same molecule written
@@ -56,7 +57,7 @@ class SmilesMatch(Metric):
             result[i, 1] = bool(wanted)
             if answer:
                 written = self._written(answer)
-                result[i, 0] = any(text and self._written(text) == written for text in wanted)
+                result[i, 0] = any(written == self._written(text) != "" for text in wanted)
         return result
 
     def tools(self) -> str:

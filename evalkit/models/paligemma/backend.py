@@ -17,7 +17,7 @@ from evalkit.files import remembered_digest
 from evalkit.models.paligemma import flops
 from evalkit.models.paligemma.batching import requests as translate
 from evalkit.models.paligemma.batching.batch_size import BatchSize, CudaProbe, by_tokens, remembered
-from evalkit.models.paligemma.batching.batches import Keying, Prepare, plan, with_images
+from evalkit.models.paligemma.batching.batches import Keying, Prepare, Tails, plan, with_images
 from evalkit.models.paligemma.batching.close_calls import THRESHOLDS, Stable
 from evalkit.models.paligemma.batching.image_readers import Readers, ended
 from evalkit.models.paligemma.batching.stream import Stream
@@ -260,7 +260,9 @@ class PaliGemma(Described, Model):
         if self.engine == "fast":
             engine: Any = self._engine
             keep = self._images_kept(engine)
-            batches = plan(planned, self._limit, WINDOW, keep, powers=not self.strict)
+            masked = engine.overlaps or engine.static is not None  # decode steps are, or cost the same
+            tails: Tails = "whole" if self.strict else "together" if masked else "powers"
+            batches = plan(planned, self._limit, WINDOW, keep, tails)
             batches = self._sizes.watch(batches, self._limit)
             here, later = (engine.send, None) if self._readers.kind == "thread" else (None, engine.send)
             feed = with_images(batches, Keying(self._prepare(), here), pool, keep, later)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
@@ -111,7 +112,8 @@ class BatchSize:
 
     def _counted(self, batches: Iterator[list[Planned]]) -> Iterator[list[Planned]]:
         for batch in batches:
-            self._rows = self._rows or len(batch)
+            # Lengths are read one after the other: the largest group takes the most memory.
+            self._rows = self._rows or max(Counter(len(p.ids) for p in batch).values())
             self._images = max(self._images, len(batch[0].request.images))
             yield batch
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from collections import OrderedDict, deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from evalkit.models.paligemma.interface import Limit, pixel_key
 from evalkit.types import ImageRef, Preparation, Request
@@ -17,6 +18,11 @@ Prepare = Callable[[ImageRef, Preparation], Any]
 
 Fed = list[tuple["Planned", list[Future[Any]]]]
 """A batch with its images as futures."""
+
+Tails = Literal["whole", "powers", "together"]
+"""Incomplete batches: as they are; cut into 32, 16, 8, 4, 2 and 1 rows, so that the checkpoint sees few
+shapes; or those of all lengths together, for an engine whose decode steps are masked anyway: that takes fewer
+steps, and more images go through the tower at once."""
 
 WINDOW = 16  # batches planned together: enough for full batches of equal length, few enough to stream
 AHEAD = 2  # batches whose images are read while the model works
@@ -66,15 +72,14 @@ def plan(
     limit: Limit,
     window: int | None = None,
     images: int | None = None,
-    powers: bool = False,
+    tails: Tails = "whole",
 ) -> Iterator[list[Planned]]:
     """Batches of at most `limit.rows` requests with equal decode settings, image count and length.
 
     Equal lengths need no padding, so a row's numbers do not depend on the lengths of other rows. Requests
     are planned in windows of `window` requests (default: 16 batches) with at most `images` distinct
     images. Within a window the longest prompts come first, and questions about one image stay together.
-    With `powers`, an incomplete batch is cut into 32, 16, 8, 4, 2 and 1 rows, so that the checkpoint sees
-    few shapes.
+    `tails` says what becomes of the incomplete batches, of which each length has one.
     """
     for planned in _windows(requests, limit, window, images):
         groups: dict[Any, list[Planned]] = {}
@@ -84,14 +89,26 @@ def plan(
             groups.setdefault(key, []).append(item)
             seen.setdefault(item.request.images, len(seen))
         first = {decode: i for i, (decode, _, _) in reversed(list(enumerate(groups)))}
-        for key in sorted(groups, key=lambda k: (first[k[0]], -k[1], -k[2])):
-            group = sorted(groups[key], key=lambda item: seen[item.request.images])
-            while group:
-                size = limit.rows
-                if powers and len(group) < size:
-                    size = 1 << (len(group).bit_length() - 1)
-                yield group[:size]
-                del group[:size]
+        keys = sorted(groups, key=lambda k: (first[k[0]], -k[1], -k[2]))
+        for _, lengths in itertools.groupby(keys, key=lambda k: k[:2]):
+            rest: list[Planned] = []
+            for key in lengths:
+                group = sorted(groups[key], key=lambda item: seen[item.request.images])
+                yield from _cut(group, limit, tails)
+                rest += group
+            yield from _cut(rest, limit, "whole")
+
+
+def _cut(group: list[Planned], limit: Limit, tails: Tails) -> Iterator[list[Planned]]:
+    """Takes batches from the front of the group; with "together", only full ones."""
+    while group:
+        size = limit.rows
+        if len(group) < size and tails == "together":
+            return
+        if len(group) < size and tails == "powers":
+            size = 1 << (len(group).bit_length() - 1)
+        batch, group[:size] = group[:size], []
+        yield batch
 
 
 def _windows(

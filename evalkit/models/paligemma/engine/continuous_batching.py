@@ -25,6 +25,7 @@ class Steps(Protocol):
     """The part of an engine that continuous batching needs."""
 
     strict: bool  # whether every call must have the same shape
+    overlaps: bool  # whether the device still works when `prefill` returns
 
     def prefill(
         self, prompts: Sequence[Prompt], rules: Rules, state: State | None = None, room: int = 0
@@ -107,40 +108,80 @@ class ContinuousBatch:
         self._live: list[Row] = []
         self._tokens: list[int] = []  # what each live row reads next
         self._state: State | None = None
+        self._logits: torch.Tensor | None = None  # of prompts that were read, until their tokens are chosen
+        self._source: Iterator[list[Row]] = iter(())
+        self._waiting: deque[Row] = deque()
+        self._broken: Exception | None = None  # what the source raised
 
     def run(self, batches: Iterable[list[Row]]) -> Iterator[Row]:
-        """Yields rows as they end. A batch's prompts should have one length: each further length is read
-        separately."""
-        waiting: deque[Row] = deque()
-        source = iter(batches)
+        """Yields rows as they end. Each length among a batch's prompts is read separately. An error that
+        `batches` raises is raised again when the rows before it have ended.
+
+        If the engine `overlaps`, the next prompts are begun before ended rows are yielded, and the batch
+        after them is fetched before their logits are waited for: the device works while the host does.
+        """
+        self._source, self._waiting = iter(batches), deque()
+        ahead, ended = self.engine.overlaps, list[Row]()
         while True:
-            if not waiting and self._free():
-                waiting.extend(next(source, ()))
-            part = [waiting.popleft() for _ in range(min(len(waiting), self._free()))]
-            if not part and not self._live:
-                return
-            failed = None
+            if not ahead:
+                yield from ended
+                ended = []
             try:
-                with torch.inference_mode():
-                    touched = self._begin(part) if part else self._advance()
-            except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                failed = len(part) or len(self._live)
-            if failed is not None:
-                self.tags = [r.tag for r in part or self._live if r.tag is not None]
-                if not self.divide:
-                    self.engine.free()
-                    raise OutOfMemory(f"{failed} prompts at once do not fit")
-                waiting.extendleft(reversed(part or [r for r in self._live if not r.stop]))
-                self._shrink(failed, bool(part))
-                continue
-            for row in touched:
-                if row.stop and not row.yielded:
+                part = self._take()
+                fits = self._tried(self._prefill, part)
+            except BaseException:  # Ctrl-C too: what was computed is kept
+                yield from ended
+                raise
+            yield from ended
+            ended = []
+            if not part and not self._live:
+                if self._broken is not None:
+                    raise self._broken
+                return
+            if part and ahead:
+                self._fetch()
+            if fits and self._tried(self._go_on, part):
+                ended = [r for r in self._live if r.stop and not r.yielded]
+                for row in ended:
                     row.yielded = True
-                    yield row
+                with torch.inference_mode():
+                    self._retire()
+
+    def _take(self) -> list[Row]:
+        """The rows that start now."""
+        free = self._free()
+        if free:
+            self._fetch()
+        return [self._waiting.popleft() for _ in range(min(len(self._waiting), free))]
+
+    def _fetch(self) -> None:
+        """Gets the next batch, if no row is waiting. An error of its source waits for the rows before it."""
+        if self._waiting or self._broken is not None:
+            return
+        try:
+            self._waiting.extend(next(self._source, ()))
+        except Exception as error:
+            self._broken = error
+
+    def _tried(self, work: Callable[[list[Row]], None], part: list[Row]) -> bool:
+        """Does some work on the rows `part`, or on the live rows if there are none. False if memory ran out:
+        the rows wait again, and fewer will be tried."""
+        try:
             with torch.inference_mode():
-                self._retire()
+                work(part)
+            return True
+        except (torch.OutOfMemoryError, RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+        # Outside the handler, whose traceback holds the tensors of the failed work.
+        failed, self._logits = len(part) or len(self._live), None
+        self.tags = [r.tag for r in part or self._live if r.tag is not None]
+        if not self.divide:
+            self.engine.free()
+            raise OutOfMemory(f"{failed} prompts at once do not fit")
+        self._waiting.extendleft(reversed(part or [r for r in self._live if not r.stop]))
+        self._shrink(failed, bool(part))
+        return False
 
     def _free(self) -> int:
         """How many new rows may start now."""
@@ -149,19 +190,23 @@ class ContinuousBatch:
             return free
         return free if self.refill and 4 * free >= self.limit.rows else 0
 
-    def _begin(self, rows: list[Row]) -> list[Row]:
-        prompts = [r.prompt for r in rows]
-        room = self.decode.max_new_tokens
-        logits, self._state = self.engine.prefill(prompts, self.rules, self._state, room)
-        self._tokens += self._read(logits, rows)
-        self._live += rows
-        return rows
+    def _prefill(self, rows: list[Row]) -> None:
+        """Begins to read the prompts, if there are any. On a GPU it is not done when this returns."""
+        if rows:
+            prompts, room = [r.prompt for r in rows], self.decode.max_new_tokens
+            self._logits, self._state = self.engine.prefill(prompts, self.rules, self._state, room)
 
-    def _advance(self) -> list[Row]:
-        assert self._state is not None
-        logits = self.engine.step(torch.tensor(self._tokens), self._state)
-        self._tokens = self._read(logits, self._live)
-        return self._live
+    def _go_on(self, began: list[Row]) -> None:
+        """Chooses the first tokens of rows whose prompts were read; without any, the next of the others."""
+        if began:
+            assert self._logits is not None
+            self._tokens += self._read(self._logits, began)
+            self._live += began
+            self._logits = None
+        else:
+            assert self._state is not None
+            logits = self.engine.step(torch.tensor(self._tokens), self._state)
+            self._tokens = self._read(logits, self._live)
 
     def _read(self, logits: torch.Tensor, rows: list[Row]) -> list[int]:
         """Each row's next token from float32 logits (rows, vocabulary), which are overwritten.

@@ -60,6 +60,7 @@ class FastEngine:
         self.device = str(self.home)
         self.memory = memory if memory is not None else Memory(*memory_limits(self.home))
         self.strict = strict
+        self.overlaps = False  # whether the device still works when a call returns
         self.compiled = False
         self.static: StaticSteps | None = None  # runs the decode steps with CUDA graphs or torch.compile
         self.uploads: Uploads | None = None  # images sent to the device ahead of their batch
@@ -84,6 +85,7 @@ class FastEngine:
         if graphs and not cuda:
             raise ModelError(f"--cuda-graphs on: the model runs on {self.device}; graphs need a CUDA device")
         graphs = cuda if graphs is None else graphs
+        self.overlaps = cuda
         if cuda:
             self.uploads = Uploads(CudaCross(self.home), min(LIMIT, self.memory.limit))
         if compiled:
