@@ -94,7 +94,7 @@
     const write = diverging ? signed : scaled;
     return html`
       <${Legend} runs=${runs} />
-      <${evalkit.Scroll}><table class="bars">
+      <${evalkit.Scroll}><table class="bars" aria-label=${visible(section.title)}>
         <thead><tr><th scope="col">${visible(section.of || "")}</th><th scope="col" class="n">n</th>
           <th scope="col" class="plot">${visible(section.unit || "")}</th>
           ${runs.map((run) => html`<th scope="col" class="n">${runs.length > 1 ? html`<${Key} run=${run} /><span class="for-readers">${nameOf(run)}</span>` : "value"}</th>`)}
@@ -159,7 +159,7 @@
     const shown = columns.map((label, c) => [label, c]).filter(([label]) => show(label, rows));
     return html`
       ${isNumber(run) && evalkit.runs.length > 1 && html`<p class="legend"><${RunName} run=${run} /></p>`}
-      <${evalkit.Scroll} also="tall" label=${visible(section.title)}><table class="matrix">
+      <${evalkit.Scroll} also="tall" label=${visible(section.title)}><table class="matrix" aria-label=${visible(section.title)}>
         <thead><tr><th scope="col" class="corner">target ↓, answer →</th>
           ${shown.map(([label]) => html`<th scope="col"><span title=${visible(label)}>${visible(label, 24)}</span></th>`)}</tr></thead>
         <tbody>${rows.map((label, r) => show(label, columns) && html`<tr>
@@ -219,7 +219,7 @@
     const [all, showAll] = useState(false);
     const { head, rows, filters, opens } = section;
     const text = (value) => (isNumber(value) ? short(value) : visible(value, 200));
-    return html`<${evalkit.Scroll}><table class="plain">
+    return html`<${evalkit.Scroll}><table class="plain" aria-label=${visible(section.title)}>
       <thead><tr>${head.map((label) => html`<th scope="col">${visible(label)}</th>`)}</tr></thead>
       <tbody>${(all ? rows : rows.slice(0, MANY)).map((row, r) => html`<tr>${row.map((value, c) => {
         const href = c === 0 && filters ? open(task, filters[r]) : null;
