@@ -17,7 +17,7 @@ from fake_cuda import FakeCuda
 from tiny import ask, backend, by_id
 
 from evalkit.errors import ModelError
-from evalkit.models.paligemma import checks, doctor, memory
+from evalkit.models.paligemma import checks, doctor, memory, standstill
 from evalkit.models.paligemma.batching import batch_size
 from evalkit.models.paligemma.checkpoint import device, loading
 from evalkit.models.paligemma.engine import (
@@ -464,9 +464,19 @@ def test_the_gpu_of_the_weights_becomes_the_current_one(
     cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loading, "find_device", lambda name: SECOND)
-    monkeypatch.setattr(loading, "_filled", lambda *rest: SimpleNamespace(to=lambda home: home))
-    loading.load_model(backend(tiny.checkpoint(1)).info, "float32", "cuda:1")
-    assert cuda.current == SECOND
+    monkeypatch.setattr(loading, "_filled", lambda *rest: SimpleNamespace(to=on))
+    monkeypatch.setattr(loading, "_from_folder", lambda *rest: on(SECOND))  # where a library places them
+    info = backend(tiny.checkpoint(1)).info
+    for scheme in (None, "bitsandbytes-nf4"):
+        cuda.current = torch.device("cuda", 0)
+        loading.load_model(info, "float32", "cuda:1", scheme=scheme)
+        assert cuda.current == SECOND, scheme
+
+
+def on(home: torch.device) -> Any:
+    """A model of which only its device is known."""
+    table = SimpleNamespace(weight=SimpleNamespace(device=home))
+    return SimpleNamespace(get_input_embeddings=lambda: table)
 
 
 @pytest.mark.parametrize(
@@ -549,6 +559,45 @@ def test_how_numbers_are_computed_is_fixed() -> None:
         backends.fp32_precision = backends.cudnn.fp32_precision = "none"
 
 
+def test_a_default_device_of_the_program_changes_nothing() -> None:
+    """`torch.set_default_device("cuda")`, as scripts say it; `meta` fails wherever it is taken."""
+    info, made = backend(tiny.checkpoint(1)).info, {}
+    for default in ("cpu", "meta"):
+        with torch.device(default):
+            model = loading.load_model(info, "bfloat16", "cpu")
+            engine = fast.FastEngine(model, info.image_tokens)
+            turns = engine.decoder.turns(3)
+            inside = linear.gelu_inside.__wrapped__(torch.device("cpu"), torch.bfloat16)
+            one = linear._multiplies.__wrapped__(torch.float32)
+        made[default] = (engine.decoder.table.float().sum(), turns.abs().sum(), inside, one)
+    assert made["cpu"] == made["meta"]
+
+
+def test_a_training_in_tf32_for_all_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `evalkit run` refuses it: the two would answer differently."""
+    monkeypatch.setattr(standstill, "base_of", lambda model: on(SECOND))
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
+    with pytest.raises(ModelError, match="NVIDIA_TF32_OVERRIDE=1"), standstill.standstill(None):
+        pass
+
+
+def test_arithmetic_is_fixed_before_adapters_are_merged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Merging multiplies, too: a container may have set TF32 for all of it."""
+    products = []
+
+    def filled(*rest: Any) -> Any:
+        products.append(torch.get_float32_matmul_precision())
+        return SimpleNamespace(to=on)
+
+    monkeypatch.setattr(loading, "_filled", filled)
+    torch.set_float32_matmul_precision("medium")
+    try:
+        loading.load_model(backend(tiny.checkpoint(1)).info, "float32", "cpu")
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert products == ["highest"]
+
+
 # --- torch.compile -------------------------------------------------------------------------------
 
 
@@ -622,6 +671,20 @@ def test_attention_on_a_gpu_is_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", lambda *a, **k: found)
     q: Any = SimpleNamespace(dtype=torch.bfloat16, device=SECOND, shape=(8, 1, 2240, 256))
     assert attention.attend(q, q, q, 1.0) is found
+
+
+@pytest.mark.parametrize("fails", ["", "CUDA error: CUBLAS_STATUS_NOT_SUPPORTED", "wrong"])
+def test_gelu_inside_a_product_is_tried_first(fails: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    inner = torch._addmm_activation
+
+    def product(*given: Any, **more: Any) -> torch.Tensor:
+        if fails.startswith("CUDA"):
+            raise RuntimeError(fails)
+        return inner(*given, **more) + 0.1 * bool(fails)
+
+    monkeypatch.setattr(torch, "_addmm_activation", product)
+    for dtype in (torch.bfloat16, torch.float16):
+        assert linear.gelu_inside.__wrapped__(torch.device("cpu"), dtype) == (not fails)
 
 
 def test_onednn_is_for_a_cpu() -> None:

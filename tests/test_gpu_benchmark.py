@@ -6,6 +6,7 @@ import importlib
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 import torch
 
 from benchmarks.gpu import __main__ as gpu
-from benchmarks.gpu import ceiling, device, load, random_model, report, throughput
+from benchmarks.gpu import answers, ceiling, device, load, random_model, report, throughput
 from benchmarks.gpu.parts import Part
 from evalkit.models.paligemma import flops
 
@@ -63,7 +64,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any
 def test_every_check_of_the_answers_is_rehearsed(results: dict[str, dict[str, Any]]) -> None:
     rows = {row["check"]: row for row in results["answers"]["rows"]}
     run = [name for name, row in rows.items() if row["ok"]]
-    assert len(rows) == 21
+    assert len(rows) == 19
+    assert "texts changed on cpu" in rows["second GPU"]["said"]
     assert set(rows) - set(run) <= {"recorded oracle"}
     assert "batches of 16 became" in rows["out of memory"]["said"]
     assert "4 of 4 are the CPU's recorded texts" in rows["float32, demo 224 px"]["said"]
@@ -82,6 +84,7 @@ def test_throughput_compares_both_sides(results: dict[str, dict[str, Any]]) -> N
     }
     for row in rows:
         assert row["samples_a_second"] / row["ceiling"] == pytest.approx(row["share"])
+    assert results["throughput"]["speed"]["teraflops"] > 0
 
 
 def test_the_ladder_switches_and_profiles(results: dict[str, dict[str, Any]]) -> None:
@@ -93,12 +96,18 @@ def test_the_ladder_switches_and_profiles(results: dict[str, dict[str, Any]]) ->
         "without graphs",
         "compile",
         "compile and graphs",
-        "attention by flash",
+        "attention by flash, without graphs",
         "batches of 512",
     } <= switches
     profiles = [r for r in rows if "profile" in r]
     assert len(profiles) == 2
     assert all(p["kernels"] and p["busy"] > 0 for p in profiles)
+
+
+def test_own_kernels_are_tried_in_a_part_of_their_own(results: dict[str, dict[str, Any]]) -> None:
+    rows = results["fused"]["rows"]
+    assert [row["ok"] for row in rows if "check" in row] == [True, True]
+    assert {row["switch"] for row in rows if "switch" in row} == {"as it is", "fused kernels"}
 
 
 def test_feeding_names_the_slowest(results: dict[str, dict[str, Any]]) -> None:
@@ -108,9 +117,10 @@ def test_feeding_names_the_slowest(results: dict[str, dict[str, Any]]) -> None:
 
 def test_all_results_as_a_page(results: dict[str, dict[str, Any]]) -> None:
     facts = {"name": "A GPU", "memory_gib": 80.0, "torch": "2.13", "transformers": "5.23", "cuda": "13.0"}
-    parts = {name: {**part, "ended": "whole"} for name, part in results.items()}
-    told = report.markdown({"facts": facts, "rehearsal": False, "parts": parts})
+    parts = {name: {**part, "facts": facts, "ended": "whole"} for name, part in results.items()}
+    told = report.markdown({"rehearsal": False, "parts": parts})
     assert told.startswith("A GPU, 80.0 GiB; torch 2.13, transformers 5.23, CUDA 13.0.\n")
+    assert "The ceiling is computed from" in told
     lines = told.splitlines()
     for part in ("same answers", "model | px", "switch", "images | px"):
         head = next(i for i, line in enumerate(lines) if line.startswith(f"| {part}"))
@@ -183,6 +193,17 @@ def test_the_command_rehearses_and_renders(
     (tmp_path / "gpu.json").write_text(json.dumps({**found, "rehearsal": False}))
     assert gpu.main(["--render", str(tmp_path)]) == 0
     assert "| 640×480 | 28 | hf |" in gpu.DOCS.read_text()
+    # The command was killed in this part, which had written its rows.
+    stopped = {"feeding": {"limit": 45.0, "ended": gpu.STOPPED}}
+    (tmp_path / "gpu.json").write_text(json.dumps({**found, "rehearsal": False, "parts": stopped}))
+    gpu.DOCS.write_text(f"{report.BEGIN}\n{report.END}\n")
+    assert gpu.main(["--render", str(tmp_path)]) == 0
+    assert "a device of which nothing is known" in gpu.DOCS.read_text()
+    (tmp_path / "feeding.json").write_text((out / "feeding.json").read_text())
+    assert gpu.main(["--render", str(tmp_path)]) == 0
+    assert "| 640×480 | 28 | hf |" in gpu.DOCS.read_text()
+    assert "CPU; torch" in gpu.DOCS.read_text()
+    assert "`feeding`: stopped with the command after" in gpu.DOCS.read_text()
 
 
 @pytest.mark.parametrize(
@@ -212,6 +233,111 @@ def test_a_part_that_is_cut_or_fails(
     assert "- so far" in (tmp_path / "gpu.md").read_text()
 
 
+def test_the_command_itself_uses_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU that takes one process (a compute mode) is left to the parts."""
+    real = subprocess.Popen
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(
+        gpu.subprocess, "Popen", lambda command, **given: real([sys.executable, "-c", ""], **given)
+    )
+    assert gpu.main(["--only", "ladder", "--out", str(tmp_path)]) == 0
+    assert not torch.cuda.is_initialized()
+    assert json.loads((tmp_path / "gpu.json").read_text())["parts"]["ladder"]["ended"] == "whole"
+
+
+CHILD = (
+    "import sys; from benchmarks.gpu import __main__ as gpu; print('follows', flush=True); "
+    "gpu._follow(int(sys.argv[1]))"
+)
+PARENT = (
+    "import os, subprocess, sys, time; command = [sys.executable, '-c', sys.argv[1], str(os.getpid())]; "
+    "print(subprocess.Popen(command, start_new_session=True).pid, flush=True); time.sleep(60)"
+)
+
+
+def test_a_part_ends_when_the_command_was_killed() -> None:
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT, CHILD], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    assert parent.stdout is not None
+    pid, _ = sorted(parent.stdout.readline().strip() for _ in range(2))
+    child = Path("/proc") / pid / "stat"
+    assert _lives(child)
+    parent.kill()
+    parent.wait()
+    deadline = time.monotonic() + 30
+    while _lives(child):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _lives(stat: Path) -> bool:
+    try:
+        return stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "{", '{"rehearsal": false, "parts": {"speed": {}}}'])
+def test_what_is_no_result_is_not_rendered(
+    content: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gpu.json").write_text(content)
+    assert gpu.main(["--render", str(tmp_path)]) == 2
+    assert "gpu.json: " in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    assert gpu.main(["--rehearse", "--out", str(tmp_path / "file")]) == 2
+    assert "--out " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("minutes", ["0", "-1", "nan", "inf", "soon"])
+def test_minutes_that_are_none(minutes: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        gpu.main(["--rehearse", "--minutes", minutes])
+    assert ended.value.code == 2
+    assert "must be a number above 0" in capsys.readouterr().err
+
+
+def test_a_device_with_room_for_one_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    part, built, inner = Part("throughput", CPU, 60, True, tmp_path, tmp_path), [0], random_model.build
+
+    def build(*given: Any) -> Any:
+        built[0] += 1
+        if built[0] == 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return inner(*given)
+
+    monkeypatch.setattr(random_model, "build", build)
+    both = throughput._both(part, "3B", random_model.TOYS["PaliGemma 3B"], torch.float32)
+    assert both is not None
+    both.at(28)
+    throughput._compare(part, "3B", both, load.VQA, device.Speed(1e12, 1e12))
+    assert part.notes == ["3B: its weights do not fit into this device's memory twice"]
+    assert [row["who"] for row in part.rows] == ["evalkit"]
+
+
+def test_after_a_fault_of_the_device_nothing_else_is_asked_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(home: torch.device) -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    part = Part("answers", CPU, 60, True, tmp_path, tmp_path)
+    monkeypatch.setattr(device, "wait", lost)
+    answers.run_all(part, [("first", lambda: {"ok": True, "said": ""}), ("second", lambda: 1 / 0)])
+    assert [row["check"] for row in part.rows] == ["first"]
+    assert "the device does not answer after 'first'" in part.notes[0]
+
+
+def test_a_part_counts_from_when_it_was_started(tmp_path: Path) -> None:
+    """Importing torch takes seconds, and the command counts them."""
+    part = Part("ladder", CPU, 60, False, tmp_path, tmp_path, time.time() - 50)
+    assert 0 < part.left() < 10.1
+
+
 def test_a_part_says_what_it_leaves_out(tmp_path: Path) -> None:
     part = Part("ladder", CPU, 1.0, False, tmp_path, tmp_path)
     assert part.has(0.5, "eager")
@@ -238,4 +364,4 @@ def test_an_unknown_part(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         gpu.main(["--only", "speed"])
     assert ended.value.code == 2
-    assert "no part 'speed'; there are answers, throughput, ladder, feeding" in capsys.readouterr().err
+    assert "no part 'speed'; there are answers, throughput, ladder, feeding, fused" in capsys.readouterr().err

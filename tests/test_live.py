@@ -141,6 +141,14 @@ def test_nothing_of_the_training_changes(kind: str, tmp_path: Path, monkeypatch:
     assert [key for key in before if before[key] != after[key]] == []
 
 
+def test_a_default_device_of_the_training_is_not_used(tmp_path: Path) -> None:
+    evaluate, model = evaluator(tmp_path, limit=2), live.model()
+    with torch.device("meta"):  # as `torch.set_default_device("cuda")`, and nothing can be read from it
+        runs = evaluate(model, 1)
+        assert torch.get_default_device().type == "meta"
+    assert texts(runs) == texts(evaluator(tmp_path / "usual", limit=2)(model, 1))
+
+
 def test_torchs_own_settings_are_set_back(tmp_path: Path) -> None:
     evaluate, model = evaluator(tmp_path), live.model()
     try:

@@ -448,6 +448,31 @@ def test_two_processes_share_the_samples(tmp_path: Path) -> None:
     assert alone.scores["exact_match"].value == first["score"]
 
 
+def test_a_model_that_is_refused_keeps_nobody_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first process tells the others of it, so each of them must listen before it refuses itself."""
+
+    class FullyShardedDataParallel(torch.nn.Module):
+        module: torch.nn.Module
+
+    class Second:
+        rank = 1
+
+        def follow(self, checkpoint: Any) -> Any:
+            with pytest.raises(evalkit.errors.ModelError, match="spread over processes"):
+                checkpoint()
+            raise evalkit.errors.ModelError("what the first process says")
+
+    monkeypatch.setattr(ranks, "several", lambda: True)
+    monkeypatch.setattr(ranks, "Ranks", Second)
+    model = FullyShardedDataParallel()
+    model.module = live.model()
+    evaluate = made(tmp_path, processor=live.processor()).evaluator
+    with pytest.raises(evalkit.errors.ModelError, match="what the first"):
+        evaluate(model, 1)
+
+
 @pytest.mark.slow
 def test_a_process_that_dies_is_noticed(tmp_path: Path) -> None:
     live.task(tmp_path / "data")

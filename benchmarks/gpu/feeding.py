@@ -19,6 +19,7 @@ from benchmarks.gpu import device, load, random_model
 from benchmarks.gpu.parts import Part
 from evalkit.demo import world
 from evalkit.images.cache import ENVIRONMENT
+from evalkit.models.paligemma.batching import image_readers
 from evalkit.models.paligemma.engine.fast import FastEngine
 from evalkit.models.paligemma.engine.uploads import CudaCross, Uploads
 from evalkit.types import Preparation
@@ -28,6 +29,7 @@ WAYS = {
     "hf": Preparation(224, "bicubic", True, "precise"),
 }
 IMAGES = 96
+MOST = 32  # readers: a machine of hundreds of cores would take longer to start as many than to measure
 PHOTO = "640×480"
 
 
@@ -69,7 +71,7 @@ def _answers(part: Part) -> dict[int, float]:
 
 def _readings(part: Part, sides: list[int]) -> Iterator[dict[str, Any]]:
     """Images a second, by pictures, resolution, preparation and readers."""
-    cpus, send = os.cpu_count() or 1, _sending(part)
+    cpus, send = min(MOST, len(image_readers._cores())), _sending(part)
     threads = [n for n in sorted({1, 2, 4, 8, 16, cpus}) if n <= cpus]
     readers = [("thread", threads[-1])] if part.toy else [("thread", n) for n in threads]
     for images, paths in _pictures(part).items():

@@ -32,11 +32,11 @@ def folder() -> Path | None:
 
 def check(home: torch.device) -> dict[str, Any]:
     """Greedy and beam answers of the recorded models, in float32."""
-    from tests.oracle_inputs import image
-
     source = folder()
     if source is None:
         return {"ok": None, "said": "no recorded files here (EVALKIT_ORACLE names their folder)"}
+    from tests.oracle_inputs import image
+
     equal = total = wrong = 0
     for name, case in json.loads((source / "decode_models.json").read_text())["models"].items():
         with tempfile.TemporaryDirectory() as made:

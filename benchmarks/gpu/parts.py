@@ -24,9 +24,10 @@ class Part:
     toy: bool
     folder: Path
     scratch: Path
+    begun: float = field(default_factory=time.time)  # when the command started it
     rows: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    begun: float = field(default_factory=time.monotonic)
+    about: dict[str, Any] = field(default_factory=dict)  # beside rows and notes
 
     @property
     def file(self) -> Path:
@@ -35,7 +36,7 @@ class Part:
 
     def left(self) -> float:
         """Seconds until this part is stopped."""
-        return self.seconds - (time.monotonic() - self.begun)
+        return self.seconds - (time.time() - self.begun)
 
     def has(self, seconds: float, what: str) -> bool:
         """Whether so many seconds are left; notes `what` as left out if not. A rehearsal has always time."""
@@ -52,12 +53,15 @@ class Part:
         self.keep()
 
     def note(self, text: str) -> None:
-        """Keeps a sentence that explains the rows."""
+        """Keeps a sentence that explains the rows; the same one only once."""
+        if text in self.notes:
+            return
         self.notes.append(text)
         print(f"{self.name}: {text}", flush=True)
         self.keep()
 
     def keep(self, **more: Any) -> None:
-        """Writes what there is."""
-        found = {"seconds": time.monotonic() - self.begun, "rows": self.rows, "notes": self.notes, **more}
+        """Writes what there is, and from now on `more` with it."""
+        self.about |= more
+        found = {"seconds": time.time() - self.begun, "rows": self.rows, "notes": self.notes, **self.about}
         atomic_write(self.file, json.dumps(found, indent=1) + "\n")

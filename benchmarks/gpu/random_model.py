@@ -103,12 +103,12 @@ def build(shape: Shape, device: torch.device, dtype: torch.dtype, seed: int = 0)
     return model
 
 
-def position_table(model: Any, side: int) -> torch.Tensor:
-    """A random position table (patches, hidden) for images of `side` pixels, the same at every call."""
-    home = embeddings(model).position_embedding.weight
-    random = torch.Generator(home.device).manual_seed(side)
-    shape = ((side // PATCH) ** 2, home.shape[1])
-    return torch.empty(shape, dtype=home.dtype, device=home.device).normal_(0, 0.02, generator=random)
+def position_table(like: torch.Tensor, side: int) -> torch.Tensor:
+    """A random position table (patches, hidden) for images of `side` pixels, the same at every call. Width,
+    precision and device are those of the table `like`."""
+    random = torch.Generator(like.device).manual_seed(side)
+    shape = ((side // PATCH) ** 2, like.shape[1])
+    return torch.empty(shape, dtype=like.dtype, device=like.device).normal_(0, 0.02, generator=random)
 
 
 def embeddings(model: Any) -> Any:
@@ -119,7 +119,8 @@ def embeddings(model: Any) -> Any:
 
 def resize(model: Any, side: int) -> None:
     """Makes transformers' model take images of `side` pixels from now on."""
-    place, table = embeddings(model), position_table(model, side)
+    place = embeddings(model)
+    table = position_table(place.position_embedding.weight, side)
     place.position_embedding.weight = torch.nn.Parameter(table, requires_grad=False)
     place.position_embedding.num_embeddings = place.num_positions = place.num_patches = len(table)
     place.image_size = side

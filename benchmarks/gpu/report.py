@@ -10,23 +10,23 @@ BEGIN, END = "<!-- python -m benchmarks.gpu --render: begin -->", "<!-- end -->"
 
 def markdown(found: Mapping[str, Any]) -> str:
     """All parts that there are, with the device's name."""
-    facts = found["facts"]
+    about_device = facts(found)
     head = "Rehearsal on a CPU at toy sizes: no figure means anything. " if found["rehearsal"] else ""
     about = [
-        f"{facts[key]}{unit}"
+        f"{about_device[key]}{unit}"
         for key, unit in (("memory_gib", " GiB"), ("capability", " (compute capability)"))
-        if key in facts
+        if key in about_device
     ]
-    made = ", ".join([facts["name"], *about])
+    made = ", ".join([about_device["name"], *about])
     with_ = ", ".join(
-        f"{label} {facts[key]}"
+        f"{label} {about_device[key]}"
         for key, label in (
             ("torch", "torch"),
             ("transformers", "transformers"),
             ("cuda", "CUDA"),
             ("driver", "driver"),
         )
-        if facts.get(key)
+        if about_device.get(key)
     )
     lines = [f"{head}{made}; {with_}.", ""]
     for name, part in found["parts"].items():
@@ -35,9 +35,15 @@ def markdown(found: Mapping[str, Any]) -> str:
                 f"`{name}`: {part['ended']} after {part.get('seconds', 0):.0f} s; its rows so far:",
                 "",
             ]
-        lines += PARTS[name](part)
+        lines += [line for table in PARTS[name] for line in table(part)]
         lines += [*(f"- {note}" for note in part["notes"]), ""]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def facts(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What the first part that got so far says of the device."""
+    each = (part["facts"] for part in found["parts"].values() if "facts" in part)
+    return next(each, {"name": "a device of which nothing is known"})
 
 
 def placed(text: str, section: str) -> str:
@@ -49,7 +55,7 @@ def placed(text: str, section: str) -> str:
 
 def _answers(part: Mapping[str, Any]) -> list[str]:
     marks = {True: "yes", False: "**no**", None: "not run"}
-    rows = [(row["check"], marks[row["ok"]], row["said"]) for row in part["rows"]]
+    rows = [(row["check"], marks[row["ok"]], row["said"]) for row in part["rows"] if "check" in row]
     return _table(("same answers", "as they should be", "what was found"), rows)
 
 
@@ -122,10 +128,20 @@ def _feeding(part: Mapping[str, Any]) -> list[str]:
     return _table(head, rows)
 
 
-PARTS = {"answers": _answers, "throughput": _throughput, "ladder": _ladder, "feeding": _feeding}
+PARTS = {
+    "answers": (_answers,),
+    "throughput": (_throughput,),
+    "ladder": (_ladder,),
+    "feeding": (_feeding,),
+    "fused": (_answers, _ladder),
+}
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
+    rows = list(rows)
+    if not rows:
+        return []
+
     def line(cells: Sequence[Any]) -> str:
         return "| " + " | ".join(str(c).replace("|", "\\|") for c in cells) + " |"
 

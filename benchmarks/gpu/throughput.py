@@ -27,7 +27,9 @@ def run(part: Part) -> None:
     for name, shape in (random_model.TOYS if part.toy else random_model.SHAPES).items():
         if not part.has(30, name):
             continue
-        both = Both(shape, part.device, dtype)
+        both = _both(part, name, shape, dtype)
+        if both is None:
+            continue
         cases = [(side, load.VQA) for side in shape.sides]
         if shape.family == 1:
             cases[1:1] = [(shape.sides[0], work) for work in (load.CAPTIONS, load.DETECTION)]
@@ -38,11 +40,24 @@ def run(part: Part) -> None:
         device.release(part.device)
 
 
-class Both:
-    """Both contenders with the same random weights, at one resolution at a time."""
+def _both(part: Part, name: str, shape: Shape, dtype: torch.dtype) -> Both | None:
+    """Both contenders, or evalkit alone where the device has no room for the weights twice (a 3B: 12 GB)."""
+    for alone in (False, True):
+        try:
+            return Both(shape, part.device, dtype, alone)
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+        device.release(part.device)
+        part.note(f"{name}: its weights do not fit into this device's memory{' twice' * (not alone)}")
+    return None
 
-    def __init__(self, shape: Shape, home: torch.device, dtype: torch.dtype) -> None:
-        self.shape, self._rival = shape, random_model.build(shape, home, dtype)
+
+class Both:
+    """Both contenders with the same random weights, at one resolution at a time; or evalkit `alone`."""
+
+    def __init__(self, shape: Shape, home: torch.device, dtype: torch.dtype, alone: bool = False) -> None:
+        self.shape, self._rival = shape, None if alone else random_model.build(shape, home, dtype)
         taken = random_model.build(shape, home, dtype)
         self._infos = {side: random_model.describe(taken, shape, side) for side in shape.sides}
         self._engine = FastEngine(taken, self._infos[shape.sides[0]].image_tokens)
@@ -50,11 +65,13 @@ class Both:
 
     def at(self, side: int) -> None:
         """Switches both to this resolution."""
-        random_model.resize(self._rival, side)
-        self.info = self._infos[side]
-        self._engine.tower.places = random_model.position_table(self._rival, side)
+        self.info, tower = self._infos[side], self._engine.tower
+        tower.places = random_model.position_table(tower.places, side)
         self.ours: InMemory = random_model.backend(self._engine, self.info)
-        self.generate = Generate(self._rival, self.ours._prompter)  # type: ignore[arg-type]
+        self.generate: Generate | None = None
+        if self._rival is not None:
+            random_model.resize(self._rival, side)
+            self.generate = Generate(self._rival, self.ours._prompter)  # type: ignore[arg-type]
 
 
 def _compare(part: Part, name: str, both: Both, work: load.Work, speed: device.Speed) -> None:
@@ -65,7 +82,8 @@ def _compare(part: Part, name: str, both: Both, work: load.Work, speed: device.S
         return
     batches = BATCHES[:2] if part.toy else BATCHES if work is load.VQA else BATCHES[1:]
     sides = {0: _ours(both.ours, work, info.resolution)}
-    sides |= {rows: _theirs(both.generate, work, info, rows) for rows in batches}
+    if both.generate is not None:
+        sides |= {rows: _theirs(both.generate, work, info, rows) for rows in batches}
     answers: dict[str, dict[str, tuple[int, ...]]] = {}
     for rows, answer in sides.items():
         who = f"generate, batch {rows}" if rows else "evalkit"
@@ -136,9 +154,18 @@ def _our_reading(
     count = min(count, max(10, int(4 * SECONDS * warm / spent)))
     row = _timed(part, answer, count - count % work.questions)
     if part.device.type == "cuda":
-        seen = device.profile(part.device, lambda: answer(50_000, count // 6))
-        row["busy"] = seen.busy / seen.seconds
+        row["busy"] = _busy(part, lambda: answer(50_000, count // 6))
     return row, first
+
+
+def _busy(part: Part, work: Callable[[], object]) -> float | None:
+    """The share of the time in which a kernel ran; None where the profiler does not work."""
+    try:
+        seen = device.profile(part.device, work)
+    except RuntimeError as error:
+        part.note(f"the profiler does not work here: {str(error).strip()[:200]}")
+        return None
+    return seen.busy / seen.seconds if seen.kernels else None
 
 
 def _timed(part: Part, answer: Answerer, count: int) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -119,8 +119,13 @@ class Evaluator:
         self._ranks = self._ranks or ranks.Ranks()
         if self._ranks.rank == 0:
             return self._ranks.lead(lambda: _portable(self._found(model, step, processor, whole)))
-        with standstill(model, self._sliding):
-            found: _Found = self._ranks.follow(lambda: self._now(model, step, processor))
+        with ExitStack() as asked:  # begun only then: a model that is refused is no reason to be waited for
+
+            def now() -> tuple[Checkpoint, Any]:
+                asked.enter_context(standstill(model, self._sliding))
+                return self._now(model, step, processor)
+
+            found: _Found = self._ranks.follow(now)
             return found
 
     def _found(self, model: Any, step: int, processor: Any, whole: bool) -> _Found:

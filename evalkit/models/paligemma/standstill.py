@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from evalkit.models.paligemma.checkpoint.device import fix_arithmetic
+from evalkit.models.paligemma.checkpoint.device import fix_arithmetic, refuse_tf32_for_all
 from evalkit.models.paligemma.checkpoint.loading import WINDOW
 from evalkit.models.paligemma.live import base_of
 
@@ -26,6 +26,8 @@ def standstill(model: Any, sliding: bool = False) -> Iterator[None]:
     """
     base = base_of(model)
     device = base.get_input_embeddings().weight.device.type
+    if device == "cuda":
+        refuse_tf32_for_all()
     with contextlib.ExitStack() as stack:
         stack.callback(_give_back)
         stack.enter_context(_random_numbers())
@@ -33,6 +35,8 @@ def standstill(model: Any, sliding: bool = False) -> Iterator[None]:
         stack.enter_context(_arithmetic())
         stack.enter_context(_attention(base, sliding))
         stack.enter_context(torch.autocast(device, enabled=False))
+        if torch.get_default_device().type != "cpu":  # of the program: what is made here names its own
+            stack.enter_context(torch.device("cpu"))
         yield
 
 

@@ -39,15 +39,20 @@ def find_device(name: str) -> torch.device:
 
 def _check_works(device: torch.device) -> None:
     """Raises ModelError for a GPU that cannot be used here, or not with exact float32 products."""
-    if os.environ.get("NVIDIA_TF32_OVERRIDE") == "1":
-        raise ModelError(
-            "NVIDIA_TF32_OVERRIDE=1: float32 products would have 10 bits whatever is set here; unset it"
-        )
+    refuse_tf32_for_all()
     try:
         torch.zeros(2, device=device).add_(1).cpu()
     except RuntimeError as error:  # a GPU too old for this torch, in use by another process, full
         why = str(error).strip().splitlines()[0]
         raise ModelError(f"--device {device}: does not work here ({why}); try another one, or cpu") from None
+
+
+def refuse_tf32_for_all() -> None:
+    """Raises ModelError where the environment has every GPU product made in TF32."""
+    if os.environ.get("NVIDIA_TF32_OVERRIDE") == "1":
+        raise ModelError(
+            "NVIDIA_TF32_OVERRIDE=1: float32 products would have 10 bits whatever is set here; unset it"
+        )
 
 
 def fix_arithmetic() -> None:

@@ -110,7 +110,7 @@ class _Reading:
     def __init__(self, path: Path, file: IO[bytes], hashing: ThreadPoolExecutor | None) -> None:
         self._path, self._file, self._hashing = path, file, hashing
         self._sha = hashlib.sha256()
-        self._buffers = [torch.empty(PIECE, dtype=torch.uint8) for _ in range(2)]
+        self._buffers = [torch.empty(PIECE, dtype=torch.uint8, device="cpu") for _ in range(2)]
         self._hashed: list[Future[None] | None] = [None, None]
         self._turn = 0
 

@@ -62,6 +62,7 @@ def load_model(
     config. Raises ModelError if the device does not exist, weights are missing or not finite, or a file
     is not the one in `info.planned`.
     """
+    fix_arithmetic()  # first: adapters are merged and weights rounded by products, too
     config = _config(info, sliding)
     alone = not device_map and scheme not in quantize.LIBRARIES and info.codes is None
     if info.derived:
@@ -79,12 +80,11 @@ def load_model(
         info.planned.check_again(info.adapter.files)
     if scheme == "int8":
         quantize.round_int8(model)
-    fix_arithmetic()
     if alone:
-        home = find_device(device)
-        model = model.to(home)
-        if home.type == "cuda":
-            torch.cuda.set_device(home)  # the default for streams, graphs and compiled kernels from now on
+        model = model.to(find_device(device))
+    home = model.get_input_embeddings().weight.device
+    if home.type == "cuda":
+        torch.cuda.set_device(home)  # the default for streams, graphs and own kernels from now on
     return model
 
 

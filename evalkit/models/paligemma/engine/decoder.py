@@ -109,7 +109,7 @@ class Decoder:
         self.table: torch.Tensor = language.embed_tokens.weight
         self.dtype: torch.dtype = self.table.dtype
         self.home: torch.device = self.table.device
-        self.scale = torch.tensor(config.hidden_size**0.5).to(self.home, self.dtype)
+        self.scale = torch.tensor(config.hidden_size**0.5, device="cpu").to(self.home, self.dtype)
         self.head = Linear(head.weight, pack=head.weight is not self.table)
         self.norm = _norm(language.norm)
         self.kv_dtype = kv_dtype if kv_dtype not in (None, self.dtype) else None
@@ -135,7 +135,7 @@ class Decoder:
     def _take(self, layer: Any) -> Layer:
         """One block's weights, fused; transformers' own are freed one by one."""
         attention, mlp = layer.self_attn, layer.mlp
-        order = torch.arange(self.size).view(2, -1).T.reshape(-1).to(self.home)
+        order = torch.arange(self.size, device=self.home).view(2, -1).T.reshape(-1)
         turned = [
             module.weight.view(-1, self.size, module.weight.shape[1])[:, order].flatten(0, 1)
             for module in (attention.q_proj, attention.k_proj)
@@ -319,7 +319,7 @@ class Decoder:
         """e^(i · position · frequency) for at least `n` positions from 0: (≥ n, size / 2)."""
         if len(self._turns) < n:
             rows = 1 << max(9, (n - 1).bit_length())  # with spare rows, or each step would compute it again
-            angles = torch.arange(rows, dtype=torch.float32)[:, None] * self.frequencies
+            angles = torch.arange(rows, dtype=torch.float32, device="cpu")[:, None] * self.frequencies
             turns = torch.complex(angles.cos(), angles.sin()) * self.rotation_scale
             self._turns = turns.to(self.home)
         return self._turns
@@ -377,7 +377,7 @@ class Decoder:
 
 def activation(module: Any) -> Activation:
     """transformers' activation module as a function that returns a new tensor."""
-    probe = torch.linspace(-4, 4, 9)
+    probe = torch.linspace(-4, 4, 9, device="cpu")
     if torch.equal(module(probe), gelu(probe)):
         return gelu
     return lambda x: module(x).clone()

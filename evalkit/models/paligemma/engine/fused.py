@@ -41,7 +41,7 @@ if triton is not None:
             rounded = value.to(total.dtype.element_ty)
             tl.store(total + row + at, rounded, mask=inside)
             value = rounded.to(tl.float32)
-        scale = 1.0 / tl.sqrt(tl.sum(value * value, axis=0) / width + eps)
+        scale = tl.rsqrt(tl.sum(value * value, axis=0) / width + eps)
         value = value * scale * tl.load(weight + at, mask=inside, other=0.0)
         tl.store(out + row + at, value.to(out.dtype.element_ty), mask=inside)
 
@@ -87,9 +87,10 @@ def add_norm(
     given = x if more is None else more.contiguous()
     span = triton.next_power_of_2(width)
     warps = 4 if span <= 2048 else 8
-    _add_norm[(x.numel() // width,)](
-        x, given, weight, total, out, width, eps, ADD=more is not None, SPAN=span, num_warps=warps
-    )
+    with torch.cuda.device_of(x):  # Triton starts a kernel on the thread's GPU, whatever the tensors' is
+        _add_norm[(x.numel() // width,)](
+            x, given, weight, total, out, width, eps, ADD=more is not None, SPAN=span, num_warps=warps
+        )
     return total, out
 
 
@@ -113,13 +114,14 @@ def place(
     qkv = qkv.contiguous()
     q = torch.empty((batch, n, heads, size), dtype=qkv.dtype, device=qkv.device)
     turn = torch.view_as_real(turns.expand(batch, n, 1, size // 2))
-    _place[(batch * n, heads + 2 * kv)](
-        qkv, turn, at if at is not None else q, q, keys, values, n,
-        at.stride(0) if at is not None else 0,
-        *turn.stride()[:2], *keys.stride()[:3], *values.stride()[:3],
-        HEADS=heads, KV=kv, HALF=size // 2, SPAN=triton.next_power_of_2(size // 2), AT=at is not None,
-        num_warps=1,
-    )  # fmt: skip
+    with torch.cuda.device_of(qkv):
+        _place[(batch * n, heads + 2 * kv)](
+            qkv, turn, at if at is not None else q, q, keys, values, n,
+            at.stride(0) if at is not None else 0,
+            *turn.stride()[:2], *keys.stride()[:3], *values.stride()[:3],
+            HEADS=heads, KV=kv, HALF=size // 2, SPAN=triton.next_power_of_2(size // 2), AT=at is not None,
+            num_warps=1,
+        )  # fmt: skip
     return q
 
 
@@ -138,10 +140,10 @@ def works(home: torch.device, dtype: torch.dtype) -> bool:
 
 def _right(home: torch.device, dtype: torch.dtype) -> bool:
     """Compares both kernels with torch's own operations, on small numbers; logs a warning if they differ."""
-    random = torch.Generator().manual_seed(0)
+    random = torch.Generator("cpu").manual_seed(0)
 
     def draw(*shape: int) -> torch.Tensor:
-        return torch.randn(shape, generator=random).to(home, dtype)
+        return torch.randn(shape, generator=random, device="cpu").to(home, dtype)
 
     near = 4 * torch.finfo(dtype).eps
     x, more, weight = draw(5, 3, 48), draw(5, 3, 48), draw(48).float()

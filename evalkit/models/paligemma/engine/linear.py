@@ -10,6 +10,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from evalkit.models.paligemma.memory import is_out_of_memory
+
 Activation = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -35,9 +37,10 @@ class Linear:
         pack: bool = True,
     ) -> None:
         self.weight, self.bias, self._then = weight, bias, then
-        self._onednn = onednn(weight)
+        self._onednn, self._zeros = onednn(weight), None
         with_gelu = then is gelu and weight.device.type == "cuda" and weight.dtype is not torch.float32
-        self._zeros = weight.new_zeros(len(weight)) if with_gelu else None
+        if with_gelu and gelu_inside(weight.device, weight.dtype):
+            self._zeros = weight.new_zeros(len(weight))
         if self._onednn and pack:
             self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous())
 
@@ -50,10 +53,9 @@ class Linear:
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         if self._onednn:
             return product(x, self.weight, self.bias, self._then)
-        if self._zeros is not None:  # cuBLAS adds the bias and applies GELU, by tanh as ours
+        if self._zeros is not None:
             bias, flat = self._zeros if self.bias is None else self.bias, x.flatten(0, -2)
-            fused: torch.Tensor = torch._addmm_activation(bias, flat, self.weight.t(), use_gelu=True)
-            return fused.unflatten(0, x.shape[:-1])
+            return _with_gelu(flat, self.weight, bias).unflatten(0, x.shape[:-1])
         out = F.linear(x, self.weight, self.bias)
         return out if self._then is None else self._then(out)
 
@@ -71,6 +73,29 @@ def product(
     return out if then is None or then is gelu else then(out)
 
 
+def _with_gelu(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """gelu(x Wᵀ + bias) for x (rows, in), by a private operation of torch: cuBLAS adds the bias and applies
+    GELU, by tanh as ours."""
+    out: torch.Tensor = torch._addmm_activation(bias, x, weight.t(), use_gelu=True)
+    return out
+
+
+@functools.cache
+def gelu_inside(home: torch.device, dtype: torch.dtype) -> bool:
+    """Whether `_with_gelu` works in this precision on this GPU, by its library: tried once. Where it does not
+    (a library may know no bfloat16 for an older GPU), the two are computed one after the other."""
+    random, shapes = torch.Generator("cpu").manual_seed(0), ((32, 64), (64, 64), (64,))
+    x, weight, bias = (torch.randn(s, generator=random, device="cpu").to(home, dtype) for s in shapes)
+    try:
+        found = _with_gelu(x, weight / 8, bias)
+    except (AttributeError, TypeError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise
+        return False
+    wanted = gelu(F.linear(x.float(), (weight / 8).float(), bias.float()))
+    return bool(torch.allclose(found.float(), wanted, rtol=2 * torch.finfo(dtype).eps, atol=2e-3))
+
+
 def onednn(x: torch.Tensor) -> bool:
     """Whether `product` works for tensors like this one."""
     return x.device.type == "cpu" and _multiplies(x.dtype)
@@ -86,7 +111,7 @@ def _multiplies(dtype: torch.dtype) -> bool:
         }
         if dtype not in known or not known[dtype]():
             return False
-        one = torch.eye(16, dtype=dtype)
+        one = torch.eye(16, dtype=dtype, device="cpu")
         result = product(one, mkldnn._reorder_linear_weight(one), then=gelu)
     except (AttributeError, RuntimeError):
         return False
