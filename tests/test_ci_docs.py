@@ -126,6 +126,9 @@ def test_the_workflow_passes_and_fails(repository: Path) -> None:
     assert "::error title=" in out
     assert ET.parse(repository / "evalkit.xml").getroot()[0].attrib["failures"] == "1"
     assert "❌ fail" in (repository / "summary.md").read_text()
+    report = (repository / "evalkit.report/data/report.js").read_text("utf-8")
+    assert "colours_test: check: fail: " in report
+    assert "flip=0-1:lost" in report
 
 
 def test_the_pytest_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -334,11 +334,29 @@ def test_the_command(
         ([], "doctor: name a checkpoint with --model, or with --protocol-of"),
         (["--protocol-of", "demo:later"], "name known answers, with --data FILE or --tasks"),
         (["--protocol-of", "demo:later", "--write", "--tasks", "demo"], "demo:later is evalkit's own"),
+        (["--model", "demo:later", "--write", "--tasks", "demo"], "--tasks, --write goes with --protocol-of"),
+        (["--model", "demo:later", "--protocol-of", "x"], "--protocol-of stands in place of --model"),
+        (["--protocol-of", "demo:later", "--data", "x", "--save-task", "t.yaml"], "--save-task goes with"),
     ],
 )  # fmt: skip
 def test_the_command_refuses(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor", *words]) == 2
     assert sentence in capsys.readouterr().err
+
+
+def test_arguments_are_looked_at_before_anything_is_read_or_loaded(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("data was read, or a checkpoint examined")
+
+    monkeypatch.setattr("evalkit.evaluation.investigate.dataset", never)
+    monkeypatch.setattr("evalkit.models.paligemma.doctor.examine", never)
+    words = ["doctor", "--protocol-of", "demo:later", "--tasks"]
+    assert main([*words, "vqav2_val,ai2d_test"]) == 2
+    assert "prepare images in two ways; name one" in capsys.readouterr().err
+    assert main(["doctor", "--model", "demo:later", "--model", "nowhere"]) == 2
+    assert "nowhere: no such folder" in capsys.readouterr().err
 
 
 def test_too_few_answers(lines: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from report_runs import load
 from test_layouts import lines, locations, xml
 
 from evalkit.cli.main import main
@@ -231,6 +232,14 @@ def test_doubts_are_said_kept_and_shown(
     for verb in (["table", "results"], ["table", "results", "--format", "md"], ["explain", str(folder)]):
         assert main(verb) == 0
         assert doubt in " ".join(capsys.readouterr().out.split())
+    for words in ([], ["--redact"]):
+        assert main(["report", "results", "--output", "pages", *words]) == 0
+        first = load(tmp_path / "pages/data/report.js")[1]["look_first"][0]
+        said = "the report was asked not to say how" if words else doubt
+        assert first["text"].startswith("pets_test: its data is doubtful: ")
+        assert said in first["text"]
+        assert first["link"] == "/task/0"
+    capsys.readouterr()
     again = ["--tasks", "results/tasks/pets_test.yaml", "--data-root", "pets"]
     assert main([*run, *again]) == 0
     assert json.loads((folder / "run.json").read_text())["data"]["doubts"][0] == doubt

@@ -288,11 +288,11 @@ def test_a_model_is_run_as_the_baseline_was(
     assert len(asked[-1].asked) == 300  # nothing is taken over from an earlier check
     said = capsys.readouterr().out
     assert "same weights, all 300 texts" in said
-    kept = re.search(r"`evalkit report BASELINE_RUNS (checks/\S+)` shows the pictures", said)
+    kept = re.search(r"`evalkit report base.json.gz (checks/\S+)` \(or", said)
     assert kept is not None
-    assert main(["report", str(base), kept[1], "--output", "pages", "--no-images"]) == 0
-    assert main(["report", "base.json.gz", kept[1], "--output", "pages"]) == 2  # not left out in silence
-    assert "base.json.gz: is a file, no run folder" in capsys.readouterr().err
+    assert main(["report", "base.json.gz", kept[1], "--output", "pages", "--no-images"]) == 0
+    assert main(["report", "no.json.gz", kept[1], "--output", "pages"]) == 2  # not left out in silence
+    assert "no.json.gz: no such folder" in capsys.readouterr().err
 
 
 def test_a_baseline_of_two_models_is_reported_before_a_model_runs(

@@ -113,7 +113,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path = go(questions, runs, Tied(wrong_at(0.5 - step / 1000), name), name)
         values = {"colours_test exact_match": (0.5 + step / 1000, None, None, 40)}
         watched.append(Point(step, name, (path.name,), values, 0.5))
-    watched.append(Point(400, "checkpoint-400", ("gone",), watched[0].values, 0.5))
+    watched.append(Point(400, "checkpoint-400", ("colours_test.gone",), watched[0].values, 0.5))
     Trend(runs / "watch.json", watched).save()
     go(objects(folder / "objects"), runs, Ranking(said, "d"), "detector")
     return evalkit.build_report(runs, output=folder / "REPORT").parent
@@ -238,6 +238,7 @@ def test_points_of_a_trend_lead_to_the_runs_that_are_there(built: Path) -> None:
     assert (one["name"], one["metric"]) == ("colours_test", "exact_match")
     names = [None if p["run"] is None else report["runs"][p["run"]]["name"] for p in one["points"]]
     assert names == ["checkpoint-100", "checkpoint-200", "checkpoint-300", None], "of a longer watch"
+    assert [p["place"] for p in one["points"]] == ["", "", "", "colours_test.gone"], "told at the point"
     table = columns(built, t)
     assert all(
         opened(table, f"length:{p['run']}=any&sort=score:{p['run']}:asc&run={p['run']}") == p["n"] == 40
@@ -264,3 +265,38 @@ def test_a_redacted_report_holds_no_label_that_only_a_model_said(built: Path, tm
     labels = {str(label) for some in columns(report, 0)["said:0"] for label in some}
     assert "(others)" in labels
     assert labels - {"(others)", "(no category)"} <= set(CLASSES)
+
+
+def by_part(folder: Path, metric: str, answers: list[str], said: list[str]) -> Path:
+    """The report of a task that is scored by part, of one answer for each of the pictures."""
+    task = colours(folder / "data", questions=1, images=len(answers))
+    file = task.parent / "colours.jsonl"
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    file.write_text(
+        "".join(json.dumps({**x, "answers": [a]}) + "\n" for x, a in zip(lines, answers, strict=True))
+    )
+    task.write_text(task.read_text().replace("[exact_match]", f"[{metric}]"))
+    go(task, folder / "runs", Weighted(lambda request: said[int(request.id[1:].split("-")[0])], "w"), "m")
+    return evalkit.build_report(folder / "runs", output=folder / "REPORT").parent
+
+
+def test_fields_of_json_open_the_samples_that_have_them(tmp_path: Path) -> None:
+    wanted = ['{"total": "1", "tax": "2"}', '{"total": "3"}', '{"total": "4"}', '{"date": "5"}']
+    folder = by_part(tmp_path, "json_fields", wanted, [wanted[0], '{"tax": "3"}', "no JSON", wanted[3]])
+    sections = load(folder / "data/0/task.js")[1]["sections"]
+    table = next(s for s in sections if s["name"] == "stored")
+    found = {
+        row[1]: (f, n) for row, f, n in zip(table["rows"], table["filters"], table["opens"], strict=True)
+    }
+    assert {name: n for name, (_, n) in found.items()} == {"total": 3, "tax": 2, "date": 1}
+    assert all(f and opened(columns(folder, 0), f) == n for f, n in found.values())
+    hidden = evalkit.build_report(tmp_path / "runs", output=tmp_path / "r", redact=True).parent
+    assert "part:0" not in columns(hidden, 0)
+
+
+def test_labels_open_the_samples_that_have_them(tmp_path: Path) -> None:
+    folder = by_part(tmp_path, "label_f1", ["cat, dog", "cat", "cow"], ["cat", "dog", "cow"])
+    sections = load(folder / "data/0/task.js")[1]["sections"]
+    rows = {row["label"]: row for row in next(s for s in sections if s["name"] == "classes")["rows"]}
+    assert {name: row["n"] for name, row in rows.items()} == {"cat": [2], "dog": [2], "cow": [1]}
+    assert all(opened(columns(folder, 0), row["filter"][0]) == row["n"][0] for row in rows.values())

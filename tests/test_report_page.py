@@ -612,7 +612,8 @@ RULES = {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21aa", "best-practi
 
 @pytest.mark.parametrize("pages", [AUDITED, pytest.param(PAGES, marks=pytest.mark.slow)], ids=["few", "all"])
 def test_axe_finds_nothing_serious(browser: Any, world: str, pages: tuple[str, ...]) -> None:
-    """Landmarks, names, roles, contrast (AA); in the dark contrast alone can differ."""
+    """Landmarks, names, roles, contrast (AA), as axe knows them, and names of tables, which it ignores;
+    in the dark contrast alone can differ."""
     axe = pytest.importorskip(
         "axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed"
     )
@@ -622,6 +623,7 @@ def test_axe_finds_nothing_serious(browser: Any, world: str, pages: tuple[str, .
         page = one.go(address)
         page.wait_for_selector("main :is(.card, .sample-row .answer, .stage, p)")
         page.evaluate("() => document.querySelectorAll('details').forEach((d) => (d.open = true))")
+        assert page.locator("table:not([aria-label])").count() == 0, f"{address}: a table without a name"
         for scheme, rules in (("light", RULES), ("dark", {"type": "rule", "values": ["color-contrast"]})):
             page.emulate_media(color_scheme=scheme)
             settled(page)

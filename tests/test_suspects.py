@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from report_runs import load
 from stub import checkpoint, colours
 from stub_runs import Weighted, chance, right, wrong_at
 
+import evalkit
 from evalkit.cli.main import main
 from evalkit.comparison import suspects
 from evalkit.errors import UserError
@@ -23,6 +26,7 @@ from evalkit.runs.store import RunFolder
 from evalkit.tasks import dataset, loader
 from evalkit.tasks.dataset import Selection
 from evalkit.types import Prediction, Request
+from evalkit.viewer import first_look
 
 
 class Sure(Weighted):
@@ -202,3 +206,46 @@ def test_boxes_are_told_by_their_labels() -> None:
     assert ["ring, star" in shown[0], "2 boxes" in shown[1], "1 box " in shown[2], "[]" in shown[3]] == [
         True
     ] * 4
+
+
+def told(runs: list[RunFolder], folder: Path) -> list[str]:
+    """What a report says first of annotations."""
+    evalkit.build_report([run.path for run in runs], output=folder)
+    first = load(folder / "data/report.js")[1]["look_first"]
+    return [each["text"] for each in first if "annotation" in each["text"]]
+
+
+def test_a_checkpoint_that_answers_badly_accuses_no_annotation(tmp_path: Path) -> None:
+    """One alone is believed where it is right nearly everywhere else; several where they agree."""
+    task, wrong = damaged(tmp_path / "data")
+    good = answered(task, "good", right)
+    weak = [answered(task, f"weak{k}", wrong_at(0.4, seed=k)) for k in range(2)]
+
+    def accused(*runs: RunFolder) -> list[str]:
+        return [s.id for s in suspects.find(runs) if s.suspicion >= first_look.SURE]
+
+    assert accused(weak[0]) == []
+    assert {*accused(good)} <= wrong
+    assert len(accused(good)) >= 0.5 * len(wrong)
+    both = suspects.find(weak)
+    assert {s.trust for s in both if s.agreeing > 1} == {1.0}
+    assert all(s.trust < 0.1 for s in both if s.agreeing == 1)
+    alone = suspects.find(weak[:1])
+    assert sum(s.suspicion / s.trust >= first_look.SURE for s in alone) > 20  # accused without it
+    assert suspects.record(alone[0])["trust"] == round(alone[0].trust, 4)
+    assert "wrong too often to be believed" in table(suspects.find(weak[:1]), 5)
+    assert "wrong too often" not in table(suspects.find([good]), 5)
+
+    (text,) = told([good], tmp_path / "a")
+    assert "annotations are probably wrong: sure answers of a checkpoint that is right nearly" in text
+    (text,) = told(weak[:1], tmp_path / "b")
+    assert re.search(r": [\d,]+ sure answers speak against the annotation, but no other checkpoint is "
+                     r"here to say so too, and this one is wrong in 4\d % of all", text)  # fmt: skip
+
+
+def test_what_one_checkpoint_s_word_is_worth() -> None:
+    assert suspects.trust([1.0] * 1000) == 1.0
+    assert suspects.trust([1.0] * 967 + [0.0] * 33) == pytest.approx(1.0, abs=0.03)
+    assert suspects.trust([1.0] * 900 + [0.0] * 100) == pytest.approx(0.33, abs=0.01)
+    assert suspects.trust([float("nan")] * 50 + [0.9] * 5) == pytest.approx(0.033 * 6)  # few say little
+    assert suspects.trust([]) == pytest.approx(0.033)

@@ -239,6 +239,50 @@ def test_nothing_yet_and_no_folder(training: Path, capsys: pytest.CaptureFixture
     assert "no checkpoint yet" in capsys.readouterr().out
 
 
+def test_data_of_one_s_own_is_watched(
+    training: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As `run --data` has it: recognised and said, its task kept beside the runs, doubts about it too."""
+    mine = training.parent / "mine"
+    mine.mkdir()
+    told = [{"image": f"{n}.png", "prefix": "what colour", "suffix": "red"} for n in range(3)]
+    (mine / "lines.jsonl").write_text("".join(json.dumps(line) + "\n" for line in told))
+    for n in range(3):
+        shutil.copy(training.parent / f"data/pictures/{n % 2}.png", mine / f"{n}.png")
+    said = {10: "red", 20: "blue"}
+
+    def stub(spec: str, _: object) -> object:
+        step = int(spec.rsplit("-", 1)[1])
+        return checkpoint(Weighted(lambda request: said[step], str(step)), Path(spec).name)
+
+    monkeypatch.setattr(evaluate, "checkpoint", stub)
+    write(training / "checkpoint-10")
+    words = ["watch", str(training), "--data", str(mine), "--once", "--poll", "0.01"]
+    assert main(words) == 0
+    shown = capsys.readouterr().err
+    assert "  task     results/tasks/" in shown
+    (first,) = Path("results").rglob("run.json")
+    (doubt,) = json.loads(first.read_text())["data"]["doubts"]
+    assert f"warning  {doubt}" in shown
+    write(training / "checkpoint-20")
+    assert main(words) == 0
+    points = Trend.load(Path("results/watch.json")).points
+    (kept,) = Path("results/tasks").glob("*.yaml")
+    key = f"{kept.stem} exact_match(lowercase=True)"
+    assert [point.values[key][0] for point in points] == [1.0, 0.0]
+    runs = [json.loads(path.read_text()) for path in Path("results").rglob("run.json")]
+    assert [run["data"]["doubts"] for run in runs] == [[doubt]] * 2
+    capsys.readouterr()
+    for wrong, why in (
+        ([], "watch: name tasks with --tasks, or data of your own with --data FOLDER"),
+        (["--data", "nowhere"], "nowhere"),
+        (["--tasks", "docvqa_val", "--data-root", "mine"], "docvqa_val: data not found"),
+        (["--data", str(mine), "--on-scores", "nowhere.py:tell"], "nowhere.py"),
+    ):
+        assert main(["watch", str(training), *wrong, "--once"]) == 2
+        assert why in capsys.readouterr().err
+
+
 def test_a_checkpoint_written_while_watching(training: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Written byte by byte in another thread, it is taken only when it is whole."""
     from evalkit.cli import watch

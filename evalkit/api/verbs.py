@@ -37,6 +37,7 @@ from evalkit.report import sweep as sweep_report
 from evalkit.report.columns import json_text
 from evalkit.tasks import loader
 from evalkit.types import Metric, Parser, Score, Task
+from evalkit.viewer import checked
 from evalkit.viewer import plot as figures
 
 
@@ -152,8 +153,11 @@ def check(options: CheckOptions) -> Decision:
     The candidate is a run folder, a folder of runs, a baseline file, FILE@GIT_REF, or a model that is run as
     the baseline was. The decision is true when it passes and shows every task's reason when printed.
     """
+    checked.ready(options)
     decision = gate_check.check(options, "evalkit.check")
     decision_report.write(decision, options.json, options.junit, options.report)
+    if options.pages is not None:
+        checked.pages(options, decision, "evalkit.check")
     return decision
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from evalkit import door
 from evalkit.cli.options import command
+from evalkit.comparison.gate import Decision
 from evalkit.errors import UserError
 from evalkit.evaluation.check import check as decide
 from evalkit.files import atomic_write
@@ -17,10 +18,12 @@ from evalkit.printing import put, say
 from evalkit.report import decision as report
 from evalkit.runs import scored_run, store
 from evalkit.types import why_not_scored
+from evalkit.viewer import checked
 
 
 def check(options: CheckOptions) -> int:
     """Runs the candidate where it is a model, decides, prints, exits by the decision."""
+    checked.ready(options)
     decision = decide(options, command())
     text = report.text_of(decision, sys.stdout.isatty() and not options.github)
     put(report.neutral(text) if options.github else text)
@@ -30,6 +33,19 @@ def check(options: CheckOptions) -> int:
         _append(
             os.environ.get("GITHUB_STEP_SUMMARY", ""), report.summary(decision, str(options.report or ""))
         )
+    return decision.exit_status if options.pages is None else _pages(options, decision)
+
+
+def _pages(options: CheckOptions, decision: Decision) -> int:
+    """Writes the report, when all else is said and written; a failed check stays one without it."""
+    try:
+        place = checked.pages(options, decision, f"evalkit {command()}", say)
+    except UserError as error:
+        if not decision.exit_status:
+            raise
+        say(f"error: --pages: {error}")
+        return decision.exit_status
+    say(f"{place}: the samples, and the pictures of what changed")
     return decision.exit_status
 
 

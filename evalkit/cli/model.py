@@ -26,6 +26,7 @@ def convert(options: ConvertOptions) -> int:
 def doctor(options: DoctorOptions) -> int:
     """What both engines say of a checkpoint, and what to set. 1: they do not agree. With `protocol_of`, what
     it was trained with."""
+    _refuse_unused(options)
     if options.protocol_of is not None:
         from evalkit.evaluation.investigate import investigate
 
@@ -41,12 +42,34 @@ def doctor(options: DoctorOptions) -> int:
     well = True
     flags, args = options.of_model()
     given = model_options({**flags, **args})
-    for spec in names(options.model):
-        path = models.embedded(spec, given.get("resolution", 224)) if spec.startswith("demo:") else spec
+    places = {
+        spec: models.embedded(spec, given.get("resolution", 224)) if spec.startswith("demo:") else spec
+        for spec in names(options.model)
+    }
+    for spec in places:  # a wrong name is said before others are examined for minutes
+        evaluate.checkpoint(spec, options)
+    for spec, path in places.items():
         text, sound = examine(path, given, options.samples or 32, progress.say, spec)
         put(text)
         well = well and sound
     return 0 if well else 1
+
+
+def _refuse_unused(options: DoctorOptions) -> None:
+    """Raises UserError for options of one of the two things that `doctor` does, given to the other."""
+    if options.protocol_of is not None:
+        if names(options.model):
+            raise UserError("doctor: --protocol-of stands in place of --model; leave one of them out")
+        if options.save_task:
+            raise UserError(
+                "doctor: --save-task goes with `evalkit run --data` and `evalkit data`; leave it out"
+            )
+        return
+    given = {"--tasks": names(options.tasks), "--data": options.data, "--write": options.write,
+             "--split": options.split, "--verb": options.verb, "--box-order": options.box_order,
+             "--save-task": options.save_task}  # fmt: skip
+    if unused := [name for name, value in given.items() if value]:
+        raise UserError(f"doctor: {', '.join(unused)} goes with --protocol-of MODEL, in place of --model")
 
 
 def ask(options: AskOptions) -> int:

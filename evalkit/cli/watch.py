@@ -34,7 +34,8 @@ Same = Callable[[Path, Point], bool]
 def watch(options: WatchOptions) -> int:
     """Watches until it is stopped (--once: only what is there). A drop is a warning, never a failure."""
     _refuse_checkpoint(options.folder, options.pattern)
-    tasks = evaluate.load_tasks(names(options.tasks), options)
+    tasks, own = evaluate.asked_for("watch", options)
+    evaluate.refuse_watch(tasks, own, options)
     base = scored_run.read(options.against) if options.against else []
     before = None
     if options.forgetting:
@@ -45,7 +46,7 @@ def watch(options: WatchOptions) -> int:
         return _loop(
             options,
             trend,
-            lambda path: evaluate.watched_runs(path, tasks, options, command(), report),
+            lambda path: evaluate.watched_runs(path, tasks, options, command(), report, own),
             lambda path, point: evaluate.is_watched(path, point.models, options),
             base,
             before,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,13 +23,17 @@ from evalkit.runs.store import RunFolder
 from evalkit.types import Prediction
 
 SENTENCE = 4  # words: shorter answers say the same only where they are the same
+EXPECTED = 0.033  # of annotations are wrong: the mean of ten test sets (Northcutt et al. 2021)
+WEAK = 0.5  # trust: below it a checkpoint alone is not believed
 UNSURE = 0.5  # the confidence of an answer that came without margin and log-probabilities
 
 
 @dataclass(frozen=True)
 class Suspect:
     """One sample. `suspicion` is from 0 to 1; `answer` is what `agreeing` of `runs` checkpoints answered
-    alike, with the mean `score` (0 to 1) that the annotation gives it, and `confidence` that they had."""
+    alike, with the mean `score` (0 to 1) that the annotation gives it, and `confidence` that they had.
+    `trust` is the factor that is in the suspicion where one checkpoint alone says so; `by` are the places of
+    those that agree among the answers given."""
 
     task: str
     id: str
@@ -41,6 +45,12 @@ class Suspect:
     confidence: float
     group: str
     image: str
+    trust: float = 1.0
+    by: tuple[int, ...] = ()
+
+    def trusted(self, trust: float) -> Suspect:
+        """With the trust in the checkpoint that alone says so."""
+        return replace(self, suspicion=self.suspicion * trust, trust=trust)
 
 
 @dataclass(frozen=True)
@@ -60,7 +70,7 @@ def find(folders: Sequence[RunFolder]) -> list[Suspect]:
     A checkpoint that answers against the annotation adds its confidence times how wrong it is by it; one that
     agrees with the annotation, or answers something else, takes its own away. Of answers
     against it that differ from each other only the largest part counts. The sum is divided by the number of
-    checkpoints.
+    checkpoints. Where a single one answers so, it is worth as much as `trust` says of that checkpoint.
 
     Raises UserError where a run is not scored, or runs of one task have other targets.
     """
@@ -71,17 +81,28 @@ def find(folders: Sequence[RunFolder]) -> list[Suspect]:
     found: list[Suspect] = []
     for task, runs in by_task.items():
         _same_targets(task, [run for run, _ in runs])
+        each = [trust([a.score for a in answers.values()]) for _, answers in runs]
         for name in dict.fromkeys(name for _, answers in runs for name in answers):
-            given = [answers[name] for _, answers in runs if name in answers]
-            if (one := suspect(task, name, given)) is not None:
-                found.append(one)
+            given = [k for k, (_, answers) in enumerate(runs) if name in answers]
+            if (one := suspect(task, name, [runs[k][1][name] for k in given])) is not None:
+                found.append(one if one.agreeing > 1 else one.trusted(each[given[one.by[0]]]))
     return sorted(found, key=lambda s: (-s.suspicion, s.task, s.id))
 
 
 def record(suspect: Suspect) -> dict[str, Any]:
     """A suspect as one line of JSON."""
-    rounded = {key: round(getattr(suspect, key), 4) for key in ("suspicion", "score", "confidence")}
-    return {**asdict(suspect), **rounded}
+    rounded = {key: round(getattr(suspect, key), 4) for key in ("suspicion", "score", "confidence", "trust")}
+    return {key: value for key, value in (asdict(suspect) | rounded).items() if key != "by"}
+
+
+def trust(scores: Sequence[float] | npt.NDArray[np.floating[Any]]) -> float:
+    """From 0 to 1, what one checkpoint's word against annotations is worth, by the scores (0 to 1) of all its
+    answers to the task: where it is wrong by more of them than annotations are expected to be wrong, the
+    others are its own mistakes."""
+    known = np.asarray(scores, dtype=np.float64)
+    known = known[~np.isnan(known)]
+    wrong = (int((known < boxes.HIT).sum()) + 1) / (len(known) + 1)  # of few answers little is known
+    return min(1.0, EXPECTED / wrong)
 
 
 def _same_targets(task: str, runs: Sequence[ScoredRun]) -> None:
@@ -118,6 +139,7 @@ def suspect(task: str, name: str, given: Sequence[Answer]) -> Suspect | None:
         confidence=float(np.mean([a.confidence for a in some])),
         group=some[0].group,
         image=some[0].image,
+        by=tuple(best[1]),
     )
 
 

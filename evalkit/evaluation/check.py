@@ -36,17 +36,16 @@ def check(options: CheckOptions, command: str = "") -> Decision:
         return gate.check(scored_run.read(place), base, policy, options.limit, names(options.allow))
     new = evaluate.candidate_runs(evaluate.checkpoint(place, options), base, options, command)
     found = gate.check(new, base, policy, options.limit, names(options.allow))
-    return dataclasses.replace(found, notes=(*found.notes, *_where(new, str(options.baseline))))
+    return dataclasses.replace(found, notes=(*found.notes, *_where(new, options)))
 
 
-def _where(new: Sequence[ScoredRun], baseline: str) -> list[str]:
-    """Where the runs of a candidate were kept, and what shows their pictures beside the baseline's."""
-    places = {run.folder.path.parent for run in new if run.folder is not None}
-    runs = f"`evalkit report {{}} {' '.join(map(str, places))}` shows the pictures of what changed"
-    if os.path.isdir(baseline):
-        return [f"the candidate's runs are kept: {runs.format(baseline)}"] if places else []
-    of = "BASELINE_RUNS, the folder of runs that the baseline was saved from"
-    return [f"the candidate's runs are kept: {runs.format('BASELINE_RUNS')} ({of})"] if places else []
+def _where(new: Sequence[ScoredRun], options: CheckOptions) -> list[str]:
+    """Where a candidate's runs were kept, and what shows their pictures beside the baseline's answers."""
+    places = dict.fromkeys(str(run.folder.path.parent) for run in new if run.folder is not None)
+    if not places or options.pages is not None:
+        return []
+    runs = f"`evalkit report {options.baseline} {' '.join(places)}`"
+    return [f"the candidate's runs are kept: {runs} (or `--pages DIR`) shows the pictures of what changed"]
 
 
 def _holds_runs(place: str) -> bool:

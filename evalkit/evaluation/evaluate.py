@@ -14,6 +14,7 @@ from pathlib import Path
 from evalkit import door, models, trackers
 from evalkit.comparison import partial, trend
 from evalkit.comparison.compare import ModelRuns, baseline_of
+from evalkit.data import sources
 from evalkit.errors import DataError, MetricsFailed, ResultsError, TasksFailed, UserError
 from evalkit.evaluation import callbacks, early_stopping, estimate, own_data, predict, progress, told
 from evalkit.evaluation import plan as planning
@@ -185,13 +186,7 @@ def run(
             f"--num-fewshot {options.num_fewshot}: PaliGemma's prompts are zero-shot, transfer and mix "
             "checkpoints were never trained on examples in the prompt; leave it out, or say 0"
         )
-    tasks = load_tasks(names(options.tasks), options, options.overrides)
-    places, own = list(paths(options.data_root)), own_data.Made()
-    if options.data is not None:
-        own = own_data.tasks(options.data, options, Path(options.output_path), options.overrides)
-        tasks, places = [*tasks, *own.tasks], [*places, *own.root]
-    if not tasks:
-        raise UserError("run: name tasks with --tasks, or data of your own with --data FOLDER")
+    tasks, own = asked_for("run", options, options.overrides)
     reference = None
     if options.against or options.until_decided:  # what is wrong with it is said before anything runs
         reference = baseline_of(options.against, [task.name for task in tasks])
@@ -203,7 +198,7 @@ def run(
     work = Work(
         in_memory or [checkpoint(spec, options) for spec in _models(options)],
         tasks,
-        DatasetCache(roots(places, tasks), data),
+        DatasetCache(roots([*paths(options.data_root), *own.root], tasks), data),
         Path(options.output_path),
         selection,
         lambda task: options.protocol,
@@ -292,19 +287,30 @@ def _known(run: ScoredRun, options: CheckOptions) -> Task:
     return loader.load(run.task, dict(run.overrides), folders)
 
 
+def refuse_watch(tasks: Sequence[Task], own: own_data.Made, options: WatchOptions) -> None:
+    """Raises UserError for data that is not there and a callback that cannot be loaded: else that would be
+    said of each checkpoint, hours later."""
+    for task in tasks:
+        sources.locate(task, roots([*paths(options.data_root), *own.root], tasks))
+    if options.on_scores:
+        callbacks.load(options.on_scores)
+
+
 def watched_runs(
     path: Path,
     tasks: Sequence[Task],
     options: WatchOptions,
     command: str = "",
     report: Reporter | None = None,
+    own: own_data.Made | None = None,
 ) -> list[ScoredRun]:
     """Runs a checkpoint of a training run on the watched tasks and reads its runs."""
     candidate = checkpoint(str(path), options)
+    own = own or own_data.Made()
     work = Work(
         [candidate],
         tasks,
-        DatasetCache(roots(paths(options.data_root), tasks)),
+        DatasetCache(roots([*paths(options.data_root), *own.root], tasks)),
         Path(options.output_path),
         lambda data: Selection(options.limit),
         lambda task: options.protocol,
@@ -312,6 +318,7 @@ def watched_runs(
         on_scores=callbacks.load(options.on_scores) if options.on_scores else None,
         report=report,
         training=Path(options.folder).resolve().name,
+        own=own,
     )
     return runs_of(work, candidate)
 
@@ -319,7 +326,8 @@ def watched_runs(
 def runs_of(work: Work, candidate: Checkpoint) -> list[ScoredRun]:
     """All tasks of one checkpoint, or UserError: what is judged as a whole lacks none."""
     (plans,) = work.plans()
-    work.run(plans, candidate)
+    with work.own.kept(plan.folder for plan in plans):
+        work.run(plans, candidate)
     try:
         return scored_run.of_runs(work.finished(plans))
     except TasksFailed as error:
@@ -331,6 +339,18 @@ def is_watched(path: Path, models: Mapping[str, str], options: WatchOptions) -> 
     candidate = checkpoint(str(path), options)
     now = {protocol: trend.digest(candidate.identity(protocol)) for protocol in models}
     return bool(models) and now == models
+
+
+def asked_for(
+    verb: str, options: RunOptions | WatchOptions, overrides: dict[str, str] | None = None
+) -> tuple[list[Task], own_data.Made]:
+    """The tasks that are named and those that are made of data of one's own. Raises UserError for none."""
+    tasks, own = load_tasks(names(options.tasks), options, overrides), own_data.Made()
+    if options.data is not None:
+        own = own_data.tasks(options.data, options, Path(options.output_path), overrides or {})
+    if not (tasks := [*tasks, *own.tasks]):
+        raise UserError(f"{verb}: name tasks with --tasks, or data of your own with --data FOLDER")
+    return tasks, own
 
 
 def load_tasks(

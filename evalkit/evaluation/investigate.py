@@ -21,7 +21,7 @@ from evalkit.options.model import model_options
 from evalkit.options.verbs import DoctorOptions
 from evalkit.tasks import loader
 from evalkit.tasks.dataset import Dataset, Selection, choose, dataset, roots
-from evalkit.types import Conventions
+from evalkit.types import Conventions, Task
 
 if TYPE_CHECKING:
     from evalkit.models.paligemma import PaliGemma
@@ -49,16 +49,16 @@ def investigate(options: DoctorOptions) -> Report:
         raise UserError(
             f"--samples {options.samples}: give {FEWEST} or more known answers; of fewer nothing is certain"
         )
+    tasks, places = _tasks(options)
     model = _model(options)
     stated = model.info.trained
-    protocol, every = _data(options, model.info.protocol)
+    protocol = model.info.protocol or tasks[0].protocol
+    usual = loader.preparation(tasks[0], model.info.resolution, protocol)
+    for task in tasks[1:]:
+        if loader.preparation(task, model.info.resolution, protocol) != usual:
+            raise UserError(f"doctor: {tasks[0].name} and {task.name} prepare images in two ways; name one")
+    every = [dataset(task, roots(places, tasks)) for task in tasks]
     chosen = _sampled(every, options.samples or SAMPLES)
-    usual = loader.preparation(every[0].task, model.info.resolution, protocol)
-    for data in every[1:]:
-        if loader.preparation(data.task, model.info.resolution, protocol) != usual:
-            raise UserError(
-                f"doctor: {every[0].task.name} and {data.task.name} prepare images in two ways; name one"
-            )
     lengths = [None if protocol == "hf" else data.task.decode.text_length for data in every]
     length = None if None in lengths else max(n for n in lengths if n is not None)
     progress.say(f"{model.info.describe()}; {len(chosen)} known answers")
@@ -87,8 +87,8 @@ def _model(options: DoctorOptions) -> PaliGemma:
     return PaliGemma(spec, **given)
 
 
-def _data(options: DoctorOptions, stated: str) -> tuple[str, list[Dataset]]:
-    """The protocol of what it does not vary, and the datasets."""
+def _tasks(options: DoctorOptions) -> tuple[list[Task], list[Path]]:
+    """The tasks with known answers, not read yet, and the data roots."""
     tasks, places = load_tasks(names(options.tasks), options, {}), list(paths(options.data_root))
     if options.data is not None:
         found = own_data.look(options.data, options)
@@ -97,8 +97,7 @@ def _data(options: DoctorOptions, stated: str) -> tuple[str, list[Dataset]]:
         places.append(found.root.absolute())
     if not tasks:
         raise UserError("doctor --protocol-of: name known answers, with --data FILE or --tasks NAMES")
-    where = roots(places, tasks)
-    return stated or tasks[0].protocol, [dataset(task, where) for task in tasks]
+    return tasks, places
 
 
 def _sampled(every: Sequence[Dataset], wanted: int) -> list[Known]:

@@ -30,7 +30,6 @@ def line(
     image = "+".join(prediction.image_digests)
     paths = [str(ref).removeprefix(f"{root}/") for ref in sample.images]
     size = sample.size or (prediction.sizes[0] if prediction.sizes else None)
-    boxes = _boxes(answer, size)
     return {
         "id": sample.id,
         "group": sample.group,
@@ -44,10 +43,15 @@ def line(
         "target": _target(sample.target),
         "text": prediction.text,
         **({} if (sure := Confident.of(answer, prediction).probability()) is None else {"probability": sure}),
-        "answer": shown(answer),
-        **({"boxes": boxes} if boxes is not None else {}),
+        **answered(answer, size),
         "rows": {m: r.tolist() if isinstance(r, np.ndarray) else r for m, r in rows.items()},
     }
+
+
+def answered(answer: Any, size: Size | None) -> dict[str, Any]:
+    """An answer as plain JSON, and its boxes in pixels of an image of this size."""
+    boxes = _boxes(answer, size)
+    return {"answer": shown(answer), **({"boxes": boxes} if boxes is not None else {})}
 
 
 def _drawn(ref: ImageRef) -> dict[str, Any]:

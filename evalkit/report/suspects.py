@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from evalkit.comparison.suspects import Suspect
+from evalkit.comparison.suspects import WEAK, Suspect
 from evalkit.files import json_text
 from evalkit.report import columns
 
@@ -27,6 +27,11 @@ def table(found: Sequence[Suspect], top: int) -> str:
         f"× 100; answered with confidence, by the checkpoints alike, against the annotation{more}",
         "score: what the annotation gives this answer; look at the samples before you change them",
     ]
+    if any(s.trust < WEAK for s in found[:top]):
+        notes.append(
+            "some are said by one checkpoint alone, which is wrong too often to be believed against "
+            "annotations (its suspicion has `trust` in it, see --output): a better one, or several, tell more"
+        )
     return columns.plain([header, *lines], "terminal", notes)
 
 

@@ -83,7 +83,7 @@ class Assembled:
             yield Column("suspect", "number", "suspicion of the annotation", found.suspect)
         yield from self._of_classes()
         for run in found.runs:
-            yield from _of_run(run)
+            yield from _of_run(run, found.redact)
 
     def _of_classes(self) -> Iterator[Column]:
         if self.asked is not None:
@@ -97,7 +97,7 @@ class Assembled:
             )
 
 
-def _of_run(run: OfRun) -> Iterator[Column]:
+def _of_run(run: OfRun, redact: bool) -> Iterator[Column]:
     side, main = run.side, run.part.main
     name = main.score.metric if main is not None else "score"
     numbers = (
@@ -109,6 +109,8 @@ def _of_run(run: OfRun) -> Iterator[Column]:
     for key, title, values in numbers:
         if not np.isnan(values).all() and (key != "surest" or run.ranked.points()):
             yield Column(f"{key}:{side}", "number", title, values, run=side)
+    if run.parted is not None and run.parts.names and not redact:
+        yield Column(f"part:{side}", "codes", run.parted[1], run.having, list(run.parts.names), side)
     yield Column(f"state:{side}", "flags", "state", run.state, STATES, side)
     if run.remarks.names:
         yield Column(f"remark:{side}", "code", "remark", run.remark, list(run.remarks.names), side)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from evalkit import __version__
 from evalkit.options.fields import paths
 from evalkit.options.verbs import ReportOptions
-from evalkit.viewer import compared, first_look, overview, scripts
+from evalkit.viewer import compared, first_look, from_baseline, overview, scripts
 from evalkit.viewer.assembled import Assembled, read
 from evalkit.viewer.columns import pack
-from evalkit.viewer.first_look import Remark
+from evalkit.viewer.first_look import Remark, Verdict
 from evalkit.viewer.gather import Gathered, TaskRuns, gather
 from evalkit.viewer.masks import of_targets
 from evalkit.viewer.outlet import Folder, Outlet, SingleFile
@@ -24,11 +24,20 @@ Say = Callable[[str], None]
 VERSION = 1  # of the data that the page reads
 
 
-def build(options: ReportOptions, command: str = "", say: Say = lambda text: None) -> Path:
-    """Writes the report and returns what to open; `say` gets a line a task.
+def build(
+    options: ReportOptions, command: str = "", say: Say = lambda text: None, gate: Sequence[Verdict] = ()
+) -> Path:
+    """Writes the report and returns what to open; `say` gets a line a task, `gate` is what one decided of
+    these runs.
 
     Raises UserError where no run is scored, or the folder holds something else than a report."""
-    gathered = gather(paths(options.runs))
+    with from_baseline.opened(paths(options.runs), paths(options.data_root)) as places:
+        return _build(gather(places), options, command, say, gate)
+
+
+def _build(
+    gathered: Gathered, options: ReportOptions, command: str, say: Say, gate: Sequence[Verdict]
+) -> Path:
     output = Path(options.output)
     outlet = SingleFile(output) if options.single_file else Folder(output)
     hidden = options.no_images or options.redact
@@ -50,7 +59,7 @@ def build(options: ReportOptions, command: str = "", say: Say = lambda text: Non
     finally:
         pictures.close()
     report["comparisons"] = compared.adjusted(report["comparisons"])
-    report["look_first"] = first_look.chosen([*remarks, *first_look.of_comparisons(report)])
+    report["look_first"] = first_look.chosen([*remarks, *first_look.of_comparisons(report, gate)])
     outlet.put("report", "report", report)
     return outlet.finish(used)
 

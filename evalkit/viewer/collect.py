@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import count, islice
 from typing import Any
 
@@ -33,6 +34,7 @@ CHUNK = 500  # samples of one file
 READ_NOT = "as its parser says"  # why an answer is unreadable, where its parser says no more
 STATES = ("invalid", "cut", "whole-image box", "repeated box", "odd")
 SEARCHED = 2000  # characters of a text that are searched
+PARTED = {"json_fields": "field", "label_f1": "class"}  # metrics whose rows are by part, and what a part is
 KEPT = 30_000  # images whose objects are kept to say what each kind of error costs
 
 Floats = npt.NDArray[np.float32]
@@ -57,8 +59,12 @@ class OfRun:
     pairs: Pairs = field(default_factory=Pairs)
     ranked: Ranked = field(default_factory=Ranked)
     objects: list[Any] = field(default_factory=list)  # TIDE's rows of the first `KEPT` images
+    parts: Labels = field(default_factory=Labels)  # fields of JSON, or labels, that samples have
+    having: list[tuple[int, ...]] = field(default_factory=list)  # by sample, those that it has
 
     def __post_init__(self) -> None:
+        self._same: dict[tuple[int, ...], tuple[int, ...]] = {}
+        self.having = [()] * self.n
         self.score, self.right, self.iou, self.length, self.share, self.surest = (
             np.full(self.n, np.nan, dtype=np.float32) for _ in range(6)
         )
@@ -69,6 +75,20 @@ class OfRun:
     @property
     def side(self) -> int:
         return self.part.side
+
+    @cached_property
+    def parted(self) -> tuple[str, str] | None:
+        """The metric whose rows name the parts that a sample has, and what these are called."""
+        for cell in self.part.cells:
+            if (name := cell.score.metric.partition("(")[0]) in PARTED and not cell.not_scored:
+                return cell.score.metric, PARTED[name]
+        return None
+
+    def part_of(self, at: int, line: Line) -> None:
+        """Notes which parts a sample has, wanted or answered."""
+        if self.parted is not None:
+            codes = tuple(self.parts.code(name) for name in _row(self.part, line, self.parted[0]))
+            self.having[at] = self._same.setdefault(codes, codes)
 
 
 def of_run(part: Part, journal: Journalled, n: int) -> OfRun:
@@ -102,7 +122,11 @@ class Collector:
         n = self.survey.n
         self.group, self.cluster = np.zeros(n, dtype=np.int32), np.zeros(n, dtype=np.int32)
         self.images, self.size, self.suspect = (np.full(n, np.nan, dtype=np.float32) for _ in range(3))
+        self.accuser = np.full(n, -1, dtype=np.int16)  # the place of the only run that speaks against it
+        self.trust: list[float] = []  # in what each run alone says against annotations
         self._clusters = Labels()
+        # a run without tokens (a baseline's file, predictions made elsewhere) has characters: then all have
+        self._in_tokens = not any(np.isnan(run.journal.length).any() for run in self.runs)
         judge = next((j for run in self.runs for j in run.part.judges.values()), None)
         lowercase = bool(getattr(judge, "lowercase", False))
         self._objects = faults.Objects(self.survey.names, lowercase)
@@ -112,6 +136,7 @@ class Collector:
         shown = self._shown()
         for chunk in count():
             if not (some := list(islice(shown, CHUNK))):
+                self._weigh()
                 return
             full = [self._record(each) for each in some]
             self.exact_prompt = self.exact_prompt or full[0]["prompt"]
@@ -159,13 +184,23 @@ class Collector:
         return None
 
     def _suspicion(self, name: str, at: int, said: Sequence[Said | None]) -> float:
-        given = [
-            suspects.Answer(one.line["answer"], float(run.share[at]), run.journal.sureness(at), "", "")
-            for run, one in zip(self.runs, said, strict=True)
+        given = {
+            k: suspects.Answer(one.line["answer"], float(run.share[at]), run.journal.sureness(at), "", "")
+            for k, (run, one) in enumerate(zip(self.runs, said, strict=True))
             if one is not None and not one.invalid and not math.isnan(run.share[at])
-        ]
-        found = suspects.suspect(self.task.name, name, given) if given else None
-        return found.suspicion if found is not None else math.nan
+        }
+        found = suspects.suspect(self.task.name, name, list(given.values())) if given else None
+        if found is None:
+            return math.nan
+        if found.agreeing == 1:
+            self.accuser[at] = list(given)[found.by[0]]
+        return found.suspicion
+
+    def _weigh(self) -> None:
+        """What a single run says against an annotation counts as `evalkit suspects` counts it."""
+        self.trust = [suspects.trust(run.share) for run in self.runs]
+        for k, trust in enumerate(self.trust):
+            self.suspect[self.accuser == k] *= trust
 
     # --- one run's part of a chunk ------------------------------------------------------------------------
 
@@ -190,6 +225,8 @@ class Collector:
         judged = self._judged(run, at, some, [targets[k] for k in there], answers, [sizes[k] for k in there])
         found: list[Said | None] = [None] * len(lines)
         given = {k: j for j, k in enumerate(there)}
+        for place, line in zip(at.tolist(), some, strict=True):
+            run.part_of(place, line)
         for k in range(len(lines)):
             j = given.get(k)
             run.pairs.add(self.names, () if j is None else judged[j].pairs)
@@ -230,8 +267,7 @@ class Collector:
         if bad or remark:
             spelled = UNREADABLE + (remark or READ_NOT) if bad else remark
             run.remark[at] = run.remarks.code(spelled)
-        tokens = float(run.journal.length[at])
-        run.length[at] = len(line["text"]) if math.isnan(tokens) else tokens
+        run.length[at] = run.journal.length[at] if self._in_tokens else len(line["text"])
         odd = bad, stop == "length", _whole(answer, target, size), _repeated(answer), bool(remark) and not bad
         run.state[at] = sum(1 << i for i, flag in enumerate(odd) if flag)
         run.error[at] = sum(1 << run.errors.code(kind) for kind in dict.fromkeys(judged.errors))

@@ -9,10 +9,12 @@ from urllib.parse import quote
 
 import numpy as np
 
+from evalkit.comparison import suspects
+from evalkit.comparison.gate import FAIL, INCONCLUSIVE
 from evalkit.printing import cut
 from evalkit.report import causes
 from evalkit.types import CUT, UNREADABLE
-from evalkit.viewer import faults, sections
+from evalkit.viewer import curves, faults, marks, sections
 from evalkit.viewer.assembled import Assembled
 from evalkit.viewer.collect import OfRun
 
@@ -21,6 +23,8 @@ LEAST = 0.005  # of a score: half a point
 SOME = 0.01  # of the answers
 NEVER = 5  # objects or answers of a class that is never right
 SURE = 0.5  # of a suspicion
+FIRST = {FAIL: 20.0, INCONCLUSIVE: 10.0}  # what a gate says weighs more than any share of a score
+DOUBTED = 5.0  # and so does what makes a score doubtful
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,16 @@ class Remark:
     weight: float
     text: str
     link: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a gate decided of a task, in a sentence; `sample` is the first that differs, where any does."""
+
+    task: str
+    status: str
+    why: str
+    sample: str = ""
 
 
 def of_task(t: int, found: Assembled) -> list[Remark]:
@@ -116,25 +130,84 @@ def _never(found: Assembled, run: OfRun) -> Said:
 
 
 def _doubted(found: Assembled, run: OfRun) -> Said:
-    """Annotations that are probably wrong."""
-    n = int((np.nan_to_num(found.collector.suspect) >= SURE).sum())
+    """Annotations that are probably wrong; what a single checkpoint says that is wrong too often itself."""
+    of = found.collector
+    sure = np.nan_to_num(of.suspect)
+    n = int((sure >= SURE).sum())
     if n:
         are, them = ("s are", "them") if n > 1 else (" is", "it")
-        text = f"{n:,} annotation{are} probably wrong: sure answers speak against {them}"
+        several = bool((of.accuser[sure >= SURE] < 0).all())
+        who = (
+            "checkpoints that agree answer surely"
+            if several
+            else "sure answers of a checkpoint that is right nearly everywhere else speak"
+        )
+        text = f"{n:,} annotation{are} probably wrong: {who} against {them}"
         yield min(0.02, n / max(1, run.n)), text, f"suspect={SURE:g}..&sort=suspect:desc"
+    trust = of.trust[0]
+    least = np.float32(SURE * trust)
+    m = int(((sure >= least) & (sure < SURE)).sum())
+    if len(of.runs) == 1 and trust < suspects.WEAK and m:
+        wrong = float((run.share < marks.HALF).sum() / max(1, (~np.isnan(run.share)).sum()))
+        text = (
+            f"{m:,} sure answer{' speaks' if m == 1 else 's speak'} against the annotation, but no other "
+            f"checkpoint is here to say so too, and this one is wrong in {100 * wrong:.0f} % of all: take "
+            "them for its mistakes until a better one agrees"
+        )
+        yield 0.001, text, f"suspect={curves.exact(least)}..{SURE:g}&sort=suspect:desc"
 
 
-def of_comparisons(report: Mapping[str, Any]) -> list[Remark]:
-    """What surely got worse, task by task; what got better, in one sentence; the groups that moved."""
-    found: list[Remark] = []
+def of_comparisons(report: Mapping[str, Any], gate: Sequence[Verdict] = ()) -> list[Remark]:
+    """What surely got worse, task by task, unless a `gate` says so; what got better, in one sentence; the
+    groups that moved."""
+    found: list[Remark] = [*of_gate(report, gate), *of_data(report)]
+    told = {verdict.task for verdict in gate}
     better: dict[tuple[int, int], list[Mapping[str, Any]]] = {}
     for c in report["comparisons"]:
         if c["significant"] and c["difference"] < 0:
-            found.append(_worse(report, c))
+            found += [] if _names(report, c)[0] in told else [_worse(report, c)]
         elif c["significant"]:
             better.setdefault((c["a"], c["b"]), []).append(c)
         found += _moved(report, c)
     return found + [_better(report, some) for some in better.values()]
+
+
+def of_gate(report: Mapping[str, Any], verdicts: Sequence[Verdict]) -> list[Remark]:
+    """Why a gate does not pass, before everything else: each links to what was lost, or else to the first
+    sample that differs."""
+    number = {task["name"]: t for t, task in enumerate(report["tasks"])}
+    pairs = {c["task"]: c for c in reversed(report["comparisons"])}
+    found = []
+    for v in verdicts:
+        if v.task not in number:
+            continue
+        t, pair = number[v.task], pairs.get(number[v.task])
+        link = f"/task/{t}"
+        if pair is not None and pair["lost"]:
+            link = _flipped(pair, "lost")
+        elif v.sample:
+            link = f"/task/{t}/samples?sample={quote(v.sample, safe='')}"
+        lost = f" ({_flips(pair)})" if pair is not None and pair["lost"] + pair["gained"] else ""
+        found.append(Remark(FIRST[v.status], f"{v.task}: check: {v.status}: {v.why}{lost}", link))
+    return found
+
+
+def of_data(report: Mapping[str, Any]) -> list[Remark]:
+    """What makes scores doubtful, whatever they are: training images in the test split, duplicates."""
+    found = []
+    for t, task in enumerate(report["tasks"]):
+        doubts = dict.fromkeys(d for score in task["scores"] if score for d in score.get("doubts") or ())
+        if doubts:
+            first, *others = doubts
+            more = f" (and {len(others)} more, beside its score below)" if others else ""
+            found.append(
+                Remark(DOUBTED, f"{task['name']}: its data is doubtful: {first}{more}", f"/task/{t}")
+            )
+    return found
+
+
+def _flips(c: Mapping[str, Any]) -> str:
+    return f"{c['lost']:,} samples lost, {c['gained']:,} gained"
 
 
 def _names(report: Mapping[str, Any], c: Mapping[str, Any]) -> tuple[str, str, str]:
@@ -150,10 +223,7 @@ def _share(report: Mapping[str, Any], c: Mapping[str, Any]) -> float:
 
 def _worse(report: Mapping[str, Any], c: Mapping[str, Any]) -> Remark:
     task, a, b = _names(report, c)
-    text = (
-        f"{task}: {b} is worse than {a} by {-100 * c['difference']:.1f} points "
-        f"({c['lost']:,} samples lost, {c['gained']:,} gained)"
-    )
+    text = f"{task}: {b} is worse than {a} by {-100 * c['difference']:.1f} points ({_flips(c)})"
     return Remark(2 * _share(report, c), text, _flipped(c, "lost"))
 
 

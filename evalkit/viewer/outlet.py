@@ -35,9 +35,7 @@ class Folder(Outlet):
 
     def __init__(self, folder: Path) -> None:
         self.pictures = folder
-        begun = (folder / "index.html").is_file() and (folder / "page").is_dir()
-        if not begun and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise ResultsError(f"{folder}: is no report and not empty; name a new folder with --output")
+        refuse_other(folder)
         with refusals(folder):
             for old in ("data", "page"):
                 if (folder / old).is_dir():
@@ -73,6 +71,14 @@ class SingleFile(Outlet):
     def finish(self, used: Collection[str]) -> Path:
         atomic_write(self._path, scripts.single(self._scripts))
         return self._path
+
+
+def refuse_other(folder: Path, option: str = "--output") -> None:
+    """Raises ResultsError where a folder holds something else than a report, begun or whole; `option` names
+    another."""
+    begun = (folder / "index.html").is_file() and (folder / "page").is_dir()
+    if not begun and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ResultsError(f"{folder}: is no report and not empty; name a new folder with {option}")
 
 
 def is_report(folder: Path) -> bool:

@@ -12,7 +12,7 @@ from evalkit.files import atomic_write
 from evalkit.options.fields import names, paths
 from evalkit.options.verbs import PlotOptions, ReportOptions
 from evalkit.options.verbs.outputs import FIGURES
-from evalkit.viewer import assembled, compared, drawing, ink, overview
+from evalkit.viewer import assembled, compared, drawing, from_baseline, ink, overview
 from evalkit.viewer.drawing import Sheet
 from evalkit.viewer.gather import Gathered, TaskRuns, gather
 from evalkit.viewer.pictures import Pictures
@@ -47,7 +47,11 @@ def write(options: PlotOptions, say: Say = lambda text: None) -> tuple[Path, ...
     form = output.suffix.lower().removeprefix(".")
     if form not in ink.FORMS:
         raise UserError(f"--output {output}: must end with .svg, .pdf or .png")
-    gathered = gather(paths(options.runs))
+    with from_baseline.opened(paths(options.runs)) as places:
+        return _written(gather(places), options, output, form, say)
+
+
+def _written(gathered: Gathered, options: PlotOptions, output: Path, form: str, say: Say) -> tuple[Path, ...]:
     chosen = _chosen(gathered, names(options.tasks))
     asked = names(options.what)
     whats = tuple(FIGURES) if "all" in asked else asked

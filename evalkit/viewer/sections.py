@@ -18,7 +18,7 @@ from evalkit.report import breakdowns, causes
 from evalkit.stats.intervals import FEW
 from evalkit.stats.parts import HIGH, LOW
 from evalkit.types import CUT
-from evalkit.viewer import curves, faults, marks
+from evalkit.viewer import curves, faults, marks, parted
 from evalkit.viewer.assembled import Assembled, has_flag
 from evalkit.viewer.collect import STATES, OfRun
 
@@ -179,7 +179,12 @@ def _by_class(found: Assembled, runs: Sequence[OfRun]) -> Iterator[Section]:
             values[side] = _interval({"value": row.get(figure), **bounds})
         opens = there.get(name, 0)
         spelled = filter_of("class", name) if opens else None
-        rows.append({"label": name, "n": wanted[name], "filter": spelled, "opens": opens, "values": values})
+        shown: dict[str, Any] = {"n": wanted[name], "filter": spelled, "opens": opens}
+        if found.asked is None:
+            shown = {"n": _empty(found.collector.sides), "filter": _empty(found.collector.sides)}
+            for run in runs:
+                shown["filter"][run.side], shown["n"][run.side] = parted.opening(found, run, "class", name)
+        rows.append({"label": name, "values": values, **shown})
     yield {
         "kind": "bars",
         "title": f"{figure} by class",
@@ -306,9 +311,10 @@ def _stored(found: Assembled, runs: Sequence[OfRun]) -> Iterator[Section]:
     named = _named(runs)
     kinds = {name for run in runs for cell in run.part.cells for name in cell.score.breakdowns}
     for name in sorted(kinds - {"class", "confusion", "error"}):
-        rows = []
+        rows, opens = [], []
         for run in runs:
             table = _table(run, name)
+            opens += [parted.opening(found, run, name, part) for part in table]
             figures = breakdowns.figures([table])
             rows += [
                 [named[run.side], part, *(breakdowns.spread(row, f) for f in figures)]
@@ -320,7 +326,8 @@ def _stored(found: Assembled, runs: Sequence[OfRun]) -> Iterator[Section]:
             "about": "Shares × 100; whole numbers are counts.",
             "head": ["checkpoint", name, *figures],
             "rows": rows[: PARTS * len(runs)],
-            "filters": None,
+            "filters": [spelled for spelled, _ in opens][: PARTS * len(runs)],
+            "opens": [n for _, n in opens][: PARTS * len(runs)],
         }
 
 

@@ -53,13 +53,15 @@ def _of_task(task: TaskRuns, steps: Mapping[int, int]) -> dict[str, Any]:
 
 
 def _point(
-    step: int, value: tuple[float, float | None, float | None, int], side: int | None, seconds: float | None
-) -> dict[str, Any]:
+    step: int, value: tuple[float, float | None, float | None, int], side: int | None, seconds: float | None,
+    place: str = "",
+) -> dict[str, Any]:  # fmt: skip
     """`value` is a score, its interval and how many samples it is of; `side` the checkpoint in the report, if
-    it is there."""
+    it is there, else `place` is the run's folder."""
     score, low, high, n = value
     return {
-        "step": step, "value": score, "low": low, "high": high, "n": n, "run": side, "cost_seconds": seconds
+        "step": step, "value": score, "low": low, "high": high, "n": n, "run": side, "cost_seconds": seconds,
+        "place": place,
     }  # fmt: skip
 
 
@@ -82,12 +84,17 @@ def _watched(place: Path, gathered: Gathered) -> list[dict[str, Any]]:
     for key in dict.fromkeys(key for point in points for key in point.values):
         task, _, metric = key.partition(" ")
         some = [
-            _point(p.step, p.values[key], _side(sides, task, place, p), None)
+            _point(p.step, p.values[key], (side := _side(sides, task, place, p)), None, _run(p, task, side))
             for p in points
             if key in p.values
         ]
         found.append({"name": task, "metric": metric, "points": some})
     return found
+
+
+def _run(point: Point, task: str, side: int | None) -> str:
+    """The run folder of a point that is not in the report."""
+    return next((run for run in point.runs if side is None and run.startswith(f"{task}.")), "")
 
 
 def _side(sides: Mapping[tuple[str, str], int], task: str, place: Path, point: Point) -> int | None:

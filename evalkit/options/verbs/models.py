@@ -178,7 +178,7 @@ class SweepOptions(ModelOptions, DataOptions, SetOptions, LayoutOptions, TrustOp
 
 
 @options
-class WatchOptions(ModelOptions, DataOptions, TrackerOptions, TrustOptions, CodeOptions):
+class WatchOptions(ModelOptions, DataOptions, LayoutOptions, TrackerOptions, TrustOptions, CodeOptions):
     """Evaluate each new checkpoint of a training run."""
 
     folder: Path = option("the output folder of the training run", kw_only=False, metavar="DIR", place="1")
@@ -186,11 +186,12 @@ class WatchOptions(ModelOptions, DataOptions, TrackerOptions, TrustOptions, Code
         TASKS,
         kw_only=False,
         metavar="NAMES",
+        default=(),
         check=names,
         repeat=True,
-        required=True,
         also=("--task", "--suite"),
     )
+    data: Path | None = option(OWN, default=None, metavar="FOLDER|FILE", check=Path)
     output_path: str | Path = option("default: results", default=Path("results"), metavar="DIR", check=Path)
     pattern: str = option("of checkpoint folders (default checkpoint-*)", default="checkpoint-*")
     against: str | Path | None = option(

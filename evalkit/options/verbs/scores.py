@@ -155,6 +155,13 @@ class CheckOptions(ModelOptions, DataOptions, TrustOptions, CodeOptions):
         metavar="REPORT",
         check=report_place,
     )
+    pages: str | Path | None = option(
+        "write the report of both sides here: what was lost, with its pictures; one file where it ends "
+        "with .html",
+        default=None,
+        metavar="DIR",
+        check=Path,
+    )
     github: bool = option("annotations and a job summary", default=False)
     output_path: str | Path | None = option(
         "where a model's runs are kept (default: a new folder below checks)",

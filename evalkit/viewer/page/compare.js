@@ -14,7 +14,7 @@
   function Comparisons({ list }) {
     return html`<section aria-labelledby="comparisons"><h2 id="comparisons">Comparisons</h2>
       <p class="about">The second run less the first, on the samples that both answered.</p>
-      <${evalkit.Scroll} also="card"><table class="plain">
+      <${evalkit.Scroll} also="card"><table class="plain" aria-label="Comparisons">
         <thead><tr><th scope="col">Task</th><th scope="col">From</th><th scope="col">To</th><th scope="col" class="n">Difference</th>
           <th scope="col" class="n">95 % interval</th><th scope="col" class="n">p</th><th scope="col" class="n">Gained</th><th scope="col" class="n">Lost</th><th scope="col">Finding</th></tr></thead>
         <tbody>${list.map((c, i) => {
@@ -64,10 +64,10 @@
     return html`<section class="card"><h2>Gained and lost</h2>
       <p class="about">${counted ? "How many samples each run has right." : "How many samples score better or worse."} Open a number to see them.</p>
       ${counted
-        ? html`<${evalkit.Scroll}><table class="flips"><thead><tr><td></td><th scope="col"><${RunName} run=${c.b} /><br />right</th><th scope="col"><${RunName} run=${c.b} /><br />wrong</th></tr></thead>
+        ? html`<${evalkit.Scroll}><table class="flips" aria-label="Gained and lost"><thead><tr><td></td><th scope="col"><${RunName} run=${c.b} /><br />right</th><th scope="col"><${RunName} run=${c.b} /><br />wrong</th></tr></thead>
           <tbody><tr><th scope="row"><${RunName} run=${c.a} /> right</th><td>${link(`right:${c.a}=1&right:${c.b}=1`, c.both_right)}<br />both right</td><td class="lost">${flip("lost", c.lost)}<br />lost</td></tr>
           <tr><th scope="row"><${RunName} run=${c.a} /> wrong</th><td class="gained">${flip("gained", c.gained)}<br />gained</td><td>${link(`right:${c.a}=0&right:${c.b}=0`, c.both_wrong)}<br />both wrong</td></tr></tbody></table></${evalkit.Scroll}>`
-        : html`<table class="flips"><tbody><tr><th scope="row">better</th><td class="gained">${flip("gained", c.gained)}</td></tr>
+        : html`<table class="flips" aria-label="Gained and lost"><tbody><tr><th scope="row">better</th><td class="gained">${flip("gained", c.gained)}</td></tr>
           <tr><th scope="row">worse</th><td class="lost">${flip("lost", c.lost)}</td></tr><tr><th scope="row">the same</th><td>${count(c.same)}</td></tr></tbody></table>`}
       <p><a href=${evalkit.address.samples(c.task, "", { sort: `gap:${c.a}-${c.b}:desc` })}>Largest disagreement first</a></p></section>`;
   }
@@ -78,7 +78,7 @@
     if (!groups.length) return null;
     const s = holding([0, ...groups.flatMap((g) => [g.difference, g.low, g.high])], 5);
     return html`<section class="card"><h2>Groups that moved</h2><p class="about">The same difference within each group, with its interval.</p>
-      <${evalkit.Scroll}><table class="bars"><thead><tr><th scope="col">Group</th><th scope="col" class="n">n</th><th scope="col" class="plot">difference</th><th scope="col" class="n"></th></tr></thead>
+      <${evalkit.Scroll}><table class="bars" aria-label="Differences by group"><thead><tr><th scope="col">Group</th><th scope="col" class="n">n</th><th scope="col" class="plot">difference</th><th scope="col" class="n"></th></tr></thead>
       <tbody>${(all ? groups : groups.slice(0, FEW)).map((g) => html`<tr><th scope="row"><${Opens} href=${g.filter ? evalkit.address.samples(c.task, g.filter) : null}><bdi>${visible(g.name, 60)}</bdi></${Opens}></th>
         <td class="n">${count(g.n)}</td><td class="plot"><${Strip} scale=${s} value=${g.difference} low=${g.low} high=${g.high} run=${c.b} zero=${true} href=${g.filter ? evalkit.address.samples(c.task, g.filter) : null} /></td>
         <td class="n" title=${interval(g, task)}>${signed(g.difference, task)}</td></tr>`)}</tbody>

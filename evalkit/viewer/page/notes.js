@@ -26,7 +26,7 @@
         <button onClick=${() => marks.download(file("labels.jsonl"), marks.labels(task.name))}>Download labels.jsonl</button>
         <button class="quiet" onClick=${() => confirm(`Remove ${plural(samples.length, "mark")} of ${task.name}?`) && marks.clear(task.name)}>Remove all</button></p>
       ${left > 0 && html`<p class="warn">${plural(left, "id")} cannot stand on a line of its own and is only in labels.jsonl.</p>`}
-      <${evalkit.Scroll}><table class="plain"><thead><tr><th scope="col">Sample</th><th scope="col">Note</th><th scope="col">Corrected</th><th scope="col"><span class="for-readers">Remove</span></th></tr></thead>
+      <${evalkit.Scroll}><table class="plain" aria-label="Marked samples"><thead><tr><th scope="col">Sample</th><th scope="col">Note</th><th scope="col">Corrected</th><th scope="col"><span class="for-readers">Remove</span></th></tr></thead>
       <tbody>${samples.slice(0, 500).map(([id, kept]) => html`<tr>
         <th scope="row"><a href=${evalkit.address.samples(t, "", { marked: "yes", sample: id })}><bdi>${visible(id, 60)}</bdi></a></th>
         <td class="wrap"><${evalkit.Text} text=${kept.note} none="" limit=${300} /></td><td class="wrap"><${evalkit.Text} text=${kept.corrected} none="" limit=${300} /></td>

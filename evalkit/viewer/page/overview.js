@@ -55,7 +55,7 @@
     return html`<article class="card forest" aria-labelledby="task-${t}">
       <h3 id="task-${t}"><a href="#/task/${t}">${visible(task.name)}</a></h3>
       <p class="about">${visible(task.about)}</p>
-      <${evalkit.Scroll}><table>
+      <${evalkit.Scroll}><table aria-label=${`Scores of ${visible(task.name)}`}>
         <thead><tr><th scope="col">Run</th>
           <th scope="col" class="plot">${visible(task.metric)}${task.lower_is_better ? " (lower is better)" : ""}</th>
           <th scope="col" class="n">Score</th><th scope="col" class="n">95 % interval</th><th scope="col" class="n">Samples</th>
@@ -104,7 +104,7 @@
   }
 
   function Runs({ runs }) {
-    return html`<section aria-labelledby="runs"><h2 id="runs">Runs</h2><${evalkit.Scroll} also="card"><table class="plain">
+    return html`<section aria-labelledby="runs"><h2 id="runs">Runs</h2><${evalkit.Scroll} also="card"><table class="plain" aria-label="Runs">
       <thead><tr><th scope="col">Run</th><th scope="col">Model</th><th scope="col" class="n">Resolution</th><th scope="col">Precision</th>
         <th scope="col" class="n">Time</th><th scope="col" class="n">Samples a second</th><th scope="col" class="n">Memory</th></tr></thead>
       <tbody>${runs.map((run, r) => html`<tr><th scope="row"><${RunName} run=${r} /></th>
@@ -137,7 +137,7 @@
     const rows = labels.map((label) => ({ label, values: maps.map((m) => m.get(label)), same: new Set(maps.map((m) => m.get(label))).size === 1 }));
     const ordered = [...rows.filter((row) => !row.same), ...rows.filter((row) => row.same)];
     return html`<details class="quiet"><summary>What made the answers: weights, prompts, precision and all else${runs.length > 1 ? "; what differs comes first" : ""}</summary>
-      <${evalkit.Scroll} also="card"><table class="plain identity"><thead><tr><th scope="col"></th>${runs.map((_, r) => html`<th scope="col"><${RunName} run=${r} /></th>`)}</tr></thead>
+      <${evalkit.Scroll} also="card"><table class="plain identity" aria-label="What each run is"><thead><tr><th scope="col"></th>${runs.map((_, r) => html`<th scope="col"><${RunName} run=${r} /></th>`)}</tr></thead>
       <tbody>${ordered.map(({ label, values, same }) => html`<tr class=${same ? "" : "differing"}><th scope="row">${visible(label)}</th>
         ${same && values.length > 1 ? html`<td class="wrap" colspan=${values.length}><${evalkit.Text} text=${values[0]} limit=${400} /></td>` : values.map((value) => html`<td class="wrap"><${evalkit.Text} text=${value} limit=${400} /></td>`)}</tr>`)}</tbody></table></${evalkit.Scroll}></details>`;
   }

@@ -128,7 +128,7 @@
   /** Fields of a structured answer beside the target's. */
   function Fields({ fields }) {
     if (!fields || !fields.length) return null;
-    return html`<${evalkit.Scroll}><table class="plain fields"><thead><tr><th scope="col">Field</th><th scope="col">Target</th><th scope="col">Answer</th><th scope="col"><span class="for-readers">Right</span></th></tr></thead>
+    return html`<${evalkit.Scroll}><table class="plain fields" aria-label="Fields of the answer"><thead><tr><th scope="col">Field</th><th scope="col">Target</th><th scope="col">Answer</th><th scope="col"><span class="for-readers">Right</span></th></tr></thead>
       <tbody>${fields.slice(0, 200).map(([path, target, answer, ok]) => html`<tr class=${ok ? "" : "differs"}><th scope="row"><bdi>${visible(path, 80)}</bdi></th>
         <td class="wrap"><${Text} text=${target} limit=${300} /></td><td class="wrap"><${Text} text=${answer} limit=${300} /></td><td>${ok ? "✓" : "✗"}<span class="for-readers">${ok ? "right" : "wrong"}</span></td></tr>`)}</tbody></table></${evalkit.Scroll}>`;
   }

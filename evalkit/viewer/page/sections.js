@@ -94,7 +94,7 @@
     const write = diverging ? signed : scaled;
     return html`
       <${Legend} runs=${runs} />
-      <${evalkit.Scroll}><table class="bars">
+      <${evalkit.Scroll}><table class="bars" aria-label=${visible(section.title)}>
         <thead><tr><th scope="col">${visible(section.of || "")}</th><th scope="col" class="n">n</th>
           <th scope="col" class="plot">${visible(section.unit || "")}</th>
           ${runs.map((run) => html`<th scope="col" class="n">${runs.length > 1 ? html`<${Key} run=${run} /><span class="for-readers">${nameOf(run)}</span>` : "value"}</th>`)}
@@ -159,7 +159,7 @@
     const shown = columns.map((label, c) => [label, c]).filter(([label]) => show(label, rows));
     return html`
       ${isNumber(run) && evalkit.runs.length > 1 && html`<p class="legend"><${RunName} run=${run} /></p>`}
-      <${evalkit.Scroll} also="tall" label=${visible(section.title)}><table class="matrix">
+      <${evalkit.Scroll} also="tall" label=${visible(section.title)}><table class="matrix" aria-label=${visible(section.title)}>
         <thead><tr><th scope="col" class="corner">target ↓, answer →</th>
           ${shown.map(([label]) => html`<th scope="col"><span title=${visible(label)}>${visible(label, 24)}</span></th>`)}</tr></thead>
         <tbody>${rows.map((label, r) => show(label, columns) && html`<tr>
@@ -206,23 +206,24 @@
     const interval = isNumber(p[2]) ? ` (${scaled(p[2], section.y)} to ${scaled(p[3], section.y)})` : "";
     const who = visible(one.name) || (series > 1 ? nameOf(one.run) : "");
     const opens = href && one.n ? `; opens ${plural(one.n[k], "sample")}` : "";
-    const label = `${who ? who + ": " : ""}${visible(section.x.label)} ${scaled(p[0], section.x)}, ${visible(section.y.label)} ${scaled(p[1], section.y)}${interval}${opens}`;
+    const note = !href && one.notes && one.notes[k] ? `; ${visible(one.notes[k])}` : "";
+    const label = `${who ? who + ": " : ""}${visible(section.x.label)} ${scaled(p[0], section.x)}, ${visible(section.y.label)} ${scaled(p[1], section.y)}${interval}${opens}${note}`;
     const drawn = html`${isNumber(p[2]) && html`<line class="whisker ${colourOf(one.run ?? 0)}" x1="${at(sx, p[0])}%" x2="${at(sx, p[0])}%" y1=${px(p[2])} y2=${px(p[3])} />`}
       <g class=${one.points.length > 15 ? "many" : ""}><title>${label}</title><${Mark} x=${at(sx, p[0])} y=${px(p[1])} run=${one.run ?? 0} /></g>`;
     return href
       ? html`<a href=${href} aria-label=${label} tabindex=${first ? 0 : -1}><circle class="hit" cx="${at(sx, p[0])}%" cy=${px(p[1])} r="11" />${drawn}</a>`
-      : drawn;
+      : note ? html`<g role="img" aria-label=${label}>${drawn}</g>` : drawn;
   }
 
   function Table({ section, task }) {
     const [all, showAll] = useState(false);
     const { head, rows, filters, opens } = section;
     const text = (value) => (isNumber(value) ? short(value) : visible(value, 200));
-    return html`<${evalkit.Scroll}><table class="plain">
+    return html`<${evalkit.Scroll}><table class="plain" aria-label=${visible(section.title)}>
       <thead><tr>${head.map((label) => html`<th scope="col">${visible(label)}</th>`)}</tr></thead>
       <tbody>${(all ? rows : rows.slice(0, MANY)).map((row, r) => html`<tr>${row.map((value, c) => {
         const href = c === 0 && filters ? open(task, filters[r]) : null;
-        const shown = html`<${Opens} href=${href} n=${opens && opens[r]}><bdi>${text(value)}</bdi></${Opens}>`;
+        const shown = html`<${Opens} href=${href} label=${text(row[0]) + " " + text(row[1])} n=${opens && opens[r]}><bdi>${text(value)}</bdi></${Opens}>`;
         return c === 0 ? html`<th scope="row">${shown}</th>` : html`<td class=${isNumber(value) ? "n" : ""}>${shown}</td>`;
       })}</tr>`)}</tbody></table></${evalkit.Scroll}>
       ${rows.length > MANY && html`<button class="link" onClick=${() => showAll(!all)}>${all ? "Show fewer" : `Show all ${count(rows.length)} rows`}</button>`}`;

@@ -50,10 +50,10 @@
     const head = (first) => html`<thead><tr>${first.map((label) => html`<th scope="col">${label}</th>`)}${runs.map((run) => html`<th scope="col" class="n"><${RunName} run=${run} /></th>`)}</tr></thead>`;
     const figure = (m) => (m ? html`<b>${scaled(m.value, how)}</b>${isNumber(m.low) && html` <span class="soft">${scaled(m.low, how)} to ${scaled(m.high, how)}</span>`}` : "–");
     return html`<section class="card wide" aria-labelledby="figures"><h2 id="figures">All figures</h2>
-      <${evalkit.Scroll}><table class="plain">${head(["Metric"])}<tbody>${metrics.map((metric) => html`<tr><th scope="row">${visible(metric)}</th>
+      <${evalkit.Scroll}><table class="plain" aria-label="Scores by metric">${head(["Metric"])}<tbody>${metrics.map((metric) => html`<tr><th scope="row">${visible(metric)}</th>
         ${runs.map((run) => html`<td class="n">${figure(of(run).find((m) => m.metric === metric))}</td>`)}</tr>`)}</tbody></table></${evalkit.Scroll}>
       ${details.length > 0 && html`<details class="quiet"><summary>What the metrics say beside it, as it is stored (shares from 0 to 1)</summary>
-        <${evalkit.Scroll}><table class="plain">${head(["Metric", "Figure"])}<tbody>${details.map(([metric, name, values]) => html`<tr><th scope="row">${visible(metric)}</th><td>${visible(name)}</td>
+        <${evalkit.Scroll}><table class="plain" aria-label="Further figures">${head(["Metric", "Figure"])}<tbody>${details.map(([metric, name, values]) => html`<tr><th scope="row">${visible(metric)}</th><td>${visible(name)}</td>
           ${values.map((v) => html`<td class="n">${isNumber(v) ? v.toPrecision(4) : "–"}</td>`)}</tr>`)}</tbody></table></${evalkit.Scroll}></details>`}</section>`;
   }
 
