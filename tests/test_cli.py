@@ -392,6 +392,20 @@ def test_the_embedded_checkpoints_are_named(capsys: pytest.CaptureFixture[str]) 
     assert "the embedded checkpoints are demo:later and demo:earlier" in capsys.readouterr().err
 
 
+def test_help_has_a_command_s_own_flags_first(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["run", "--help"])
+    said = capsys.readouterr().out
+    assert said.startswith("usage: evalkit run --model MODEL [options]\n")
+    places = [
+        said.index(word)
+        for word in ("--limit N", "how the model is loaded and run:", "--dtype", "what is trusted:")
+    ]
+    assert places == sorted(places)
+    assert said.count("what is trusted:") == 1
+    assert said.index("--data FOLDER|FILE") < said.index("--data-root DIR")
+
+
 def test_run_eval_is_the_same_command_line() -> None:
     root = Path(__file__).parent.parent
     done = subprocess.run(
