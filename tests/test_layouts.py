@@ -171,7 +171,10 @@ def scored(found: Reading, folder: Path, answers: dict[str, Any] = ANSWERS) -> d
     ("test", "said"),
     [
         ("", "test.csv: holds nothing"),
-        ("img;q;a\n1.jpg;what;this\n", "test.csv: has the keys img, q, a"),
+        (
+            "Datei;Frage;Antwort\n1.jpg;what;this\n",
+            "test.csv: has the keys Datei, Frage, Antwort; call them image, question and answer",
+        ),
         ('image,question,answer\n1.jpg,"what\n', "test.csv: is not valid CSV"),
     ],
 )

@@ -29,6 +29,10 @@ from evalkit.tasks.layouts.place import Place
 from evalkit.tasks.layouts.reading import Reading
 from evalkit.types import Data
 
+NEEDED = (
+    "call them image, question and answer, or image, prefix and suffix where the prompts are written out "
+    "(docs/my-data.md)"
+)
 KNOWN = ("image", "prefix", "suffix", "question", "answer", "conversations", "messages", "annotations")
 LAYOUTS = (paligemma.NAME, coco.NAME, yolo.NAME, voc.NAME, conversations.NAME, rows.NAME, tables.NAME)
 
@@ -146,5 +150,6 @@ def _why(there: Place) -> str:
                 if isinstance(key, str) and key not in KNOWN and (meant := meant_key(key, KNOWN))
             ]
             keys = ", ".join(map(str, list(first)[:12]))
-            return f"{path}: has the keys {keys}" + (f"; {'; '.join(near)}" if near else "")
+            rows = not name.endswith(".json") or isinstance(data, list)
+            return "; ".join([f"{path}: has the keys {keys}", *(near or [NEEDED] * rows)])
     return foreign.of_files(there)
