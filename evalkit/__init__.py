@@ -46,3 +46,8 @@ def __getattr__(name: str) -> Any:
 
         return getattr(api, name)
     raise AttributeError(f"module 'evalkit' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    """What an editor or a notebook completes: the API too, which is not loaded yet."""
+    return sorted({*globals(), *__all__} - {"Any", "TYPE_CHECKING"})

@@ -60,6 +60,8 @@ def encoded(text: str) -> bytes:
 @contextlib.contextmanager
 def refusals(path: Path) -> Iterator[None]:
     """Turns errors of writing to a disk into one sentence: a ResultsError."""
+    cached = path.absolute().is_relative_to(cache_folder().absolute())
+    another = "choose another folder with " + ("EVALKIT_CACHE" if cached else "--output-path")
     try:
         yield
     except OSError as error:
@@ -68,9 +70,9 @@ def refusals(path: Path) -> Iterator[None]:
                 "the disk is full; free some room and run the same command again, and it continues from here"
             )
         elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            why = "may not be written; choose another folder with --output-path"
+            why = f"may not be written; {another}"
         elif error.errno in (errno.ENOTDIR, errno.EEXIST, errno.EISDIR):
-            why = "there is a file where a folder is needed, or the reverse; choose another --output-path"
+            why = f"there is a file where a folder is needed, or the reverse; {another}"
         else:
             why = f"cannot be written: {error.strerror or error}"
         raise ResultsError(f"{path}: {why}") from error

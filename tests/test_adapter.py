@@ -302,6 +302,8 @@ def test_an_adapter_without_its_base(tmp_path: Path) -> None:
     ):
         with pytest.raises(ModelError, match=sentence):
             _ = backend(queries(tmp_path / name, **config)).info
+    with pytest.raises(ModelError, match="the base that was given: /gone: no such folder"):
+        _ = backend(tmp_path / "a", base="/gone").info
     with pytest.raises(ModelError, match="needs an adapter as --model; this is not one"):
         _ = backend(tiny.checkpoint(1), base="x").info
     with pytest.raises(ModelError, match="is an adapter itself"):

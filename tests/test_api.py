@@ -105,6 +105,11 @@ def test_pieces() -> None:
         _ = evalkit.nothing
 
 
+def test_an_editor_completes_the_api() -> None:
+    assert set(evalkit.__all__) <= set(dir(evalkit))
+    assert "TYPE_CHECKING" not in dir(evalkit)
+
+
 def test_importing_is_light() -> None:
     code = "import sys, evalkit; sys.exit('numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -337,6 +337,75 @@ def test_a_stop_says_what_is_kept(
     assert "the same command goes on from here" in capsys.readouterr().err
 
 
+def test_a_table_of_runs_that_were_stopped_says_how_to_score_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = colours(tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(
+        evaluate, "checkpoint", lambda spec, _: checkpoint(Stub(lambda r: "red", die_after=5), spec)
+    )
+    run(task)
+    capsys.readouterr()
+    assert main(["table", "results"]) == 0
+    out, err = capsys.readouterr()
+    assert out == "no scored runs\n"
+    assert err.startswith("1 run is not scored yet: ")
+    assert "`evalkit score results`" in err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is Linux's")
+def test_a_full_disk_below_the_output_is_one_sentence() -> None:
+    words = [sys.executable, "-m", "evalkit", "list", "metrics"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "evalkit: the disk is full, where the output of this command goes\n"
+
+
+def test_a_cache_that_cannot_be_written_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("EVALKIT_CACHE", str(tmp_path / "file"))
+    for words in (
+        ["run", "--model", "demo:later", "--tasks", "vqav2_val", "--data-root", str(tmp_path)],
+        ["demo", "--limit", "2"],
+    ):
+        assert main(words) == 2
+        err = capsys.readouterr().err
+        assert f"{tmp_path}/file/demo/" in err
+        assert err.endswith("choose another folder with EVALKIT_CACHE\n")
+
+
+@pytest.mark.parametrize("below", ["", "/more"])
+def test_an_output_path_that_is_a_file_is_named(
+    below: str, stub: Stub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("results").touch()
+    assert run(colours(tmp_path / "data"), "--output-path", f"results{below}") == 2
+    assert capsys.readouterr().err == "evalkit: results: is a file; a run is a folder\n"
+
+
+def test_the_embedded_checkpoints_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--model", "demo", "--tasks", "shapes_vqa_test"]) == 2
+    assert "the embedded checkpoints are demo:later and demo:earlier" in capsys.readouterr().err
+
+
+def test_help_has_a_command_s_own_flags_first(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["run", "--help"])
+    said = capsys.readouterr().out
+    assert said.startswith("usage: evalkit run --model MODEL [options]\n")
+    places = [
+        said.index(word)
+        for word in ("--limit N", "how the model is loaded and run:", "--dtype", "what is trusted:")
+    ]
+    assert places == sorted(places)
+    assert said.count("what is trusted:") == 1
+    assert said.index("--data FOLDER|FILE") < said.index("--data-root DIR")
+
+
 def test_run_eval_is_the_same_command_line() -> None:
     root = Path(__file__).parent.parent
     done = subprocess.run(

@@ -321,6 +321,15 @@ def test_mistakes(words: list[str], sentence: str, capsys: pytest.CaptureFixture
     assert sentence in capsys.readouterr().err
 
 
+def test_a_branch_that_a_ci_did_not_fetch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    monkeypatch.chdir(tmp_path)
+    assert main(["compare", "base.json.gz@origin/main", "x"]) == 2
+    assert "'origin/main'; a CI that fetches one commit needs the other branch too" in capsys.readouterr().err
+
+
 def test_a_baseline_file_is_the_run(runs: Path, tmp_path: Path) -> None:
     whole = scored_run.read(runs)
     for name in ("b.json", "b.json.gz"):

@@ -333,6 +333,8 @@ def test_an_interval_beyond_the_margin_that_holm_keeps_from_failing_says_so(base
     alone = gate.check(new[:1], some[:1]).tasks[0]
     assert alone.status == "fail"
     assert "surely more than 1 worse" in alone.why
+    record = json.loads(decision.to_json(gate.check(new[:1], some[:1])))["tasks"][0]["comparison"]
+    assert (record["outcome"], record["p_holm"]) == ("lost", alone.metric.found.p)
 
 
 # --- libraries -----------------------------------------------------------------------------------------

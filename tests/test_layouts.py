@@ -167,6 +167,48 @@ def scored(found: Reading, folder: Path, answers: dict[str, Any] = ANSWERS) -> d
     return found_scores
 
 
+@pytest.mark.parametrize(
+    ("test", "said"),
+    [
+        ("", "test.csv: holds nothing"),
+        (
+            "Datei;Frage;Antwort\n1.jpg;what;this\n",
+            "test.csv: has the keys Datei, Frage, Antwort; call them image, question and answer",
+        ),
+        ('image,question,answer\n1.jpg,"what\n', "test.csv: is not valid CSV"),
+    ],
+)
+def test_a_test_split_that_cannot_be_read_is_not_passed_over_in_silence(
+    test: str, said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "train.csv").write_text("image,question,answer\n1.jpg,what,this\n")
+    (tmp_path / "test.csv").write_text(test)
+    found = recognise(tmp_path)
+    assert found.split == "train"
+    assert "test is not read, so this is train: " in found.doubts[0]
+    assert said in found.doubts[0]
+    assert not any("is not read" in doubt for doubt in recognise(tmp_path, split="train").doubts)
+
+
+@pytest.mark.parametrize(
+    ("place", "asked", "called"),
+    [
+        ("bolts/dataset/_annotations.test.jsonl", "bolts", "bolts_test"),  # as Roboflow exports
+        ("bolts/data/test/_annotations.jsonl", "bolts", "bolts_test"),
+        ("bolts/test/_annotations.jsonl", "bolts/test", "bolts"),
+        ("dataset/_annotations.test.jsonl", "dataset", "dataset_test"),
+    ],
+)
+def test_a_task_is_called_after_the_folder_that_is_somebody_s_own(
+    place: str, asked: str, called: str, tmp_path: Path
+) -> None:
+    file = tmp_path / place
+    file.parent.mkdir(parents=True)
+    lines(file, [{"image": "1.jpg", "prefix": "detect cat", "suffix": ""}])
+    found = recognise(tmp_path / asked)
+    assert found.name(found.drafts[0]) == called
+
+
 @pytest.mark.parametrize("layout", DETECTION)
 def test_one_world_in_every_layout_gives_the_same_score(layout: str, tmp_path: Path) -> None:
     root = tmp_path / "my pets!"

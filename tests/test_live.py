@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 import evalkit
+from evalkit.errors import UserError
 
 
 def texts(runs: evalkit.api.Runs) -> dict[str, str]:
@@ -232,3 +234,35 @@ def test_what_wraps_a_model_is_seen_through(how: str, tmp_path: Path) -> None:
     evaluate = evaluator(tmp_path)
     assert evaluate(wrapped, 1)[0].folder.path == evaluate(model, 1)[0].folder.path
     assert all(m.training for m in model.modules())
+
+
+def test_data_of_one_s_own_is_evaluated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """As `run --data` does: recognised and said once, its task kept beside the runs."""
+    mine = tmp_path / "mine"
+    live.task(mine)
+    rows = [json.loads(line) for line in (mine / "colours.jsonl").read_text().splitlines()]
+    lines = (f"{r['image']},{r['question']},{r['answers'][0]}" for r in rows)
+    (mine / "test.csv").write_text("\n".join(["image,question,answer", *lines]) + "\n")
+    (mine / "colours.jsonl").unlink()
+    evaluate = evalkit.Evaluator(data=mine, processor=live.processor(), output_path=tmp_path / "results")
+    model = live.model()
+    first, second = evaluate(model, 1), evaluate(model, 2)
+    assert [run.task for run in (*first, *second)] == ["mine_test"] * 2
+    assert evaluate.metrics["mine_test/n"] == 20
+    assert capsys.readouterr().err.count("a table of images and texts") == 1
+    assert evalkit.score(tmp_path / "results")[0].task == "mine_test"  # finds the task again
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"tasks": "docvqa_vall"}, "did you mean docvqa_val"),
+        ({"data": "nowhere"}, "nowhere: no such folder or file"),
+        ({}, "name tasks, or data of your own"),
+        ({"tasks": "docvqa_val", "set": {"decode.max_new_token": 3}}, "max_new_token: unknown key"),
+    ],
+)
+def test_a_slip_is_said_before_the_training(options: dict[str, Any], said: str) -> None:
+    for made in (evalkit.Evaluator, evalkit.TrainerCallback):
+        with pytest.raises(UserError, match=said):
+            made(**options)

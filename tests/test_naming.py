@@ -45,6 +45,14 @@ def test_one_checkpoint_has_its_plain_name() -> None:
     assert labels([run("a"), run("b", dtype="bfloat16")]) == ["a", "b"]
 
 
+def test_other_data_of_one_task_does_not_part_the_others() -> None:
+    """Each task of one's own has its own data root; two of one name are told apart, and only these."""
+    runs = [run(task="a", data="/a"), run(task="b", data="/b"), run(data="/old"), run(data="/new")]
+    assert labels(runs) == ["3b", "3b", "3b [data /old]", "3b [data /new]"]
+    both = [run(task="u", data="/old"), *runs[2:]]
+    assert labels(both) == ["3b [data /old]", "3b [data /old]", "3b [data /new]"]
+
+
 def test_two_checkpoints_in_two_precisions_are_four_columns() -> None:
     runs = [
         run(model, f"task{k}", dtype=dtype)

@@ -239,6 +239,22 @@ def test_nothing_yet_and_no_folder(training: Path, capsys: pytest.CaptureFixture
     assert "no checkpoint yet" in capsys.readouterr().out
 
 
+def test_checkpoints_that_all_fail_are_not_called_none(
+    training: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in a CI: `--once` must not end well where nothing was evaluated."""
+
+    def refused(*_: object) -> None:
+        raise ModelError("its base is missing")
+
+    monkeypatch.setattr(evaluate, "watched_runs", refused)
+    write(training / "checkpoint-10")
+    assert main(WORDS) == 1
+    out, err = capsys.readouterr()
+    assert "checkpoint-10: its base is missing" in err
+    assert out == ""
+
+
 def test_data_of_one_s_own_is_watched(
     training: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

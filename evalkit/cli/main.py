@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import io
 import os
@@ -74,14 +75,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     if verb not in COMMANDS:
         _top().parse_args(words[:1])
     try:
-        return _run(verb, words[1:])
+        status = _run(verb, words[1:])
+        sys.stdout.flush()  # what it cannot take is said here, not by Python at the very end
+        return status
     except UserError as error:
         say("\n".join(f"evalkit: {one_line(said)}" for said in error.sentences))
         return error.status if isinstance(error, TasksFailed) else 2
     except KeyboardInterrupt:
         return interrupts.stopped()
     except BrokenPipeError:  # `evalkit table | head`; of `check` nobody has seen the decision
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_stdout()
         return 2 if verb == "check" else 0
     except Exception as error:
         return _unexpected(error)
@@ -90,6 +93,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _unexpected(error: Exception) -> int:
     """Says what is no mistake in what was asked, with the place in the code unless it is the system's. Status
     2: 1 says that a test failed, which `check` must not."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT) and error.filename is None:
+        _drop_stdout()
+        say("evalkit: the disk is full, where the output of this command goes")
+        return 2
     if isinstance(error, OSError) and error.filename is not None:
         say(f"evalkit: {error.filename}: {error.strerror or error}")
         return 2
@@ -99,6 +106,11 @@ def _unexpected(error: Exception) -> int:
         "report it with the lines above"
     )
     return 2
+
+
+def _drop_stdout() -> None:
+    """What is still to be printed goes nowhere: Python would try, and complain, once more as it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(verb: str, words: list[str]) -> int:

@@ -12,18 +12,57 @@ from evalkit import hints
 from evalkit.cli.suggest import Parser
 from evalkit.errors import UserError
 from evalkit.options.config import made
-from evalkit.options.fields import Flag, flags
+from evalkit.options.fields import Flag, Options, flags
+from evalkit.options.groups import CodeOptions, LayoutOptions, SetOptions, TrackerOptions
+from evalkit.options.model import DataOptions, ModelOptions, TrustOptions
 from evalkit.options.verbs import VERBS
+
+SHARED: tuple[tuple[type[Options], str], ...] = (
+    (DataOptions, "where data and tasks are"),
+    (LayoutOptions, "how data of your own is read (--data)"),
+    (SetOptions, "another setting of the task"),
+    (ModelOptions, "how the model is loaded and run"),
+    (TrackerOptions, "where else scores go"),
+    (TrustOptions, "what is trusted"),
+    (CodeOptions, "what is trusted"),
+)
+"""What several commands take, in the order of `--help`: a command's own flags come first."""
+MANY = 20  # flags: from here on the usage line names the required ones alone
 
 
 def parser(verb: str, about: str) -> argparse.ArgumentParser:
     """The parser of one command. It only splits words; the options class checks them."""
-    top = Parser(prog=f"evalkit {verb}", description=f"{about[0].upper()}{about[1:]}.")
     cls = VERBS[verb]
+    every = flags(cls)
+    top = Parser(prog=f"evalkit {verb}", description=f"{about[0].upper()}{about[1:]}.")
     annotated = hints.annotated(cls)
-    for name, flag in flags(cls).items():
-        _add(top, name, flag, annotated[name])
+    titles = dict.fromkeys(["", *(title for _, title in SHARED)])
+    below = {name: _title(cls, name) for name in every}
+    for title in titles:
+        mine = [name for name in every if below[name] == title]
+        group = top.add_argument_group(title) if title and mine else top
+        for name in mine:
+            _add(group, name, every[name], annotated[name])
+    if len(every) > MANY:
+        top.usage = _usage(top)
     return top
+
+
+def _title(cls: type[Options], name: str) -> str:
+    """Below what a flag stands in `--help`; '' for a command's own."""
+    first = next(base for base in cls.__mro__ if name in vars(base).get("__annotations__", {}))
+    return dict(SHARED).get(first, "")
+
+
+def _usage(top: argparse.ArgumentParser) -> str:
+    """The command with what it needs; all its flags would be thirty lines before the first that explains."""
+    needed = [f"{a.option_strings[0]} {a.metavar}" for a in top._actions if a.option_strings and a.required]
+    places = [
+        str(a.metavar) if a.nargs != "*" else f"[{a.metavar} ...]"
+        for a in top._actions
+        if not a.option_strings
+    ]
+    return " ".join([top.prog, *needed, "[options]", *places])
 
 
 def read(verb: str, about: str, words: Sequence[str]) -> Any:
@@ -43,7 +82,7 @@ def command() -> str:
     return shlex.join(sys.argv[1:])
 
 
-def _add(top: argparse.ArgumentParser, name: str, flag: Flag, hint: Any) -> None:
+def _add(top: argparse._ActionsContainer, name: str, flag: Flag, hint: Any) -> None:
     choices = hints.choices(hint)
     metavar = flag.metavar or ("{" + ",".join(choices) + "}" if choices else name.upper())
     settings: dict[str, Any] = {"help": flag.help.replace("%", "%%"), "default": argparse.SUPPRESS}

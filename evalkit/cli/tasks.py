@@ -119,8 +119,7 @@ def show(options: ShowOptions) -> int:
         f"prompt     {task.prompt!r}" + (f" (source: {task.prompt_source})" if task.prompt_source else ""),
         f"protocol   {task.protocol}: {image.resize}{' antialiased' if image.antialias else ''}, "
         f"JPEG {image.jpeg}, EXIF {image.exif}; by the task file; evalkit.yaml and --protocol override",
-        f"decode     {_search(task)}, prompt cut at "
-        f"{task.decode.text_length} tokens, at most {task.decode.max_new_tokens} new tokens",
+        f"decode     {_search(task)}, {_cut(task)}, at most {task.decode.max_new_tokens} new tokens",
         *([f"classes    {_calls(task)}"] if task.classes_per_call or task.class_order != "listed" else []),
         f"parser     {registry.spell(registry.make('parsers', task.parser))}",
         *(f"metric     {registry.spell(registry.make('metrics', m))}" for m in task.metrics),
@@ -170,6 +169,11 @@ def _search(task: Task) -> str:
         return f"sampled at temperature {decode.temperature:g}, top_p {decode.top_p:g}, seed {decode.seed}"
     never = f", never {', '.join(map(repr, decode.forbid))}" if decode.forbid else ""
     return "greedy" + never if decode.beams == 1 else f"beam {decode.beams}"
+
+
+def _cut(task: Task) -> str:
+    length = task.decode.text_length
+    return "prompt never cut" if length is None else f"prompt cut at {length} tokens"
 
 
 def data(options: FindDataOptions) -> int:

@@ -134,9 +134,9 @@ def _loop(
             put(table(trend, shutil.get_terminal_size((120, 24)).columns), flush=True)
         looks += 1
         if options.once and looks > 1:
-            if not found:
+            if not found and (trend.points or not failed):
                 put(table(trend, shutil.get_terminal_size((120, 24)).columns), end="")
-            return 0
+            return 1 if failed and not trend.points else 0
         time.sleep(min(options.poll, 1.0) if options.once else options.poll)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from evalkit.comparison.compare import MetricResult, TaskResult, only_model, task_result
+from evalkit.comparison.compare import MetricResult, TaskResult, holm, only_model, task_result
 from evalkit.comparison.policy import Policy, know
 from evalkit.errors import UserError, nearest
 from evalkit.geometry.boxes import STEPS
@@ -108,6 +108,8 @@ def check(
             kept = first_clusters(mine, limit)
             mine, theirs = mine.only(kept), theirs.only(kept)
         drafts.append(_draft(mine, theirs, wide, policy))
+    adjusted = holm([d.result for d in drafts])
+    drafts = [replace(d, result=replace(d.result, p=p)) for d, p in zip(drafts, adjusted, strict=True)]
     beyond = significance.adjust([1.0 if d.by_texts else d.metric.found.p_below(-d.margin) for d in drafts])
     displaced = _displaced(drafts, policy.offset_margin)
     decided = tuple(

@@ -11,6 +11,11 @@ SPLITS = {
 """What names of files and folders call a split, and what is meant."""
 
 
+def without_split(name: str) -> str:
+    """The name with `*` where it says a split: the same for files that differ in their split only."""
+    return re.sub("[a-z]+", lambda word: "*" if word[0] in SPLITS else word[0], name.lower())
+
+
 def split_of(name: str) -> str:
     """The split that a file's or folder's name says (train, valid or test), or ''; the last word counts."""
     words = re.split(r"[^a-z]+", name.lower())

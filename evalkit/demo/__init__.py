@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from evalkit.files import cache_folder
+from evalkit.files import cache_folder, refusals
 
 ASSETS = Path(__file__).parent / "assets"
 SCENES = "shapes"  # the folder of the generated benchmark
@@ -39,19 +39,25 @@ def checkpoint(name: str = "later", resolution: int = 224) -> Path:
 
     It is in evalkit's cache ($EVALKIT_CACHE, or below $XDG_CACHE_HOME), is named after the digest of its
     content's source, and appears by a rename: a folder that exists is complete, also when two processes
-    make it at once. Raises ValueError for an unknown name or resolution.
+    make it at once. Raises ValueError for an unknown name or resolution,
+    ResultsError where the cache cannot be written.
     """
     if name not in CHECKPOINTS:
         raise ValueError(f"no demo checkpoint '{name}': there are {', '.join(CHECKPOINTS)}")
     if resolution not in RESOLUTIONS:
         known = ", ".join(str(r) for r in RESOLUTIONS)
         raise ValueError(f"no demo checkpoint for {resolution} pixels: there are {known}")
-    root = cache_folder() / "demo"
-    target = root / f"{name}-{resolution}-{_digest(name, resolution)}"
+    target = cache_folder() / "demo" / f"{name}-{resolution}-{_digest(name, resolution)}"
     if target.is_dir():
         return target
-    root.mkdir(parents=True, exist_ok=True)
-    made = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=root))
+    with refusals(target):
+        return _made(target, name, resolution)
+
+
+def _made(target: Path, name: str, resolution: int) -> Path:
+    """The folder, complete from the moment that it is there."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
     try:
         _fill(made, name, resolution)
         made.chmod(0o755)

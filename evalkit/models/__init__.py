@@ -4,6 +4,7 @@ resolves a `--model` to one of them. Importing this package imports none of them
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from evalkit import demo, own_code, registry
@@ -33,6 +34,9 @@ def open_checkpoint(
         resolution = args.get("resolution", flags.get("resolution", 224))
         name = f"demo-{rest}" + (f"-{resolution}" if str(resolution) != "224" else "")
         kind, rest = DEFAULT, embedded(spec, resolution)
+    elif not mark and spec in ("demo", *demo.CHECKPOINTS) and not Path(spec).exists():
+        known = " and ".join(f"demo:{each}" for each in demo.CHECKPOINTS)
+        raise ModelError(f"--model {spec}: no such folder; the embedded checkpoints are {known}")
     elif not mark or not registry.has("models", kind):
         kind, rest = DEFAULT, spec
     backend: type[Model] = registry.find("models", kind)

@@ -27,7 +27,10 @@ from evalkit.types import CUT, SUBMISSION, UNREADABLE, Score, remarked, why_not_
 STAMPS = {
     "limited": ("†", "a part of the samples, on purpose (--limit or --ids)"),
     "early": ("‡", "decided early: a sequential test stopped it (--until-decided); not a score of the task"),
-    "incomplete": ("!", "incomplete: samples are missing, from the disk or from the run"),
+    "incomplete": (
+        "!",
+        "incomplete: samples are missing, from the disk or from the run; what is there is no random part",
+    ),
     "as published": ("§", "as many samples as the papers' own copy has, not the official number"),
     "changed": ("~", "prompt or settings of the task changed on the command line"),
     "sampled": ("≈", "text drawn at a temperature, not greedy; the seed is in the run's identity"),

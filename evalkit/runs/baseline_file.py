@@ -66,8 +66,14 @@ def at_ref(place: str) -> bytes:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise UserError(f"{place}: git cannot be run ({error}); give a file instead") from None
     if done.returncode:
-        why = done.stderr.decode(errors="replace").strip().splitlines()
-        raise UserError(f"{place}: git does not have it: {why[-1] if why else 'no reason given'}")
+        why = (done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"])[-1].rstrip(
+            "."
+        )
+        shallow = (
+            "; a CI that fetches one commit needs the other branch too (actions/checkout: fetch-depth: 0)"
+        )
+        hint = shallow if "invalid object name" in why else ""
+        raise UserError(f"{place}: git does not have it: {why}{hint}")
     return done.stdout
 
 

@@ -159,14 +159,15 @@ def _said(
     facts: Callable[[Named], Mapping[str, str]],
     within: Callable[[Named], Hashable],
 ) -> list[str]:
-    """The names with those facts in brackets that differ between runs alike in `within`."""
+    """The names with those facts in brackets that tell runs alike in `within` apart."""
     known = [facts(run) for run in runs]
     parts: list[list[str]] = [[] for _ in runs]
     for key in dict.fromkeys(k for one in known for k in one):
         values = [one.get(key, "") for one in known]
-        if any(len({values[i] for i in group}) > 1 for group in _together(map(within, runs))):
-            for mine, value in zip(parts, values, strict=True):
-                mine += [value] if value else []
+        groups = [{values[i] for i in group} for group in _together(map(within, runs))]
+        apart = set().union(*(group for group in groups if len(group) > 1))
+        for mine, value in zip(parts, values, strict=True):
+            mine += [value] if value in apart and value else []
     return [_bracketed(name, mine) for name, mine in zip(names, parts, strict=True)]
 
 

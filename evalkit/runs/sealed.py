@@ -49,7 +49,8 @@ def read(path: Path, remedy: str, may_be_foreign: bool = False) -> dict[str, Any
     except FileNotFoundError:
         return None
     except NotADirectoryError:
-        raise ResultsError(f"{path.parent}: is a file; a run is a folder") from None
+        named = next(above for above in reversed(path.parents) if above.is_file())
+        raise ResultsError(f"{named}: is a file; a run is a folder") from None
     except (ValueError, OSError, RecursionError) as error:
         why = str(error) if not isinstance(error, RecursionError) else "nested too deeply"
         raise Damaged(f"{path}: damaged ({why}); {remedy}") from None

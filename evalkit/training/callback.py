@@ -37,13 +37,13 @@ class TrainerCallback(Callback):  # type: ignore[misc, no-any-unimported]
     `patience=N` ends the training after N evaluations without a significant improvement of any task over the
     best so far. The metric `evalkit/improvements` counts significant improvements: `metric_for_best_model`
     by it keeps the last of them. What fails is told and the training goes on, unless `strict`. The other
-    options are those of `evalkit.Evaluator`; the processor is the Trainer's `processing_class` where none is
-    given.
+    options are those of `evalkit.Evaluator`, `data` (a folder of one's own) among them; the processor is the
+    Trainer's `processing_class` where none is given.
     """
 
     def __init__(
         self,
-        tasks: Names,
+        tasks: Names = (),
         *,
         limit: float | None = None,
         every: int | str | None = None,

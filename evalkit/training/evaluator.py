@@ -12,7 +12,7 @@ from evalkit import files, own_code, trackers
 from evalkit.api import Run, Runs
 from evalkit.comparison.compare import ModelRuns
 from evalkit.errors import TasksFailed, UserError, meant
-from evalkit.evaluation import evaluate
+from evalkit.evaluation import evaluate, own_data
 from evalkit.models.paligemma.live import Live, unwrapped
 from evalkit.models.paligemma.standstill import standstill
 from evalkit.options.config import made
@@ -49,12 +49,13 @@ class Evaluator:
     transformers' processor (or tokenizer) of the model; `name` what its runs are called:
     `NAME-checkpoint-STEP`. An evaluation ends as soon as it is decided as worse than the best so far, or as
     equivalent and not ahead; `until_decided=False` answers all samples each time. (With `against` and
-    `until_decided=True` it is decided against that.)
+    `until_decided=True` it is decided against that.) `data` is a folder or file of one's own, as for
+    `evalkit run --data`. Raises UserError at once for tasks and data that are not there or cannot be read.
     """
 
     def __init__(
         self,
-        tasks: Names,
+        tasks: Names = (),
         *,
         processor: Any = None,
         name: str = "live",
@@ -83,6 +84,7 @@ class Evaluator:
             said = None if told is None else made("run", {"model": name, "report_to": told}).report_to
         except OptionError as error:
             raise UserError(f"Evaluator: {error.in_python()}") from None
+        self._look()
         self._told = None if said is None else names(said)  # None: those of the trainer
         trackers.refuse_missing(self._told or ())
         self._others: tuple[str, ...] = ()
@@ -95,6 +97,31 @@ class Evaluator:
         self.metrics: dict[str, float] = {}
         self.stopped = False  # whether the last evaluation left samples out
         self.always_whole: set[str] = set()  # tasks that are never stopped
+
+    def _look(self) -> None:
+        """A slip is said now, and not at the first evaluation, hours later."""
+        options = self._options
+        with self._own_code():
+            tasks = evaluate.load_tasks(names(options.tasks), options, options.overrides)
+            if options.data is not None:
+                own_data.look(options.data, options)
+            elif not tasks:
+                raise UserError("Evaluator: name tasks, or data of your own with data=FOLDER")
+
+    def _recognise(self) -> None:
+        """Data of one's own becomes tasks in the output folder, said and written once a training."""
+        options = self._options
+        if options.data is None:
+            return
+        own = own_data.tasks(options.data, options, Path(options.output_path), options.overrides)
+        for path, text in own.files.items():
+            store.keep_task(path, text)
+        self._options = replace(
+            options,
+            data=None,
+            tasks=(*names(options.tasks), *(task.path for task in own.tasks)),
+            data_root=(*paths(options.data_root), *own.root),
+        )
 
     def __call__(self, model: Any, step: int, processor: Any = None, *, whole: bool = False) -> Runs:
         """The runs of this step, scored; the model is left as it was. With `whole` nothing is stopped before
@@ -182,10 +209,11 @@ class Evaluator:
         return own_code.allowed(self._options.allow_code, paths(self._options.include_path))
 
     def _evaluate(self, model: Any, step: int, processor: Any, whole: bool) -> Runs:
-        options = self._options
-        if options.rehash:
+        if self._options.rehash:
             files.distrust()
         with self._own_code(), standstill(model, self._sliding):
+            self._recognise()
+            options = self._options
             checkpoint, weights = self._now(model, step, processor)
             if self._ranks is not None:
                 checkpoint = self._ranks.shared(checkpoint, weights)

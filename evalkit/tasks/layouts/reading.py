@@ -30,6 +30,8 @@ PARSERS = {
 STEP = 16  # new tokens are rounded up to a multiple of this
 MOST = 1024  # new tokens at most
 SHOWN = 12  # classes that are listed
+EVERYBODYS = ("annotations", "labels", "dataset", "data")
+"""Names of folders that exporters give: they do not tell two datasets apart."""
 
 
 @dataclass(frozen=True)
@@ -81,10 +83,11 @@ class Reading:
     def name(self, draft: Draft) -> str:
         """The task's name: the folder's, the verb where there are several, and the split. Letters of every
         script are kept, so that `Möbel` and `Mäbel` are two."""
-        file = Path(self.file)
-        called = self.root.resolve().name if file.parent == Path() else str(file.parent.parts[0])
-        if split_of(called) or called in ("annotations", "labels"):
-            called = self.root.resolve().name
+        root = self.root.resolve()
+        folders = [*Path(self.file).parent.parts[:1], root.name]
+        if split_of(root.name):
+            folders.append(root.parent.name)
+        called = next((name for name in folders if name not in EVERYBODYS and not split_of(name)), root.name)
         parts = [called, draft.verb if len(self.drafts) > 1 else "", self.split]
         return (
             "_".join(filter(None, (re.sub(r"[^\w.\-]+", "_", composed(p)).strip("_.-") for p in parts)))

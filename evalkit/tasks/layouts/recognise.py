@@ -11,6 +11,7 @@ from typing import Any
 
 from evalkit.data.readers import read_json, read_lines, read_table
 from evalkit.data.records import meant_key
+from evalkit.data.split_names import split_of, without_split
 from evalkit.errors import DataError, UserError
 from evalkit.tasks.layouts import (
     coco,
@@ -28,6 +29,10 @@ from evalkit.tasks.layouts.place import Place
 from evalkit.tasks.layouts.reading import Reading
 from evalkit.types import Data
 
+NEEDED = (
+    "call them image, question and answer, or image, prefix and suffix where the prompts are written out "
+    "(docs/my-data.md)"
+)
 KNOWN = ("image", "prefix", "suffix", "question", "answer", "conversations", "messages", "annotations")
 LAYOUTS = (paligemma.NAME, coco.NAME, yolo.NAME, voc.NAME, conversations.NAME, rows.NAME, tables.NAME)
 
@@ -55,7 +60,24 @@ def recognise(path: Path, split: str | None = None, verb: str = "", order: str =
         raise UserError(f"{path}: can be read in {len(found)} ways; {which}: {each}")
     if verb and found[0].layout not in (coco.NAME, yolo.NAME, voc.NAME):
         raise UserError(f"--verb {verb}: {found[0].layout} have their own verbs and questions; leave it out")
-    return _doubted(found[0])
+    taken = _doubted(found[0])
+    return taken if split else dataclasses.replace(taken, doubts=[*_passed_over(there, taken), *taken.doubts])
+
+
+def _passed_over(there: Place, found: Reading) -> list[str]:
+    """Files that are called like the one that is read, but of a split that would be taken before it, and that
+    cannot be read: without a word, a damaged test split would be a score of the training images."""
+    said = []
+    before = place.PREFERRED[: place.PREFERRED.index(found.split)] if found.split in place.PREFERRED else ()
+    for name in there.files:
+        same = without_split(name) == without_split(found.file)
+        if same and name not in found.splits.values() and (split := split_of(name)) in before:
+            path = there.root / name
+            why = f"{path}: holds nothing"
+            if place.head(path).strip():
+                why = _why(dataclasses.replace(there, files=(name,))) or f"{path}: is something else"
+            said.append(f"{place.shown(split)} is not read, so this is {place.shown(found.split)}: {why}")
+    return said
 
 
 def _doubted(found: Reading) -> Reading:
@@ -128,5 +150,6 @@ def _why(there: Place) -> str:
                 if isinstance(key, str) and key not in KNOWN and (meant := meant_key(key, KNOWN))
             ]
             keys = ", ".join(map(str, list(first)[:12]))
-            return f"{path}: has the keys {keys}" + (f"; {'; '.join(near)}" if near else "")
+            rows = not name.endswith(".json") or isinstance(data, list)
+            return "; ".join([f"{path}: has the keys {keys}", *(near or [NEEDED] * rows)])
     return foreign.of_files(there)

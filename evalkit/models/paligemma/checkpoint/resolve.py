@@ -42,6 +42,8 @@ def find(model: str, revision: str | None, adapter: str | None, base: str | None
     try:
         return Found(hub.resolve(named, None if base else chosen.revision), chosen, named)
     except ModelError as error:
+        if base:
+            raise ModelError(f"{model}: the base that was given: {error}") from None
         raise ModelError(
             f"{model}: is an adapter of {named}, which cannot be found ({error}); "
             "add --model_args base=FOLDER"
