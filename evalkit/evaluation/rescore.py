@@ -37,8 +37,6 @@ def rescore(options: ScoreOptions) -> list[RunFolder]:
     """Scores the named runs again from their files. Raises TasksFailed, after the others are scored, where
     one of several cannot be."""
     places = paths(options.runs)
-    if options.output_path is not None:
-        raise UserError("--output-path: goes with --predictions; runs are scored where they are")
     if not places:
         raise UserError("score: name run folders, or --task TASK --predictions FILE")
     folders = store.find(places)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from evalkit.errors import UserError
-from evalkit.options.fields import Options, Paths, checked, flags, option, options, paths, positive
+from evalkit.options.fields import Options, Paths, checked, flags, margin, option, options, paths, positive
 
 Dtype = Literal["float32", "bfloat16", "float16", "auto"]
 Protocol = Literal["paper", "hf"]
@@ -37,6 +37,7 @@ class ModelOptions(Options):
         default="",
         metavar="K=V,...",
         check=read_model_args,
+        empty=True,
     )
     revision: str | None = option("hub revision, a 40-digit commit is best", default=None)
     resolution: int | None = option(
@@ -73,6 +74,7 @@ class ModelOptions(Options):
         default=None,
         metavar="MARGIN",
         bare="auto",
+        check=margin,
     )
     strict: bool | None = option("one batch shape; out of memory is an error", default=None)
     sliding_window: Literal["none", "transformers"] | None = option(
@@ -133,8 +135,11 @@ class DataOptions(Options):
         metavar="DIR",
         check=paths,
         repeat=True,
+        exists="folder",
     )
-    include_path: Paths = option("more task files", default=(), metavar="DIR", check=paths, repeat=True)
+    include_path: Paths = option(
+        "more task files", default=(), metavar="DIR", check=paths, repeat=True, exists="folder"
+    )
 
 
 @options
