@@ -12,10 +12,12 @@ from evalkit import hints
 from evalkit.cli.main import main
 from evalkit.cli.options import parser
 from evalkit.errors import UserError
+from evalkit.evaluation import check
 from evalkit.options.config import made
 from evalkit.options.fields import OptionError, Options, flags
 from evalkit.options.together import RULES
-from evalkit.options.verbs import VERBS
+from evalkit.options.verbs import VERBS, CheckOptions, ViewOptions
+from evalkit.viewer import view
 
 MAKES = {"title", "model_args", "gen_kwargs", "prompt"}  # options that may be empty
 RUN, SWEEP = "run --model m --tasks t", "sweep --model m --tasks t --over prompt"
@@ -29,6 +31,13 @@ IN_VAIN = [
     (f"{RUN} --margin 0.1", "--margin 0.1: goes with --against"),
     (f"{RUN} --until-decided", "--until-decided: goes with --against; leave it out, or say that too"),
     (f"{RUN} --dtype float16 --model_args dtype=bfloat16", "--dtype float16: --model-args says dtype="),
+    (f"{RUN} --set a=1 --set a=2", "--set a=2: a is 1 already; say it once"),
+    (f"{RUN} --set prompt=a --prompt b", "--prompt b: --set says prompt=a; leave one of the two out"),
+    (f"{RUN} --set decode.beams=2 --gen_kwargs num_beams=3", "--set decode.beams=2: --gen-kwargs says 3"),
+    (f"{RUN} --gen_kwargs max_new_tokens=3,max_gen_toks=5", "--gen-kwargs max_new_tokens=3,max_gen_toks=5: "),
+    (f"{RUN} --model_args dtype=a,dtype=b", "--model-args dtype=a,dtype=b: dtype is a already; say it once"),
+    (f"{WATCH} --pattern /x*", "--pattern /x*: is no pattern of names inside the watched folder"),
+    ("runs gc --output-path nope", "--output-path nope: no such folder; name a folder that is there"),
     ("score r --task t", "--task t: goes with --predictions"),
     ("score r --keys a,b", "--keys a,b: goes with --predictions"),
     ("score r --name n", "--name n: goes with --predictions"),
@@ -133,7 +142,8 @@ SENSE: dict[tuple[str, str], dict[str, object]] = {
     ("validate", "data_root"): {"data": True}, ("doctor", "data_root"): {"protocol_of": "m", "model": ()},
     ("doctor", "include_path"): {"protocol_of": "m", "model": ()},
     ("score", "output_path"): {"predictions": "p"},
-    ("list", "output_path"): {"what": "runs"}, ("run", "save_task"): {"data": "d"},
+    ("list", "output_path"): {"what": "runs"},
+    ("runs", "output_path"): {"what": "gc"}, ("run", "save_task"): {"data": "d"},
     ("sweep", "save_task"): {"data": "d"}, ("watch", "save_task"): {"data": "d"},
 }  # fmt: skip
 
@@ -199,3 +209,15 @@ def test_python_says_the_same() -> None:
 def test_rules_are_of_commands() -> None:
     assert set(RULES) <= set(VERBS)
     assert all(issubclass(VERBS[verb], Options) for verb in RULES)
+
+
+def test_what_only_a_model_or_only_runs_have_a_use_for() -> None:
+    """`check` of a run computes nothing, `view` of a report makes none."""
+    for given in ({"dtype": "float16"}, {"output_path": "x"}, {"data_root": "own"}, {"rehash": True}):
+        (name,) = given
+        with pytest.raises(OptionError, match=f"--{flag(name)[2:]}.*: r is a run, not a model that is run"):
+            check._refuse_unused(CheckOptions("r", baseline="b", **given))
+    check._refuse_unused(CheckOptions("r", baseline="b", pages="p", data_root="own", limit=3))
+    with pytest.raises(OptionError, match="--limit 3: r is a report already; leave it out, or name the runs"):
+        view._refuse_unused(ViewOptions("r", limit=3))
+    view._refuse_unused(ViewOptions("r", no_browser=True))

@@ -57,7 +57,7 @@ class OptionError(UserError):
     def __init__(self, name: str, value: Any, why: str, place: str = "") -> None:
         self.name, self.value, self.why = name, value, why
         said = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-        flag = "" if place else f"--{name.replace('_', '-')}"
+        flag = f"--{name.replace('_', '-')}" if not place else "" if said else name
         shown = " ".join(filter(None, [flag, "" if value is True else said]))
         super().__init__(f"{shown}: {why}")
 
@@ -194,10 +194,12 @@ def settings(value: Mapping[str, Any] | Sequence[str]) -> dict[str, str]:
     """`{"decode.beams": 3}` or `["decode.beams=3"]` as texts by key."""
     if isinstance(value, Mapping):
         return {str(k): str(v) for k, v in value.items()}
-    found = {}
+    found: dict[str, str] = {}
     for text in [value] if isinstance(value, str) else value:
         key, mark, content = text.partition("=")
         if not mark or not key:
             raise ValueError(text[:80], "write KEY=VALUE, e.g. --set decode.max_new_tokens=64")
+        if found.get(key, content) != content:
+            raise ValueError(text[:80], f"{key} is {found[key]} already; say it once")
         found[key] = content
     return found

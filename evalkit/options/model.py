@@ -16,12 +16,15 @@ def read_model_args(given: str | Mapping[str, Any]) -> dict[str, Any]:
     """`pretrained=...,dtype=...` as names and texts. Raises ValueError."""
     if isinstance(given, Mapping):
         return dict(given)
-    found = {}
+    found: dict[str, str] = {}
     for part in filter(None, given.split(",")):
         key, mark, value = part.partition("=")
         if not mark or not key:
             raise ValueError("write key=value, with a comma between two")
-        found[key.replace("-", "_")] = value
+        key = key.replace("-", "_")
+        if found.get(key, value) != value:
+            raise ValueError(f"{key} is {found[key]} already; say it once")
+        found[key] = value
     return found
 
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evalkit.options.fields import OptionError, Options, flags
+from evalkit.options.fields import OptionError, Options, flags, settings
 from evalkit.options.groups import LayoutOptions
 from evalkit.options.model import MODEL_OPTIONS, read_model_args
+from evalkit.options.verbs.models import gen_kwargs
 
 LAYOUT = tuple(flags(LayoutOptions))
 
@@ -166,6 +167,14 @@ def _may_be_written(name: str, path: Path, kind: str, place: str) -> None:
 
 def _twice(options: Options, asked: frozenset[str]) -> None:
     """Raises OptionError for what is said in two ways that differ."""
+    keys, prompt = settings(getattr(options, "set", ())), getattr(options, "prompt", None)
+    if isinstance(prompt, str) and keys.get("prompt", prompt) != prompt:
+        raise OptionError("prompt", prompt, f"--set says prompt={keys['prompt']}; leave one of the two out")
+    for key, value in gen_kwargs(getattr(options, "gen_kwargs", "")).items():
+        if keys.get(key, value) != value:
+            raise OptionError(
+                "set", f"{key}={keys[key]}", f"--gen-kwargs says {value}; leave one of the two out"
+            )
     args = read_model_args(getattr(options, "model_args", ""))
     for name in MODEL_OPTIONS & asked & args.keys():
         value = getattr(options, name)

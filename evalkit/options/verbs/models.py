@@ -43,6 +43,8 @@ def gen_kwargs(value: str | Mapping[str, Any]) -> dict[str, str]:
             if str(said).lower() in ("true", "1"):
                 raise ValueError(value, "do_sample: say temperature=0.7 instead; 0 is greedy")
         elif key in GENERATION:
+            if found.get(GENERATION[key], str(said)) != str(said):
+                raise ValueError(value, f"{key}: is {found[GENERATION[key]]} already; say it once")
             found[GENERATION[key]] = str(said)
         else:
             raise ValueError(
@@ -54,6 +56,13 @@ def gen_kwargs(value: str | Mapping[str, Any]) -> dict[str, str]:
 def one_by_one(value: str | Sequence[str]) -> tuple[str, ...]:
     """Texts that may hold commas, each as it is."""
     return (value,) if isinstance(value, str) else tuple(value)
+
+
+def relative(value: str) -> str:
+    """A pattern of names inside a folder. Raises ValueError."""
+    if Path(value).anchor or ".." in Path(value).parts:
+        raise ValueError("is no pattern of names inside the watched folder; write checkpoint-* or */step-*")
+    return value
 
 
 @options
@@ -205,7 +214,9 @@ class WatchOptions(ModelOptions, DataOptions, LayoutOptions, TrackerOptions, Tru
     output_path: str | Path = option(
         "default: results", default=Path("results"), metavar="DIR", check=Path, writes="folder"
     )
-    pattern: str = option("of checkpoint folders (default checkpoint-*)", default="checkpoint-*")
+    pattern: str = option(
+        "of checkpoint folders (default checkpoint-*)", default="checkpoint-*", check=relative
+    )
     against: str | Path | None = option(
         "also warn of drops against these runs", default=None, metavar="BASELINE"
     )

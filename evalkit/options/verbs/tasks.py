@@ -29,7 +29,7 @@ class ListOptions(Options):
         "more task files", default=(), metavar="DIR", check=paths, repeat=True, exists="folder"
     )
     output_path: str | Path = option(
-        "default: results", default=Path("results"), metavar="DIR", check=Path, writes="folder"
+        "default: results", default=Path("results"), metavar="DIR", check=Path, exists="folder"
     )
 
 
@@ -91,5 +91,5 @@ class RunsOptions(Options):
     )
     yes: bool = option("remove; without it gc and rm only say what they would", default=False)
     output_path: str | Path = option(
-        "default: results", default=Path("results"), metavar="DIR", check=Path, writes="folder"
+        "default: results", default=Path("results"), metavar="DIR", check=Path, exists="folder"
     )
