@@ -42,7 +42,7 @@ def iou(a: Sequence[Any], b: Sequence[Any]) -> float:
 
 
 def write_objects(world: World, n: int) -> None:
-    """Task 1. No sample is right or wrong as a whole: flips are by score."""
+    """Task 1. No sample is right or wrong as a whole: flips are by the quality of the boxes."""
     chance = world.chance
     sizes = [(640, 480) if i % 3 else (480, 640) for i in range(n)]
     targets, found, pairs, errors = [], [[], []], [[], []], [[], []]
@@ -93,6 +93,7 @@ def write_objects(world: World, n: int) -> None:
     for r in range(2):
         columns.number(f"score:{r}", best[r], scale=100, digits=1)
         columns.number(f"iou:{r}", best[r])
+        columns.number(f"quality:{r}", np.round(best[r], 1))
         columns.flags(f"error:{r}", errors[r], ERRORS)
         columns.flags(f"state:{r}", [int(not p) for p in found[r]], ["invalid", "cut"])
         columns.codes(

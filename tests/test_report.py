@@ -142,6 +142,25 @@ def test_comparison_counts_are_those_of_the_columns_and_of_compare(world: World)
     assert len({columns["cluster"][i] for i in found["telling"]}) >= len(found["telling"]) / 2
 
 
+@pytest.mark.parametrize(
+    ("pairs", "strange", "best", "wanted"),
+    [
+        ([("cat", "cat")], 0, [0.8], 0.8),
+        ([("cat", "cat")], 0, [0.6], 0.6),  # the box fits less well
+        ([("cat", "cat"), ("cat", faults.NOTHING)], 0, [0.9, 0.2], 0.6),  # 2 / 3 of .9: one of two was missed
+        ([("cat", "cat"), (faults.NOTHING, "dog")], 0, [0.9], 0.6),  # one too many
+        ([("cat", "dog")], 0, [0.0], 0.0),
+        ([("cat", "cat")], 1, [1.0], 0.67),  # and a label that is none
+        ([], 0, [], 1.0),
+        ([], 2, [], 0.0),
+    ],
+)
+def test_the_quality_of_an_images_boxes_falls_with_each_fault(
+    pairs: list[tuple[str, str]], strange: int, best: list[float], wanted: float
+) -> None:
+    assert faults.quality(pairs, strange, best) == pytest.approx(wanted)
+
+
 def test_of_a_limited_report_only_the_samples_are_fewer(world: World, tmp_path: Path) -> None:
     """Its figures are those of the whole report, and every filter that they name is known."""
     evalkit.build_report(_ordered(world.runs), output=tmp_path / "R", limit=20)

@@ -224,6 +224,15 @@ def test_filters_select_what_they_say(opened: Opened) -> None:
         assert len(found) > 0, spelled
 
 
+def test_images_of_many_objects_are_lost_by_the_quality_of_their_boxes(opened: Opened) -> None:
+    page = opened.go("/task/1/samples", ".counted")
+    first, second = opened.column(1, "quality:0"), opened.column(1, "quality:1")
+    found = page.evaluate(SELECT.replace("columns(0)", "columns(1)"), "flip=0-1:lost")
+    assert found == [i for i, (a, b) in enumerate(zip(first, second, strict=True)) if b < a]
+    scores = zip(opened.column(1, "score:0"), opened.column(1, "score:1"), strict=True)
+    assert 0 < len(found) < sum(b < a for a, b in scores)
+
+
 def test_fields_chips_and_quick_views_change_the_address(opened: Opened) -> None:
     page = opened.go("/task/0/samples", ".counted")
     assert opened.counted() == N
@@ -245,6 +254,7 @@ def test_fields_chips_and_quick_views_change_the_address(opened: Opened) -> None
     page.fill("fieldset:has(legend:text-is('score')) input >> nth=0", "50")
     page.keyboard.press("Tab")
     page.wait_for_url("**score:0=0.5*")
+    settled(page)
     assert page.locator(".empty").is_visible()  # gained: none that the first run had right
     page.go_back()
     settled(page)

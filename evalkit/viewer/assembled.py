@@ -102,6 +102,7 @@ def _of_run(run: OfRun, redact: bool) -> Iterator[Column]:
     name = main.score.metric if main is not None else "score"
     numbers = (
         ("score", name, run.score), ("right", "right", run.right), ("iou", "IoU", run.iou),
+        ("quality", "quality of the image's boxes", run.quality),
         ("length", "answer length", run.length), ("margin", "margin", run.journal.margin),
         ("confidence", "confidence", run.journal.confidence),
         ("surest", "score of the surest detection", run.surest),

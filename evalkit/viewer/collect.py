@@ -65,8 +65,8 @@ class OfRun:
     def __post_init__(self) -> None:
         self._same: dict[tuple[int, ...], tuple[int, ...]] = {}
         self.having = [()] * self.n
-        self.score, self.right, self.iou, self.length, self.share, self.surest = (
-            np.full(self.n, np.nan, dtype=np.float32) for _ in range(6)
+        self.score, self.right, self.iou, self.length, self.share, self.surest, self.quality = (
+            np.full(self.n, np.nan, dtype=np.float32) for _ in range(7)
         )
         self.state, self.error = (np.zeros(self.n, dtype=np.uint32) for _ in range(2))
         self.has = np.zeros(self.n, dtype=bool)
@@ -271,7 +271,7 @@ class Collector:
         odd = bad, stop == "length", _whole(answer, target, size), _repeated(answer), bool(remark) and not bad
         run.state[at] = sum(1 << i for i, flag in enumerate(odd) if flag)
         run.error[at] = sum(1 << run.errors.code(kind) for kind in dict.fromkeys(judged.errors))
-        run.iou[at] = judged.iou
+        run.iou[at], run.quality[at] = judged.iou, judged.quality
         run.right[at] = run.right[at] if judged.right is None else judged.right
         return Said(
             line, answer, stop, float(run.journal.margin[at]),
@@ -291,6 +291,7 @@ def _why(
     ]
     if judged.counts:
         found.append(("objects", judged.counts))
+        found.append(("quality of the boxes", f"{judged.quality:.2f}"))
     if not math.isnan(judged.iou) and target.boxes:
         found.append(("IoU of boxes" if len(target.boxes) == 1 else "mean IoU of boxes", f"{judged.iou:.2f}"))
     if judged.errors:

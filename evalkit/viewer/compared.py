@@ -18,7 +18,7 @@ from evalkit.options.groups import MAY_DIFFER
 from evalkit.runs import scored_run
 from evalkit.runs.scored_run import ScoredRun
 from evalkit.viewer.assembled import Assembled
-from evalkit.viewer.collect import OfRun
+from evalkit.viewer.collect import Floats, OfRun
 
 TELLING = 20  # samples
 PAIRS = 12  # comparisons of a task: the first checkpoint with each of the next ones
@@ -27,7 +27,8 @@ GROUPS = 40
 
 @dataclass(frozen=True)
 class Flips:
-    """Which samples got better and worse: right or wrong where that can be said, else by their scores."""
+    """Which samples got better and worse: images with many objects by the quality of their boxes, others by
+    right or wrong where that can be said, else by their scores."""
 
     gained: npt.NDArray[np.bool_]
     lost: npt.NDArray[np.bool_]
@@ -36,9 +37,11 @@ class Flips:
     @classmethod
     def of(cls, a: OfRun, b: OfRun, sign: int) -> Flips:
         """`sign` is -1 where less is better."""
-        first, second = a.right, b.right
-        if np.isnan(first).all() or np.isnan(second).all():
-            first, second = sign * a.score, sign * b.score
+        first, second = sign * a.score, sign * b.score
+        for x, y in ((a.quality, b.quality), (a.right, b.right)):
+            if not (np.isnan(x).all() or np.isnan(y).all()):
+                first, second = x, y
+                break
         return cls(second > first, second < first, a.has & b.has)
 
     def counts(self) -> dict[str, int]:
@@ -98,8 +101,8 @@ def _record(t: int, found: Assembled, a: OfRun, b: OfRun, result: TaskResult) ->
 
 
 def _alike(a: OfRun, b: OfRun) -> dict[str, int | None]:
-    """How many samples both have right and wrong; None where that cannot be said."""
-    if np.isnan(a.right).all() or np.isnan(b.right).all():
+    """How many samples both have right and wrong; None where flips are of something finer."""
+    if np.isnan(a.right).all() or np.isnan(b.right).all() or not np.isnan(a.quality).all():
         return {"both_right": None, "both_wrong": None}
     return {
         "both_right": int(((a.right == 1) & (b.right == 1)).sum()),
@@ -132,7 +135,7 @@ def telling(found: Assembled, a: OfRun, b: OfRun, flips: Flips) -> list[int]:
     """The samples that show the difference best, as numbers of those that are shown: what was lost and gained
     most, the surest answers first, one an image."""
     number = {place: k for k, place in enumerate(found.collector.survey.at().tolist())}
-    moved = np.nan_to_num(np.abs(b.share.astype(np.float64) - a.share.astype(np.float64)))
+    moved = np.nan_to_num(np.abs(_graded(b).astype(np.float64) - _graded(a).astype(np.float64)))
     sure = np.array([a.journal.sureness(i) + b.journal.sureness(i) for i in range(b.n)])
     chosen: list[list[int]] = []
     for side in (flips.lost, flips.gained):
@@ -149,6 +152,11 @@ def telling(found: Assembled, a: OfRun, b: OfRun, flips: Flips) -> list[int]:
     half = TELLING // 2
     lost = chosen[0][: max(half, TELLING - len(chosen[1]))]
     return lost + chosen[1][: TELLING - len(lost)]
+
+
+def _graded(run: OfRun) -> Floats:
+    """How good each answer is, 0 to 1."""
+    return run.share if np.isnan(run.quality).all() else run.quality
 
 
 def adjusted(comparisons: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -49,6 +49,7 @@ class Judged:
     pairs: tuple[tuple[str, str], ...] = ()  # of the target's class and the answered one
     right: float | None = None
     counts: str = ""  # of objects, in words
+    quality: float = math.nan  # of an image's objects, see `quality`
 
 
 CAPTIONS = ("cider", "bleu", "rouge_l", "meteor", "spice")
@@ -166,7 +167,24 @@ class Objects:
             tuple((a, b) for a, b in pairs),
             float(not errors and all(a == b for a, b in pairs)),
             f"{right} of {len(target.boxes)} objects found" + (f"; {said}" if said else ""),
+            quality(pairs, max(strange, 0), best),
         )
+
+
+def quality(pairs: Sequence[Sequence[str]], strange: int, best: Sequence[float]) -> float:
+    """How good an image's boxes are as a whole, 0 to 1, in hundredths: F1 of its objects times the mean IoU
+    of those that were found, as panoptic quality (Kirillov et al., arXiv:1801.00868) is made. It falls
+    with each miss, each box too many and each box that fits less well, also where AP does not.
+
+    `pairs` of the true and the answered class, `strange` labels that are no category, and each target's
+    `best` IoU with a box of its class.
+    """
+    right = sum(a == b for a, b in pairs)
+    wrong = strange + sum(2 - (a == NOTHING or b == NOTHING) for a, b in pairs if a != b)
+    if not right:
+        return 0.0 if wrong else 1.0
+    hits = [iou for iou in best if iou >= boxes.HIT]
+    return round(2 * right / (2 * right + wrong) * (sum(hits) / len(hits) if hits else boxes.HIT), 2)
 
 
 def _boxes(answer: Answer, size: Size) -> tuple[Box, ...]:

@@ -58,13 +58,14 @@
     return value === "none" ? (i) => starts[i + 1] === starts[i] : null;
   }
 
-  /** For `gained`: right under b and not under a; where nothing is right or wrong, the better score. */
+  /** For `gained`: the better quality of an image's boxes, else right under b and not under a, else the better
+   *  score, as Flips of compared.py. */
   function flip(table, spelled, lowerIsBetter) {
     const found = /^(\d+)-(\d+):(gained|lost|both)$/.exec(spelled || "");
     if (!found) return null;
     const [, a, b, which] = found;
-    const right = table.columns.get(`right:${a}`) && table.columns.get(`right:${b}`);
-    const name = right ? "right" : "score";
+    const there = (key) => table.columns.get(`${key}:${a}`) && table.columns.get(`${key}:${b}`);
+    const name = ["quality", "right"].find(there) || "score";
     const first = table.columns.get(`${name}:${a}`);
     const second = table.columns.get(`${name}:${b}`);
     if (!first || !second) return null;

@@ -119,7 +119,7 @@
 
   const TITLES = {
     score: "score", state: "state", error: "kind of error", group: "group", class: "class in the target", said: "class in the answer",
-    iou: "IoU", length: "answer length", margin: "margin", confidence: "confidence", size: "box area, share of the picture", images: "pictures",
+    iou: "IoU", quality: "quality of the boxes", length: "answer length", margin: "margin", confidence: "confidence", size: "box area, share of the picture", images: "pictures",
     suspect: "suspicion",
   }; // prettier-ignore
   const titleOf = (column) => visible(column.title || TITLES[base(column.name)] || base(column.name));
