@@ -43,7 +43,6 @@ IN_VAIN = [
     ("score r --name n", "--name n: goes with --predictions"),
     ("score r --output-path o", "--output-path o: goes with --predictions"),
     ("score r --task t --predictions p", "r: a run is scored from its own answers; leave it out, or"),
-    ("table r --mean-over seed --published", "--published: has no effect with --mean-over"),
     ("report r --no-images --picture-size 9", "--picture-size 9: has no effect with --no-images"),
     ("report r --redact --picture-size 9", "--picture-size 9: has no effect with --redact"),
     ("plot r --top 3", "--top 3: goes with --what of rows"),

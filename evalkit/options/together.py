@@ -67,9 +67,6 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
         Rule(("runs",), lambda o: not o.predictions, "a run is scored from its own answers; leave it out, or "
              "--predictions"),
     ),
-    "table": (
-        _not_with("published published_model", "mean_over", "whose means are of no one checkpoint"),
-    ),
     "report": (
         _not_with("picture_size", "no_images", "which writes no pictures"),
         _not_with("picture_size", "redact", "which writes no pictures"),
