@@ -3,6 +3,7 @@ before the answers of the last batch are given out."""
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 import torch
 
 from benchmarks.ordering import END, PIXELS, Scripted
+from evalkit.errors import ModelError
 from evalkit.models.paligemma.engine.continuous_batching import ContinuousBatch, Row
+from evalkit.models.paligemma.engine.decoder import State
 from evalkit.models.paligemma.interface import Limit, OutOfMemory, Prompt, rules
 from evalkit.types import Decode
 
@@ -105,7 +108,9 @@ def test_one_prompt_that_does_not_fit_ends_the_run_after_the_answers_before_it()
         return found
 
     engine.prefill = once  # type: ignore[method-assign]
-    assert happened(engine, [1], [1], end=OutOfMemory)[-2:] == ["answer 1", "OutOfMemory"]
+    assert happened(engine, [1], [1], end=OutOfMemory)[-5:] == [
+        "read 1", "free", "answer 1", "read 1", "OutOfMemory",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("overlaps", [False, True])
@@ -115,3 +120,59 @@ def test_an_error_of_the_source_and_ctrl_c_lose_no_answer(overlaps: bool, end: t
     events = happened(Noted(overlaps), [1, 1], [1], end=end)
     assert events[-1] == end.__name__
     assert events.count("answer 1") == (2 if overlaps and end is KeyboardInterrupt else 3)
+
+
+@pytest.mark.parametrize("overlaps", [False, True])
+def test_what_ended_in_the_step_that_failed_is_given_out(overlaps: bool) -> None:
+    class Breaks(Noted):
+        def step(self, *given: Any) -> Any:
+            logits = super().step(*given)
+            logits[-2] = torch.nan
+            return logits
+
+        def not_finite(self) -> ModelError:
+            return ModelError("not finite")
+
+    events = happened(Breaks(overlaps), [2, 9, 2], end=ModelError)
+    assert events[-3:] == ["answer 2", "answer 2", "ModelError"]
+
+
+@pytest.mark.parametrize("overlaps", [False, True])
+def test_ctrl_c_while_ended_rows_are_removed(overlaps: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ContinuousBatch, "_retire", interrupted)
+    assert happened(Noted(overlaps), [1, 2], [1], end=KeyboardInterrupt)[-2:] == [
+        "answer 1", "KeyboardInterrupt",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("overlaps", [False, True])
+def test_a_prompt_that_fits_once_the_cache_of_the_last_batch_is_gone(overlaps: bool) -> None:
+    class Growing(Noted):
+        def prefill(self, prompts: Any, rules: Any, state: Any, room: int) -> Any:
+            if state is not None:
+                self.events.append("full")
+                raise torch.OutOfMemoryError
+            return super().prefill(prompts, rules, state, room)
+
+    events = happened(Growing(overlaps), [1, 1, 1, 1], [1], [1, 1, 1, 1])
+    assert events.count("answer 1") == 9
+    assert "read 2" in events  # the limit of rows is not one from then on
+
+
+def test_a_larger_cache_replaces_one_that_no_row_uses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory never holds both."""
+    state = State(torch.zeros(2, 3, 1, 4, 5), torch.zeros(2, 3, 1, 4, 5), 0, [])
+    gone = [weakref.ref(state.keys), weakref.ref(state.values)]
+    make, there = torch.Tensor.new_zeros, list[bool]()
+
+    def made(self: torch.Tensor, *given: Any) -> torch.Tensor:
+        there.extend(one() is not None for one in gone)
+        return make(self, *given)
+
+    monkeypatch.setattr(torch.Tensor, "new_zeros", made)
+    state.reserve(2, 9)
+    assert there == [False] * 4
+    assert (state.places, state.room) == (3, 9)

@@ -14,9 +14,9 @@ from stub import colours
 from tiny import ask, backend, by_id
 
 from evalkit.errors import ModelError, UserError
-from evalkit.models.paligemma.interface import Prompt, rules
+from evalkit.models.paligemma.interface import OutOfMemory, Prompt, rules
 from evalkit.tasks import dataset, loader
-from evalkit.types import Request, Sample
+from evalkit.types import Decode, Request, Sample
 
 CHOICES = [("yes", "no"), ("a cat", "two red cats on it", "what"), ("dog", "dogs", "the dog"), ("no",)]
 SETTINGS = {"decode.mode": "likelihood", "choices": "['yes', 'no']"}
@@ -128,6 +128,25 @@ def test_a_choice_no_device_has_room_for(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(model._engine, "prefill", full)
     with pytest.raises(ModelError, match="s0: does not fit into memory"):
         list(model.predict(offered(1)))
+
+
+@pytest.mark.parametrize("engine", ["fast", "plain"])
+@pytest.mark.parametrize("mode", ["likelihood", "generate"])
+def test_a_close_call_that_does_not_fit_in_float32(engine: str, mode: str) -> None:
+    class Full:
+        def choose(self, *_: Any) -> Any:
+            raise OutOfMemory
+
+        answer = choose
+
+    model = backend(tiny.checkpoint(1), engine=engine, stable=1e9)
+    model.load()
+    model._stable.exact = Full
+    asked = offered(1)
+    if mode == "generate":
+        asked = [replace(r, choices=(), decode=Decode(4)) for r in asked]
+    with pytest.raises(ModelError, match=r"s0: its close call does not fit .* --stable"):
+        list(model.predict(asked))
 
 
 # --- the task ------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ import evalkit
 from evalkit import imports, own_code, registry
 from evalkit.cli.main import main
 from evalkit.models.module import Module
+from evalkit.reading import Reading
 from evalkit.runs import store
 from evalkit.types import Decode, ImageRef, Preparation, Request
 
@@ -301,6 +302,12 @@ READS: dict[str, tuple[str, str, dict[str, str]]] = {
         "self.word = sqlite3.connect('w.db').execute('SELECT value FROM w').fetchone()[0]",
         {},
     ),
+    "SQLite, by an address": (
+        "import sqlite3",
+        "base = sqlite3.connect('file:w.db?mode=ro', uri=True)\n"
+        "        self.word = base.execute('SELECT value FROM w').fetchone()[0]",
+        {},
+    ),
     "a native reader that maps a file": (
         "import pyarrow",
         "self.held = pyarrow.memory_map('w.txt'); self.word = self.held.read().decode()",
@@ -317,6 +324,24 @@ READS: dict[str, tuple[str, str, dict[str, str]]] = {
         {"weights": "folder"},
     ),
 }
+
+
+@pytest.mark.parametrize("log", ["delete", "wal"])
+def test_a_database_that_a_class_writes_is_not_what_it_reads(log: str) -> None:
+    """It may keep answers of its own there, from run to run."""
+    saved(1)
+    reading = Reading(object, "mine")
+    with contextlib.closing(sqlite3.connect("w.db")) as before:
+        before.execute(f"PRAGMA journal_mode={log}")
+        os.utime("w.db", (1, 1))  # clocks of file systems are coarse
+        with reading.watching():
+            base = sqlite3.connect("w.db")
+        assert list(reading.used()) == [str(Path("w.db").absolute())]
+        with reading.watching():
+            base.execute("INSERT INTO w VALUES (2)")
+            base.commit()
+        assert not reading.used()
+        base.close()
 
 
 @pytest.mark.parametrize("way", READS)

@@ -343,7 +343,11 @@ def _fail_once(engine: Any) -> None:
 
 
 def _ask(model: PaliGemma, requests: Sequence[Request]) -> Answers:
-    return {p.id: p for p in model.predict(requests)}
+    """Every request's answer; an error, which fails the check, where one is lost or comes twice."""
+    found = list(model.predict(requests))
+    if sorted(p.id for p in found) != sorted(r.id for r in requests):
+        raise ValueError(f"{len(found)} answers to {len(requests)} requests, or to others")
+    return {p.id: p for p in found}
 
 
 def _margin(prediction: Prediction) -> float:

@@ -74,7 +74,8 @@ def plan(
     images: int | None = None,
     tails: Tails = "whole",
 ) -> Iterator[list[Planned]]:
-    """Batches of at most `limit.rows` requests with equal decode settings, image count and length.
+    """Batches of at most `limit.rows` requests with equal decode settings and image count, and of equal
+    length but for incomplete ones that are answered together.
 
     Equal lengths need no padding, so a row's numbers do not depend on the lengths of other rows. Requests
     are planned in windows of `window` requests (default: 16 batches) with at most `images` distinct

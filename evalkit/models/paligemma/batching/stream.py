@@ -100,7 +100,7 @@ class Stream:
                     log.warning("out of memory: continuing with batches of %d", before)
                 if row.tag is not None:
                     planned, images = row.tag
-                    yield planned, images, self.stable.decide(row.prompt, decode, self.rules, row.answer())
+                    yield planned, images, self._decided(planned, row.prompt, row.answer())
         except OutOfMemory:
             raise self._too_large(running.tags[0][0].request if running.tags else None) from None
 
@@ -112,7 +112,7 @@ class Stream:
                 answer = self.engine.choose(ready, planned.choices, self.rules)
             except OutOfMemory:
                 raise self._too_large(planned.request) from None
-            yield planned, images, self.stable.decide(ready, decode, self.rules, answer, planned.choices)
+            yield planned, images, self._decided(planned, ready, answer)
 
     # --- any engine ---
 
@@ -136,7 +136,17 @@ class Stream:
                     waiting.append(part)
                     continue
                 for (planned, images), ready, answer in zip(part, prompts, answers, strict=True):
-                    yield planned, images, self.stable.decide(ready, decode, self.rules, answer)
+                    yield planned, images, self._decided(planned, ready, answer)
+
+    def _decided(self, planned: Planned, ready: Prompt, answer: Answer) -> Answer:
+        request = planned.request
+        try:
+            return self.stable.decide(ready, request.decode, self.rules, answer, planned.choices)
+        except OutOfMemory:
+            raise ModelError(
+                f"sample {request.id}: its close call does not fit into memory in float32 beside the batch; "
+                "set a smaller --batch-size, or leave out --stable"
+            ) from None
 
     def _too_large(self, request: Request | None) -> ModelError:
         name = f"sample {request.id}: " if request is not None else ""

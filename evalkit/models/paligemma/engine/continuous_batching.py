@@ -56,7 +56,6 @@ class Row:
     logprobs: list[float] = field(default_factory=list)
     margin: float | None = math.inf
     stop: str = ""
-    yielded: bool = False
     draws: Random | None = None
 
     def answer(self) -> Answer:
@@ -75,7 +74,7 @@ Forbid = Callable[[Row], torch.Tensor | None]
 def answer(
     engine: Steps, prompts: Sequence[Prompt], decode: Decode, rules: Rules, forbid: Forbid | None = None
 ) -> list[Answer]:
-    """One batch's answers, in order. Raises the device's own error when memory runs out."""
+    """One batch's answers, in order. Raises OutOfMemory if they do not fit at once."""
     rows = [Row(p) for p in prompts]
     for _ in ContinuousBatch(engine, decode, rules, Limit(len(rows)), forbid=forbid, divide=False).run(
         [rows]
@@ -108,9 +107,13 @@ class ContinuousBatch:
         self._live: list[Row] = []
         self._tokens: list[int] = []  # what each live row reads next
         self._state: State | None = None
+        self._smallest = (
+            False  # whether the state was begun with the last prompt that was read, and only that
+        )
         self._logits: torch.Tensor | None = None  # of prompts that were read, until their tokens are chosen
         self._source: Iterator[list[Row]] = iter(())
         self._waiting: deque[Row] = deque()
+        self._ended: deque[Row] = deque()  # and not given out yet
         self._broken: Exception | None = None  # what the source raised
 
     def run(self, batches: Iterable[list[Row]]) -> Iterator[Row]:
@@ -121,19 +124,31 @@ class ContinuousBatch:
         after them is fetched before their logits are waited for: the device works while the host does.
         """
         self._source, self._waiting = iter(batches), deque()
-        ahead, ended = self.engine.overlaps, list[Row]()
+        work = self._work()
+        while True:
+            try:
+                more = next(work, False)
+            except BaseException:  # Ctrl-C too: what was computed is kept
+                yield from self._given()
+                raise
+            yield from self._given()
+            if not more:
+                return
+
+    def _given(self) -> Iterator[Row]:
+        while self._ended:
+            yield self._ended.popleft()
+
+    def _work(self) -> Iterator[bool]:
+        """Works until all rows have ended; stops each time that those which have may be given out."""
+        ahead = self.engine.overlaps
         while True:
             if not ahead:
-                yield from ended
-                ended = []
-            try:
-                part = self._take()
-                fits = self._tried(self._prefill, part)
-            except BaseException:  # Ctrl-C too: what was computed is kept
-                yield from ended
-                raise
-            yield from ended
-            ended = []
+                yield True
+            part = self._take()
+            fits = self._tried(self._prefill, part)
+            if ahead:
+                yield True
             if not part and not self._live:
                 if self._broken is not None:
                     raise self._broken
@@ -141,9 +156,6 @@ class ContinuousBatch:
             if part and ahead:
                 self._fetch()
             if fits and self._tried(self._go_on, part):
-                ended = [r for r in self._live if r.stop and not r.yielded]
-                for row in ended:
-                    row.yielded = True
                 with torch.inference_mode():
                     self._retire()
 
@@ -181,6 +193,7 @@ class ContinuousBatch:
             raise OutOfMemory(f"{failed} prompts at once do not fit")
         for row in part:  # sampling may have drawn for them already
             row.forget()
+        self._ended = deque(r for r in self._ended if r.stop)
         self._waiting.extendleft(reversed(part or [r for r in self._live if not r.stop]))
         self._shrink(failed, bool(part))
         return False
@@ -195,6 +208,7 @@ class ContinuousBatch:
     def _prefill(self, rows: list[Row]) -> None:
         """Begins to read the prompts, if there are any. On a GPU it is not done when this returns."""
         if rows:
+            self._smallest = self._state is None and len(rows) == 1
             prompts, room = [r.prompt for r in rows], self.decode.max_new_tokens
             self._logits, self._state = self.engine.prefill(prompts, self.rules, self._state, room)
 
@@ -249,11 +263,10 @@ class ContinuousBatch:
     def _record(
         self, rows: list[Row], chosen: list[int], margins: list[float] | None, scores: list[float]
     ) -> None:
-        """Adds each row's new token; `scores` are log-probabilities if the task asks for these, or logits."""
+        """Adds each row's new token; `scores` are log-probabilities if the task asks for these, or logits.
+        Raises ModelError, after all others, for a row whose score is not finite."""
         for i, (row, token, score) in enumerate(zip(rows, chosen, scores, strict=True)):
-            if not math.isfinite(score):
-                raise self.engine.not_finite()
-            if row.stop:
+            if row.stop or not math.isfinite(score):
                 continue
             row.tokens.append(token)
             if self.decode.logprobs:
@@ -263,6 +276,10 @@ class ContinuousBatch:
                 row.stop = "eos"
             elif len(row.tokens) == self.decode.max_new_tokens:
                 row.stop = "length"
+            if row.stop:
+                self._ended.append(row)
+        if not all(map(math.isfinite, scores)):
+            raise self.engine.not_finite()
 
     def _retire(self) -> None:
         """Removes ended rows once they are a quarter of the batch; with fixed shapes, once all have ended."""
@@ -280,14 +297,16 @@ class ContinuousBatch:
     def _shrink(self, rows: int, beginning: bool) -> None:
         """Lowers the limit of rows; rows that no longer fit start over."""
         unfinished = [r for r in self._live if not r.stop]
-        if rows == 1 and not (beginning and unfinished):
+        alone = rows == 1 and not (beginning and unfinished)
+        if alone and self._smallest:
             raise OutOfMemory("one prompt does not fit")
         if beginning and unfinished:  # the running rows fit: they finish first, and the new ones wait
             self.limit.rows = len(self._live)
             if self._state is not None:  # which may have read the new prompts already
                 del self._state.lengths[len(self._live) :]
         else:
-            self.limit.rows = (rows + 1) // 2
+            if not alone:  # or the cache of more rows is to blame
+                self.limit.rows = (rows + 1) // 2
             for row in unfinished:
                 row.forget()
             self._live, self._tokens, self._state = [], [], None

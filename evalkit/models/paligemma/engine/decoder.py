@@ -83,6 +83,8 @@ class State:
     def _move(self, rows: Sequence[int], places: int, room: int) -> None:
         longest = max((self.lengths[r] for r in rows), default=0)
         index = torch.tensor(rows, dtype=torch.long, device=self.keys.device)
+        if not rows:  # or memory would hold both
+            self.keys, self.values = self.keys[:, :0].clone(), self.values[:, :0].clone()
         moved = []
         for old in (self.keys, self.values):
             new = old.new_zeros((old.shape[0], places, old.shape[2], room, old.shape[4]))
