@@ -138,8 +138,8 @@ def test_predictions_made_elsewhere(stub: Stub, tmp_path: Path, capsys: pytest.C
     assert "!" in out
     assert "1 of 20 samples have no prediction, the first is q9-1" in err
     for bad, sentence in (
-        (lines[0] + "\n" + lines[0], "line 2: id q0-0 was there before"),
-        ('{"id": "q77", "text": ""}', "line 1: the task has no sample q77"),
+        (lines[0] + "\n" + lines[0], "line 2: id 'q0-0' is repeated"),
+        ('{"id": "q77", "text": ""}', "line 1: the task has no sample 'q77'"),
         ('{"id": "q0-0"}', 'line 1: no "text" among its keys'),
         ("{", "line 1: is not valid JSON"),
         ("3", 'line 1: no "id"'),
@@ -263,7 +263,7 @@ REFUSED: list[tuple[list[str], str]] = [
     (["run", "--model", "m", "--tasks", "docvqa_val"], "docvqa_val: no data root is set"),
     (
         ["run", "--model", "m", "--tasks", "docvqa_val", "--data-root", "none"],
-        "none: --data-root: no such folder",
+        "--data-root none: no such folder; name a folder that is there",
     ),
     (
         ["run", "--model", "m", "--tasks", "docvqa_val", "--set", "nonsense"],

@@ -334,9 +334,9 @@ def test_the_command(
         ([], "doctor: name a checkpoint with --model, or with --protocol-of"),
         (["--protocol-of", "demo:later"], "name known answers, with --data FILE or --tasks"),
         (["--protocol-of", "demo:later", "--write", "--tasks", "demo"], "demo:later is evalkit's own"),
-        (["--model", "demo:later", "--write", "--tasks", "demo"], "--tasks, --write goes with --protocol-of"),
+        (["--model", "demo:later", "--write", "--tasks", "demo"], "--tasks demo: goes with --protocol"),
         (["--model", "demo:later", "--protocol-of", "x"], "--protocol-of stands in place of --model"),
-        (["--protocol-of", "demo:later", "--data", "x", "--save-task", "t.yaml"], "--save-task goes with"),
+        (["--protocol-of", "demo:later", "--data", "x", "--save-task", "t.yaml"], "--save-task t.yaml: goes"),
     ],
 )  # fmt: skip
 def test_the_command_refuses(words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -179,7 +179,7 @@ def test_against_without_a_stop_compares_afterwards(
     assert "100 shared" in capsys.readouterr().out
     assert main(["run", "--model", "m", "--tasks", str(data), "--data-root", str(data.parent),
                  "--until-decided"]) == 2  # fmt: skip
-    assert "against what?" in capsys.readouterr().err
+    assert "--until-decided: goes with --against" in capsys.readouterr().err
 
 
 def test_a_baseline_that_cannot_serve_is_said_before_anything_runs(

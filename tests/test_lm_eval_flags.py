@@ -82,7 +82,7 @@ def test_a_flag_of_another_harness_says_what_does_its_work(
 
 def test_data_is_not_taken_for_its_root(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
-        main(["check", "m", "--baseline", "b", "--data", "mine"])
+        main(["check", "m", "--baseline", "t", "--data", "mine"])
     assert ended.value.code == 2
     assert "--data: no such flag of this command; `evalkit data FOLDER --save-task" in capsys.readouterr().err
 

@@ -135,6 +135,37 @@ def test_boxes_of_another_view_than_the_model_is_shown_are_told(
     )
 
 
+@pytest.mark.parametrize(
+    ("stated", "said"),
+    [
+        ((48, 64), "taken as of the upright picture; predictions of a program that shows them as they are "
+         "stored are scored wrongly; the first is "),
+        ((64, 48), "of the picture as it is stored, as the stated size shows; predictions of a program that "
+         "turns them upright are scored wrongly; the first is "),
+    ],
+)  # fmt: skip
+def test_predictions_made_elsewhere_may_be_of_another_view(
+    stated: tuple[int, int], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    photo(Path("mine/test"), stated, UPRIGHT if stated == (48, 64) else [4, 30, 24, 12])
+    assert main(["data", "mine", "--save-task", "t.yaml"]) == 0
+    answers = {
+        "0": "<loc0063><loc0127><loc0447><loc0383> cat",
+        "1": "<loc0063><loc0127><loc0447><loc0383> cat",
+    }
+    Path("p.json").write_text(json.dumps(answers))
+    capsys.readouterr()
+    words = ["score", "--task", "t.yaml", "--data-root", "mine", "--predictions", "p.json"]
+    assert main([*words, "--output-path", "out"]) == 0
+    warned = [line for line in capsys.readouterr().err.split("\n") if "turned by EXIF" in line]
+    (line,) = warned
+    assert line.startswith("warning: t: 1 of 2 photos is turned by EXIF and its boxes are " + said)
+    run = json.loads(next(Path("out").glob("t.*/run.json")).read_text())
+    assert [each for each in run["data"]["remarks"] if "turned by EXIF" in each]
+
+
 LOOKS = """
 import numpy as np
 

@@ -65,7 +65,7 @@ def test_a_run_again(task: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     [
         (LINES[:7], "no answer for sample q7-0 and 2 more of 10"),
         ([], "holds no answers"),
-        ([*LINES, LINES[3]], "line 11: id q3-0 is repeated"),
+        ([*LINES, LINES[3]], "line 11: id 'q3-0' is repeated"),
         ([{"id": "q0-0"}], 'line 1: no "text" among its keys'),
         ([{"text": "a"}], 'line 1: no "id"'),
         ([{**LINES[0], "prompt": "why?"}, *LINES[1:]], "sample q0-0: was asked 'why?', not 'answer en"),

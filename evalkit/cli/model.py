@@ -26,7 +26,6 @@ def convert(options: ConvertOptions) -> int:
 def doctor(options: DoctorOptions) -> int:
     """What both engines say of a checkpoint, and what to set. 1: they do not agree. With `protocol_of`, what
     it was trained with."""
-    _refuse_unused(options)
     if options.protocol_of is not None:
         from evalkit.evaluation.investigate import investigate
 
@@ -53,23 +52,6 @@ def doctor(options: DoctorOptions) -> int:
         put(text)
         well = well and sound
     return 0 if well else 1
-
-
-def _refuse_unused(options: DoctorOptions) -> None:
-    """Raises UserError for options of one of the two things that `doctor` does, given to the other."""
-    if options.protocol_of is not None:
-        if names(options.model):
-            raise UserError("doctor: --protocol-of stands in place of --model; leave one of them out")
-        if options.save_task:
-            raise UserError(
-                "doctor: --save-task goes with `evalkit run --data` and `evalkit data`; leave it out"
-            )
-        return
-    given = {"--tasks": names(options.tasks), "--data": options.data, "--write": options.write,
-             "--split": options.split, "--verb": options.verb, "--box-order": options.box_order,
-             "--save-task": options.save_task}  # fmt: skip
-    if unused := [name for name, value in given.items() if value]:
-        raise UserError(f"doctor: {', '.join(unused)} goes with --protocol-of MODEL, in place of --model")
 
 
 def ask(options: AskOptions) -> int:

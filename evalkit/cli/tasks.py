@@ -14,7 +14,8 @@ from evalkit.data.faults import Faulty
 from evalkit.errors import DataError, ImageError, UserError
 from evalkit.evaluation import own_data, progress
 from evalkit.files import json_text
-from evalkit.options.fields import names, paths
+from evalkit.options.fields import OptionError, flags, names, paths
+from evalkit.options.groups import LayoutOptions
 from evalkit.options.verbs import FindDataOptions, ListOptions, ShowOptions, ValidateOptions
 from evalkit.printing import one_line, put, say
 from evalkit.published import counts
@@ -186,6 +187,7 @@ def data(options: FindDataOptions) -> int:
     status = 0
     include = paths(options.include_path)
     own, named = _own_data(names(options.tasks), include)
+    _refuse_unused(options, own, named)
     for where in own:
         found_there = own_data.look(where, options)
         files = own_data.saved(found_there, options)
@@ -222,6 +224,17 @@ def data(options: FindDataOptions) -> int:
             put("\n".join(f"  {line}" for line in lines))
             status = max(status, wrong)
     return status
+
+
+def _refuse_unused(options: FindDataOptions, own: Sequence[Path], named: Sequence[str]) -> None:
+    """Raises OptionError for what only data of one's own, or only a task, has a use for."""
+    given = options.given()
+    for name in flags(LayoutOptions) if not own else ("data_root",) if not named else ():
+        if name in given and name not in options.from_file:
+            goes = f"goes with a folder or file of your own, not with {named[0]}" if named else (
+                f"goes with tasks; {own[0]} is read where it is"
+            )  # fmt: skip
+            raise OptionError(name, given[name], f"{goes}; leave it out")
 
 
 def _own_data(given: Sequence[str], include: Sequence[Path]) -> tuple[list[Path], list[str]]:

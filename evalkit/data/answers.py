@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evalkit import door
+from evalkit.data.faults import Faults
 from evalkit.data.readers import read_json, read_lines, read_table
 from evalkit.errors import DataError, nearest
 
@@ -19,24 +20,39 @@ Keys = tuple[str, str]
 """The keys of the sample's id and of the text."""
 
 
-def read(path: Path, named: Keys | None = None) -> Iterator[tuple[str, str, str, dict[str, Any]]]:
+def read(
+    path: Path, named: Keys | None = None, faults: Faults | None = None
+) -> Iterator[tuple[str, str, str, dict[str, Any]]]:
     """(where for messages, id, text, the whole record) of every answer of a file.
 
     A `.csv` or `.tsv` has a header; JSON is a list of records, or an object of texts by id; all else is JSON
     lines. Without `named` the keys are the first of `IDS` and of `TEXTS` that the first record has. A
-    number is written as text, and a list of one text is that text. Raises DataError with file, line and key.
+    number is written as text, and a list of one text is that text. What is no answer is left to `faults`, or
+    raises DataError with file, line and key.
     """
     found = named
-    for where, record in _records(path):
-        if not isinstance(record, dict):
-            raise DataError(f'{where}: no "id"; a line is {{"id": ..., "text": ...}}')
-        found = found or _found(where, record)
-        yield where, _id(where, record, found[0]), _text(where, record, found), record
+    try:
+        for where, record in _records(path, faults):
+            try:
+                if not isinstance(record, dict):
+                    raise DataError(f'{where}: no "id"; a line is {{"id": ..., "text": ...}}')
+                found = found or _found(where, record)
+                answer = _id(where, record, found[0]), _text(where, record, found)
+            except DataError as error:
+                if faults is None:
+                    raise
+                faults.add(str(error))
+                continue
+            yield where, *answer, record
+    except DataError as error:  # the file cannot be read on
+        if faults is None:
+            raise
+        faults.add(str(error))
 
 
-def _records(path: Path) -> Iterator[tuple[str, Any]]:
+def _records(path: Path, faults: Faults | None) -> Iterator[tuple[str, Any]]:
     if path.suffix.lower() in (".csv", ".tsv"):
-        for number, row in read_table(path):
+        for number, row in read_table(path, faults=faults):
             yield f"{path}: row {number}", row
         return
     start = _start(path)
@@ -51,7 +67,7 @@ def _records(path: Path) -> Iterator[tuple[str, Any]]:
             yield from ((f"{path}: {k}", {"id": k, "text": v}) for k, v in content.items())
     else:
         shown = str(path)
-        yield from ((f"{shown}: line {number + 1}", line) for number, line in read_lines(path))
+        yield from ((f"{shown}: line {number + 1}", line) for number, line in read_lines(path, faults))
 
 
 def _start(path: Path) -> str:
@@ -93,7 +109,7 @@ def _text(where: str, record: dict[str, Any], named: Keys) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         return str(value)
     problem = "is missing" if key not in record else _wrong(value)
-    raise DataError(f'{where}: no "{key}" for id {record[named[0]]}: it {problem}; it must be text')
+    raise DataError(f'{where}: no "{key}" for id {record[named[0]]!r}: it {problem}; it must be text')
 
 
 def _wrong(value: Any) -> str:

@@ -69,13 +69,14 @@ class Faults:
         yield from self.each(entries, make)
         self.done()
 
-    def add(self, said: str) -> None:
-        """Notes a mistake, `file: place: what is wrong; what would be right`."""
+    def add(self, said: str, kind: str = "") -> None:
+        """Notes a mistake, `file: place: what is wrong; what would be right`; of which kind it is, where its
+        words do not tell."""
         if self._most is not None:
             self._most -= 1
             if self._most < 0:
                 raise DataError(said)
-        kind = _OWN.sub("", said.partition(": ")[2] if self._each_file else said)
+        kind = kind or _OWN.sub("", said.partition(": ")[2] if self._each_file else said)
         if kind not in self._found and len(self._found) >= KINDS:
             self._more += 1
             return

@@ -12,7 +12,8 @@ from evalkit.comparison.compare import only_model
 from evalkit.comparison.gate import Decision
 from evalkit.comparison.policy import Policy, know, read_policy
 from evalkit.evaluation import evaluate
-from evalkit.options.fields import names
+from evalkit.options.fields import OptionError, flags, names
+from evalkit.options.model import ModelOptions
 from evalkit.options.verbs import CheckOptions
 from evalkit.runs import scored_run
 from evalkit.runs.scored_run import ScoredRun
@@ -33,10 +34,22 @@ def check(options: CheckOptions, command: str = "") -> Decision:
     know(policy, only_model(base, f"--baseline {options.baseline}").runs)
     place = str(options.candidate)
     if _holds_runs(place):
+        _refuse_unused(options)
         return gate.check(scored_run.read(place), base, policy, options.limit, names(options.allow))
     new = evaluate.candidate_runs(evaluate.checkpoint(place, options), base, options, command)
     found = gate.check(new, base, policy, options.limit, names(options.allow))
     return dataclasses.replace(found, notes=(*found.notes, *_where(new, options)))
+
+
+def _refuse_unused(options: CheckOptions) -> None:
+    """Raises OptionError for what only a candidate that is a model has a use for."""
+    given = options.given()
+    pictures = () if options.pages is None else ("data_root",)
+    for name in (*flags(ModelOptions), "output_path", "include_path", "data_root", "rehash"):
+        if name in given and name not in (*options.from_file, *pictures):
+            raise OptionError(
+                name, given[name], f"{options.candidate} is a run, not a model that is run; leave it out"
+            )
 
 
 def _where(new: Sequence[ScoredRun], options: CheckOptions) -> list[str]:

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from evalkit.data import answers, sequences, sources
+from evalkit.data.faults import Faults
 from evalkit.data.packed import Samples
-from evalkit.errors import DataError, ImageError, UserError, nearest
+from evalkit.errors import ImageError, UserError, nearest
 from evalkit.evaluation import plan as planning
 from evalkit.evaluation import predict
 from evalkit.evaluation.evaluate import LABEL
@@ -68,17 +69,26 @@ class Texts(Mapping[str, Prediction]):
         self._samples, self._task = samples, task
         self._names, self._places = samples.ids, samples.by_id()
         self._texts = sequences.Texts()
+        self._unknown_said = False
         self._at = array("q", [-1]) * len(samples)  # by sample, where among the texts its answer is
 
-    def add(self, where: str, name: str, text: str) -> None:
+    def add(self, where: str, name: str, text: str, faults: Faults) -> None:
         place = self._places.get(name)
         if place is None:
-            near = nearest(name, self._names, most=5) if len(self._names) < 5000 else ""
-            raise DataError(f"{where}: the task has no sample {name}{near}")
-        if self._at[place] >= 0:
-            raise DataError(f"{where}: id {name} was there before; each id once")
-        self._at[place] = len(self._texts)
-        self._texts.append(text)
+            self._unknown(where, name, faults)
+        elif self._at[place] >= 0:
+            faults.add(f"{where}: id {name!r} is repeated; each id must occur once")
+        else:
+            self._at[place] = len(self._texts)
+            self._texts.append(text)
+
+    def _unknown(self, where: str, name: str, faults: Faults) -> None:
+        """Notes an id that the task lacks; what is near it is looked for once, since that takes long."""
+        near = ""
+        if not self._unknown_said and len(self._names) < 5000:
+            near = nearest(name, self._names, most=5)
+        self._unknown_said = True
+        faults.add(f"{where}: the task has no sample {name!r}{near}", "unknown id")
 
     @property
     def missing(self) -> list[str]:
@@ -109,20 +119,22 @@ def read_predictions(
     """Answers from any tool by sample id, as `data/answers.py` reads them; `keys` are those of id and text,
     `task` that whose prompts they answer.
 
-    Raises DataError, with file and line, for damage, an unknown or repeated id, or a missing key.
+    Raises Faulty, with a sentence for each kind, for lines that are damaged or no answers, and for ids that
+    the task lacks or that are repeated.
     """
-    found = Texts(Samples.of(samples), task)
-    for where, name, text, _ in answers.read(Path(path), keys):
-        found.add(where, name, text)
+    found, faults = Texts(Samples.of(samples), task), Faults()
+    for where, name, text, _ in answers.read(Path(path), keys, faults):
+        found.add(where, name, text, faults)
+    faults.done()
     return found
 
 
 def keep(
     task: Task, datasets: DatasetCache, predictions: Mapping[str, Prediction], file: str, name: str,
-    output: Path, command: str = "",
+    output: Path, command: str = "", views: Sequence[str] = (),
 ) -> RunFolder:  # fmt: skip
     """Writes and scores the run of a file of predictions below `output`. Samples without one are left out,
-    as those whose images cannot be read."""
+    as those whose images cannot be read. `views` are remarks beside those of the data."""
     if not LABEL.fullmatch(name):
         raise UserError(f"--name: {name!r}: write letters, digits and any of _ . + - @")
     model = _Given(file, predictions)
@@ -130,6 +142,6 @@ def keep(
     checkpoint = Checkpoint(name, about, 224, lambda protocol: model.identity(), lambda protocol: model)
     data = datasets.get(task)
     plan = planning.plan(data, checkpoint, output, Selection(), missing_images="skip")
-    plan = dataclasses.replace(plan, remarks=data.remarks, doubts=data.doubts)
+    plan = dataclasses.replace(plan, remarks=(*data.remarks, *views), doubts=data.doubts)
     predict.run([plan], Session(checkpoint, datasets, on_bad_image="skip", command=command))
     return plan.folder

@@ -21,6 +21,7 @@ from evalkit.runs import store
 from evalkit.runs.store import RunFolder
 from evalkit.tasks import loader
 from evalkit.tasks.dataset import Dataset, DatasetCache, Selection, choose, roots
+from evalkit.tasks.turned import turned_elsewhere
 from evalkit.types import Parser, Task, why_not_scored
 
 
@@ -37,8 +38,6 @@ def rescore(options: ScoreOptions) -> list[RunFolder]:
     """Scores the named runs again from their files. Raises TasksFailed, after the others are scored, where
     one of several cannot be."""
     places = paths(options.runs)
-    if options.output_path is not None:
-        raise UserError("--output-path: goes with --predictions; runs are scored where they are")
     if not places:
         raise UserError("score: name run folders, or --task TASK --predictions FILE")
     folders = store.find(places)
@@ -124,6 +123,9 @@ def score_predictions(options: ScoreOptions, command: str = "") -> Elsewhere:
     predictions = given.read_predictions(str(options.predictions), data.samples, options.keys, task)
     if said := unusual_separator(Path(options.predictions)):
         progress.say(said)
+    views = turned_elsewhere(data.samples)
+    for said in views:
+        progress.say(f"warning: {task.name}: {said}")
     missing = predictions.missing
     covered = "incomplete" if missing or data.short_of is not None else "all"
     scored = score(task, data.parser, data.samples, predictions, covered, data.targets, root=data.source.root)
@@ -131,5 +133,5 @@ def score_predictions(options: ScoreOptions, command: str = "") -> Elsewhere:
         return Elsewhere(data, scored, missing, None)
     file, output = str(options.predictions), Path(options.output_path)
     name = options.name or re.sub(r"[^\w.+@-]+", "-", Path(file).stem)
-    folder = given.keep(task, datasets, predictions, file, name, output, command)
+    folder = given.keep(task, datasets, predictions, file, name, output, command, views)
     return Elsewhere(data, scored, missing, folder)

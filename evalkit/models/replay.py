@@ -13,6 +13,7 @@ from typing import Any
 from evalkit import door
 from evalkit.data import answers, sources
 from evalkit.data.by_name import Mapped
+from evalkit.data.faults import Faults
 from evalkit.data.sequences import Requests
 from evalkit.errors import DataError, ImageError, ModelError
 from evalkit.files import settled_state
@@ -68,18 +69,26 @@ class Replay(Model):
 
     def _packed(self) -> Mapping[str, Prediction] | None:
         """The predictions of a file in which each id occurs once; else None."""
-        found = Mapped[Prediction](lambda name, plain: Prediction(name, *plain))
-        for where, name, text, line in answers.read(self.path):
-            found.add(name, _values(_prediction(f"replay:{where}: ", name, text, line))[1:])
-        return None if found.repeated else found
+        found, faults = Mapped[Prediction](lambda name, plain: Prediction(name, *plain)), Faults()
+        for where, name, text, line in answers.read(self.path, faults=faults):
+            try:
+                found.add(name, _values(_prediction(where, name, text, line))[1:])
+            except DataError as error:
+                faults.add(str(error))
+        if found.repeated:
+            return None
+        faults.done()
+        return found
 
     def _of_lines(self) -> dict[str, Prediction]:
         """The predictions of a file in which an id may occur twice, as in a journal; else that is refused."""
-        found: dict[str, Prediction] = {}
-        for where, name, text, line in answers.read(self.path):
+        found, faults = dict[str, Prediction](), Faults()
+        for where, name, text, line in answers.read(self.path, faults=faults):
             if name in found and "crc" not in line:  # in a journal the last line of an id counts
-                raise ModelError(f"replay:{where}: id {name} is repeated; each id must occur once")
-            found[name] = _prediction(f"replay:{where}: ", name, text, line)
+                faults.add(f"{where}: id {name!r} is repeated; each id must occur once")
+            elif (made := faults.made(partial(_prediction, where, name, text, line))) is not None:
+                found[name] = made
+        faults.done()
         return found
 
     def identity(self) -> Mapping[str, Any]:
@@ -188,6 +197,6 @@ def _prediction(where: str, name: str, text: str, line: Mapping[str, Any]) -> Pr
         sizes = tuple((int(h), int(w)) for h, w in line.get("sizes") or ())
         digests = tuple(str(d) for d in line.get("image_digests") or ())
     except (TypeError, ValueError):
-        raise DataError(f"{where}tokens, logprobs, sizes and margin must be numbers") from None
+        raise DataError(f"{where}: tokens, logprobs, sizes and margin must be numbers") from None
     prompt = str(line.get("prompt") or "")
     return Prediction(name, prompt, text, image_digests=digests, sizes=sizes, **kept)

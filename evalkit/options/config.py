@@ -18,6 +18,7 @@ from typing import Any
 
 from evalkit import door
 from evalkit.errors import DataError, UserError, nearest
+from evalkit.options import together
 from evalkit.options.fields import OptionError, Options, checked, flags
 from evalkit.options.model import ModelOptions
 from evalkit.options.verbs import VERBS
@@ -90,7 +91,7 @@ def _defaults(path: Path, table: str, values: Any) -> dict[str, Any]:
 def made(verb: str, given: Mapping[str, Any]) -> Any:
     """A command's options: what was given, then what `evalkit.toml` says, then the defaults.
 
-    Raises UserError for a value that is not right, wherever it was said.
+    Raises UserError for a value that is not right, wherever it was said, and for one that is given in vain.
     """
     cls, config = VERBS[verb], read()
     defaults = {**config.defaults.get(verb, {})}
@@ -98,4 +99,5 @@ def made(verb: str, given: Mapping[str, Any]) -> Any:
         defaults = {**config.defaults.get(MODEL, {}), **defaults}
     options = cls(**{**defaults, **given})
     object.__setattr__(options, "from_file", frozenset(defaults.keys() - given.keys()))
+    together.check(verb, options, frozenset(given))
     return options

@@ -4,6 +4,7 @@ line, a Python function, `evalkit.toml` and a backend need to take it."""
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, field
 from pathlib import Path
@@ -34,6 +35,9 @@ class Flag:
     several: bool = False  # takes several words at once, as a shell's pattern gives them
     bare: str | None = None  # what the flag means with no word behind it
     required: bool = False
+    empty: bool = False  # whether an empty text means something
+    exists: str = ""  # a "folder" or "file" that must be there
+    writes: str = ""  # a "folder" or "file" that is to be written
 
 
 def option(help: str, *, default: Any = MISSING, kw_only: bool = True, **flag: Any) -> Any:
@@ -52,7 +56,9 @@ class OptionError(UserError):
 
     def __init__(self, name: str, value: Any, why: str, place: str = "") -> None:
         self.name, self.value, self.why = name, value, why
-        shown = str(value) if place else f"--{name.replace('_', '-')} {value}"
+        said = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        flag = f"--{name.replace('_', '-')}" if not place else "" if said else name
+        shown = " ".join(filter(None, [flag, "" if value is True else said]))
         super().__init__(f"{shown}: {why}")
 
     def in_python(self) -> str:
@@ -95,15 +101,18 @@ def checked(cls: type[Options], values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _checked(name: str, value: Any, hint: Any, flag: Flag) -> Any:
+    given = value
     try:
+        if not flag.empty and (value == "" or (isinstance(value, (list, tuple)) and "" in value)):
+            raise ValueError("", "is empty; say what it is, or leave it out")
         if isinstance(value, str) and not hints.fits(value, hint):
             value = hints.read(value, hint)
-        if not hints.fits(value, hint):
+        if not hints.fits(value, hint) or (isinstance(value, float) and not math.isfinite(value)):
             raise ValueError(f"must be {hints.shown(hint)}")
         return flag.check(value) if flag.check and value is not None else value
     except ValueError as error:
         choices = hints.choices(hint)
-        wrong, why = error.args if len(error.args) == 2 else (value, str(error))
+        wrong, why = error.args if len(error.args) == 2 else (given, str(error))
         if choices:
             of = "unknown" if flag.place else f"no such {name.replace('_', ' ')}"
             why = of + nearest(str(value), choices)
@@ -146,6 +155,11 @@ def not_negative(value: float) -> float:
     return value
 
 
+def margin(value: Any) -> Any:
+    """A number from 0, True for one that was measured, or a word."""
+    return not_negative(value) if isinstance(value, (int, float)) else value
+
+
 def share(value: float) -> float:
     """A share of the whole, such as a margin: 0.01 is one point."""
     if not 0 < value < 1:
@@ -180,10 +194,12 @@ def settings(value: Mapping[str, Any] | Sequence[str]) -> dict[str, str]:
     """`{"decode.beams": 3}` or `["decode.beams=3"]` as texts by key."""
     if isinstance(value, Mapping):
         return {str(k): str(v) for k, v in value.items()}
-    found = {}
+    found: dict[str, str] = {}
     for text in [value] if isinstance(value, str) else value:
         key, mark, content = text.partition("=")
         if not mark or not key:
             raise ValueError(text[:80], "write KEY=VALUE, e.g. --set decode.max_new_tokens=64")
+        if found.get(key, content) != content:
+            raise ValueError(text[:80], f"{key} is {found[key]} already; say it once")
         found[key] = content
     return found

@@ -102,5 +102,9 @@ class LayoutOptions(Options):
         "what the four numbers of a box are, where --data has rows that do not show it", default=None
     )
     save_task: Path | None = option(
-        "write the task that --data makes to this file", default=None, metavar="FILE.yaml", check=Path
+        "write the task that --data makes to this file",
+        default=None,
+        metavar="FILE.yaml",
+        check=Path,
+        writes="file",
     )

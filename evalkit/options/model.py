@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from evalkit.errors import UserError
-from evalkit.options.fields import Options, Paths, checked, flags, option, options, paths, positive
+from evalkit.options.fields import Options, Paths, checked, flags, margin, option, options, paths, positive
 
 Dtype = Literal["float32", "bfloat16", "float16", "auto"]
 Protocol = Literal["paper", "hf"]
@@ -16,12 +16,15 @@ def read_model_args(given: str | Mapping[str, Any]) -> dict[str, Any]:
     """`pretrained=...,dtype=...` as names and texts. Raises ValueError."""
     if isinstance(given, Mapping):
         return dict(given)
-    found = {}
+    found: dict[str, str] = {}
     for part in filter(None, given.split(",")):
         key, mark, value = part.partition("=")
         if not mark or not key:
             raise ValueError("write key=value, with a comma between two")
-        found[key.replace("-", "_")] = value
+        key = key.replace("-", "_")
+        if found.get(key, value) != value:
+            raise ValueError(f"{key} is {found[key]} already; say it once")
+        found[key] = value
     return found
 
 
@@ -37,6 +40,7 @@ class ModelOptions(Options):
         default="",
         metavar="K=V,...",
         check=read_model_args,
+        empty=True,
     )
     revision: str | None = option("hub revision, a 40-digit commit is best", default=None)
     resolution: int | None = option(
@@ -73,6 +77,7 @@ class ModelOptions(Options):
         default=None,
         metavar="MARGIN",
         bare="auto",
+        check=margin,
     )
     strict: bool | None = option("one batch shape; out of memory is an error", default=None)
     sliding_window: Literal["none", "transformers"] | None = option(
@@ -133,8 +138,11 @@ class DataOptions(Options):
         metavar="DIR",
         check=paths,
         repeat=True,
+        exists="folder",
     )
-    include_path: Paths = option("more task files", default=(), metavar="DIR", check=paths, repeat=True)
+    include_path: Paths = option(
+        "more task files", default=(), metavar="DIR", check=paths, repeat=True, exists="folder"
+    )
 
 
 @options

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 
 from evalkit.files import cache_folder
-from evalkit.options.fields import paths
+from evalkit.options.fields import OptionError, paths
 from evalkit.options.verbs import ReportOptions, ViewOptions
 from evalkit.viewer import outlet
 from evalkit.viewer.build import Say, build
@@ -51,11 +51,24 @@ class View:
 def view(options: ViewOptions, command: str, say: Say = lambda text: None) -> View:
     """Serves a report, or builds that of runs and serves it; opens the browser unless `no_browser`."""
     places = paths(options.runs)
-    folder = places[0] if len(places) == 1 and outlet.is_report(places[0]) else _built(options, command, say)
+    if len(places) == 1 and outlet.is_report(places[0]):
+        _refuse_unused(options)
+        folder = places[0]
+    else:
+        folder = _built(options, command, say)
     shown = View(folder)
     if not options.no_browser:
         webbrowser.open(shown.address)
     return shown
+
+
+def _refuse_unused(options: ViewOptions) -> None:
+    """Raises OptionError for what changes how a report is made: this one is there."""
+    for name, value in options.given().items():
+        if name in ("limit", "data_root") and name not in options.from_file:
+            raise OptionError(
+                name, value, f"{paths(options.runs)[0]} is a report already; leave it out, or name the runs"
+            )
 
 
 def _built(options: ViewOptions, command: str, say: Say) -> Path:

@@ -43,6 +43,8 @@ def gen_kwargs(value: str | Mapping[str, Any]) -> dict[str, str]:
             if str(said).lower() in ("true", "1"):
                 raise ValueError(value, "do_sample: say temperature=0.7 instead; 0 is greedy")
         elif key in GENERATION:
+            if found.get(GENERATION[key], str(said)) != str(said):
+                raise ValueError(value, f"{key}: is {found[GENERATION[key]]} already; say it once")
             found[GENERATION[key]] = str(said)
         else:
             raise ValueError(
@@ -54,6 +56,13 @@ def gen_kwargs(value: str | Mapping[str, Any]) -> dict[str, str]:
 def one_by_one(value: str | Sequence[str]) -> tuple[str, ...]:
     """Texts that may hold commas, each as it is."""
     return (value,) if isinstance(value, str) else tuple(value)
+
+
+def relative(value: str) -> str:
+    """A pattern of names inside a folder. Raises ValueError."""
+    if Path(value).anchor or ".." in Path(value).parts:
+        raise ValueError("is no pattern of names inside the watched folder; write checkpoint-* or */step-*")
+    return value
 
 
 @options
@@ -82,7 +91,9 @@ class RunOptions(
     name: str | None = option(
         "what to call the model; of several: --model PATH,name=LABEL", default=None, metavar="LABEL"
     )
-    output_path: str | Path = option("default: results", default=Path("results"), metavar="DIR", check=Path)
+    output_path: str | Path = option(
+        "default: results", default=Path("results"), metavar="DIR", check=Path, writes="folder"
+    )
     limit: float | None = option(
         "only N images of each task (a seeded choice), or a share of them: 0.1",
         default=None,
@@ -94,13 +105,17 @@ class RunOptions(
     )
     seed: int = option("of the choice that --limit makes (default 0)", default=0)
     prompt: str | None = option(
-        "another prompt, e.g. 'answer en {question}'; marked in tables", default=None, metavar="TEXT"
+        "another prompt, e.g. 'answer en {question}'; marked in tables",
+        default=None,
+        metavar="TEXT",
+        empty=True,
     )
     gen_kwargs: str | Mapping[str, Any] = option(
         "as lm-eval takes them: max_new_tokens=64,temperature=0,num_beams=1",
         default="",
         metavar="K=V,...",
         check=gen_kwargs,
+        empty=True,
     )
     log_samples: bool = option("as in lm-eval; every sample is always kept", default=False)
     protocol: Protocol | None = option("image, prompt and stop rules (default: the task's)", default=None)
@@ -134,7 +149,9 @@ class RunOptions(
 class DemoOptions(Options):
     """The embedded benchmark with the two embedded checkpoints."""
 
-    output_path: str | Path = option("default: results", default=Path("results"), metavar="DIR", check=Path)
+    output_path: str | Path = option(
+        "default: results", default=Path("results"), metavar="DIR", check=Path, writes="folder"
+    )
     limit: int | None = option("only N scenes", default=None, metavar="N", check=positive)
 
 
@@ -159,7 +176,7 @@ class SweepOptions(ModelOptions, DataOptions, SetOptions, LayoutOptions, TrustOp
     prompt: Sequence[str] = option(
         "with --over prompt: a text to try beside the task's own (default: with and without 'answer en', in "
         "lower case, with a second line break)",
-        default=(), metavar="TEXT", check=one_by_one, repeat=True,
+        default=(), metavar="TEXT", check=one_by_one, repeat=True, empty=True,
     )  # fmt: skip
     first: int = option("images of the first look (default 100)", default=100, metavar="N", check=positive)
     limit: float | None = option(
@@ -168,12 +185,14 @@ class SweepOptions(ModelOptions, DataOptions, SetOptions, LayoutOptions, TrustOp
     )  # fmt: skip
     margin: float = option("of equivalence (default 0.02: two points)", default=0.02, check=share)
     protocol: Protocol | None = option("image, prompt and stop rules (default: the task's)", default=None)
-    output_path: str | Path = option("default: results", default=Path("results"), metavar="DIR", check=Path)
+    output_path: str | Path = option(
+        "default: results", default=Path("results"), metavar="DIR", check=Path, writes="folder"
+    )
     format: Literal["terminal", "md", "csv", "html", "latex", "json"] | None = option(
         "default: by the name of --output, else terminal", default=None
     )
     output: str | Path | None = option(
-        "write the map there instead of printing", default=None, metavar="FILE", check=Path
+        "write the map there instead of printing", default=None, metavar="FILE", check=Path, writes="file"
     )
 
 
@@ -192,8 +211,12 @@ class WatchOptions(ModelOptions, DataOptions, LayoutOptions, TrackerOptions, Tru
         also=("--task", "--suite"),
     )
     data: Path | None = option(OWN, default=None, metavar="FOLDER|FILE", check=Path)
-    output_path: str | Path = option("default: results", default=Path("results"), metavar="DIR", check=Path)
-    pattern: str = option("of checkpoint folders (default checkpoint-*)", default="checkpoint-*")
+    output_path: str | Path = option(
+        "default: results", default=Path("results"), metavar="DIR", check=Path, writes="folder"
+    )
+    pattern: str = option(
+        "of checkpoint folders (default checkpoint-*)", default="checkpoint-*", check=relative
+    )
     against: str | Path | None = option(
         "also warn of drops against these runs", default=None, metavar="BASELINE"
     )
@@ -220,7 +243,7 @@ class AskOptions(ModelOptions, DataOptions):
     model: Names = option(MODEL, kw_only=False, metavar="MODEL", check=names, repeat=True, required=True)
     max_new_tokens: int = option("default 64", default=64, metavar="N", check=positive)
     overlay: str | Path | None = option(
-        "where to draw boxes and masks", default=None, metavar="PNG", check=Path
+        "where to draw boxes and masks", default=None, metavar="PNG", check=Path, writes="file"
     )
 
 

@@ -28,6 +28,7 @@ class PagesOptions(CodeOptions):
         metavar="DIR",
         check=paths,
         repeat=True,
+        exists="folder",
     )
 
 
@@ -42,7 +43,7 @@ class ReportOptions(PagesOptions):
         metavar="N",
         check=positive,
     )
-    title: str = option("default: the checkpoints' names", default="", metavar="TEXT")
+    title: str = option("default: the checkpoints' names", default="", metavar="TEXT", empty=True)
     single_file: bool = option("one HTML file with everything in it, for few samples", default=False)
     no_images: bool = option("without pictures", default=False)
     redact: bool = option(
@@ -101,7 +102,7 @@ class PlotOptions(CodeOptions):
     )  # fmt: skip
     output: str | Path = option(
         "default: figure.pdf; .svg, .pdf or .png. Of several tasks or figures the names are put behind it",
-        default=Path("figure.pdf"), metavar="FILE", check=Path,
+        default=Path("figure.pdf"), metavar="FILE", check=Path, writes="file",
     )  # fmt: skip
     tasks: Names = option(
         "only these tasks, by comma", default=(), metavar="NAMES", check=names, repeat=True, also=("--task",)

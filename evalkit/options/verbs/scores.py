@@ -52,6 +52,7 @@ class ScoreOptions(DataOptions, SetOptions, TrustOptions, CodeOptions):
         default=None,
         metavar="DIR",
         check=Path,
+        writes="folder",
     )
     per: str | None = option(
         "then a line a part of each score: class, group, error, field, confusion",
@@ -87,7 +88,7 @@ class TableOptions(CodeOptions):
         default=None,
     )
     output: str | Path | None = option(
-        "write there instead of printing", default=None, metavar="FILE", check=Path
+        "write there instead of printing", default=None, metavar="FILE", check=Path, writes="file"
     )
     report: str | Path | None = option(
         "where the report of these runs is or will be, a folder or an address; html links to it",
@@ -112,7 +113,7 @@ class CompareOptions(CodeOptions):
     allow: Names = option(f"{','.join(MAY_DIFFER)} may differ", default=(), metavar="KINDS", check=may_differ)
     margin: float = option("of equivalence (default 0.01: one point)", default=0.01, check=share)
     json: str | Path | None = option(
-        "everything as JSON; - prints it instead of the table", default=None, metavar="FILE"
+        "everything as JSON; - prints it instead of the table", default=None, metavar="FILE", writes="file"
     )
     samples: int = option(
         "show N lost and gained samples with targets and answers", default=0, metavar="N", check=not_negative
@@ -146,9 +147,11 @@ class CheckOptions(ModelOptions, DataOptions, TrustOptions, CodeOptions):
     )
     allow: Names = option(f"{','.join(MAY_DIFFER)} may differ", default=(), metavar="KINDS", check=may_differ)
     json: str | Path | None = option(
-        "the decision with every number", default=None, metavar="FILE", check=Path
+        "the decision with every number", default=None, metavar="FILE", check=Path, writes="file"
     )
-    junit: str | Path | None = option("one test case a task", default=None, metavar="FILE", check=Path)
+    junit: str | Path | None = option(
+        "one test case a task", default=None, metavar="FILE", check=Path, writes="file"
+    )
     report: str | Path | None = option(
         "where the report of these runs is or will be; --junit and --github link to it",
         default=None,
@@ -168,6 +171,7 @@ class CheckOptions(ModelOptions, DataOptions, TrustOptions, CodeOptions):
         default=None,
         metavar="DIR",
         check=Path,
+        writes="folder",
     )
 
 
@@ -177,7 +181,9 @@ class BaselineOptions(CodeOptions):
 
     what: Literal["save"] = option("save", kw_only=False, place="1")
     runs: Paths = option(RUNS, kw_only=False, metavar="RUN", place="+", check=paths)
-    file: Path = option("e.g. baselines/main.json, or .json.gz", kw_only=False, metavar="FILE", place="1")
+    file: Path = option(
+        "e.g. baselines/main.json, or .json.gz", kw_only=False, metavar="FILE", place="1", writes="file"
+    )
 
 
 @options
@@ -200,7 +206,9 @@ class SuspectsOptions(CodeOptions):
         f"{RUNS}; several checkpoints see more", kw_only=False, metavar="RUN", place="+", check=paths
     )
     top: int = option("how many are shown (default 20)", default=20, metavar="N", check=positive)
-    output: str | Path | None = option("all of them as JSON lines", default=None, metavar="FILE", check=Path)
+    output: str | Path | None = option(
+        "all of them as JSON lines", default=None, metavar="FILE", check=Path, writes="file"
+    )
 
 
 @options

@@ -25,8 +25,12 @@ class ListOptions(Options):
         check=names,
         place="*",
     )
-    include_path: Paths = option("more task files", default=(), metavar="DIR", check=paths, repeat=True)
-    output_path: str | Path = option("default: results", default=Path("results"), metavar="DIR", check=Path)
+    include_path: Paths = option(
+        "more task files", default=(), metavar="DIR", check=paths, repeat=True, exists="folder"
+    )
+    output_path: str | Path = option(
+        "default: results", default=Path("results"), metavar="DIR", check=Path, exists="folder"
+    )
 
 
 @options
@@ -56,11 +60,21 @@ class ValidateOptions(CodeOptions):
         "task files", default=(), kw_only=False, metavar="FILE.yaml", place="*", check=paths
     )
     include_path: Paths = option(
-        "where task files' own code is looked for", default=(), metavar="DIR", check=paths, repeat=True
+        "where task files' own code is looked for",
+        default=(),
+        metavar="DIR",
+        check=paths,
+        repeat=True,
+        exists="folder",
     )
     data: bool = option("read their data too: whether the metrics can score it", default=False)
     data_root: Paths = option(
-        "with --data: where datasets are", default=(), metavar="DIR", check=paths, repeat=True
+        "with --data: where datasets are",
+        default=(),
+        metavar="DIR",
+        check=paths,
+        repeat=True,
+        exists="folder",
     )
     schema: bool = option("print the JSON schema of a task file, for editors", default=False)
 
@@ -76,4 +90,6 @@ class RunsOptions(Options):
         "with keep and rm: run folders", default=(), kw_only=False, metavar="RUN", place="*", check=paths
     )
     yes: bool = option("remove; without it gc and rm only say what they would", default=False)
-    output_path: str | Path = option("default: results", default=Path("results"), metavar="DIR", check=Path)
+    output_path: str | Path = option(
+        "default: results", default=Path("results"), metavar="DIR", check=Path, exists="folder"
+    )
