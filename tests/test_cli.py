@@ -378,13 +378,19 @@ def test_a_cache_that_cannot_be_written_is_named(
         assert err.endswith("choose another folder with EVALKIT_CACHE\n")
 
 
-@pytest.mark.parametrize("below", ["", "/more"])
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("results", "results: is a file; a run is a folder"),  # the default: not said by anybody
+        ("results/more", "--output-path results/more: results is a file; name a folder"),
+    ],
+)
 def test_an_output_path_that_is_a_file_is_named(
-    below: str, stub: Stub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    place: str, said: str, stub: Stub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("results").touch()
-    assert run(colours(tmp_path / "data"), "--output-path", f"results{below}") == 2
-    assert capsys.readouterr().err == "evalkit: results: is a file; a run is a folder\n"
+    assert run(colours(tmp_path / "data"), "--output-path", place) == 2
+    assert capsys.readouterr().err == f"evalkit: {said}\n"
 
 
 def test_the_embedded_checkpoints_are_named(capsys: pytest.CaptureFixture[str]) -> None:
