@@ -399,6 +399,7 @@ def test_keys_lead_through_the_selection_and_back(opened: Opened) -> None:
     page.wait_for_selector(".frame")
     narrow = page.locator(".stage").bounding_box()["width"]
     page.keyboard.press("+")
+    page.wait_for_function("(w) => document.querySelector('.stage').clientWidth > w", arg=1.4 * narrow)
     assert page.locator(".stage").bounding_box()["width"] == pytest.approx(1.5 * narrow, rel=0.02)
     box = page.locator(".frame")
     middle = box.evaluate("(e) => (e.scrollLeft + e.clientWidth / 2) / e.scrollWidth")
@@ -413,9 +414,9 @@ def test_keys_lead_through_the_selection_and_back(opened: Opened) -> None:
     assert page.evaluate("() => document.activeElement.id") == "search"  # scrolling takes it from nobody
     page.evaluate("() => document.activeElement.blur()")
     page.keyboard.press("?")
-    assert page.locator("dialog").is_visible()
+    page.wait_for_selector("dialog")
     page.keyboard.press("Escape")
-    assert page.locator("dialog").count() == 0
+    page.wait_for_selector("dialog", state="detached")
 
 
 def test_a_link_addresses_a_sample_with_its_filter(opened: Opened) -> None:

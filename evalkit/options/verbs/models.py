@@ -239,7 +239,9 @@ class AskOptions(ModelOptions, DataOptions):
     """One question about one image."""
 
     image: str | Path = option("a picture", kw_only=False, place="1", check=Path)
-    prompt: str = option("what is asked, as PaliGemma's prompts are written", kw_only=False, place="1")
+    prompt: str = option(
+        "what is asked, as PaliGemma's prompts are written", kw_only=False, place="1", empty=True
+    )
     model: Names = option(MODEL, kw_only=False, metavar="MODEL", check=names, repeat=True, required=True)
     max_new_tokens: int = option("default 64", default=64, metavar="N", check=positive)
     overlay: str | Path | None = option(
