@@ -325,27 +325,26 @@ def test_a_mistyped_word_is_one_line(
     assert err.count("\n") == 1
 
 
-def test_a_stop_says_what_is_kept(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def stopping(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A task, and a model that is stopped after five answers."""
     task = colours(tmp_path / "data")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
         evaluate, "checkpoint", lambda spec, _: checkpoint(Stub(lambda r: "red", die_after=5), spec)
     )
-    assert run(task) == 130
+    return task
+
+
+def test_a_stop_says_what_is_kept(stopping: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(stopping) == 130
     assert "the same command goes on from here" in capsys.readouterr().err
 
 
 def test_a_table_of_runs_that_were_stopped_says_how_to_score_them(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    stopping: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    task = colours(tmp_path / "data")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(
-        evaluate, "checkpoint", lambda spec, _: checkpoint(Stub(lambda r: "red", die_after=5), spec)
-    )
-    run(task)
+    run(stopping)
     capsys.readouterr()
     assert main(["table", "results"]) == 0
     out, err = capsys.readouterr()

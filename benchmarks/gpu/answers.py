@@ -82,8 +82,8 @@ def run(part: Part) -> None:
     checks: list[Check] = [
         *((f"float32, {c.name}", lambda c=c: _float32(part, c)) for c in cases.values()),  # type: ignore[misc]
         ("bfloat16 in batches", lambda: _batches(part, whole, "bfloat16")),
-        ("CUDA graphs, float32", lambda: _faster(part, whole, "float32", graphs=True)),
-        ("CUDA graphs, bfloat16", lambda: _faster(part, whole, "bfloat16", graphs=True)),
+        ("CUDA graphs, float32", lambda: faster(part, whole, "float32", graphs=True)),
+        ("CUDA graphs, bfloat16", lambda: faster(part, whole, "bfloat16", graphs=True)),
         ("out of memory", lambda: _out_of_memory(part, cases[896])),
         ("out of memory, CUDA graphs", lambda: _out_of_memory(part, cases[896], graphs=True)),
         ("beam search", lambda: _decoding(part, whole, beams=3)),
@@ -98,8 +98,8 @@ def run(part: Part) -> None:
         ),
         ("recorded oracle", lambda: oracle.check(part.device)),
         ("second GPU", lambda: _second_gpu(part, whole)),
-        ("compile, float32", lambda: _faster(part, whole, "float32", compiled=True)),
-        ("compile and CUDA graphs, bfloat16", lambda: _faster(part, whole, "bfloat16", True, True)),
+        ("compile, float32", lambda: faster(part, whole, "float32", compiled=True)),
+        ("compile and CUDA graphs, bfloat16", lambda: faster(part, whole, "bfloat16", True, True)),
     ]
     run_all(part, checks)
 
@@ -202,7 +202,7 @@ def _batches(part: Part, case: Case, dtype: str) -> dict[str, Any]:
     }
 
 
-def _faster(
+def faster(
     part: Part, case: Case, dtype: str, graphs: bool = False, compiled: bool = False, fused: bool = False
 ) -> dict[str, Any]:
     """Recorded or compiled decode steps, or fused kernels, against single operations, in batches of 16.

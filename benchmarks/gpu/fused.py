@@ -5,11 +5,10 @@ from __future__ import annotations
 
 import torch
 
-from benchmarks.gpu import answers, ladder, load, random_model
+from benchmarks.gpu import answers, ladder, load
 from benchmarks.gpu.parts import Part
 from evalkit.models.paligemma.engine import fused
 from evalkit.models.paligemma.engine.cuda_graphs import CudaCapture, StaticSteps
-from evalkit.models.paligemma.engine.fast import FastEngine
 
 
 def run(part: Part) -> None:
@@ -20,10 +19,10 @@ def run(part: Part) -> None:
     one = answers.embedded(224, 2 if part.toy else answers.SAMPLES[224])
     two = answers.second(part.scratch, 28 if part.toy else 224, 2 if part.toy else 24)
     checks: list[answers.Check] = [
-        ("fused kernels, float32", lambda: answers._faster(part, one, "float32", fused=True)),
-        ("with CUDA graphs, float32", lambda: answers._faster(part, one, "float32", True, fused=True)),
-        ("with CUDA graphs, bfloat16", lambda: answers._faster(part, one, "bfloat16", True, fused=True)),
-        ("PaliGemma 2's shape, float32", lambda: answers._faster(part, two, "float32", True, fused=True)),
+        ("fused kernels, float32", lambda: answers.faster(part, one, "float32", fused=True)),
+        ("with CUDA graphs, float32", lambda: answers.faster(part, one, "float32", True, fused=True)),
+        ("with CUDA graphs, bfloat16", lambda: answers.faster(part, one, "bfloat16", True, fused=True)),
+        ("PaliGemma 2's shape, float32", lambda: answers.faster(part, two, "float32", True, fused=True)),
     ]
     answers.run_all(part, checks[:: 3 if part.toy else 1])
     if all(row["ok"] for row in part.rows) and part.has(15, "samples a second"):
@@ -32,16 +31,11 @@ def run(part: Part) -> None:
 
 def _gain(part: Part) -> None:
     """Each kind of work without them and with them, both with CUDA graphs."""
-    shape = (random_model.TOYS if part.toy else random_model.SHAPES)["PaliGemma 3B"]
-    model = random_model.build(shape, part.device, torch.bfloat16)
-    side = shape.sides[0]
-    info = random_model.describe(model, shape, side)
-    engine = FastEngine(model, info.image_tokens)
-    engine.speed_up(None, False)
-    ours = random_model.backend(engine, info)
+    side, ours = ladder.smallest(part)
+    engine = ours.engine_
     for work in (load.VQA, load.CAPTIONS, load.DETECTION):
         for on in (False, True):
             engine.decoder.fused = on and not part.toy
             if part.device.type == "cuda":
                 engine.static = StaticSteps(engine.decoder, engine.cap, CudaCapture(part.device))
-            ladder._reading(part, "fused kernels" if on else "as it is", ours, side, work)
+            ladder.reading(part, "fused kernels" if on else "as it is", ours, side, work)

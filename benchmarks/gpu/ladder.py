@@ -31,23 +31,28 @@ KERNELS = {
 def run(part: Part) -> None:
     """Everything, the readings that decide the next step first: as the engine is by itself, where the time
     goes, then one thing changed at a time."""
-    shape = (random_model.TOYS if part.toy else random_model.SHAPES)["PaliGemma 3B"]
-    model = random_model.build(shape, part.device, torch.bfloat16)
-    side = shape.sides[0]
-    info = random_model.describe(model, shape, side)
-    engine = FastEngine(model, info.image_tokens)
-    engine.speed_up(None, False)
-    ours = random_model.backend(engine, info)
-    _reading(part, "as it is", ours, side, load.VQA)
+    side, ours = smallest(part)
+    engine = ours.engine_
+    reading(part, "as it is", ours, side, load.VQA)
     _where(part, ours, side, load.VQA)
     for work in (load.CAPTIONS, load.DETECTION):
-        _reading(part, "as it is", ours, side, work)
+        reading(part, "as it is", ours, side, work)
     _where(part, ours, side, load.CAPTIONS)
     _sizes(part, ours, side)
     for name in _ways(part, engine, ours):
         for work in (load.VQA, load.CAPTIONS, *[load.DETECTION] * ("compile" not in name)):
-            _reading(part, name, ours, side, work)
+            reading(part, name, ours, side, work)
     _attention(part, ours, side)
+
+
+def smallest(part: Part) -> tuple[int, InMemory]:
+    """The 3B's smallest resolution, and evalkit with random weights in that shape."""
+    shape = (random_model.TOYS if part.toy else random_model.SHAPES)["PaliGemma 3B"]
+    model = random_model.build(shape, part.device, torch.bfloat16)
+    info = random_model.describe(model, shape, shape.sides[0])
+    engine = FastEngine(model, info.image_tokens)
+    engine.speed_up(None, False)
+    return shape.sides[0], random_model.backend(engine, info)
 
 
 def _ways(part: Part, engine: FastEngine, ours: InMemory) -> Iterator[str]:
@@ -77,7 +82,7 @@ def _answerer(ours: InMemory, side: int, work: load.Work, count: int, start: int
     return lambda: ours.ask(work.requests(side, start, count))
 
 
-def _reading(part: Part, name: str, ours: InMemory, side: int, work: load.Work) -> None:
+def reading(part: Part, name: str, ours: InMemory, side: int, work: load.Work) -> None:
     """A row: samples a second with what is switched on now."""
     if not part.has(4, f"{name}, {work.name}"):
         return
@@ -109,7 +114,7 @@ def _attention(part: Part, ours: InMemory, side: int) -> None:
     usual, engine.static = engine.static, None
     for name, kernel in KERNELS.items():
         with sdpa_kernel(kernel):
-            _reading(part, f"attention by {name}, without graphs", ours, side, load.VQA)
+            reading(part, f"attention by {name}, without graphs", ours, side, load.VQA)
     engine.static = usual
 
 
@@ -119,12 +124,12 @@ def _sizes(part: Part, ours: InMemory, side: int) -> None:
     usual = limit.rows
     for rows in ROWS[: 2 if part.toy else None]:
         limit.rows = rows
-        _reading(part, f"batches of {rows}", ours, side, load.VQA)
+        reading(part, f"batches of {rows}", ours, side, load.VQA)
     limit.rows = usual
     window = backends.WINDOW
     for some in WINDOWS:
         backends.WINDOW = some
-        _reading(part, f"windows of {some}", ours, side, load.VQA)
+        reading(part, f"windows of {some}", ours, side, load.VQA)
     backends.WINDOW = window
 
 

@@ -107,9 +107,7 @@ class ContinuousBatch:
         self._live: list[Row] = []
         self._tokens: list[int] = []  # what each live row reads next
         self._state: State | None = None
-        self._smallest = (
-            False  # whether the state was begun with the last prompt that was read, and only that
-        )
+        self._smallest = False  # whether the state holds one prompt and was begun for it
         self._logits: torch.Tensor | None = None  # of prompts that were read, until their tokens are chosen
         self._source: Iterator[list[Row]] = iter(())
         self._waiting: deque[Row] = deque()
